@@ -1,0 +1,135 @@
+//! The one error type. Every message says what failed, where, and what to do about it.
+
+use std::path::PathBuf;
+
+/// What can go wrong in this crate; the Python exceptions of the same names mirror the variants.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A model name, folder, file or hub repository that does not exist or cannot be reached.
+    #[error("model {model:?} not found: {reason}")]
+    ModelNotFound {
+        /// The model as the caller named it.
+        model: String,
+        /// Where was looked, what happened there, and what to do.
+        reason: String,
+    },
+    /// A well-formed model of a kind that this crate does not run.
+    #[error("unsupported model {model:?}: {reason}")]
+    UnsupportedModel {
+        /// The model's name or path.
+        model: String,
+        /// What is unsupported, and what is supported instead.
+        reason: String,
+    },
+    /// A file whose contents contradict themselves or its format.
+    #[error("corrupt model file {}: {reason}", file.display())]
+    CorruptModel {
+        /// The file.
+        file: PathBuf,
+        /// The tensor or field, what was expected there and what was found.
+        reason: String,
+    },
+    /// A draft whose tokens mean something else than the target's.
+    #[error("draft and target have different vocabularies: {reason}")]
+    VocabularyMismatch {
+        /// Where the vocabularies differ, and what to use instead.
+        reason: String,
+    },
+    /// A setting out of its range.
+    #[error("invalid {field} = {value}: expected {expected}")]
+    InvalidConfig {
+        /// The setting's name, as the caller writes it.
+        field: String,
+        /// The offending value.
+        value: String,
+        /// The range of legal values.
+        expected: String,
+    },
+    /// More tokens than the model's context holds.
+    #[error(
+        "{tokens} tokens do not fit the context of {context_length}: shorten the prompt or load the model with a larger context_length"
+    )]
+    ContextOverflow {
+        /// Tokens that were to be held.
+        tokens: usize,
+        /// Tokens that can be held.
+        context_length: usize,
+    },
+    /// A device that this build or machine does not have.
+    #[error("device {device:?} is unavailable: {reason}")]
+    DeviceUnavailable {
+        /// The device as the caller named it.
+        device: String,
+        /// Why, and what would work.
+        reason: String,
+    },
+    /// Memory or disk that does not suffice.
+    #[error("out of memory: {reason}")]
+    OutOfMemory {
+        /// What was to be held, its size, and what to do.
+        reason: String,
+    },
+    /// The operating system refused to read or write a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own error.
+        source: std::io::Error,
+    },
+    /// The compute library or a user's own model failed.
+    #[error("computation failed: {0}")]
+    Compute(String),
+}
+
+/// A result whose error is [`enum@Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn corrupt(file: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::CorruptModel {
+            file: file.into(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn unsupported(model: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::UnsupportedModel {
+            model: model.into(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn invalid(
+        field: impl Into<String>,
+        value: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::InvalidConfig {
+            field: field.into(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+
+    pub(crate) fn not_found(model: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::ModelNotFound {
+            model: model.into(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(error.to_string())
+    }
+}
