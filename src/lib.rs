@@ -1,6 +1,7 @@
 //! Lossless speculative decoding.
 
 pub mod error;
+pub mod progress;
 pub mod text;
 pub mod weights;
 
