@@ -1,0 +1,466 @@
+//! The backend on Candle's tensors: CUDA, Metal, and on the CPU the reference for all others.
+//!
+//! On the CPU its results for a row do not depend on the rows beside it: matrices go through Candle's
+//! quantized kernels (f32 ones too), which compute row by row, and short segments attend row by row.
+
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
+use candle_core::{DType, Device, Module, Tensor};
+use candle_nn::{ops, rotary_emb};
+
+use super::{Attention, Backend, Linear, Norm, Segment};
+use crate::error::Result;
+use crate::model::rope::{Pairing, Rope};
+use crate::model::spec::{Activation, AttentionShape, NormKind};
+use crate::weights::{StorageType, StoredTensor, dequantize};
+
+/// Segments of at most so many rows attend row by row on the CPU, so that a verified row gets exactly
+/// what it would get alone. Longer ones are prompts, which are read in the same pieces either way.
+const ROW_BY_ROW: usize = 32;
+
+/// Positions by which a cache grows.
+const CACHE_STEP: usize = 256;
+
+/// How weights are held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WeightPrecision {
+    /// Quantized as stored; 16-bit floats widened to f32.
+    #[default]
+    Stored,
+    /// Everything as f32.
+    F32,
+    /// Quantized on loading, where a row's length allows it.
+    Quantized(GgmlDType),
+}
+
+/// Candle on one device.
+pub struct CandleBackend {
+    device: Device,
+    precision: WeightPrecision,
+}
+
+/// A weight matrix.
+pub enum Matrix {
+    /// Blocks that Candle's quantized kernels read (on the CPU f32 too).
+    Blocks(Arc<QTensor>),
+    /// f32 on an accelerator.
+    Dense(Tensor),
+}
+
+/// Keys and values of one sequence.
+pub struct KvCache {
+    /// A layer's keys and values, each `[kv_heads, capacity, head_dim]`.
+    layers: Vec<(Tensor, Tensor)>,
+    context_length: usize,
+}
+
+/// What the layers of one step share.
+pub struct Step {
+    segments: Vec<Segment>,
+    /// One entry a rotary embedding; cosines and sines are `[rows, pairs]`.
+    rotations: Vec<Rotation>,
+}
+
+/// One rotary embedding at the rows' positions.
+struct Rotation {
+    cos: Tensor,
+    sin: Tensor,
+    pairing: Pairing,
+}
+
+impl CandleBackend {
+    /// A backend on that device.
+    pub fn new(device: Device, precision: WeightPrecision) -> Self {
+        Self { device, precision }
+    }
+
+    fn float_matrix(&self, values: Vec<f32>, shape: &[usize]) -> Result<Matrix> {
+        if self.device.is_cpu() {
+            let storage = QStorage::Cpu(Box::new(values));
+            return Ok(Matrix::Blocks(Arc::new(QTensor::new(storage, shape)?)));
+        }
+        Ok(Matrix::Dense(Tensor::from_vec(values, shape, &self.device)?))
+    }
+
+    /// `x * matrix^T`, on the CPU in such pieces that a row's result is what it would be alone.
+    fn matmul(&self, x: &Tensor, matrix: &Matrix) -> Result<Tensor> {
+        let blocks = match matrix {
+            Matrix::Dense(dense) => return Ok(x.matmul(&dense.t()?)?),
+            Matrix::Blocks(blocks) => blocks,
+        };
+        let product = QMatMul::QTensor(blocks.clone());
+        let rows = x.dim(0)?;
+        // f32 blocks are multiplied row by row in any case; packed ones take another path for several.
+        let exact = rows == 1 || blocks.dtype() == GgmlDType::F32;
+        if exact || rows > ROW_BY_ROW || !self.device.is_cpu() {
+            return Ok(product.forward(x)?);
+        }
+        let outputs = (0..rows)
+            .map(|row| product.forward(&x.narrow(0, row, 1)?))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&outputs, 0)?)
+    }
+
+    /// Heads `[rows, heads, head_dim]` turned by their rows' positions.
+    fn rotate(x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
+        let head_dim = x.dim(2)?;
+        let dims = 2 * rotation.cos.dim(1)?;
+        let turned = x.narrow(2, 0, dims)?.unsqueeze(0)?;
+        let turned = match rotation.pairing {
+            Pairing::Halves => {
+                rotary_emb::rope_thd(&turned.contiguous()?, &rotation.cos, &rotation.sin)?
+            }
+            Pairing::Interleaved => {
+                let heads_first = turned.transpose(1, 2)?.contiguous()?;
+                rotary_emb::rope_i(&heads_first, &rotation.cos, &rotation.sin)?.transpose(1, 2)?
+            }
+        };
+        let turned = turned.squeeze(0)?;
+        if dims == head_dim {
+            return Ok(turned);
+        }
+        Ok(Tensor::cat(&[&turned, &x.narrow(2, dims, head_dim - dims)?], 2)?)
+    }
+
+    /// Scores, softmax and weighted values of queries `[kv_heads, queries, head_dim]` over the cached
+    /// positions `from..to`; `mask` is added to the scores.
+    fn attend(
+        queries: &Tensor,
+        (keys, values): &(Tensor, Tensor),
+        (from, to): (usize, usize),
+        shape: &AttentionShape,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let keys = keys.narrow(1, from, to - from)?;
+        let values = values.narrow(1, from, to - from)?;
+        let mut scores = (queries.matmul(&keys.transpose(1, 2)?)? * f64::from(shape.scale))?;
+        if let Some(cap) = shape.softcap {
+            scores = softcap(&scores, cap)?;
+        }
+        if let Some(mask) = mask {
+            scores = scores.broadcast_add(mask)?;
+        }
+        Ok(ops::softmax_last_dim(&scores)?.matmul(&values)?)
+    }
+
+    /// Attention of one segment's queries `[rows, heads, head_dim]`: `[rows, heads * head_dim]`.
+    fn attend_segment(
+        &self,
+        queries: &Tensor,
+        cached: &(Tensor, Tensor),
+        segment: &Segment,
+        attention: &Attention<'_, Self>,
+    ) -> Result<Tensor> {
+        let shape = &attention.shape;
+        let group = shape.heads / shape.kv_heads;
+        let first_seen = |position: usize| match attention.window {
+            Some(window) => (position + 1).saturating_sub(window),
+            None => 0,
+        };
+        let width = shape.heads * shape.head_dim;
+        if self.device.is_cpu() && segment.rows <= ROW_BY_ROW {
+            let rows = (0..segment.rows).map(|row| {
+                let position = segment.past + row;
+                let queries = queries.narrow(0, row, 1)?;
+                let queries = queries.reshape((shape.kv_heads, group, shape.head_dim))?;
+                let seen = (first_seen(position), position + 1);
+                let output = Self::attend(&queries, cached, seen, shape, None)?;
+                Ok(output.reshape((1, width))?)
+            });
+            return Ok(Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?);
+        }
+        let (rows, kv_heads, head_dim) = (segment.rows, shape.kv_heads, shape.head_dim);
+        let queries = queries
+            .reshape((rows, kv_heads, group, head_dim))?
+            .permute((1, 2, 0, 3))?
+            .reshape((kv_heads, group * rows, head_dim))?;
+        let (from, to) = (first_seen(segment.past), segment.past + rows);
+        let mask: Vec<f32> = (0..group * rows)
+            .flat_map(|query| {
+                let position = segment.past + query % rows;
+                let seen = first_seen(position)..=position;
+                (from..to).map(move |key| if seen.contains(&key) { 0.0 } else { f32::NEG_INFINITY })
+            })
+            .collect();
+        let mask = Tensor::from_vec(mask, (1, group * rows, to - from), &self.device)?;
+        let output = Self::attend(&queries, cached, (from, to), shape, Some(&mask))?;
+        Ok(output
+            .reshape((kv_heads, group, rows, head_dim))?
+            .permute((2, 0, 1, 3))?
+            .reshape((rows, width))?)
+    }
+}
+
+impl KvCache {
+    /// Makes room for `length` tokens in a layer.
+    fn reserve(&mut self, layer: usize, length: usize) -> Result<()> {
+        let (keys, _) = &self.layers[layer];
+        let (kv_heads, capacity, head_dim) = keys.dims3()?;
+        if length <= capacity {
+            return Ok(());
+        }
+        // Doubling keeps the copies' cost per token constant.
+        let wanted = length.next_multiple_of(CACHE_STEP).max(2 * capacity);
+        let wanted = wanted.min(self.context_length.max(length));
+        let missing = (kv_heads, wanted - capacity, head_dim);
+        let grow = |old: &Tensor| -> Result<Tensor> {
+            let room = Tensor::zeros(missing, DType::F32, old.device())?;
+            Ok(Tensor::cat(&[old, &room], 1)?)
+        };
+        let (keys, values) = &self.layers[layer];
+        self.layers[layer] = (grow(keys)?, grow(values)?);
+        Ok(())
+    }
+
+    /// Writes keys and values `[rows, kv_heads, head_dim]` behind the first `past` tokens.
+    fn append(&mut self, layer: usize, past: usize, keys: &Tensor, values: &Tensor) -> Result<()> {
+        self.reserve(layer, past + keys.dim(0)?)?;
+        let (cached_keys, cached_values) = &self.layers[layer];
+        cached_keys.slice_set(&keys.transpose(0, 1)?.contiguous()?, 1, past)?;
+        cached_values.slice_set(&values.transpose(0, 1)?.contiguous()?, 1, past)?;
+        Ok(())
+    }
+}
+
+impl Backend for CandleBackend {
+    type Activations = Tensor;
+    type Matrix = Matrix;
+    type Vector = Tensor;
+    type KvCache = KvCache;
+    type Step = Step;
+
+    fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        let row = tensor.shape.last().copied().unwrap_or(0);
+        let stored = match self.precision {
+            WeightPrecision::Stored => ggml_type(tensor.storage),
+            WeightPrecision::F32 => None,
+            WeightPrecision::Quantized(wanted) if row.is_multiple_of(wanted.block_size()) => {
+                let values = Tensor::from_vec(dequantize(tensor)?, tensor.shape.clone(), &Device::Cpu)?;
+                let blocks = QTensor::quantize_onto(&values, wanted, &self.device)?;
+                return Ok(Matrix::Blocks(Arc::new(blocks)));
+            }
+            WeightPrecision::Quantized(_) => ggml_type(tensor.storage),
+        };
+        match stored {
+            Some(blocks) => {
+                let storage = QStorage::from_data(std::borrow::Cow::Borrowed(&*tensor.data), &self.device, blocks)?;
+                let tensor = QTensor::new(storage, tensor.shape.as_slice())?;
+                Ok(Matrix::Blocks(Arc::new(tensor)))
+            }
+            None => self.float_matrix(dequantize(tensor)?, &tensor.shape),
+        }
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<Tensor> {
+        let length = values.len();
+        Ok(Tensor::from_vec(values, length, &self.device)?)
+    }
+
+    fn kv_cache(
+        &self,
+        layers: usize,
+        shape: &AttentionShape,
+        context_length: usize,
+    ) -> Result<KvCache> {
+        let capacity = CACHE_STEP.min(context_length);
+        let dims = (shape.kv_heads, capacity, shape.head_dim);
+        let empty = || Tensor::zeros(dims, DType::F32, &self.device);
+        let layers = (0..layers)
+            .map(|_| Ok((empty()?, empty()?)))
+            .collect::<Result<_>>()?;
+        Ok(KvCache {
+            layers,
+            context_length,
+        })
+    }
+
+    fn fork(&self, cache: &KvCache, _length: usize) -> Result<KvCache> {
+        let copy = |(keys, values): &(Tensor, Tensor)| Ok((keys.copy()?, values.copy()?));
+        Ok(KvCache {
+            layers: cache.layers.iter().map(copy).collect::<Result<_>>()?,
+            context_length: cache.context_length,
+        })
+    }
+
+    fn begin(&self, segments: &[Segment], ropes: &[Rope]) -> Result<Step> {
+        let positions: Vec<usize> = segments
+            .iter()
+            .flat_map(|segment| segment.past..segment.past + segment.rows)
+            .collect();
+        let rotations = ropes
+            .iter()
+            .map(|rope| {
+                let (cos, sin): (Vec<f32>, Vec<f32>) = positions
+                    .iter()
+                    .flat_map(|&position| rope.angles(position as u32))
+                    .unzip();
+                let shape = (positions.len(), rope.frequencies.len());
+                Ok(Rotation {
+                    cos: Tensor::from_vec(cos, shape, &self.device)?,
+                    sin: Tensor::from_vec(sin, shape, &self.device)?,
+                    pairing: rope.pairing,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Step {
+            segments: segments.to_vec(),
+            rotations,
+        })
+    }
+
+    fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Tensor> {
+        let ids = Tensor::new(ids, &self.device)?;
+        Ok(match table {
+            Matrix::Blocks(blocks) => blocks.embedding(&ids)?,
+            Matrix::Dense(dense) => dense.index_select(&ids, 0)?,
+        })
+    }
+
+    fn norm(&self, x: &Tensor, norm: &Norm<Self>) -> Result<Tensor> {
+        Ok(match (norm.kind, &norm.bias) {
+            (NormKind::Rms(epsilon), _) => ops::rms_norm(x, &norm.weight, epsilon)?,
+            (NormKind::Layer(epsilon), Some(bias)) => {
+                ops::layer_norm(x, &norm.weight, bias, epsilon)?
+            }
+            (NormKind::Layer(epsilon), None) => {
+                ops::layer_norm(x, &norm.weight, &norm.weight.zeros_like()?, epsilon)?
+            }
+        })
+    }
+
+    fn linear(&self, x: &Tensor, linear: &Linear<Self>) -> Result<Tensor> {
+        let product = self.matmul(x, &linear.matrix)?;
+        match &linear.bias {
+            Some(bias) => Ok(product.broadcast_add(bias)?),
+            None => Ok(product),
+        }
+    }
+
+    fn attention(
+        &self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attention: &Attention<'_, Self>,
+        caches: &mut [&mut KvCache],
+        step: &Step,
+    ) -> Result<Tensor> {
+        let shape = &attention.shape;
+        let rows = q.dim(0)?;
+        let mut q = q.reshape((rows, shape.heads, shape.head_dim))?;
+        let mut k = k.reshape((rows, shape.kv_heads, shape.head_dim))?;
+        let v = v.reshape((rows, shape.kv_heads, shape.head_dim))?;
+        if let Some(norm) = attention.query_norm {
+            q = self.norm(&q, norm)?;
+        }
+        if let Some(norm) = attention.key_norm {
+            k = self.norm(&k, norm)?;
+        }
+        if let Some(rope) = attention.rope {
+            q = Self::rotate(&q, &step.rotations[rope])?;
+            k = Self::rotate(&k, &step.rotations[rope])?;
+        }
+        let outputs = step
+            .segments
+            .iter()
+            .zip(caches)
+            .map(|(segment, cache)| {
+                let own = |x: &Tensor| x.narrow(0, segment.first_row, segment.rows);
+                cache.append(attention.layer, segment.past, &own(&k)?, &own(&v)?)?;
+                let cached = &cache.layers[attention.layer];
+                self.attend_segment(&own(&q)?, cached, segment, attention)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&outputs, 0)?)
+    }
+
+    fn activate(&self, x: Tensor, activation: Activation) -> Result<Tensor> {
+        Ok(match activation {
+            Activation::Silu => x.silu()?,
+            Activation::Gelu => x.gelu_erf()?,
+            Activation::GeluTanh => x.gelu()?,
+            Activation::Relu => x.relu()?,
+        })
+    }
+
+    fn multiply(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        Ok((a * b)?)
+    }
+
+    fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        Ok((a + b)?)
+    }
+
+    fn scale(&self, x: Tensor, factor: f32) -> Result<Tensor> {
+        Ok((x * f64::from(factor))?)
+    }
+
+    fn softcap(&self, x: Tensor, cap: f32) -> Result<Tensor> {
+        softcap(&x, cap)
+    }
+
+    fn select(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        Ok(x.index_select(&Tensor::new(rows, &self.device)?, 0)?)
+    }
+
+    fn read(&self, x: &Tensor) -> Result<Vec<f32>> {
+        Ok(x.flatten_all()?.to_vec1()?)
+    }
+
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        match matrix {
+            Matrix::Blocks(blocks) => blocks.storage_size_in_bytes(),
+            Matrix::Dense(dense) => dense.elem_count() * size_of::<f32>(),
+        }
+    }
+
+    fn matrix_storage(&self, matrix: &Matrix) -> &'static str {
+        let Matrix::Blocks(blocks) = matrix else {
+            return "F32";
+        };
+        let stored = StorageType::ALL.into_iter();
+        stored
+            .filter(|storage| ggml_type(*storage) == Some(blocks.dtype()))
+            .map(StorageType::name)
+            .next()
+            .unwrap_or("F32")
+    }
+
+    fn device_name(&self) -> String {
+        match &self.device {
+            Device::Cpu => "cpu".into(),
+            Device::Cuda(_) => "cuda".into(),
+            Device::Metal(_) => "metal".into(),
+        }
+    }
+
+    fn kernels(&self) -> String {
+        "candle".into()
+    }
+}
+
+/// `cap * tanh(x / cap)`
+fn softcap(x: &Tensor, cap: f32) -> Result<Tensor> {
+    let cap = f64::from(cap);
+    Ok(((x / cap)?.tanh()? * cap)?)
+}
+
+/// Candle's type for blocks that it computes with; `None` for those to be widened to f32.
+fn ggml_type(storage: StorageType) -> Option<GgmlDType> {
+    match storage {
+        // Candle rounds activations to 16 bits when weights have 16.
+        StorageType::F32 | StorageType::F16 | StorageType::BF16 | StorageType::IQ4_NL => None,
+        StorageType::Q4_0 => Some(GgmlDType::Q4_0),
+        StorageType::Q4_1 => Some(GgmlDType::Q4_1),
+        StorageType::Q5_0 => Some(GgmlDType::Q5_0),
+        StorageType::Q5_1 => Some(GgmlDType::Q5_1),
+        StorageType::Q8_0 => Some(GgmlDType::Q8_0),
+        StorageType::Q2_K => Some(GgmlDType::Q2K),
+        StorageType::Q3_K => Some(GgmlDType::Q3K),
+        StorageType::Q4_K => Some(GgmlDType::Q4K),
+        StorageType::Q5_K => Some(GgmlDType::Q5K),
+        StorageType::Q6_K => Some(GgmlDType::Q6K),
+    }
+}

@@ -1,0 +1,113 @@
+//! A model's files to a model that runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::language_model::LanguageModel;
+use super::spec::ModelSpec;
+use super::transformer::Transformer;
+use super::{gguf_config, hf_config};
+use crate::backend::candle::{CandleBackend, WeightPrecision};
+use crate::device::Device;
+use crate::error::Result;
+use crate::progress::{Progress, Silent};
+use crate::text::Tokenizer;
+use crate::weights::Checkpoint;
+use crate::weights::gguf::GgufFile;
+use crate::weights::locate::ModelFiles;
+use crate::weights::names::NamedWeights;
+use crate::weights::safetensors::SafetensorsCheckpoint;
+
+/// How to load a model.
+#[derive(Clone)]
+pub struct LoadOptions {
+    /// Where to compute; `None`: [`Device::auto`].
+    pub device: Option<Device>,
+    /// How to hold the weights.
+    pub precision: WeightPrecision,
+    /// Most tokens a sequence may hold; `None`: as many as the model was made for.
+    pub context_length: Option<usize>,
+    /// Branch, tag or commit of a hub model.
+    pub revision: Option<String>,
+    /// Told about downloads and loading.
+    pub progress: Arc<dyn Progress>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            device: None,
+            precision: WeightPrecision::default(),
+            context_length: None,
+            revision: None,
+            progress: Arc::new(Silent),
+        }
+    }
+}
+
+/// A model with its tokenizer.
+pub struct LoadedModel {
+    /// Ready to compute.
+    pub model: Box<dyn LanguageModel>,
+    /// The tokenizer that lies beside the weights; `None` where there is none.
+    pub tokenizer: Option<Tokenizer>,
+}
+
+/// Loads a model from its files.
+pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
+    match files {
+        ModelFiles::Gguf(file) => load_gguf(file, options),
+        ModelFiles::Folder(folder) => load_folder(folder, options),
+    }
+}
+
+fn load_gguf(file: &Path, options: &LoadOptions) -> Result<LoadedModel> {
+    let gguf = GgufFile::open(file)?;
+    let spec = gguf_config::read(&gguf)?;
+    let tokenizer = Tokenizer::from_gguf(gguf.metadata(), file)?;
+    Ok(LoadedModel {
+        model: build(spec, &gguf, true, file, options)?,
+        tokenizer: Some(tokenizer),
+    })
+}
+
+fn load_folder(folder: &Path, options: &LoadOptions) -> Result<LoadedModel> {
+    let spec = hf_config::read(&folder.join("config.json"))?;
+    let checkpoint = SafetensorsCheckpoint::open(folder)?;
+    let has_tokenizer = ["tokenizer.json", "vocab.json"]
+        .iter()
+        .any(|name| folder.join(name).is_file());
+    let tokenizer = has_tokenizer
+        .then(|| Tokenizer::from_folder(folder))
+        .transpose()?;
+    Ok(LoadedModel {
+        model: build(spec, &checkpoint, false, folder, options)?,
+        tokenizer,
+    })
+}
+
+fn build(
+    spec: ModelSpec,
+    checkpoint: &dyn Checkpoint,
+    is_gguf: bool,
+    source: &Path,
+    options: &LoadOptions,
+) -> Result<Box<dyn LanguageModel>> {
+    let device = match options.device {
+        Some(device) => device,
+        None => Device::auto()?,
+    };
+    let backend = CandleBackend::new(device.open()?, options.precision);
+    let total = checkpoint
+        .names()
+        .iter()
+        .filter_map(|name| checkpoint.tensor(name))
+        .map(|tensor| tensor.data.len() as u64)
+        .sum();
+    let progress = options.progress.as_ref();
+    progress.begin(&format!("Loading {}", source.display()), Some(total));
+    let weights = NamedWeights::new(checkpoint, &spec, is_gguf, source)?;
+    let model = Transformer::load(spec.clone(), backend, &weights, options.context_length, progress);
+    progress.end();
+    Ok(Box::new(model?))
+}

@@ -1,0 +1,328 @@
+//! One decoder for every architecture: a [`ModelSpec`] says what a layer does, a [`Backend`] does it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
+use super::layers::{Layer, Loader};
+use super::spec::{ModelSpec, Residual};
+use crate::backend::{Attention, Backend, Linear, Norm, Segment};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::weights::names::{NamedWeights, Slot};
+
+/// Rows computed at once when a prompt is read; bounds the memory of a step.
+const LARGEST_STEP: usize = 512;
+
+/// A decoder-only transformer.
+pub struct Transformer<B: Backend> {
+    spec: ModelSpec,
+    backend: B,
+    embedding: Arc<Linear<B>>,
+    positions: Option<B::Matrix>,
+    layers: Vec<Layer<B>>,
+    final_norm: Norm<B>,
+    head: Arc<Linear<B>>,
+    sequences: HashMap<SequenceId, Sequence<B>>,
+    info: ModelInfo,
+}
+
+/// One sequence's cache and how much of it counts: rolling back is forgetting a number.
+struct Sequence<B: Backend> {
+    cache: B::KvCache,
+    length: usize,
+}
+
+impl<B: Backend> Transformer<B> {
+    /// Brings a checkpoint's weights to a backend. `context_length` may cut the model's own.
+    pub fn load(
+        mut spec: ModelSpec,
+        backend: B,
+        weights: &NamedWeights<'_>,
+        context_length: Option<usize>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        spec.context_length = match context_length {
+            None => spec.context_length,
+            // A table of positions can't be read past its end; rotations can.
+            Some(wanted) if wanted > spec.context_length && spec.learned_positions => {
+                let expected = format!("at most {} for this model", spec.context_length);
+                return Err(Error::invalid("context_length", wanted, expected));
+            }
+            Some(wanted) => wanted,
+        };
+        let mut loader = Loader::new(&spec, &backend, weights, progress);
+        let hidden = spec.hidden_size;
+        let embedding = Arc::new(loader.linear(Slot::Embedding, spec.vocab_size, hidden, false)?);
+        let positions = spec
+            .learned_positions
+            .then(|| loader.positions())
+            .transpose()?;
+        let layers = (0..spec.layers.len())
+            .map(|layer| loader.layer(layer))
+            .collect::<Result<_>>()?;
+        let final_norm = loader.norm(Slot::FinalNorm, hidden)?;
+        let head = loader.head(&embedding)?;
+        let info = loader.info();
+        Ok(Self {
+            spec,
+            backend,
+            embedding,
+            positions,
+            layers,
+            final_norm,
+            head,
+            sequences: HashMap::new(),
+            info,
+        })
+    }
+
+    /// What the model is made of.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Runs the rows of one step through all layers; returns the logits of `wanted` rows.
+    fn forward(
+        &self,
+        ids: &[u32],
+        segments: &[Segment],
+        caches: &mut [&mut B::KvCache],
+        wanted: &[usize],
+    ) -> Result<Vec<f32>> {
+        let backend = &self.backend;
+        let step = backend.begin(segments, &self.spec.ropes)?;
+        let mut x = self.embed(ids, segments)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let attention = Attention {
+                layer: index,
+                shape: self.spec.attention,
+                window: layer.spec.window,
+                rope: layer.spec.rope,
+                query_norm: layer.query_norm.as_ref(),
+                key_norm: layer.key_norm.as_ref(),
+            };
+            let projections = [&layer.query, &layer.key, &layer.value];
+            let [q, k, v] = backend.project(&x, &layer.attention_norm, projections)?;
+            let attended = backend.attention(q, k, v, &attention, caches, &step)?;
+            let post_norm = layer.post_attention_norm.as_ref();
+            let after_attention = backend.linear_add(&attended, &layer.output, post_norm, &x)?;
+            let mlp_input = match self.spec.residual {
+                Residual::Sequential => &after_attention,
+                Residual::Parallel => &x,
+            };
+            let activation = self.spec.activation;
+            let gate = layer.gate.as_ref();
+            let widened = backend.mlp(mlp_input, &layer.mlp_norm, gate, &layer.up, activation)?;
+            let post_norm = layer.post_mlp_norm.as_ref();
+            x = backend.linear_add(&widened, &layer.down, post_norm, &after_attention)?;
+        }
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let x = backend.select(&x, wanted)?;
+        let [mut logits] = backend.project(&x, &self.final_norm, [&self.head])?;
+        if let Some(cap) = self.spec.logit_softcap {
+            logits = backend.softcap(logits, cap)?;
+        }
+        backend.read(&logits)
+    }
+
+    fn embed(&self, ids: &[u32], segments: &[Segment]) -> Result<B::Activations> {
+        let mut x = self.backend.embed(&self.embedding.matrix, ids)?;
+        if self.spec.embedding_scale.to_bits() != 1.0_f32.to_bits() {
+            x = self.backend.scale(x, self.spec.embedding_scale)?;
+        }
+        match &self.positions {
+            None => Ok(x),
+            Some(table) => {
+                let positions: Vec<u32> = segments
+                    .iter()
+                    .flat_map(|segment| segment.past..segment.past + segment.rows)
+                    .map(|position| position as u32)
+                    .collect();
+                self.backend.add(&x, &self.backend.embed(table, &positions)?)
+            }
+        }
+    }
+
+    /// Refuses what can't be computed, before anything is changed.
+    fn check(&self, batch: &[Extend<'_>]) -> Result<()> {
+        for extend in batch {
+            if let Some(id) = extend.tokens.iter().find(|id| **id as usize >= self.spec.vocab_size) {
+                let expected = format!("below the vocabulary's size, {}", self.spec.vocab_size);
+                return Err(Error::invalid("token id", id, expected));
+            }
+            if extend.rows > extend.tokens.len() {
+                let expected = format!("at most the {} tokens appended", extend.tokens.len());
+                return Err(Error::invalid("rows", extend.rows, expected));
+            }
+            let past = self.sequences.get(&extend.sequence).map_or(0, |s| s.length);
+            let tokens = past + extend.tokens.len();
+            if tokens > self.spec.context_length {
+                return Err(Error::ContextOverflow {
+                    tokens,
+                    context_length: self.spec.context_length,
+                });
+            }
+        }
+        let mut names: Vec<SequenceId> = batch.iter().map(|extend| extend.sequence).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::Compute("a batch names the same sequence twice".into()));
+        }
+        Ok(())
+    }
+
+    fn new_sequence(&self) -> Result<Sequence<B>> {
+        let (layers, shape) = (self.layers.len(), &self.spec.attention);
+        Ok(Sequence {
+            cache: self.backend.kv_cache(layers, shape, self.spec.context_length)?,
+            length: 0,
+        })
+    }
+
+    /// Computes one step's pieces; appends the wanted logits to their sequences' `outputs`.
+    fn compute(
+        &self,
+        batch: &[Extend<'_>],
+        pieces: &[Piece],
+        sequences: &mut [Sequence<B>],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<()> {
+        let mut ids = Vec::new();
+        let mut segments = Vec::new();
+        let mut wanted = Vec::new();
+        let mut owners = Vec::new();
+        for piece in pieces {
+            let extend = &batch[piece.sequence];
+            let first_wanted = extend.tokens.len() - extend.rows;
+            for token in piece.tokens.clone().filter(|token| *token >= first_wanted) {
+                wanted.push(ids.len() + token - piece.tokens.start);
+                owners.push(piece.sequence);
+            }
+            segments.push(Segment {
+                past: sequences[piece.sequence].length + piece.tokens.start,
+                first_row: ids.len(),
+                rows: piece.tokens.len(),
+            });
+            ids.extend_from_slice(&extend.tokens[piece.tokens.clone()]);
+        }
+        let mut caches: Vec<&mut B::KvCache> = sequences
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, _)| pieces.iter().any(|piece| piece.sequence == *index))
+            .map(|(_, sequence)| &mut sequence.cache)
+            .collect();
+        let logits = self.forward(&ids, &segments, &mut caches, &wanted)?;
+        for (owner, row) in owners.into_iter().zip(logits.chunks(self.spec.vocab_size)) {
+            outputs[owner].extend_from_slice(row);
+        }
+        Ok(())
+    }
+}
+
+/// A run of tokens of one sequence of a batch that is computed in one step.
+struct Piece {
+    /// Index into the batch.
+    sequence: usize,
+    /// Indices into the tokens to append.
+    tokens: Range<usize>,
+}
+
+/// Cuts a batch into steps of bounded size; a sequence appears once in a step.
+fn plan(batch: &[Extend<'_>]) -> Vec<Vec<Piece>> {
+    let mut steps = vec![Vec::new()];
+    let mut room = LARGEST_STEP;
+    for (sequence, extend) in batch.iter().enumerate() {
+        let mut start = 0;
+        while start < extend.tokens.len() {
+            if room == 0 {
+                steps.push(Vec::new());
+                room = LARGEST_STEP;
+            }
+            let end = extend.tokens.len().min(start + room);
+            room -= end - start;
+            if let Some(step) = steps.last_mut() {
+                step.push(Piece {
+                    sequence,
+                    tokens: start..end,
+                });
+            }
+            start = end;
+        }
+    }
+    steps.retain(|step| !step.is_empty());
+    steps
+}
+
+impl<B: Backend> LanguageModel for Transformer<B> {
+    fn vocab_size(&self) -> usize {
+        self.spec.vocab_size
+    }
+
+    fn context_length(&self) -> usize {
+        self.spec.context_length
+    }
+
+    fn extend(&mut self, batch: &[Extend<'_>]) -> Result<Vec<Logits>> {
+        self.check(batch)?;
+        let mut sequences = Vec::with_capacity(batch.len());
+        for extend in batch {
+            sequences.push(match self.sequences.remove(&extend.sequence) {
+                Some(sequence) => sequence,
+                None => self.new_sequence()?,
+            });
+        }
+        let mut outputs = vec![Vec::new(); batch.len()];
+        let result = plan(batch)
+            .iter()
+            .try_for_each(|pieces| self.compute(batch, pieces, &mut sequences, &mut outputs));
+        for (extend, mut sequence) in batch.iter().zip(sequences) {
+            // What a failed step wrote lies past the length, where nothing reads it.
+            if result.is_ok() {
+                sequence.length += extend.tokens.len();
+            }
+            self.sequences.insert(extend.sequence, sequence);
+        }
+        result?;
+        outputs
+            .into_iter()
+            .map(|values| Logits::new(values, self.spec.vocab_size))
+            .collect()
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {
+        let held = self.sequences.get_mut(&sequence).map(|s| &mut s.length);
+        match held {
+            Some(held) if length <= *held => *held = length,
+            None if length == 0 => {}
+            held => {
+                let expected = format!("at most the {} tokens held", held.map_or(0, |held| *held));
+                return Err(Error::invalid("length", length, expected));
+            }
+        }
+        Ok(())
+    }
+
+    fn fork(&mut self, sequence: SequenceId, copy: SequenceId) -> Result<()> {
+        let Some(original) = self.sequences.get(&sequence) else {
+            return Ok(());
+        };
+        let forked = Sequence {
+            cache: self.backend.fork(&original.cache, original.length)?,
+            length: original.length,
+        };
+        self.sequences.insert(copy, forked);
+        Ok(())
+    }
+
+    fn free(&mut self, sequence: SequenceId) {
+        self.sequences.remove(&sequence);
+    }
+
+    fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+}
