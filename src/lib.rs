@@ -1,8 +1,47 @@
-//! Lossless speculative decoding.
+//! Lossless speculative decoding: a cheap draft proposes tokens, the target model checks them in one pass,
+//! and the output is exactly what the target alone would have written, sooner.
+//!
+//! ```no_run
+//! use specdec_rs::{SpeculativeConfig, SpeculativeDecoder};
+//!
+//! let decoder = SpeculativeDecoder::new("gpt2-medium", "gpt2", None)?;
+//! let config = SpeculativeConfig { temperature: 0.8, top_p: 0.9, ..Default::default() };
+//! let generation = decoder.generate_with("Once upon a time,", &config)?;
+//! println!("{generation} ({:.1} tokens/s)", generation.stats.tokens_per_second());
+//! # Ok::<(), specdec_rs::Error>(())
+//! ```
+//!
+//! Reading order: [`engine::Session`] (one request, step by step), [`speculation::verify`] (why the output is
+//! the target's own), [`model::Transformer`] (one decoder for every architecture), [`backend::Backend`]
+//! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `benchmark`,
+//! `decoder`, `engine`, `speculation`, `sampling`, `model`, `weights`, `text`, `backend`.
 
-pub mod error;
+pub mod backend;
+mod benchmark;
+#[cfg(feature = "cli")]
+pub mod cli;
+mod config;
+mod decoder;
+mod device;
+pub mod engine;
+mod error;
+pub mod model;
 pub mod progress;
+#[cfg(feature = "python")]
+mod python;
+pub mod sampling;
+pub mod speculation;
 pub mod text;
 pub mod weights;
 
+pub use benchmark::{Benchmark, Comparison, Measurement};
+pub use config::{DraftKind, SpeculativeConfig, Verification};
+pub use decoder::{DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
+pub use device::Device;
+pub use engine::{CancelToken, Chunk, FinishReason, Generation, Stats, Token};
 pub use error::{Error, Result};
+pub use model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
+pub use text::{Message, Tokenizer};
+
+/// The model that is used where none is named.
+pub const DEFAULT_MODEL: &str = "smollm2-135m";

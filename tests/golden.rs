@@ -4,8 +4,8 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use proptest::test_runner::{RngAlgorithm, TestRng};
 use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 use safetensors::SafeTensors;
 use specdec_rs::Device;
 use specdec_rs::backend::candle::WeightPrecision;
@@ -24,7 +24,9 @@ impl Golden {
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let integers = |name| -> Vec<u32> {
             let data = tensors.tensor(name).unwrap().data().to_vec();
-            let wide = data.chunks(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
+            let wide = data
+                .chunks(8)
+                .map(|b| i64::from_le_bytes(b.try_into().unwrap()));
             wide.map(|id| u32::try_from(id).unwrap()).collect()
         };
         let logits = tensors.tensor("logits").unwrap().data().to_vec();
@@ -54,13 +56,20 @@ fn open(files: ModelFiles, precision: WeightPrecision) -> Box<dyn LanguageModel>
 
 fn extend(model: &mut dyn LanguageModel, sequence: u64, tokens: &[u32], rows: usize) -> Vec<f32> {
     let sequence = SequenceId(sequence);
-    let batch = [Extend { sequence, tokens, rows }];
+    let batch = [Extend {
+        sequence,
+        tokens,
+        rows,
+    }];
     model.extend(&batch).unwrap().remove(0).into_vec()
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
 fn argmax(row: &[f32]) -> u32 {
@@ -90,7 +99,9 @@ fn with_rollbacks(model: &mut dyn LanguageModel, golden: &Golden) -> Vec<f32> {
     let vocab_size = golden.vocab_size();
     let mut done = 0;
     while done < golden.ids.len() {
-        let wrong: Vec<u32> = (0..rng.next_u32() % 20).map(|_| rng.next_u32() % 300).collect();
+        let wrong: Vec<u32> = (0..rng.next_u32() % 20)
+            .map(|_| rng.next_u32() % 300)
+            .collect();
         extend(model, 2, &wrong, wrong.len());
         model.truncate(SequenceId(2), done).unwrap();
         let rows = (1 + rng.next_u32() as usize % 9).min(golden.ids.len() - done);
@@ -98,7 +109,9 @@ fn with_rollbacks(model: &mut dyn LanguageModel, golden: &Golden) -> Vec<f32> {
         logits[done * vocab_size..(done + rows) * vocab_size].copy_from_slice(&piece);
         done += rows;
         // Back into what was right, too: the next pass overwrites it with the same.
-        done -= (rng.next_u32() as usize % 3).min(done.saturating_sub(1)).min(rows - 1);
+        done -= (rng.next_u32() as usize % 3)
+            .min(done.saturating_sub(1))
+            .min(rows - 1);
         model.truncate(SequenceId(2), done).unwrap();
     }
     model.free(SequenceId(2));
@@ -127,7 +140,9 @@ fn folders(parent: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn hugging_face_fixtures_give_their_golden_logits() {
-    let Some(shared) = support::shared() else { return };
+    let Some(shared) = support::shared() else {
+        return;
+    };
     let models = folders(&shared.join("fixtures/hf"));
     assert_eq!(models.len(), 11);
     for folder in models {
@@ -149,9 +164,13 @@ fn hugging_face_fixtures_give_their_golden_logits() {
 
 #[test]
 fn gguf_fixtures_give_their_golden_logits() {
-    let Some(shared) = support::shared() else { return };
+    let Some(shared) = support::shared() else {
+        return;
+    };
     let files = folders(&shared.join("fixtures/gguf"));
-    let files = files.iter().filter(|file| file.extension().is_some_and(|e| e == "gguf"));
+    let files = files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "gguf"));
     for file in files {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         let golden = Golden::read(&file.with_extension("golden.safetensors"));
@@ -180,24 +199,41 @@ fn gguf_fixtures_give_their_golden_logits() {
 /// whether it is computed alone, with others, or beside another sequence.
 #[test]
 fn short_pieces_give_the_same_bits_as_single_tokens() {
-    let Some(shared) = support::shared() else { return };
+    let Some(shared) = support::shared() else {
+        return;
+    };
     let fixtures = shared.join("fixtures");
-    let mut models: Vec<ModelFiles> =
-        folders(&fixtures.join("hf")).into_iter().map(ModelFiles::Folder).collect();
+    let mut models: Vec<ModelFiles> = folders(&fixtures.join("hf"))
+        .into_iter()
+        .map(ModelFiles::Folder)
+        .collect();
     let files = folders(&fixtures.join("gguf"));
-    let files = files.into_iter().filter(|file| file.extension().is_some_and(|e| e == "gguf"));
+    let files = files
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "gguf"));
     models.extend(files.map(ModelFiles::Gguf));
     for files in models {
         let mut model = open(files.clone(), WeightPrecision::Stored);
         let ids: Vec<u32> = (0..40).map(|i| (i * 37 + 11) % 384).collect();
-        let alone: Vec<f32> = ids.iter().flat_map(|id| extend(model.as_mut(), 0, &[*id], 1)).collect();
+        let alone: Vec<f32> = ids
+            .iter()
+            .flat_map(|id| extend(model.as_mut(), 0, &[*id], 1))
+            .collect();
         let vocab_size = model.vocab_size();
         let mut done = 0;
         for rows in [1, 2, 3, 5, 8, 9, 12] {
             let tokens = &ids[done..done + rows];
             let batch = [
-                Extend { sequence: SequenceId(7), tokens: &ids[..rows], rows: 0 },
-                Extend { sequence: SequenceId(1), tokens, rows },
+                Extend {
+                    sequence: SequenceId(7),
+                    tokens: &ids[..rows],
+                    rows: 0,
+                },
+                Extend {
+                    sequence: SequenceId(1),
+                    tokens,
+                    rows,
+                },
             ];
             let together = model.extend(&batch).unwrap().remove(1).into_vec();
             model.truncate(SequenceId(7), 0).unwrap();

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use super::{Attention, Backend, Linear, Norm, Segment};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::rope::{Pairing, Rope};
 use crate::model::spec::{Activation, AttentionShape, NormKind};
 use crate::weights::{StorageType, StoredTensor, dequantize};
@@ -32,6 +32,27 @@ pub enum WeightPrecision {
     F32,
     /// Quantized on loading, where a row's length allows it.
     Quantized(GgmlDType),
+}
+
+impl WeightPrecision {
+    /// The precision that a `dtype` ("f32") and a `quantize` ("q8_0", ...) setting ask for.
+    pub fn from_names(dtype: Option<&str>, quantize: Option<&str>) -> Result<Self> {
+        match (dtype, quantize) {
+            (None | Some("auto"), None) => Ok(Self::Stored),
+            (Some("f32" | "float32"), None) => Ok(Self::F32),
+            (Some(other), None) => Err(Error::invalid("dtype", other, "auto or f32")),
+            (_, Some(format)) => {
+                let blocks = StorageType::ALL
+                    .into_iter()
+                    .filter(|storage| storage.name().eq_ignore_ascii_case(format))
+                    .find_map(ggml_type);
+                let expected = "q4_0, q4_1, q5_0, q5_1, q8_0 or q2_k to q6_k";
+                blocks
+                    .map(Self::Quantized)
+                    .ok_or_else(|| Error::invalid("quantize", format, expected))
+            }
+        }
+    }
 }
 
 /// Candle on one device.
@@ -80,7 +101,11 @@ impl CandleBackend {
             let storage = QStorage::Cpu(Box::new(values));
             return Ok(Matrix::Blocks(Arc::new(QTensor::new(storage, shape)?)));
         }
-        Ok(Matrix::Dense(Tensor::from_vec(values, shape, &self.device)?))
+        Ok(Matrix::Dense(Tensor::from_vec(
+            values,
+            shape,
+            &self.device,
+        )?))
     }
 
     /// `x * matrix^T`, on the CPU in such pieces that a row's result is what it would be alone.
@@ -120,7 +145,10 @@ impl CandleBackend {
         if dims == head_dim {
             return Ok(turned);
         }
-        Ok(Tensor::cat(&[&turned, &x.narrow(2, dims, head_dim - dims)?], 2)?)
+        Ok(Tensor::cat(
+            &[&turned, &x.narrow(2, dims, head_dim - dims)?],
+            2,
+        )?)
     }
 
     /// Scores, softmax and weighted values of queries `[kv_heads, queries, head_dim]` over the cached
@@ -180,7 +208,13 @@ impl CandleBackend {
             .flat_map(|query| {
                 let position = segment.past + query % rows;
                 let seen = first_seen(position)..=position;
-                (from..to).map(move |key| if seen.contains(&key) { 0.0 } else { f32::NEG_INFINITY })
+                (from..to).map(move |key| {
+                    if seen.contains(&key) {
+                        0.0
+                    } else {
+                        f32::NEG_INFINITY
+                    }
+                })
             })
             .collect();
         let mask = Tensor::from_vec(mask, (1, group * rows, to - from), &self.device)?;
@@ -236,7 +270,8 @@ impl Backend for CandleBackend {
             WeightPrecision::Stored => ggml_type(tensor.storage),
             WeightPrecision::F32 => None,
             WeightPrecision::Quantized(wanted) if row.is_multiple_of(wanted.block_size()) => {
-                let values = Tensor::from_vec(dequantize(tensor)?, tensor.shape.clone(), &Device::Cpu)?;
+                let values =
+                    Tensor::from_vec(dequantize(tensor)?, tensor.shape.clone(), &Device::Cpu)?;
                 let blocks = QTensor::quantize_onto(&values, wanted, &self.device)?;
                 return Ok(Matrix::Blocks(Arc::new(blocks)));
             }
@@ -244,7 +279,11 @@ impl Backend for CandleBackend {
         };
         match stored {
             Some(blocks) => {
-                let storage = QStorage::from_data(std::borrow::Cow::Borrowed(&*tensor.data), &self.device, blocks)?;
+                let storage = QStorage::from_data(
+                    std::borrow::Cow::Borrowed(&*tensor.data),
+                    &self.device,
+                    blocks,
+                )?;
                 let tensor = QTensor::new(storage, tensor.shape.as_slice())?;
                 Ok(Matrix::Blocks(Arc::new(tensor)))
             }

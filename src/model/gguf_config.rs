@@ -59,7 +59,10 @@ impl Keys<'_> {
         let kv_heads = self.size("attention.head_count_kv", Some(heads))?;
         let head_dim = self.size("attention.key_length", Some(hidden_size / heads))?;
         if !heads.is_multiple_of(kv_heads) {
-            return Err(self.wrong("attention.head_count_kv", "a divisor of attention.head_count"));
+            return Err(self.wrong(
+                "attention.head_count_kv",
+                "a divisor of attention.head_count",
+            ));
         }
         if self.size("attention.value_length", Some(head_dim))? != head_dim {
             return Err(self.wrong("attention.value_length", "the same as attention.key_length"));
@@ -98,7 +101,11 @@ impl Keys<'_> {
                 _ => Activation::Silu,
             },
             gated: !matches!(a, A::Gpt2 | A::GptNeox),
-            residual: match self.gguf.metadata().boolean(&self.key("use_parallel_residual")) {
+            residual: match self
+                .gguf
+                .metadata()
+                .boolean(&self.key("use_parallel_residual"))
+            {
                 Some(true) | None if a == A::GptNeox => Residual::Parallel,
                 _ => Residual::Sequential,
             },
@@ -110,7 +117,11 @@ impl Keys<'_> {
                 A::Qwen2 => Biases::Qkv,
                 _ => Biases::AsStored,
             },
-            embedding_scale: if gemma { (hidden_size as f32).sqrt() } else { 1.0 },
+            embedding_scale: if gemma {
+                (hidden_size as f32).sqrt()
+            } else {
+                1.0
+            },
             logit_softcap: self.cap("final_logit_softcapping", (a == A::Gemma2).then_some(30.0)),
             tied_head: None,
         })
@@ -169,9 +180,15 @@ impl Keys<'_> {
             .number("rope.scaling.original_context_length")
             .unwrap_or(context_length as f64);
         let long = context_length as f64 > original;
-        let per_pair = if long { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
+        let per_pair = if long {
+            "rope_factors_long.weight"
+        } else {
+            "rope_factors_short.weight"
+        };
         for name in ["rope_freqs.weight", per_pair] {
-            let Some(tensor) = self.gguf.tensor(name) else { continue };
+            let Some(tensor) = self.gguf.tensor(name) else {
+                continue;
+            };
             let factors: Vec<f64> = dequantize(&tensor)?.into_iter().map(f64::from).collect();
             if factors.len() != dims / 2 || factors.iter().any(|factor| !(*factor > 0.0)) {
                 let reason = format!("tensor `{name}` must hold {} positive numbers", dims / 2);
@@ -187,7 +204,9 @@ impl Keys<'_> {
             });
             return Ok(Scaling::PerPair { factors, magnitude });
         }
-        let factor = self.number("rope.scaling.factor").filter(|factor| *factor > 0.0);
+        let factor = self
+            .number("rope.scaling.factor")
+            .filter(|factor| *factor > 0.0);
         let kind = self.gguf.metadata().string(&self.key("rope.scaling.type"));
         match (kind, factor) {
             (None | Some("none"), None) => Ok(Scaling::None),
@@ -238,7 +257,9 @@ impl Keys<'_> {
             Some(Value::Array(flags)) => {
                 return match flags.get(layer) {
                     Some(Value::Bool(flag)) => Ok(*flag),
-                    Some(other) if other.as_integer().is_some() => Ok(other.as_integer() != Some(0)),
+                    Some(other) if other.as_integer().is_some() => {
+                        Ok(other.as_integer() != Some(0))
+                    }
                     _ => Err(self.wrong(key, "a flag for each layer")),
                 };
             }
@@ -284,7 +305,10 @@ impl Keys<'_> {
     }
 
     fn number(&self, name: &str) -> Option<f64> {
-        self.gguf.metadata().float(&self.key(name)).filter(|value| value.is_finite())
+        self.gguf
+            .metadata()
+            .float(&self.key(name))
+            .filter(|value| value.is_finite())
     }
 
     fn cap(&self, name: &str, default: Option<f32>) -> Option<f32> {
@@ -298,7 +322,10 @@ impl Keys<'_> {
         let found = self.gguf.metadata().get(&self.key(name));
         Error::corrupt(
             self.file,
-            format!("metadata `{}` is {found:?}, expected {expected}", self.key(name)),
+            format!(
+                "metadata `{}` is {found:?}, expected {expected}",
+                self.key(name)
+            ),
         )
     }
 }

@@ -116,8 +116,7 @@ impl Config<'_> {
             } else {
                 1.0
             },
-            logit_softcap: self
-                .cap("final_logit_softcapping", (a == A::Gemma2).then_some(30.0))?,
+            logit_softcap: self.cap("final_logit_softcapping", (a == A::Gemma2).then_some(30.0))?,
             tied_head: self.flag("tie_word_embeddings").or(match a {
                 A::Gpt2 | A::Gemma2 | A::Gemma3 | A::SmolLm3 => Some(true),
                 _ => None,
@@ -145,10 +144,17 @@ impl Config<'_> {
     }
 
     fn layer_count(&self) -> Result<usize> {
-        let gemma = matches!(self.architecture, Architecture::Gemma2 | Architecture::Gemma3);
+        let gemma = matches!(
+            self.architecture,
+            Architecture::Gemma2 | Architecture::Gemma3
+        );
         let count = self.size(&["num_hidden_layers", "n_layer"], gemma.then_some(26))?;
         if count > MOST_LAYERS {
-            return Err(self.wrong("num_hidden_layers", &format!("at most {MOST_LAYERS}"), &count));
+            return Err(self.wrong(
+                "num_hidden_layers",
+                &format!("at most {MOST_LAYERS}"),
+                &count,
+            ));
         }
         Ok(count)
     }
@@ -245,15 +251,27 @@ impl Config<'_> {
         match self.architecture {
             Architecture::Gpt2 => Ok((Vec::new(), RopeKinds::none())),
             Architecture::Gemma3 => {
-                let part = |kind| parameters.and_then(|all| all.get(kind)).and_then(Value::as_object);
+                let part = |kind| {
+                    parameters
+                        .and_then(|all| all.get(kind))
+                        .and_then(Value::as_object)
+                };
                 let sliding_theta = self.number("rope_local_base_freq")?.unwrap_or(10_000.0);
                 let sliding = match part("sliding_attention") {
-                    Some(fields) => self.rope(Some(fields), sliding_theta, head_dim, context_length)?,
+                    Some(fields) => {
+                        self.rope(Some(fields), sliding_theta, head_dim, context_length)?
+                    }
                     None => Rope::new(head_dim, sliding_theta, &Scaling::None, Pairing::Halves),
                 };
                 let full_fields = part("full_attention").or_else(|| self.object("rope_scaling"));
                 let full = self.rope(full_fields, 1e6, head_dim, context_length)?;
-                Ok((vec![sliding, full], RopeKinds { sliding: Some(0), full: Some(1) }))
+                Ok((
+                    vec![sliding, full],
+                    RopeKinds {
+                        sliding: Some(0),
+                        full: Some(1),
+                    },
+                ))
             }
             _ => {
                 let fields = parameters.or_else(|| self.object("rope_scaling"));
@@ -262,7 +280,13 @@ impl Config<'_> {
                     _ => 10_000.0,
                 };
                 let rope = self.rope(fields, theta, head_dim, context_length)?;
-                Ok((vec![rope], RopeKinds { sliding: Some(0), full: Some(0) }))
+                Ok((
+                    vec![rope],
+                    RopeKinds {
+                        sliding: Some(0),
+                        full: Some(0),
+                    },
+                ))
             }
         }
     }
@@ -293,7 +317,11 @@ impl Config<'_> {
                 .iter()
                 .find_map(|key| self.number(key).transpose())
                 .transpose()?
-                .unwrap_or(if self.architecture == Architecture::GptNeox { 0.25 } else { 1.0 }),
+                .unwrap_or(if self.architecture == Architecture::GptNeox {
+                    0.25
+                } else {
+                    1.0
+                }),
         };
         let dims = (head_dim as f64 * fraction) as usize / 2 * 2;
         if dims == 0 || dims > head_dim {
@@ -325,12 +353,18 @@ impl Config<'_> {
         };
         let original = |default: f64| {
             optional("original_max_position_embeddings")
-                .or_else(|| self.fields.get("original_max_position_embeddings")?.as_f64())
+                .or_else(|| {
+                    self.fields
+                        .get("original_max_position_embeddings")?
+                        .as_f64()
+                })
                 .unwrap_or(default)
         };
         match kind {
             "default" => Ok(Scaling::None),
-            "linear" => Ok(Scaling::Linear { factor: positive("factor")? }),
+            "linear" => Ok(Scaling::Linear {
+                factor: positive("factor")?,
+            }),
             "llama3" => Ok(Scaling::Llama3 {
                 factor: positive("factor")?,
                 low_freq_factor: positive("low_freq_factor")?,
@@ -350,7 +384,10 @@ impl Config<'_> {
                     beta_slow: optional("beta_slow").unwrap_or(1.0),
                     original_context: original(context_length as f64),
                     attention_factor,
-                    truncate: fields.get("truncate").and_then(Value::as_bool).unwrap_or(true),
+                    truncate: fields
+                        .get("truncate")
+                        .and_then(Value::as_bool)
+                        .unwrap_or(true),
                 })
             }
             "longrope" | "su" => {
@@ -362,7 +399,11 @@ impl Config<'_> {
                 let factors = self.factors(fields, key, dims / 2)?;
                 let stretch = context_length as f64 / original;
                 let magnitude = optional("attention_factor").unwrap_or_else(|| {
-                    if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / original.ln()).sqrt() }
+                    if stretch <= 1.0 {
+                        1.0
+                    } else {
+                        (1.0 + stretch.ln() / original.ln()).sqrt()
+                    }
                 });
                 Ok(Scaling::PerPair { factors, magnitude })
             }
@@ -381,7 +422,9 @@ impl Config<'_> {
             .and_then(Value::as_array)
             .and_then(|list| list.iter().map(Value::as_f64).collect());
         match factors {
-            Some(factors) if factors.len() == count && factors.iter().all(|f| *f > 0.0) => Ok(factors),
+            Some(factors) if factors.len() == count && factors.iter().all(|f| *f > 0.0) => {
+                Ok(factors)
+            }
             _ => {
                 let reason = format!("`{key}` must be a list of {count} positive numbers");
                 Err(Error::corrupt(self.file, reason))
@@ -416,7 +459,10 @@ impl Config<'_> {
         Ok(match self.architecture {
             Architecture::Gemma2 => layer.is_multiple_of(2),
             Architecture::Gemma3 => {
-                let pattern = self.size(&["sliding_window_pattern", "_sliding_window_pattern"], Some(6))?;
+                let pattern = self.size(
+                    &["sliding_window_pattern", "_sliding_window_pattern"],
+                    Some(6),
+                )?;
                 !(layer + 1).is_multiple_of(pattern)
             }
             Architecture::Qwen2 | Architecture::Qwen3 | Architecture::SmolLm3 => {
@@ -457,9 +503,12 @@ impl Config<'_> {
 
     /// A positive integer under any of its names.
     fn size(&self, keys: &[&str], default: Option<usize>) -> Result<usize> {
-        let present = keys
-            .iter()
-            .find_map(|key| self.fields.get(*key).filter(|v| !v.is_null()).map(|v| (*key, v)));
+        let present = keys.iter().find_map(|key| {
+            self.fields
+                .get(*key)
+                .filter(|v| !v.is_null())
+                .map(|v| (*key, v))
+        });
         match (present, default) {
             (Some((key, value)), _) => match value.as_u64() {
                 Some(size) if size > 0 && size <= LARGEST_SIZE as u64 => Ok(size as usize),

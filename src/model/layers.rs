@@ -161,7 +161,10 @@ impl<'a, B: Backend> Loader<'a, B> {
         let elements = tensor.shape.iter().product::<usize>() as u64;
         self.parameters += elements;
         self.bytes += self.backend.matrix_bytes(&matrix) as u64;
-        *self.storage.entry(self.backend.matrix_storage(&matrix)).or_default() += elements;
+        *self
+            .storage
+            .entry(self.backend.matrix_storage(&matrix))
+            .or_default() += elements;
         self.progress.advance(tensor.data.len() as u64);
         Ok(matrix)
     }

@@ -77,13 +77,20 @@ fn load_folder(folder: &Path, options: &LoadOptions) -> Result<LoadedModel> {
     let has_tokenizer = ["tokenizer.json", "vocab.json"]
         .iter()
         .any(|name| folder.join(name).is_file());
-    let tokenizer = has_tokenizer
-        .then(|| Tokenizer::from_folder(folder))
-        .transpose()?;
     Ok(LoadedModel {
+        tokenizer: has_tokenizer
+            .then(|| Tokenizer::from_folder(folder))
+            .transpose()?,
         model: build(spec, &checkpoint, false, folder, options)?,
-        tokenizer,
     })
+}
+
+/// Loads only the tokenizer of a model.
+pub fn load_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
+    match files {
+        ModelFiles::Gguf(file) => Tokenizer::from_gguf(GgufFile::open(file)?.metadata(), file),
+        ModelFiles::Folder(folder) => Tokenizer::from_folder(folder),
+    }
 }
 
 fn build(
@@ -107,7 +114,13 @@ fn build(
     let progress = options.progress.as_ref();
     progress.begin(&format!("Loading {}", source.display()), Some(total));
     let weights = NamedWeights::new(checkpoint, &spec, is_gguf, source)?;
-    let model = Transformer::load(spec.clone(), backend, &weights, options.context_length, progress);
+    let model = Transformer::load(
+        spec.clone(),
+        backend,
+        &weights,
+        options.context_length,
+        progress,
+    );
     progress.end();
     Ok(Box::new(model?))
 }

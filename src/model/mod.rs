@@ -2,13 +2,15 @@
 
 mod gguf_config;
 mod hf_config;
-mod layers;
 pub mod language_model;
+mod layers;
 mod load;
 pub mod rope;
+mod sequence;
 pub mod spec;
 mod transformer;
 
 pub use language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
-pub use load::{LoadOptions, LoadedModel, load};
+pub use load::{LoadOptions, LoadedModel, load, load_tokenizer};
+pub use sequence::{SharedModel, TokenSequence};
 pub use transformer::Transformer;

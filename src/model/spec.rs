@@ -36,7 +36,11 @@ impl Architecture {
 
     /// The architecture of a config.json's `model_type`.
     pub fn from_model_type(name: &str) -> Option<Self> {
-        let name = if name == "gemma3" { "gemma3_text" } else { name };
+        let name = if name == "gemma3" {
+            "gemma3_text"
+        } else {
+            name
+        };
         Self::NAMES
             .iter()
             .find(|(_, model_type, _)| *model_type == name)

@@ -142,7 +142,8 @@ impl<B: Backend> Transformer<B> {
                     .flat_map(|segment| segment.past..segment.past + segment.rows)
                     .map(|position| position as u32)
                     .collect();
-                self.backend.add(&x, &self.backend.embed(table, &positions)?)
+                self.backend
+                    .add(&x, &self.backend.embed(table, &positions)?)
             }
         }
     }
@@ -150,7 +151,11 @@ impl<B: Backend> Transformer<B> {
     /// Refuses what can't be computed, before anything is changed.
     fn check(&self, batch: &[Extend<'_>]) -> Result<()> {
         for extend in batch {
-            if let Some(id) = extend.tokens.iter().find(|id| **id as usize >= self.spec.vocab_size) {
+            if let Some(id) = extend
+                .tokens
+                .iter()
+                .find(|id| **id as usize >= self.spec.vocab_size)
+            {
                 let expected = format!("below the vocabulary's size, {}", self.spec.vocab_size);
                 return Err(Error::invalid("token id", id, expected));
             }
@@ -170,7 +175,9 @@ impl<B: Backend> Transformer<B> {
         let mut names: Vec<SequenceId> = batch.iter().map(|extend| extend.sequence).collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Error::Compute("a batch names the same sequence twice".into()));
+            return Err(Error::Compute(
+                "a batch names the same sequence twice".into(),
+            ));
         }
         Ok(())
     }
@@ -178,7 +185,9 @@ impl<B: Backend> Transformer<B> {
     fn new_sequence(&self) -> Result<Sequence<B>> {
         let (layers, shape) = (self.layers.len(), &self.spec.attention);
         Ok(Sequence {
-            cache: self.backend.kv_cache(layers, shape, self.spec.context_length)?,
+            cache: self
+                .backend
+                .kv_cache(layers, shape, self.spec.context_length)?,
             length: 0,
         })
     }

@@ -1,106 +1,127 @@
 //! The GGUF container (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>), versions 2 and 3.
 
-use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-/// A metadata value; integers and floats of every width are widened.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
-pub enum Value {
-    Unsigned(u64),
-    Signed(i64),
-    Float(f64),
-    Bool(bool),
-    String(String),
-    Array(Vec<Value>),
+use super::{
+    Checkpoint, StoredTensor,
+    mapped::{MappedFile, MappedTensors},
+};
+use crate::{Error, Result};
+
+mod cursor;
+mod header;
+mod metadata;
+
+use header::Header;
+pub use metadata::{Metadata, Value};
+
+/// A GGUF file, or the parts of a split one, mapped into memory.
+#[derive(Debug)]
+pub struct GgufFile {
+    path: PathBuf,
+    metadata: Metadata,
+    tensors: MappedTensors,
 }
 
-/// A GGUF file's key-value metadata.
-#[derive(Debug, Clone, Default)]
-pub struct Metadata(HashMap<String, Value>);
-
-impl Metadata {
-    /// The value of a key, whatever its type.
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(key)
-    }
-
-    /// A string value.
-    pub fn string(&self, key: &str) -> Option<&str> {
-        match self.get(key)? {
-            Value::String(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// A non-negative integer of any width.
-    pub fn integer(&self, key: &str) -> Option<u64> {
-        self.get(key)?.as_integer()
-    }
-
-    /// A float, or an integer read as one.
-    pub fn float(&self, key: &str) -> Option<f64> {
-        self.get(key)?.as_float()
-    }
-
-    /// A boolean.
-    pub fn boolean(&self, key: &str) -> Option<bool> {
-        match self.get(key)? {
-            Value::Bool(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    /// An array's elements.
-    pub fn array(&self, key: &str) -> Option<&[Value]> {
-        match self.get(key)? {
-            Value::Array(values) => Some(values),
-            _ => None,
-        }
-    }
-
-    /// An array of strings; `None` where an element is anything else.
-    pub fn strings(&self, key: &str) -> Option<Vec<&str>> {
-        let as_str = |value: &'_ Value| match value {
-            Value::String(_) => Some(()),
-            _ => None,
+impl GgufFile {
+    /// Opens a file; of a split model, the first part (`...-00001-of-0000N.gguf`), with the others beside it.
+    ///
+    /// Everything that the header says is checked here, against itself and against the file's length; nothing
+    /// of the tensors' data is read.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = MappedFile::open(path)?;
+        let Header { metadata, tensors } = Header::parse(path, file.bytes())?;
+        let mut checkpoint = Self {
+            path: path.to_owned(),
+            metadata,
+            tensors: MappedTensors::default(),
         };
-        let values = self.array(key)?;
-        values.iter().map(as_str).collect::<Option<Vec<()>>>()?;
-        Some(
-            values
-                .iter()
-                .filter_map(|value| match value {
-                    Value::String(text) => Some(text.as_str()),
-                    _ => None,
-                })
-                .collect(),
-        )
+        checkpoint.tensors.add(file, tensors)?;
+        let parts = checkpoint.metadata.integer("split.count").unwrap_or(1);
+        if parts > 1 {
+            checkpoint.open_other_parts(parts)?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// The metadata; of a split model, its first part's.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The file; of a split model, its first part.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open_other_parts(&mut self, parts: u64) -> Result<()> {
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        let name = name.unwrap_or_default();
+        let number = self.metadata.integer("split.no").unwrap_or(0);
+        if number != 0 {
+            let reason = format!(
+                "this is part {} of {parts}: open the first part instead",
+                number.saturating_add(1)
+            );
+            return Err(Error::unsupported(name, reason));
+        }
+        let Some(stem) = name.strip_suffix(&part_suffix(1, parts)) else {
+            let reason = format!(
+                "the first of {parts} parts: expected a name that ends in {:?}, by which the others are found",
+                part_suffix(1, parts)
+            );
+            return Err(Error::unsupported(name, reason));
+        };
+        for part in 2..=parts {
+            let path = self
+                .path
+                .with_file_name(format!("{stem}{}", part_suffix(part, parts)));
+            if !path.exists() {
+                let reason = format!(
+                    "part {part} of {parts} is missing: put {} there",
+                    path.display()
+                );
+                return Err(Error::not_found(name, reason));
+            }
+            let file = MappedFile::open(&path)?;
+            let Header { metadata, tensors } = Header::parse(&path, file.bytes())?;
+            for (key, expected) in [("split.no", part - 1), ("split.count", parts)] {
+                let found = metadata.integer(key);
+                if found != Some(expected) {
+                    let reason = format!("{key}: expected {expected}, found {found:?}");
+                    return Err(Error::corrupt(path, reason));
+                }
+            }
+            self.tensors.add(file, tensors)?;
+        }
+        let found = self.tensors.len() as u64;
+        let expected = self.metadata.integer("split.tensors.count");
+        if expected.is_some_and(|expected| expected != found) {
+            let reason = format!(
+                "split.tensors.count: expected {expected:?}, found {found} tensors in all the parts"
+            );
+            return Err(Error::corrupt(&self.path, reason));
+        }
+        Ok(())
     }
 }
 
-impl Value {
-    /// The value as a non-negative integer.
-    pub fn as_integer(&self) -> Option<u64> {
-        match *self {
-            Self::Unsigned(value) => Some(value),
-            Self::Signed(value) => u64::try_from(value).ok(),
-            _ => None,
-        }
-    }
-
-    /// The value as a float.
-    pub fn as_float(&self) -> Option<f64> {
-        match *self {
-            Self::Float(value) => Some(value),
-            Self::Unsigned(value) => Some(value as f64),
-            Self::Signed(value) => Some(value as f64),
-            _ => None,
-        }
-    }
+/// How the name of a split model's part ends; parts count from 1.
+fn part_suffix(part: u64, parts: u64) -> String {
+    format!("-{part:05}-of-{parts:05}.gguf")
 }
 
-impl FromIterator<(String, Value)> for Metadata {
-    fn from_iter<T: IntoIterator<Item = (String, Value)>>(pairs: T) -> Self {
-        Self(pairs.into_iter().collect())
+impl Checkpoint for GgufFile {
+    fn names(&self) -> Vec<&str> {
+        self.tensors.names()
+    }
+
+    fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
+        self.tensors.tensor(name)
+    }
+
+    fn file_of(&self, name: &str) -> &Path {
+        self.tensors.file_of(name).unwrap_or(&self.path)
     }
 }

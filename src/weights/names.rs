@@ -106,7 +106,11 @@ impl<'a> NamedWeights<'a> {
             "model.language_model.",
         ]
         .into_iter()
-        .find(|prefix| checkpoint.tensor(&format!("{prefix}{embedding}.weight")).is_some())
+        .find(|prefix| {
+            checkpoint
+                .tensor(&format!("{prefix}{embedding}.weight"))
+                .is_some()
+        })
         .ok_or_else(|| {
             let reason = format!("tensor `{embedding}.weight` is missing under every known prefix");
             Error::corrupt(source, reason)
@@ -198,8 +202,13 @@ impl<'a> NamedWeights<'a> {
             let (name, other) = self.dialect.global(slot);
             return std::iter::once(name).chain(other).map(whole).collect();
         };
-        let mut candidates: Vec<Candidate> =
-            self.dialect.layer(slot).iter().copied().map(whole).collect();
+        let mut candidates: Vec<Candidate> = self
+            .dialect
+            .layer(slot)
+            .iter()
+            .copied()
+            .map(whole)
+            .collect();
         let (queries, keys) = (self.spec.query_size(), self.spec.kv_size());
         let width = self.spec.intermediate_size;
         let (fused, index, before, rows) = match slot {
@@ -259,7 +268,9 @@ impl<'a> NamedWeights<'a> {
     fn misshapen(&self, name: &str, expected: &[usize], found: &[usize]) -> Error {
         Error::corrupt(
             self.checkpoint.file_of(name),
-            format!("tensor `{name}` has shape {found:?}, but the configuration asks for {expected:?}"),
+            format!(
+                "tensor `{name}` has shape {found:?}, but the configuration asks for {expected:?}"
+            ),
         )
     }
 
@@ -269,7 +280,10 @@ impl<'a> NamedWeights<'a> {
             .iter()
             .flat_map(|candidate| self.full_names(slot, candidate.name, suffix))
             .collect();
-        Error::corrupt(self.source, format!("tensor missing: {}", names.join(" or ")))
+        Error::corrupt(
+            self.source,
+            format!("tensor missing: {}", names.join(" or ")),
+        )
     }
 }
 
@@ -434,7 +448,9 @@ fn interleaved_rows(
 ) -> Option<StoredTensor<'static>> {
     let mut data = Vec::with_capacity(tensor.data.len() / 3);
     for head in 0..heads {
-        data.extend_from_slice(&row_range(tensor.clone(), (head * 3 + index) * head_dim, head_dim)?.data);
+        data.extend_from_slice(
+            &row_range(tensor.clone(), (head * 3 + index) * head_dim, head_dim)?.data,
+        );
     }
     let mut shape = tensor.shape.clone();
     *shape.first_mut()? = heads * head_dim;

@@ -1,1 +1,267 @@
-//! safetensors
+//! Hugging Face checkpoints: one safetensors file, or several under an index
+//! (<https://huggingface.co/docs/safetensors>).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+use safetensors::{Dtype, tensor::Metadata};
+use serde::Deserialize;
+
+use super::{
+    Checkpoint, StorageType, StoredTensor,
+    mapped::{Location, MappedFile, MappedTensors},
+};
+use crate::{Error, Result};
+
+const FILE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+/// The format's own limit on a header's size.
+const MAX_HEADER: usize = 100_000_000;
+
+/// The safetensors files of a model folder, mapped into memory.
+///
+/// It has the tensors of type `F32`, `F16` and `BF16`; others (attention masks, position ids) are left out.
+#[derive(Debug)]
+pub struct SafetensorsCheckpoint {
+    path: PathBuf,
+    tensors: MappedTensors,
+}
+
+/// `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct Index {
+    /// Each tensor's file.
+    weight_map: BTreeMap<String, String>,
+}
+
+impl SafetensorsCheckpoint {
+    /// Opens a model folder (`model.safetensors`, or the files of `model.safetensors.index.json`, or the only
+    /// `*.safetensors` there is), or a single file.
+    ///
+    /// Headers are checked against the files' lengths; nothing of the tensors' data is read.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut checkpoint = Self {
+            path: path.to_owned(),
+            tensors: MappedTensors::default(),
+        };
+        if !path.is_dir() {
+            checkpoint.add(path, None)?;
+        } else if path.join(FILE).exists() {
+            checkpoint.add(&path.join(FILE), None)?;
+        } else if path.join(INDEX).exists() {
+            checkpoint.add_index(path)?;
+        } else {
+            checkpoint.add(&only_file(path)?, None)?;
+        }
+        Ok(checkpoint)
+    }
+
+    fn add_index(&mut self, folder: &Path) -> Result<()> {
+        let index_path = folder.join(INDEX);
+        let text = fs::read(&index_path).map_err(|source| Error::io(&index_path, source))?;
+        let index: Index = serde_json::from_slice(&text)
+            .map_err(|error| Error::corrupt(&index_path, error.to_string()))?;
+        let mut shards = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for (tensor, shard) in &index.weight_map {
+            shards.entry(shard).or_default().insert(tensor);
+        }
+        for (shard, names) in shards {
+            let mut components = Path::new(shard).components();
+            let plain = matches!(components.next(), Some(Component::Normal(name)) if name == shard);
+            if !plain || shard.contains(['/', '\\']) {
+                let reason =
+                    format!("weight_map: expected names of files in this folder, found {shard:?}");
+                return Err(Error::corrupt(index_path, reason));
+            }
+            let path = folder.join(shard);
+            if !path.exists() {
+                let reason = format!(
+                    "{shard}, which {INDEX} names, is missing: download it into this folder"
+                );
+                return Err(Error::not_found(folder.display().to_string(), reason));
+            }
+            self.add(&path, Some(&names))?;
+        }
+        Ok(())
+    }
+
+    /// Takes in a file's tensors; those of these names where an index asks for them.
+    fn add(&mut self, path: &Path, names: Option<&BTreeSet<&str>>) -> Result<()> {
+        let file = MappedFile::open(path)?;
+        let (data_start, metadata) = parse_header(path, file.bytes())?;
+        for name in names.into_iter().flatten() {
+            if metadata.info(name).is_none() {
+                let reason =
+                    format!("expected tensor {name:?}, which {INDEX} places here, found none");
+                return Err(Error::corrupt(path, reason));
+            }
+        }
+        let mut tensors = Vec::new();
+        for name in metadata.offset_keys() {
+            let wanted = names.is_none_or(|names| names.contains(name.as_str()));
+            let (true, Some(info)) = (wanted, metadata.info(&name)) else {
+                continue;
+            };
+            let Some(storage) = storage_type(path, &name, info.dtype)? else {
+                tracing::debug!(tensor = name, dtype = ?info.dtype, "left out");
+                continue;
+            };
+            let (start, end) = info.data_offsets;
+            tensors.push(Location {
+                name,
+                storage,
+                shape: info.shape.clone(),
+                bytes: data_start + start..data_start + end,
+            });
+        }
+        self.tensors.add(file, tensors)
+    }
+}
+
+/// Where the data begin, and the header, whose offsets are within the file.
+fn parse_header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata)> {
+    let corrupt = |reason: String| Error::corrupt(path, reason);
+    let Some((length, rest)) = bytes.split_first_chunk() else {
+        return Err(corrupt(format!(
+            "expected a header, found a file of {} bytes (an incomplete download?)",
+            bytes.len()
+        )));
+    };
+    let length = u64::from_le_bytes(*length);
+    let header = usize::try_from(length)
+        .ok()
+        .filter(|&length| length <= MAX_HEADER)
+        .and_then(|length| rest.split_at_checked(length));
+    let Some((header, data)) = header else {
+        let most = rest.len().min(MAX_HEADER);
+        return Err(corrupt(format!(
+            "header: expected at most {most} bytes (what the file's length allows), found {length} announced"
+        )));
+    };
+    // Parsed by itself, for the length check of the crate's own reader can overflow.
+    let metadata: Metadata = serde_json::from_slice(header)
+        .map_err(|error| corrupt(format!("header: {}", explain(header, &error))))?;
+    if metadata.data_len() != data.len() {
+        return Err(corrupt(format!(
+            "expected {} bytes of data, as the header says, found {} (an incomplete download?)",
+            metadata.data_len(),
+            data.len()
+        )));
+    }
+    Ok((bytes.len() - data.len(), metadata))
+}
+
+/// The parser's message with the tensor that it is about, which the parser does not tell.
+fn explain(header: &[u8], error: &serde_json::Error) -> String {
+    #[derive(Deserialize)]
+    struct Info {
+        dtype: Dtype,
+        shape: Vec<usize>,
+        data_offsets: (usize, usize),
+    }
+    let entries: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(header).unwrap_or_default();
+    for (name, entry) in entries {
+        if name == "__metadata__" {
+            continue;
+        }
+        match serde_json::from_value::<Info>(entry) {
+            Err(error) => return format!("tensor {name:?}: {error}"),
+            Ok(Info {
+                dtype,
+                shape,
+                data_offsets: (start, end),
+            }) => {
+                let bits =
+                    super::elements(&shape).and_then(|count| count.checked_mul(dtype.bitsize()));
+                let found = end.checked_sub(start);
+                if bits.is_none() || bits != found.and_then(|bytes| bytes.checked_mul(8)) {
+                    return format!(
+                        "tensor {name:?}: expected the bytes of {shape:?} in {dtype:?}, found offsets {start} to {end}"
+                    );
+                }
+            }
+        }
+    }
+    error.to_string()
+}
+
+/// How a tensor's elements are stored; `None` for types that only buffers have.
+fn storage_type(path: &Path, tensor: &str, dtype: Dtype) -> Result<Option<StorageType>> {
+    Ok(match dtype {
+        Dtype::F32 => Some(StorageType::F32),
+        Dtype::F16 => Some(StorageType::F16),
+        Dtype::BF16 => Some(StorageType::BF16),
+        Dtype::F4
+        | Dtype::F6_E2M3
+        | Dtype::F6_E3M2
+        | Dtype::F8_E5M2
+        | Dtype::F8_E4M3
+        | Dtype::F8_E8M0
+        | Dtype::F8_E4M3FNUZ
+        | Dtype::F8_E5M2FNUZ => {
+            let reason = format!(
+                "tensor {tensor:?} is stored as {dtype:?}; supported are F32, F16 and BF16, and GGUF files for \
+                 quantized weights"
+            );
+            return Err(Error::unsupported(path.display().to_string(), reason));
+        }
+        _ => None,
+    })
+}
+
+/// The folder's only `*.safetensors`.
+fn only_file(folder: &Path) -> Result<PathBuf> {
+    let io_error = |source| Error::io(folder, source);
+    let mut found = Vec::new();
+    let mut pickled = None;
+    for entry in fs::read_dir(folder).map_err(io_error)? {
+        let path = entry.map_err(io_error)?.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("safetensors") => found.push(path),
+            Some("bin" | "pt" | "pth") => pickled = Some(path),
+            _ => {}
+        }
+    }
+    let model = folder.display().to_string();
+    match (found.len(), found.pop(), pickled) {
+        (1, Some(file), _) => Ok(file),
+        (0, _, Some(pickled)) => {
+            let name = pickled.file_name().unwrap_or_default().display();
+            let reason = format!(
+                "it has {name} and no safetensors: convert it (in Python: \
+                 `AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`)"
+            );
+            Err(Error::unsupported(model, reason))
+        }
+        (0, ..) => Err(Error::not_found(
+            model,
+            format!("the folder has no {FILE}, no {INDEX} and no other *.safetensors"),
+        )),
+        (count, ..) => Err(Error::unsupported(
+            model,
+            format!(
+                "the folder has {count} safetensors files and neither {FILE} nor {INDEX}, which would tell which \
+                 belong to the model: name one file, or download the index"
+            ),
+        )),
+    }
+}
+
+impl Checkpoint for SafetensorsCheckpoint {
+    fn names(&self) -> Vec<&str> {
+        self.tensors.names()
+    }
+
+    fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
+        self.tensors.tensor(name)
+    }
+
+    fn file_of(&self, name: &str) -> &Path {
+        self.tensors.file_of(name).unwrap_or(&self.path)
+    }
+}

@@ -1,0 +1,294 @@
+//! A request's settings.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// Where drafted tokens come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DraftKind {
+    /// The decoder's draft model if it has one, else prompt lookup.
+    Auto,
+    /// No drafts: plain decoding.
+    None,
+    /// Prompt lookup: what followed the last few tokens where they stood before.
+    Ngram,
+    /// The decoder's draft model.
+    Model,
+}
+
+impl DraftKind {
+    const NAMES: [(Self, &'static str); 4] = [
+        (Self::Auto, "auto"),
+        (Self::None, "none"),
+        (Self::Ngram, "ngram"),
+        (Self::Model, "model"),
+    ];
+}
+
+impl FromStr for DraftKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = Self::NAMES.iter().find(|entry| entry.1 == name);
+        known
+            .map(|entry| entry.0)
+            .ok_or_else(|| Error::invalid("draft", name, "auto, none, ngram or model"))
+    }
+}
+
+impl fmt::Display for DraftKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = Self::NAMES.iter().find(|entry| entry.0 == *self);
+        f.write_str(known.map_or("", |entry| entry.1))
+    }
+}
+
+/// How drafted tokens are checked against the target's law.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Verification {
+    /// Rejection sampling, token by token (2211.17192, 2302.01318); greedy: equality.
+    #[default]
+    Rejection,
+}
+
+impl FromStr for Verification {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "rejection" => Ok(Self::Rejection),
+            _ => Err(Error::invalid("verification", name, "rejection")),
+        }
+    }
+}
+
+/// How to generate. Start from the default and set what matters:
+///
+/// ```
+/// use specdec_rs::SpeculativeConfig;
+/// let config = SpeculativeConfig { gamma: 8, temperature: 0.8, top_k: 40, top_p: 0.9, ..Default::default() };
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeculativeConfig {
+    /// Most tokens drafted a step (exactly so many if not `adaptive`); 0 is plain decoding.
+    pub gamma: usize,
+    /// Whether the draft's length follows its success, up to `gamma`.
+    pub adaptive: bool,
+    /// Divides the logits; 0 is greedy decoding.
+    pub temperature: f64,
+    /// Sample among the k likeliest tokens; 0 is off.
+    pub top_k: usize,
+    /// Sample among the likeliest tokens that reach this share together; 1 is off.
+    pub top_p: f64,
+    /// Sample among tokens at least this fraction as likely as the likeliest; 0 is off.
+    pub min_p: f64,
+    /// Divides the logits of tokens seen before (in prompt or output); 1 is off.
+    pub repetition_penalty: f64,
+    /// Subtracted from the logits of tokens in the output so far.
+    pub presence_penalty: f64,
+    /// Subtracted once for every time that a token is in the output so far.
+    pub frequency_penalty: f64,
+    /// Added to the logits of these tokens.
+    pub logit_bias: Vec<(u32, f64)>,
+    /// Most tokens generated.
+    pub max_new_tokens: usize,
+    /// Makes sampling repeatable; `None` draws a fresh one.
+    pub seed: Option<u64>,
+    /// Generation ends before the first of these texts.
+    pub stop: Vec<String>,
+    /// Go on past end-of-text tokens.
+    pub ignore_eos: bool,
+    /// Report each token's log-probability, and those of so many likeliest alternatives.
+    pub logprobs: Option<usize>,
+    /// Where drafts come from; `None`: what the decoder was made with.
+    pub draft: Option<DraftKind>,
+    /// How drafts are checked.
+    pub verification: Verification,
+}
+
+impl Default for SpeculativeConfig {
+    fn default() -> Self {
+        Self {
+            gamma: 16,
+            adaptive: true,
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            max_new_tokens: 128,
+            seed: None,
+            stop: Vec::new(),
+            ignore_eos: false,
+            logprobs: None,
+            draft: None,
+            verification: Verification::default(),
+        }
+    }
+}
+
+/// Alternatives reported a token at most, as in OpenAI's API.
+const MOST_LOGPROBS: usize = 20;
+
+impl SpeculativeConfig {
+    /// Checks every field's range; the error names the first that is out of it.
+    pub fn validate(&self) -> Result<()> {
+        let check = |ok: bool, field: &str, value: &dyn fmt::Display, expected: &str| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::invalid(field, value, expected))
+            }
+        };
+        let temperature = self.temperature;
+        let finite = temperature.is_finite() && temperature >= 0.0;
+        check(finite, "temperature", &temperature, "a finite number >= 0")?;
+        let in_unit = |value: f64| (0.0..=1.0).contains(&value);
+        let top_p = in_unit(self.top_p) && self.top_p > 0.0;
+        check(top_p, "top_p", &self.top_p, "a number in (0, 1]")?;
+        check(
+            in_unit(self.min_p),
+            "min_p",
+            &self.min_p,
+            "a number in [0, 1]",
+        )?;
+        let repetition = self.repetition_penalty;
+        let positive = repetition.is_finite() && repetition > 0.0;
+        check(
+            positive,
+            "repetition_penalty",
+            &repetition,
+            "a finite number > 0",
+        )?;
+        for (field, value) in [
+            ("presence_penalty", self.presence_penalty),
+            ("frequency_penalty", self.frequency_penalty),
+        ] {
+            check(value.is_finite(), field, &value, "a finite number")?;
+        }
+        for (token, bias) in &self.logit_bias {
+            let entry = format!("{{{token}: {bias}}}");
+            check(!bias.is_nan(), "logit_bias", &entry, "numbers")?;
+        }
+        let stops = self.stop.iter().all(|stop| !stop.is_empty());
+        check(stops, "stop", &"\"\"", "texts that are not empty")?;
+        if let Some(count) = self.logprobs {
+            let expected = format!("at most {MOST_LOGPROBS}");
+            check(count <= MOST_LOGPROBS, "logprobs", &count, &expected)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_out_of_range_is_named() {
+        let default = SpeculativeConfig::default;
+        let wrong = [
+            (
+                "temperature",
+                SpeculativeConfig {
+                    temperature: f64::NAN,
+                    ..default()
+                },
+            ),
+            (
+                "temperature",
+                SpeculativeConfig {
+                    temperature: -1.0,
+                    ..default()
+                },
+            ),
+            (
+                "top_p",
+                SpeculativeConfig {
+                    top_p: 0.0,
+                    ..default()
+                },
+            ),
+            (
+                "top_p",
+                SpeculativeConfig {
+                    top_p: f64::NAN,
+                    ..default()
+                },
+            ),
+            (
+                "min_p",
+                SpeculativeConfig {
+                    min_p: 1.5,
+                    ..default()
+                },
+            ),
+            (
+                "repetition_penalty",
+                SpeculativeConfig {
+                    repetition_penalty: 0.0,
+                    ..default()
+                },
+            ),
+            (
+                "presence_penalty",
+                SpeculativeConfig {
+                    presence_penalty: f64::INFINITY,
+                    ..default()
+                },
+            ),
+            (
+                "frequency_penalty",
+                SpeculativeConfig {
+                    frequency_penalty: f64::NAN,
+                    ..default()
+                },
+            ),
+            (
+                "logit_bias",
+                SpeculativeConfig {
+                    logit_bias: vec![(1, f64::NAN)],
+                    ..default()
+                },
+            ),
+            (
+                "stop",
+                SpeculativeConfig {
+                    stop: vec![String::new()],
+                    ..default()
+                },
+            ),
+            (
+                "logprobs",
+                SpeculativeConfig {
+                    logprobs: Some(21),
+                    ..default()
+                },
+            ),
+        ];
+        for (field, config) in wrong {
+            let message = config.validate().unwrap_err().to_string();
+            assert!(
+                message.starts_with(&format!("invalid {field} = ")),
+                "{message}"
+            );
+        }
+        for gamma in [0, 1_000_000_000] {
+            assert!(SpeculativeConfig { gamma, ..default() }.validate().is_ok());
+        }
+    }
+
+    #[test]
+    fn draft_names_round_trip() {
+        for (kind, name) in DraftKind::NAMES {
+            assert_eq!(name.parse::<DraftKind>().unwrap(), kind);
+            assert_eq!(kind.to_string(), name);
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! The product: a target, a draft and a tokenizer that generate text together.
+
+use std::sync::Arc;
+
+use crate::backend::candle::WeightPrecision;
+use crate::config::{DraftKind, SpeculativeConfig};
+use crate::device::Device;
+use crate::engine::{CancelToken, Chunk, Generation, Session};
+use crate::error::{Error, Result};
+use crate::model::{self, LanguageModel, LoadOptions, ModelInfo, SharedModel, TokenSequence};
+use crate::progress::Progress;
+use crate::sampling::{Noise, Processors};
+use crate::speculation::DraftSource;
+use crate::speculation::draft::{ModelDraft, NgramDraft, NoDraft};
+use crate::text::{Message, Tokenizer};
+use crate::weights::locate::{LocateOptions, locate};
+
+/// Streams of chance that a request draws from; each has its own, so that neither shifts the other.
+const TARGET_STREAM: u64 = 0;
+const DRAFT_STREAM: u64 = 1;
+
+/// Rows of logits asked for at once when a text is scored.
+const SCORED_ROWS: usize = 64;
+
+/// A prompt: text, or tokens that are used as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Text to be tokenized, with the special tokens that the model expects.
+    Text(String),
+    /// Token ids.
+    Tokens(Vec<u32>),
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Prompt {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&[u32]> for Prompt {
+    fn from(tokens: &[u32]) -> Self {
+        Self::Tokens(tokens.to_vec())
+    }
+}
+
+impl From<Vec<u32>> for Prompt {
+    fn from(tokens: Vec<u32>) -> Self {
+        Self::Tokens(tokens)
+    }
+}
+
+/// Decodes speculatively. Cheap to clone; usable from many threads at once.
+#[derive(Clone)]
+pub struct SpeculativeDecoder {
+    target: SharedModel,
+    draft: Option<SharedModel>,
+    default_draft: DraftKind,
+    tokenizer: Tokenizer,
+}
+
+impl SpeculativeDecoder {
+    /// Loads a target and a draft: hub names, folders, .gguf files, default aliases; the draft may also be
+    /// "auto" (none: prompt lookup), "ngram" or "none". `device`: `None` is the best there is.
+    pub fn new(target: &str, draft: &str, device: Option<Device>) -> Result<Self> {
+        let mut builder = Self::builder().target(target).draft(draft);
+        builder.options.device = device;
+        builder.load()
+    }
+
+    /// All the choices of [`Self::new`] and more, by name.
+    pub fn builder() -> DecoderBuilder {
+        DecoderBuilder::default()
+    }
+
+    /// Decodes with models of your own.
+    pub fn with_models(
+        target: Box<dyn LanguageModel>,
+        draft: Option<Box<dyn LanguageModel>>,
+        tokenizer: Tokenizer,
+    ) -> Self {
+        Self {
+            default_draft: match draft {
+                Some(_) => DraftKind::Model,
+                None => DraftKind::Ngram,
+            },
+            target: SharedModel::new(target),
+            draft: draft.map(SharedModel::new),
+            tokenizer,
+        }
+    }
+
+    /// Generates text; every other setting is the default's.
+    pub fn generate(
+        &self,
+        prompt: &str,
+        temperature: f64,
+        top_k: usize,
+        top_p: f64,
+        gamma: usize,
+        max_new_tokens: usize,
+    ) -> Result<String> {
+        let config = SpeculativeConfig {
+            temperature,
+            top_k,
+            top_p,
+            gamma,
+            max_new_tokens,
+            ..SpeculativeConfig::default()
+        };
+        Ok(self.generate_with(prompt, &config)?.text)
+    }
+
+    /// Generates with all settings; returns the text with its tokens, its end and its statistics.
+    pub fn generate_with(
+        &self,
+        prompt: impl Into<Prompt>,
+        config: &SpeculativeConfig,
+    ) -> Result<Generation> {
+        self.session(prompt, config)?.run()
+    }
+
+    /// Generates without blocking the caller's thread; dropping the future ends the generation.
+    pub async fn generate_async(
+        &self,
+        prompt: impl Into<Prompt>,
+        config: SpeculativeConfig,
+    ) -> Result<Generation> {
+        let session = self.session(prompt, &config)?;
+        let _guard = CancelOnDrop(session.cancel_token());
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || sender.send(session.run()));
+        receiver.await.unwrap_or_else(|_| {
+            Err(Error::Compute(
+                "the generation's thread ended without an answer".into(),
+            ))
+        })
+    }
+
+    /// Generates chunk by chunk.
+    pub fn stream(&self, prompt: impl Into<Prompt>, config: &SpeculativeConfig) -> Result<Stream> {
+        let session = self.session(prompt, config)?;
+        Ok(Stream {
+            session: Some(session),
+        })
+    }
+
+    /// Generates for several prompts; the answers come in their order.
+    pub fn generate_batch<P: Into<Prompt>>(
+        &self,
+        prompts: impl IntoIterator<Item = P>,
+        config: &SpeculativeConfig,
+    ) -> Result<Vec<Generation>> {
+        let prompts = prompts.into_iter();
+        prompts
+            .map(|prompt| self.generate_with(prompt, config))
+            .collect()
+    }
+
+    /// Answers a conversation, put into words by the model's own chat template.
+    pub fn chat(&self, messages: &[Message], config: &SpeculativeConfig) -> Result<Generation> {
+        self.generate_with(self.chat_prompt(messages)?, config)
+    }
+
+    /// A conversation as the prompt that [`Self::chat`] uses.
+    pub fn chat_prompt(&self, messages: &[Message]) -> Result<Prompt> {
+        let template = self.tokenizer.chat_template().ok_or_else(|| {
+            Error::unsupported(
+                self.info().architecture,
+                "the model has no chat template: use generate with a prompt of your own",
+            )
+        })?;
+        let text = template.render(messages, true)?;
+        // Templates write the special tokens themselves.
+        Ok(Prompt::Tokens(self.tokenizer.encode(&text, false)?))
+    }
+
+    /// The target's logits behind each of some tokens, from an empty cache: `[ids.len(), vocab_size]`.
+    pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        let mut sequence = self.sequence();
+        let mut logits = Vec::with_capacity(ids.len() * sequence.vocab_size());
+        for chunk in ids.chunks(SCORED_ROWS) {
+            logits.extend(sequence.extend(chunk, chunk.len())?.into_vec());
+        }
+        Ok(logits)
+    }
+
+    /// A token sequence of the target, for a decoding loop of one's own.
+    pub fn sequence(&self) -> TokenSequence {
+        TokenSequence::new(&self.target)
+    }
+
+    /// A token sequence of the draft model; `None` without one.
+    pub fn draft_sequence(&self) -> Option<TokenSequence> {
+        self.draft.as_ref().map(TokenSequence::new)
+    }
+
+    /// The target's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Facts about the target.
+    pub fn info(&self) -> ModelInfo {
+        self.target.lock().info()
+    }
+
+    /// Facts about the draft model; `None` without one.
+    pub fn draft_info(&self) -> Option<ModelInfo> {
+        self.draft.as_ref().map(|draft| draft.lock().info())
+    }
+
+    /// A request, to be run step by step.
+    pub fn session(
+        &self,
+        prompt: impl Into<Prompt>,
+        config: &SpeculativeConfig,
+    ) -> Result<Session> {
+        config.validate()?;
+        let prompt = match prompt.into() {
+            Prompt::Text(text) => self.encode(&text)?,
+            Prompt::Tokens(tokens) => tokens,
+        };
+        let seed = config.seed.unwrap_or_else(fresh_seed);
+        let processors = Arc::new(Processors::new(config, prompt.len()));
+        let draft = self.draft_source(config, &processors, seed)?;
+        let noise = Noise::new(seed, TARGET_STREAM);
+        Session::new(
+            &self.target,
+            draft,
+            processors,
+            noise,
+            &self.tokenizer,
+            prompt,
+            config,
+        )
+    }
+
+    /// An empty text still begins somewhere: at the model's beginning-of-text token.
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let tokens = self.tokenizer.encode(text, true)?;
+        if tokens.is_empty() {
+            return Ok(self.tokenizer.bos_token_id().into_iter().collect());
+        }
+        Ok(tokens)
+    }
+
+    fn draft_source(
+        &self,
+        config: &SpeculativeConfig,
+        processors: &Arc<Processors>,
+        seed: u64,
+    ) -> Result<Box<dyn DraftSource>> {
+        let kind = config.draft.unwrap_or(self.default_draft);
+        let kind = match (kind, &self.draft) {
+            (DraftKind::Auto, Some(_)) => DraftKind::Model,
+            (DraftKind::Auto, None) => DraftKind::Ngram,
+            (kind, _) => kind,
+        };
+        Ok(match (kind, &self.draft) {
+            _ if config.gamma == 0 => Box::new(NoDraft),
+            (DraftKind::None, _) => Box::new(NoDraft),
+            (DraftKind::Model, Some(model)) => {
+                let noise = Noise::new(seed, DRAFT_STREAM);
+                let vocab_size = self.target.vocab_size();
+                Box::new(ModelDraft::new(
+                    model,
+                    processors.clone(),
+                    noise,
+                    vocab_size,
+                ))
+            }
+            (DraftKind::Model, None) => {
+                let expected = "none, ngram or auto: this decoder was loaded without a draft model";
+                return Err(Error::invalid("draft", kind, expected));
+            }
+            (DraftKind::Auto | DraftKind::Ngram, _) => Box::new(NgramDraft::new()),
+        })
+    }
+}
+
+/// A generation in progress, chunk by chunk. Dropping it ends the generation.
+pub struct Stream {
+    session: Option<Session>,
+}
+
+impl Stream {
+    /// A handle that ends the generation from elsewhere.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.session
+            .as_ref()
+            .map(Session::cancel_token)
+            .unwrap_or_default()
+    }
+
+    /// What was generated so far; `None` after an error.
+    pub fn into_generation(self) -> Option<Generation> {
+        self.session.map(Session::into_generation)
+    }
+}
+
+impl Iterator for Stream {
+    type Item = Result<Chunk>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.session.as_mut()?.next_chunk();
+        if next.is_err() {
+            self.session = None;
+        }
+        next.transpose()
+    }
+}
+
+/// Ends a generation whose future nobody waits for any more.
+struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Loads a [`SpeculativeDecoder`].
+///
+/// ```no_run
+/// use specdec_rs::{Device, SpeculativeDecoder};
+/// let decoder = SpeculativeDecoder::builder().target("smollm2-135m").draft("ngram").device(Device::Cpu).load()?;
+/// # Ok::<(), specdec_rs::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct DecoderBuilder {
+    target: String,
+    draft: String,
+    tokenizer: Option<String>,
+    quantize: Option<String>,
+    dtype: Option<String>,
+    options: LoadOptions,
+}
+
+impl Default for DecoderBuilder {
+    fn default() -> Self {
+        Self {
+            target: crate::DEFAULT_MODEL.into(),
+            draft: DraftKind::Auto.to_string(),
+            tokenizer: None,
+            quantize: None,
+            dtype: None,
+            options: LoadOptions::default(),
+        }
+    }
+}
+
+impl DecoderBuilder {
+    /// The target model.
+    #[must_use]
+    pub fn target(mut self, target: impl Into<String>) -> Self {
+        self.target = target.into();
+        self
+    }
+
+    /// The draft: a model, "auto", "ngram" or "none".
+    #[must_use]
+    pub fn draft(mut self, draft: impl Into<String>) -> Self {
+        self.draft = draft.into();
+        self
+    }
+
+    /// A model or folder whose tokenizer is used in place of the target's.
+    #[must_use]
+    pub fn tokenizer(mut self, tokenizer: impl Into<String>) -> Self {
+        self.tokenizer = Some(tokenizer.into());
+        self
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device(mut self, device: Device) -> Self {
+        self.options.device = Some(device);
+        self
+    }
+
+    /// Holds all weights in this type ("f32"); quantized ones are widened.
+    #[must_use]
+    pub fn dtype(mut self, dtype: impl Into<String>) -> Self {
+        self.dtype = Some(dtype.into());
+        self
+    }
+
+    /// Quantizes on loading: "q8_0", "q4_0", ...
+    #[must_use]
+    pub fn quantize(mut self, format: impl Into<String>) -> Self {
+        self.quantize = Some(format.into());
+        self
+    }
+
+    /// Branch, tag or commit of a hub model.
+    #[must_use]
+    pub fn revision(mut self, revision: impl Into<String>) -> Self {
+        self.options.revision = Some(revision.into());
+        self
+    }
+
+    /// Most tokens in a sequence.
+    #[must_use]
+    pub fn context_length(mut self, tokens: usize) -> Self {
+        self.options.context_length = Some(tokens);
+        self
+    }
+
+    /// Told about downloads and loading.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.options.progress = progress;
+        self
+    }
+
+    /// Finds, downloads and loads the models.
+    pub fn load(mut self) -> Result<SpeculativeDecoder> {
+        self.options.precision =
+            WeightPrecision::from_names(self.dtype.as_deref(), self.quantize.as_deref())?;
+        if self.options.context_length == Some(0) {
+            return Err(Error::invalid("context_length", 0, "at least 1"));
+        }
+        let target = self.load_model(&self.target)?;
+        let tokenizer = match (&self.tokenizer, target.tokenizer) {
+            (Some(other), _) => self.load_tokenizer(other)?,
+            (None, Some(own)) => own,
+            (None, None) => {
+                let reason = "there is no tokenizer beside its weights: name one with `tokenizer`";
+                return Err(Error::not_found(&self.target, reason));
+            }
+        };
+        let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
+            Ok(DraftKind::Model) => {
+                let expected = "a model's name, auto, ngram or none";
+                return Err(Error::invalid("draft", "model", expected));
+            }
+            Ok(kind) => (None, kind),
+            Err(_) => {
+                let loaded = self.load_model(&self.draft)?;
+                if let Some(draft_tokenizer) = &loaded.tokenizer {
+                    tokenizer.same_vocabulary(draft_tokenizer)?;
+                }
+                (Some(SharedModel::new(loaded.model)), DraftKind::Model)
+            }
+        };
+        Ok(SpeculativeDecoder {
+            target: SharedModel::new(target.model),
+            draft,
+            default_draft,
+            tokenizer,
+        })
+    }
+
+    fn load_model(&self, name: &str) -> Result<model::LoadedModel> {
+        let files = locate(name, &self.locate_options())?;
+        model::load(&files, &self.options)
+    }
+
+    fn load_tokenizer(&self, name: &str) -> Result<Tokenizer> {
+        model::load_tokenizer(&locate(name, &self.locate_options())?)
+    }
+
+    fn locate_options(&self) -> LocateOptions<'_> {
+        LocateOptions {
+            revision: self.options.revision.as_deref(),
+            progress: self.options.progress.as_ref(),
+        }
+    }
+}
+
+/// A seed that differs from call to call and from process to process.
+fn fresh_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::time::SystemTime::now())
+}

@@ -1,0 +1,157 @@
+//! What a generation gives.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::speculation::TokenSource;
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishReason {
+    /// The model wrote an end-of-text token or a stop string.
+    Stop,
+    /// `max_new_tokens` were written, or the context is full.
+    Length,
+    /// The caller asked to end.
+    Cancelled,
+}
+
+impl fmt::Display for FinishReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// A generated token.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// The text it completed; empty in the middle of a character, and for special tokens.
+    pub text: String,
+    /// Natural logarithm of the probability that the target gave it, before any processor;
+    /// `None` unless asked for.
+    pub logprob: Option<f32>,
+    /// The likeliest alternatives with their log-probabilities, best first.
+    pub top_logprobs: Vec<(u32, f32)>,
+    /// Who wrote it first.
+    pub source: TokenSource,
+    /// The step that accepted it, from 0.
+    pub step: usize,
+}
+
+/// What one step adds to a generation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Chunk {
+    /// Text that is certain now: held back while it may be part of a stop string or a character.
+    pub text: String,
+    /// The step's tokens.
+    pub tokens: Vec<Token>,
+}
+
+/// A finished generation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Generation {
+    /// The text, without special tokens and stop string.
+    pub text: String,
+    /// The tokens, an end-of-text token included.
+    pub tokens: Vec<Token>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// How it went.
+    pub stats: Stats,
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Counts and times of a generation.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Stats {
+    /// Tokens in the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens written.
+    pub new_tokens: usize,
+    /// Passes of the target that wrote them.
+    pub steps: usize,
+    /// Tokens proposed.
+    pub drafted: usize,
+    /// Proposed tokens that the target accepted.
+    pub accepted: usize,
+    /// From the request to its first token.
+    pub time_to_first_token: Duration,
+    /// Reading the prompt.
+    pub prefill: Duration,
+    /// Writing, after the prompt was read.
+    pub decode: Duration,
+    /// Spent drafting.
+    pub draft: Duration,
+    /// Spent in the target, writing.
+    pub verify: Duration,
+    /// Steps without a draft, and the time they took.
+    pub plain_steps: (usize, Duration),
+}
+
+impl Stats {
+    /// Share of the drafted tokens that were accepted; 0 without drafts.
+    pub fn acceptance_rate(&self) -> f64 {
+        ratio(self.accepted as f64, self.drafted as f64).unwrap_or(0.0)
+    }
+
+    /// Tokens written a pass of the target.
+    pub fn tokens_per_step(&self) -> f64 {
+        ratio(self.new_tokens as f64, self.steps as f64).unwrap_or(0.0)
+    }
+
+    /// Tokens a second, once the prompt was read.
+    pub fn tokens_per_second(&self) -> f64 {
+        ratio(self.new_tokens as f64, self.decode.as_secs_f64()).unwrap_or(0.0)
+    }
+
+    /// Against the plain steps of the same generation; `None` where it had none.
+    pub fn speedup(&self) -> Option<f64> {
+        let (steps, time) = self.plain_steps;
+        let plain = ratio(steps as f64, time.as_secs_f64())?;
+        ratio(self.tokens_per_second(), plain)
+    }
+}
+
+impl Serialize for Stats {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Stats", 14)?;
+        fields.serialize_field("prompt_tokens", &self.prompt_tokens)?;
+        fields.serialize_field("new_tokens", &self.new_tokens)?;
+        fields.serialize_field("steps", &self.steps)?;
+        fields.serialize_field("drafted", &self.drafted)?;
+        fields.serialize_field("accepted", &self.accepted)?;
+        fields.serialize_field("acceptance_rate", &self.acceptance_rate())?;
+        fields.serialize_field("tokens_per_step", &self.tokens_per_step())?;
+        fields.serialize_field(
+            "time_to_first_token",
+            &self.time_to_first_token.as_secs_f64(),
+        )?;
+        fields.serialize_field("prefill_seconds", &self.prefill.as_secs_f64())?;
+        fields.serialize_field("decode_seconds", &self.decode.as_secs_f64())?;
+        fields.serialize_field("draft_seconds", &self.draft.as_secs_f64())?;
+        fields.serialize_field("verify_seconds", &self.verify.as_secs_f64())?;
+        fields.serialize_field("tokens_per_second", &self.tokens_per_second())?;
+        fields.serialize_field("speedup", &self.speedup())?;
+        fields.end()
+    }
+}
+
+/// `a / b`, where that means something.
+fn ratio(a: f64, b: f64) -> Option<f64> {
+    (b > 0.0).then_some(a / b)
+}

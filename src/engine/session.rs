@@ -1,0 +1,303 @@
+//! One request: step after step of choose, propose, verify, roll back, emit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::output::{Chunk, FinishReason, Generation, Stats, Token};
+use super::stop::StopMatcher;
+use crate::config::SpeculativeConfig;
+use crate::error::{Error, Result};
+use crate::model::{Logits, SharedModel, TokenSequence};
+use crate::sampling::{Noise, Processors};
+use crate::speculation::{Controller, Draft, DraftSource, TokenSource, Verdict, verify};
+use crate::text::{Detokenizer, Tokenizer};
+
+/// Prompt tokens read between two looks at the cancel token.
+const PREFILL_CHUNK: usize = 256;
+
+/// Ends a generation within one step, from any thread.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Asks the generation to end.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A request in progress.
+///
+/// Between steps the target's cache holds all of the history but its newest token.
+pub struct Session {
+    target: TokenSequence,
+    draft: Box<dyn DraftSource>,
+    controller: Controller,
+    processors: Arc<Processors>,
+    noise: Noise,
+    /// Prompt and output so far.
+    history: Vec<u32>,
+    output: Output,
+    config: SpeculativeConfig,
+    eos: Vec<u32>,
+    cancel: CancelToken,
+    finish: Option<FinishReason>,
+    stats: Stats,
+    started: Instant,
+}
+
+/// What was emitted, and what waits to be.
+struct Output {
+    detokenizer: Detokenizer,
+    stop: StopMatcher,
+    text: String,
+    tokens: Vec<Token>,
+}
+
+impl Session {
+    /// Begins a request. The configuration must be valid.
+    pub fn new(
+        target: &SharedModel,
+        draft: Box<dyn DraftSource>,
+        processors: Arc<Processors>,
+        noise: Noise,
+        tokenizer: &Tokenizer,
+        prompt: Vec<u32>,
+        config: &SpeculativeConfig,
+    ) -> Result<Self> {
+        check_prompt(&prompt, target)?;
+        let finish = (config.max_new_tokens == 0).then_some(FinishReason::Length);
+        Ok(Self {
+            target: TokenSequence::new(target),
+            draft,
+            controller: Controller::new(config.gamma, config.adaptive),
+            processors,
+            noise,
+            output: Output {
+                detokenizer: Detokenizer::new(tokenizer, true),
+                stop: StopMatcher::new(&config.stop),
+                text: String::new(),
+                tokens: Vec::new(),
+            },
+            eos: match config.ignore_eos {
+                true => Vec::new(),
+                false => tokenizer.eos_token_ids().to_vec(),
+            },
+            stats: Stats {
+                prompt_tokens: prompt.len(),
+                ..Stats::default()
+            },
+            history: prompt,
+            config: config.clone(),
+            cancel: CancelToken::default(),
+            finish,
+            started: Instant::now(),
+        })
+    }
+
+    /// A handle that ends this generation from elsewhere.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+
+    /// The next chunk; `None` once the generation has ended.
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        if self.finish.is_some() {
+            return Ok(None);
+        }
+        self.prefill()?;
+        if self.cancel.is_cancelled() {
+            return self
+                .end(FinishReason::Cancelled, Chunk::default())
+                .map(Some);
+        }
+        self.step().map(Some)
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) -> Result<Generation> {
+        while self.next_chunk()?.is_some() {}
+        Ok(self.into_generation())
+    }
+
+    /// What was generated so far.
+    pub fn into_generation(self) -> Generation {
+        Generation {
+            text: self.output.text,
+            tokens: self.output.tokens,
+            finish_reason: self.finish.unwrap_or(FinishReason::Cancelled),
+            stats: self.stats,
+        }
+    }
+
+    /// Reads the prompt, all but its last token, into the target's cache.
+    fn prefill(&mut self) -> Result<()> {
+        if !self.output.tokens.is_empty() {
+            return Ok(());
+        }
+        let end = self.history.len() - 1;
+        while self.target.len() < end && !self.cancel.is_cancelled() {
+            let start = self.target.len();
+            let chunk = start..end.min(start + PREFILL_CHUNK);
+            self.target.extend(&self.history[chunk], 0)?;
+        }
+        self.stats.prefill = self.started.elapsed();
+        Ok(())
+    }
+
+    /// One speculative step: at least one token, at most the draft's and one.
+    fn step(&mut self) -> Result<Chunk> {
+        let began = Instant::now();
+        debug_assert_eq!(self.target.len(), self.history.len() - 1);
+        let limit = self.controller.choose().min(self.room() - 1);
+        let draft = self.draft.propose(&self.history, limit)?;
+        let proposed = Instant::now();
+
+        let newest = self.history[self.history.len() - 1];
+        let fed = [&[newest], &draft.tokens[..]].concat();
+        let logits = self.target.extend(&fed, fed.len())?;
+        let verdict = self.verify(&draft, &logits)?;
+        self.target
+            .truncate(self.history.len() + verdict.accepted)?;
+
+        self.controller.observe(draft.tokens.len(), verdict);
+        self.record(&draft, verdict, began, proposed);
+        self.emit(&draft, verdict, &logits)
+    }
+
+    fn verify(&mut self, draft: &Draft, logits: &Logits) -> Result<Verdict> {
+        let (processors, history) = (&self.processors, &self.history);
+        let target_law =
+            |row: usize| Ok(processors.law(logits.row(row), history, &draft.tokens[..row]));
+        verify::rejection(draft, target_law, &mut self.noise)
+    }
+
+    /// Tokens that may still be written; at least 1 while the generation goes on.
+    fn room(&self) -> usize {
+        let wanted = self.config.max_new_tokens - self.output.tokens.len();
+        wanted.min(self.target.context_length() - self.target.len())
+    }
+
+    fn record(&mut self, draft: &Draft, verdict: Verdict, began: Instant, proposed: Instant) {
+        let stats = &mut self.stats;
+        stats.draft += proposed - began;
+        stats.verify += proposed.elapsed();
+        stats.drafted += draft.tokens.len();
+        stats.accepted += verdict.accepted;
+        stats.steps += 1;
+        if draft.tokens.is_empty() {
+            stats.plain_steps.0 += 1;
+            stats.plain_steps.1 += began.elapsed();
+        }
+        if self.output.tokens.is_empty() {
+            stats.time_to_first_token = self.started.elapsed();
+        }
+    }
+
+    /// Appends the accepted tokens and the target's own, up to where the generation ends.
+    fn emit(&mut self, draft: &Draft, verdict: Verdict, logits: &Logits) -> Result<Chunk> {
+        let accepted = draft.tokens[..verdict.accepted].iter();
+        let accepted = accepted.map(|token| (*token, draft.source));
+        let own = std::iter::once((verdict.next, TokenSource::Target));
+        let step = self.stats.steps - 1;
+        let mut chunk = Chunk::default();
+        for (row, (id, source)) in accepted.chain(own).enumerate() {
+            self.history.push(id);
+            let text = self.output.detokenizer.push(id)?;
+            chunk.text.push_str(&self.output.stop.push(&text));
+            let (logprob, top_logprobs) = match self.config.logprobs {
+                Some(count) => logprobs(logits.row(row), id, count),
+                None => (None, Vec::new()),
+            };
+            chunk.tokens.push(Token {
+                id,
+                text,
+                logprob,
+                top_logprobs,
+                source,
+                step,
+            });
+            let written = self.output.tokens.len() + chunk.tokens.len();
+            if self.output.stop.stopped() || self.eos.contains(&id) {
+                return self.end(FinishReason::Stop, chunk);
+            }
+            let full = self.history.len() > self.target.context_length();
+            if full || written == self.config.max_new_tokens {
+                return self.end(FinishReason::Length, chunk);
+            }
+        }
+        Ok(self.deliver(chunk))
+    }
+
+    /// Ends the generation with a last chunk, to which the text held back so far is added.
+    fn end(&mut self, reason: FinishReason, mut chunk: Chunk) -> Result<Chunk> {
+        let rest = self.output.detokenizer.finish()?;
+        chunk.text.push_str(&self.output.stop.push(&rest));
+        chunk.text.push_str(&self.output.stop.finish());
+        self.finish = Some(reason);
+        // Tokens behind the end are neither kept in the history nor in the cache.
+        self.target
+            .truncate(self.target.len().min(self.history.len()))?;
+        Ok(self.deliver(chunk))
+    }
+
+    fn deliver(&mut self, chunk: Chunk) -> Chunk {
+        self.output.text.push_str(&chunk.text);
+        self.output.tokens.extend_from_slice(&chunk.tokens);
+        self.stats.new_tokens = self.output.tokens.len();
+        self.stats.decode = self.started.elapsed() - self.stats.prefill;
+        chunk
+    }
+}
+
+/// Refuses a prompt that the target can't continue.
+fn check_prompt(prompt: &[u32], target: &SharedModel) -> Result<()> {
+    if prompt.is_empty() {
+        return Err(Error::invalid("prompt", "empty", "at least one token"));
+    }
+    let vocab_size = target.vocab_size();
+    if let Some(id) = prompt.iter().find(|id| **id as usize >= vocab_size) {
+        let expected = format!("token ids below the vocabulary's size, {vocab_size}");
+        return Err(Error::invalid("prompt token", id, expected));
+    }
+    if prompt.len() > target.context_length() {
+        return Err(Error::ContextOverflow {
+            tokens: prompt.len(),
+            context_length: target.context_length(),
+        });
+    }
+    Ok(())
+}
+
+/// The log-probability of a token, and the `count` likeliest tokens with theirs.
+fn logprobs(logits: &[f32], token: u32, count: usize) -> (Option<f32>, Vec<(u32, f32)>) {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits
+        .iter()
+        .map(|logit| f64::from(logit - highest).exp())
+        .sum();
+    let normalizer = f64::from(highest) + total.ln();
+    let logprob = |token: u32| (f64::from(logits[token as usize]) - normalizer) as f32;
+    let mut best: Vec<u32> = (0..logits.len() as u32).collect();
+    let likelier = |a: &u32, b: &u32| {
+        let (x, y) = (logits[*a as usize], logits[*b as usize]);
+        y.total_cmp(&x).then(a.cmp(b))
+    };
+    if count < best.len() {
+        best.select_nth_unstable_by(count, likelier);
+        best.truncate(count);
+    }
+    best.sort_unstable_by(likelier);
+    (
+        Some(logprob(token)),
+        best.into_iter()
+            .map(|token| (token, logprob(token)))
+            .collect(),
+    )
+}

@@ -1,0 +1,128 @@
+//! One token sequence of a model that several requests share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::language_model::{Extend, LanguageModel, Logits, SequenceId};
+use crate::error::{Error, Result};
+
+/// A model whose sequences belong to different requests, which take turns step by step.
+#[derive(Clone)]
+pub struct SharedModel {
+    model: Arc<Mutex<Box<dyn LanguageModel>>>,
+    vocab_size: usize,
+    context_length: usize,
+}
+
+impl SharedModel {
+    /// Shares a model.
+    pub fn new(model: Box<dyn LanguageModel>) -> Self {
+        Self {
+            vocab_size: model.vocab_size(),
+            context_length: model.context_length(),
+            model: Arc::new(Mutex::new(model)),
+        }
+    }
+
+    /// Number of tokens.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Most tokens in a sequence.
+    pub fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    /// The model, once no other request is computing.
+    pub fn lock(&self) -> MutexGuard<'_, Box<dyn LanguageModel>> {
+        // A panic in a user's model leaves the other sequences as they were.
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A sequence, freed when dropped.
+pub struct TokenSequence {
+    model: SharedModel,
+    id: SequenceId,
+    length: usize,
+}
+
+impl TokenSequence {
+    /// An empty sequence.
+    pub fn new(model: &SharedModel) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            model: model.clone(),
+            id: SequenceId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            length: 0,
+        }
+    }
+
+    /// Number of tokens in the model's cache.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether no tokens were appended.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Most tokens that it may hold.
+    pub fn context_length(&self) -> usize {
+        self.model.context_length
+    }
+
+    /// Number of tokens that the model knows.
+    pub fn vocab_size(&self) -> usize {
+        self.model.vocab_size
+    }
+
+    /// Appends tokens; returns the logits of the last `rows` of them.
+    pub fn extend(&mut self, tokens: &[u32], rows: usize) -> Result<Logits> {
+        let sequence = self.id;
+        let batch = [Extend {
+            sequence,
+            tokens,
+            rows,
+        }];
+        let logits = self.model.lock().extend(&batch)?.pop();
+        let logits = logits
+            .filter(|logits| logits.len() == rows)
+            .ok_or_else(|| {
+                Error::Compute(format!(
+                    "the model returned other than the {rows} rows asked for"
+                ))
+            })?;
+        self.length += tokens.len();
+        Ok(logits)
+    }
+
+    /// Forgets all but the first `length` tokens.
+    pub fn truncate(&mut self, length: usize) -> Result<()> {
+        if length > self.length {
+            let expected = format!("at most the {} tokens held", self.length);
+            return Err(Error::invalid("length", length, expected));
+        }
+        if length < self.length {
+            self.model.lock().truncate(self.id, length)?;
+            self.length = length;
+        }
+        Ok(())
+    }
+
+    /// Another sequence that begins with the same tokens.
+    pub fn fork(&self) -> Result<Self> {
+        let mut copy = Self::new(&self.model);
+        self.model.lock().fork(self.id, copy.id)?;
+        copy.length = self.length;
+        Ok(copy)
+    }
+}
+
+impl Drop for TokenSequence {
+    fn drop(&mut self) {
+        self.model.lock().free(self.id);
+    }
+}

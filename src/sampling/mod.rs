@@ -1,0 +1,9 @@
+//! From logits to a law over tokens, and from a law to a token.
+
+mod distribution;
+mod noise;
+mod processors;
+
+pub use distribution::Distribution;
+pub use noise::{Chance, Noise};
+pub use processors::Processors;

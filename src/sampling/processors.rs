@@ -1,0 +1,324 @@
+//! What a request's settings make of the logits, in the order of Hugging Face's generation:
+//! bias and penalties, temperature, top-k, top-p, min-p.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::Distribution;
+use crate::config::SpeculativeConfig;
+
+/// Below this temperature decoding is greedy; dividing by less would overflow.
+const GREEDY_BELOW: f64 = 1e-5;
+
+/// A request's processors.
+#[derive(Debug, Clone)]
+pub struct Processors {
+    temperature: f64,
+    top_k: usize,
+    top_p: f64,
+    min_p: f64,
+    repetition_penalty: f32,
+    presence_penalty: f32,
+    frequency_penalty: f32,
+    logit_bias: Vec<(u32, f32)>,
+    /// Presence and frequency penalties count what follows the prompt.
+    prompt_length: usize,
+}
+
+impl Processors {
+    /// The processors of a (validated) configuration, for a prompt of so many tokens.
+    pub fn new(config: &SpeculativeConfig, prompt_length: usize) -> Self {
+        Self {
+            temperature: config.temperature,
+            top_k: config.top_k,
+            top_p: config.top_p,
+            min_p: config.min_p,
+            repetition_penalty: config.repetition_penalty as f32,
+            presence_penalty: config.presence_penalty as f32,
+            frequency_penalty: config.frequency_penalty as f32,
+            logit_bias: config
+                .logit_bias
+                .iter()
+                .map(|(token, bias)| (*token, *bias as f32))
+                .collect(),
+            prompt_length,
+        }
+    }
+
+    /// Whether the law is always a single token.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature < GREEDY_BELOW
+    }
+
+    /// The law of the token that follows `history` + `drafted`, given its logits.
+    pub fn law(&self, logits: &[f32], history: &[u32], drafted: &[u32]) -> Distribution {
+        if !self.changes_logits() {
+            return self.filter(logits);
+        }
+        let mut logits = logits.to_vec();
+        self.penalize(&mut logits, history, drafted);
+        self.filter(&logits)
+    }
+
+    fn changes_logits(&self) -> bool {
+        let neutral = self.repetition_penalty.to_bits() == 1.0_f32.to_bits()
+            && self.presence_penalty == 0.0
+            && self.frequency_penalty == 0.0;
+        !(neutral && self.logit_bias.is_empty())
+    }
+
+    fn penalize(&self, logits: &mut [f32], history: &[u32], drafted: &[u32]) {
+        for (token, bias) in &self.logit_bias {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                *logit += bias;
+            }
+        }
+        let mut counts: HashMap<u32, u32> = HashMap::new();
+        for (position, token) in history.iter().chain(drafted).enumerate() {
+            *counts.entry(*token).or_default() += u32::from(position >= self.prompt_length);
+        }
+        for (token, count) in counts {
+            let Some(logit) = logits.get_mut(token as usize) else {
+                continue;
+            };
+            // Keskar et al., 1909.05858: away from zero means more likely, on either side of it.
+            *logit = if *logit > 0.0 {
+                *logit / self.repetition_penalty
+            } else {
+                *logit * self.repetition_penalty
+            };
+            if count > 0 {
+                *logit -= self.presence_penalty + self.frequency_penalty * count as f32;
+            }
+        }
+    }
+
+    fn filter(&self, logits: &[f32]) -> Distribution {
+        let best = argmax(logits);
+        let highest = logits.get(best as usize).copied().unwrap_or(0.0);
+        if self.is_greedy() || !highest.is_finite() {
+            return Distribution::Point(best);
+        }
+        let weight = |logit: f32| (f64::from(logit - highest) / self.temperature).exp() as f32;
+        let top_k = if self.top_k == 0 {
+            logits.len()
+        } else {
+            self.top_k
+        };
+        if top_k >= logits.len() && self.top_p >= 1.0 && self.min_p <= 0.0 {
+            return dense(logits.iter().map(|logit| weight(*logit)).collect());
+        }
+        let mut kept: Vec<(u32, f32)> = logits
+            .iter()
+            .enumerate()
+            .map(|(token, logit)| (token as u32, weight(*logit)))
+            .filter(|entry| entry.1 > 0.0)
+            .collect();
+        keep_largest(&mut kept, top_k);
+        self.keep_nucleus(&mut kept);
+        // The largest weight is 1, so min-p is a bound on weights.
+        kept.retain(|entry| f64::from(entry.1) >= self.min_p);
+        kept.sort_unstable_by_key(|entry| entry.0);
+        let total = total_weight(&kept);
+        for entry in &mut kept {
+            entry.1 = (f64::from(entry.1) / total) as f32;
+        }
+        match kept[..] {
+            [] => Distribution::Point(best),
+            [(token, _)] => Distribution::Point(token),
+            _ => Distribution::Sparse(kept),
+        }
+    }
+
+    /// Top-p (Holtzman et al., 1904.09751): the fewest largest weights whose share reaches p.
+    fn keep_nucleus(&self, kept: &mut Vec<(u32, f32)>) {
+        if self.top_p >= 1.0 {
+            return;
+        }
+        let wanted = self.top_p * total_weight(kept);
+        // Most of a large vocabulary is never in the nucleus: sort only as much as it takes.
+        let mut sorted = 0;
+        let mut share = 0.0;
+        while sorted < kept.len() {
+            let end = kept.len().min((4 * sorted).max(256));
+            if end < kept.len() {
+                kept[sorted..].select_nth_unstable_by(end - sorted, likelier_first);
+            }
+            kept[sorted..end].sort_unstable_by(likelier_first);
+            for index in sorted..end {
+                share += f64::from(kept[index].1);
+                if share >= wanted {
+                    kept.truncate(index + 1);
+                    return;
+                }
+            }
+            sorted = end;
+        }
+    }
+}
+
+/// By falling weight; equal ones by id, so that the choice never depends on the algorithm.
+fn likelier_first(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+fn keep_largest(kept: &mut Vec<(u32, f32)>, count: usize) {
+    if count < kept.len() {
+        kept.select_nth_unstable_by(count, likelier_first);
+        kept.truncate(count);
+    }
+}
+
+fn total_weight(kept: &[(u32, f32)]) -> f64 {
+    kept.iter().map(|entry| f64::from(entry.1)).sum()
+}
+
+fn dense(mut weights: Vec<f32>) -> Distribution {
+    let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+    for weight in &mut weights {
+        *weight = (f64::from(*weight) / total) as f32;
+    }
+    Distribution::Dense(weights)
+}
+
+/// The index of the largest value, the first of equals; NaN is never the largest.
+fn argmax(values: &[f32]) -> u32 {
+    let mut best = 0;
+    let mut largest = f32::NEG_INFINITY;
+    for (index, value) in values.iter().enumerate() {
+        if *value > largest {
+            (best, largest) = (index, *value);
+        }
+    }
+    best as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 3.0];
+
+    fn law(config: SpeculativeConfig) -> Distribution {
+        Processors::new(&config, 1).law(&LOGITS, &[1, 4], &[4])
+    }
+
+    fn support(law: &Distribution) -> Vec<u32> {
+        let mut tokens = Vec::new();
+        law.for_each(|token, _| tokens.push(token));
+        tokens
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_equals() {
+        let config = SpeculativeConfig {
+            temperature: 0.0,
+            ..Default::default()
+        };
+        assert_eq!(law(config), Distribution::Point(1));
+    }
+
+    #[test]
+    fn temperature_divides_the_logits() {
+        let law = law(SpeculativeConfig {
+            temperature: 0.5,
+            ..Default::default()
+        });
+        let weights: Vec<f64> = LOGITS.iter().map(|l| f64::from(2.0 * l).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for (token, weight) in weights.iter().enumerate() {
+            let difference = f64::from(law.probability(token as u32)) - weight / total;
+            assert!(difference.abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn filters_keep_what_they_should() {
+        let with = |top_k, top_p, min_p| {
+            support(&law(SpeculativeConfig {
+                top_k,
+                top_p,
+                min_p,
+                ..Default::default()
+            }))
+        };
+        assert_eq!(with(0, 1.0, 0.0), [0, 1, 2, 3, 4]);
+        assert_eq!(with(1, 1.0, 0.0), [1]);
+        assert_eq!(with(3, 1.0, 0.0), [1, 2, 4]);
+        assert_eq!(with(0, 0.5, 0.0), [1, 4]);
+        assert_eq!(with(0, 0.4, 0.0), [1]);
+        assert_eq!(with(0, 1.0, 0.2), [1, 2, 4]);
+        assert_eq!(with(4, 0.95, 0.5), [1, 4]);
+        assert_eq!(with(1000, 1e-9, 0.0), [1]);
+    }
+
+    #[test]
+    fn a_large_nucleus_is_the_same_as_by_sorting() {
+        let logits: Vec<f32> = (0..5000)
+            .map(|i| ((i * 7919) % 5000) as f32 / 2000.0)
+            .collect();
+        let config = SpeculativeConfig {
+            top_p: 0.9,
+            ..Default::default()
+        };
+        let law = Processors::new(&config, 0).law(&logits, &[], &[]);
+        let mut weights: Vec<(u32, f64)> = (0_u32..)
+            .zip(logits.iter().map(|l| f64::from(*l).exp()))
+            .collect();
+        weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let total: f64 = weights.iter().map(|entry| entry.1).sum();
+        let mut share = 0.0;
+        let mut expected = Vec::new();
+        for (token, weight) in weights {
+            expected.push(token);
+            share += weight;
+            if share >= 0.9 * total {
+                break;
+            }
+        }
+        expected.sort_unstable();
+        assert_eq!(support(&law), expected);
+    }
+
+    #[test]
+    fn penalties_see_drafted_tokens() {
+        let penalized = |config| {
+            let mut logits = LOGITS.to_vec();
+            Processors::new(&config, 1).penalize(&mut logits, &[1, 4], &[4]);
+            logits
+        };
+        let presence = SpeculativeConfig {
+            presence_penalty: 0.5,
+            ..Default::default()
+        };
+        assert_eq!(penalized(presence), [1.0, 3.0, 2.0, -1.0, 2.5]);
+        let frequency = SpeculativeConfig {
+            frequency_penalty: 0.5,
+            ..Default::default()
+        };
+        assert_eq!(penalized(frequency), [1.0, 3.0, 2.0, -1.0, 2.0]);
+        let repetition = SpeculativeConfig {
+            repetition_penalty: 2.0,
+            ..Default::default()
+        };
+        assert_eq!(penalized(repetition), [1.0, 1.5, 2.0, -1.0, 1.5]);
+        let bias = SpeculativeConfig {
+            logit_bias: vec![(3, 9.0), (99, 1.0)],
+            ..Default::default()
+        };
+        assert_eq!(penalized(bias), [1.0, 3.0, 2.0, 8.0, 3.0]);
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_still_give_a_token() {
+        let config = SpeculativeConfig::default();
+        for logits in [
+            [f32::NAN; 3],
+            [f32::NEG_INFINITY; 3],
+            [f32::INFINITY, 0.0, f32::NAN],
+        ] {
+            let law = Processors::new(&config, 0).law(&logits, &[], &[]);
+            assert!(support(&law).iter().all(|token| *token < 3));
+        }
+    }
+}

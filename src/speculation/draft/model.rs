@@ -1,0 +1,75 @@
+//! A smaller model of the same vocabulary.
+
+use std::sync::Arc;
+
+use super::{Draft, DraftSource, TokenSource};
+use crate::error::Result;
+use crate::model::{SharedModel, TokenSequence};
+use crate::sampling::{Chance, Noise, Processors};
+
+/// Drafts by sampling from a model, under the request's own processors.
+pub struct ModelDraft {
+    sequence: TokenSequence,
+    processors: Arc<Processors>,
+    noise: Noise,
+    /// Tokens of the target; a draft model padded further must not propose others.
+    vocab_size: usize,
+    /// The tokens in the draft model's cache.
+    cached: Vec<u32>,
+}
+
+impl ModelDraft {
+    /// A draft for one request. `vocab_size` is the target's.
+    pub fn new(
+        model: &SharedModel,
+        processors: Arc<Processors>,
+        noise: Noise,
+        vocab_size: usize,
+    ) -> Self {
+        Self {
+            sequence: TokenSequence::new(model),
+            processors,
+            noise,
+            vocab_size,
+            cached: Vec::new(),
+        }
+    }
+
+    /// Rolls the cache back to what it shares with the history.
+    fn reconcile(&mut self, history: &[u32]) -> Result<()> {
+        let pairs = self.cached.iter().zip(history);
+        let shared = pairs
+            .take_while(|(cached, wanted)| cached == wanted)
+            .count();
+        // At least the newest token must be fed again, to get its logits.
+        let kept = shared.min(history.len().saturating_sub(1));
+        self.cached.truncate(kept);
+        self.sequence.truncate(kept)
+    }
+}
+
+impl DraftSource for ModelDraft {
+    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+        let mut draft = Draft::empty(TokenSource::Model);
+        // The draft's own context may be shorter than the target's.
+        let room = self.sequence.context_length().saturating_sub(history.len());
+        if history.is_empty() || limit.min(room) == 0 {
+            return Ok(draft);
+        }
+        self.reconcile(history)?;
+        let mut pending = history[self.cached.len()..].to_vec();
+        while draft.tokens.len() < limit.min(room) {
+            let logits = self.sequence.extend(&pending, 1)?;
+            self.cached.append(&mut pending);
+            let law = self.processors.law(logits.row(0), history, &draft.tokens);
+            let token = self.noise.categorical(&law);
+            if token as usize >= self.vocab_size {
+                break;
+            }
+            draft.tokens.push(token);
+            draft.laws.push(law);
+            pending.push(token);
+        }
+        Ok(draft)
+    }
+}

@@ -1,0 +1,236 @@
+//! A GGUF file's header: its metadata, and where its tensors lie.
+
+use std::{collections::HashSet, path::Path};
+
+use super::{
+    super::{StorageType, elements, mapped::Location},
+    cursor::Cursor,
+    metadata::{Metadata, Value},
+};
+use crate::{Error, Result};
+
+const MAGIC: [u8; 4] = *b"GGUF";
+const DEFAULT_ALIGNMENT: u64 = 32;
+/// ggml's limit (`GGML_MAX_DIMS`).
+const MAX_RANK: u32 = 4;
+/// The least bytes of a key-value pair: the key's length, the value's type, the value.
+const MIN_PAIR: usize = 8 + 4 + 1;
+/// The least bytes of a tensor's description: the name's length, the rank, a dimension, the type, the offset.
+const MIN_TENSOR: usize = 8 + 4 + 8 + 4 + 8;
+
+/// What a file says about its contents.
+pub(super) struct Header {
+    pub(super) metadata: Metadata,
+    pub(super) tensors: Vec<Location>,
+}
+
+/// A tensor as the header describes it.
+struct Description {
+    name: String,
+    storage: StorageType,
+    shape: Vec<usize>,
+    /// From the start of the data.
+    offset: u64,
+}
+
+impl Header {
+    pub(super) fn parse(file: &Path, bytes: &[u8]) -> Result<Self> {
+        let mut cursor = Cursor::new(file, bytes);
+        check_version(file, &mut cursor)?;
+        let tensor_count = cursor.count(MIN_TENSOR, format_args!("tensor count"))?;
+        let pair_count = cursor.count(MIN_PAIR, format_args!("metadata count"))?;
+        let metadata = parse_metadata(&mut cursor, pair_count)?;
+        let descriptions = (0..tensor_count)
+            .map(|index| Description::parse(file, &mut cursor, index))
+            .collect::<Result<Vec<_>>>()?;
+        let alignment = alignment(&cursor, &metadata)?;
+        let data_start = (cursor.position() as u64).next_multiple_of(alignment);
+        let tensors = descriptions
+            .into_iter()
+            .map(|tensor| tensor.locate(&cursor, alignment, data_start, bytes.len()))
+            .collect::<Result<Vec<_>>>()?;
+        check_overlap(&cursor, &tensors)?;
+        Ok(Self { metadata, tensors })
+    }
+}
+
+fn check_version(file: &Path, cursor: &mut Cursor<'_>) -> Result<()> {
+    let magic = cursor.array(format_args!("magic"))?;
+    if magic != MAGIC {
+        return Err(cursor.corrupt(format!(
+            "expected a GGUF file, which begins with \"GGUF\", found \"{}\"",
+            magic.escape_ascii()
+        )));
+    }
+    let version = cursor.u32(format_args!("version"))?;
+    let unsupported = |reason: String| Err(Error::unsupported(file.display().to_string(), reason));
+    match version {
+        2 | 3 => Ok(()),
+        1 => unsupported(
+            "GGUF version 1, of which only versions 2 and 3 are supported: convert the model again".into(),
+        ),
+        // The least significant byte comes last.
+        _ if (1..=0xff).contains(&version.swap_bytes()) => unsupported(
+            "a big-endian GGUF file, of which only little-endian ones are supported: convert the model again"
+                .into(),
+        ),
+        _ => unsupported(format!(
+            "GGUF version {version}, of which only versions 2 and 3 are supported"
+        )),
+    }
+}
+
+fn parse_metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<Metadata> {
+    let mut keys = HashSet::new();
+    let mut pairs = Vec::new();
+    for index in 0..count {
+        let key = cursor.string(format_args!("metadata key {index}"))?;
+        if !keys.insert(key) {
+            let reason = format!("metadata: expected {key:?} once, found it twice");
+            return Err(cursor.corrupt(reason));
+        }
+        pairs.push((key.to_owned(), cursor.value(key)?));
+    }
+    Ok(pairs.into_iter().collect())
+}
+
+fn alignment(cursor: &Cursor<'_>, metadata: &Metadata) -> Result<u64> {
+    let Some(value) = metadata.get("general.alignment") else {
+        return Ok(DEFAULT_ALIGNMENT);
+    };
+    // A multiple of 8, says the format; a power of two, says ggml. So views of the data are aligned too.
+    // The upper bound keeps sums with it from overflowing.
+    let valid = |&value: &u64| value.is_power_of_two() && (8..=1 << 30).contains(&value);
+    value.as_integer().filter(valid).ok_or_else(|| {
+        let found = match value {
+            Value::Array(_) => "an array".to_owned(),
+            value => format!("{value:?}"),
+        };
+        cursor.corrupt(format!(
+            "general.alignment: expected a power of two from 8 to 2^30, found {found}"
+        ))
+    })
+}
+
+impl Description {
+    fn parse(file: &Path, cursor: &mut Cursor<'_>, index: usize) -> Result<Self> {
+        let name = cursor.string(format_args!("name of tensor {index}"))?;
+        let what = format_args!("tensor {name:?}");
+        let rank = cursor.u32(what)?;
+        if !(1..=MAX_RANK).contains(&rank) {
+            let reason = format!("{what}: expected 1 to {MAX_RANK} dimensions, found {rank}");
+            return Err(cursor.corrupt(reason));
+        }
+        let mut shape = Vec::new();
+        for _ in 0..rank {
+            let found = cursor.u64(what)?;
+            let dimension = usize::try_from(found).ok().filter(|&found| found != 0);
+            shape.push(dimension.ok_or_else(|| {
+                cursor.corrupt(format!(
+                    "{what}: expected a positive dimension, found {found}"
+                ))
+            })?);
+        }
+        // The file has them innermost first.
+        shape.reverse();
+        let code = cursor.u32(what)?;
+        let storage = storage_type(code).ok_or_else(|| {
+            let supported = StorageType::ALL.map(StorageType::name).join(", ");
+            Error::unsupported(
+                file.display().to_string(),
+                format!("{what} is stored as ggml type {code}; supported are {supported}"),
+            )
+        })?;
+        let offset = cursor.u64(what)?;
+        Ok(Self {
+            name: name.to_owned(),
+            storage,
+            shape,
+            offset,
+        })
+    }
+
+    fn locate(
+        self,
+        cursor: &Cursor<'_>,
+        alignment: u64,
+        data_start: u64,
+        file_length: usize,
+    ) -> Result<Location> {
+        let Self {
+            name,
+            storage,
+            shape,
+            offset,
+        } = self;
+        let corrupt = |reason| cursor.corrupt(format!("tensor {name:?}: {reason}"));
+        let row = shape.last().copied().unwrap_or(1);
+        let block = storage.block_elements();
+        if !row.is_multiple_of(block) {
+            return Err(corrupt(format!(
+                "expected rows of a multiple of {block} elements ({storage}), found {row}"
+            )));
+        }
+        if !offset.is_multiple_of(alignment) {
+            return Err(corrupt(format!(
+                "expected an offset that is a multiple of {alignment}, found {offset}"
+            )));
+        }
+        let bytes = || {
+            let size = storage.bytes(elements(&shape)?)?;
+            let start = usize::try_from(data_start.checked_add(offset)?).ok()?;
+            let end = start.checked_add(size)?;
+            (end <= file_length).then_some(start..end)
+        };
+        let bytes = bytes().ok_or_else(|| {
+            corrupt(format!(
+                "expected {shape:?} in {storage} at offset {offset} of the data, which begins at {data_start}; \
+                 found the file's end at {file_length} (an incomplete download?)"
+            ))
+        })?;
+        Ok(Location {
+            name,
+            storage,
+            shape,
+            bytes,
+        })
+    }
+}
+
+/// Refuses tensors that share bytes: an offset is wrong, and the values with it.
+fn check_overlap(cursor: &Cursor<'_>, tensors: &[Location]) -> Result<()> {
+    let mut sorted = tensors.iter().collect::<Vec<_>>();
+    sorted.sort_by_key(|tensor| tensor.bytes.start);
+    for pair in sorted.windows(2) {
+        if let &[left, right] = pair
+            && left.bytes.end > right.bytes.start
+        {
+            return Err(cursor.corrupt(format!(
+                "tensor {:?}: expected to begin after {:?}, which ends at {}, found it at {}",
+                right.name, left.name, left.bytes.end, right.bytes.start
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The type that ggml numbers so (`enum ggml_type`), if it is one of ours.
+fn storage_type(code: u32) -> Option<StorageType> {
+    Some(match code {
+        0 => StorageType::F32,
+        1 => StorageType::F16,
+        2 => StorageType::Q4_0,
+        3 => StorageType::Q4_1,
+        6 => StorageType::Q5_0,
+        7 => StorageType::Q5_1,
+        8 => StorageType::Q8_0,
+        10 => StorageType::Q2_K,
+        11 => StorageType::Q3_K,
+        12 => StorageType::Q4_K,
+        13 => StorageType::Q5_K,
+        14 => StorageType::Q6_K,
+        20 => StorageType::IQ4_NL,
+        30 => StorageType::BF16,
+        _ => return None,
+    })
+}

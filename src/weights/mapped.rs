@@ -1,0 +1,125 @@
+//! Weight files in memory, and the table of the tensors in them: what the formats share.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, hash_map::Entry},
+    fs,
+    io::ErrorKind,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use memmap2::Mmap;
+
+use super::{StorageType, StoredTensor};
+use crate::{Error, Result};
+
+/// What a file begins with where Git has left a pointer in its place.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
+
+/// A file mapped for reading.
+#[derive(Debug)]
+pub(super) struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl MappedFile {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let io_error = |source| Error::io(path, source);
+        // Asked before opening: to open a pipe would wait for its writer.
+        let kind = fs::metadata(path).map_err(io_error)?;
+        if kind.is_dir() {
+            return Err(io_error(ErrorKind::IsADirectory.into()));
+        }
+        if !kind.is_file() {
+            return Err(Error::corrupt(path, "not a regular file"));
+        }
+        let file = fs::File::open(path).map_err(io_error)?;
+        // SAFETY: the map is read-only and private to this struct. What the type system cannot rule out is
+        // another process truncating or rewriting the file meanwhile; every reader of mapped weights shares
+        // that risk, and weight files are not written in place.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file) }.map_err(io_error)?;
+        if map.starts_with(LFS_POINTER) {
+            let reason =
+                "this is a Git LFS pointer, not the file itself: run `git lfs pull` in its folder";
+            return Err(Error::corrupt(path, reason));
+        }
+        let path = path.to_owned();
+        Ok(Self { path, map })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+/// Where a tensor lies.
+#[derive(Debug)]
+pub(super) struct Location {
+    pub(super) name: String,
+    pub(super) storage: StorageType,
+    /// Outermost first.
+    pub(super) shape: Vec<usize>,
+    /// In the whole file.
+    pub(super) bytes: Range<usize>,
+}
+
+/// The tensors of one or more mapped files.
+#[derive(Debug, Default)]
+pub(super) struct MappedTensors {
+    files: Vec<MappedFile>,
+    /// Each with the index of its file.
+    tensors: Vec<(usize, Location)>,
+    by_name: HashMap<String, usize>,
+}
+
+impl MappedTensors {
+    /// Takes in a file and its tensors; names are unique over all the files.
+    pub(super) fn add(&mut self, file: MappedFile, tensors: Vec<Location>) -> Result<()> {
+        for tensor in tensors {
+            match self.by_name.entry(tensor.name.clone()) {
+                Entry::Vacant(entry) => entry.insert(self.tensors.len()),
+                Entry::Occupied(_) => {
+                    let reason = format!(
+                        "tensor {:?}: expected a name of its own, found it twice",
+                        tensor.name
+                    );
+                    return Err(Error::corrupt(file.path(), reason));
+                }
+            };
+            self.tensors.push((self.files.len(), tensor));
+        }
+        self.files.push(file);
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    pub(super) fn names(&self) -> Vec<&str> {
+        let names = self.tensors.iter();
+        names.map(|(_, tensor)| tensor.name.as_str()).collect()
+    }
+
+    pub(super) fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
+        let (file, tensor) = self.tensors.get(*self.by_name.get(name)?)?;
+        let bytes = self.files.get(*file)?.bytes().get(tensor.bytes.clone())?;
+        Some(StoredTensor {
+            storage: tensor.storage,
+            shape: tensor.shape.clone(),
+            data: Cow::Borrowed(bytes),
+        })
+    }
+
+    pub(super) fn file_of(&self, name: &str) -> Option<&Path> {
+        let (file, _) = self.tensors.get(*self.by_name.get(name)?)?;
+        self.files.get(*file).map(MappedFile::path)
+    }
+}
