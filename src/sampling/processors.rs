@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(with(1, 1.0, 0.0), [1]);
         assert_eq!(with(3, 1.0, 0.0), [1, 2, 4]);
         assert_eq!(with(0, 0.5, 0.0), [1, 4]);
-        assert_eq!(with(0, 0.4, 0.0), [1]);
+        assert_eq!(with(0, 0.39, 0.0), [1]);
         assert_eq!(with(0, 1.0, 0.2), [1, 2, 4]);
         assert_eq!(with(4, 0.95, 0.5), [1, 4]);
         assert_eq!(with(1000, 1e-9, 0.0), [1]);

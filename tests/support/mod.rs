@@ -1,6 +1,8 @@
 //! Shared by the integration tests.
 #![allow(dead_code)]
 
+pub mod pair;
+
 use std::path::{Path, PathBuf};
 
 /// The folder of golden data, which lies beside the repository; `None` (said on stderr) without it.
