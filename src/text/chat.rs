@@ -71,10 +71,14 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<String, minijinja::Error> {
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()?;
         environment.set_syntax(syntax);
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
@@ -176,7 +180,8 @@ mod tests {
     use super::*;
 
     fn render(source: &str, messages: &[Message]) -> Result<String> {
-        let special_tokens = BTreeMap::from([("bos_token", "<s>".into()), ("eos_token", "</s>".into())]);
+        let special_tokens =
+            BTreeMap::from([("bos_token", "<s>".into()), ("eos_token", "</s>".into())]);
         ChatTemplate::new(source.into(), special_tokens).render(messages, true)
     }
 
@@ -193,7 +198,7 @@ mod tests {
         let expected = "<|im_start|>system\n Be brief. <|im_end|>\n<|im_start|>user\nIs 1 < 2 & \"3\"?<|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(render(chatml, &conversation()).unwrap(), expected);
         let methods = "{{ bos_token }}{%- set ns = namespace(n=0) -%}\n{%- for m in messages[1:] if m.role.startswith('u') %}\n    {%- set ns.n = ns.n + 1 %}\n{{ m.content.upper().strip().split(' ')[0] }}{{ ns.n }}{{ eos_token }}\n{% endfor %}";
-        assert_eq!(render(methods, &conversation()).unwrap(), "<s>\nIS0</s>\n");
+        assert_eq!(render(methods, &conversation()).unwrap(), "<s>IS1</s>\n");
     }
 
     #[test]
@@ -206,7 +211,9 @@ mod tests {
     #[test]
     fn training_marks_change_nothing() {
         let marked = "{% for m in messages %}\n  {%- generation -%}\n  {{ m.role }}\n  {% endgeneration %}\n{% endfor %}{{ '{% generation' }}";
-        let plain = marked.replace("{%- generation -%}", "{%- if true -%}").replace("{% endgeneration %}", "{% endif %}");
+        let plain = marked
+            .replace("{%- generation -%}", "{%- if true -%}")
+            .replace("{% endgeneration %}", "{% endif %}");
         let rendered = render(marked, &conversation()).unwrap();
         assert_eq!(rendered, render(&plain, &conversation()).unwrap());
         assert!(rendered.starts_with("system"), "{rendered}");

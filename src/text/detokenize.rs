@@ -26,7 +26,9 @@ impl Detokenizer {
 
     /// The text that a token completes; empty in the middle of a character.
     pub fn push(&mut self, id: u32) -> Result<String> {
-        let bytes = self.tokenizer.bytes(id, !self.begun, self.skip_special_tokens)?;
+        let bytes = self
+            .tokenizer
+            .bytes(id, !self.begun, self.skip_special_tokens)?;
         self.begun |= !bytes.is_empty();
         self.pending.extend(bytes);
         Ok(take_characters(&mut self.pending))

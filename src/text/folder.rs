@@ -66,17 +66,23 @@ fn read_vocabulary_and_merges(folder: &Path, settings: &Value) -> Result<tokeniz
             return Err(Error::not_found(file.display().to_string(), reason));
         }
     }
-    let [vocabulary_name, merges_name] = [&vocabulary, &merges].map(|file| file.display().to_string());
+    let [vocabulary_name, merges_name] =
+        [&vocabulary, &merges].map(|file| file.display().to_string());
     let read = guarded(|| {
         let model = BPE::from_file(&vocabulary_name, &merges_name).build()?;
         let mut tokenizer = tokenizers::Tokenizer::new(model);
         tokenizer.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)));
         tokenizer.with_decoder(Some(ByteLevel::default()));
-        let special = TEMPLATE_TOKENS.iter().filter_map(|name| token_text(&settings[*name]));
+        let special = TEMPLATE_TOKENS
+            .iter()
+            .filter_map(|name| token_text(&settings[*name]));
         // GPT-2's own folder has no settings; this is its only special token.
         let special = special.chain(["<|endoftext|>".to_owned()]);
-        let known: Vec<_> = special.filter(|token| tokenizer.token_to_id(token).is_some()).collect();
-        tokenizer.add_special_tokens(known.into_iter().map(|token| AddedToken::from(token, true)))?;
+        let known: Vec<_> = special
+            .filter(|token| tokenizer.token_to_id(token).is_some())
+            .collect();
+        tokenizer
+            .add_special_tokens(known.into_iter().map(|token| AddedToken::from(token, true)))?;
         Ok(tokenizer)
     });
     read.map_err(|reason| Error::corrupt(vocabulary, reason))
@@ -90,7 +96,10 @@ fn end_tokens(folder: &Path, config: &Value) -> Result<Vec<u32>> {
         &config["eos_token_id"],
         &config["text_config"]["eos_token_id"],
     ];
-    let known = candidates.into_iter().map(token_ids).find(|ids| !ids.is_empty());
+    let known = candidates
+        .into_iter()
+        .map(token_ids)
+        .find(|ids| !ids.is_empty());
     Ok(known.unwrap_or_default())
 }
 
@@ -119,11 +128,19 @@ fn read_json(file: &Path) -> Result<Value> {
 
 /// A special token's text, written plainly or as an added token.
 fn token_text(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+    value
+        .as_str()
+        .or_else(|| value["content"].as_str())
+        .map(str::to_owned)
 }
 
 /// One token id, or several.
 fn token_ids(value: &Value) -> Vec<u32> {
-    let several = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    several.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
+    let several = value
+        .as_array()
+        .map_or(std::slice::from_ref(value), Vec::as_slice);
+    several
+        .iter()
+        .filter_map(|id| u32::try_from(id.as_u64()?).ok())
+        .collect()
 }

@@ -109,7 +109,10 @@ impl<'a> Embedded<'a> {
     }
 
     fn build(&self) -> Result<Parts> {
-        let kind = self.metadata.string("tokenizer.ggml.model").unwrap_or_default();
+        let kind = self
+            .metadata
+            .string("tokenizer.ggml.model")
+            .unwrap_or_default();
         let recipe = match kind {
             "gpt2" => self.byte_level(),
             "llama" => self.sentencepiece(),
@@ -139,7 +142,10 @@ impl<'a> Embedded<'a> {
 
     /// GPT-2's kind: words cut by a pattern, bytes as characters, merges in order.
     fn byte_level(&self) -> Result<Recipe> {
-        let tag = self.metadata.string("tokenizer.ggml.pre").unwrap_or("default");
+        let tag = self
+            .metadata
+            .string("tokenizer.ggml.pre")
+            .unwrap_or("default");
         let rule = pretokenizers::find(tag).ok_or_else(|| {
             let reason = format!("tokenizer.ggml.pre {tag:?} is not a known pre-tokenizer");
             Error::unsupported(self.file.display().to_string(), reason)
@@ -147,7 +153,10 @@ impl<'a> Embedded<'a> {
         let Some(merges) = self.metadata.strings("tokenizer.ggml.merges") else {
             return Err(self.corrupt("tokenizer.ggml.merges is missing"));
         };
-        let merges = merges.iter().map(|merge| self.merge(merge)).collect::<Result<_>>()?;
+        let merges = merges
+            .iter()
+            .map(|merge| self.merge(merge))
+            .collect::<Result<_>>()?;
         let build = || {
             let model = BPE::builder()
                 .vocab_and_merges(self.vocabulary(), merges)
@@ -212,8 +221,15 @@ impl<'a> Embedded<'a> {
     /// SentencePiece's unigram model: the likeliest way to cut the text into tokens.
     fn unigram(&self) -> Result<Recipe> {
         let scores = self.scores()?;
-        let vocabulary = self.tokens.iter().map(|token| (*token).to_owned()).zip(scores);
-        let unknown = self.types.iter().position(|kind| *kind == TokenType::Unknown);
+        let vocabulary = self
+            .tokens
+            .iter()
+            .map(|token| (*token).to_owned())
+            .zip(scores);
+        let unknown = self
+            .types
+            .iter()
+            .position(|kind| *kind == TokenType::Unknown);
         let byte_fallback = self.types.contains(&TokenType::Byte);
         let prepend = match self.flag("add_space_prefix").unwrap_or(true) {
             true => PrependScheme::Always,
@@ -243,7 +259,9 @@ impl<'a> Embedded<'a> {
     /// Token to id; where a text is there twice, the first.
     fn vocabulary(&self) -> Vocab {
         let tokens = self.tokens.iter().enumerate().rev();
-        tokens.map(|(id, token)| ((*token).to_owned(), id as u32)).collect()
+        tokens
+            .map(|(id, token)| ((*token).to_owned(), id as u32))
+            .collect()
     }
 
     /// A merge, written as two tokens with a space between them.
@@ -252,12 +270,17 @@ impl<'a> Embedded<'a> {
         let first = merge.chars().next().map_or(0, char::len_utf8);
         match merge[first..].split_once(' ') {
             Some((rest, right)) => Ok((format!("{}{rest}", &merge[..first]), right.to_owned())),
-            None => Err(self.corrupt(format!("tokenizer.ggml.merges: {merge:?} is not two tokens"))),
+            None => Err(self.corrupt(format!(
+                "tokenizer.ggml.merges: {merge:?} is not two tokens"
+            ))),
         }
     }
 
     fn scores(&self) -> Result<Vec<f64>> {
-        let scores = self.metadata.array("tokenizer.ggml.scores").unwrap_or_default();
+        let scores = self
+            .metadata
+            .array("tokenizer.ggml.scores")
+            .unwrap_or_default();
         same_length(self.file, "scores", scores.len(), self.tokens.len())?;
         let finite = |score: &Value| score.as_float().filter(|score| score.is_finite());
         let scores: Option<_> = scores.iter().map(finite).collect();
@@ -269,21 +292,31 @@ impl<'a> Embedded<'a> {
         // Phi-3 alone was trained with the white space behind its turn marks removed.
         let phi3 = self.metadata.string("general.architecture") == Some("phi3")
             && self.metadata.string("tokenizer.ggml.model") == Some("llama");
-        let strips = |token: &str| {
-            phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&token)
+        let strips = |token: &str| phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&token);
+        let typed = || {
+            self.tokens
+                .iter()
+                .zip(&self.types)
+                .filter(|(token, _)| !token.is_empty())
         };
-        let typed = || self.tokens.iter().zip(&self.types).filter(|(token, _)| !token.is_empty());
-        let control = typed().filter(|(_, kind)| matches!(kind, TokenType::Control | TokenType::Unknown));
-        let control = control.map(|(token, _)| AddedToken::from(*token, true).rstrip(strips(token)));
+        let control =
+            typed().filter(|(_, kind)| matches!(kind, TokenType::Control | TokenType::Unknown));
+        let control =
+            control.map(|(token, _)| AddedToken::from(*token, true).rstrip(strips(token)));
         let user_defined = typed().filter(|(_, kind)| **kind == TokenType::UserDefined);
-        let user_defined = user_defined.map(|(token, _)| AddedToken::from(*token, false).normalized(false));
+        let user_defined =
+            user_defined.map(|(token, _)| AddedToken::from(*token, false).normalized(false));
         guarded(|| tokenizer.add_special_tokens(control))?;
         guarded(|| tokenizer.add_tokens(user_defined))?;
         Ok(())
     }
 
     /// The tokens that the model expects around a text.
-    fn add_template(&self, tokenizer: &mut tokenizers::Tokenizer, add_bos: bool) -> Result<(), String> {
+    fn add_template(
+        &self,
+        tokenizer: &mut tokenizers::Tokenizer,
+        add_bos: bool,
+    ) -> Result<(), String> {
         let wanted = |name, default| self.flag(&format!("add_{name}_token")).unwrap_or(default);
         let around = |name, default| match wanted(name, default) {
             true => self.special(name),
@@ -297,12 +330,21 @@ impl<'a> Embedded<'a> {
         let named = named.into_iter().filter_map(|(name, id)| Some((name, id?)));
         let sequence = |text: &str| {
             let before = bos.map(|_| "bos:0");
-            before.into_iter().chain([text]).chain(eos.map(|_| "eos:0")).collect::<Vec<_>>().join(" ")
+            before
+                .into_iter()
+                .chain([text])
+                .chain(eos.map(|_| "eos:0"))
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         let template = guarded(|| {
             Ok(TemplateProcessing::builder()
                 .try_single(sequence("$A:0"))?
-                .special_tokens(named.map(|(name, id)| (name.to_owned(), id)).collect::<Vec<_>>())
+                .special_tokens(
+                    named
+                        .map(|(name, id)| (name.to_owned(), id))
+                        .collect::<Vec<_>>(),
+                )
                 .build()?)
         })?;
         tokenizer.with_post_processor(Some(template));
@@ -319,17 +361,23 @@ impl<'a> Embedded<'a> {
         ];
         let special_tokens: BTreeMap<_, _> = names
             .into_iter()
-            .filter_map(|(name, key)| Some((name, self.tokens[self.special(key)? as usize].to_owned())))
+            .filter_map(|(name, key)| {
+                Some((name, self.tokens[self.special(key)? as usize].to_owned()))
+            })
             .collect();
         Some(ChatTemplate::new(source.to_owned(), special_tokens))
     }
 
     fn end_tokens(&self) -> Vec<u32> {
-        let named = ["eos", "eot", "eom"].into_iter().filter_map(|name| self.special(name));
+        let named = ["eos", "eot", "eom"]
+            .into_iter()
+            .filter_map(|name| self.special(name));
         let is_turn_end = |id: &usize| {
             self.types[*id] == TokenType::Control && TURN_ENDS.contains(&self.tokens[*id])
         };
-        let known = (0..self.tokens.len()).filter(is_turn_end).map(|id| id as u32);
+        let known = (0..self.tokens.len())
+            .filter(is_turn_end)
+            .map(|id| id as u32);
         let all: HashSet<u32> = named.chain(known).collect();
         let mut all: Vec<u32> = all.into_iter().collect();
         all.sort_unstable();
@@ -338,14 +386,23 @@ impl<'a> Embedded<'a> {
 
     /// The id of a special token, if it is one of the vocabulary's.
     fn special(&self, name: &str) -> Option<u32> {
-        let id = self.metadata.integer(&format!("tokenizer.ggml.{name}_token_id"))?;
+        let id = self
+            .metadata
+            .integer(&format!("tokenizer.ggml.{name}_token_id"))?;
         let known = usize::try_from(id).is_ok_and(|id| id < self.tokens.len());
         known.then_some(id as u32)
     }
 
     fn unknown_token(&self) -> Option<&'a str> {
-        let typed = || self.types.iter().position(|kind| *kind == TokenType::Unknown);
-        let id = self.special("unknown").map(|id| id as usize).or_else(typed)?;
+        let typed = || {
+            self.types
+                .iter()
+                .position(|kind| *kind == TokenType::Unknown)
+        };
+        let id = self
+            .special("unknown")
+            .map(|id| id as usize)
+            .or_else(typed)?;
         Some(self.tokens[id])
     }
 

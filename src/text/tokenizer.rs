@@ -160,7 +160,9 @@ impl Spelling {
         let Some(Ok(decoder)) = decoder else {
             return Self::Text;
         };
-        let steps = decoder["decoders"].as_array().map_or(&[][..], Vec::as_slice);
+        let steps = decoder["decoders"]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
         let has = |name: &str| {
             let mut all = steps.iter().chain([&decoder]);
             all.any(|step| step["type"] == name)
@@ -191,14 +193,17 @@ fn byte_of_char(character: char) -> Option<u8> {
     let visible = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     match u32::from(character).checked_sub(0x100) {
         None => u8::try_from(character).ok().filter(visible),
-        Some(place) => (0..=u8::MAX).filter(|byte| !visible(byte)).nth(place as usize),
+        Some(place) => (0..=u8::MAX)
+            .filter(|byte| !visible(byte))
+            .nth(place as usize),
     }
 }
 
 /// The byte of a token named `<0x0A>`.
 fn byte_of_name(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
+    let strict = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    strict.then(|| u8::from_str_radix(digits, 16).ok())?
 }
 
 #[cfg(test)]
@@ -207,7 +212,10 @@ mod tests {
 
     #[test]
     fn the_byte_alphabet_is_a_bijection() {
-        let mut bytes: Vec<u8> = (0..0x200).filter_map(char::from_u32).filter_map(byte_of_char).collect();
+        let mut bytes: Vec<u8> = (0..0x200)
+            .filter_map(char::from_u32)
+            .filter_map(byte_of_char)
+            .collect();
         assert_eq!(bytes.len(), 256);
         bytes.sort_unstable();
         assert!(bytes.into_iter().eq(0..=u8::MAX));

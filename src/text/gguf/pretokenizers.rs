@@ -360,11 +360,23 @@ mod tests {
                 &["I", "'m", " ", " here", ",", " OK", "?"][..],
             ),
             ("gpt-2", "I'M", &["I", "'", "M"]),
-            ("llama-bpe", "I'M (ok)\n\nx", &["I", "'M", " (", "ok", ")\n\n", "x"]),
+            (
+                "llama-bpe",
+                "I'M (ok)\n\nx",
+                &["I", "'M", " (", "ok", ")\n\n", "x"],
+            ),
             ("tekken", "HTTPServer isOK", &["HTTPServer", " is", "OK"]),
-            ("gpt-4o", "we'll see a/b/\n", &["we'll", " see", " a", "/b", "/\n"]),
+            (
+                "gpt-4o",
+                "we'll see a/b/\n",
+                &["we'll", " see", " a", "/b", "/\n"],
+            ),
             ("kimi-k2", "say 漢字now", &["say", " ", "漢字", "now"]),
-            ("deepseek-llm", "Hi, 漢字\n", &["Hi", ",", " ", "漢字", "\n"]),
+            (
+                "deepseek-llm",
+                "Hi, 漢字\n",
+                &["Hi", ",", " ", "漢字", "\n"],
+            ),
             ("bloom", "one, two", &["one", ",", " two"]),
         ] {
             assert_eq!(words(tag, text), expected, "{tag}");
