@@ -103,7 +103,7 @@ impl Error {
 
     pub(crate) fn invalid(
         field: impl Into<String>,
-        value: impl ToString,
+        value: impl std::fmt::Display,
         expected: impl Into<String>,
     ) -> Self {
         Self::InvalidConfig {

@@ -49,8 +49,8 @@ fn every_storage_type_is_read_exactly() {
 }
 
 /// Opens a file, loads what it holds and computes a token with it.
-fn use_model(files: ModelFiles) -> Result<()> {
-    let mut model = load(&files, &LoadOptions::default())?.model;
+fn use_model(files: &ModelFiles) -> Result<()> {
+    let mut model = load(files, &LoadOptions::default())?.model;
     let (sequence, tokens) = (SequenceId(0), &[3, 4][..]);
     model.extend(&[Extend {
         sequence,
@@ -65,7 +65,7 @@ fn use_gguf(bytes: &[u8]) -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.gguf");
     fs::write(&file, bytes).unwrap();
-    use_model(ModelFiles::Gguf(file))
+    use_model(&ModelFiles::Gguf(file))
 }
 
 /// A folder with the pair's target, writable.
@@ -87,7 +87,7 @@ fn use_changed(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Result<()
     let folder = folder();
     let file = folder.path().join(name);
     fs::write(&file, change(fs::read(&file).unwrap())).unwrap();
-    use_model(ModelFiles::Folder(folder.path().to_owned()))
+    use_model(&ModelFiles::Folder(folder.path().to_owned()))
 }
 
 /// Damage to a file is an error that names it, or does no harm; it is never a panic.
@@ -289,7 +289,7 @@ fn shards_hold_the_same_tensors() {
             "{name}"
         );
     }
-    use_model(ModelFiles::Folder(folder.path().to_owned())).unwrap();
+    use_model(&ModelFiles::Folder(folder.path().to_owned())).unwrap();
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn what_is_no_weight_file_is_named_for_what_it_is() {
     )
     .unwrap();
     fs::write(folder.path().join("pytorch_model.bin"), b"pickle").unwrap();
-    let message = use_model(ModelFiles::Folder(folder.path().to_owned()))
+    let message = use_model(&ModelFiles::Folder(folder.path().to_owned()))
         .unwrap_err()
         .to_string();
     assert!(
@@ -362,5 +362,5 @@ fn a_file_whose_name_is_not_utf_8_loads() {
         .path()
         .join(std::ffi::OsStr::from_bytes(b"mod\xFFel.gguf"));
     fs::copy(data("llama-Q4_0.gguf"), &file).unwrap();
-    use_model(ModelFiles::Gguf(file)).unwrap();
+    use_model(&ModelFiles::Gguf(file)).unwrap();
 }

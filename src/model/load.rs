@@ -66,7 +66,7 @@ fn load_gguf(file: &Path, options: &LoadOptions) -> Result<LoadedModel> {
     let spec = gguf_config::read(&gguf)?;
     let tokenizer = Tokenizer::from_gguf(gguf.metadata(), file)?;
     Ok(LoadedModel {
-        model: build(spec, &gguf, true, file, options)?,
+        model: build(&spec, &gguf, true, file, options)?,
         tokenizer: Some(tokenizer),
     })
 }
@@ -81,7 +81,7 @@ fn load_folder(folder: &Path, options: &LoadOptions) -> Result<LoadedModel> {
         tokenizer: has_tokenizer
             .then(|| Tokenizer::from_folder(folder))
             .transpose()?,
-        model: build(spec, &checkpoint, false, folder, options)?,
+        model: build(&spec, &checkpoint, false, folder, options)?,
     })
 }
 
@@ -94,7 +94,7 @@ pub fn load_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
 }
 
 fn build(
-    spec: ModelSpec,
+    spec: &ModelSpec,
     checkpoint: &dyn Checkpoint,
     is_gguf: bool,
     source: &Path,
@@ -113,14 +113,10 @@ fn build(
         .sum();
     let progress = options.progress.as_ref();
     progress.begin(&format!("Loading {}", source.display()), Some(total));
-    let weights = NamedWeights::new(checkpoint, &spec, is_gguf, source)?;
-    let model = Transformer::load(
-        spec.clone(),
-        backend,
-        &weights,
-        options.context_length,
-        progress,
-    );
+    let model = NamedWeights::new(checkpoint, spec, is_gguf, source).and_then(|weights| {
+        let spec = spec.clone();
+        Transformer::load(spec, backend, &weights, options.context_length, progress)
+    });
     progress.end();
     Ok(Box::new(model?))
 }

@@ -128,6 +128,10 @@ fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
 }
 
 /// JSON as Python's `json.dumps(value, ensure_ascii=False, indent=indent)` writes it.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the signature that filters have"
+)]
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     let mut text = Vec::new();

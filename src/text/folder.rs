@@ -88,7 +88,7 @@ fn read_vocabulary_and_merges(folder: &Path, settings: &Value) -> Result<tokeniz
     read.map_err(|reason| Error::corrupt(vocabulary, reason))
 }
 
-/// As transformers decides: generation_config.json, else config.json.
+/// As transformers decides: `generation_config.json`, else config.json.
 fn end_tokens(folder: &Path, config: &Value) -> Result<Vec<u32>> {
     let generation = read_json(&folder.join("generation_config.json"))?;
     let candidates = [

@@ -27,7 +27,7 @@ pub fn prompts(count: u32) -> Vec<Vec<u32>> {
         |prompt: u32, place: u32| 2 + (prompt * 7919 + place * place * 31 + place * 101) % 510;
     (0..count)
         .map(|prompt| {
-            (0..1 + prompt % 40)
+            (0..=prompt % 40)
                 .map(|place| token(prompt, place))
                 .collect()
         })
