@@ -5,6 +5,9 @@ pub mod pair;
 
 use std::path::{Path, PathBuf};
 
+use specdec_rs::progress::Silent;
+use specdec_rs::weights::locate::{LocateOptions, ModelFiles, locate};
+
 /// The folder of golden data, which lies beside the repository; `None` (said on stderr) without it.
 pub fn shared() -> Option<PathBuf> {
     let folder = match std::env::var_os("SPECDEC_SHARED") {
@@ -19,4 +22,20 @@ pub fn shared() -> Option<PathBuf> {
         folder.display()
     );
     None
+}
+
+/// A default model's file, pulled into the cache if it is not there; `None` (said on stderr) where that fails.
+pub fn real_model(alias: &str) -> Option<PathBuf> {
+    let options = LocateOptions {
+        revision: None,
+        progress: &Silent,
+    };
+    match locate(alias, &options) {
+        Ok(ModelFiles::Gguf(file)) => Some(file),
+        Ok(ModelFiles::Folder(folder)) => panic!("{alias} is a folder: {}", folder.display()),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
 }
