@@ -33,13 +33,13 @@ impl Failure {
             Self::Output(error) => (format!("writing to stdout failed: {error}"), 1),
             Self::Interrupted => return 130,
         };
-        eprintln_one_line(&message);
+        say(&message);
         status
     }
 }
 
 /// Tells an error in one line; libraries underneath may have written several.
-pub(super) fn eprintln_one_line(message: &str) {
+pub(super) fn say(message: &str) {
     use io::Write;
     let lines = message
         .lines()

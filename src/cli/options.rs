@@ -10,6 +10,7 @@ use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::device::Device;
 use crate::error::Result;
 use crate::text::Message;
+use crate::weights::locate::{LocateOptions, ModelFiles, locate};
 
 /// Which models, and how to load them.
 #[derive(Args)]
@@ -26,7 +27,7 @@ pub(super) struct ModelArgs {
 }
 
 /// How to load models.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Models")]
 pub(super) struct LoadingArgs {
     /// Model or folder whose tokenizer is used in place of the target's
@@ -76,6 +77,28 @@ impl ModelArgs {
             builder = builder.context_length(tokens);
         }
         builder.load()
+    }
+}
+
+/// A model's files, nothing of which is to be loaded.
+#[derive(Args)]
+pub(super) struct HubArgs {
+    /// A hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
+    #[arg(default_value = crate::DEFAULT_MODEL)]
+    pub(super) model: String,
+    /// Branch, tag or commit of a hub model
+    #[arg(long)]
+    revision: Option<String>,
+}
+
+impl HubArgs {
+    /// Finds the files, or downloads them, behind a progress bar.
+    pub(super) fn locate(&self) -> Result<ModelFiles> {
+        let options = LocateOptions {
+            revision: self.revision.as_deref(),
+            progress: &Bar::default(),
+        };
+        locate(&self.model, &options)
     }
 }
 
@@ -153,9 +176,5 @@ pub(super) fn prompt(decoder: &SpeculativeDecoder, text: &str, raw: bool) -> Res
     if raw || decoder.tokenizer().chat_template().is_none() {
         return Ok(text.into());
     }
-    let message = Message {
-        role: "user".into(),
-        content: text.into(),
-    };
-    decoder.chat_prompt(&[message])
+    decoder.chat_prompt(&[Message::new("user", text)])
 }

@@ -79,6 +79,15 @@ impl Progress for Bar {
     }
 }
 
+/// A progress bar that counts to `total`; hidden unless stderr is a terminal.
+pub(super) fn counter(what: &'static str, total: usize) -> ProgressBar {
+    let bar = ProgressBar::new(total as u64).with_message(what);
+    match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
 /// Tells how a generation went.
 pub(super) fn show_stats(stats: &Stats) {
     let seconds = (stats.prefill + stats.decode).as_secs_f64();

@@ -88,7 +88,7 @@ impl Tokenizer {
         self.0.tokenizer.get_vocab_size(true)
     }
 
-    /// How it cuts words into tokens: "BPE", "Unigram", "`WordPiece`" or "`WordLevel`".
+    /// How it cuts words into tokens: BPE, Unigram, `WordPiece` or `WordLevel`.
     pub fn algorithm(&self) -> &'static str {
         match self.0.tokenizer.get_model() {
             ModelWrapper::BPE(_) => "BPE",
