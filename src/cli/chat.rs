@@ -55,8 +55,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         messages: Vec::new(),
     };
     chat.clear();
-    // A model that can't converse says so now, not after the first message.
-    chat.decoder.chat_prompt(&[Message::new("user", "")])?;
+    chat.check()?;
     let interactive = io::stdin().is_terminal();
     if interactive {
         note("/help lists the commands");
@@ -83,6 +82,13 @@ impl Chat<'_> {
     fn clear(&mut self) {
         let system = self.args.system.iter();
         self.messages = system.map(|text| Message::new("system", text)).collect();
+    }
+
+    /// A model that can't converse, or not with a system message, says so now, not after the first message.
+    fn check(&self) -> Outcome {
+        let first = [&self.messages[..], &[Message::new("user", "Hello")]].concat();
+        self.decoder.chat_prompt(&first)?;
+        Ok(())
     }
 
     /// Answers a message; on an error the conversation is as it was.
