@@ -451,14 +451,13 @@ mod interrupts {
     #[test]
     fn a_conversation_that_waits_ends_at_once() {
         let model = chat_model();
-        let mut command = chat(model.path(), &[]);
+        let mut command = chat(model.path(), &["--json"]);
         let mut child = spawn(command.stdin(Stdio::piped()));
         let mut stdin = child.stdin.take().unwrap();
         writeln!(stdin, "Hello").unwrap();
         // Once it has answered, it waits for the next message.
-        let mut answer = BufReader::new(child.stdout.take().unwrap());
-        answer.read_until(b':', &mut Vec::new()).unwrap_or_default();
-        drop(answer);
+        let mut answers = BufReader::new(child.stdout.take().unwrap());
+        answers.read_line(&mut String::new()).unwrap();
         interrupt(&child);
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(130));
