@@ -213,7 +213,7 @@ fn short_pieces_give_the_same_bits_as_single_tokens() {
         .filter(|file| file.extension().is_some_and(|e| e == "gguf"));
     models.extend(files.map(ModelFiles::Gguf));
     for files in models {
-        let mut model = open(files.clone(), WeightPrecision::Stored);
+        let mut model = open(&files, WeightPrecision::Stored);
         let ids: Vec<u32> = (0..40).map(|i| (i * 37 + 11) % 384).collect();
         let alone: Vec<f32> = ids
             .iter()

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use tokenizers::Decoder;
+use tokenizers::{Decoder, ModelWrapper};
 
 use super::chat::ChatTemplate;
 use super::detokenize::Detokenizer;
@@ -86,6 +86,16 @@ impl Tokenizer {
     /// Number of tokens, the added ones included; the model may have more rows than that.
     pub fn vocab_size(&self) -> usize {
         self.0.tokenizer.get_vocab_size(true)
+    }
+
+    /// How it cuts words into tokens: BPE, Unigram, `WordPiece` or `WordLevel`.
+    pub fn algorithm(&self) -> &'static str {
+        match self.0.tokenizer.get_model() {
+            ModelWrapper::BPE(_) => "BPE",
+            ModelWrapper::Unigram(_) => "Unigram",
+            ModelWrapper::WordPiece(_) => "WordPiece",
+            ModelWrapper::WordLevel(_) => "WordLevel",
+        }
     }
 
     /// A token as the vocabulary spells it.
