@@ -27,22 +27,35 @@ fn greedy_output_is_plain_output_for_every_gamma() {
     let decoder = pair::decoder();
     let mut accepted = 0;
     for (index, prompt) in pair::prompts(200).into_iter().enumerate() {
-        let plain = decoder.generate_with(prompt.clone(), &config(DraftKind::None, 0, false)).unwrap();
+        let plain = decoder
+            .generate_with(prompt.clone(), &config(DraftKind::None, 0, false))
+            .unwrap();
         assert_eq!(plain.stats.drafted, 0);
         for gamma in 1..=8 {
             // Every prompt with a model draft, and one of the other ways in turn.
-            let other = [(DraftKind::Ngram, false), (DraftKind::Ngram, true), (DraftKind::Model, true)];
+            let other = [
+                (DraftKind::Ngram, false),
+                (DraftKind::Ngram, true),
+                (DraftKind::Model, true),
+            ];
             for (draft, adaptive) in [(DraftKind::Model, false), other[(index + gamma) % 3]] {
                 let config = config(draft, gamma, adaptive);
                 let speculative = decoder.generate_with(prompt.clone(), &config).unwrap();
-                assert_eq!(tokens(&speculative), tokens(&plain), "prompt {index}, {draft}, {gamma}");
+                assert_eq!(
+                    tokens(&speculative),
+                    tokens(&plain),
+                    "prompt {index}, {draft}, {gamma}"
+                );
                 assert_eq!(speculative.text, plain.text);
                 assert_eq!(speculative.finish_reason, plain.finish_reason);
                 accepted += speculative.stats.accepted;
             }
         }
     }
-    assert!(accepted > 10_000, "hardly anything was speculated: {accepted}");
+    assert!(
+        accepted > 10_000,
+        "hardly anything was speculated: {accepted}"
+    );
 }
 
 /// Counts of continuations of `length` tokens, over many seeds.
@@ -54,7 +67,10 @@ fn counts(
 ) -> HashMap<Vec<u32>, f64> {
     let mut counts = HashMap::new();
     for seed in 0..samples {
-        let config = SpeculativeConfig { seed: Some(seed), ..config.clone() };
+        let config = SpeculativeConfig {
+            seed: Some(seed),
+            ..config.clone()
+        };
         let generation = decoder.generate_with(prompt, &config).unwrap();
         *counts.entry(tokens(&generation)).or_default() += 1.0;
     }
@@ -62,7 +78,12 @@ fn counts(
 }
 
 /// The exact law of continuations of `length` tokens among the `k` likeliest at each place.
-fn exact_law(decoder: &SpeculativeDecoder, prompt: &[u32], k: usize, length: usize) -> HashMap<Vec<u32>, f64> {
+fn exact_law(
+    decoder: &SpeculativeDecoder,
+    prompt: &[u32],
+    k: usize,
+    length: usize,
+) -> HashMap<Vec<u32>, f64> {
     let mut law = HashMap::from([(Vec::new(), 1.0)]);
     for _ in 0..length {
         let mut longer = HashMap::new();
@@ -72,8 +93,10 @@ fn exact_law(decoder: &SpeculativeDecoder, prompt: &[u32], k: usize, length: usi
             let last = &logits[logits.len() - 512..];
             let mut order: Vec<usize> = (0..512).collect();
             order.sort_by(|a, b| last[*b].total_cmp(&last[*a]));
-            let weights: Vec<f64> =
-                order[..k].iter().map(|token| f64::from(last[*token] - last[order[0]]).exp()).collect();
+            let weights: Vec<f64> = order[..k]
+                .iter()
+                .map(|token| f64::from(last[*token] - last[order[0]]).exp())
+                .collect();
             let total: f64 = weights.iter().sum();
             for (token, weight) in order[..k].iter().zip(weights) {
                 let longer_one = [&beginning[..], &[*token as u32]].concat();
@@ -121,7 +144,11 @@ fn sampled_output_follows_the_target_law() {
         (DraftKind::Model, 2, 130_000),
         (DraftKind::Ngram, 2, 30_000),
     ] {
-        let config = SpeculativeConfig { draft: Some(draft), gamma, ..base.clone() };
+        let config = SpeculativeConfig {
+            draft: Some(draft),
+            gamma,
+            ..base.clone()
+        };
         let g = g_statistic(&counts(&decoder, prompt, &config, samples), &law);
         println!("{draft}, gamma {gamma}: G = {g:.1}, limit {limit:.1}");
         assert!(g < limit, "{draft}, gamma {gamma}: G = {g}, limit {limit}");
@@ -157,7 +184,11 @@ fn a_seed_gives_the_same_text_every_time() {
     let prompt = &pair::prompts(6)[5];
     for draft in [DraftKind::None, DraftKind::Ngram, DraftKind::Model] {
         let run = |seed| {
-            let config = SpeculativeConfig { seed, draft: Some(draft), ..SpeculativeConfig::default() };
+            let config = SpeculativeConfig {
+                seed,
+                draft: Some(draft),
+                ..SpeculativeConfig::default()
+            };
             tokens(&decoder.generate_with(&prompt[..], &config).unwrap())
         };
         assert_eq!(run(Some(7)), run(Some(7)), "{draft}");
@@ -182,7 +213,10 @@ fn streamed_text_is_the_returned_text() {
         assert_eq!(text, returned.text);
         let streamed: Vec<_> = chunks.into_iter().flat_map(|chunk| chunk.tokens).collect();
         assert_eq!(streamed, returned.tokens);
-        assert!(config.stop.iter().all(|stop| !returned.text.contains(stop)), "{returned}");
+        assert!(
+            config.stop.iter().all(|stop| !returned.text.contains(stop)),
+            "{returned}"
+        );
         assert_eq!(stream.into_generation().unwrap().text, returned.text);
     }
 }
@@ -191,9 +225,14 @@ fn streamed_text_is_the_returned_text() {
 fn limits_hold_inside_an_accepted_block() {
     let decoder = pair::decoder();
     let prompt = &pair::prompts(12)[11];
-    let long = decoder.generate_with(&prompt[..], &config(DraftKind::None, 0, false)).unwrap();
+    let long = decoder
+        .generate_with(&prompt[..], &config(DraftKind::None, 0, false))
+        .unwrap();
     for max_new_tokens in 0..12 {
-        let config = SpeculativeConfig { max_new_tokens, ..config(DraftKind::Model, 8, false) };
+        let config = SpeculativeConfig {
+            max_new_tokens,
+            ..config(DraftKind::Model, 8, false)
+        };
         let short = decoder.generate_with(&prompt[..], &config).unwrap();
         assert_eq!(tokens(&short), tokens(&long)[..max_new_tokens]);
         assert_eq!(short.finish_reason, FinishReason::Length);
@@ -203,7 +242,11 @@ fn limits_hold_inside_an_accepted_block() {
 #[test]
 fn a_cancelled_generation_ends_at_once() {
     let decoder = pair::decoder();
-    let config = SpeculativeConfig { max_new_tokens: 1000, ignore_eos: true, ..Default::default() };
+    let config = SpeculativeConfig {
+        max_new_tokens: 1000,
+        ignore_eos: true,
+        ..Default::default()
+    };
     let mut stream = decoder.stream(vec![5, 6, 7], &config).unwrap();
     stream.next().unwrap().unwrap();
     stream.cancel_token().cancel();
@@ -220,13 +263,18 @@ fn requests_from_many_threads_do_not_disturb_each_other() {
     let prompts = pair::prompts(8);
     let alone: Vec<_> = prompts
         .iter()
-        .map(|prompt| decoder.generate_with(&prompt[..], &config(DraftKind::Model, 4, true)).unwrap())
+        .map(|prompt| {
+            decoder
+                .generate_with(&prompt[..], &config(DraftKind::Model, 4, true))
+                .unwrap()
+        })
         .collect();
     std::thread::scope(|scope| {
         for (prompt, alone) in prompts.iter().zip(&alone) {
             let decoder = decoder.clone();
             scope.spawn(move || {
-                let together = decoder.generate_with(&prompt[..], &config(DraftKind::Model, 4, true));
+                let together =
+                    decoder.generate_with(&prompt[..], &config(DraftKind::Model, 4, true));
                 assert_eq!(tokens(&together.unwrap()), tokens(alone));
             });
         }
@@ -237,13 +285,19 @@ fn requests_from_many_threads_do_not_disturb_each_other() {
 fn what_cannot_be_generated_is_refused_by_name() {
     let decoder = pair::decoder();
     let message = |prompt: Vec<u32>, config: SpeculativeConfig| {
-        decoder.generate_with(prompt, &config).unwrap_err().to_string()
+        decoder
+            .generate_with(prompt, &config)
+            .unwrap_err()
+            .to_string()
     };
     let default = SpeculativeConfig::default;
     assert!(message(vec![], default()).contains("prompt"));
     assert!(message(vec![512], default()).contains("512"));
     assert!(message(vec![2; 1025], default()).contains("1024"));
-    let nan = SpeculativeConfig { temperature: f64::NAN, ..default() };
+    let nan = SpeculativeConfig {
+        temperature: f64::NAN,
+        ..default()
+    };
     assert!(message(vec![2], nan).contains("temperature"));
 }
 

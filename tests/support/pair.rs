@@ -6,7 +6,9 @@ use specdec_rs::{Device, SpeculativeDecoder};
 
 /// The folder of one of the pair's models ("target" or "draft").
 pub fn folder(model: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/pair").join(model)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/pair")
+        .join(model)
 }
 
 /// The pair as a decoder.
@@ -17,6 +19,13 @@ pub fn decoder() -> SpeculativeDecoder {
 
 /// Prompts of many lengths, the same in every run.
 pub fn prompts(count: u32) -> Vec<Vec<u32>> {
-    let token = |prompt: u32, place: u32| 2 + (prompt * 7919 + place * place * 31 + place * 101) % 510;
-    (0..count).map(|prompt| (0..1 + prompt % 40).map(|place| token(prompt, place)).collect()).collect()
+    let token =
+        |prompt: u32, place: u32| 2 + (prompt * 7919 + place * place * 31 + place * 101) % 510;
+    (0..count)
+        .map(|prompt| {
+            (0..1 + prompt % 40)
+                .map(|place| token(prompt, place))
+                .collect()
+        })
+        .collect()
 }
