@@ -221,6 +221,7 @@ impl SpeculativeConfig {
     }
 
     #[getter]
+    #[expect(clippy::unused_self, reason = "a property, like the others")]
     fn prediction(&self) -> Option<String> {
         None
     }

@@ -10,14 +10,13 @@ use pyo3::types::PyDict;
 
 use super::config::SpeculativeConfig;
 use super::convert::{ModelName, TokenIds, positive};
-use super::detached::Detached;
 use super::generation::Generation;
 use super::language_model::PythonModel;
 use super::sequence::Sequence;
 use super::stream::{AsyncStream, Stream};
 use super::tokenizer::{Tokenizer, TokenizerArgument};
 use super::{progress, threads};
-use crate::decoder::{self, Prompt};
+use crate::decoder::{self, CancelOnDrop, Prompt};
 use crate::engine::{self, Session};
 use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo};
@@ -188,8 +187,9 @@ impl SpeculativeDecoder {
             SpeculativeConfig::of_call(config.as_ref().map(|config| config.bind(py)), overrides)
         })?;
         let decoder = self.0.clone();
-        let generation = async move { decoder.generate_async(prompt, config).await };
-        Ok(Generation(Detached::new(Box::pin(generation)).await?))
+        let session = Python::attach(|py| py.detach(move || decoder.session(prompt, &config)))?;
+        let _guard = CancelOnDrop(session.cancel_token());
+        Ok(Generation(threads::compute(move || session.run()).await??))
     }
 
     /// Generates chunk by chunk without blocking the event loop.
@@ -203,7 +203,9 @@ impl SpeculativeDecoder {
     ) -> PyResult<AsyncStream> {
         threads::start()?;
         let config = SpeculativeConfig::of_call(config, overrides)?;
-        AsyncStream::new(py.detach(|| self.0.stream(prompt, &config))?)
+        Ok(AsyncStream::new(
+            py.detach(|| self.0.stream(prompt, &config))?,
+        ))
     }
 
     /// The target's logits behind each token, from an empty cache: float32 [len(ids), vocab_size].

@@ -1,8 +1,6 @@
 //! Values that wait for a model's lock.
 
-use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -28,12 +26,8 @@ impl<T: Send> Detached<T> {
             .ok_or_else(|| PyRuntimeError::new_err("used after its end"))
     }
 
-    /// Takes the value away; `None` if that was done before.
-    pub(super) fn take(&self, py: Python<'_>) -> Option<T> {
-        py.detach(|| self.lock().take())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<T>> {
+    /// The value, which may be taken away. To be called without the GIL.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -47,23 +41,5 @@ impl<T: Send> Drop for Detached<T> {
             .take();
         // Without an interpreter there is no GIL to give up.
         let _ = Python::try_attach(|py| py.detach(|| drop(value)));
-    }
-}
-
-/// Coroutines are polled with the GIL held; what they wait for is not.
-impl<F: Future + Send> Future for Detached<Pin<Box<F>>>
-where
-    F::Output: Send,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let waker = context.waker();
-        Python::attach(|py| {
-            py.detach(|| match self.lock().as_mut() {
-                Some(future) => future.as_mut().poll(&mut Context::from_waker(waker)),
-                None => Poll::Pending,
-            })
-        })
     }
 }

@@ -1,6 +1,9 @@
 //! The Python module `specdec_rs._core`: conversions and docstrings, a file a class. Its stubs are in
 //! python/specdec_rs/_core.pyi.
 
+// Docstrings are plain text, for `help()`.
+#![allow(clippy::doc_markdown)]
+
 mod benchmark;
 mod config;
 mod convert;
@@ -16,6 +19,7 @@ mod stream;
 mod threads;
 mod tokenizer;
 
+use log::LevelFilter;
 use pyo3::prelude::*;
 use pyo3_log::{Caching, Logger};
 
@@ -24,7 +28,10 @@ use pyo3_log::{Caching, Logger};
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Levels are looked up each time: Python programs set them whenever they like. A second import
     // finds the logger of the first in place.
-    let _ = Logger::new(module.py(), Caching::Loggers)?.install();
+    let _ = Logger::new(module.py(), Caching::Loggers)?
+        .filter(LevelFilter::Warn)
+        .filter_target(env!("CARGO_CRATE_NAME").into(), LevelFilter::Debug)
+        .install();
     errors::add_to(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<decoder::SpeculativeDecoder>()?;
@@ -40,5 +47,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<benchmark::Benchmark>()?;
     module.add_class::<benchmark::Comparison>()?;
     module.add_class::<benchmark::Measurement>()?;
+    let finish = wrap_pyfunction!(threads::_finish, module)?;
+    module
+        .py()
+        .import("atexit")?
+        .call_method1("register", (finish,))?;
     Ok(())
 }

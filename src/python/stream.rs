@@ -2,31 +2,56 @@
 
 use std::sync::{Arc, OnceLock};
 
-use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
+use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
-use tokio::sync::{Mutex, mpsc};
 
 use super::detached::Detached;
 use super::generation::{Chunk, Generation};
+use super::threads;
 use crate::decoder;
 use crate::engine::{self, CancelToken};
 use crate::error::Result;
 
-/// A generation in progress: an iterator of chunks.
-#[pyclass(module = "specdec_rs", frozen)]
-pub struct Stream {
-    running: Detached<decoder::Stream>,
+/// A generation in progress, and what it came to.
+struct Running {
+    stream: Detached<decoder::Stream>,
     cancel: CancelToken,
     generation: OnceLock<engine::Generation>,
 }
 
-impl Stream {
-    pub(super) fn new(stream: decoder::Stream) -> Self {
+impl Running {
+    fn new(stream: decoder::Stream) -> Self {
         Self {
             cancel: stream.cancel_token(),
-            running: Detached::new(stream),
+            stream: Detached::new(stream),
             generation: OnceLock::new(),
         }
+    }
+
+    /// The next chunk. To be called without the GIL.
+    fn next(&self) -> Option<Result<engine::Chunk>> {
+        let mut stream = self.stream.lock();
+        let next = stream.as_mut()?.next();
+        if next.is_none()
+            && let Some(generation) = stream.take()?.into_generation()
+        {
+            self.generation.get_or_init(|| generation);
+        }
+        next
+    }
+
+    fn generation(&self) -> Option<Generation> {
+        self.generation.get().cloned().map(Generation)
+    }
+}
+
+/// A generation in progress: an iterator of chunks.
+#[pyclass(module = "specdec_rs", frozen)]
+pub struct Stream(Running);
+
+impl Stream {
+    pub(super) fn new(stream: decoder::Stream) -> Self {
+        Self(Running::new(stream))
     }
 }
 
@@ -37,73 +62,29 @@ impl Stream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Chunk>> {
-        if self.generation.get().is_some() {
-            return Ok(None);
-        }
-        let next = self.running.with(py, Iterator::next)?;
-        if next.is_none() {
-            let ended = self
-                .running
-                .take(py)
-                .and_then(decoder::Stream::into_generation);
-            if let Some(generation) = ended {
-                let _ = self.generation.set(generation);
-            }
-        }
+        let next = py.detach(|| self.0.next());
         Ok(next.transpose()?.map(Chunk))
     }
 
     /// Ends the generation within one step, from any thread.
     fn cancel(&self) {
-        self.cancel.cancel();
+        self.0.cancel.cancel();
     }
 
     /// The whole generation, once the stream has ended; None before.
     #[getter]
     fn generation(&self) -> Option<Generation> {
-        self.generation.get().cloned().map(Generation)
+        self.0.generation()
     }
 }
 
 /// A generation in progress: an asynchronous iterator of chunks.
 #[pyclass(module = "specdec_rs", frozen)]
-pub struct AsyncStream {
-    chunks: Arc<Mutex<mpsc::Receiver<Result<engine::Chunk>>>>,
-    cancel: CancelToken,
-    generation: Arc<OnceLock<engine::Generation>>,
-}
+pub struct AsyncStream(Arc<Running>);
 
 impl AsyncStream {
-    /// Runs the stream on a thread of its own, one chunk ahead of its reader.
-    pub(super) fn new(mut stream: decoder::Stream) -> PyResult<Self> {
-        let (sender, receiver) = mpsc::channel(1);
-        let generation = Arc::new(OnceLock::new());
-        let (cancel, ended) = (stream.cancel_token(), generation.clone());
-        let run = move || {
-            while let Some(chunk) = stream.next() {
-                if sender.blocking_send(chunk).is_err() {
-                    return;
-                }
-            }
-            if let Some(generation) = stream.into_generation() {
-                let _ = ended.set(generation);
-            }
-        };
-        let thread = std::thread::Builder::new().name("specdec-stream".into());
-        thread.spawn(run).map_err(|error| {
-            PyRuntimeError::new_err(format!("no thread for the generation: {error}"))
-        })?;
-        Ok(Self {
-            chunks: Arc::new(Mutex::new(receiver)),
-            cancel,
-            generation,
-        })
-    }
-}
-
-impl Drop for AsyncStream {
-    fn drop(&mut self) {
-        self.cancel.cancel();
+    pub(super) fn new(stream: decoder::Stream) -> Self {
+        Self(Arc::new(Running::new(stream)))
     }
 }
 
@@ -119,8 +100,8 @@ impl AsyncStream {
 
     /// The coroutine of `__anext__`, which can't be one itself: PyO3 makes them of named methods only.
     async fn _next(&self) -> PyResult<Chunk> {
-        let next = self.chunks.lock().await.recv().await;
-        match next {
+        let running = self.0.clone();
+        match threads::compute(move || running.next()).await? {
             Some(chunk) => Ok(Chunk(chunk?)),
             None => Err(PyStopAsyncIteration::new_err(())),
         }
@@ -128,12 +109,12 @@ impl AsyncStream {
 
     /// Ends the generation within one step, from any thread.
     fn cancel(&self) {
-        self.cancel.cancel();
+        self.0.cancel.cancel();
     }
 
     /// The whole generation, once the stream has ended; None before.
     #[getter]
     fn generation(&self) -> Option<Generation> {
-        self.generation.get().cloned().map(Generation)
+        self.0.generation()
     }
 }

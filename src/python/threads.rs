@@ -1,6 +1,6 @@
-//! The threads that compute: how many, and what a fork does to them.
+//! The threads that compute: how many, those of coroutines, and what a fork does to them.
 
-use std::sync::OnceLock;
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -46,4 +46,55 @@ pub(super) fn start() -> PyResult<()> {
         "this process was forked after its parent had computed: fork before the first generation, \
          or use multiprocessing's \"spawn\"",
     ))
+}
+
+/// Number of threads that compute for coroutines.
+static AT_WORK: Mutex<usize> = Mutex::new(0);
+static NOT_AT_WORK: Condvar = Condvar::new();
+
+/// A thread's being at work.
+struct AtWork;
+
+impl AtWork {
+    fn begin() -> Self {
+        *AT_WORK.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        *AT_WORK.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        NOT_AT_WORK.notify_all();
+    }
+}
+
+/// Computes on a thread of its own, while the event loop goes on.
+pub(super) async fn compute<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> PyResult<T> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let at_work = AtWork::begin();
+    let run = move || {
+        // Wakes the coroutine, for which it takes the GIL; fails if nobody waits any more.
+        let _ = sender.send(work());
+        drop(at_work);
+    };
+    let thread = std::thread::Builder::new().name("specdec-async".into());
+    thread.spawn(run)?;
+    let lost = |_| PyRuntimeError::new_err("the generation's thread ended without an answer");
+    receiver.await.map_err(lost)
+}
+
+/// Waits for the threads of coroutines. The interpreter calls this at its end: a thread that wants
+/// the GIL after it would take the process down.
+#[pyfunction]
+pub(super) fn _finish(py: Python<'_>) {
+    // A forked process has no such threads.
+    if start().is_ok() {
+        py.detach(|| {
+            let count = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(NOT_AT_WORK.wait_while(count, |count| *count > 0));
+        });
+    }
 }
