@@ -262,7 +262,7 @@ impl SpeculativeConfig {
                 config.draft = draft.map(|draft| draft.parse()).transpose()?;
             }
             "verification" => {
-                config.verification = field::<String>(name, value, "a text")?.parse()?
+                config.verification = field::<String>(name, value, "a text")?.parse()?;
             }
             "prediction" if value.is_none() => {}
             "prediction" => {

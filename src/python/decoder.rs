@@ -259,9 +259,18 @@ impl SpeculativeDecoder {
 /// Runs a request step by step, so that Ctrl-C ends it after the step. Called without the GIL.
 fn run(mut session: Session) -> PyResult<engine::Generation> {
     while session.next_chunk()?.is_some() {
-        Python::attach(|py| py.check_signals())?;
+        check_signals()?;
     }
     Ok(session.into_generation())
+}
+
+/// Runs Python's signal handlers; an error if one raised, as Ctrl-C's does. Called without the GIL.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method's type is not general enough"
+)]
+fn check_signals() -> PyResult<()> {
+    Python::attach(|py| py.check_signals())
 }
 
 /// Runs long work that has no steps, which Ctrl-C abandons.
@@ -277,7 +286,7 @@ fn interruptible<T: Send + 'static>(
         loop {
             match receiver.recv_timeout(SIGNAL_INTERVAL) {
                 Ok(result) => return Ok(result?),
-                Err(RecvTimeoutError::Timeout) => Python::attach(|py| py.check_signals())?,
+                Err(RecvTimeoutError::Timeout) => check_signals()?,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(PyRuntimeError::new_err("loading ended without a result"));
                 }
@@ -292,13 +301,11 @@ fn message(message: &Bound<'_, PyAny>) -> PyResult<Message> {
             .get_item(name)
             .and_then(|part| part.extract::<String>())
     };
-    match (part("role"), part("content")) {
-        (Ok(role), Ok(content)) => Ok(Message { role, content }),
-        _ => {
-            let expected = "{\"role\": a text, \"content\": a text}";
-            Err(Error::invalid("message", message.repr()?, expected).into())
-        }
+    if let (Ok(role), Ok(content)) = (part("role"), part("content")) {
+        return Ok(Message { role, content });
     }
+    let expected = "{\"role\": a text, \"content\": a text}";
+    Err(Error::invalid("message", message.repr()?, expected).into())
 }
 
 fn info<'py>(py: Python<'py>, model: &ModelInfo) -> PyResult<Bound<'py, PyDict>> {

@@ -1,10 +1,11 @@
 //! The Python module `specdec_rs._core`: conversions and docstrings, a file a class. Its stubs are in
 //! python/specdec_rs/_core.pyi.
 
-// Docstrings are plain text, for `help()`.
-#![allow(clippy::doc_markdown)]
+// Docstrings are plain text, for `help()`; arguments arrive converted, by value.
+#![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
 
 mod benchmark;
+mod cli;
 mod config;
 mod convert;
 mod decoder;
@@ -47,6 +48,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<benchmark::Benchmark>()?;
     module.add_class::<benchmark::Comparison>()?;
     module.add_class::<benchmark::Measurement>()?;
+    module.add_function(wrap_pyfunction!(cli::run_cli, module)?)?;
+    module.add_function(wrap_pyfunction!(cli::run_benchmark, module)?)?;
     let finish = wrap_pyfunction!(threads::_finish, module)?;
     module
         .py()

@@ -21,7 +21,7 @@ impl Sequence {
 #[pymethods]
 impl Sequence {
     /// Appends tokens; returns the logits of the last `rows` of them: float32 [rows, vocab_size].
-    #[pyo3(signature = (ids, rows=None))]
+    #[pyo3(signature = (ids, rows=None), text_signature = "($self, ids, rows=1)")]
     fn extend<'py>(
         &self,
         py: Python<'py>,
