@@ -40,6 +40,14 @@ impl<T: Send> Drop for Detached<T> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         // Without an interpreter there is no GIL to give up.
-        let _ = Python::try_attach(|py| py.detach(|| drop(value)));
+        let _ = Python::try_attach(|py| {
+            // Objects are also dropped while an exception is on its way, which a model in Python that
+            // is told of its sequence's end must not meet.
+            let raised = PyErr::take(py);
+            py.detach(|| drop(value));
+            if let Some(raised) = raised {
+                raised.restore(py);
+            }
+        });
     }
 }

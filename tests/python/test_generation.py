@@ -123,7 +123,7 @@ def test_impossible_tokens_are_named(decoder: SpeculativeDecoder, token: int) ->
 def test_impossible_prompts_are_refused(decoder: SpeculativeDecoder) -> None:
     with pytest.raises(InvalidConfig, match="prompt"):
         decoder.generate([])
-    with pytest.raises(ContextOverflow, match="1025 tokens .* 1024"):
+    with pytest.raises(ContextOverflow, match=r"1025 tokens .* 1024"):
         decoder.generate([5] * 1025)
     with pytest.raises(UnicodeEncodeError):
         decoder.generate("\ud800")
