@@ -83,7 +83,7 @@ def test_out_of_range_names_the_field(field: str, value: Any) -> None:
     with pytest.raises(InvalidConfig, match=rf"^invalid {field} = .*: expected "):
         SpeculativeConfig(**{field: value})
     with pytest.raises(ValueError, match=field):
-        SpeculativeConfig().replace(**{field: value})  # type: ignore[misc]
+        SpeculativeConfig().replace(**{field: value})
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG_TYPES)
@@ -106,7 +106,7 @@ def test_wrong_arguments(decoder: SpeculativeDecoder) -> None:
     with pytest.raises(TypeError, match="multiple values"):
         SpeculativeConfig(8, gamma=8)  # type: ignore[misc]
     with pytest.raises(TypeError, match="at most 5"):
-        SpeculativeConfig(8, 0.8, 40, 0.9, 200, True)  # type: ignore[misc]
+        SpeculativeConfig(8, 0.8, 40, 0.9, 200, True)  # type: ignore[call-arg]
     with pytest.raises(AttributeError):
         SpeculativeConfig().gamma = 8  # type: ignore[misc]
 

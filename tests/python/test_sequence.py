@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import PAIR
 from specdec_rs import ContextOverflow, InvalidConfig, SpeculativeDecoder
 
 IDS = list(range(5, 105))
@@ -11,7 +12,8 @@ IDS = list(range(5, 105))
 
 def test_logits_and_sequence_agree(decoder: SpeculativeDecoder) -> None:
     logits = decoder.logits(IDS)
-    assert (logits.shape, logits.dtype) == ((100, 512), np.float32)
+    assert logits.shape == (100, 512)
+    assert logits.dtype == np.float32
     sequence = decoder.sequence()
     pieces = [sequence.extend(IDS[start : start + 7], rows=1) for start in range(0, 98, 7)]
     np.testing.assert_allclose(np.concatenate(pieces), logits[6:98:7], rtol=1e-4, atol=1e-4)
@@ -75,8 +77,6 @@ def test_what_is_impossible_is_refused(decoder: SpeculativeDecoder) -> None:
 
 
 def test_a_sequence_outlives_its_decoder() -> None:
-    from conftest import PAIR
-
     sequence = SpeculativeDecoder(PAIR / "draft", "none").sequence()
     assert sequence.extend([5]).shape == (1, 512)
     with pytest.raises(InvalidConfig, match="no draft model"):
