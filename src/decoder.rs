@@ -106,10 +106,10 @@ impl SpeculativeDecoder {
         max_new_tokens: usize,
     ) -> Result<String> {
         let config = SpeculativeConfig {
+            gamma,
             temperature,
             top_k,
             top_p,
-            gamma,
             max_new_tokens,
             ..SpeculativeConfig::default()
         };
@@ -134,7 +134,7 @@ impl SpeculativeDecoder {
         let session = self.session(prompt, &config)?;
         let _guard = CancelOnDrop(session.cancel_token());
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || sender.send(session.run()));
+        std::thread::spawn(move || drop(sender.send(session.run())));
         receiver.await.unwrap_or_else(|_| {
             Err(Error::Compute(
                 "the generation's thread ended without an answer".into(),
@@ -391,7 +391,7 @@ impl DecoderBuilder {
         self
     }
 
-    /// Quantizes on loading: "q8_0", "q4_0", ...
+    /// Quantizes on loading: `q8_0`, `q4_0`, ...
     #[must_use]
     pub fn quantize(mut self, format: impl Into<String>) -> Self {
         self.quantize = Some(format.into());

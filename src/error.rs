@@ -86,8 +86,8 @@ pub enum Error {
     Custom(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A result whose error is [`enum@Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+/// A result whose error, if not another, is [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn corrupt(file: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
@@ -106,7 +106,7 @@ impl Error {
 
     pub(crate) fn invalid(
         field: impl Into<String>,
-        value: impl ToString,
+        value: impl std::fmt::Display,
         expected: impl Into<String>,
     ) -> Self {
         Self::InvalidConfig {

@@ -45,13 +45,13 @@ impl Golden {
     }
 }
 
-fn open(files: ModelFiles, precision: WeightPrecision) -> Box<dyn LanguageModel> {
+fn open(files: &ModelFiles, precision: WeightPrecision) -> Box<dyn LanguageModel> {
     let options = LoadOptions {
         device: Some(Device::Cpu),
         precision,
         ..LoadOptions::default()
     };
-    load(&files, &options).unwrap().model
+    load(files, &options).unwrap().model
 }
 
 fn extend(model: &mut dyn LanguageModel, sequence: u64, tokens: &[u32], rows: usize) -> Vec<f32> {
@@ -148,7 +148,7 @@ fn hugging_face_fixtures_give_their_golden_logits() {
     for folder in models {
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let golden = Golden::read(&folder.join("golden.safetensors"));
-        let mut model = open(ModelFiles::Folder(folder), WeightPrecision::Stored);
+        let mut model = open(&ModelFiles::Folder(folder), WeightPrecision::Stored);
         for (how, logits) in [
             ("at once", at_once(model.as_mut(), &golden)),
             ("one by one", one_by_one(model.as_mut(), &golden)),
@@ -175,7 +175,7 @@ fn gguf_fixtures_give_their_golden_logits() {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         let golden = Golden::read(&file.with_extension("golden.safetensors"));
         let largest = golden.logits.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-        let mut exact = open(ModelFiles::Gguf(file.clone()), WeightPrecision::F32);
+        let mut exact = open(&ModelFiles::Gguf(file.clone()), WeightPrecision::F32);
         for (how, logits) in [
             ("at once", at_once(exact.as_mut(), &golden)),
             ("one by one", one_by_one(exact.as_mut(), &golden)),
@@ -187,7 +187,7 @@ fn gguf_fixtures_give_their_golden_logits() {
         }
         assert_eq!(greedy(exact.as_mut(), &golden), golden.greedy, "{name}");
         // The quantized kernels round activations to 8 bits: reported, and kept from being garbage.
-        let mut quantized = open(ModelFiles::Gguf(file.clone()), WeightPrecision::Stored);
+        let mut quantized = open(&ModelFiles::Gguf(file.clone()), WeightPrecision::Stored);
         let logits = one_by_one(quantized.as_mut(), &golden);
         let difference = largest_difference(&logits, &golden.logits) / largest;
         println!("{name:>15}       quantized: {difference:.1e}");
@@ -213,7 +213,7 @@ fn short_pieces_give_the_same_bits_as_single_tokens() {
         .filter(|file| file.extension().is_some_and(|e| e == "gguf"));
     models.extend(files.map(ModelFiles::Gguf));
     for files in models {
-        let mut model = open(files.clone(), WeightPrecision::Stored);
+        let mut model = open(&files, WeightPrecision::Stored);
         let ids: Vec<u32> = (0..40).map(|i| (i * 37 + 11) % 384).collect();
         let alone: Vec<f32> = ids
             .iter()

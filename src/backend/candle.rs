@@ -35,7 +35,7 @@ pub enum WeightPrecision {
 }
 
 impl WeightPrecision {
-    /// The precision that a `dtype` ("f32") and a `quantize` ("q8_0", ...) setting ask for.
+    /// The precision that a `dtype` ("f32") and a `quantize` (`q8_0`, ...) setting ask for.
     pub fn from_names(dtype: Option<&str>, quantize: Option<&str>) -> Result<Self> {
         match (dtype, quantize) {
             (None | Some("auto"), None) => Ok(Self::Stored),
@@ -267,7 +267,6 @@ impl Backend for CandleBackend {
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
         let row = tensor.shape.last().copied().unwrap_or(0);
         let stored = match self.precision {
-            WeightPrecision::Stored => ggml_type(tensor.storage),
             WeightPrecision::F32 => None,
             WeightPrecision::Quantized(wanted) if row.is_multiple_of(wanted.block_size()) => {
                 let values =
@@ -275,7 +274,7 @@ impl Backend for CandleBackend {
                 let blocks = QTensor::quantize_onto(&values, wanted, &self.device)?;
                 return Ok(Matrix::Blocks(Arc::new(blocks)));
             }
-            WeightPrecision::Quantized(_) => ggml_type(tensor.storage),
+            WeightPrecision::Stored | WeightPrecision::Quantized(_) => ggml_type(tensor.storage),
         };
         match stored {
             Some(blocks) => {

@@ -1,10 +1,162 @@
-//! cli
-#![allow(missing_docs)]
+//! The command line: bodies of the `specdec` and `benchmark` programs.
+//!
+//! stdout carries the result alone; logs, progress bars and statistics go to stderr. Exit status: 0; 1 an
+//! error, told in one line on stderr; 2 a wrong use; 130 ended by Ctrl-C.
+
+// Comments on arguments are help texts, where backticks would be shown.
+#![allow(clippy::doc_markdown)]
+
+mod answer;
+mod bench;
+mod chat;
+mod failure;
+mod generate;
+mod inspect;
+mod interrupt;
+mod options;
+mod prompts;
+mod pull;
+mod terminal;
+mod threads;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
-pub fn run(_: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::from(2)
+
+use clap::{Parser, Subcommand};
+
+use failure::Outcome;
+
+const HELP: &str = "\
+Example:
+  specdec generate \"Why is the sky blue?\"
+
+Environment:
+  SPECDEC_DEVICE        cpu, cuda, cuda:INDEX or metal
+  SPECDEC_NUM_THREADS   threads to compute with
+  SPECDEC_LOG_FORMAT    text or json
+  RUST_LOG              log filter [default: warn], such as info or specdec_rs=debug
+  HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE   as Hugging Face's own tools read them";
+
+/// Lossless speculative decoding: the target model's exact output, sooner
+#[derive(Parser)]
+#[command(name = "specdec", version, after_help = HELP)]
+struct Specdec {
+    #[command(subcommand)]
+    command: Command,
 }
-pub fn run_benchmark(_: impl IntoIterator<Item = OsString>) -> ExitCode {
-    ExitCode::from(2)
+
+#[derive(Subcommand)]
+enum Command {
+    Generate(generate::Args),
+    Chat(chat::Args),
+    Bench(bench::Args),
+    Pull(pull::Args),
+    Inspect(inspect::Args),
+}
+
+/// Runs `specdec` as this process, with these arguments, the program's name first.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<_> = args.into_iter().collect();
+    threads::restart_with_wanted(&args);
+    ExitCode::from(status(args))
+}
+
+/// Runs `specdec` within a process that is somebody else's; returns its exit status.
+///
+/// `SPECDEC_NUM_THREADS` is checked here, but can be obeyed only by who starts the process.
+pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
+    execute(args, |specdec: &Specdec| match &specdec.command {
+        Command::Generate(args) => generate::run(args),
+        Command::Chat(args) => chat::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Pull(args) => pull::run(args),
+        Command::Inspect(args) => inspect::run(args),
+    })
+}
+
+/// Runs `benchmark` as this process, with these arguments, the program's name first.
+pub fn run_benchmark(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<_> = args.into_iter().collect();
+    threads::restart_with_wanted(&args);
+    ExitCode::from(execute(args, bench::Program::run))
+}
+
+/// Parses the arguments, prepares the process, does the work and tells how it went.
+fn execute<P: Parser>(
+    args: impl IntoIterator<Item = OsString>,
+    work: impl FnOnce(&P) -> Outcome,
+) -> u8 {
+    let parsed = match P::try_parse_from(args) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version go to stdout with status 0, everything else to stderr with 2.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let outcome = prepare().and_then(|()| work(&parsed));
+    outcome.map_or_else(failure::Failure::report, |()| 0)
+}
+
+fn prepare() -> Outcome {
+    terminal::start_logging()?;
+    threads::wanted()?;
+    interrupt::listen();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The words of a shell's command line, as far as examples go: blanks, double quotes, pipes.
+    fn words(line: &str) -> Vec<String> {
+        let command = line.rsplit('|').next().unwrap_or_default().trim();
+        let mut words = Vec::new();
+        for (index, part) in command.split('"').enumerate() {
+            if index % 2 == 1 {
+                words.push(part.to_owned());
+            } else {
+                words.extend(part.split_whitespace().map(str::to_owned));
+            }
+        }
+        words
+    }
+
+    fn examples(command: &clap::Command) -> Vec<Vec<String>> {
+        let help = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let commands = help
+            .lines()
+            .filter(|line| line.starts_with("  ") && line.contains("specdec "));
+        commands.map(words).collect()
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Specdec::command().debug_assert();
+        bench::Program::command().debug_assert();
+    }
+
+    #[test]
+    fn every_commands_examples_parse() {
+        let specdec = Specdec::command();
+        for command in specdec.get_subcommands() {
+            let examples = examples(command);
+            assert!(
+                !examples.is_empty(),
+                "{} has no example",
+                command.get_name()
+            );
+            for example in examples {
+                assert_eq!(example[..2], ["specdec", command.get_name()]);
+                let parsed = Specdec::try_parse_from(&example);
+                assert!(parsed.is_ok(), "{example:?}: {:?}", parsed.err());
+            }
+        }
+    }
 }

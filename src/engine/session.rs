@@ -251,7 +251,7 @@ impl Session {
         self.output.text.push_str(&chunk.text);
         self.output.tokens.extend_from_slice(&chunk.tokens);
         self.stats.new_tokens = self.output.tokens.len();
-        self.stats.decode = self.started.elapsed() - self.stats.prefill;
+        self.stats.decode = self.started.elapsed().saturating_sub(self.stats.prefill);
         chunk
     }
 }

@@ -103,11 +103,11 @@ mod tests {
             // A longer stop that began earlier may be completed later than a shorter one inside it.
             let found = matcher.stopped();
             prop_assert_eq!(found, first.is_some());
-            if !found {
-                prop_assert_eq!(text, whole);
-            } else {
+            if found {
                 prop_assert!(whole.starts_with(&text));
                 prop_assert!(stops.iter().any(|stop| whole[text.len()..].starts_with(stop.as_str())));
+            } else {
+                prop_assert_eq!(text, whole);
             }
         }
     }

@@ -190,7 +190,7 @@ impl Keys<'_> {
                 continue;
             };
             let factors: Vec<f64> = dequantize(&tensor)?.into_iter().map(f64::from).collect();
-            if factors.len() != dims / 2 || factors.iter().any(|factor| !(*factor > 0.0)) {
+            if factors.len() != dims / 2 || !factors.iter().all(|factor| *factor > 0.0) {
                 let reason = format!("tensor `{name}` must hold {} positive numbers", dims / 2);
                 return Err(Error::corrupt(self.file, reason));
             }
@@ -209,8 +209,7 @@ impl Keys<'_> {
             .filter(|factor| *factor > 0.0);
         let kind = self.gguf.metadata().string(&self.key("rope.scaling.type"));
         match (kind, factor) {
-            (None | Some("none"), None) => Ok(Scaling::None),
-            (Some("none"), _) => Ok(Scaling::None),
+            (None, None) | (Some("none"), _) => Ok(Scaling::None),
             (Some("linear") | None, Some(factor)) => Ok(Scaling::Linear { factor }),
             (Some("yarn"), Some(factor)) => Ok(Scaling::Yarn {
                 factor,
@@ -232,11 +231,10 @@ impl Keys<'_> {
     }
 
     fn layer(&self, layer: usize, ropes: usize) -> Result<LayerSpec> {
-        let window = match self.number("attention.sliding_window") {
-            None => None,
-            Some(window) if window >= 1.0 => Some(window as usize),
-            Some(_) => None,
-        };
+        let window = self.number("attention.sliding_window");
+        let window = window
+            .filter(|window| *window >= 1.0)
+            .map(|window| window as usize);
         let sliding = window.is_some() && self.is_sliding(layer)?;
         let rope = match (self.architecture, ropes) {
             (_, 0) => None,

@@ -139,7 +139,9 @@ impl<'a, B: Backend> Loader<'a, B> {
         let weight = self.weights.vector(slot, "weight", width)?;
         let mut values = self.values(&weight)?;
         if self.weights.norms_are_offset() {
-            values.iter_mut().for_each(|value| *value += 1.0);
+            for value in &mut values {
+                *value += 1.0;
+            }
         }
         let bias = match self.spec.norm {
             NormKind::Layer(_) => Some(self.weights.vector(slot, "bias", width)?),

@@ -53,35 +53,52 @@ pub struct LoadedModel {
     pub tokenizer: Option<Tokenizer>,
 }
 
-/// Loads a model from its files.
-pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
+/// What a model's files hold, before any weight is read.
+pub struct OpenModel {
+    /// The model's shape.
+    pub spec: ModelSpec,
+    /// The tensors as they are stored.
+    pub checkpoint: Box<dyn Checkpoint>,
+    /// The tokenizer that lies beside the weights; `None` where there is none.
+    pub tokenizer: Option<Tokenizer>,
+}
+
+/// Reads a model's description; its weights stay in their files.
+pub fn open(files: &ModelFiles) -> Result<OpenModel> {
     match files {
-        ModelFiles::Gguf(file) => load_gguf(file, options),
-        ModelFiles::Folder(folder) => load_folder(folder, options),
+        ModelFiles::Gguf(file) => open_gguf(file),
+        ModelFiles::Folder(folder) => open_folder(folder),
     }
 }
 
-fn load_gguf(file: &Path, options: &LoadOptions) -> Result<LoadedModel> {
-    let gguf = GgufFile::open(file)?;
-    let spec = gguf_config::read(&gguf)?;
-    let tokenizer = Tokenizer::from_gguf(gguf.metadata(), file)?;
+/// Loads a model from its files.
+pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
+    let opened = open(files)?;
     Ok(LoadedModel {
-        model: build(spec, &gguf, true, file, options)?,
-        tokenizer: Some(tokenizer),
+        model: build(&opened.spec, opened.checkpoint.as_ref(), files, options)?,
+        tokenizer: opened.tokenizer,
     })
 }
 
-fn load_folder(folder: &Path, options: &LoadOptions) -> Result<LoadedModel> {
-    let spec = hf_config::read(&folder.join("config.json"))?;
-    let checkpoint = SafetensorsCheckpoint::open(folder)?;
+fn open_gguf(file: &Path) -> Result<OpenModel> {
+    let gguf = GgufFile::open(file)?;
+    Ok(OpenModel {
+        spec: gguf_config::read(&gguf)?,
+        tokenizer: Some(Tokenizer::from_gguf(gguf.metadata(), file)?),
+        checkpoint: Box::new(gguf),
+    })
+}
+
+fn open_folder(folder: &Path) -> Result<OpenModel> {
     let has_tokenizer = ["tokenizer.json", "vocab.json"]
         .iter()
         .any(|name| folder.join(name).is_file());
-    Ok(LoadedModel {
+    Ok(OpenModel {
+        spec: hf_config::read(&folder.join("config.json"))?,
+        checkpoint: Box::new(SafetensorsCheckpoint::open(folder)?),
         tokenizer: has_tokenizer
             .then(|| Tokenizer::from_folder(folder))
             .transpose()?,
-        model: build(spec, &checkpoint, false, folder, options)?,
     })
 }
 
@@ -94,12 +111,12 @@ pub fn load_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
 }
 
 fn build(
-    spec: ModelSpec,
+    spec: &ModelSpec,
     checkpoint: &dyn Checkpoint,
-    is_gguf: bool,
-    source: &Path,
+    files: &ModelFiles,
     options: &LoadOptions,
 ) -> Result<Box<dyn LanguageModel>> {
+    let (ModelFiles::Gguf(source) | ModelFiles::Folder(source)) = files;
     let device = match options.device {
         Some(device) => device,
         None => Device::auto()?,
@@ -113,14 +130,11 @@ fn build(
         .sum();
     let progress = options.progress.as_ref();
     progress.begin(&format!("Loading {}", source.display()), Some(total));
-    let weights = NamedWeights::new(checkpoint, &spec, is_gguf, source)?;
-    let model = Transformer::load(
-        spec.clone(),
-        backend,
-        &weights,
-        options.context_length,
-        progress,
-    );
+    let is_gguf = matches!(files, ModelFiles::Gguf(_));
+    let model = NamedWeights::new(checkpoint, spec, is_gguf, source).and_then(|weights| {
+        let spec = spec.clone();
+        Transformer::load(spec, backend, &weights, options.context_length, progress)
+    });
     progress.end();
     Ok(Box::new(model?))
 }

@@ -11,6 +11,6 @@ pub mod spec;
 mod transformer;
 
 pub use language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
-pub use load::{LoadOptions, LoadedModel, load, load_tokenizer};
+pub use load::{LoadOptions, LoadedModel, OpenModel, load, load_tokenizer, open};
 pub use sequence::{SharedModel, TokenSequence};
 pub use transformer::Transformer;

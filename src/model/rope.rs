@@ -28,8 +28,10 @@ pub enum Scaling {
     /// As trained.
     None,
     /// All frequencies divided by a factor (Chen et al., 2306.15595).
+    #[allow(missing_docs)]
     Linear { factor: f64 },
     /// Llama 3.1: low frequencies divided, high ones kept, those between blended.
+    #[allow(missing_docs)]
     Llama3 {
         factor: f64,
         low_freq_factor: f64,
@@ -37,6 +39,7 @@ pub enum Scaling {
         original_context: f64,
     },
     /// YaRN (Peng et al., 2309.00071): blended by the number of turns in the original context.
+    #[allow(missing_docs)]
     Yarn {
         factor: f64,
         beta_fast: f64,
@@ -48,6 +51,7 @@ pub enum Scaling {
         truncate: bool,
     },
     /// Each frequency divided by a factor of its own (LongRoPE; `rope_freqs` in GGUF).
+    #[allow(missing_docs)]
     PerPair { factors: Vec<f64>, magnitude: f64 },
 }
 

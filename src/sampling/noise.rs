@@ -91,7 +91,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::*;
 
-    /// The known answers published with the generator (Random123, kat_vectors).
+    /// The known answers published with the generator (Random123, `kat_vectors`).
     #[test]
     fn philox_gives_its_known_answers() {
         assert_eq!(

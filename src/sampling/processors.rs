@@ -158,6 +158,10 @@ impl Processors {
 }
 
 /// By falling weight; equal ones by id, so that the choice never depends on the algorithm.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "sorting calls it with references"
+)]
 fn likelier_first(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
@@ -199,8 +203,8 @@ mod tests {
 
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 3.0];
 
-    fn law(config: SpeculativeConfig) -> Distribution {
-        Processors::new(&config, 1).law(&LOGITS, &[1, 4], &[4])
+    fn law(config: &SpeculativeConfig) -> Distribution {
+        Processors::new(config, 1).law(&LOGITS, &[1, 4], &[4])
     }
 
     fn support(law: &Distribution) -> Vec<u32> {
@@ -215,12 +219,12 @@ mod tests {
             temperature: 0.0,
             ..Default::default()
         };
-        assert_eq!(law(config), Distribution::Point(1));
+        assert_eq!(law(&config), Distribution::Point(1));
     }
 
     #[test]
     fn temperature_divides_the_logits() {
-        let law = law(SpeculativeConfig {
+        let law = law(&SpeculativeConfig {
             temperature: 0.5,
             ..Default::default()
         });
@@ -235,7 +239,7 @@ mod tests {
     #[test]
     fn filters_keep_what_they_should() {
         let with = |top_k, top_p, min_p| {
-            support(&law(SpeculativeConfig {
+            support(&law(&SpeculativeConfig {
                 top_k,
                 top_p,
                 min_p,

@@ -132,25 +132,6 @@ impl StoredTensor<'_> {
     pub fn elements(&self) -> Option<usize> {
         elements(&self.shape)
     }
-
-    /// Rows `start .. start + count` of a matrix, without a copy: one projection out of a fused one.
-    ///
-    /// `None` unless this is a matrix that has those rows, each of whole blocks, and all its data.
-    pub fn rows(&self, start: usize, count: usize) -> Option<StoredTensor<'_>> {
-        let &[rows, columns] = self.shape.as_slice() else {
-            return None;
-        };
-        let end = start.checked_add(count).filter(|&end| end <= rows)?;
-        let row = self.storage.bytes(columns)?;
-        if self.data.len() != row.checked_mul(rows)? {
-            return None;
-        }
-        Some(StoredTensor {
-            storage: self.storage,
-            shape: vec![count, columns],
-            data: Cow::Borrowed(self.data.get(start * row..end * row)?),
-        })
-    }
 }
 
 /// The number of elements of a shape; `None` if it overflows.

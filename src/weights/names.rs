@@ -211,12 +211,14 @@ impl<'a> NamedWeights<'a> {
             .collect();
         let (queries, keys) = (self.spec.query_size(), self.spec.kv_size());
         let width = self.spec.intermediate_size;
+        let qkv = Some(self.dialect.fused_qkv());
+        let gate_up = self.dialect.fused_gate_up();
         let (fused, index, before, rows) = match slot {
-            LayerSlot::Query => (self.dialect.fused_qkv(), 0, 0, queries),
-            LayerSlot::Key => (self.dialect.fused_qkv(), 1, queries, keys),
-            LayerSlot::Value => (self.dialect.fused_qkv(), 2, queries + keys, keys),
-            LayerSlot::Gate => (self.dialect.fused_gate_up(), 0, 0, width),
-            LayerSlot::Up => (self.dialect.fused_gate_up(), 1, width, width),
+            LayerSlot::Query => (qkv, 0, 0, queries),
+            LayerSlot::Key => (qkv, 1, queries, keys),
+            LayerSlot::Value => (qkv, 2, queries + keys, keys),
+            LayerSlot::Gate => (gate_up, 0, 0, width),
+            LayerSlot::Up => (gate_up, 1, width, width),
             _ => (None, 0, 0, 0),
         };
         if let Some(name) = fused {
@@ -244,7 +246,7 @@ impl<'a> NamedWeights<'a> {
         part: Part,
         shape: &[usize],
     ) -> Result<StoredTensor<'a>> {
-        let is_layer_matrix = shape.len() == 2 && name.contains(".h.") | name.starts_with("h.");
+        let is_layer_matrix = shape.len() == 2 && (name.contains(".h.") || name.starts_with("h."));
         let stored = if self.dialect == Dialect::Gpt2 && is_layer_matrix {
             transpose(&stored).ok_or_else(|| self.misshapen(name, shape, &stored.shape))?
         } else {
@@ -315,13 +317,13 @@ impl Dialect {
         }
     }
 
-    fn fused_qkv(self) -> Option<&'static str> {
-        Some(match self {
+    fn fused_qkv(self) -> &'static str {
+        match self {
             Self::Gguf => "attn_qkv",
             Self::Llama => "self_attn.qkv_proj",
             Self::Gpt2 => "attn.c_attn",
             Self::GptNeox => "attention.query_key_value",
-        })
+        }
     }
 
     fn fused_gate_up(self) -> Option<&'static str> {

@@ -139,7 +139,8 @@ fn parse_header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata)> {
     let Some((header, data)) = header else {
         let most = rest.len().min(MAX_HEADER);
         return Err(corrupt(format!(
-            "header: expected at most {most} bytes (what the file's length allows), found {length} announced"
+            "header: expected at most {most} bytes (what the file's length allows), found {length} announced \
+             (an incomplete download, or not a safetensors file)"
         )));
     };
     // Parsed by itself, for the length check of the crate's own reader can overflow.

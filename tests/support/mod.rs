@@ -1,9 +1,13 @@
 //! Shared by the integration tests.
 #![allow(dead_code)]
 
+pub mod memoized;
 pub mod pair;
 
 use std::path::{Path, PathBuf};
+
+use specdec_rs::progress::Silent;
+use specdec_rs::weights::locate::{LocateOptions, ModelFiles, locate};
 
 /// The folder of golden data, which lies beside the repository; `None` (said on stderr) without it.
 pub fn shared() -> Option<PathBuf> {
@@ -19,4 +23,20 @@ pub fn shared() -> Option<PathBuf> {
         folder.display()
     );
     None
+}
+
+/// A default model's file, pulled into the cache if it is not there; `None` (said on stderr) where that fails.
+pub fn real_model(alias: &str) -> Option<PathBuf> {
+    let options = LocateOptions {
+        revision: None,
+        progress: &Silent,
+    };
+    match locate(alias, &options) {
+        Ok(ModelFiles::Gguf(file)) => Some(file),
+        Ok(ModelFiles::Folder(folder)) => panic!("{alias} is a folder: {}", folder.display()),
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+    }
 }

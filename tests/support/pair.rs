@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use specdec_rs::{Device, SpeculativeDecoder};
+use specdec_rs::model::{LoadOptions, load};
+use specdec_rs::weights::locate::ModelFiles;
+use specdec_rs::{Device, LanguageModel, SpeculativeDecoder, Tokenizer};
+
+use super::memoized::Memoized;
 
 /// The folder of one of the pair's models ("target" or "draft").
 pub fn folder(model: &str) -> PathBuf {
@@ -23,9 +27,33 @@ pub fn prompts(count: u32) -> Vec<Vec<u32>> {
         |prompt: u32, place: u32| 2 + (prompt * 7919 + place * place * 31 + place * 101) % 510;
     (0..count)
         .map(|prompt| {
-            (0..1 + prompt % 40)
+            (0..=prompt % 40)
                 .map(|place| token(prompt, place))
                 .collect()
         })
+        .collect()
+}
+
+/// The pair's tokenizer.
+pub fn tokenizer() -> Tokenizer {
+    Tokenizer::from_folder(&folder("target")).unwrap()
+}
+
+/// The pair as a decoder that computes every prefix once.
+pub fn memoized_decoder() -> SpeculativeDecoder {
+    let model = |name| -> Box<dyn LanguageModel> {
+        let loaded = load(&ModelFiles::Folder(folder(name)), &LoadOptions::default()).unwrap();
+        Box::new(Memoized::new(loaded.model))
+    };
+    SpeculativeDecoder::with_models(model("target"), Some(model("draft")), tokenizer())
+}
+
+/// Beginnings of the kind of text that the pair was trained on: licences.
+pub fn licence_prompts(count: usize) -> Vec<Vec<u32>> {
+    let text = include_str!("../../LICENSE");
+    let ids = tokenizer().encode(text, false).unwrap();
+    let step = ids.len() / count;
+    (0..count)
+        .map(|prompt| ids[prompt * step..prompt * step + 24].to_vec())
         .collect()
 }

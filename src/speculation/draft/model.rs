@@ -58,6 +58,11 @@ impl DraftSource for ModelDraft {
         }
         self.reconcile(history)?;
         let mut pending = history[self.cached.len()..].to_vec();
+        // Models of one family pad their vocabularies to different sizes.
+        let known = self.sequence.vocab_size();
+        if pending.iter().any(|token| *token as usize >= known) {
+            return Ok(draft);
+        }
         while draft.tokens.len() < limit.min(room) {
             let logits = self.sequence.extend(&pending, 1)?;
             self.cached.append(&mut pending);

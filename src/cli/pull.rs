@@ -1,0 +1,53 @@
+//! `specdec pull`: brings a model to this machine.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::answer::write_json;
+use super::failure::Outcome;
+use super::options::HubArgs;
+use crate::weights::locate::ModelFiles;
+
+const EXAMPLES: &str = "\
+Examples:
+  specdec pull
+  specdec pull Qwen/Qwen2.5-0.5B-Instruct --json";
+
+/// Download a model into the cache, and print where it is
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    model: HubArgs,
+    /// Print JSON in place of the path: model, format, path
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Pulled<'a> {
+    model: &'a str,
+    /// "gguf" (a file) or "folder" (in Hugging Face's layout).
+    format: &'static str,
+    path: &'a Path,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> Outcome {
+    let files = args.model.locate()?;
+    let (format, path) = match &files {
+        ModelFiles::Gguf(path) => ("gguf", path),
+        ModelFiles::Folder(path) => ("folder", path),
+    };
+    if args.json {
+        return write_json(&Pulled {
+            model: &args.model.model,
+            format,
+            path,
+        });
+    }
+    writeln!(io::stdout().lock(), "{}", path.display())?;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What the user sees beside the result: logs, progress bars, statistics. All of it on stderr.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::engine::Stats;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// Sends log records to stderr, filtered by `RUST_LOG`, in the format of `SPECDEC_LOG_FORMAT`.
+pub(super) fn start_logging() -> Result<()> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let filter = variable("RUST_LOG");
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::WARN.into())
+        .parse(&filter)
+        .map_err(|_| {
+            Error::invalid(
+                "RUST_LOG",
+                &filter,
+                "a filter such as info or specdec_rs=debug",
+            )
+        })?;
+    let format = variable("SPECDEC_LOG_FORMAT");
+    let colours = io::stderr().is_terminal() && variable("NO_COLOR").is_empty();
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colours);
+    // Where somebody else in this process receives the records already, they go on doing so.
+    let _ = match format.as_str() {
+        "" | "text" => logs.try_init(),
+        "json" => logs.json().try_init(),
+        _ => return Err(Error::invalid("SPECDEC_LOG_FORMAT", format, "text or json")),
+    };
+    Ok(())
+}
+
+/// A progress bar for downloads and loading; hidden unless stderr is a terminal.
+#[derive(Default)]
+pub(super) struct Bar(Mutex<Option<ProgressBar>>);
+
+impl Bar {
+    fn with(&self, change: impl FnOnce(&mut Option<ProgressBar>)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, what: &str, total: Option<u64>) {
+        let (bar, template) = match total {
+            Some(total) => (
+                ProgressBar::new(total),
+                "{msg} {wide_bar} {bytes}/{total_bytes} {eta}",
+            ),
+            None => (ProgressBar::new_spinner(), "{spinner} {msg} {bytes}"),
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        self.with(|current| *current = Some(bar));
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.with(|bar| bar.iter().for_each(|bar| bar.inc(bytes)));
+    }
+
+    fn end(&self) {
+        self.with(|bar| {
+            if let Some(bar) = bar.take() {
+                bar.finish_and_clear();
+            }
+        });
+    }
+}
+
+/// A progress bar that counts to `total`; hidden unless stderr is a terminal.
+pub(super) fn counter(what: &'static str, total: usize) -> ProgressBar {
+    let bar = ProgressBar::new(total as u64).with_message(what);
+    match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Tells how a generation went.
+pub(super) fn show_stats(stats: &Stats) {
+    let seconds = (stats.prefill + stats.decode).as_secs_f64();
+    let speedup = match stats.speedup() {
+        Some(speedup) => format!("{speedup:.2}x over this generation's plain steps"),
+        None => "unknown: every step had a draft (compare with `specdec bench`)".into(),
+    };
+    let block = format!(
+        "\nprompt      {} tokens, read in {:.2} s\n\
+         output      {} tokens in {seconds:.2} s, {:.1} tokens/s\n\
+         steps       {}, {:.2} tokens each\n\
+         acceptance  {:.0}% of {} drafted tokens\n\
+         speedup     {speedup}\n",
+        stats.prompt_tokens,
+        stats.prefill.as_secs_f64(),
+        stats.new_tokens,
+        stats.tokens_per_second(),
+        stats.steps,
+        stats.tokens_per_step(),
+        100.0 * stats.acceptance_rate(),
+        stats.drafted,
+    );
+    let _ = io::stderr().write_all(block.as_bytes());
+}

@@ -1,0 +1,146 @@
+//! A tokenizer in Hugging Face's layout: tokenizer.json and its neighbours.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::AddedToken;
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+use super::chat::ChatTemplate;
+use super::tokenizer::{Parts, Spelling, guarded};
+use crate::error::{Error, Result};
+
+/// The special tokens that chat templates may name.
+const TEMPLATE_TOKENS: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
+
+pub(super) fn read(folder: &Path) -> Result<Parts> {
+    let settings = read_json(&folder.join("tokenizer_config.json"))?;
+    let tokenizer = read_tokenizer(folder, &settings)?;
+    let special_tokens: BTreeMap<_, _> = TEMPLATE_TOKENS
+        .into_iter()
+        .filter_map(|name| Some((name, token_text(&settings[name])?)))
+        .collect();
+    let id = |name| tokenizer.token_to_id(special_tokens.get(name)?);
+    let config = read_json(&folder.join("config.json"))?;
+    let mut eos = end_tokens(folder, &config)?;
+    eos.extend(id("eos_token"));
+    eos.sort_unstable();
+    eos.dedup();
+    Ok(Parts {
+        bos: id("bos_token").or_else(|| token_ids(&config["bos_token_id"]).first().copied()),
+        eos,
+        chat_template: template_source(folder, &settings)?
+            .map(|source| ChatTemplate::new(source, special_tokens)),
+        spelling: Spelling::of(&tokenizer),
+        tokenizer,
+    })
+}
+
+fn read_tokenizer(folder: &Path, settings: &Value) -> Result<tokenizers::Tokenizer> {
+    let file = folder.join("tokenizer.json");
+    if !file.is_file() {
+        return read_vocabulary_and_merges(folder, settings);
+    }
+    let bytes = std::fs::read(&file).map_err(|source| Error::io(&file, source))?;
+    let read = guarded(|| {
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)?;
+        // Left over from training; nobody wants a prompt cut or filled up silently.
+        tokenizer.with_truncation(None)?.with_padding(None);
+        Ok(tokenizer)
+    });
+    read.map_err(|reason| Error::corrupt(file, reason))
+}
+
+/// GPT-2's older layout.
+fn read_vocabulary_and_merges(folder: &Path, settings: &Value) -> Result<tokenizers::Tokenizer> {
+    let (vocabulary, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
+    for file in [&vocabulary, &merges] {
+        if !file.is_file() {
+            let reason = format!(
+                "no tokenizer.json in {}, nor vocab.json with merges.txt: save the tokenizer with \
+                 AutoTokenizer.from_pretrained(...).save_pretrained(...) from transformers",
+                folder.display()
+            );
+            return Err(Error::not_found(file.display().to_string(), reason));
+        }
+    }
+    let [vocabulary_name, merges_name] =
+        [&vocabulary, &merges].map(|file| file.display().to_string());
+    let read = guarded(|| {
+        let model = BPE::from_file(&vocabulary_name, &merges_name).build()?;
+        let mut tokenizer = tokenizers::Tokenizer::new(model);
+        tokenizer.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)));
+        tokenizer.with_decoder(Some(ByteLevel::default()));
+        let special = TEMPLATE_TOKENS
+            .iter()
+            .filter_map(|name| token_text(&settings[*name]));
+        // GPT-2's own folder has no settings; this is its only special token.
+        let special = special.chain(["<|endoftext|>".to_owned()]);
+        let known: Vec<_> = special
+            .filter(|token| tokenizer.token_to_id(token).is_some())
+            .collect();
+        tokenizer
+            .add_special_tokens(known.into_iter().map(|token| AddedToken::from(token, true)))?;
+        Ok(tokenizer)
+    });
+    read.map_err(|reason| Error::corrupt(vocabulary, reason))
+}
+
+/// As transformers decides: `generation_config.json`, else config.json.
+fn end_tokens(folder: &Path, config: &Value) -> Result<Vec<u32>> {
+    let generation = read_json(&folder.join("generation_config.json"))?;
+    let candidates = [
+        &generation["eos_token_id"],
+        &config["eos_token_id"],
+        &config["text_config"]["eos_token_id"],
+    ];
+    let known = candidates
+        .into_iter()
+        .map(token_ids)
+        .find(|ids| !ids.is_empty());
+    Ok(known.unwrap_or_default())
+}
+
+fn template_source(folder: &Path, settings: &Value) -> Result<Option<String>> {
+    let file = folder.join("chat_template.jinja");
+    if file.is_file() {
+        let source = std::fs::read_to_string(&file).map_err(|source| Error::io(&file, source))?;
+        return Ok(Some(source));
+    }
+    let template = &settings["chat_template"];
+    // Several, by name: the one that is used where none is asked for.
+    let named = template.as_array().into_iter().flatten();
+    let default = named.into_iter().find(|entry| entry["name"] == "default");
+    let source = default.map_or(template, |entry| &entry["template"]);
+    Ok(source.as_str().map(str::to_owned))
+}
+
+/// A JSON file's contents; null where there is none.
+fn read_json(file: &Path) -> Result<Value> {
+    if !file.is_file() {
+        return Ok(Value::Null);
+    }
+    let bytes = std::fs::read(file).map_err(|source| Error::io(file, source))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(file, error.to_string()))
+}
+
+/// A special token's text, written plainly or as an added token.
+fn token_text(value: &Value) -> Option<String> {
+    value
+        .as_str()
+        .or_else(|| value["content"].as_str())
+        .map(str::to_owned)
+}
+
+/// One token id, or several.
+fn token_ids(value: &Value) -> Vec<u32> {
+    let several = value
+        .as_array()
+        .map_or(std::slice::from_ref(value), Vec::as_slice);
+    several
+        .iter()
+        .filter_map(|id| u32::try_from(id.as_u64()?).ok())
+        .collect()
+}

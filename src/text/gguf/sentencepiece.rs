@@ -1,0 +1,52 @@
+//! The merges of a SentencePiece BPE vocabulary, which stores scores in their place.
+
+use std::collections::HashMap;
+
+/// Every way to make a token of two, the likeliest token first.
+///
+/// As transformers converts such vocabularies: a pair of tokens is merged if it makes a token, and a token's score
+/// says how early. `mergeable` are the ids of the tokens that text is made of.
+pub(super) fn merges(
+    tokens: &[&str],
+    scores: &[f64],
+    mergeable: impl Iterator<Item = usize>,
+) -> Vec<(String, String)> {
+    let ids: Vec<usize> = mergeable.collect();
+    let known: HashMap<&str, usize> = ids.iter().map(|id| (tokens[*id], *id)).collect();
+    let mut found: Vec<(usize, usize, usize)> = Vec::with_capacity(2 * ids.len());
+    for whole in ids {
+        let token = tokens[whole];
+        let begin = found.len();
+        for (middle, _) in token.char_indices().skip(1) {
+            let (left, right) = token.split_at(middle);
+            if let (Some(left), Some(right)) = (known.get(left), known.get(right)) {
+                found.push((whole, *left, *right));
+            }
+        }
+        found[begin..].sort_unstable_by_key(|(_, left, right)| (*left, *right));
+    }
+    // A stable sort: merges of equal score keep the vocabulary's order.
+    found.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]));
+    found
+        .into_iter()
+        .map(|(_, left, right)| (tokens[left].to_owned(), tokens[right].to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn likelier_tokens_are_merged_first() {
+        let tokens = ["a", "b", "c", "ab", "bc", "abc", "<s>"];
+        let scores = [0.0, 0.0, 0.0, -2.0, -1.0, -3.0, 9.0];
+        let merges = super::merges(&tokens, &scores, 0..6);
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let expected = [
+            pair("b", "c"),
+            pair("a", "b"),
+            pair("a", "bc"),
+            pair("ab", "c"),
+        ];
+        assert_eq!(merges, expected);
+    }
+}

@@ -1,0 +1,679 @@
+//! The programs as a user runs them, on the tiny pair.
+
+mod support;
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use support::pair;
+use tempfile::TempDir;
+
+/// `specdec` with nothing of this process's settings.
+fn specdec<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    program(env!("CARGO_BIN_EXE_specdec"), args)
+}
+
+fn program<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .env_remove("RUST_LOG");
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SPECDEC_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A command on the pair; the prompt and other options follow.
+fn on_pair(command: &str, args: &[&str]) -> Command {
+    let mut specdec = specdec([command]);
+    specdec.arg("--target").arg(pair::folder("target"));
+    specdec.arg("--draft").arg(pair::folder("draft")).args(args);
+    specdec
+}
+
+fn generate(args: &[&str]) -> Command {
+    on_pair("generate", args)
+}
+
+/// What a command that must succeed writes to stdout.
+fn stdout(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(command: Command) -> Value {
+    let text = stdout(command);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Runs a command with this input.
+fn with_input(mut command: Command, input: &[u8]) -> Output {
+    let mut child = spawn(command.stdin(Stdio::piped()));
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn spawn(command: &mut Command) -> Child {
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    piped.spawn().unwrap()
+}
+
+/// Checks that a command fails with this status and tells why in one line, which it returns.
+fn error(mut command: Command, status: i32) -> String {
+    let output = command.output().unwrap();
+    check_error(&output, status, &format!("{command:?}"))
+}
+
+fn check_error(output: &Output, status: i32, what: &str) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{what}: {stderr}");
+    assert!(output.stdout.is_empty(), "{what}");
+    assert!(stderr.starts_with("specdec: "), "{what}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{what}: {stderr}");
+    stderr
+}
+
+/// A copy of one of the pair's models, to be changed.
+fn copy(model: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(pair::folder(model)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    folder
+}
+
+/// The pair's target with a chat template.
+fn chat_model() -> TempDir {
+    let folder = copy("target");
+    let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
+    std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    folder
+}
+
+fn chat(model: &Path, args: &[&str]) -> Command {
+    let mut specdec = specdec(["chat", "--max-new-tokens", "12", "--draft"]);
+    specdec
+        .arg(pair::folder("draft"))
+        .arg("--target")
+        .arg(model);
+    specdec.args(args);
+    specdec
+}
+
+#[test]
+fn streamed_text_is_the_text_of_the_json() {
+    for options in [
+        &["--gamma", "8", "--fixed"][..],
+        &["--gamma", "0"],
+        &["--temperature", "0.9", "--seed", "5"],
+        &["--stop", "the", "--stop", "of"],
+    ] {
+        let args = [&["The licensee", "-n", "40"], options].concat();
+        let output = generate(&args).output().unwrap();
+        assert!(output.status.success());
+        assert!(output.stderr.is_empty(), "nothing to tell, no terminal");
+        let answer = json(generate(&[&args[..], &["--json"]].concat()));
+        let text = answer["text"].as_str().unwrap();
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            format!("{text}\n")
+        );
+        let tokens = answer["tokens"].as_array().unwrap().len();
+        assert_eq!(answer["stats"]["new_tokens"], tokens);
+        match answer["finish_reason"].as_str().unwrap() {
+            "length" => assert_eq!(tokens, 40),
+            _ => assert!(tokens < 40 && !text.contains("the")),
+        }
+    }
+}
+
+#[test]
+fn drafts_do_not_change_the_text_and_seeds_repeat() {
+    let text = |args: &[&str]| stdout(generate(&[&["You may", "-n", "30"], args].concat()));
+    let greedy = text(&[]);
+    assert_eq!(text(&["--gamma", "0"]), greedy);
+    assert_eq!(text(&["--gamma", "1000000000"]), greedy);
+    assert_eq!(text(&["--gamma", "1000000000", "--fixed"]), greedy);
+    let sampled = |seed| text(&["--temperature", "1.5", "--seed", seed]);
+    assert_eq!(sampled("1"), sampled("1"));
+    assert_ne!(sampled("1"), sampled("2"));
+}
+
+#[test]
+fn stdin_is_the_prompt_where_none_is_given() {
+    let args = ["-n", "20"];
+    let expected = stdout(generate(&["You may", "-n", "20"])).into_bytes();
+    for (args, input) in [
+        (&args[..], "You may"),
+        (&args, "You may\n"),
+        (&args, "You may\r\n"),
+        (&["-", "-n", "20"], "You may\n"),
+    ] {
+        assert_eq!(
+            with_input(generate(args), input.as_bytes()).stdout,
+            expected,
+            "{input:?}"
+        );
+    }
+    let message = check_error(&with_input(generate(&args), b"abc\xff"), 1, "invalid UTF-8");
+    assert!(
+        message.contains("stdin") && message.contains("UTF-8"),
+        "{message}"
+    );
+}
+
+#[test]
+fn templates_are_used_unless_raw() {
+    let model = chat_model();
+    let prompt_tokens = |args: &[&str]| {
+        let mut command = specdec(["generate", "Hello", "--json", "-n", "2", "--target"]);
+        command.arg(model.path()).args(args);
+        json(command)["stats"]["prompt_tokens"].as_u64().unwrap()
+    };
+    assert!(prompt_tokens(&[]) > prompt_tokens(&["--raw"]));
+}
+
+#[test]
+fn stats_are_told_on_stderr() {
+    let output = generate(&["You may", "-n", "20", "--stats"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for part in ["tokens/s", "acceptance", "tokens each", "speedup"] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    assert!(
+        !stderr.contains('\u{1b}'),
+        "no colours where there is no terminal"
+    );
+    assert!(
+        !String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("tokens/s")
+    );
+}
+
+#[test]
+fn values_out_of_range_are_wrong_uses() {
+    for (option, value, named) in [
+        ("--temperature", "NaN", "temperature"),
+        ("--temperature", "-1", "temperature"),
+        ("--temperature", "inf", "temperature"),
+        ("--top-p", "0", "top_p"),
+        ("--top-p", "1.5", "top_p"),
+        ("--min-p", "-0.1", "min_p"),
+        ("--repetition-penalty", "0", "repetition_penalty"),
+        ("--presence-penalty", "-inf", ""),
+        ("--frequency-penalty", "nan", "frequency_penalty"),
+        ("--stop", "", "stop"),
+        ("--context-length", "0", "context_length"),
+        ("--dtype", "f8", "dtype"),
+        ("--quantize", "q3", "quantize"),
+        ("--draft", "model", "draft"),
+    ] {
+        let mut command = specdec(["generate", "x", "--target"]);
+        command.arg(pair::folder("target")).args([option, value]);
+        if named.is_empty() {
+            assert_eq!(
+                command.output().unwrap().status.code(),
+                Some(2),
+                "{option} {value}"
+            );
+            continue;
+        }
+        let message = error(command, 2);
+        assert!(
+            message.contains(&format!("invalid {named} = ")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn arguments_that_cannot_be_parsed_are_wrong_uses() {
+    for args in [
+        &[][..],
+        &["compile"],
+        &["generate", "--gamma", "-1", "x"],
+        &["generate", "--gamma", "1e3", "x"],
+        &["generate", "--max-new-tokens", "99999999999999999999", "x"],
+        &["generate", "--seed", "-1", "x"],
+        &["generate", "--device", "gpu", "x"],
+        &["generate", "two", "prompts"],
+        &["bench", "--runs", "0"],
+        &["bench", "--runs", "many"],
+    ] {
+        let output = specdec(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(
+            output.stdout.is_empty() && !output.stderr.is_empty(),
+            "{args:?}"
+        );
+    }
+    let output = program(
+        env!("CARGO_BIN_EXE_benchmark"),
+        ["--cuda", "--device", "cpu"],
+    )
+    .output();
+    assert_eq!(output.unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn environment_variables_are_checked() {
+    for (name, value) in [
+        ("SPECDEC_NUM_THREADS", "0"),
+        ("SPECDEC_NUM_THREADS", "-2"),
+        ("SPECDEC_NUM_THREADS", "all"),
+        ("SPECDEC_NUM_THREADS", "1000000000"),
+        ("SPECDEC_DEVICE", "abacus"),
+        ("SPECDEC_LOG_FORMAT", "xml"),
+        ("RUST_LOG", "specdec_rs=loud"),
+    ] {
+        let mut command = generate(&["x", "-n", "2"]);
+        command.env(name, value);
+        let message = error(command, 2);
+        assert!(message.contains(value), "{message}");
+    }
+}
+
+#[test]
+fn thread_counts_and_log_formats_change_no_text() {
+    let expected = stdout(generate(&["You may", "-n", "20"]));
+    for threads in ["1", "2"] {
+        let mut command = generate(&["You may", "-n", "20"]);
+        command.env("SPECDEC_NUM_THREADS", threads);
+        assert_eq!(stdout(command), expected);
+    }
+    let mut command = generate(&["You may", "-n", "20"]);
+    command
+        .env("SPECDEC_LOG_FORMAT", "json")
+        .env("RUST_LOG", "trace");
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    for line in String::from_utf8(output.stderr).unwrap().lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        assert!(record["level"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn models_that_do_not_work_are_told_in_one_line() {
+    let here = pair::folder("target");
+    let file = here.join("config.json");
+    let empty = tempfile::tempdir().unwrap();
+    let models = [Path::new("no/such/model.gguf"), &file, empty.path()];
+    for model in models {
+        for command in ["generate", "inspect"] {
+            let mut specdec = specdec([command]);
+            match command {
+                "generate" => specdec.args(["x", "--target"]).arg(model),
+                _ => specdec.arg(model),
+            };
+            error(specdec, 1);
+        }
+    }
+    let long = "word ".repeat(2000);
+    let message = error(generate(&[&long]), 1);
+    assert!(message.contains("1024"), "{message}");
+    let message = error(generate(&["Hello there", "--context-length", "1"]), 1);
+    assert!(message.contains("shorten the prompt"), "{message}");
+}
+
+#[test]
+fn a_draft_of_another_vocabulary_is_refused() {
+    let draft = copy("draft");
+    let file = draft.path().join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    let (first, second) = (vocabulary["a"].clone(), vocabulary["b"].clone());
+    vocabulary["a"] = second;
+    vocabulary["b"] = first;
+    std::fs::write(&file, tokenizer.to_string()).unwrap();
+    let mut command = specdec(["generate", "x", "--draft"]);
+    command
+        .arg(draft.path())
+        .arg("--target")
+        .arg(pair::folder("target"));
+    let message = error(command, 1);
+    assert!(message.contains("different vocabularies"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn arguments_that_are_not_utf_8_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let wrong = OsStr::from_bytes(b"caf\xe9");
+    for before in [
+        &["generate"][..],
+        &["generate", "--target"],
+        &["inspect"],
+        &["pull"],
+    ] {
+        let output = specdec(before).arg(wrong).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{before:?}");
+    }
+    // A file may have such a name.
+    let mut command = on_pair("bench", &["--prompts"]);
+    command.arg(wrong);
+    error(command, 1);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let mut child = spawn(&mut generate(&["You may", "-n", "900", "--ignore-eos"]));
+    let mut first = [0];
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut first).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error() {
+    for args in [
+        &["You may", "-n", "9"][..],
+        &["You may", "-n", "9", "--json"],
+    ] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = generate(args).stdout(full).output().unwrap();
+        let message = check_error(&output, 1, "/dev/full");
+        assert!(message.contains("stdout"), "{message}");
+    }
+}
+
+#[cfg(unix)]
+mod interrupts {
+    use super::*;
+
+    fn interrupt(child: &Child) {
+        let id = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// A generation that would go on for minutes.
+    fn endless(args: &[&str]) -> Command {
+        let long = [
+            "You may",
+            "--ignore-eos",
+            "--context-length",
+            "200000",
+            "-n",
+            "190000",
+        ];
+        generate(&[&long, args].concat())
+    }
+
+    #[test]
+    fn the_first_ends_the_generation_and_keeps_its_text() {
+        let mut child = spawn(&mut endless(&["--stats"]));
+        let mut text = vec![0];
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut text).unwrap();
+        interrupt(&child);
+        stdout.read_to_end(&mut text).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        assert_eq!(text.last(), Some(&b'\n'));
+        assert!(
+            String::from_utf8(output.stderr)
+                .unwrap()
+                .contains("acceptance")
+        );
+    }
+
+    #[test]
+    fn a_conversation_that_waits_ends_at_once() {
+        let model = chat_model();
+        let mut command = chat(model.path(), &["--json"]);
+        let mut child = spawn(command.stdin(Stdio::piped()));
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "Hello").unwrap();
+        // Once it has answered, it waits for the next message.
+        let mut answers = BufReader::new(child.stdout.take().unwrap());
+        answers.read_line(&mut String::new()).unwrap();
+        interrupt(&child);
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(130));
+    }
+}
+
+#[test]
+fn conversations_come_through_pipes() {
+    let model = chat_model();
+    let converse = |args: &[&str], input: &str| {
+        let output = with_input(chat(model.path(), args), input.as_bytes());
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        (
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let answers = |args: &[&str], input: &str| -> Vec<Value> {
+        let (stdout, _) = converse(&[args, &["--json"]].concat(), input);
+        stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let prompt = |answer: &Value| answer["stats"]["prompt_tokens"].as_u64().unwrap();
+
+    let two = answers(&[], "Hello\n\nAnd then?\n/exit\nnot read\n");
+    assert_eq!(two.len(), 2);
+    assert!(
+        prompt(&two[1]) > prompt(&two[0]),
+        "the second prompt holds the first answer"
+    );
+    let cleared = answers(&[], "Hello\n/clear\nHello");
+    assert_eq!(cleared[0]["text"], cleared[1]["text"]);
+    assert_eq!(prompt(&cleared[0]), prompt(&cleared[1]));
+    let told = answers(&["--system", "Be brief."], "Hello\n/clear\nHello");
+    assert!(prompt(&told[0]) > prompt(&two[0]));
+    assert_eq!(prompt(&told[0]), prompt(&told[1]));
+
+    let (text, notes) = converse(&[], "Hello\n/help\n");
+    assert_eq!(text, format!("{}\n", two[0]["text"].as_str().unwrap()));
+    assert!(notes.contains("/clear") && !notes.contains("> "), "{notes}");
+    assert_eq!(converse(&[], "").0, "");
+    let output = with_input(chat(model.path(), &[]), b"\xff\xfe\n");
+    assert!(check_error(&output, 1, "invalid UTF-8").contains("stdin"));
+}
+
+#[test]
+fn a_model_without_a_template_does_not_converse() {
+    let message = error(chat(&pair::folder("target"), &[]), 1);
+    assert!(message.contains("no chat template"), "{message}");
+}
+
+#[test]
+fn bench_says_that_the_text_is_identical() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prompts.jsonl");
+    std::fs::write(&file, "{\"prompt\": \"You may\"}\nThe licensee\n").unwrap();
+    let options = [
+        "--runs",
+        "1",
+        "-n",
+        "16",
+        "--prompt",
+        "A program",
+        "--prompts",
+    ];
+    let measure = |args: &[&str]| {
+        let mut command = on_pair("bench", &options);
+        command.arg(&file).args(args);
+        command
+    };
+    let table = stdout(measure(&[]));
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 1 + 3 + 1, "{table}");
+    assert!(lines[0].ends_with("identical"));
+    let width = lines[0].len();
+    assert!(
+        lines.iter().all(|line| line.len() == width),
+        "aligned:\n{table}"
+    );
+    assert!(
+        lines[1..].iter().all(|line| line.ends_with(" yes")),
+        "{table}"
+    );
+
+    let report = json(measure(&["--json"]));
+    assert_eq!(report["identical"], true);
+    let prompts: Vec<&Value> = report["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| &result["prompt"])
+        .collect();
+    assert_eq!(prompts, ["A program", "You may", "The licensee"]);
+    assert!(
+        report["results"][0]["baseline"]["tokens_per_second"]
+            .as_f64()
+            .unwrap()
+            > 0.0
+    );
+}
+
+#[test]
+fn files_of_prompts_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prompts");
+    let bench = |path: &Path| {
+        let mut command = on_pair("bench", &["--prompts"]);
+        command.arg(path);
+        error(command, 1)
+    };
+    bench(folder.path());
+    bench(&folder.path().join("missing"));
+    for (content, named) in [
+        (&b"fine\n{\"text\": 1}"[..], "line 2"),
+        (b"\n \n", "found none"),
+        (b"\xff\xff", "UTF-8"),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        let message = bench(&file);
+        assert!(message.contains(named), "{message}");
+    }
+}
+
+#[test]
+fn the_benchmark_program_compares_too() {
+    let mut command = program(
+        env!("CARGO_BIN_EXE_benchmark"),
+        ["--prompt", "You may", "--runs", "2"],
+    );
+    command.args(["--max-new-tokens", "8", "--json", "--target-model"]);
+    command
+        .arg(pair::folder("target"))
+        .arg("--draft-model")
+        .arg(pair::folder("draft"));
+    let report = json(command);
+    assert_eq!(report["identical"], true);
+    assert_eq!(
+        report["results"][0]["speculative"]["latencies"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_build_without_cuda_says_so() {
+    let mut command = program(
+        env!("CARGO_BIN_EXE_benchmark"),
+        ["--cuda", "--target-model"],
+    );
+    command.arg(pair::folder("target"));
+    assert!(error(command, 1).contains("--features cuda"));
+}
+
+#[test]
+fn pull_prints_where_the_model_is() {
+    let folder = pair::folder("target");
+    let mut command = specdec(["pull"]);
+    command.arg(&folder);
+    assert_eq!(PathBuf::from(stdout(command).trim_end()), folder);
+    let mut command = specdec(["pull", "--json"]);
+    command.arg(&folder);
+    let pulled = json(command);
+    assert_eq!(pulled["format"], "folder");
+    assert_eq!(pulled["path"].as_str(), folder.to_str());
+}
+
+#[test]
+fn inspect_describes_a_model() {
+    let model = chat_model();
+    let inspect = |args: &[&str]| {
+        let mut command = specdec(["inspect"]);
+        command.arg(model.path()).args(args);
+        command
+    };
+    let described = json(inspect(&["--json"]));
+    for (field, expected) in [
+        ("architecture", Value::from("llama")),
+        ("context_length", 1024.into()),
+        ("vocab_size", 512.into()),
+        ("layers", 4.into()),
+        ("chat_template", true.into()),
+    ] {
+        assert_eq!(described[field], expected, "{field}");
+    }
+    assert_eq!(described["tokenizer"]["algorithm"], "BPE");
+    let bf16 = &described["storage"][0];
+    assert_eq!(bf16["type"], "BF16");
+    assert_eq!(
+        bf16["bytes"].as_u64(),
+        bf16["parameters"].as_u64().map(|count| 2 * count)
+    );
+    assert_eq!(described["files"].as_array().unwrap().len(), 1);
+    let text = stdout(inspect(&[]));
+    for part in ["llama", "BF16", "1024 tokens", "model.safetensors"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn every_help_shows_an_example() {
+    for command in ["generate", "chat", "bench", "pull", "inspect"] {
+        let help = stdout(specdec([command, "--help"]));
+        assert!(help.contains(&format!("  specdec {command}")), "{help}");
+        assert!(help.contains("--json"), "{help}");
+    }
+    assert!(stdout(specdec(["--help"])).contains("SPECDEC_NUM_THREADS"));
+    assert!(stdout(specdec(["--version"])).starts_with("specdec "));
+    let help = stdout(program(env!("CARGO_BIN_EXE_benchmark"), ["--help"]));
+    assert!(help.contains("  benchmark --target-model"), "{help}");
+}

@@ -1,0 +1,62 @@
+"""Writes blocks.safetensors: blocks of every storage type, and the numbers that the gguf package reads in them.
+
+Needs `pip install gguf numpy safetensors`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from gguf import GGMLQuantizationType, dequantize
+from gguf.constants import GGML_QUANT_SIZES
+from safetensors.numpy import save_file
+
+# Where a block's 16-bit scales lie; everything else in a block may be any byte.
+SCALES = {
+    "F32": None,
+    "F16": None,
+    "BF16": None,
+    "Q4_0": [0],
+    "Q4_1": [0, 2],
+    "Q5_0": [0],
+    "Q5_1": [0, 2],
+    "Q8_0": [0],
+    "Q2_K": [80, 82],
+    "Q3_K": [108],
+    "Q4_K": [0, 2],
+    "Q5_K": [0, 2],
+    "Q6_K": [208],
+    "IQ4_NL": [0],
+}
+ELEMENTS = 512
+
+
+def blocks(name: str, random: np.random.Generator) -> np.ndarray:
+    """Random bytes of a type, with finite scales."""
+    numbers = random.normal(size=ELEMENTS).astype(np.float32)
+    if name == "F32":
+        return numbers.view(np.uint8)
+    if name == "F16":
+        return numbers.astype(np.float16).view(np.uint8)
+    if name == "BF16":
+        return (numbers.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+    block_elements, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
+    data = random.integers(0, 256, (ELEMENTS // block_elements, block_bytes), dtype=np.uint8)
+    for offset in SCALES[name] or []:
+        scales = random.normal(scale=0.05, size=len(data)).astype(np.float16)
+        data[:, offset : offset + 2] = scales.view(np.uint8).reshape(-1, 2)
+    return data.reshape(-1)
+
+
+def main() -> None:
+    random = np.random.default_rng(7)
+    tensors = {}
+    for name in SCALES:
+        data = blocks(name, random)
+        tensors[f"{name}.blocks"] = data
+        values = dequantize(data, GGMLQuantizationType[name])
+        tensors[f"{name}.values"] = np.ascontiguousarray(values.reshape(-1), dtype=np.float32)
+    save_file(tensors, Path(__file__).with_name("blocks.safetensors"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+//! The default models against logits of the same weights computed by transformers in f32.
+
+mod support;
+
+use serde::Deserialize;
+use specdec_rs::{DraftKind, Generation, SpeculativeConfig, SpeculativeDecoder};
+use support::{real_model, shared};
+
+#[derive(Deserialize)]
+struct Golden {
+    ids: Vec<u32>,
+    top_ids: Vec<u32>,
+    top_logits: Vec<f32>,
+    argmax_all: Vec<u32>,
+    greedy: Vec<u32>,
+    text: String,
+}
+
+/// Two logits this close may change places when sums are rounded otherwise.
+const NEAR_TIE: f32 = 0.02;
+
+fn argmax(row: &[f32]) -> u32 {
+    let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a)));
+    best.unwrap() as u32
+}
+
+fn greedy(decoder: &SpeculativeDecoder, ids: &[u32], draft: DraftKind, count: usize) -> Generation {
+    let config = SpeculativeConfig {
+        temperature: 0.0,
+        draft: Some(draft),
+        max_new_tokens: count,
+        ..SpeculativeConfig::default()
+    };
+    decoder.generate_with(ids, &config).unwrap()
+}
+
+/// With the weights widened to f32: every argmax, the top tokens with their logits, and greedy text.
+/// With the weights as they are stored, whose kernels round activations to 8 bits: nearly every argmax.
+fn check(name: &str, alias: &str) {
+    let (Some(shared), Some(file)) = (shared(), real_model(alias)) else {
+        return;
+    };
+    let golden = std::fs::read(shared.join(format!("golden/{name}.json"))).unwrap();
+    let golden: Vec<Golden> = serde_json::from_slice(&golden).unwrap();
+    assert!(!golden.is_empty());
+    let builder = SpeculativeDecoder::builder()
+        .target(file.to_string_lossy())
+        .draft("ngram");
+    let wide = builder.clone().dtype("f32").load().unwrap();
+    let stored = builder.load().unwrap();
+    let vocab_size = wide.info().vocab_size;
+    let (mut largest, mut positions, mut agreeing) = (0.0_f32, 0, 0);
+    for case in &golden {
+        let logits = wide.logits(&case.ids).unwrap();
+        let rows: Vec<&[f32]> = logits.chunks(vocab_size).collect();
+        let found: Vec<u32> = rows.iter().map(|row| argmax(row)).collect();
+        assert_eq!(found, case.argmax_all, "{name}: {:?}", case.text);
+        let last = rows[rows.len() - 1];
+        for (id, expected) in case.top_ids.iter().zip(&case.top_logits) {
+            largest = largest.max((last[*id as usize] - expected).abs());
+        }
+        let mut order: Vec<u32> = (0..vocab_size as u32).collect();
+        order.sort_by(|a, b| last[*b as usize].total_cmp(&last[*a as usize]));
+        for (place, expected) in case.top_ids.iter().enumerate() {
+            let gap = (last[order[place] as usize] - last[*expected as usize]).abs();
+            assert!(
+                order[place] == *expected || gap < NEAR_TIE,
+                "{name}: place {place}"
+            );
+        }
+        for draft in [DraftKind::None, DraftKind::Ngram] {
+            let generation = greedy(&wide, &case.ids, draft, case.greedy.len());
+            let ids: Vec<u32> = generation.tokens.iter().map(|token| token.id).collect();
+            assert_eq!(ids, case.greedy, "{name}, {draft}: {:?}", case.text);
+        }
+        let logits = stored.logits(&case.ids).unwrap();
+        let found: Vec<u32> = logits.chunks(vocab_size).map(argmax).collect();
+        let chosen = found.last().unwrap();
+        assert!(
+            case.top_ids[..3].contains(chosen),
+            "{name}, as stored: {chosen}"
+        );
+        positions += found.len();
+        agreeing += found
+            .iter()
+            .zip(&case.argmax_all)
+            .filter(|(a, b)| a == b)
+            .count();
+    }
+    println!(
+        "{name}: largest difference of top logits in f32: {largest:.1e}; as stored, {agreeing} of {positions} argmaxes agree"
+    );
+    assert!(largest < 2e-3, "{name}: {largest}");
+    assert!(
+        agreeing * 10 >= positions * 9,
+        "{name}: {agreeing} of {positions}"
+    );
+}
+
+#[test]
+fn smollm2_gives_its_golden_tokens() {
+    check("smollm2", "smollm2-135m");
+}
+
+#[test]
+fn gemma3_gives_its_golden_tokens() {
+    check("gemma3", "gemma3-270m");
+}
+
+/// Text with much to copy, so that prompt lookup drafts and succeeds.
+#[test]
+fn speculation_changes_no_token_of_a_real_answer() {
+    let Some(file) = real_model("smollm2-135m") else {
+        return;
+    };
+    let decoder = SpeculativeDecoder::new(&file.to_string_lossy(), "auto", None).unwrap();
+    let question = "Repeat this list twice: apples, pears, plums, cherries, apricots, peaches.";
+    let prompt = decoder
+        .chat_prompt(&[specdec_rs::Message::new("user", question)])
+        .unwrap();
+    let generate = |draft, gamma, adaptive| {
+        let config = SpeculativeConfig {
+            temperature: 0.0,
+            draft: Some(draft),
+            gamma,
+            adaptive,
+            max_new_tokens: 64,
+            ..SpeculativeConfig::default()
+        };
+        decoder.generate_with(prompt.clone(), &config).unwrap()
+    };
+    let plain = generate(DraftKind::None, 0, false);
+    assert!(plain.text.contains("pears"), "{plain}");
+    for (gamma, adaptive) in [(1, false), (5, false), (16, true)] {
+        let speculative = generate(DraftKind::Ngram, gamma, adaptive);
+        assert_eq!(speculative.text, plain.text);
+        let ids = |generation: &Generation| -> Vec<u32> {
+            generation.tokens.iter().map(|token| token.id).collect()
+        };
+        assert_eq!(ids(&speculative), ids(&plain));
+        assert!(speculative.stats.accepted > 0);
+    }
+}
