@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 
 use super::config::SpeculativeConfig;
 use super::convert::positive;
-use super::decoder::SpeculativeDecoder;
+use super::decoder::{self, SpeculativeDecoder};
 use super::record::record;
 use super::threads;
 use crate::benchmark;
@@ -67,7 +67,7 @@ impl Benchmark {
         threads::start()?;
         let config = SpeculativeConfig::of_call(config, None)?;
         let runs = positive("num_runs", num_runs)?.unwrap_or(3);
-        let benchmark = benchmark::Benchmark::new(self.0.clone());
+        let benchmark = benchmark::Benchmark::new(self.0.clone()).running(decoder::run);
         Ok(Comparison(py.detach(|| {
             benchmark.run_comparison(prompt, &config, runs)
         })?))

@@ -10,12 +10,14 @@ use pyo3::types::PyDict;
 
 use super::config::SpeculativeConfig;
 use super::convert::{ModelName, TokenIds, positive};
+use super::errors::Interruption;
 use super::generation::Generation;
 use super::language_model::PythonModel;
 use super::sequence::Sequence;
 use super::stream::{AsyncStream, Stream};
 use super::tokenizer::{Tokenizer, TokenizerArgument};
 use super::{progress, threads};
+use crate::cli;
 use crate::decoder::{self, CancelOnDrop, Prompt};
 use crate::engine::{self, Session};
 use crate::error::{Error, Result};
@@ -85,7 +87,11 @@ impl SpeculativeDecoder {
         if let Some(tokens) = positive("context_length", context_length)? {
             builder = builder.context_length(tokens);
         }
-        if let Some(count) = positive("num_threads", num_threads)? {
+        let wanted = match positive("num_threads", num_threads)? {
+            None => cli::threads::wanted()?,
+            wanted => wanted,
+        };
+        if let Some(count) = wanted {
             threads::set_count(py, count)?;
         }
         interruptible(py, move || builder.load()).map(Self)
@@ -124,8 +130,9 @@ impl SpeculativeDecoder {
     ) -> PyResult<Generation> {
         threads::start()?;
         let config = SpeculativeConfig::of_call(config, overrides)?;
-        py.detach(|| run(self.0.session(prompt, &config)?))
-            .map(Generation)
+        Ok(Generation(
+            py.detach(|| run(self.0.session(prompt, &config)?))?,
+        ))
     }
 
     /// Continues several prompts; the answers come in their order.
@@ -140,7 +147,7 @@ impl SpeculativeDecoder {
         threads::start()?;
         let config = SpeculativeConfig::of_call(config, overrides)?;
         let run = |prompt| run(self.0.session(prompt, &config)?).map(Generation);
-        py.detach(|| prompts.into_iter().map(run).collect())
+        Ok(py.detach(|| prompts.into_iter().map(run).collect::<Result<_>>())?)
     }
 
     /// Answers a conversation, a list of {"role": ..., "content": ...}, by the model's chat template.
@@ -155,8 +162,8 @@ impl SpeculativeDecoder {
         threads::start()?;
         let config = SpeculativeConfig::of_call(config, overrides)?;
         let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
-        py.detach(|| run(self.0.session(self.0.chat_prompt(&messages)?, &config)?))
-            .map(Generation)
+        let answer = || run(self.0.session(self.0.chat_prompt(&messages)?, &config)?);
+        Ok(Generation(py.detach(answer)?))
     }
 
     /// Generates chunk by chunk.
@@ -256,8 +263,12 @@ impl SpeculativeDecoder {
     }
 }
 
-/// Runs a request step by step, so that Ctrl-C ends it after the step. Called without the GIL.
-fn run(mut session: Session) -> PyResult<engine::Generation> {
+/// Runs a request piece by piece and step by step, so that Ctrl-C ends it between two of them. Called
+/// without the GIL.
+pub(super) fn run(mut session: Session) -> Result<engine::Generation> {
+    while session.read_prompt()? {
+        check_signals()?;
+    }
     while session.next_chunk()?.is_some() {
         check_signals()?;
     }
@@ -265,12 +276,8 @@ fn run(mut session: Session) -> PyResult<engine::Generation> {
 }
 
 /// Runs Python's signal handlers; an error if one raised, as Ctrl-C's does. Called without the GIL.
-#[expect(
-    clippy::redundant_closure_for_method_calls,
-    reason = "the method's type is not general enough"
-)]
-fn check_signals() -> PyResult<()> {
-    Python::attach(|py| py.check_signals())
+fn check_signals() -> Result<()> {
+    Python::attach(|py| py.check_signals().map_err(Interruption::from))
 }
 
 /// Runs long work that has no steps, which Ctrl-C abandons.

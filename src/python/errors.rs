@@ -107,6 +107,24 @@ fn classes(py: Python<'_>) -> PyResult<&HashMap<&'static str, Py<PyType>>> {
     })
 }
 
+/// What a signal handler raised, on its way through the library: it is raised as it is.
+#[derive(Debug)]
+pub(super) struct Interruption(PyErr);
+
+impl Interruption {
+    pub(super) fn from(raised: PyErr) -> Error {
+        Error::Custom(Box::new(Self(raised)))
+    }
+}
+
+impl std::fmt::Display for Interruption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Interruption {}
+
 /// Adds the exceptions to the module.
 pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
@@ -120,7 +138,10 @@ impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         let (name, message) = (exception(&error), error.to_string());
         let cause = match error {
-            Error::Custom(source) => source.downcast::<PyErr>().ok(),
+            Error::Custom(source) => match source.downcast::<Interruption>() {
+                Ok(interruption) => return interruption.0,
+                Err(source) => source.downcast::<PyErr>().ok(),
+            },
             _ => None,
         };
         Python::attach(|py| {

@@ -3,11 +3,11 @@
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
+use crate::cli::terminal::Bar;
 use crate::progress::{Progress, Silent};
 
 /// What `progress=` asks for.
@@ -29,7 +29,7 @@ pub(super) fn reporter(progress: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<dyn 
         }
     };
     Ok(if shown {
-        Arc::new(Bar(Mutex::default()))
+        Arc::new(Bar::default())
     } else {
         Arc::new(Silent)
     })
@@ -63,33 +63,5 @@ impl Progress for Callback {
 
     fn advance(&self, bytes: u64) {
         self.tell(|state| state.1 += bytes);
-    }
-}
-
-/// A bar on stderr.
-#[derive(Default)]
-struct Bar(Mutex<Option<ProgressBar>>);
-
-impl Progress for Bar {
-    fn begin(&self, what: &str, total: Option<u64>) {
-        let bar = ProgressBar::new(total.unwrap_or(0)).with_message(what.to_owned());
-        if let Ok(style) =
-            ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
-        {
-            bar.set_style(style);
-        }
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar);
-    }
-
-    fn advance(&self, bytes: u64) {
-        if let Some(bar) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            bar.inc(bytes);
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            bar.finish_and_clear();
-        }
     }
 }

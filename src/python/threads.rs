@@ -5,8 +5,8 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-/// What Candle and its thread pool read, once, when they first compute.
-const VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+use crate::cli::threads::{MOST, POOLS};
+use crate::error::Error;
 
 /// The process whose thread pool is running.
 static STARTED_IN: OnceLock<u32> = OnceLock::new();
@@ -18,6 +18,10 @@ pub(super) fn count() -> usize {
 
 /// Sets the number of threads, which is possible until something was computed.
 pub(super) fn set_count(py: Python<'_>, threads: usize) -> PyResult<()> {
+    if threads > MOST {
+        let expected = format!("an integer from 1 to {MOST}");
+        return Err(Error::invalid("num_threads", threads, expected).into());
+    }
     if STARTED_IN.get().is_some() {
         if threads != count() {
             tracing::warn!(
@@ -29,7 +33,7 @@ pub(super) fn set_count(py: Python<'_>, threads: usize) -> PyResult<()> {
     }
     // Through Python, so that `os.environ` agrees.
     let environment = py.import("os")?.getattr("environ")?;
-    for variable in VARIABLES {
+    for variable in POOLS {
         environment.set_item(variable, threads.to_string())?;
     }
     Ok(())

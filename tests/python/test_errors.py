@@ -57,6 +57,7 @@ def test_device_unavailable() -> None:
         ("quantize", "q99"),
         ("num_threads", 0),
         ("num_threads", -1),
+        ("num_threads", 10**9),
         ("context_length", 0),
         ("context_length", -5),
         ("context_length", 2**70),

@@ -13,7 +13,7 @@ from specdec_rs import SpeculativeConfig, SpeculativeDecoder
 
 PRELUDE = f"""
 import asyncio, os, signal, sys, threading, time
-from specdec_rs import SpeculativeDecoder
+from specdec_rs import Benchmark, SpeculativeDecoder
 decoder = SpeculativeDecoder({str(PAIR / "target")!r}, "none", device="cpu")
 """
 
@@ -36,6 +36,7 @@ def run(program: str, expected_status: int = 0) -> str:
     [
         "decoder.generate([5], max_new_tokens=10**6, ignore_eos=True)",
         "decoder.generate_batch([[5]] * 10**6)",
+        "Benchmark(decoder).run_comparison([5], num_runs=10**6)",
         "[list(decoder.stream([5])) for _ in range(10**6)]",
         "asyncio.run(decoder.generate_async([5], max_new_tokens=10**6, ignore_eos=True))",
     ],
@@ -146,6 +147,25 @@ def test_many_threads_share_a_decoder(
     for thread in threads:
         thread.join()
     assert [together[index] for index in range(len(prompts))] == [each.text for each in alone]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGALRM")
+def test_what_a_signal_handler_raises_is_raised_as_it_is() -> None:
+    program = """
+        def expire(*_):
+            raise LookupError("late")
+        signal.signal(signal.SIGALRM, expire)
+        for call in (
+            lambda: decoder.generate_batch([[5]] * 10**6),
+            lambda: Benchmark(decoder).run_comparison([5], num_runs=10**6),
+        ):
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            try:
+                call()
+            except LookupError as error:
+                print(error, error.__cause__)
+    """
+    assert run(program) == "late None\n" * 2
 
 
 def test_the_signal_handler_stays_pythons() -> None:
