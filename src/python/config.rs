@@ -27,7 +27,10 @@ const NUMBER: &str = "a number";
 /// logprobs: report each token's log-probability and those of so many alternatives.
 /// draft: where drafts come from: "auto", "none", "ngram" or "model"; None is the decoder's own choice.
 /// verification: how drafts are checked against the target.
-/// prediction: a text that the output is likely to resemble.
+/// prediction: a text that the output is likely to resemble; not available yet.
+///
+/// >>> SpeculativeConfig(8, temperature=0, stop="\n").replace(gamma=4)
+/// SpeculativeConfig(gamma=4, temperature=0.0, stop=('\n',))
 #[pyclass(module = "specdec_rs", frozen, eq)]
 #[derive(Clone, Default, PartialEq)]
 pub struct SpeculativeConfig(pub(super) config::SpeculativeConfig);

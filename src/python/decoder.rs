@@ -4,7 +4,6 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -295,7 +294,8 @@ fn interruptible<T: Send + 'static>(
                 Ok(result) => return Ok(result?),
                 Err(RecvTimeoutError::Timeout) => check_signals()?,
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(PyRuntimeError::new_err("loading ended without a result"));
+                    let lost = "the loading thread ended without a result";
+                    return Err(Error::Compute(lost.into()).into());
                 }
             }
         }

@@ -2,11 +2,10 @@
 
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::cli::threads::{MOST, POOLS};
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// The process whose thread pool is running.
 static STARTED_IN: OnceLock<u32> = OnceLock::new();
@@ -41,14 +40,15 @@ pub(super) fn set_count(py: Python<'_>, threads: usize) -> PyResult<()> {
 
 /// To be called before anything is computed. A forked process has none of its parent's threads, and
 /// would wait for them forever.
-pub(super) fn start() -> PyResult<()> {
+pub(super) fn start() -> Result<()> {
     let process = std::process::id();
     if *STARTED_IN.get_or_init(|| process) == process {
         return Ok(());
     }
-    Err(PyRuntimeError::new_err(
+    Err(Error::Compute(
         "this process was forked after its parent had computed: fork before the first generation, \
-         or use multiprocessing's \"spawn\"",
+         or use multiprocessing's \"spawn\""
+            .into(),
     ))
 }
 
@@ -86,8 +86,8 @@ pub(super) async fn compute<T: Send + 'static>(
     };
     let thread = std::thread::Builder::new().name("specdec-async".into());
     thread.spawn(run)?;
-    let lost = |_| PyRuntimeError::new_err("the generation's thread ended without an answer");
-    receiver.await.map_err(lost)
+    let lost = |_| Error::Compute("the generation's thread ended without an answer".into());
+    Ok(receiver.await.map_err(lost)?)
 }
 
 /// Waits for the threads of coroutines. The interpreter calls this at its end: a thread that wants

@@ -1,5 +1,6 @@
 """Models of the user's own: any object with the LanguageModel protocol."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import PAIR
 from specdec_rs import (
+    Generation,
     InvalidConfig,
     LanguageModel,
     ModelNotFound,
@@ -150,6 +152,18 @@ def test_sizes_are_checked(name: str) -> None:
         own(model)
     with pytest.raises(AttributeError):
         own(object())  # type: ignore[arg-type]
+
+
+def test_a_model_in_python_in_coroutines() -> None:
+    async def main() -> list[Generation]:
+        decoder = own(Bigrams(), Bigrams(step=8))
+        stream = decoder.stream_async([5], GREEDY)
+        assert [token.id async for chunk in stream for token in chunk.tokens] == path(5, 50)
+        requests = (decoder.generate_async([token], GREEDY) for token in range(8))
+        return await asyncio.gather(*requests)
+
+    for token, generation in enumerate(asyncio.run(main())):
+        assert generation.tokens == path(token, 50)
 
 
 def test_a_model_in_python_is_used_from_many_threads() -> None:

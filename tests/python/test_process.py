@@ -13,7 +13,7 @@ from specdec_rs import SpeculativeConfig, SpeculativeDecoder
 
 PRELUDE = f"""
 import asyncio, os, signal, sys, threading, time
-from specdec_rs import Benchmark, SpeculativeDecoder
+from specdec_rs import Benchmark, SpecdecError, SpeculativeDecoder
 decoder = SpeculativeDecoder({str(PAIR / "target")!r}, "none", device="cpu")
 """
 
@@ -80,7 +80,7 @@ def test_a_fork_after_computing_is_told_what_to_do() -> None:
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         try:
             decoder.generate([5], max_new_tokens=1)
-        except RuntimeError as error:
+        except SpecdecError as error:
             print(error)
     """
     assert "fork before the first generation" in run(program)
