@@ -4,12 +4,13 @@ use serde::Serialize;
 
 use crate::config::{DraftKind, SpeculativeConfig};
 use crate::decoder::{Prompt, SpeculativeDecoder};
-use crate::engine::Generation;
+use crate::engine::{Generation, Session};
 use crate::error::{Error, Result};
 
 /// Compares a decoder with itself without speculation.
 pub struct Benchmark {
     decoder: SpeculativeDecoder,
+    run: fn(Session) -> Result<Generation>,
 }
 
 /// One side of a comparison.
@@ -47,7 +48,16 @@ pub struct Comparison {
 impl Benchmark {
     /// A benchmark of that decoder.
     pub fn new(decoder: SpeculativeDecoder) -> Self {
-        Self { decoder }
+        Self {
+            decoder,
+            run: Session::run,
+        }
+    }
+
+    /// Runs each request with `run` in place of [`Session::run`], for a caller that watches the steps.
+    #[must_use]
+    pub fn running(self, run: fn(Session) -> Result<Generation>) -> Self {
+        Self { run, ..self }
     }
 
     /// Runs both ways `runs` times, interleaved, after a pass of each to warm up.
@@ -77,11 +87,8 @@ impl Benchmark {
             self.greedy_tokens(&prompt, &plain)? == self.greedy_tokens(&prompt, &speculative)?;
         let mut pairs = Vec::with_capacity(runs);
         for _ in 0..runs {
-            let baseline = self.decoder.generate_with(prompt.clone(), &plain)?;
-            pairs.push((
-                baseline,
-                self.decoder.generate_with(prompt.clone(), &speculative)?,
-            ));
+            let baseline = self.generate(&prompt, &plain)?;
+            pairs.push((baseline, self.generate(&prompt, &speculative)?));
         }
         let ratios = pairs
             .iter()
@@ -107,8 +114,12 @@ impl Benchmark {
             temperature: 0.0,
             ..config.clone()
         };
-        let generation = self.decoder.generate_with(prompt.clone(), &greedy)?;
+        let generation = self.generate(prompt, &greedy)?;
         Ok(generation.tokens.iter().map(|token| token.id).collect())
+    }
+
+    fn generate(&self, prompt: &Prompt, config: &SpeculativeConfig) -> Result<Generation> {
+        (self.run)(self.decoder.session(prompt.clone(), config)?)
     }
 }
 

@@ -317,7 +317,7 @@ impl Iterator for Stream {
 }
 
 /// Ends a generation whose future nobody waits for any more.
-struct CancelOnDrop(CancelToken);
+pub(crate) struct CancelOnDrop(pub(crate) CancelToken);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

@@ -78,9 +78,12 @@ pub enum Error {
         /// The system's own error.
         source: std::io::Error,
     },
-    /// The compute library or a user's own model failed.
+    /// The compute library failed.
     #[error("computation failed: {0}")]
     Compute(String),
+    /// A user's own [`LanguageModel`](crate::LanguageModel) failed.
+    #[error("the model failed: {0}")]
+    Custom(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A result whose error, if not another, is [`enum@Error`].

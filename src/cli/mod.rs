@@ -16,8 +16,8 @@ mod interrupt;
 mod options;
 mod prompts;
 mod pull;
-mod terminal;
-mod threads;
+pub(crate) mod terminal;
+pub(crate) mod threads;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -63,7 +63,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs `specdec` within a process that is somebody else's; returns its exit status.
 ///
-/// `SPECDEC_NUM_THREADS` is checked here, but can be obeyed only by who starts the process.
+/// `SPECDEC_NUM_THREADS` is checked here; that process sees to its being obeyed.
 pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
     execute(args, |specdec: &Specdec| match &specdec.command {
         Command::Generate(args) => generate::run(args),
@@ -78,7 +78,12 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
 pub fn run_benchmark(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
     threads::restart_with_wanted(&args);
-    ExitCode::from(execute(args, bench::Program::run))
+    ExitCode::from(benchmark_status(args))
+}
+
+/// Runs `benchmark` within a process that is somebody else's; returns its exit status.
+pub fn benchmark_status(args: impl IntoIterator<Item = OsString>) -> u8 {
+    execute(args, bench::Program::run)
 }
 
 /// Parses the arguments, prepares the process, does the work and tells how it went.

@@ -42,7 +42,7 @@ pub(super) fn start_logging() -> Result<()> {
 
 /// A progress bar for downloads and loading; hidden unless stderr is a terminal.
 #[derive(Default)]
-pub(super) struct Bar(Mutex<Option<ProgressBar>>);
+pub(crate) struct Bar(Mutex<Option<ProgressBar>>);
 
 impl Bar {
     fn with(&self, change: impl FnOnce(&mut Option<ProgressBar>)) {

@@ -7,12 +7,12 @@ use crate::error::{Error, Result};
 
 const VARIABLE: &str = "SPECDEC_NUM_THREADS";
 /// What the thread pools read when they first compute.
-const POOLS: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
+pub(crate) const POOLS: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
 /// More than any machine can use, few enough to start.
-const MOST: usize = 1024;
+pub(crate) const MOST: usize = 1024;
 
 /// The number of threads that the user asks for.
-pub(super) fn wanted() -> Result<Option<usize>> {
+pub(crate) fn wanted() -> Result<Option<usize>> {
     let value = std::env::var(VARIABLE).unwrap_or_default();
     if value.is_empty() {
         return Ok(None);

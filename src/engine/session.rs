@@ -141,14 +141,21 @@ impl Session {
         if !self.output.tokens.is_empty() {
             return Ok(());
         }
-        let end = self.history.len() - 1;
-        while self.target.len() < end && !self.cancel.is_cancelled() {
-            let start = self.target.len();
-            let chunk = start..end.min(start + PREFILL_CHUNK);
-            self.target.extend(&self.history[chunk], 0)?;
-        }
+        while !self.cancel.is_cancelled() && self.read_prompt()? {}
         self.stats.prefill = self.started.elapsed();
         Ok(())
+    }
+
+    /// Reads the next piece of the prompt; `false` if it was read. [`Self::next_chunk`] reads what is
+    /// left: this is for a caller with something to do between the pieces.
+    pub fn read_prompt(&mut self) -> Result<bool> {
+        let (start, end) = (self.target.len(), self.history.len() - 1);
+        if start >= end || self.finish.is_some() {
+            return Ok(false);
+        }
+        let piece = start..end.min(start + PREFILL_CHUNK);
+        self.target.extend(&self.history[piece], 0)?;
+        Ok(true)
     }
 
     /// One speculative step: at least one token, at most the draft's and one.

@@ -1,1 +1,59 @@
-//! python
+//! The Python module `specdec_rs._core`: conversions and docstrings, a file a class. Its stubs are in
+//! python/specdec_rs/_core.pyi.
+
+// Docstrings are plain text, for `help()`; arguments arrive converted, by value.
+#![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
+
+mod benchmark;
+mod cli;
+mod config;
+mod convert;
+mod decoder;
+mod detached;
+mod errors;
+mod generation;
+mod language_model;
+mod progress;
+mod record;
+mod sequence;
+mod stream;
+mod threads;
+mod tokenizer;
+
+use log::LevelFilter;
+use pyo3::prelude::*;
+use pyo3_log::{Caching, Logger};
+
+/// The compiled part of specdec_rs.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // Levels are looked up each time: Python programs set them whenever they like. A second import
+    // finds the logger of the first in place.
+    let _ = Logger::new(module.py(), Caching::Loggers)?
+        .filter(LevelFilter::Warn)
+        .filter_target(env!("CARGO_CRATE_NAME").into(), LevelFilter::Debug)
+        .install();
+    errors::add_to(module)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<decoder::SpeculativeDecoder>()?;
+    module.add_class::<config::SpeculativeConfig>()?;
+    module.add_class::<generation::Generation>()?;
+    module.add_class::<generation::Stats>()?;
+    module.add_class::<generation::Chunk>()?;
+    module.add_class::<generation::Token>()?;
+    module.add_class::<stream::Stream>()?;
+    module.add_class::<stream::AsyncStream>()?;
+    module.add_class::<sequence::Sequence>()?;
+    module.add_class::<tokenizer::Tokenizer>()?;
+    module.add_class::<benchmark::Benchmark>()?;
+    module.add_class::<benchmark::Comparison>()?;
+    module.add_class::<benchmark::Measurement>()?;
+    module.add_function(wrap_pyfunction!(cli::run_cli, module)?)?;
+    module.add_function(wrap_pyfunction!(cli::run_benchmark, module)?)?;
+    let finish = wrap_pyfunction!(threads::_finish, module)?;
+    module
+        .py()
+        .import("atexit")?
+        .call_method1("register", (finish,))?;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Arguments to the library's types.
+
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PySequence, PyString};
+
+use crate::decoder::Prompt;
+use crate::error::Error;
+
+/// A value of a field; an error names the field.
+pub(super) fn field<'a, 'py, T>(
+    name: &str,
+    value: &'a Bound<'py, PyAny>,
+    expected: &str,
+) -> PyResult<T>
+where
+    T: FromPyObject<'a, 'py>,
+{
+    value.extract::<T>().map_err(|error| {
+        let (py, error) = (value.py(), error.into());
+        if error.is_instance_of::<PyOverflowError>(py) {
+            return Error::invalid(name, value, expected).into();
+        }
+        if error.is_instance_of::<PyTypeError>(py) {
+            return PyTypeError::new_err(format!(
+                "{name}: expected {expected}: {}",
+                error.value(py)
+            ));
+        }
+        error
+    })
+}
+
+/// A size that may be left out.
+pub(super) fn positive(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
+    const EXPECTED: &str = "an integer of at least 1";
+    let Some(value) = value else { return Ok(None) };
+    let size = field(name, value, EXPECTED)?;
+    if size == 0 {
+        return Err(Error::invalid(name, size, EXPECTED).into());
+    }
+    Ok(Some(size))
+}
+
+/// A model's name: a text, or a path.
+pub(super) struct ModelName(pub(super) String);
+
+impl FromPyObject<'_, '_> for ModelName {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let name = object
+            .py()
+            .import("os")?
+            .call_method1("fspath", (object,))?;
+        Ok(Self(name.extract()?))
+    }
+}
+
+/// Token ids: integers in a list or another sequence, a numpy array or a torch tensor.
+pub(super) struct TokenIds(pub(super) Vec<u32>);
+
+impl FromPyObject<'_, '_> for TokenIds {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let refused = || {
+            let class = object.get_type();
+            PyTypeError::new_err(format!("expected a sequence of token ids, not {class}"))
+        };
+        let is_text = object.is_instance_of::<PyString>()
+            || object.is_instance_of::<PyBytes>()
+            || object.is_instance_of::<PyByteArray>();
+        if is_text {
+            return Err(refused());
+        }
+        let list = match object.getattr_opt("tolist")? {
+            Some(tolist) => tolist.call0()?,
+            None => object.to_owned(),
+        };
+        let ids = list
+            .cast::<PySequence>()
+            .map_err(|_| refused())?
+            .try_iter()?;
+        let id = |id: Bound<'_, PyAny>| field("token id", &id, "an integer from 0 to 4294967295");
+        Ok(Self(ids.map(|entry| id(entry?)).collect::<PyResult<_>>()?))
+    }
+}
+
+impl FromPyObject<'_, '_> for Prompt {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if object.is_instance_of::<PyString>() {
+            return Ok(Self::Text(object.extract()?));
+        }
+        Ok(Self::Tokens(object.extract::<TokenIds>()?.0))
+    }
+}

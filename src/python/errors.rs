@@ -1,0 +1,164 @@
+//! The exceptions, and which error becomes which.
+
+use std::collections::HashMap;
+
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
+
+use crate::error::Error;
+
+const BASE: &str = "SpecdecError";
+
+/// Every exception: its name, the built-in class that it also is, its documentation.
+const EXCEPTIONS: [(&str, Option<&str>, &str); 10] = [
+    (
+        BASE,
+        None,
+        "What this package raises; the base of its other exceptions.",
+    ),
+    (
+        "ModelNotFound",
+        None,
+        "A model that does not exist or cannot be reached.",
+    ),
+    (
+        "UnsupportedModel",
+        None,
+        "A well-formed model of a kind that this package does not run.",
+    ),
+    (
+        "CorruptModel",
+        None,
+        "A file whose contents contradict themselves or its format.",
+    ),
+    (
+        "VocabularyMismatch",
+        None,
+        "A draft whose tokens mean something else than the target's.",
+    ),
+    (
+        "InvalidConfig",
+        Some("ValueError"),
+        "A setting out of its range.",
+    ),
+    (
+        "ContextOverflow",
+        None,
+        "More tokens than the model's context holds.",
+    ),
+    (
+        "DeviceUnavailable",
+        None,
+        "A device that this build or machine does not have.",
+    ),
+    (
+        "OutOfMemory",
+        Some("MemoryError"),
+        "Memory or disk that does not suffice.",
+    ),
+    (
+        "FileError",
+        Some("OSError"),
+        "A file that the operating system refused to read or write.",
+    ),
+];
+
+/// The exception that an error is raised as.
+fn exception(error: &Error) -> &'static str {
+    match error {
+        Error::ModelNotFound { .. } => "ModelNotFound",
+        Error::UnsupportedModel { .. } => "UnsupportedModel",
+        Error::CorruptModel { .. } => "CorruptModel",
+        Error::VocabularyMismatch { .. } => "VocabularyMismatch",
+        Error::InvalidConfig { .. } => "InvalidConfig",
+        Error::ContextOverflow { .. } => "ContextOverflow",
+        Error::DeviceUnavailable { .. } => "DeviceUnavailable",
+        Error::OutOfMemory { .. } => "OutOfMemory",
+        Error::Io { .. } => "FileError",
+        Error::Compute(_) | Error::Custom(_) => BASE,
+    }
+}
+
+static CLASSES: PyOnceLock<HashMap<&str, Py<PyType>>> = PyOnceLock::new();
+
+fn classes(py: Python<'_>) -> PyResult<&HashMap<&'static str, Py<PyType>>> {
+    CLASSES.get_or_try_init(py, || {
+        let mut classes: HashMap<&str, Py<PyType>> = HashMap::new();
+        for (name, builtin, doc) in EXCEPTIONS {
+            let mut bases = vec![match classes.get(BASE) {
+                Some(base) => base.bind(py).clone(),
+                None => py.get_type::<PyException>(),
+            }];
+            if let Some(builtin) = builtin {
+                let class = py.import("builtins")?.getattr(builtin)?;
+                bases.push(class.cast_into::<PyType>()?);
+            }
+            let members = PyDict::new(py);
+            members.set_item("__doc__", doc)?;
+            members.set_item("__module__", "specdec_rs")?;
+            // The built-in `type` makes classes of several bases, which PyO3's own macros don't.
+            let arguments = (name, PyTuple::new(py, bases)?, members);
+            let class = py.get_type::<PyType>().call1(arguments)?;
+            classes.insert(name, class.cast_into::<PyType>()?.unbind());
+        }
+        Ok(classes)
+    })
+}
+
+/// What a signal handler raised, on its way through the library: it is raised as it is.
+#[derive(Debug)]
+pub(super) struct Interruption(PyErr);
+
+impl Interruption {
+    pub(super) fn from(raised: PyErr) -> Error {
+        Error::Custom(Box::new(Self(raised)))
+    }
+}
+
+impl std::fmt::Display for Interruption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Interruption {}
+
+/// Adds the exceptions to the module.
+pub(super) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    for (name, class) in classes(py)? {
+        module.add(*name, class.bind(py))?;
+    }
+    Ok(())
+}
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        let (name, message) = (exception(&error), error.to_string());
+        let cause = match error {
+            Error::Custom(source) => match source.downcast::<Interruption>() {
+                Ok(interruption) => return interruption.0,
+                Err(source) => source.downcast::<PyErr>().ok(),
+            },
+            _ => None,
+        };
+        Python::attach(|py| {
+            // KeyboardInterrupt, SystemExit and the like pass through as they are.
+            if let Some(cause) = &cause
+                && !cause.is_instance_of::<PyException>(py)
+            {
+                return cause.clone_ref(py);
+            }
+            match classes(py) {
+                Ok(classes) => {
+                    let raised = PyErr::from_type(classes[name].bind(py).clone(), message);
+                    raised.set_cause(py, cause.map(|cause| *cause));
+                    raised
+                }
+                Err(failure) => failure,
+            }
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! A user's own model, called as Python's `LanguageModel` protocol says.
+
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+
+use super::convert::positive;
+use crate::error::{Error, Result};
+use crate::model::{Extend, LanguageModel, Logits, SequenceId};
+
+/// An object with the protocol's methods.
+pub(super) struct PythonModel {
+    object: Py<PyAny>,
+    vocab_size: usize,
+    context_length: usize,
+}
+
+impl PythonModel {
+    /// Takes the object's sizes, once.
+    pub(super) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let size = |name: &str| {
+            let value = object.getattr(name)?;
+            // A size given is never left out.
+            Ok::<_, PyErr>(positive(name, Some(&value))?.unwrap_or_default())
+        };
+        Ok(Self {
+            vocab_size: size("vocab_size")?,
+            context_length: size("context_length")?,
+            object: object.clone().unbind(),
+        })
+    }
+
+    fn call<'py, A>(&self, py: Python<'py>, method: &str, arguments: A) -> Result<Bound<'py, PyAny>>
+    where
+        A: pyo3::call::PyCallArgs<'py>,
+    {
+        let result = self.object.bind(py).call_method1(method, arguments);
+        result.map_err(|error| Error::Custom(Box::new(error)))
+    }
+
+    fn extend_one(&self, py: Python<'_>, extend: &Extend<'_>) -> Result<Logits> {
+        let tokens = PyArray1::from_slice(py, extend.tokens);
+        let arguments = (extend.sequence.0, tokens, extend.rows);
+        let returned = self.call(py, "extend", arguments)?;
+        // Nothing was asked for; `logits[-0:]` would be all rows.
+        if extend.rows == 0 {
+            return Logits::new(Vec::new(), self.vocab_size);
+        }
+        let shape = [extend.rows, self.vocab_size];
+        let array = returned.cast::<PyArray2<f32>>().ok();
+        let array = array
+            .filter(|array| array.shape() == shape)
+            .ok_or_else(|| {
+                let found = describe(&returned);
+                let expected = format!("a numpy array of float32, shape {shape:?}");
+                Error::Compute(format!(
+                    "the model's extend returned {found}; expected {expected}"
+                ))
+            })?;
+        Logits::new(
+            array.readonly().as_array().iter().copied().collect(),
+            self.vocab_size,
+        )
+    }
+}
+
+impl LanguageModel for PythonModel {
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    fn extend(&mut self, batch: &[Extend<'_>]) -> Result<Vec<Logits>> {
+        Python::attach(|py| {
+            batch
+                .iter()
+                .map(|extend| self.extend_one(py, extend))
+                .collect()
+        })
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {
+        Python::attach(|py| self.call(py, "truncate", (sequence.0, length)).map(|_| ()))
+    }
+
+    fn fork(&mut self, sequence: SequenceId, copy: SequenceId) -> Result<()> {
+        Python::attach(|py| self.call(py, "fork", (sequence.0, copy.0)).map(|_| ()))
+    }
+
+    fn free(&mut self, sequence: SequenceId) {
+        // At the interpreter's end the model goes with it.
+        Python::try_attach(|py| {
+            let object = self.object.bind(py);
+            if let Err(error) = object.call_method1("free", (sequence.0,)) {
+                error.write_unraisable(py, Some(object));
+            }
+        });
+    }
+}
+
+/// What a user's model returned, for an error.
+fn describe(object: &Bound<'_, PyAny>) -> String {
+    match object.cast::<PyUntypedArray>() {
+        Ok(array) => format!(
+            "a numpy array of {}, shape {:?}",
+            array.dtype(),
+            array.shape()
+        ),
+        Err(_) => object.get_type().to_string(),
+    }
+}

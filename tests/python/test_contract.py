@@ -1,0 +1,111 @@
+"""The public names, with their signatures."""
+
+import inspect
+from collections.abc import AsyncIterator, Coroutine, Iterator
+
+import pytest
+import specdec_rs
+from specdec_rs import SpeculativeConfig, SpeculativeDecoder
+
+SIGNATURES = {
+    "SpeculativeDecoder": "(target, draft=None, *, tokenizer=None, device=None, dtype=None, "
+    "quantize=None, revision=None, num_threads=None, context_length=None, progress=None)",
+    "SpeculativeDecoder.with_models": "(target, draft, tokenizer)",
+    "SpeculativeDecoder.generate": "(self, /, prompt, config=None, **overrides)",
+    "SpeculativeDecoder.stream": "(self, /, prompt, config=None, **overrides)",
+    "SpeculativeDecoder.generate_async": "(self, /, prompt, config=None, **overrides)",
+    "SpeculativeDecoder.stream_async": "(self, /, prompt, config=None, **overrides)",
+    "SpeculativeDecoder.generate_batch": "(self, /, prompts, config=None, **overrides)",
+    "SpeculativeDecoder.chat": "(self, /, messages, config=None, **overrides)",
+    "SpeculativeDecoder.logits": "(self, /, ids)",
+    "SpeculativeDecoder.sequence": "(self, /, model='target')",
+    "SpeculativeDecoder.info": "(self, /)",
+    "Tokenizer.encode": "(self, /, text, add_special_tokens=True)",
+    "Tokenizer.decode": "(self, /, ids, skip_special_tokens=True)",
+    "Sequence.extend": "(self, /, ids, rows=1)",
+    "Sequence.truncate": "(self, /, length)",
+    "Sequence.fork": "(self, /)",
+    "Benchmark": "(decoder)",
+    "Benchmark.run_comparison": "(self, /, prompt, config=None, num_runs=3)",
+    "SpeculativeConfig": "(gamma=16, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=128, *, "
+    "adaptive=True, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0, "
+    "frequency_penalty=0.0, logit_bias=None, seed=None, stop=(), ignore_eos=False, "
+    "logprobs=None, draft=None, verification='rejection', prediction=None)",
+    "SpeculativeConfig.replace": "(self, /, **changes)",
+}
+
+PROPERTIES = {
+    "Generation": "text tokens details finish_reason logprobs stats",
+    "Stats": "prompt_tokens new_tokens steps drafted accepted acceptance_rate tokens_per_step "
+    "time_to_first_token prefill_seconds decode_seconds draft_seconds verify_seconds "
+    "tokens_per_second speedup",
+    "Chunk": "text tokens",
+    "Token": "id text logprob top_logprobs source step",
+    "Comparison": "speedup baseline speculative identical text",
+    "Measurement": "tokens_per_second latencies time_to_first_token acceptance_rate "
+    "tokens_per_step new_tokens",
+}
+
+EXCEPTIONS = {
+    "SpecdecError": Exception,
+    "ModelNotFound": specdec_rs.SpecdecError,
+    "UnsupportedModel": specdec_rs.SpecdecError,
+    "CorruptModel": specdec_rs.SpecdecError,
+    "VocabularyMismatch": specdec_rs.SpecdecError,
+    "InvalidConfig": ValueError,
+    "ContextOverflow": specdec_rs.SpecdecError,
+    "DeviceUnavailable": specdec_rs.SpecdecError,
+    "OutOfMemory": MemoryError,
+    "FileError": OSError,
+}
+
+
+def look_up(path: str) -> object:
+    value: object = specdec_rs
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_signature(path: str) -> None:
+    function = look_up(path)
+    assert callable(function)
+    assert str(inspect.signature(function)) == SIGNATURES[path]
+    assert inspect.getdoc(function)
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_properties(name: str) -> None:
+    for field in PROPERTIES[name].split():
+        assert inspect.getdoc(look_up(f"{name}.{field}")), field
+
+
+def test_defaults_are_those_of_the_signature() -> None:
+    parameters = inspect.signature(SpeculativeConfig).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    assert SpeculativeConfig().as_dict() == defaults
+
+
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_exceptions(name: str) -> None:
+    exception = look_up(name)
+    assert isinstance(exception, type)
+    assert issubclass(exception, specdec_rs.SpecdecError)
+    assert issubclass(exception, EXCEPTIONS[name])
+    assert f"{exception.__module__}.{exception.__qualname__}" == f"specdec_rs.{name}"
+    assert str(exception("what, where")) == "what, where"
+
+
+def test_everything_public_is_listed() -> None:
+    for name in specdec_rs.__all__:
+        assert hasattr(specdec_rs, name), name
+    assert set(PROPERTIES) | set(EXCEPTIONS) <= set(specdec_rs.__all__)
+
+
+def test_results_are_what_their_names_say(decoder: SpeculativeDecoder) -> None:
+    assert isinstance(decoder.stream([5], max_new_tokens=1), Iterator)
+    assert isinstance(decoder.stream_async([5], max_new_tokens=1), AsyncIterator)
+    coroutine = decoder.generate_async([5], max_new_tokens=1)
+    assert isinstance(coroutine, Coroutine)
+    coroutine.close()

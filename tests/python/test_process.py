@@ -1,0 +1,172 @@
+"""What a whole process does: Ctrl-C, forks, threads, its end."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from conftest import PAIR
+from specdec_rs import SpeculativeConfig, SpeculativeDecoder
+
+PRELUDE = f"""
+import asyncio, os, signal, sys, threading, time
+from specdec_rs import Benchmark, SpecdecError, SpeculativeDecoder
+decoder = SpeculativeDecoder({str(PAIR / "target")!r}, "none", device="cpu")
+"""
+
+
+def run(program: str, expected_status: int = 0) -> str:
+    """The output of a program on the pair; fails if it hangs."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == expected_status, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT of the process's own")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "decoder.generate([5], max_new_tokens=10**6, ignore_eos=True)",
+        "decoder.generate_batch([[5]] * 10**6)",
+        "Benchmark(decoder).run_comparison([5], num_runs=10**6)",
+        "[list(decoder.stream([5])) for _ in range(10**6)]",
+        "asyncio.run(decoder.generate_async([5], max_new_tokens=10**6, ignore_eos=True))",
+    ],
+)
+def test_ctrl_c(call: str) -> None:
+    # A context of 1024 tokens would end before the signal: start over until it comes.
+    program = f"""
+        def interrupt():
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=interrupt).start()
+        try:
+            while True:
+                {call}
+        except KeyboardInterrupt:
+            print("interrupted")
+        print(len(decoder.generate([5], max_new_tokens=3).tokens))
+    """
+    assert run(program) == "interrupted\n3\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_after_import_and_loading_generates() -> None:
+    program = """
+        child = os.fork()
+        length = len(decoder.generate([5], max_new_tokens=5).tokens)
+        if child:
+            length += 10 * os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            print(length)
+        sys.exit(length)
+    """
+    assert run(program, 55) == "55\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_after_computing_is_told_what_to_do() -> None:
+    program = """
+        decoder.generate([5], max_new_tokens=1)
+        child = os.fork()
+        if child:
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        try:
+            decoder.generate([5], max_new_tokens=1)
+        except SpecdecError as error:
+            print(error)
+    """
+    assert "fork before the first generation" in run(program)
+
+
+def test_the_end_waits_for_coroutines() -> None:
+    program = """
+        async def main():
+            stream = decoder.stream_async([5], max_new_tokens=1000, ignore_eos=True)
+            asyncio.create_task(decoder.generate_async([5], max_new_tokens=1000))
+            await anext(stream)
+        asyncio.run(main())
+    """
+    for _ in range(5):
+        run(program)
+
+
+def test_nothing_starts_at_import() -> None:
+    program = "import specdec_rs, threading; print(threading.active_count(), len(__import__('os')"
+    program += ".listdir('/proc/self/task')) if __import__('os').path.exists('/proc') else 1)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        # numpy's own threads are not ours.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.stdout.split() == ["1", "1"]
+
+
+def test_other_threads_go_on(decoder: SpeculativeDecoder) -> None:
+    count, running = 0, True
+
+    def work() -> None:
+        nonlocal count
+        while running:
+            count += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    before = count
+    stats = decoder.generate([5], max_new_tokens=50, ignore_eos=True).stats
+    during = count - before
+    running = False
+    thread.join()
+    # Without the GIL's release the thread would get a turn a step at most.
+    assert during > 100 * stats.steps
+
+
+def test_many_threads_share_a_decoder(
+    decoder: SpeculativeDecoder, prompts: list[list[int]]
+) -> None:
+    config = SpeculativeConfig(temperature=0, max_new_tokens=30)
+    alone = [decoder.generate(prompt, config) for prompt in prompts]
+    together: dict[int, str] = {}
+
+    def work(index: int) -> None:
+        together[index] = decoder.generate(prompts[index], config).text
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(prompts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [together[index] for index in range(len(prompts))] == [each.text for each in alone]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGALRM")
+def test_what_a_signal_handler_raises_is_raised_as_it_is() -> None:
+    program = """
+        def expire(*_):
+            raise LookupError("late")
+        signal.signal(signal.SIGALRM, expire)
+        for call in (
+            lambda: decoder.generate_batch([[5]] * 10**6),
+            lambda: Benchmark(decoder).run_comparison([5], num_runs=10**6),
+        ):
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            try:
+                call()
+            except LookupError as error:
+                print(error, error.__cause__)
+    """
+    assert run(program) == "late None\n" * 2
+
+
+def test_the_signal_handler_stays_pythons() -> None:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

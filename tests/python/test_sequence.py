@@ -1,0 +1,83 @@
+"""Logits and sequences: a decoding loop of one's own."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import PAIR
+from specdec_rs import ContextOverflow, InvalidConfig, SpeculativeDecoder
+
+IDS = list(range(5, 105))
+
+
+def test_logits_and_sequence_agree(decoder: SpeculativeDecoder) -> None:
+    logits = decoder.logits(IDS)
+    assert logits.shape == (100, 512)
+    assert logits.dtype == np.float32
+    sequence = decoder.sequence()
+    pieces = [sequence.extend(IDS[start : start + 7], rows=1) for start in range(0, 98, 7)]
+    np.testing.assert_allclose(np.concatenate(pieces), logits[6:98:7], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(sequence.extend(IDS[98:], 2), logits[98:], rtol=1e-4, atol=1e-4)
+    assert len(sequence) == 100
+
+
+def test_greedy_loop_is_generate(decoder: SpeculativeDecoder) -> None:
+    sequence, fed, written = decoder.sequence(), [5, 6, 7], []
+    for _ in range(30):
+        token = int(sequence.extend(fed)[0].argmax())
+        written.append(token)
+        fed = [token]
+    assert written == decoder.generate([5, 6, 7], temperature=0, max_new_tokens=30).tokens
+
+
+def test_truncate_and_fork(decoder: SpeculativeDecoder) -> None:
+    logits = decoder.logits(IDS[:20])
+    sequence = decoder.sequence()
+    sequence.extend(IDS[:10], rows=0)
+    copy = sequence.fork()
+    sequence.extend([400, 401, 402])
+    sequence.truncate(10)
+    for each in (sequence, copy):
+        assert len(each) == 10
+        rows = each.extend(IDS[10:20], rows=10)
+        np.testing.assert_allclose(rows, logits[10:], rtol=1e-4, atol=1e-4)
+
+
+def test_the_draft_has_its_own_sequences(decoder: SpeculativeDecoder) -> None:
+    target, draft = decoder.sequence("target"), decoder.sequence("draft")
+    assert not np.allclose(target.extend(IDS), draft.extend(IDS))
+
+
+def test_empty_calls(decoder: SpeculativeDecoder) -> None:
+    assert decoder.logits([]).shape == (0, 512)
+    sequence = decoder.sequence()
+    assert sequence.extend(IDS, rows=0).shape == (0, 512)
+    assert sequence.extend([], rows=0).shape == (0, 512)
+    assert len(sequence) == 100
+
+
+def test_what_is_impossible_is_refused(decoder: SpeculativeDecoder) -> None:
+    sequence = decoder.sequence()
+    sequence.extend(IDS)
+    refusals: list[tuple[Any, tuple[Any, ...], str]] = [
+        (sequence.extend, ([5], 2), "rows"),
+        (sequence.extend, ([5], -1), "rows"),
+        (sequence.extend, ([], 1), "rows"),
+        (sequence.truncate, (101,), "length"),
+        (sequence.truncate, (-1,), "length"),
+        (decoder.sequence, ("teacher",), "model"),
+    ]
+    for call, arguments, field in refusals:
+        with pytest.raises(InvalidConfig, match=field):
+            call(*arguments)
+    with pytest.raises(ContextOverflow):
+        sequence.extend([5] * 1000)
+    # A refused call changes nothing.
+    assert len(sequence) == 100
+
+
+def test_a_sequence_outlives_its_decoder() -> None:
+    sequence = SpeculativeDecoder(PAIR / "draft", "none").sequence()
+    assert sequence.extend([5]).shape == (1, 512)
+    with pytest.raises(InvalidConfig, match="no draft model"):
+        SpeculativeDecoder(PAIR / "draft", "none").sequence("draft")
