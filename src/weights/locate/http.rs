@@ -1,5 +1,6 @@
 //! Requests to the hub: who is asked, how long to wait, and what an answer means.
 
+use std::fmt;
 use std::io::Read;
 use std::time::Duration;
 
@@ -74,6 +75,19 @@ impl Failure {
             404 => Self::Missing,
             408 | 429 | 500..=599 => Self::Unavailable(format!("it answers with status {status}")),
             _ => Self::Unexpected(format!("it answers with status {status}")),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(reason) => write!(formatter, "it cannot be reached ({reason})"),
+            Self::Unavailable(reason) => write!(formatter, "it is not available now ({reason})"),
+            Self::Denied(status) => write!(formatter, "it refuses access (status {status})"),
+            Self::Missing => write!(formatter, "it does not have the file"),
+            Self::Unexpected(reason) => formatter.write_str(reason),
+            Self::Local(error) => error.fmt(formatter),
         }
     }
 }
