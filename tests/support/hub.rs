@@ -47,7 +47,7 @@ struct State {
     commit: Option<String>,
     etag: Option<String>,
     token: Option<String>,
-    relative_redirects: bool,
+    cdn: Option<String>,
 }
 
 /// A hub whose repositories are the folders `ROOT/OWNER/NAME` (and `ROOT/NAME`, which redirects to `legacy/NAME`
@@ -115,7 +115,12 @@ impl Hub {
 
     /// Redirects to the "CDN" without naming the host.
     pub fn redirect_relatively(&self) {
-        self.state().relative_redirects = true;
+        self.redirect_to("");
+    }
+
+    /// Has another server for "CDN".
+    pub fn redirect_to(&self, endpoint: &str) {
+        self.state().cdn = Some(endpoint.to_owned());
     }
 
     /// The requests so far, oldest first.
@@ -243,7 +248,7 @@ impl Server {
             return self.content(connection, hit, &path, fault);
         }
         let state = self.state.lock().unwrap();
-        let host = if state.relative_redirects { "" } else { &self.endpoint };
+        let host = state.cdn.as_ref().unwrap_or(&self.endpoint);
         let etag = state.etag.clone().unwrap_or_else(|| sha256(&content));
         let head = Head::new(302)
             .with("Location", &format!("{host}/cdn/{repository}/{file}"))

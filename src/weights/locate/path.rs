@@ -61,6 +61,7 @@ fn in_folder(model: &str, folder: PathBuf) -> Result<ModelFiles> {
     let entries = std::fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
     let files: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| folder.join(name).is_file())
         .collect();
     match choice::gguf_variants(&files).as_slice() {
         [parts] => Ok(ModelFiles::Gguf(folder.join(&parts[0]))),

