@@ -55,7 +55,14 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn generate_by_hub_names() -> Result<()> {
     if in_child("generate_by_hub_names") {
-        let text = SpeculativeDecoder::new("gpt2-medium", "gpt2", None)?.generate("Hello, world!", 1.0, 0, 1.0, 5, 100)?;
+        let text = SpeculativeDecoder::new("gpt2-medium", "gpt2", None)?.generate(
+            "Hello, world!",
+            1.0,
+            0,
+            1.0,
+            5,
+            100,
+        )?;
         assert!(!text.is_empty());
     }
     Ok(())
@@ -66,9 +73,18 @@ fn configure_and_compare() -> Result<()> {
     if in_child("configure_and_compare") {
         let decoder = SpeculativeDecoder::new("gpt2-medium", "gpt2", None)?;
         let (prompt, runs) = ("Once upon a time,", 2);
-        let config = SpeculativeConfig { gamma: 8, temperature: 0.8, top_k: 40, top_p: 0.9, max_new_tokens: 200, ..Default::default() };
+        let config = SpeculativeConfig {
+            gamma: 8,
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.9,
+            max_new_tokens: 200,
+            ..Default::default()
+        };
         assert!(decoder.generate_with(prompt, &config)?.tokens.len() <= 200);
-        let speedup = Benchmark::new(decoder).run_comparison(prompt, &config, runs)?.speedup;
+        let speedup = Benchmark::new(decoder)
+            .run_comparison(prompt, &config, runs)?
+            .speedup;
         assert!(speedup > 0.0);
     }
     Ok(())
@@ -89,7 +105,12 @@ async fn generate_async() -> Result<()> {
 #[tokio::test]
 async fn the_executor_is_never_blocked() {
     let decoder = pair::decoder();
-    let config = SpeculativeConfig { max_new_tokens: 64, ignore_eos: true, seed: Some(3), ..Default::default() };
+    let config = SpeculativeConfig {
+        max_new_tokens: 64,
+        ignore_eos: true,
+        seed: Some(3),
+        ..Default::default()
+    };
     let (mut all, mut ticks) = (tokio::task::JoinSet::new(), 0);
     for prompt in pair::prompts(8) {
         let (decoder, config) = (decoder.clone(), config.clone());
@@ -106,11 +127,17 @@ async fn the_executor_is_never_blocked() {
         }
     }
     assert!(ticks > 0);
-    let endless = SpeculativeConfig { max_new_tokens: 1000, ..config };
+    let endless = SpeculativeConfig {
+        max_new_tokens: 1000,
+        ..config
+    };
     let dropped = decoder.generate_async(vec![5, 6, 7], endless.clone());
     let limit = std::time::Duration::from_millis(20);
     assert!(tokio::time::timeout(limit, dropped).await.is_err());
     // The model is free again: a short request is answered while the dropped one would still be running.
-    let short = SpeculativeConfig { max_new_tokens: 1, ..endless };
+    let short = SpeculativeConfig {
+        max_new_tokens: 1,
+        ..endless
+    };
     decoder.generate_async(vec![5], short).await.unwrap();
 }

@@ -16,7 +16,10 @@ use support::{pair, real_model};
 
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut pages: Vec<_> = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut pages: Vec<_> = fs::read_dir(root.join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
     pages.extend(["README.md", "CONTRIBUTING.md"].map(|name| root.join(name)));
     pages
@@ -26,8 +29,12 @@ fn pages() -> Vec<PathBuf> {
 fn blocks(page: &Path, language: &str) -> Vec<String> {
     let text = fs::read_to_string(page).unwrap();
     let fence = format!("```{language}\n");
-    let begins = text.match_indices(&fence).map(|(place, _)| place + fence.len());
-    begins.map(|begin| text[begin..].split("\n```").next().unwrap().to_owned()).collect()
+    let begins = text
+        .match_indices(&fence)
+        .map(|(place, _)| place + fence.len());
+    begins
+        .map(|begin| text[begin..].split("\n```").next().unwrap().to_owned())
+        .collect()
 }
 
 /// A folder of programs: ours, and a `cargo` that runs them in the place of building them again.
@@ -84,8 +91,16 @@ fn commands_run_as_written() {
                 .output()
                 .unwrap();
             let stderr = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{}:\n{block}\n{stderr}", page.display());
-            assert!(!output.stdout.is_empty(), "{}:\n{block}\nprints nothing", page.display());
+            assert!(
+                output.status.success(),
+                "{}:\n{block}\n{stderr}",
+                page.display()
+            );
+            assert!(
+                !output.stdout.is_empty(),
+                "{}:\n{block}\nprints nothing",
+                page.display()
+            );
             run += 1;
         }
     }
@@ -97,14 +112,23 @@ fn commands_run_as_written() {
 fn no_block_goes_untested() {
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
-        let fences = text.lines().filter_map(|line| line.trim().strip_prefix("```"));
+        let fences = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("```"));
         for language in fences.step_by(2) {
-            assert!(["sh", "rust", "python"].contains(&language), "{}: {language:?}", page.display());
+            assert!(
+                ["sh", "rust", "python"].contains(&language),
+                "{}: {language:?}",
+                page.display()
+            );
         }
         if !blocks(&page, "rust").is_empty() {
             let included = include_str!("../src/lib.rs");
             let name = page.file_name().unwrap().to_str().unwrap();
-            assert!(included.contains(&format!("{name}\")")), "{name} is not among the documentation tests");
+            assert!(
+                included.contains(&format!("{name}\")")),
+                "{name} is not among the documentation tests"
+            );
         }
     }
 }
