@@ -1,1 +1,125 @@
-fn main() {}
+//! Costs of the parts of a step, on the tiny pair and without a network: `cargo bench`.
+//!
+//! Whole models side by side are measured with `specdec bench`.
+
+use std::hint::black_box;
+use std::path::Path;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use specdec_rs::sampling::Processors;
+use specdec_rs::speculation::DraftSource;
+use specdec_rs::speculation::draft::NgramDraft;
+use specdec_rs::{DraftKind, SpeculativeConfig, SpeculativeDecoder, Tokenizer};
+
+fn folder(model: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pair");
+    folder.join(model).to_string_lossy().into_owned()
+}
+
+/// 32 greedy tokens, plainly and with each kind of draft.
+fn generation(criterion: &mut Criterion) {
+    let decoder = SpeculativeDecoder::new(&folder("target"), &folder("draft"), None)
+        .expect("the pair lies in the repository");
+    let mut group = criterion.benchmark_group("generate 32 tokens");
+    group.sample_size(20);
+    for draft in [DraftKind::None, DraftKind::Ngram, DraftKind::Model] {
+        let config = SpeculativeConfig {
+            temperature: 0.0,
+            max_new_tokens: 32,
+            ignore_eos: true,
+            draft: Some(draft),
+            ..SpeculativeConfig::default()
+        };
+        group.bench_function(draft.to_string(), |bencher| {
+            bencher.iter(|| decoder.generate_with("You may copy", black_box(&config)));
+        });
+    }
+    group.finish();
+}
+
+/// One pass of the target over rows to be verified.
+fn verification(criterion: &mut Criterion) {
+    let decoder = SpeculativeDecoder::new(&folder("target"), "none", None)
+        .expect("the pair lies in the repository");
+    let mut sequence = decoder.sequence();
+    sequence
+        .extend(&[7; 64], 0)
+        .expect("64 tokens fit the context");
+    let mut group = criterion.benchmark_group("target pass");
+    for rows in [1_usize, 2, 4, 8] {
+        let tokens = vec![9; rows];
+        group.bench_with_input(
+            BenchmarkId::new("rows", rows),
+            &tokens,
+            |bencher, tokens| {
+                bencher.iter(|| {
+                    let logits = sequence.extend(black_box(tokens), rows);
+                    sequence.truncate(64).and(logits)
+                });
+            },
+        );
+    }
+    group.finish();
+}
+
+/// Logits of a large vocabulary to a law.
+fn processors(criterion: &mut Criterion) {
+    let mut state = 1_u32;
+    let mut random = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 2_000_000.0
+    };
+    let logits: Vec<f32> = (0..50_000).map(|_| random()).collect();
+    let sampled = SpeculativeConfig::default();
+    let filtered = SpeculativeConfig {
+        temperature: 0.8,
+        top_k: 40,
+        top_p: 0.9,
+        repetition_penalty: 1.1,
+        ..SpeculativeConfig::default()
+    };
+    let greedy = SpeculativeConfig {
+        temperature: 0.0,
+        ..SpeculativeConfig::default()
+    };
+    let mut group = criterion.benchmark_group("law of 50,000 logits");
+    for (name, config) in [
+        ("greedy", greedy),
+        ("temperature 1", sampled),
+        ("top-k, top-p, penalty", filtered),
+    ] {
+        let processors = Processors::new(&config, 8);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| processors.law(black_box(&logits), &[5; 16], &[]));
+        });
+    }
+    group.finish();
+}
+
+/// Prompt lookup in a long history.
+fn prompt_lookup(criterion: &mut Criterion) {
+    let history: Vec<u32> = (0..4000_u32).map(|place| place * place % 251).collect();
+    criterion.bench_function("prompt lookup in 4,000 tokens", |bencher| {
+        let mut draft = NgramDraft::new();
+        bencher.iter(|| draft.propose(black_box(&history), 16));
+    });
+}
+
+fn tokenizing(criterion: &mut Criterion) {
+    let tokenizer = Tokenizer::from_folder(Path::new(&folder("target")))
+        .expect("the pair lies in the repository");
+    let text = include_str!("../LICENSE");
+    criterion.bench_function("tokenize the licence", |bencher| {
+        bencher.iter(|| tokenizer.encode(black_box(text), true));
+    });
+}
+
+criterion_group!(
+    benches,
+    generation,
+    verification,
+    processors,
+    prompt_lookup,
+    tokenizing
+);
+criterion_main!(benches);

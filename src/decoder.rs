@@ -327,7 +327,7 @@ impl Drop for CancelOnDrop {
 
 /// Loads a [`SpeculativeDecoder`].
 ///
-/// ```no_run
+/// ```
 /// use specdec_rs::{Device, SpeculativeDecoder};
 /// let decoder = SpeculativeDecoder::builder().target("smollm2-135m").draft("ngram").device(Device::Cpu).load()?;
 /// # Ok::<(), specdec_rs::Error>(())

@@ -1,11 +1,11 @@
 //! Lossless speculative decoding: a cheap draft proposes tokens, the target model checks them in one pass,
 //! and the output is exactly what the target alone would have written, sooner.
 //!
-//! ```no_run
+//! ```
 //! use specdec_rs::{SpeculativeConfig, SpeculativeDecoder};
 //!
-//! let decoder = SpeculativeDecoder::new("gpt2-medium", "gpt2", None)?;
-//! let config = SpeculativeConfig { temperature: 0.8, top_p: 0.9, ..Default::default() };
+//! let decoder = SpeculativeDecoder::new("smollm2-135m", "ngram", None)?;
+//! let config = SpeculativeConfig { temperature: 0.8, top_p: 0.9, max_new_tokens: 8, ..Default::default() };
 //! let generation = decoder.generate_with("Once upon a time,", &config)?;
 //! println!("{generation} ({:.1} tokens/s)", generation.stats.tokens_per_second());
 //! # Ok::<(), specdec_rs::Error>(())
@@ -42,6 +42,12 @@ pub use engine::{CancelToken, Chunk, FinishReason, Generation, Stats, Token};
 pub use error::{Error, Result};
 pub use model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 pub use text::{Message, Tokenizer};
+
+// The code on these pages runs as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/guide.md")]
+mod pages {}
 
 /// The model that is used where none is named.
 pub const DEFAULT_MODEL: &str = "smollm2-135m";

@@ -156,7 +156,7 @@ impl Workload {
     fn all_prompts(&self) -> Outcome<Vec<String>> {
         let mut all = self.prompt.clone();
         if let Some(file) = &self.prompts {
-            all.extend(prompts::read(file)?);
+            all.extend(prompts::read_file(file)?);
         }
         if all.is_empty() {
             all.extend(PROMPTS.map(str::to_owned));

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use super::answer::{OutputArgs, interrupted};
 use super::failure::{Failure, Outcome};
 use super::options::{ModelArgs, SamplingArgs};
+use super::prompts::unreadable;
 use crate::config::SpeculativeConfig;
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Error;
@@ -123,7 +124,7 @@ fn read_line(interactive: bool) -> Result<Option<String>, Error> {
         let _ = write!(err, "> ").and_then(|()| err.flush());
     }
     let line = io::stdin().lock().lines().next().transpose();
-    let line = line.map_err(|error| Error::io("stdin", error))?;
+    let line = line.map_err(|error| unreadable("stdin", error))?;
     if line.is_none() && interactive {
         note("");
     }

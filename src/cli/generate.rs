@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use super::answer::{OutputArgs, interrupted};
 use super::failure::{Failure, Outcome};
 use super::options::{ModelArgs, SamplingArgs, prompt};
-use crate::error::Error;
+use super::prompts::read_stdin;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,11 +49,4 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Err(Failure::Interrupted);
     }
     Ok(())
-}
-
-/// All of stdin, less the line break that `echo` and editors put at its end.
-fn read_stdin() -> Result<String, Error> {
-    let text = io::read_to_string(io::stdin()).map_err(|error| Error::io("stdin", error))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }

@@ -1,7 +1,7 @@
-//! Prompts in a file: one a line, as text or as JSON.
+//! Prompts from stdin, and from files: one a line, as text or as JSON.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -15,11 +15,30 @@ enum Line {
     Turns { turns: Vec<String> },
 }
 
+/// All of stdin as one prompt, less the line break that `echo` and editors put at its end.
+pub(super) fn read_stdin() -> Result<String> {
+    let text = io::read_to_string(io::stdin()).map_err(|error| unreadable("stdin", error))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
 /// The prompts of a file.
-pub(super) fn read(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-    parse(&text)
-        .map_err(|reason| Error::io(path, io::Error::new(io::ErrorKind::InvalidData, reason)))
+pub(super) fn read_file(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+    parse(&text).map_err(|reason| Error::io(path, invalid(reason)))
+}
+
+/// An error of reading text, with what to do about it where it isn't UTF-8.
+pub(super) fn unreadable(source: impl Into<PathBuf>, error: io::Error) -> Error {
+    let advice = "expected UTF-8 text, found other bytes: convert it first, with iconv for example";
+    match error.kind() {
+        io::ErrorKind::InvalidData => Error::io(source, invalid(advice.into())),
+        _ => Error::io(source, error),
+    }
+}
+
+fn invalid(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 /// The prompts of a text, blank lines left out; an error says which line is wrong.

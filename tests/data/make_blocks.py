@@ -1,4 +1,4 @@
-"""Writes blocks.safetensors: blocks of every storage type, and the numbers that the gguf package reads in them.
+"""Writes blocks.safetensors: blocks of every storage type and the numbers that gguf reads in them.
 
 Needs `pip install gguf numpy safetensors`.
 """
@@ -48,6 +48,7 @@ def blocks(name: str, random: np.random.Generator) -> np.ndarray:
 
 
 def main() -> None:
+    """Write the file beside this script."""
     random = np.random.default_rng(7)
     tensors = {}
     for name in SCALES:

@@ -1,0 +1,124 @@
+//! SHA-256 of files, and a record of the files found sound, so that none is read through at every load.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Whether the text is a SHA-256 in lower-case hexadecimal, as the hub names large files.
+pub(super) fn is_sha256(text: &str) -> bool {
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Digits of a checksum.
+pub(super) fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 of a file's content.
+pub(super) fn sha256(file: &Path) -> Result<String> {
+    let failed = |error| Error::io(file, error);
+    let mut reader = File::open(file).map_err(failed)?;
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match reader.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(hexadecimal(&hasher.finalize())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+/// The record: a folder with a small file for each checksum, which says what the sound file looked like.
+#[derive(Debug, Clone)]
+pub(super) struct Verified {
+    folder: PathBuf,
+}
+
+impl Verified {
+    pub fn new(own_cache: &Path) -> Self {
+        Self {
+            folder: own_cache.join("verified"),
+        }
+    }
+
+    /// Whether the file's content has that checksum; the file is read only if it has changed since it was last.
+    pub fn is_sound(&self, file: &Path, checksum: &str) -> Result<bool> {
+        let seen = appearance(file)?;
+        if std::fs::read_to_string(self.folder.join(checksum)).is_ok_and(|known| known == seen) {
+            return Ok(true);
+        }
+        let sound = sha256(file)? == checksum;
+        if sound {
+            self.record(file, checksum);
+        }
+        Ok(sound)
+    }
+
+    /// Remembers that the file, as it is now, is sound.
+    pub fn record(&self, file: &Path, checksum: &str) {
+        let written = appearance(file).and_then(|seen| {
+            let record = self.folder.join(checksum);
+            std::fs::create_dir_all(&self.folder)
+                .and_then(|()| std::fs::write(&record, seen))
+                .map_err(|error| Error::io(record, error))
+        });
+        if let Err(error) = written {
+            // Without the record the file is read through at the next load; nothing worse.
+            tracing::debug!("not recorded as verified: {error}");
+        }
+    }
+}
+
+/// What changes when a file's content does, short of reading it.
+fn appearance(file: &Path) -> Result<String> {
+    let metadata = std::fs::metadata(file).map_err(|error| Error::io(file, error))?;
+    let modified = metadata
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .map_or(0, |since| since.as_nanos());
+    Ok(format!("{} bytes, modified {modified}\n", metadata.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of "abc", as FIPS 180-2 gives it.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_changed_file_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let verified = Verified::new(folder.path());
+        std::fs::write(&file, "abc").unwrap();
+        assert!(verified.is_sound(&file, ABC).unwrap());
+        std::fs::write(&file, "abcd").unwrap();
+        assert!(!verified.is_sound(&file, ABC).unwrap());
+    }
+
+    #[test]
+    fn an_unchanged_file_is_not_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let verified = Verified::new(folder.path());
+        std::fs::write(&file, "something else").unwrap();
+        verified.record(&file, ABC);
+        assert!(verified.is_sound(&file, ABC).unwrap());
+    }
+
+    #[test]
+    fn checksums_are_told_from_other_names() {
+        assert!(is_sha256(ABC));
+        assert!(!is_sha256(&ABC.to_uppercase()));
+        assert!(!is_sha256(&ABC[1..]));
+    }
+}

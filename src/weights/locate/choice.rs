@@ -1,0 +1,291 @@
+//! Which of a repository's files make up the model.
+
+use crate::error::{Error, Result};
+
+/// What lies beside the weights of a model in Hugging Face's layout, where it exists.
+const COMPANIONS: [&str; 10] = [
+    CONFIG,
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+];
+/// What makes a folder a model in Hugging Face's layout.
+pub(super) const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+/// Names the files that the weights are spread over.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// Which quantization to take where the user names none: the usual ones first, then by closeness to 4 bits.
+const PREFERENCE: [&str; 19] = [
+    "Q4_K_M", "Q4_1", "Q4_0", "Q8_0", "Q4_K_S", "IQ4_NL", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0",
+    "Q6_K", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "BF16", "F16", "FP16", "F32",
+];
+
+/// The files that make up a model.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Hugging Face's layout, the weights in one file.
+    Folder(Vec<String>),
+    /// Hugging Face's layout, the weights in the files that [`INDEX`] names.
+    ShardedFolder(Vec<String>),
+    /// A GGUF file in its parts; most have one.
+    Gguf(Vec<String>),
+}
+
+/// Chooses among a repository's files: the GGUF file of that quantization, or, where none is asked for, whatever the
+/// repository was made for.
+pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) -> Result<Choice> {
+    let has = |name: &str| files.iter().any(|file| file == name);
+    let companions = || {
+        let chosen = COMPANIONS.iter().filter(|name| has(name));
+        chosen.map(|name| (*name).to_owned())
+    };
+    if quantization.is_none() && has(CONFIG) {
+        if has(WEIGHTS) {
+            return Ok(Choice::Folder(
+                companions().chain([WEIGHTS.into()]).collect(),
+            ));
+        }
+        if has(INDEX) {
+            return Ok(Choice::ShardedFolder(
+                companions().chain([INDEX.into()]).collect(),
+            ));
+        }
+    }
+    let variants = gguf_variants(files);
+    if variants.is_empty() {
+        return Err(no_weights(model, files, quantization));
+    }
+    choose_gguf(model, &variants, quantization).map(Choice::Gguf)
+}
+
+fn no_weights(model: &str, files: &[String], quantization: Option<&str>) -> Error {
+    let pickled = |file: &&String| file.ends_with(".bin") || file.ends_with(".pt");
+    let reason = if let Some(quantization) = quantization {
+        format!(
+            "it has no GGUF file, so none of quantization {quantization}; name it without \":{quantization}\""
+        )
+    } else if let Some(file) = files.iter().find(pickled) {
+        format!(
+            "its weights are pickled ({file}), which may run any code when read; use a revision or a copy with safetensors or GGUF weights"
+        )
+    } else {
+        format!("it has neither {CONFIG} with {WEIGHTS} (or {INDEX}), nor a GGUF file")
+    };
+    Error::unsupported(model, reason)
+}
+
+/// The GGUF models among the files, each with its parts in order; projectors and importance matrices left out.
+pub(super) fn gguf_variants(files: &[String]) -> Vec<Vec<String>> {
+    let mut files: Vec<&String> = files
+        .iter()
+        .filter(|file| {
+            let name = file.to_lowercase();
+            name.ends_with(".gguf") && !name.contains("mmproj") && !name.contains("imatrix")
+        })
+        .collect();
+    files.sort();
+    let mut variants: Vec<Vec<String>> = Vec::new();
+    for file in files {
+        let split = split_name(file);
+        match variants.last_mut() {
+            Some(parts) if split.is_some() && split_name(&parts[0]) == split => {
+                parts.push(file.clone());
+            }
+            _ => variants.push(vec![file.clone()]),
+        }
+    }
+    variants
+}
+
+/// The name without `.gguf` and without the number of a part.
+fn stem(file: &str) -> &str {
+    split_name(file).map_or_else(|| without_extension(file), |(stem, _)| stem)
+}
+
+fn without_extension(file: &str) -> &str {
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+}
+
+/// What the parts `NAME-00001-of-00003.gguf` of a split file have in common: the name and their number.
+fn split_name(file: &str) -> Option<(&str, usize)> {
+    let (rest, count) = without_extension(file).rsplit_once("-of-")?;
+    let (name, number) = rest.rsplit_once('-')?;
+    number.parse::<usize>().ok()?;
+    Some((name, count.parse().ok()?))
+}
+
+fn choose_gguf(
+    model: &str,
+    variants: &[Vec<String>],
+    quantization: Option<&str>,
+) -> Result<Vec<String>> {
+    let matching = |label: &str| -> Vec<&Vec<String>> {
+        let of_label = |parts: &&Vec<String>| is_labelled(&parts[0], label);
+        variants.iter().filter(of_label).collect()
+    };
+    let candidates = match quantization {
+        Some(label) => matching(label),
+        None => PREFERENCE
+            .iter()
+            .map(|label| matching(label))
+            .find(|found| !found.is_empty())
+            .unwrap_or_else(|| variants.iter().collect()),
+    };
+    let listed = |variants: &mut dyn Iterator<Item = &Vec<String>>| {
+        let names: Vec<&str> = variants.map(|parts| parts[0].as_str()).collect();
+        names.join(", ")
+    };
+    match candidates.as_slice() {
+        [parts] => {
+            let expected = split_name(&parts[0]).map_or(1, |(_, count)| count);
+            if parts.len() == expected {
+                return Ok((*parts).clone());
+            }
+            Err(Error::not_found(
+                model,
+                format!("{} has {} of its {expected} parts", parts[0], parts.len()),
+            ))
+        }
+        [] => Err(Error::not_found(
+            model,
+            format!(
+                "there is no GGUF file of quantization {}; there are: {}",
+                quantization.unwrap_or_default(),
+                listed(&mut variants.iter())
+            ),
+        )),
+        several => Err(Error::not_found(
+            model,
+            format!(
+                "several GGUF files fit; name one, as in \"owner/name:FILE.gguf\": {}",
+                listed(&mut several.iter().copied())
+            ),
+        )),
+    }
+}
+
+/// Whether a GGUF file is the one named, in full or by the quantization that its name ends with.
+fn is_labelled(file: &str, label: &str) -> bool {
+    if file.eq_ignore_ascii_case(label) {
+        return true;
+    }
+    let (stem, label) = (stem(file).to_lowercase(), label.to_lowercase());
+    stem.strip_suffix(&label)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with(['.', '-', '_', '/']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn gguf(names: &[&str], quantization: Option<&str>) -> String {
+        match choose("m", &files(names), quantization) {
+            Ok(Choice::Gguf(parts)) => parts.join("+"),
+            Ok(other) => format!("{other:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_folder_takes_its_weights_and_what_lies_beside_them() {
+        let names = [
+            "README.md",
+            "config.json",
+            "merges.txt",
+            "model.safetensors",
+            "pytorch_model.bin",
+        ];
+        assert_eq!(
+            choose("m", &files(&names), None).unwrap(),
+            Choice::Folder(files(&["config.json", "merges.txt", "model.safetensors"]))
+        );
+        let names = [
+            "config.json",
+            "model-00001-of-00002.safetensors",
+            INDEX,
+            "x.gguf",
+        ];
+        assert_eq!(
+            choose("m", &files(&names), None).unwrap(),
+            Choice::ShardedFolder(files(&["config.json", INDEX]))
+        );
+    }
+
+    #[test]
+    fn pickles_are_refused() {
+        let error = choose("m", &files(&["config.json", "pytorch_model.bin"]), None).unwrap_err();
+        assert!(matches!(error, Error::UnsupportedModel { .. }));
+        assert!(error.to_string().contains("pickled"), "{error}");
+    }
+
+    #[test]
+    fn quantizations_are_found_however_the_file_is_named() {
+        let names = [
+            "M.Q4_0.gguf",
+            "m-q4_k_m.gguf",
+            "m_iq4_nl.gguf",
+            "sub/Q8_0.gguf",
+            "mmproj-Q8_0.gguf",
+        ];
+        assert_eq!(gguf(&names, Some("Q4_0")), "M.Q4_0.gguf");
+        assert_eq!(gguf(&names, Some("q4_K_M")), "m-q4_k_m.gguf");
+        assert_eq!(gguf(&names, Some("IQ4_NL")), "m_iq4_nl.gguf");
+        assert_eq!(gguf(&names, Some("Q8_0")), "sub/Q8_0.gguf");
+        assert_eq!(gguf(&names, Some("M.Q4_0.gguf")), "M.Q4_0.gguf");
+        assert_eq!(gguf(&names, None), "m-q4_k_m.gguf");
+        let missing = gguf(&names, Some("Q2_K"));
+        assert!(
+            missing.contains("Q2_K") && missing.contains("m_iq4_nl.gguf"),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn without_a_usual_quantization_a_single_file_is_taken_and_several_are_listed() {
+        assert_eq!(gguf(&["config.json", "odd.gguf"], None), "odd.gguf");
+        let several = gguf(&["a.gguf", "b.gguf"], None);
+        assert!(several.contains("a.gguf, b.gguf"), "{several}");
+        let two = gguf(&["x-Q4_0.gguf", "y-Q4_0.gguf"], Some("Q4_0"));
+        assert!(two.contains("several"), "{two}");
+    }
+
+    #[test]
+    fn split_files_come_whole() {
+        let names = [
+            "m-Q4_0-00002-of-00002.gguf",
+            "m-Q4_0-00001-of-00002.gguf",
+            "m-Q8_0-00001-of-00002.gguf",
+        ];
+        assert_eq!(
+            gguf(&names, Some("Q4_0")),
+            "m-Q4_0-00001-of-00002.gguf+m-Q4_0-00002-of-00002.gguf"
+        );
+        assert!(gguf(&names, Some("Q8_0")).contains("1 of its 2 parts"));
+    }
+
+    #[test]
+    fn odd_names_are_no_trouble() {
+        for name in [
+            ".gguf",
+            "-of-.gguf",
+            "-1-of-1.gguf",
+            "ü-of-ü.gguf",
+            "gguf",
+            "ü.GGUF",
+        ] {
+            let _ = gguf(&[name], None);
+            let _ = gguf(&[name], Some("ü"));
+        }
+    }
+}

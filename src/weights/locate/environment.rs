@@ -1,0 +1,181 @@
+//! The environment variables that Hugging Face's own libraries read, read the way they do.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The public hub.
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+
+/// Where to look for models, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// The hub's address, without a trailing slash.
+    pub endpoint: String,
+    /// The cache that every Hugging Face library shares.
+    pub hub_cache: PathBuf,
+    /// Our own cache, for what does not come in a hub repository.
+    pub own_cache: PathBuf,
+    /// Whether the network is off limits.
+    pub offline: bool,
+    /// The user's access token.
+    pub token: Option<String>,
+}
+
+impl Settings {
+    pub fn from_env() -> Self {
+        Self::read(|name| std::env::var_os(name))
+    }
+
+    /// Reads the settings out of `variable`; an empty variable counts as unset.
+    fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let get = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| get(name).map(|value| value.to_string_lossy().into_owned());
+        let path = |name: &str| get(name).map(|value| expand_home(Path::new(&value)));
+        let flag = |name: &str| text(name).is_some_and(|value| is_true(&value));
+
+        let chosen_home = path("HF_HOME");
+        let home = chosen_home.clone().unwrap_or_else(|| {
+            path("XDG_CACHE_HOME")
+                .unwrap_or_else(|| expand_home(Path::new("~/.cache")))
+                .join("huggingface")
+        });
+        let hub_cache = path("HF_HUB_CACHE")
+            .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+            .or_else(|| chosen_home.map(|home| home.join("hub")))
+            .or_else(|| path("TRANSFORMERS_CACHE"))
+            .unwrap_or_else(|| home.join("hub"));
+        let token = text("HF_TOKEN")
+            .or_else(|| text("HUGGING_FACE_HUB_TOKEN"))
+            .or_else(|| {
+                let file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
+                std::fs::read_to_string(file).ok()
+            })
+            .filter(|_| !flag("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
+        let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.into());
+        Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            hub_cache,
+            own_cache: home.join("specdec"),
+            offline: flag("HF_HUB_OFFLINE") || flag("TRANSFORMERS_OFFLINE"),
+            token: token.and_then(|token| clean_token(&token)),
+        }
+    }
+}
+
+/// The path with a leading `~` replaced by the user's home folder.
+pub(super) fn expand_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+fn is_true(value: &str) -> bool {
+    ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str())
+}
+
+/// A token that can stand in a header; `None` for an empty or impossible one.
+fn clean_token(token: &str) -> Option<String> {
+    let token = token.trim();
+    if !token.chars().all(|character| character.is_ascii_graphic()) {
+        tracing::warn!("the Hugging Face token holds characters that no token has: it is ignored");
+        return None;
+    }
+    (!token.is_empty()).then(|| token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Settings {
+        Settings::read(|name| {
+            let (_, value) = variables.iter().find(|(key, _)| *key == name)?;
+            Some((*value).into())
+        })
+    }
+
+    #[test]
+    fn the_hub_cache_is_where_hugging_face_keeps_it() {
+        let hub = |variables: &[(&str, &str)]| read(variables).hub_cache;
+        assert_eq!(hub(&[("HF_HOME", "/a")]), Path::new("/a/hub"));
+        assert_eq!(
+            hub(&[
+                ("HF_HOME", "/a"),
+                ("HF_HUB_CACHE", "/b"),
+                ("HUGGINGFACE_HUB_CACHE", "/c")
+            ]),
+            Path::new("/b")
+        );
+        assert_eq!(
+            hub(&[("HF_HOME", "/a"), ("HUGGINGFACE_HUB_CACHE", "/c")]),
+            Path::new("/c")
+        );
+        assert_eq!(hub(&[("TRANSFORMERS_CACHE", "/d")]), Path::new("/d"));
+        assert_eq!(
+            hub(&[("TRANSFORMERS_CACHE", "/d"), ("HF_HOME", "/a")]),
+            Path::new("/a/hub")
+        );
+        assert_eq!(
+            hub(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "")]),
+            Path::new("/x/huggingface/hub")
+        );
+        let home = std::env::home_dir().unwrap();
+        assert_eq!(hub(&[]), home.join(".cache/huggingface/hub"));
+        assert_eq!(hub(&[("HF_HOME", "~/models")]), home.join("models/hub"));
+    }
+
+    #[test]
+    fn our_cache_lies_beside_the_hubs() {
+        let settings = read(&[("HF_HOME", "/a"), ("HF_HUB_CACHE", "/b")]);
+        assert_eq!(settings.own_cache, Path::new("/a/specdec"));
+    }
+
+    #[test]
+    fn flags_are_what_hugging_face_takes_for_true() {
+        for (value, offline) in [
+            ("1", true),
+            ("TRUE", true),
+            ("yes", true),
+            ("On", true),
+            ("0", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                read(&[("HF_HUB_OFFLINE", value)]).offline,
+                offline,
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn tokens_come_from_the_environment_then_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        std::fs::write(folder.path().join("token"), "from-file\n").unwrap();
+        let token = |variables: &[(&str, &str)]| {
+            let mut all = vec![("HF_HOME", home)];
+            all.extend(variables);
+            read(&all).token
+        };
+        assert_eq!(token(&[]).as_deref(), Some("from-file"));
+        assert_eq!(token(&[("HF_TOKEN", " a ")]).as_deref(), Some("a"));
+        assert_eq!(
+            token(&[("HUGGING_FACE_HUB_TOKEN", "b")]).as_deref(),
+            Some("b")
+        );
+        assert_eq!(token(&[("HF_TOKEN", "split\r\nheader")]), None);
+        assert_eq!(token(&[("HF_TOKEN_PATH", "/nowhere")]), None);
+        assert_eq!(token(&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]), None);
+    }
+
+    #[test]
+    fn endpoints_lose_their_slash() {
+        assert_eq!(
+            read(&[("HF_ENDPOINT", "http://hub/")]).endpoint,
+            "http://hub"
+        );
+        assert_eq!(read(&[]).endpoint, DEFAULT_ENDPOINT);
+    }
+}

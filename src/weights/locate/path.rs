@@ -1,0 +1,86 @@
+//! Models that the user names by their path.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::ModelFiles;
+use super::choice::{self, CONFIG};
+use super::environment::expand_home;
+use crate::error::{Error, Result};
+
+/// The first bytes of every GGUF file.
+const GGUF_MAGIC: [u8; 4] = *b"GGUF";
+
+/// The model at that path; `None` where nothing is, and nothing says that something should be.
+pub(super) fn locate(model: &str) -> Result<Option<ModelFiles>> {
+    let path = expand_home(Path::new(model));
+    if path.is_dir() {
+        return in_folder(model, path).map(Some);
+    }
+    if path.is_file() {
+        if !is_gguf(&path)? {
+            return Err(Error::unsupported(
+                model,
+                "it is a file, but no GGUF file; of a model with safetensors weights, name the folder",
+            ));
+        }
+        return Ok(Some(ModelFiles::Gguf(path)));
+    }
+    if looks_like_path(model) {
+        let reason = if path.symlink_metadata().is_ok() {
+            "it is neither a folder nor a file, or leads to nothing"
+        } else {
+            "there is no such folder or file"
+        };
+        return Err(Error::not_found(model, reason));
+    }
+    Ok(None)
+}
+
+fn looks_like_path(model: &str) -> bool {
+    let gguf_file = model.to_lowercase().ends_with(".gguf") && !model.contains(':');
+    model.starts_with(['.', '/', '~']) || gguf_file || Path::new(model).is_absolute()
+}
+
+fn is_gguf(file: &Path) -> Result<bool> {
+    if file
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+    {
+        return Ok(true);
+    }
+    let mut magic = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|file| file.take(GGUF_MAGIC.len() as u64).read_to_end(&mut magic))
+        .map_err(|error| Error::io(file, error))?;
+    Ok(magic == GGUF_MAGIC)
+}
+
+/// A folder is a model in Hugging Face's layout, or stands for the one GGUF file in it.
+fn in_folder(model: &str, folder: PathBuf) -> Result<ModelFiles> {
+    if folder.join(CONFIG).is_file() {
+        return Ok(ModelFiles::Folder(folder));
+    }
+    let entries = std::fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
+    let files: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| folder.join(name).is_file())
+        .collect();
+    match choice::gguf_variants(&files).as_slice() {
+        [parts] => Ok(ModelFiles::Gguf(folder.join(&parts[0]))),
+        [] => Err(Error::not_found(
+            model,
+            format!("the folder holds neither {CONFIG} nor a .gguf file"),
+        )),
+        several => {
+            let names: Vec<&str> = several.iter().map(|parts| parts[0].as_str()).collect();
+            Err(Error::not_found(
+                model,
+                format!(
+                    "the folder holds several .gguf files; name one: {}",
+                    names.join(", ")
+                ),
+            ))
+        }
+    }
+}
