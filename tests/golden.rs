@@ -92,6 +92,14 @@ fn one_by_one(model: &mut dyn LanguageModel, golden: &Golden) -> Vec<f32> {
     logits
 }
 
+/// The last token, behind all others read as a prompt.
+fn behind_a_prompt(model: &mut dyn LanguageModel, golden: &Golden) -> Vec<f32> {
+    let logits = extend(model, 4, &golden.ids, 1);
+    model.free(SequenceId(4));
+    let before = golden.logits.len() - golden.vocab_size();
+    [&golden.logits[..before], &logits].concat()
+}
+
 /// In random pieces, with wrong tokens appended and rolled back in between.
 fn with_rollbacks(model: &mut dyn LanguageModel, golden: &Golden) -> Vec<f32> {
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
@@ -151,6 +159,7 @@ fn hugging_face_fixtures_give_their_golden_logits() {
         let mut model = open(&ModelFiles::Folder(folder), WeightPrecision::Stored);
         for (how, logits) in [
             ("at once", at_once(model.as_mut(), &golden)),
+            ("behind a prompt", behind_a_prompt(model.as_mut(), &golden)),
             ("one by one", one_by_one(model.as_mut(), &golden)),
             ("with rollbacks", with_rollbacks(model.as_mut(), &golden)),
         ] {
@@ -178,6 +187,7 @@ fn gguf_fixtures_give_their_golden_logits() {
         let mut exact = open(&ModelFiles::Gguf(file.clone()), WeightPrecision::F32);
         for (how, logits) in [
             ("at once", at_once(exact.as_mut(), &golden)),
+            ("behind a prompt", behind_a_prompt(exact.as_mut(), &golden)),
             ("one by one", one_by_one(exact.as_mut(), &golden)),
             ("with rollbacks", with_rollbacks(exact.as_mut(), &golden)),
         ] {
@@ -198,7 +208,7 @@ fn gguf_fixtures_give_their_golden_logits() {
 /// What makes greedy speculation identical to plain decoding: a row's logits are the same bits
 /// whether it is computed alone, with others, or beside another sequence.
 #[test]
-fn short_pieces_give_the_same_bits_as_single_tokens() {
+fn pieces_give_the_same_bits_as_single_tokens() {
     let Some(shared) = support::shared() else {
         return;
     };
@@ -214,14 +224,14 @@ fn short_pieces_give_the_same_bits_as_single_tokens() {
     models.extend(files.map(ModelFiles::Gguf));
     for files in models {
         let mut model = open(&files, WeightPrecision::Stored);
-        let ids: Vec<u32> = (0..40).map(|i| (i * 37 + 11) % 384).collect();
+        let ids: Vec<u32> = (0..120).map(|i| (i * 37 + 11) % 384).collect();
         let alone: Vec<f32> = ids
             .iter()
             .flat_map(|id| extend(model.as_mut(), 0, &[*id], 1))
             .collect();
         let vocab_size = model.vocab_size();
         let mut done = 0;
-        for rows in [1, 2, 3, 5, 8, 9, 12] {
+        for rows in [1, 2, 3, 5, 8, 9, 12, 80] {
             let tokens = &ids[done..done + rows];
             let batch = [
                 Extend {

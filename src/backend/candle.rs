@@ -15,8 +15,8 @@ use crate::model::rope::{Pairing, Rope};
 use crate::model::spec::{Activation, AttentionShape, NormKind};
 use crate::weights::{StorageType, StoredTensor, dequantize};
 
-/// Segments of at most so many rows attend row by row on the CPU, so that a verified row gets exactly
-/// what it would get alone. Longer ones are prompts, which are read in the same pieces either way.
+/// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets exactly
+/// what it would get alone. Larger ones read prompts, in the same pieces with and without speculation.
 const ROW_BY_ROW: usize = 32;
 
 /// Positions by which a cache grows.
@@ -263,6 +263,15 @@ impl Backend for CandleBackend {
     type Vector = Tensor;
     type KvCache = KvCache;
     type Step = Step;
+
+    fn exact_rows(&self) -> usize {
+        if self.device.is_cpu() {
+            ROW_BY_ROW
+        } else {
+            // Vendors' matrix kernels differ with the shape; no smaller step would help.
+            usize::MAX
+        }
+    }
 
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
         let row = tensor.shape.last().copied().unwrap_or(0);

@@ -70,6 +70,9 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// What all layers of one step share: positions, rotations, masks.
     type Step;
 
+    /// Most rows of a step for which each row's results are the same bits as if it were computed alone.
+    fn exact_rows(&self) -> usize;
+
     /// Brings a weight matrix `[out, in]` to the device.
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
     /// Brings a vector to the device.

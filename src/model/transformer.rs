@@ -240,29 +240,39 @@ struct Piece {
     tokens: Range<usize>,
 }
 
-/// Cuts a batch into steps of bounded size; a sequence appears once in a step.
-fn plan(batch: &[Extend<'_>]) -> Vec<Vec<Piece>> {
-    let mut steps = vec![Vec::new()];
-    let mut room = LARGEST_STEP;
-    for (sequence, extend) in batch.iter().enumerate() {
-        let mut start = 0;
-        while start < extend.tokens.len() {
+/// Cuts a batch into steps; a sequence appears once in a step.
+///
+/// Rows whose logits are wanted are computed few enough at a time to be exact, those before them as many as
+/// memory allows.
+fn plan(batch: &[Extend<'_>], exact_rows: usize) -> Vec<Vec<Piece>> {
+    let first_wanted = |extend: &Extend<'_>| extend.tokens.len() - extend.rows;
+    let unseen = batch.iter().map(|extend| 0..first_wanted(extend));
+    let wanted = batch
+        .iter()
+        .map(|extend| first_wanted(extend)..extend.tokens.len());
+    let mut steps = cut(unseen, LARGEST_STEP);
+    steps.extend(cut(wanted, LARGEST_STEP.min(exact_rows)));
+    steps
+}
+
+/// Cuts each sequence's tokens into pieces, and puts those together that fit a step.
+fn cut(sequences: impl Iterator<Item = Range<usize>>, largest_step: usize) -> Vec<Vec<Piece>> {
+    let mut steps: Vec<Vec<Piece>> = Vec::new();
+    let mut room = 0;
+    for (sequence, mut rest) in sequences.enumerate() {
+        while !rest.is_empty() {
             if room == 0 {
                 steps.push(Vec::new());
-                room = LARGEST_STEP;
+                room = largest_step;
             }
-            let end = extend.tokens.len().min(start + room);
-            room -= end - start;
+            let tokens = rest.start..rest.end.min(rest.start.saturating_add(room));
+            room -= tokens.len();
+            rest.start = tokens.end;
             if let Some(step) = steps.last_mut() {
-                step.push(Piece {
-                    sequence,
-                    tokens: start..end,
-                });
+                step.push(Piece { sequence, tokens });
             }
-            start = end;
         }
     }
-    steps.retain(|step| !step.is_empty());
     steps
 }
 
@@ -285,7 +295,7 @@ impl<B: Backend> LanguageModel for Transformer<B> {
             });
         }
         let mut outputs = vec![Vec::new(); batch.len()];
-        let result = plan(batch)
+        let result = plan(batch, self.backend.exact_rows())
             .iter()
             .try_for_each(|pieces| self.compute(batch, pieces, &mut sequences, &mut outputs));
         for (extend, mut sequence) in batch.iter().zip(sequences) {
