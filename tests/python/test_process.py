@@ -14,6 +14,8 @@ from specdec_rs import SpeculativeConfig, SpeculativeDecoder
 PRELUDE = f"""
 import asyncio, os, signal, sys, threading, time
 from specdec_rs import Benchmark, SpecdecError, SpeculativeDecoder
+# A process that a shell starts in the background ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 decoder = SpeculativeDecoder({str(PAIR / "target")!r}, "none", device="cpu")
 """
 
