@@ -224,7 +224,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Whether a blob has its size and, where its name is its checksum, that checksum. What is not sound is removed.
+    /// Whether a blob has its size and, where its name is its checksum, that checksum.
     fn is_sound(&self, blob: &Path, size: Option<u64>) -> Result<bool> {
         let Ok(metadata) = blob.metadata() else {
             return Ok(false);
@@ -233,8 +233,7 @@ impl Pull<'_> {
         let sound = size.is_none_or(|size| size == metadata.len())
             && (!is_sha256(name) || self.verified.is_sound(blob, name)?);
         if !sound {
-            tracing::warn!("{} is damaged: it is downloaded again", blob.display());
-            disk::remove(blob);
+            tracing::warn!("{} is damaged", blob.display());
         }
         Ok(sound)
     }
