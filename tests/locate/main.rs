@@ -1,4 +1,5 @@
-//! Finding models: paths, the hub and its cache, wheels. Each look-up runs in a process with an environment of its own.
+//! Finding models: paths, the hub and its cache, wheels. Each look-up runs in a process with its own environment.
+#![cfg(unix)]
 
 #[path = "../support/mod.rs"]
 mod support;

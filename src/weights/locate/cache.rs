@@ -40,14 +40,11 @@ impl RepositoryCache {
 
     /// Remembers which commit a branch or tag means.
     pub fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
-        if revision == commit {
+        // A cache that cannot be written to is good enough as long as there is nothing new to write.
+        if self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
         }
-        let file = self.folder.join("refs").join(revision);
-        if let Some(folder) = file.parent() {
-            disk::create_folder(folder)?;
-        }
-        std::fs::write(&file, commit).map_err(|error| disk::write_error(&file, error))
+        disk::write(&self.folder.join("refs").join(revision), commit)
     }
 
     /// The folder of a commit's files.

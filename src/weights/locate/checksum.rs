@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
+use super::disk;
 use crate::error::{Error, Result};
 
 /// Whether the text is a SHA-256 in lower-case hexadecimal, as the hub names large files.
@@ -60,13 +61,8 @@ impl Verified {
 
     /// Remembers that the file, as it is now, is sound.
     pub fn record(&self, file: &Path, checksum: &str) {
-        let written = appearance(file).and_then(|seen| {
-            let record = self.folder.join(checksum);
-            std::fs::create_dir_all(&self.folder)
-                .and_then(|()| std::fs::write(&record, seen))
-                .map_err(|error| Error::io(record, error))
-        });
-        if let Err(error) = written {
+        let record = self.folder.join(checksum);
+        if let Err(error) = appearance(file).and_then(|seen| disk::write(&record, &seen)) {
             // Without the record the file is read through at the next load; nothing worse.
             tracing::debug!("not recorded as verified: {error}");
         }

@@ -38,6 +38,15 @@ pub(super) enum Choice {
     Gguf(Vec<String>),
 }
 
+impl Choice {
+    /// The files that are known beforehand: all but the shards.
+    pub fn files(&self) -> &[String] {
+        match self {
+            Self::Folder(files) | Self::ShardedFolder(files) | Self::Gguf(files) => files,
+        }
+    }
+}
+
 /// Chooses among a repository's files: the GGUF file of that quantization, or, where none is asked for, whatever the
 /// repository was made for.
 pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) -> Result<Choice> {

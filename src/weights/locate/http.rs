@@ -12,8 +12,8 @@ use crate::error::Error;
 
 /// No route to the hub is found out this soon, so that the cache or another source gets its turn.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that says nothing for so long is given up, and asked again.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server that says nothing for so long is given up.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Waits before each new attempt at a request that failed for the moment.
 const RETRY_DELAYS: [Duration; 3] = [
     Duration::from_millis(300),
@@ -29,7 +29,7 @@ const MAX_DESCRIPTION: u64 = 64 << 20;
 /// Why a request brought nothing.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// No connection: no network, no such host, a proxy in the way.
+    /// No answer: no network, no such host, a proxy in the way.
     Unreachable(String),
     /// A connection that broke or a server that is busy, even when asked again.
     Unavailable(String),
@@ -55,11 +55,8 @@ impl Failure {
             {
                 Self::Unavailable(error.to_string())
             }
-            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-                Self::Unreachable(error.to_string())
-            }
-            ureq::Error::Timeout(_) => Self::Unavailable(error.to_string()),
             ureq::Error::Io(_)
+            | ureq::Error::Timeout(_)
             | ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::ConnectProxyFailed(_)

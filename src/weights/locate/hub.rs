@@ -76,10 +76,10 @@ pub(super) fn locate(
     }
     match pull.from_hub() {
         Ok(files) => Ok(files),
-        Err(Failure::Unreachable(reason) | Failure::Unavailable(reason)) => {
-            let outage = format!("{} cannot be reached ({reason})", pull.client.endpoint());
+        Err(failure @ (Failure::Unreachable(_) | Failure::Unavailable(_))) => {
+            let outage = format!("of {}: {failure}", pull.client.endpoint());
             let found = pull.from_cache(&format!("{outage}; go online, or name a folder or a .gguf file"))?;
-            tracing::warn!("{outage}: {model} is taken from the cache as it is");
+            tracing::warn!("{model} is taken from the cache as it is; {outage}");
             Ok(found)
         }
         Err(failure) => Err(pull.explain(failure)),
@@ -130,10 +130,7 @@ impl Pull<'_> {
             self.fetch(commit, name, sibling.and_then(|sibling| sibling.size))
         };
         let chosen = choice::choose(self.model, &names, self.name.quantization.as_deref())?;
-        let files = match &chosen {
-            Choice::Folder(files) | Choice::ShardedFolder(files) | Choice::Gguf(files) => files,
-        };
-        files.iter().try_for_each(fetch)?;
+        chosen.files().iter().try_for_each(fetch)?;
         if matches!(chosen, Choice::ShardedFolder(_)) {
             self.shards(commit, &names)?.iter().try_for_each(fetch)?;
         }
@@ -176,7 +173,10 @@ impl Pull<'_> {
             return Ok(());
         }
         let url = self.client.file_url(&self.name.repository, commit, name);
-        let head = self.client.head(&url)?;
+        let head = self.client.head(&url).map_err(|failure| match failure {
+            Failure::Missing => Failure::Unexpected(format!("it lists {name}, but does not have it")),
+            other => other,
+        })?;
         if !is_path_part(&head.etag) {
             return Err(Failure::Unexpected(format!("{name} has the odd ETag {:?}", head.etag)));
         }
@@ -252,9 +252,7 @@ impl Pull<'_> {
         let names = self.cache.files(&commit)?;
         let chosen = choice::choose(self.model, &names, self.name.quantization.as_deref())
             .map_err(|_| absent("not all its files are"))?;
-        let mut files = match &chosen {
-            Choice::Folder(files) | Choice::ShardedFolder(files) | Choice::Gguf(files) => files.clone(),
-        };
+        let mut files = chosen.files().to_vec();
         if matches!(chosen, Choice::ShardedFolder(_)) {
             let shards = self.shards(&commit, &names);
             files.extend(shards.map_err(|_| absent("not all its weights are"))?);
@@ -292,9 +290,7 @@ impl Pull<'_> {
             Failure::Denied(status) => format!(
                 "{endpoint} refuses it (status {status}): it is gated, private, or does not exist; set HF_TOKEN to a token that may read it"
             ),
-            Failure::Unexpected(reason) | Failure::Unreachable(reason) | Failure::Unavailable(reason) => {
-                format!("{endpoint} answers oddly: {reason}; check HF_ENDPOINT")
-            }
+            other => format!("{endpoint} answers oddly: {other}; check HF_ENDPOINT"),
         };
         Error::not_found(self.model, reason)
     }
