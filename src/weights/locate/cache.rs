@@ -76,7 +76,9 @@ impl RepositoryCache {
         // From a snapshot's folder up to the repository's, past the folders in the name.
         let up = "../".repeat(2 + name.matches('/').count());
         // Renamed into place, so that whoever reads the snapshot meanwhile finds the old link or the new one.
-        let fresh = self.snapshot(commit).join(format!(".{}.{etag}", std::process::id()));
+        let fresh = self
+            .snapshot(commit)
+            .join(format!(".{}.{etag}", std::process::id()));
         disk::remove(&fresh);
         link(&format!("{up}blobs/{etag}"), &self.blob(etag), &fresh)
             .map_err(|error| disk::write_error(&fresh, error))?;

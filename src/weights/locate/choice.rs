@@ -1,5 +1,7 @@
 //! Which of a repository's files make up the model.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
 
 /// What lies beside the weights of a model in Hugging Face's layout, where it exists.
@@ -57,10 +59,14 @@ pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) 
     };
     if quantization.is_none() && has(CONFIG) {
         if has(WEIGHTS) {
-            return Ok(Choice::Folder(companions().chain([WEIGHTS.into()]).collect()));
+            return Ok(Choice::Folder(
+                companions().chain([WEIGHTS.into()]).collect(),
+            ));
         }
         if has(INDEX) {
-            return Ok(Choice::ShardedFolder(companions().chain([INDEX.into()]).collect()));
+            return Ok(Choice::ShardedFolder(
+                companions().chain([INDEX.into()]).collect(),
+            ));
         }
     }
     let variants = gguf_variants(files);
@@ -71,9 +77,11 @@ pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) 
 }
 
 fn no_weights(model: &str, files: &[String], quantization: Option<&str>) -> Error {
-    let pickled = |file: &&String| file.ends_with(".bin") || file.ends_with(".pt");
+    let pickled = |file: &&String| has_extension(file, "bin") || has_extension(file, "pt");
     let reason = if let Some(quantization) = quantization {
-        format!("it has no GGUF file, so none of quantization {quantization}; name it without \":{quantization}\"")
+        format!(
+            "it has no GGUF file, so none of quantization {quantization}; name it without \":{quantization}\""
+        )
     } else if let Some(file) = files.iter().find(pickled) {
         format!(
             "its weights are pickled ({file}), which may run any code when read; use a revision or a copy with safetensors or GGUF weights"
@@ -90,7 +98,7 @@ pub(super) fn gguf_variants(files: &[String]) -> Vec<Vec<String>> {
         .iter()
         .filter(|file| {
             let name = file.to_lowercase();
-            name.ends_with(".gguf") && !name.contains("mmproj") && !name.contains("imatrix")
+            has_extension(&name, "gguf") && !name.contains("mmproj") && !name.contains("imatrix")
         })
         .collect();
     files.sort();
@@ -105,6 +113,12 @@ pub(super) fn gguf_variants(files: &[String]) -> Vec<Vec<String>> {
         }
     }
     variants
+}
+
+/// Whether a file is of that kind, by its name.
+pub(super) fn has_extension(file: impl AsRef<Path>, kind: &str) -> bool {
+    let extension = file.as_ref().extension();
+    extension.is_some_and(|extension| extension.eq_ignore_ascii_case(kind))
 }
 
 /// The name without `.gguf` and without the number of a part.
@@ -202,12 +216,23 @@ mod tests {
 
     #[test]
     fn a_folder_takes_its_weights_and_what_lies_beside_them() {
-        let names = ["README.md", "config.json", "merges.txt", "model.safetensors", "pytorch_model.bin"];
+        let names = [
+            "README.md",
+            "config.json",
+            "merges.txt",
+            "model.safetensors",
+            "pytorch_model.bin",
+        ];
         assert_eq!(
             choose("m", &files(&names), None).unwrap(),
             Choice::Folder(files(&["config.json", "merges.txt", "model.safetensors"]))
         );
-        let names = ["config.json", "model-00001-of-00002.safetensors", INDEX, "x.gguf"];
+        let names = [
+            "config.json",
+            "model-00001-of-00002.safetensors",
+            INDEX,
+            "x.gguf",
+        ];
         assert_eq!(
             choose("m", &files(&names), None).unwrap(),
             Choice::ShardedFolder(files(&["config.json", INDEX]))
@@ -223,7 +248,13 @@ mod tests {
 
     #[test]
     fn quantizations_are_found_however_the_file_is_named() {
-        let names = ["M.Q4_0.gguf", "m-q4_k_m.gguf", "m_iq4_nl.gguf", "sub/Q8_0.gguf", "mmproj-Q8_0.gguf"];
+        let names = [
+            "M.Q4_0.gguf",
+            "m-q4_k_m.gguf",
+            "m_iq4_nl.gguf",
+            "sub/Q8_0.gguf",
+            "mmproj-Q8_0.gguf",
+        ];
         assert_eq!(gguf(&names, Some("Q4_0")), "M.Q4_0.gguf");
         assert_eq!(gguf(&names, Some("q4_K_M")), "m-q4_k_m.gguf");
         assert_eq!(gguf(&names, Some("IQ4_NL")), "m_iq4_nl.gguf");
@@ -231,7 +262,10 @@ mod tests {
         assert_eq!(gguf(&names, Some("M.Q4_0.gguf")), "M.Q4_0.gguf");
         assert_eq!(gguf(&names, None), "m-q4_k_m.gguf");
         let missing = gguf(&names, Some("Q2_K"));
-        assert!(missing.contains("Q2_K") && missing.contains("m_iq4_nl.gguf"), "{missing}");
+        assert!(
+            missing.contains("Q2_K") && missing.contains("m_iq4_nl.gguf"),
+            "{missing}"
+        );
     }
 
     #[test]
@@ -245,7 +279,11 @@ mod tests {
 
     #[test]
     fn split_files_come_whole() {
-        let names = ["m-Q4_0-00002-of-00002.gguf", "m-Q4_0-00001-of-00002.gguf", "m-Q8_0-00001-of-00002.gguf"];
+        let names = [
+            "m-Q4_0-00002-of-00002.gguf",
+            "m-Q4_0-00001-of-00002.gguf",
+            "m-Q8_0-00001-of-00002.gguf",
+        ];
         assert_eq!(
             gguf(&names, Some("Q4_0")),
             "m-Q4_0-00001-of-00002.gguf+m-Q4_0-00002-of-00002.gguf"
@@ -255,7 +293,14 @@ mod tests {
 
     #[test]
     fn odd_names_are_no_trouble() {
-        for name in [".gguf", "-of-.gguf", "-1-of-1.gguf", "ü-of-ü.gguf", "gguf", "ü.GGUF"] {
+        for name in [
+            ".gguf",
+            "-of-.gguf",
+            "-1-of-1.gguf",
+            "ü-of-ü.gguf",
+            "gguf",
+            "ü.GGUF",
+        ] {
             let _ = gguf(&[name], None);
             let _ = gguf(&[name], Some("ü"));
         }

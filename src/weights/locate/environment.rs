@@ -100,7 +100,11 @@ mod tests {
         let hub = |variables: &[(&str, &str)]| read(variables).hub_cache;
         assert_eq!(hub(&[("HF_HOME", "/a")]), Path::new("/a/hub"));
         assert_eq!(
-            hub(&[("HF_HOME", "/a"), ("HF_HUB_CACHE", "/b"), ("HUGGINGFACE_HUB_CACHE", "/c")]),
+            hub(&[
+                ("HF_HOME", "/a"),
+                ("HF_HUB_CACHE", "/b"),
+                ("HUGGINGFACE_HUB_CACHE", "/c")
+            ]),
             Path::new("/b")
         );
         assert_eq!(
@@ -129,10 +133,19 @@ mod tests {
 
     #[test]
     fn flags_are_what_hugging_face_takes_for_true() {
-        for (value, offline) in
-            [("1", true), ("TRUE", true), ("yes", true), ("On", true), ("0", false), ("", false)]
-        {
-            assert_eq!(read(&[("HF_HUB_OFFLINE", value)]).offline, offline, "{value:?}");
+        for (value, offline) in [
+            ("1", true),
+            ("TRUE", true),
+            ("yes", true),
+            ("On", true),
+            ("0", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                read(&[("HF_HUB_OFFLINE", value)]).offline,
+                offline,
+                "{value:?}"
+            );
         }
     }
 
@@ -148,7 +161,10 @@ mod tests {
         };
         assert_eq!(token(&[]).as_deref(), Some("from-file"));
         assert_eq!(token(&[("HF_TOKEN", " a ")]).as_deref(), Some("a"));
-        assert_eq!(token(&[("HUGGING_FACE_HUB_TOKEN", "b")]).as_deref(), Some("b"));
+        assert_eq!(
+            token(&[("HUGGING_FACE_HUB_TOKEN", "b")]).as_deref(),
+            Some("b")
+        );
         assert_eq!(token(&[("HF_TOKEN", "split\r\nheader")]), None);
         assert_eq!(token(&[("HF_TOKEN_PATH", "/nowhere")]), None);
         assert_eq!(token(&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]), None);
@@ -156,7 +172,10 @@ mod tests {
 
     #[test]
     fn endpoints_lose_their_slash() {
-        assert_eq!(read(&[("HF_ENDPOINT", "http://hub/")]).endpoint, "http://hub");
+        assert_eq!(
+            read(&[("HF_ENDPOINT", "http://hub/")]).endpoint,
+            "http://hub"
+        );
         assert_eq!(read(&[]).endpoint, DEFAULT_ENDPOINT);
     }
 }

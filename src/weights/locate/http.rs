@@ -1,6 +1,6 @@
 //! Requests to the hub: who is asked, how long to wait, and what an answer means.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Read;
 use std::time::Duration;
 
@@ -70,20 +70,21 @@ impl Failure {
         match status {
             401 | 403 => Self::Denied(status),
             404 => Self::Missing,
-            408 | 429 | 500..=599 => Self::Unavailable(format!("it answers with status {status}")),
-            _ => Self::Unexpected(format!("it answers with status {status}")),
+            408 | 429 | 500..=599 => Self::Unavailable(format!("status {status}")),
+            _ => Self::Unexpected(format!("status {status}")),
         }
     }
 }
 
+/// What the hub does, to follow its name.
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(reason) => write!(formatter, "it cannot be reached ({reason})"),
-            Self::Unavailable(reason) => write!(formatter, "it is not available now ({reason})"),
-            Self::Denied(status) => write!(formatter, "it refuses access (status {status})"),
-            Self::Missing => write!(formatter, "it does not have the file"),
-            Self::Unexpected(reason) => formatter.write_str(reason),
+            Self::Unreachable(reason) => write!(formatter, "cannot be reached ({reason})"),
+            Self::Unavailable(reason) => write!(formatter, "is not available now ({reason})"),
+            Self::Denied(status) => write!(formatter, "refuses access (status {status})"),
+            Self::Missing => write!(formatter, "does not have the file"),
+            Self::Unexpected(reason) => write!(formatter, "answers oddly: {reason}"),
             Self::Local(error) => error.fmt(formatter),
         }
     }
@@ -139,7 +140,10 @@ impl Client {
         Self {
             agent,
             endpoint: settings.endpoint.clone(),
-            authorization: settings.token.as_ref().map(|token| format!("Bearer {token}")),
+            authorization: settings
+                .token
+                .as_ref()
+                .map(|token| format!("Bearer {token}")),
         }
     }
 
@@ -167,7 +171,8 @@ impl Client {
         retried(|| {
             let mut response = self.request(Method::Get, &url, None)?;
             let body = response.body_mut().with_config().limit(MAX_DESCRIPTION);
-            body.read_to_vec().map_err(|error| Failure::from_ureq(&error))
+            body.read_to_vec()
+                .map_err(|error| Failure::from_ureq(&error))
         })
     }
 
@@ -209,12 +214,7 @@ impl Client {
     }
 
     /// Sends a request on to where it is redirected, up to an answer that says something.
-    fn request(
-        &self,
-        method: Method,
-        url: &str,
-        start: Option<u64>,
-    ) -> Fetched<Response<Body>> {
+    fn request(&self, method: Method, url: &str, start: Option<u64>) -> Fetched<Response<Body>> {
         let mut uri: Uri = url
             .parse()
             .map_err(|_| Failure::Unexpected(format!("{url:?} is not an address")))?;
@@ -237,7 +237,12 @@ impl Client {
         Err(Failure::Unexpected(format!("{url} redirects in circles")))
     }
 
-    fn send(&self, method: Method, uri: &Uri, start: Option<u64>) -> Result<Response<Body>, ureq::Error> {
+    fn send(
+        &self,
+        method: Method,
+        uri: &Uri,
+        start: Option<u64>,
+    ) -> Result<Response<Body>, ureq::Error> {
         let mut request = match method {
             Method::Get => self.agent.get(uri),
             Method::Head => self.agent.head(uri),
@@ -307,7 +312,9 @@ fn redirect(base: &Uri, location: &str) -> Option<Uri> {
         format!("{scheme}://{authority}{location}").parse().ok()?
     } else {
         let folder = base.path().rsplit_once('/')?.0;
-        format!("{scheme}://{authority}{folder}/{location}").parse().ok()?
+        format!("{scheme}://{authority}{folder}/{location}")
+            .parse()
+            .ok()?
     };
     match (scheme, target.scheme_str()?) {
         (_, "https") | ("http", "http") => Some(target),
@@ -322,7 +329,8 @@ fn encode(text: &str, keep: &[u8]) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing to a `String` cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded
@@ -336,14 +344,23 @@ mod tests {
     fn redirects_lead_where_browsers_go() {
         let base = "https://hub/owner/name/resolve/main/a.bin".parse().unwrap();
         let to = |location| redirect(&base, location).map(|uri| uri.to_string());
-        assert_eq!(to("https://cdn/x?y=1").as_deref(), Some("https://cdn/x?y=1"));
+        assert_eq!(
+            to("https://cdn/x?y=1").as_deref(),
+            Some("https://cdn/x?y=1")
+        );
         assert_eq!(to("//cdn/x").as_deref(), Some("https://cdn/x"));
         assert_eq!(to("/moved/x").as_deref(), Some("https://hub/moved/x"));
         assert_eq!(
             to("b.bin").as_deref(),
             Some("https://hub/owner/name/resolve/main/b.bin")
         );
-        for hostile in ["http://cdn/x", "file:///etc/passwd", "ftp://x/y", "http://[", "/ space"] {
+        for hostile in [
+            "http://cdn/x",
+            "file:///etc/passwd",
+            "ftp://x/y",
+            "http://[",
+            "/ space",
+        ] {
             assert_eq!(to(hostile), None, "{hostile}");
         }
     }
@@ -352,7 +369,14 @@ mod tests {
     fn ranges_are_parsed() {
         assert_eq!(parse_range("bytes 5-9/10"), Some((5, Some(10))));
         assert_eq!(parse_range("bytes 5-9/*"), Some((5, None)));
-        for odd in ["", "bytes", "bytes */10", "bytes 5/10", "items 5-9/10", "bytes -1-2/3"] {
+        for odd in [
+            "",
+            "bytes",
+            "bytes */10",
+            "bytes 5/10",
+            "items 5-9/10",
+            "bytes -1-2/3",
+        ] {
             assert_eq!(parse_range(odd), None, "{odd}");
         }
     }

