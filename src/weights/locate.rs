@@ -9,6 +9,7 @@ mod download;
 mod environment;
 mod http;
 mod hub;
+mod name;
 mod package;
 mod path;
 mod pip;
@@ -21,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 pub use alias::{ALIASES, Alias};
 use environment::Settings;
-use hub::HubName;
+use name::HubName;
 use pip::Requirement;
 
 /// Where a model's files are on this machine.

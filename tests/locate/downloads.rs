@@ -198,7 +198,7 @@ fn two_processes_download_one_file_once() {
         .map(|_| machine.command("owner/model").spawn().unwrap())
         .collect();
     for child in children {
-        let folder = outcome(child.wait_with_output().unwrap()).folder();
+        let folder = outcome(&child.wait_with_output().unwrap()).folder();
         assert_eq!(
             std::fs::read(folder.join("model.safetensors")).unwrap(),
             weights
@@ -226,7 +226,8 @@ fn a_full_disk_is_said_to_be_full() {
                 .filter_map(|(name, value)| Some((name, value?))),
         )
         .current_dir(machine.home.path());
-    outcome(limited.output().unwrap()).error("OutOfMemory", &["no room", ".incomplete", "HF_HOME"]);
+    outcome(&limited.output().unwrap())
+        .error("OutOfMemory", &["no room", ".incomplete", "HF_HOME"]);
     machine.locate("owner/model").folder();
 }
 

@@ -138,11 +138,11 @@ impl Machine {
     }
 
     fn locate(&self, model: &str) -> Outcome {
-        outcome(self.command(model).output().unwrap())
+        outcome(&self.command(model).output().unwrap())
     }
 }
 
-fn outcome(output: std::process::Output) -> Outcome {
+fn outcome(output: &std::process::Output) -> Outcome {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines = text.lines().filter_map(|line| line.strip_prefix(MARK));

@@ -28,7 +28,7 @@ pub struct Alias {
 }
 
 /// The models known by short names.
-pub const ALIASES: [Alias; 2] = [
+pub const ALIASES: &[Alias] = &[
     Alias {
         name: crate::DEFAULT_MODEL,
         description: "SmolLM2-135M-Instruct, GGUF Q4_1, 98 MB",
