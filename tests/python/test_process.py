@@ -171,4 +171,8 @@ def test_what_a_signal_handler_raises_is_raised_as_it_is() -> None:
 
 
 def test_the_signal_handler_stays_pythons() -> None:
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    program = """
+        decoder.generate([5], max_new_tokens=1)
+        print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    """
+    assert run(program) == "True\n"

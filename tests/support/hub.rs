@@ -103,7 +103,7 @@ impl Hub {
         self.state().commit = Some(commit.to_owned());
     }
 
-    /// Names every file by this ETag.
+    /// Names every file by this entity tag.
     pub fn set_etag(&self, etag: &str) {
         self.state().etag = Some(etag.to_owned());
     }
@@ -345,18 +345,21 @@ fn read_request(connection: &TcpStream) -> Option<Hit> {
             return Some(hit);
         };
         match name.to_lowercase().as_str() {
-            "range" => {
-                hit.start = value
-                    .strip_prefix("bytes=")?
-                    .strip_suffix('-')?
-                    .parse()
-                    .ok()
-            }
+            "range" => hit.start = first_byte(value),
             "authorization" => hit.authorization = Some(value.to_owned()),
             _ => {}
         }
     }
     None
+}
+
+/// The first byte of `bytes=START-`.
+fn first_byte(range: &str) -> Option<usize> {
+    range
+        .strip_prefix("bytes=")?
+        .strip_suffix('-')?
+        .parse()
+        .ok()
 }
 
 fn decode(path: &str) -> String {

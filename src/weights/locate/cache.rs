@@ -40,14 +40,11 @@ impl RepositoryCache {
 
     /// Remembers which commit a branch or tag means.
     pub fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
-        if revision == commit {
+        // A cache that cannot be written to is good enough as long as there is nothing new to write.
+        if self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
         }
-        let file = self.folder.join("refs").join(revision);
-        if let Some(folder) = file.parent() {
-            disk::create_folder(folder)?;
-        }
-        std::fs::write(&file, commit).map_err(|error| disk::write_error(&file, error))
+        disk::write(&self.folder.join("refs").join(revision), commit)
     }
 
     /// The folder of a commit's files.
@@ -76,15 +73,16 @@ impl RepositoryCache {
         if let Some(folder) = pointer.parent() {
             disk::create_folder(folder)?;
         }
-        disk::remove(&pointer);
         // From a snapshot's folder up to the repository's, past the folders in the name.
         let up = "../".repeat(2 + name.matches('/').count());
-        let linked = link(&format!("{up}blobs/{etag}"), &self.blob(etag), &pointer);
-        match linked {
-            // Another process was faster, with the same link.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            outcome => outcome.map_err(|error| disk::write_error(&pointer, error)),
-        }
+        // Renamed into place, so that whoever reads the snapshot meanwhile finds the old link or the new one.
+        let fresh = self
+            .snapshot(commit)
+            .join(format!(".{}.{etag}", std::process::id()));
+        disk::remove(&fresh);
+        link(&format!("{up}blobs/{etag}"), &self.blob(etag), &fresh)
+            .map_err(|error| disk::write_error(&fresh, error))?;
+        disk::rename(&fresh, &pointer)
     }
 
     /// The names of a commit's files that are here, as the repository names them.

@@ -1,5 +1,6 @@
 //! SHA-256 of files, and a record of the files found sound, so that none is read through at every load.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
+use super::disk;
 use crate::error::{Error, Result};
 
 /// Whether the text is a SHA-256 in lower-case hexadecimal, as the hub names large files.
@@ -19,7 +21,11 @@ pub(super) fn is_sha256(text: &str) -> bool {
 
 /// Digits of a checksum.
 pub(super) fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The SHA-256 of a file's content.
@@ -63,13 +69,8 @@ impl Verified {
 
     /// Remembers that the file, as it is now, is sound.
     pub fn record(&self, file: &Path, checksum: &str) {
-        let written = appearance(file).and_then(|seen| {
-            let record = self.folder.join(checksum);
-            std::fs::create_dir_all(&self.folder)
-                .and_then(|()| std::fs::write(&record, seen))
-                .map_err(|error| Error::io(record, error))
-        });
-        if let Err(error) = written {
+        let record = self.folder.join(checksum);
+        if let Err(error) = appearance(file).and_then(|seen| disk::write(&record, &seen)) {
             // Without the record the file is read through at the next load; nothing worse.
             tracing::debug!("not recorded as verified: {error}");
         }

@@ -1,5 +1,7 @@
 //! Which of a repository's files make up the model.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
 
 /// What lies beside the weights of a model in Hugging Face's layout, where it exists.
@@ -38,6 +40,15 @@ pub(super) enum Choice {
     Gguf(Vec<String>),
 }
 
+impl Choice {
+    /// The files that are known beforehand: all but the shards.
+    pub fn files(&self) -> &[String] {
+        match self {
+            Self::Folder(files) | Self::ShardedFolder(files) | Self::Gguf(files) => files,
+        }
+    }
+}
+
 /// Chooses among a repository's files: the GGUF file of that quantization, or, where none is asked for, whatever the
 /// repository was made for.
 pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) -> Result<Choice> {
@@ -66,7 +77,7 @@ pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) 
 }
 
 fn no_weights(model: &str, files: &[String], quantization: Option<&str>) -> Error {
-    let pickled = |file: &&String| file.ends_with(".bin") || file.ends_with(".pt");
+    let pickled = |file: &&String| has_extension(file, "bin") || has_extension(file, "pt");
     let reason = if let Some(quantization) = quantization {
         format!(
             "it has no GGUF file, so none of quantization {quantization}; name it without \":{quantization}\""
@@ -87,7 +98,7 @@ pub(super) fn gguf_variants(files: &[String]) -> Vec<Vec<String>> {
         .iter()
         .filter(|file| {
             let name = file.to_lowercase();
-            name.ends_with(".gguf") && !name.contains("mmproj") && !name.contains("imatrix")
+            has_extension(&name, "gguf") && !name.contains("mmproj") && !name.contains("imatrix")
         })
         .collect();
     files.sort();
@@ -102,6 +113,12 @@ pub(super) fn gguf_variants(files: &[String]) -> Vec<Vec<String>> {
         }
     }
     variants
+}
+
+/// Whether a file is of that kind, by its name.
+pub(super) fn has_extension(file: impl AsRef<Path>, kind: &str) -> bool {
+    let extension = file.as_ref().extension();
+    extension.is_some_and(|extension| extension.eq_ignore_ascii_case(kind))
 }
 
 /// The name without `.gguf` and without the number of a part.

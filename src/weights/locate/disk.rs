@@ -2,7 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -29,6 +29,18 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
 /// Gives a finished file its name.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(|error| write_error(to, error))
+}
+
+/// Writes a small file, so that whoever reads it meanwhile finds the old content or the new.
+pub(super) fn write(file: &Path, content: &str) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        create_folder(folder)?;
+    }
+    let mut fresh = file.as_os_str().to_owned();
+    fresh.push(format!(".{}", std::process::id()));
+    let fresh = PathBuf::from(fresh);
+    std::fs::write(&fresh, content).map_err(|error| write_error(&fresh, error))?;
+    rename(&fresh, file)
 }
 
 /// Removes a file that is of no use; that it is gone already, or cannot go, changes nothing.

@@ -77,17 +77,19 @@ impl Download<'_> {
             let before = length;
             match self.attempt(&mut file, partial, &mut length) {
                 Ok(()) => break,
-                Err(Failure::Unavailable(reason)) => {
-                    tracing::debug!("{} goes on from byte {length}: {reason}", self.label);
+                // A hub that answered a while ago may soon do so again.
+                Err(failure @ Failure::Unreachable(_)) if length == 0 => return Err(failure),
+                Err(failure @ (Failure::Unavailable(_) | Failure::Unreachable(_))) => {
+                    tracing::debug!("{} goes on from byte {length}: {failure}", self.label);
                     if length >= before.saturating_add(WORTHWHILE) {
                         delays = RETRY_DELAYS.iter();
                     }
                     let Some(delay) = delays.next() else {
-                        return Err(Failure::Unavailable(reason));
+                        return Err(failure);
                     };
                     std::thread::sleep(*delay);
                 }
-                Err(other) => return Err(other),
+                Err(failure) => return Err(failure),
             }
         }
         file.sync_all().map_err(failed)?;

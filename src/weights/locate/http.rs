@@ -1,6 +1,6 @@
 //! Requests to the hub: who is asked, how long to wait, and what an answer means.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Read;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::error::Error;
 
 /// No route to the hub is found out this soon, so that the cache or another source gets its turn.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that says nothing for so long is given up, and asked again.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server that says nothing for so long is given up.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Waits before each new attempt at a request that failed for the moment.
 const RETRY_DELAYS: [Duration; 3] = [
     Duration::from_millis(300),
@@ -29,7 +29,7 @@ const MAX_DESCRIPTION: u64 = 64 << 20;
 /// Why a request brought nothing.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// No connection: no network, no such host, a proxy in the way.
+    /// No answer: no network, no such host, a proxy in the way.
     Unreachable(String),
     /// A connection that broke or a server that is busy, even when asked again.
     Unavailable(String),
@@ -55,11 +55,8 @@ impl Failure {
             {
                 Self::Unavailable(error.to_string())
             }
-            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-                Self::Unreachable(error.to_string())
-            }
-            ureq::Error::Timeout(_) => Self::Unavailable(error.to_string()),
             ureq::Error::Io(_)
+            | ureq::Error::Timeout(_)
             | ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::ConnectProxyFailed(_)
@@ -73,20 +70,21 @@ impl Failure {
         match status {
             401 | 403 => Self::Denied(status),
             404 => Self::Missing,
-            408 | 429 | 500..=599 => Self::Unavailable(format!("it answers with status {status}")),
-            _ => Self::Unexpected(format!("it answers with status {status}")),
+            408 | 429 | 500..=599 => Self::Unavailable(format!("status {status}")),
+            _ => Self::Unexpected(format!("status {status}")),
         }
     }
 }
 
+/// What the hub does, to follow its name.
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(reason) => write!(formatter, "it cannot be reached ({reason})"),
-            Self::Unavailable(reason) => write!(formatter, "it is not available now ({reason})"),
-            Self::Denied(status) => write!(formatter, "it refuses access (status {status})"),
-            Self::Missing => write!(formatter, "it does not have the file"),
-            Self::Unexpected(reason) => formatter.write_str(reason),
+            Self::Unreachable(reason) => write!(formatter, "cannot be reached ({reason})"),
+            Self::Unavailable(reason) => write!(formatter, "is not available now ({reason})"),
+            Self::Denied(status) => write!(formatter, "refuses access (status {status})"),
+            Self::Missing => write!(formatter, "does not have the file"),
+            Self::Unexpected(reason) => write!(formatter, "answers oddly: {reason}"),
             Self::Local(error) => error.fmt(formatter),
         }
     }
@@ -331,7 +329,8 @@ fn encode(text: &str, keep: &[u8]) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing to a `String` cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

