@@ -1,6 +1,6 @@
 //! The commands in README.md and docs/, run as they are written.
 //!
-//! (Their Rust code runs as documentation tests, their Python code in tests/python/test_documentation.py.)
+//! (Their Rust code runs as documentation tests, their Python code in `tests/python/test_documentation.py`.)
 
 #![cfg(unix)]
 

