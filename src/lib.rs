@@ -14,7 +14,7 @@
 //! Reading order: [`engine::Session`] (one request, step by step), [`speculation::verify`] (why the output is
 //! the target's own), [`model::Transformer`] (one decoder for every architecture), [`backend::Backend`]
 //! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `benchmark`,
-//! `decoder`, `engine`, `speculation`, `sampling`, `model`, `weights`, `text`, `backend`.
+//! `decoder`, `engine`, `speculation`, `sampling`, `model`, `text`, `backend`, `weights`.
 
 pub mod backend;
 mod benchmark;

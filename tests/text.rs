@@ -6,7 +6,6 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::Value;
-use specdec_rs::text::Detokenizer;
 use specdec_rs::weights::gguf::GgufFile;
 use specdec_rs::{Message, Tokenizer};
 use support::{pair, real_model, shared};
@@ -102,7 +101,7 @@ fn vocabularies_are_compared_token_by_token() {
 }
 
 fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
-    let mut detokenizer = Detokenizer::new(tokenizer, false);
+    let mut detokenizer = tokenizer.detokenizer(false);
     let mut text: String = ids
         .iter()
         .map(|id| detokenizer.push(*id).unwrap())
@@ -142,7 +141,7 @@ fn streamed_text_is_decoded_text_with_byte_tokens() {
     ] {
         let ids = tokenizer.encode(text, false).unwrap();
         assert_eq!(streamed(&tokenizer, &ids), text);
-        let mut detokenizer = Detokenizer::new(&tokenizer, true);
+        let mut detokenizer = tokenizer.detokenizer(true);
         for id in ids {
             assert!(
                 !detokenizer.push(id).unwrap().contains('\u{fffd}'),

@@ -9,10 +9,10 @@ use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{ops, rotary_emb};
 
-use super::{Attention, Backend, Linear, Norm, Segment};
+use super::{
+    Activation, Attention, AttentionShape, Backend, Linear, Norm, NormKind, Pairing, Rope, Segment,
+};
 use crate::error::{Error, Result};
-use crate::model::rope::{Pairing, Rope};
-use crate::model::spec::{Activation, AttentionShape, NormKind};
 use crate::weights::{StorageType, StoredTensor, dequantize};
 
 /// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets exactly

@@ -4,11 +4,13 @@
 //! bodies made of primitives, which a backend overrides where it can do better.
 
 pub mod candle;
+mod rotary;
+mod shapes;
 
 use crate::error::Result;
-use crate::model::rope::Rope;
-use crate::model::spec::{Activation, AttentionShape, NormKind};
 use crate::weights::StoredTensor;
+pub use rotary::{Pairing, Rope};
+pub use shapes::{Activation, AttentionShape, NormKind};
 
 /// One sequence's share of a batch: consecutive rows that follow what its cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

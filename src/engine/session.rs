@@ -80,7 +80,7 @@ impl Session {
             processors,
             noise,
             output: Output {
-                detokenizer: Detokenizer::new(tokenizer, true),
+                detokenizer: tokenizer.detokenizer(true),
                 stop: StopMatcher::new(&config.stop),
                 text: String::new(),
                 tokens: Vec::new(),

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::rope::{Pairing, Rope, Scaling, yarn_magnitude};
-use super::spec::{
-    Activation, Architecture, AttentionShape, Biases, LayerSpec, ModelSpec, NormKind, Residual,
-};
+use super::rope::{Scaling, yarn_magnitude};
+use super::spec::{Architecture, Biases, LayerSpec, ModelSpec, Residual};
+use crate::backend::{Activation, AttentionShape, NormKind, Pairing, Rope};
 use crate::error::{Error, Result};
 use crate::weights::gguf::{GgufFile, Value};
 use crate::weights::{Checkpoint, dequantize};
@@ -167,11 +166,11 @@ impl Keys<'_> {
             Architecture::Gemma3 => {
                 let local = self.number("rope.freq_base_swa").unwrap_or(10_000.0);
                 Ok(vec![
-                    Rope::new(dims, local, &Scaling::None, pairing),
-                    Rope::new(dims, theta, &scaling, pairing),
+                    Scaling::None.rope(dims, local, pairing),
+                    scaling.rope(dims, theta, pairing),
                 ])
             }
-            _ => Ok(vec![Rope::new(dims, theta, &scaling, pairing)]),
+            _ => Ok(vec![scaling.rope(dims, theta, pairing)]),
         }
     }
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::language_model::ModelInfo;
-use super::spec::{Biases, LayerSpec, ModelSpec, NormKind};
-use crate::backend::{Backend, Linear, Norm};
+use super::names::{LayerSlot, NamedWeights, Slot};
+use super::spec::{Biases, LayerSpec, ModelSpec};
+use crate::backend::{Backend, Linear, Norm, NormKind};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::weights::names::{LayerSlot, NamedWeights, Slot};
 use crate::weights::{StoredTensor, dequantize};
 
 /// One layer's weights.

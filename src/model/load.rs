@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::language_model::LanguageModel;
+use super::names::NamedWeights;
 use super::spec::ModelSpec;
 use super::transformer::Transformer;
 use super::{gguf_config, hf_config};
@@ -15,7 +16,6 @@ use crate::text::Tokenizer;
 use crate::weights::Checkpoint;
 use crate::weights::gguf::GgufFile;
 use crate::weights::locate::ModelFiles;
-use crate::weights::names::NamedWeights;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
 /// How to load a model.

@@ -1,28 +1,10 @@
-//! Rotary position embeddings (Su et al., 2104.09864) and the ways to stretch them.
+//! The ways to stretch rotary embeddings to contexts longer than those trained on.
 
 use std::f64::consts::PI;
 
-/// Which elements of a head are rotated together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pairing {
-    /// Element i with element i + dims / 2 (Hugging Face, GPT-NeoX).
-    Halves,
-    /// Element 2i with element 2i + 1 (GGUF files of the Llama family).
-    Interleaved,
-}
+use crate::backend::{Pairing, Rope};
 
-/// One rotary embedding: the angle of pair i at position p is `p * frequencies[i]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rope {
-    /// Radians per position, one entry a pair; the rotated dimensions are twice as many.
-    pub frequencies: Vec<f64>,
-    /// Factor on sine and cosine (YaRN and LongRoPE scale attention through it).
-    pub magnitude: f64,
-    /// Which elements form a pair.
-    pub pairing: Pairing,
-}
-
-/// How the frequencies are stretched to contexts longer than those trained on.
+/// How the frequencies of a rotary embedding are stretched.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scaling {
     /// As trained.
@@ -55,34 +37,42 @@ pub enum Scaling {
     PerPair { factors: Vec<f64>, magnitude: f64 },
 }
 
-impl Rope {
+impl Scaling {
     /// The rotary embedding of `dims` elements a head with base `theta`.
-    pub fn new(dims: usize, theta: f64, scaling: &Scaling, pairing: Pairing) -> Self {
-        let base = (0..dims / 2).map(|i| theta.powf(-2.0 * i as f64 / dims as f64));
-        let (frequencies, magnitude) = match scaling {
-            Scaling::None => (base.collect(), 1.0),
-            Scaling::Linear { factor } => (base.map(|f| f / factor).collect(), 1.0),
-            Scaling::Llama3 {
+    pub fn rope(&self, dims: usize, theta: f64, pairing: Pairing) -> Rope {
+        let pair = |i: usize| theta.powf(-2.0 * i as f64 / dims as f64);
+        let trained: Vec<f64> = (0..dims / 2).map(pair).collect();
+        Rope {
+            frequencies: self.stretch(trained, dims, theta),
+            magnitude: self.magnitude(),
+            pairing,
+        }
+    }
+
+    fn stretch(&self, trained: Vec<f64>, dims: usize, theta: f64) -> Vec<f64> {
+        match self {
+            Self::None => trained,
+            Self::Linear { factor } => trained.iter().map(|f| f / factor).collect(),
+            Self::Llama3 {
                 factor,
                 low_freq_factor,
                 high_freq_factor,
                 original_context,
             } => {
-                let stretch = |frequency: f64| {
+                let stretch = |frequency: &f64| {
                     let turns = original_context * frequency / (2.0 * PI);
-                    let blend = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
-                    let blend = blend.clamp(0.0, 1.0);
-                    frequency * (blend + (1.0 - blend) / factor)
+                    let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    blend(*frequency, *factor, 1.0 - kept)
                 };
-                (base.map(stretch).collect(), 1.0)
+                trained.iter().map(stretch).collect()
             }
-            Scaling::Yarn {
+            Self::Yarn {
                 factor,
                 beta_fast,
                 beta_slow,
                 original_context,
-                attention_factor,
                 truncate,
+                ..
             } => {
                 // The (fractional) pair that turns `turns` times over the original context.
                 let pair_of = |turns: f64| {
@@ -94,32 +84,36 @@ impl Rope {
                 }
                 let low = low.max(0.0);
                 let high = high.min(dims as f64 - 1.0).max(low + 0.001);
-                let stretch = |(i, frequency): (usize, f64)| {
-                    let stretched = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
-                    frequency * (1.0 - stretched) + frequency / factor * stretched
+                let stretch = |(i, frequency): (usize, &f64)| {
+                    blend(*frequency, *factor, (i as f64 - low) / (high - low))
                 };
-                let magnitude = attention_factor.unwrap_or_else(|| yarn_magnitude(*factor, 1.0));
-                (base.enumerate().map(stretch).collect(), magnitude)
+                trained.iter().enumerate().map(stretch).collect()
             }
-            Scaling::PerPair { factors, magnitude } => {
-                let stretched = base.zip(factors).map(|(f, factor)| f / factor);
-                (stretched.collect(), *magnitude)
-            }
-        };
-        Self {
-            frequencies,
-            magnitude,
-            pairing,
+            Self::PerPair { factors, .. } => trained
+                .iter()
+                .zip(factors)
+                .map(|(f, factor)| f / factor)
+                .collect(),
         }
     }
 
-    /// Cosines and sines of one position, a pair each.
-    pub fn angles(&self, position: u32) -> impl Iterator<Item = (f32, f32)> + '_ {
-        self.frequencies.iter().map(move |frequency| {
-            let (sin, cos) = (f64::from(position) * frequency).sin_cos();
-            ((cos * self.magnitude) as f32, (sin * self.magnitude) as f32)
-        })
+    fn magnitude(&self) -> f64 {
+        match self {
+            Self::None | Self::Linear { .. } | Self::Llama3 { .. } => 1.0,
+            Self::Yarn {
+                factor,
+                attention_factor,
+                ..
+            } => attention_factor.unwrap_or_else(|| yarn_magnitude(*factor, 1.0)),
+            Self::PerPair { magnitude, .. } => *magnitude,
+        }
     }
+}
+
+/// A frequency divided by `factor` to a share of `stretched` (0 to 1).
+fn blend(frequency: f64, factor: f64, stretched: f64) -> f64 {
+    let stretched = stretched.clamp(0.0, 1.0);
+    frequency * (1.0 - stretched) + frequency / factor * stretched
 }
 
 /// YaRN's attention magnitude for a stretch of `factor`, weighted by `mscale`.

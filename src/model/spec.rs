@@ -1,6 +1,6 @@
 //! What a decoder-only transformer is made of, whatever file described it.
 
-use super::rope::Rope;
+use crate::backend::{Activation, AttentionShape, NormKind, Rope};
 
 /// The architectures this crate runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,41 +69,6 @@ impl Architecture {
     }
 }
 
-/// How a layer normalizes: the kind and its epsilon.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum NormKind {
-    /// Root mean square, no mean subtracted, no bias (Zhang & Sennrich, 2019).
-    Rms(f32),
-    /// Mean and variance, with bias (Ba et al., 2016).
-    Layer(f32),
-}
-
-/// The nonlinearity of the MLP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x * sigmoid(x)
-    Silu,
-    /// x * Phi(x), exactly
-    Gelu,
-    /// The tanh approximation of GELU.
-    GeluTanh,
-    /// max(x, 0)
-    Relu,
-}
-
-impl Activation {
-    /// The activation of a config.json's `hidden_act`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "silu" | "swish" => Some(Self::Silu),
-            "gelu" => Some(Self::Gelu),
-            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Some(Self::GeluTanh),
-            "relu" => Some(Self::Relu),
-            _ => None,
-        }
-    }
-}
-
 /// How a layer's two halves meet the residual stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Residual {
@@ -122,21 +87,6 @@ pub enum Biases {
     Qkv,
     /// All of them.
     All,
-}
-
-/// The attention heads' shape, the same in every layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AttentionShape {
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads; divides `heads` (grouped-query attention).
-    pub kv_heads: usize,
-    /// Elements of one head.
-    pub head_dim: usize,
-    /// Factor on the scores before the softmax.
-    pub scale: f32,
-    /// Scores become `cap * tanh(score / cap)`.
-    pub softcap: Option<f32>,
 }
 
 /// What differs between layers.

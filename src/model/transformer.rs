@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 use super::layers::{Layer, Loader};
+use super::names::{NamedWeights, Slot};
 use super::spec::{ModelSpec, Residual};
 use crate::backend::{Attention, Backend, Linear, Norm, Segment};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::weights::names::{NamedWeights, Slot};
 
 /// Rows computed at once when a prompt is read; bounds the memory of a step.
 const LARGEST_STEP: usize = 512;

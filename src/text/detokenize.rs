@@ -1,11 +1,13 @@
 //! Text that grows token by token, and never shows half a character.
 
-use super::tokenizer::Tokenizer;
+use std::sync::Arc;
+
+use super::parts::Parts;
 use crate::error::Result;
 
-/// Decodes a stream of tokens. The pieces, one behind the other, are what [`Tokenizer::decode`] gives at once.
+/// Decodes a stream of tokens. The pieces, one behind the other, are what [`Tokenizer::decode`](super::Tokenizer::decode) gives at once.
 pub struct Detokenizer {
-    tokenizer: Tokenizer,
+    parts: Arc<Parts>,
     skip_special_tokens: bool,
     /// Whether any token had text yet.
     begun: bool,
@@ -14,10 +16,9 @@ pub struct Detokenizer {
 }
 
 impl Detokenizer {
-    /// Before the first token.
-    pub fn new(tokenizer: &Tokenizer, skip_special_tokens: bool) -> Self {
+    pub(super) fn new(parts: Arc<Parts>, skip_special_tokens: bool) -> Self {
         Self {
-            tokenizer: tokenizer.clone(),
+            parts,
             skip_special_tokens,
             begun: false,
             pending: Vec::new(),
@@ -27,7 +28,7 @@ impl Detokenizer {
     /// The text that a token completes; empty in the middle of a character.
     pub fn push(&mut self, id: u32) -> Result<String> {
         let bytes = self
-            .tokenizer
+            .parts
             .bytes(id, !self.begun, self.skip_special_tokens)?;
         self.begun |= !bytes.is_empty();
         self.pending.extend(bytes);

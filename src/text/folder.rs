@@ -9,7 +9,7 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::chat::ChatTemplate;
-use super::tokenizer::{Parts, Spelling, guarded};
+use super::parts::{Parts, Spelling, guarded};
 use crate::error::{Error, Result};
 
 /// The special tokens that chat templates may name.

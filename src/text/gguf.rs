@@ -25,7 +25,7 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::chat::ChatTemplate;
-use super::tokenizer::{Parts, Spelling, guarded};
+use super::parts::{Parts, Spelling, guarded};
 use crate::error::{Error, Result};
 use crate::weights::gguf::{Metadata, Value};
 use pretokenizers::Pretokenizer;

@@ -4,6 +4,7 @@ mod chat;
 mod detokenize;
 mod folder;
 mod gguf;
+mod parts;
 mod tokenizer;
 
 pub use chat::{ChatTemplate, Message};

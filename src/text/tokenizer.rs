@@ -1,13 +1,13 @@
 //! One tokenizer, wherever it was read from.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use tokenizers::{Decoder, ModelWrapper};
+use tokenizers::ModelWrapper;
 
 use super::chat::ChatTemplate;
 use super::detokenize::Detokenizer;
+use super::parts::{Parts, guarded};
 use super::{folder, gguf};
 use crate::error::{Error, Result};
 use crate::weights::gguf::Metadata;
@@ -15,26 +15,6 @@ use crate::weights::gguf::Metadata;
 /// Turns text into tokens and back. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokenizer(Arc<Parts>);
-
-/// What a tokenizer is read as.
-pub(super) struct Parts {
-    pub(super) tokenizer: tokenizers::Tokenizer,
-    pub(super) bos: Option<u32>,
-    pub(super) eos: Vec<u32>,
-    pub(super) chat_template: Option<ChatTemplate>,
-    pub(super) spelling: Spelling,
-}
-
-/// How tokens spell bytes that are not whole characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spelling {
-    /// Every byte is written as a character of its own (GPT-2).
-    ByteLevel,
-    /// Tokens are text, and `<0xE2>` is a byte (`SentencePiece`).
-    ByteFallback,
-    /// Tokens are text.
-    Text,
-}
 
 impl Tokenizer {
     /// Reads the tokenizer of a folder in Hugging Face's layout: tokenizer.json, or vocab.json with merges.txt;
@@ -59,13 +39,18 @@ impl Tokenizer {
 
     /// Tokens to text; bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        let mut detokenizer = Detokenizer::new(self, skip_special_tokens);
+        let mut detokenizer = self.detokenizer(skip_special_tokens);
         let mut text = String::new();
         for id in ids {
             text.push_str(&detokenizer.push(*id)?);
         }
         text.push_str(&detokenizer.finish()?);
         Ok(text)
+    }
+
+    /// Decodes tokens one by one.
+    pub fn detokenizer(&self, skip_special_tokens: bool) -> Detokenizer {
+        Detokenizer::new(self.0.clone(), skip_special_tokens)
     }
 
     /// The tokens that end a text.
@@ -121,126 +106,5 @@ impl Tokenizer {
                 spell(draft)
             ),
         })
-    }
-
-    /// The bytes that a token adds to a text, `first` if it begins the text; none for a token without text.
-    pub(super) fn bytes(&self, id: u32, first: bool, skip_special_tokens: bool) -> Result<Vec<u8>> {
-        let tokenizer = &self.0.tokenizer;
-        let Some(token) = tokenizer.id_to_token(id) else {
-            return Ok(Vec::new());
-        };
-        if skip_special_tokens && tokenizer.get_added_vocabulary().is_special_token(&token) {
-            return Ok(Vec::new());
-        }
-        let spelled = match self.0.spelling {
-            Spelling::ByteLevel => token.chars().map(byte_of_char).collect(),
-            Spelling::ByteFallback => byte_of_name(&token).map(|byte| vec![byte]),
-            Spelling::Text => None,
-        };
-        match spelled {
-            Some(bytes) => Ok(bytes),
-            None if self.0.spelling == Spelling::ByteLevel => Ok(token.into_bytes()),
-            None => self.text_of(token, first).map(String::into_bytes),
-        }
-    }
-
-    /// A token's text, as the decoder writes it behind another.
-    fn text_of(&self, token: String, first: bool) -> Result<String> {
-        const ANOTHER: &str = "a";
-        let Some(decoder) = self.0.tokenizer.get_decoder() else {
-            let space = if first { "" } else { " " };
-            return Ok(format!("{space}{token}"));
-        };
-        let tokens = match first {
-            true => vec![token],
-            false => vec![ANOTHER.to_owned(), token],
-        };
-        let text = guarded(|| decoder.decode(tokens)).map_err(Error::Compute)?;
-        Ok(match first {
-            true => text,
-            false => text.strip_prefix(ANOTHER).unwrap_or(&text).to_owned(),
-        })
-    }
-}
-
-impl Spelling {
-    /// How the tokenizer's decoder reads tokens.
-    pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Self {
-        let decoder = tokenizer.get_decoder().map(serde_json::to_value);
-        let Some(Ok(decoder)) = decoder else {
-            return Self::Text;
-        };
-        let steps = decoder["decoders"]
-            .as_array()
-            .map_or(&[][..], Vec::as_slice);
-        let has = |name: &str| {
-            let mut all = steps.iter().chain([&decoder]);
-            all.any(|step| step["type"] == name)
-        };
-        if has("ByteLevel") {
-            Self::ByteLevel
-        } else if has("ByteFallback") {
-            Self::ByteFallback
-        } else {
-            Self::Text
-        }
-    }
-}
-
-/// Calls into the tokenizers library, some of whose parts panic on contents that contradict themselves.
-pub(super) fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("the tokenizer's contents contradict themselves".to_owned()),
-    }
-}
-
-/// The byte that a character of a byte-level token stands for.
-///
-/// GPT-2's alphabet: visible Latin-1 characters stand for themselves, the other bytes, in order, for the
-/// characters from U+0100 on.
-fn byte_of_char(character: char) -> Option<u8> {
-    let visible = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    match u32::from(character).checked_sub(0x100) {
-        None => u8::try_from(character).ok().filter(visible),
-        Some(place) => (0..=u8::MAX)
-            .filter(|byte| !visible(byte))
-            .nth(place as usize),
-    }
-}
-
-/// The byte of a token named `<0x0A>`.
-fn byte_of_name(token: &str) -> Option<u8> {
-    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    let strict = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    strict.then(|| u8::from_str_radix(digits, 16).ok())?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_byte_alphabet_is_a_bijection() {
-        let mut bytes: Vec<u8> = (0..0x200)
-            .filter_map(char::from_u32)
-            .filter_map(byte_of_char)
-            .collect();
-        assert_eq!(bytes.len(), 256);
-        bytes.sort_unstable();
-        assert!(bytes.into_iter().eq(0..=u8::MAX));
-        assert_eq!(byte_of_char('Ġ'), Some(b' '));
-        assert_eq!(byte_of_char('Ċ'), Some(b'\n'));
-        assert_eq!(byte_of_char('A'), Some(b'A'));
-        assert_eq!(byte_of_char('漢'), None);
-    }
-
-    #[test]
-    fn byte_names_are_read_strictly() {
-        assert_eq!(byte_of_name("<0x0A>"), Some(10));
-        assert_eq!(byte_of_name("<0xff>"), Some(255));
-        for other in ["<0x>", "<0x1>", "<0x123>", "<0xZZ>", "0x0A", "<0x+1>"] {
-            assert_eq!(byte_of_name(other), None, "{other}");
-        }
     }
 }

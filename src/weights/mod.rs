@@ -6,7 +6,6 @@ mod dequantize;
 pub mod gguf;
 pub mod locate;
 mod mapped;
-pub mod names;
 pub mod safetensors;
 
 pub use dequantize::dequantize;

@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::{Checkpoint, StorageType, StoredTensor};
+use super::spec::{Architecture, ModelSpec};
 use crate::error::{Error, Result};
-use crate::model::spec::{Architecture, ModelSpec};
+use crate::weights::{Checkpoint, StorageType, StoredTensor};
 
 /// A tensor of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,31 @@
+//! Rotary position embeddings (Su et al., 2104.09864).
+
+/// Which elements of a head are rotated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// Element i with element i + dims / 2 (Hugging Face, GPT-NeoX).
+    Halves,
+    /// Element 2i with element 2i + 1 (GGUF files of the Llama family).
+    Interleaved,
+}
+
+/// One rotary embedding: the angle of pair i at position p is `p * frequencies[i]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    /// Radians per position, one entry a pair; the rotated dimensions are twice as many.
+    pub frequencies: Vec<f64>,
+    /// Factor on sine and cosine (YaRN and LongRoPE scale attention through it).
+    pub magnitude: f64,
+    /// Which elements form a pair.
+    pub pairing: Pairing,
+}
+
+impl Rope {
+    /// Cosines and sines of one position, a pair each.
+    pub fn angles(&self, position: u32) -> impl Iterator<Item = (f32, f32)> + '_ {
+        self.frequencies.iter().map(move |frequency| {
+            let (sin, cos) = (f64::from(position) * frequency).sin_cos();
+            ((cos * self.magnitude) as f32, (sin * self.magnitude) as f32)
+        })
+    }
+}

@@ -1,0 +1,38 @@
+//! What the operations of a decoder come in.
+
+/// How a layer normalizes: the kind and its epsilon.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NormKind {
+    /// Root mean square, no mean subtracted, no bias (Zhang & Sennrich, 2019).
+    Rms(f32),
+    /// Mean and variance, with bias (Ba et al., 2016).
+    Layer(f32),
+}
+
+/// The nonlinearity of the MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x * sigmoid(x)
+    Silu,
+    /// x * Phi(x), exactly
+    Gelu,
+    /// The tanh approximation of GELU.
+    GeluTanh,
+    /// max(x, 0)
+    Relu,
+}
+
+/// The attention heads' shape, the same in every layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads` (grouped-query attention).
+    pub kv_heads: usize,
+    /// Elements of one head.
+    pub head_dim: usize,
+    /// Factor on the scores before the softmax.
+    pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+}
