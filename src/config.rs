@@ -73,7 +73,7 @@ impl FromStr for Verification {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpeculativeConfig {
-    /// Most tokens drafted a step (exactly so many if not `adaptive`); 0 is plain decoding.
+    /// Most tokens drafted a step (exactly so many if not `adaptive`), up to 256; 0 is plain decoding.
     pub gamma: usize,
     /// Whether the draft's length follows its success, up to `gamma`.
     pub adaptive: bool,

@@ -183,6 +183,12 @@ impl SpeculativeDecoder {
     /// The target's logits behind each of some tokens, from an empty cache: `[ids.len(), vocab_size]`.
     pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>> {
         let mut sequence = self.sequence();
+        if ids.len() > sequence.context_length() {
+            return Err(Error::ContextOverflow {
+                tokens: ids.len(),
+                context_length: sequence.context_length(),
+            });
+        }
         let mut logits = Vec::with_capacity(ids.len() * sequence.vocab_size());
         for chunk in ids.chunks(SCORED_ROWS) {
             logits.extend(sequence.extend(chunk, chunk.len())?.into_vec());

@@ -253,3 +253,60 @@ fn pieces_give_the_same_bits_as_single_tokens() {
         }
     }
 }
+
+/// A sequence's prompt is read the same whether or not others are read with it.
+#[test]
+fn company_changes_no_bits() {
+    let Some(shared) = support::shared() else {
+        return;
+    };
+    let file = shared.join("fixtures/gguf/llama-Q4_0.gguf");
+    let mut model = open(&ModelFiles::Gguf(file), WeightPrecision::Stored);
+    let ids: Vec<u32> = (0..20).map(|i| (i * 37 + 11) % 384).collect();
+    let alone = extend(model.as_mut(), 0, &ids, 1);
+    let pair = [SequenceId(1), SequenceId(2)].map(|sequence| Extend {
+        sequence,
+        tokens: &ids,
+        rows: 1,
+    });
+    let together = model.extend(&pair).unwrap();
+    for logits in together {
+        assert!(logits.into_vec() == alone);
+    }
+    let next = extend(model.as_mut(), 0, &[5], 1);
+    assert!(extend(model.as_mut(), 2, &[5], 1) == next);
+}
+
+#[test]
+fn a_shorter_context_can_be_asked_for() {
+    let Some(shared) = support::shared() else {
+        return;
+    };
+    for name in ["gpt2", "llama"] {
+        let files = ModelFiles::Folder(shared.join("fixtures/hf").join(name));
+        let with = |tokens| {
+            let options = LoadOptions {
+                context_length: Some(tokens),
+                ..LoadOptions::default()
+            };
+            load(&files, &options)
+        };
+        let mut model = with(16).unwrap().model;
+        assert_eq!(model.context_length(), 16);
+        assert_eq!(model.info().context_length, 16);
+        extend(model.as_mut(), 0, &[5; 16], 1);
+        let (sequence, tokens) = (SequenceId(0), &[5][..]);
+        let over = Extend {
+            sequence,
+            tokens,
+            rows: 1,
+        };
+        assert!(
+            model
+                .extend(&[over])
+                .unwrap_err()
+                .to_string()
+                .contains("16")
+        );
+    }
+}

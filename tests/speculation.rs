@@ -370,3 +370,145 @@ fn the_context_is_filled_to_its_end_and_no_further() {
         assert_eq!(generation.tokens.len(), 25, "{draft}");
     }
 }
+
+/// Every processor sees the tokens accepted within a step: plain and speculative text agree under all of them.
+#[test]
+fn greedy_output_is_plain_output_under_every_processor() {
+    let decoder = pair::decoder();
+    let mut accepted = 0;
+    for (index, prompt) in pair::licence_prompts(12).into_iter().enumerate() {
+        let settings = |base: SpeculativeConfig| SpeculativeConfig {
+            repetition_penalty: [1.0, 1.3, 0.8][index % 3],
+            presence_penalty: [0.0, 0.7][index % 2],
+            frequency_penalty: [0.4, 0.0, -0.3][index / 4],
+            logit_bias: vec![(260, 1.5), (7, f64::NEG_INFINITY)],
+            ..base
+        };
+        let plain = settings(config(DraftKind::None, 0, false));
+        let plain = decoder.generate_with(&prompt[..], &plain).unwrap();
+        for (draft, gamma) in [
+            (DraftKind::Model, 5),
+            (DraftKind::Ngram, 3),
+            (DraftKind::Ngram, 8),
+        ] {
+            let speculative = settings(config(draft, gamma, false));
+            let speculative = decoder.generate_with(&prompt[..], &speculative).unwrap();
+            assert_eq!(tokens(&speculative), tokens(&plain), "{index}, {draft}");
+            accepted += speculative.stats.accepted;
+        }
+    }
+    assert!(accepted > 100, "{accepted}");
+}
+
+/// A model that knows the same next token everywhere, with more rows than it has tokens for.
+struct Padded {
+    rows: Vec<f32>,
+    lengths: HashMap<specdec_rs::SequenceId, usize>,
+    fails_once: bool,
+}
+
+impl Padded {
+    fn new(probabilities: &[f64]) -> Self {
+        let rows = probabilities
+            .iter()
+            .map(|probability| probability.ln() as f32)
+            .collect();
+        Self {
+            rows,
+            lengths: HashMap::new(),
+            fails_once: false,
+        }
+    }
+}
+
+impl specdec_rs::LanguageModel for Padded {
+    fn vocab_size(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn context_length(&self) -> usize {
+        100
+    }
+
+    fn extend(
+        &mut self,
+        batch: &[specdec_rs::Extend<'_>],
+    ) -> specdec_rs::Result<Vec<specdec_rs::Logits>> {
+        let mut all = Vec::new();
+        for extend in batch {
+            *self.lengths.entry(extend.sequence).or_default() += extend.tokens.len();
+            let short = usize::from(std::mem::take(&mut self.fails_once));
+            all.push(specdec_rs::Logits::new(
+                self.rows.repeat(extend.rows - short),
+                self.rows.len(),
+            )?);
+        }
+        Ok(all)
+    }
+
+    fn truncate(
+        &mut self,
+        sequence: specdec_rs::SequenceId,
+        length: usize,
+    ) -> specdec_rs::Result<()> {
+        self.lengths.insert(sequence, length);
+        Ok(())
+    }
+
+    fn free(&mut self, sequence: specdec_rs::SequenceId) {
+        self.lengths.remove(&sequence);
+    }
+}
+
+/// Half of the draft's probability lies on padding that the target doesn't have.
+#[test]
+fn a_draft_with_more_padding_than_the_target_is_lossless() {
+    let target = Padded::new(&[0.5, 0.3, 0.2]);
+    let draft = Padded::new(&[0.3, 0.1, 0.1, 0.25, 0.25]);
+    let decoder =
+        SpeculativeDecoder::with_models(Box::new(target), Some(Box::new(draft)), pair::tokenizer());
+    let config = SpeculativeConfig {
+        gamma: 2,
+        adaptive: false,
+        max_new_tokens: 1,
+        ignore_eos: true,
+        ..SpeculativeConfig::default()
+    };
+    let config = SpeculativeConfig {
+        max_new_tokens: 3,
+        ..config
+    };
+    let counts = counts(&decoder, &[1], &config, 30_000);
+    let mut first: HashMap<Vec<u32>, f64> = HashMap::new();
+    for (tokens, count) in counts {
+        *first.entry(vec![tokens[0]]).or_default() += count;
+    }
+    let law = HashMap::from([(vec![0], 0.5), (vec![1], 0.3), (vec![2], 0.2)]);
+    let g = g_statistic(&first, &law);
+    assert!(g < critical_value(2.0), "G = {g}: {first:?}");
+}
+
+#[test]
+fn a_model_that_fails_leaves_its_sequence_as_it_was() {
+    let mut model = Padded::new(&[0.5, 0.5]);
+    model.fails_once = true;
+    let decoder = SpeculativeDecoder::with_models(Box::new(model), None, pair::tokenizer());
+    let mut sequence = decoder.sequence();
+    let message = sequence.extend(&[0, 1, 0], 2).unwrap_err().to_string();
+    assert!(message.contains("2 rows"), "{message}");
+    assert_eq!(sequence.len(), 0);
+    sequence.extend(&[0, 1], 2).unwrap();
+    assert_eq!(sequence.len(), 2);
+}
+
+#[test]
+fn scoring_more_than_the_context_holds_is_refused_at_once() {
+    let message = pair::decoder()
+        .logits(&vec![5; 10_000_000])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("10000000") && message.contains("1024"),
+        "{message}"
+    );
+}

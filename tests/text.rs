@@ -6,7 +6,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::Value;
-use specdec_rs::weights::gguf::GgufFile;
+use specdec_rs::weights::gguf::{GgufFile, Value as GgufValue};
 use specdec_rs::{Message, Tokenizer};
 use support::{pair, real_model, shared};
 
@@ -101,7 +101,7 @@ fn vocabularies_are_compared_token_by_token() {
 }
 
 fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
-    let mut detokenizer = tokenizer.detokenizer(false);
+    let mut detokenizer = tokenizer.detokenizer(false, false);
     let mut text: String = ids
         .iter()
         .map(|id| detokenizer.push(*id).unwrap())
@@ -141,7 +141,7 @@ fn streamed_text_is_decoded_text_with_byte_tokens() {
     ] {
         let ids = tokenizer.encode(text, false).unwrap();
         assert_eq!(streamed(&tokenizer, &ids), text);
-        let mut detokenizer = tokenizer.detokenizer(true);
+        let mut detokenizer = tokenizer.detokenizer(true, false);
         for id in ids {
             assert!(
                 !detokenizer.push(id).unwrap().contains('\u{fffd}'),
@@ -261,4 +261,45 @@ fn the_older_layout_of_two_files_gives_the_same_tokens() {
         .unwrap()
         .to_string();
     assert!(message.contains("save_pretrained"), "{message}");
+}
+
+/// "isParis" or "is Paris": a continuation keeps the space that a text of its own would lose.
+#[test]
+fn a_continuation_keeps_its_first_space() {
+    let strings = |texts: &[&str]| {
+        let texts = texts
+            .iter()
+            .map(|text| GgufValue::String((*text).to_owned()));
+        GgufValue::Array(texts.collect())
+    };
+    let tokens = ["<unk>", "<s>", "\u{2581}", "a", "b", "\u{2581}a", "ab"];
+    let types = [2, 3, 1, 1, 1, 1, 1].map(GgufValue::Unsigned).to_vec();
+    let scores = [0.0, 0.0, -9.0, -9.0, -9.0, -1.0, -2.0]
+        .map(GgufValue::Float)
+        .to_vec();
+    let pairs = [
+        (
+            "tokenizer.ggml.model",
+            GgufValue::String("llama".to_owned()),
+        ),
+        ("tokenizer.ggml.tokens", strings(&tokens)),
+        ("tokenizer.ggml.token_type", GgufValue::Array(types)),
+        ("tokenizer.ggml.scores", GgufValue::Array(scores)),
+        ("tokenizer.ggml.bos_token_id", GgufValue::Unsigned(1)),
+    ];
+    let metadata = pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    let tokenizer = Tokenizer::from_gguf(&metadata, Path::new("made.gguf")).unwrap();
+    assert_eq!(tokenizer.encode("a ab", true).unwrap(), [1, 5, 5, 4]);
+    assert_eq!(tokenizer.decode(&[5, 5, 4], true).unwrap(), "a ab");
+    let continued = |ids: &[u32]| -> String {
+        let mut detokenizer = tokenizer.detokenizer(true, true);
+        ids.iter()
+            .map(|id| detokenizer.push(*id).unwrap())
+            .collect()
+    };
+    assert_eq!(continued(&[5, 5, 4]), " a ab");
+    assert_eq!(continued(&[3, 5]), "a a");
 }

@@ -80,7 +80,7 @@ impl Session {
             processors,
             noise,
             output: Output {
-                detokenizer: tokenizer.detokenizer(true),
+                detokenizer: tokenizer.detokenizer(true, true),
                 stop: StopMatcher::new(&config.stop),
                 text: String::new(),
                 tokens: Vec::new(),
@@ -136,7 +136,7 @@ impl Session {
         }
     }
 
-    /// Reads the prompt, all but its last token, into the target's cache.
+    /// Reads the prompt, all but its last token, into the caches of target and draft.
     fn prefill(&mut self) -> Result<()> {
         if !self.output.tokens.is_empty() {
             return Ok(());
@@ -154,7 +154,8 @@ impl Session {
             return Ok(false);
         }
         let piece = start..end.min(start + PREFILL_CHUNK);
-        self.target.extend(&self.history[piece], 0)?;
+        self.target.extend(&self.history[piece.clone()], 0)?;
+        self.draft.read(&self.history[..piece.end])?;
         Ok(true)
     }
 
@@ -163,17 +164,18 @@ impl Session {
         let began = Instant::now();
         debug_assert_eq!(self.target.len(), self.history.len() - 1);
         let limit = self.controller.choose().min(self.room() - 1);
-        let draft = self.draft.propose(&self.history, limit)?;
+        let mut draft = self.draft.propose(&self.history, limit)?;
+        draft.truncate(limit);
         let proposed = Instant::now();
 
         let newest = self.history[self.history.len() - 1];
-        let fed = [&[newest], &draft.tokens[..]].concat();
+        let fed = [&[newest], draft.tokens()].concat();
         let logits = self.target.extend(&fed, fed.len())?;
         let verdict = self.verify(&draft, &logits)?;
         self.target
             .truncate(self.history.len() + verdict.accepted)?;
 
-        self.controller.observe(draft.tokens.len(), verdict);
+        self.controller.observe(draft.len(), verdict);
         self.record(&draft, verdict, began, proposed);
         self.emit(&draft, verdict, &logits)
     }
@@ -181,7 +183,7 @@ impl Session {
     fn verify(&mut self, draft: &Draft, logits: &Logits) -> Result<Verdict> {
         let (processors, history) = (&self.processors, &self.history);
         let target_law =
-            |row: usize| Ok(processors.law(logits.row(row), history, &draft.tokens[..row]));
+            |row: usize| Ok(processors.law(logits.row(row), history, &draft.tokens()[..row]));
         verify::rejection(draft, target_law, &mut self.noise)
     }
 
@@ -195,10 +197,10 @@ impl Session {
         let stats = &mut self.stats;
         stats.draft += proposed - began;
         stats.verify += proposed.elapsed();
-        stats.drafted += draft.tokens.len();
+        stats.drafted += draft.len();
         stats.accepted += verdict.accepted;
         stats.steps += 1;
-        if draft.tokens.is_empty() {
+        if draft.is_empty() {
             stats.plain_steps.0 += 1;
             stats.plain_steps.1 += began.elapsed();
         }
@@ -209,8 +211,8 @@ impl Session {
 
     /// Appends the accepted tokens and the target's own, up to where the generation ends.
     fn emit(&mut self, draft: &Draft, verdict: Verdict, logits: &Logits) -> Result<Chunk> {
-        let accepted = draft.tokens[..verdict.accepted].iter();
-        let accepted = accepted.map(|token| (*token, draft.source));
+        let accepted = draft.tokens()[..verdict.accepted].iter();
+        let accepted = accepted.map(|token| (*token, draft.source()));
         let own = std::iter::once((verdict.next, TokenSource::Target));
         let step = self.stats.steps - 1;
         let mut chunk = Chunk::default();

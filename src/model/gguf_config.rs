@@ -230,7 +230,8 @@ impl Keys<'_> {
     }
 
     fn layer(&self, layer: usize, ropes: usize) -> Result<LayerSpec> {
-        let window = self.number("attention.sliding_window");
+        let default = (self.architecture == Architecture::Gemma2).then_some(4096.0);
+        let window = self.number("attention.sliding_window").or(default);
         let window = window
             .filter(|window| *window >= 1.0)
             .map(|window| window as usize);

@@ -1,7 +1,7 @@
 //! One token sequence of a model that several requests share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::language_model::{Extend, LanguageModel, Logits, SequenceId};
 use crate::error::{Error, Result};
@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 #[derive(Clone)]
 pub struct SharedModel {
     model: Arc<Mutex<Box<dyn LanguageModel>>>,
+    /// Sequences that were dropped while the model was computing.
+    dropped: Arc<Mutex<Vec<SequenceId>>>,
     vocab_size: usize,
     context_length: usize,
 }
@@ -21,6 +23,7 @@ impl SharedModel {
             vocab_size: model.vocab_size(),
             context_length: model.context_length(),
             model: Arc::new(Mutex::new(model)),
+            dropped: Arc::default(),
         }
     }
 
@@ -37,7 +40,26 @@ impl SharedModel {
     /// The model, once no other request is computing.
     pub fn lock(&self) -> MutexGuard<'_, Box<dyn LanguageModel>> {
         // A panic in a user's model leaves the other sequences as they were.
-        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        for sequence in self.dropped().drain(..) {
+            model.free(sequence);
+        }
+        model
+    }
+
+    /// Frees a sequence now, or when the model is next used.
+    ///
+    /// Never waits: a user's model may drop a sequence of its own while it computes.
+    fn free(&self, sequence: SequenceId) {
+        match self.model.try_lock() {
+            Ok(mut model) => model.free(sequence),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().free(sequence),
+            Err(TryLockError::WouldBlock) => self.dropped().push(sequence),
+        }
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, Vec<SequenceId>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,16 +109,18 @@ impl TokenSequence {
             tokens,
             rows,
         }];
-        let logits = self.model.lock().extend(&batch)?.pop();
-        let logits = logits
-            .filter(|logits| logits.len() == rows)
-            .ok_or_else(|| {
-                Error::Compute(format!(
-                    "the model returned other than the {rows} rows asked for"
-                ))
-            })?;
-        self.length += tokens.len();
-        Ok(logits)
+        let mut model = self.model.lock();
+        let logits = model.extend(&batch).and_then(|mut all| {
+            let wanted = all.pop().filter(|logits| logits.len() == rows);
+            let reason = format!("the model returned other than the {rows} rows asked for");
+            wanted.ok_or(Error::Compute(reason))
+        });
+        match &logits {
+            Ok(_) => self.length += tokens.len(),
+            // A user's model may have appended before it failed; its own error says more than a second one.
+            Err(_) => drop(model.truncate(sequence, self.length)),
+        }
+        logits
     }
 
     /// Forgets all but the first `length` tokens.
@@ -123,6 +147,6 @@ impl TokenSequence {
 
 impl Drop for TokenSequence {
     fn drop(&mut self) {
-        self.model.lock().free(self.id);
+        self.model.free(self.id);
     }
 }

@@ -43,15 +43,12 @@ impl<B: Backend> Transformer<B> {
         context_length: Option<usize>,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        spec.context_length = match context_length {
-            None => spec.context_length,
-            // A table of positions can't be read past its end; rotations can.
-            Some(wanted) if wanted > spec.context_length && spec.learned_positions => {
-                let expected = format!("at most {} for this model", spec.context_length);
-                return Err(Error::invalid("context_length", wanted, expected));
-            }
-            Some(wanted) => wanted,
-        };
+        let wanted = context_length.unwrap_or(spec.context_length);
+        // A table of positions can't be read past its end; rotations can.
+        if wanted > spec.context_length && spec.learned_positions {
+            let expected = format!("at most {} for this model", spec.context_length);
+            return Err(Error::invalid("context_length", wanted, expected));
+        }
         let mut loader = Loader::new(&spec, &backend, weights, progress);
         let hidden = spec.hidden_size;
         let embedding = Arc::new(loader.linear(Slot::Embedding, spec.vocab_size, hidden, false)?);
@@ -64,7 +61,11 @@ impl<B: Backend> Transformer<B> {
             .collect::<Result<_>>()?;
         let final_norm = loader.norm(Slot::FinalNorm, hidden)?;
         let head = loader.head(&embedding)?;
-        let info = loader.info();
+        let info = ModelInfo {
+            context_length: wanted,
+            ..loader.info()
+        };
+        spec.context_length = wanted;
         Ok(Self {
             spec,
             backend,
@@ -243,20 +244,32 @@ struct Piece {
 /// Cuts a batch into steps; a sequence appears once in a step.
 ///
 /// Rows whose logits are wanted are computed few enough at a time to be exact, those before them as many as
-/// memory allows.
+/// memory allows, but apart from other sequences: what a sequence gets never depends on its company.
 fn plan(batch: &[Extend<'_>], exact_rows: usize) -> Vec<Vec<Piece>> {
     let first_wanted = |extend: &Extend<'_>| extend.tokens.len() - extend.rows;
     let unseen = batch.iter().map(|extend| 0..first_wanted(extend));
     let wanted = batch
         .iter()
         .map(|extend| first_wanted(extend)..extend.tokens.len());
-    let mut steps = cut(unseen, LARGEST_STEP);
-    steps.extend(cut(wanted, LARGEST_STEP.min(exact_rows)));
+    let unseen = unseen
+        .enumerate()
+        .flat_map(|(sequence, tokens)| cut(sequence, tokens));
+    let mut steps: Vec<Vec<Piece>> = unseen.map(|piece| vec![piece]).collect();
+    steps.extend(pack(wanted, LARGEST_STEP.min(exact_rows)));
     steps
 }
 
-/// Cuts each sequence's tokens into pieces, and puts those together that fit a step.
-fn cut(sequences: impl Iterator<Item = Range<usize>>, largest_step: usize) -> Vec<Vec<Piece>> {
+/// Cuts a sequence's tokens into pieces of a step's size.
+fn cut(sequence: usize, tokens: Range<usize>) -> impl Iterator<Item = Piece> {
+    let end = tokens.end;
+    tokens.step_by(LARGEST_STEP).map(move |start| Piece {
+        sequence,
+        tokens: start..end.min(start + LARGEST_STEP),
+    })
+}
+
+/// Puts the tokens of several sequences together into steps of at most so many rows.
+fn pack(sequences: impl Iterator<Item = Range<usize>>, largest_step: usize) -> Vec<Vec<Piece>> {
     let mut steps: Vec<Vec<Piece>> = Vec::new();
     let mut room = 0;
     for (sequence, mut rest) in sequences.enumerate() {
@@ -287,13 +300,16 @@ impl<B: Backend> LanguageModel for Transformer<B> {
 
     fn extend(&mut self, batch: &[Extend<'_>]) -> Result<Vec<Logits>> {
         self.check(batch)?;
-        let mut sequences = Vec::with_capacity(batch.len());
         for extend in batch {
-            sequences.push(match self.sequences.remove(&extend.sequence) {
-                Some(sequence) => sequence,
-                None => self.new_sequence()?,
-            });
+            if !self.sequences.contains_key(&extend.sequence) {
+                let begun = self.new_sequence()?;
+                self.sequences.insert(extend.sequence, begun);
+            }
         }
+        let taken = batch
+            .iter()
+            .filter_map(|extend| self.sequences.remove(&extend.sequence));
+        let mut sequences: Vec<Sequence<B>> = taken.collect();
         let mut outputs = vec![Vec::new(); batch.len()];
         let result = plan(batch, self.backend.exact_rows())
             .iter()

@@ -99,7 +99,9 @@ impl Processors {
         if self.is_greedy() || !highest.is_finite() {
             return Distribution::Point(best);
         }
-        let weight = |logit: f32| (f64::from(logit - highest) / self.temperature).exp() as f32;
+        // `max` takes the weight of a logit that is no number for 0.
+        let weight =
+            |logit: f32| ((f64::from(logit - highest) / self.temperature).exp() as f32).max(0.0);
         let top_k = if self.top_k == 0 {
             logits.len()
         } else {
@@ -324,5 +326,8 @@ mod tests {
             let law = Processors::new(&config, 0).law(&logits, &[], &[]);
             assert!(support(&law).iter().all(|token| *token < 3));
         }
+        let law = Processors::new(&config, 0).law(&[-1.0, f32::NAN, 3.0], &[], &[]);
+        assert_eq!(support(&law), [0, 2]);
+        assert!((law.probability(2) - 0.982).abs() < 1e-3);
     }
 }

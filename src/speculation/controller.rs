@@ -2,6 +2,9 @@
 
 use super::Verdict;
 
+/// Longest draft: bounds the memory that a step's logits take. Drafts that long never pay.
+const MOST_DRAFTED: usize = 256;
+
 /// Length of the first draft of a request, before anything is known.
 const FIRST_LENGTH: usize = 4;
 
@@ -16,7 +19,9 @@ pub struct Controller {
 impl Controller {
     /// Exactly `gamma` tokens a step; or, if `adaptive`, at most so many: two more after a draft that
     /// was accepted whole, one fewer after a rejection (the rule of transformers' assisted generation).
+    /// A `gamma` above 256 counts as 256.
     pub fn new(gamma: usize, adaptive: bool) -> Self {
+        let gamma = gamma.min(MOST_DRAFTED);
         Self {
             gamma,
             adaptive,

@@ -85,6 +85,9 @@ impl ChatTemplate {
         let source = without_generation_blocks(&self.source);
         environment.template_from_str(&source)?.render(context! {
             messages => Serde(messages),
+            // As transformers names them where there are none.
+            tools => (),
+            documents => (),
             add_generation_prompt,
             ..Value::from(Serde(&self.special_tokens))
         })

@@ -9,18 +9,18 @@ use crate::error::Result;
 pub struct Detokenizer {
     parts: Arc<Parts>,
     skip_special_tokens: bool,
-    /// Whether any token had text yet.
+    /// Whether there is text before the next token's.
     begun: bool,
     /// Bytes that may yet become a character: at most three.
     pending: Vec<u8>,
 }
 
 impl Detokenizer {
-    pub(super) fn new(parts: Arc<Parts>, skip_special_tokens: bool) -> Self {
+    pub(super) fn new(parts: Arc<Parts>, skip_special_tokens: bool, continues: bool) -> Self {
         Self {
             parts,
             skip_special_tokens,
-            begun: false,
+            begun: continues,
             pending: Vec::new(),
         }
     }

@@ -299,8 +299,12 @@ impl<'a> Embedded<'a> {
                 .zip(&self.types)
                 .filter(|(token, _)| !token.is_empty())
         };
-        let control =
-            typed().filter(|(_, kind)| matches!(kind, TokenType::Control | TokenType::Unknown));
+        let is_special = |token: &str, kind| match kind {
+            TokenType::Control | TokenType::Unknown => true,
+            TokenType::UserDefined => TURN_ENDS.contains(&token),
+            TokenType::Text | TokenType::Byte => false,
+        };
+        let control = typed().filter(|(token, kind)| is_special(token, **kind));
         let control =
             control.map(|(token, _)| AddedToken::from(*token, true).rstrip(strips(token)));
         let user_defined = typed().filter(|(_, kind)| **kind == TokenType::UserDefined);
@@ -372,9 +376,10 @@ impl<'a> Embedded<'a> {
         let named = ["eos", "eot", "eom"]
             .into_iter()
             .filter_map(|name| self.special(name));
-        let is_turn_end = |id: &usize| {
-            self.types[*id] == TokenType::Control && TURN_ENDS.contains(&self.tokens[*id])
-        };
+        // Some files mark them as tokens of the user's.
+        let marked = [TokenType::Control, TokenType::UserDefined];
+        let is_turn_end =
+            |id: &usize| marked.contains(&self.types[*id]) && TURN_ENDS.contains(&self.tokens[*id]);
         let known = (0..self.tokens.len())
             .filter(is_turn_end)
             .map(|id| id as u32);

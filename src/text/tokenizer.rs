@@ -39,7 +39,7 @@ impl Tokenizer {
 
     /// Tokens to text; bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        let mut detokenizer = self.detokenizer(skip_special_tokens);
+        let mut detokenizer = self.detokenizer(skip_special_tokens, false);
         let mut text = String::new();
         for id in ids {
             text.push_str(&detokenizer.push(*id)?);
@@ -48,9 +48,10 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// Decodes tokens one by one.
-    pub fn detokenizer(&self, skip_special_tokens: bool) -> Detokenizer {
-        Detokenizer::new(self.0.clone(), skip_special_tokens)
+    /// Decodes tokens one by one. Text that `continues` another keeps a first space that some tokenizers
+    /// leave out where a text begins.
+    pub fn detokenizer(&self, skip_special_tokens: bool, continues: bool) -> Detokenizer {
+        Detokenizer::new(self.0.clone(), skip_special_tokens, continues)
     }
 
     /// The tokens that end a text.

@@ -1,7 +1,6 @@
 """What a whole process does: Ctrl-C, forks, threads, its end."""
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap

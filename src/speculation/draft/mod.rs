@@ -33,15 +33,12 @@ impl fmt::Display for TokenSource {
     }
 }
 
-/// A chain of proposed tokens.
+/// A chain of proposed tokens, each with the law it was drawn from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
-    /// The tokens, in order.
-    pub tokens: Vec<u32>,
-    /// For each token the law it was drawn from, given those before it.
-    pub laws: Vec<Distribution>,
-    /// Who proposed them.
-    pub source: TokenSource,
+    tokens: Vec<u32>,
+    laws: Vec<Distribution>,
+    source: TokenSource,
 }
 
 impl Draft {
@@ -53,10 +50,53 @@ impl Draft {
             source,
         }
     }
+
+    /// Adds a token and the law it was drawn from, given the history and the tokens before it.
+    pub fn push(&mut self, token: u32, law: Distribution) {
+        self.tokens.push(token);
+        self.laws.push(law);
+    }
+
+    /// Keeps the first `length` tokens.
+    pub fn truncate(&mut self, length: usize) {
+        self.tokens.truncate(length);
+        self.laws.truncate(length);
+    }
+
+    /// The tokens, in order.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// For each token the law it was drawn from.
+    pub fn laws(&self) -> &[Distribution] {
+        &self.laws
+    }
+
+    /// Who proposed them.
+    pub fn source(&self) -> TokenSource {
+        self.source
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether nothing is proposed.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
 }
 
 /// Proposes continuations of one request's tokens.
 pub trait DraftSource: Send {
+    /// Reads a prompt, or more of it, before anything is to be proposed; a source may put it off.
+    fn read(&mut self, prompt: &[u32]) -> Result<()> {
+        let _ = prompt;
+        Ok(())
+    }
+
     /// At most `limit` tokens that may follow `history`; fewer, or none, where it knows no better.
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft>;
 }

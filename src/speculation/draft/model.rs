@@ -12,7 +12,7 @@ pub struct ModelDraft {
     sequence: TokenSequence,
     processors: Arc<Processors>,
     noise: Noise,
-    /// Tokens of the target; a draft model padded further must not propose others.
+    /// Tokens of the target; a draft model may be padded further.
     vocab_size: usize,
     /// The tokens in the draft model's cache.
     cached: Vec<u32>,
@@ -35,6 +35,12 @@ impl ModelDraft {
         }
     }
 
+    /// Whether the model has all these tokens: those of one family pad their vocabularies to different sizes.
+    fn knows(&self, tokens: &[u32]) -> bool {
+        let known = self.sequence.vocab_size();
+        tokens.iter().all(|token| (*token as usize) < known)
+    }
+
     /// Rolls the cache back to what it shares with the history.
     fn reconcile(&mut self, history: &[u32]) -> Result<()> {
         let pairs = self.cached.iter().zip(history);
@@ -49,6 +55,18 @@ impl ModelDraft {
 }
 
 impl DraftSource for ModelDraft {
+    fn read(&mut self, prompt: &[u32]) -> Result<()> {
+        let (held, room) = (self.cached.len(), self.sequence.context_length());
+        let Some(new) = prompt.get(held..prompt.len().min(room)) else {
+            return Ok(());
+        };
+        if self.knows(new) {
+            self.sequence.extend(new, 0)?;
+            self.cached.extend(new);
+        }
+        Ok(())
+    }
+
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
         let mut draft = Draft::empty(TokenSource::Model);
         // The draft's own context may be shorter than the target's.
@@ -58,21 +76,17 @@ impl DraftSource for ModelDraft {
         }
         self.reconcile(history)?;
         let mut pending = history[self.cached.len()..].to_vec();
-        // Models of one family pad their vocabularies to different sizes.
-        let known = self.sequence.vocab_size();
-        if pending.iter().any(|token| *token as usize >= known) {
+        if !self.knows(&pending) {
             return Ok(draft);
         }
-        while draft.tokens.len() < limit.min(room) {
+        while draft.len() < limit.min(room) {
             let logits = self.sequence.extend(&pending, 1)?;
             self.cached.append(&mut pending);
-            let law = self.processors.law(logits.row(0), history, &draft.tokens);
+            // Rows that only the draft has are padding, which no law of the target's knows.
+            let row = &logits.row(0)[..self.sequence.vocab_size().min(self.vocab_size)];
+            let law = self.processors.law(row, history, draft.tokens());
             let token = self.noise.categorical(&law);
-            if token as usize >= self.vocab_size {
-                break;
-            }
-            draft.tokens.push(token);
-            draft.laws.push(law);
+            draft.push(token, law);
             pending.push(token);
         }
         Ok(draft)

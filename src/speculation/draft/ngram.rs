@@ -53,19 +53,15 @@ impl DraftSource for NgramDraft {
             return Ok(Draft::empty(TokenSource::Ngram));
         };
         // A text that repeats itself goes on repeating: read past the end into the draft itself.
-        let mut tokens: Vec<u32> = Vec::new();
+        let mut draft = Draft::empty(TokenSource::Ngram);
         for position in (start..).take(limit) {
             let token = match history.get(position) {
                 Some(token) => *token,
-                None => tokens[position - history.len()],
+                None => draft.tokens()[position - history.len()],
             };
-            tokens.push(token);
+            draft.push(token, Distribution::Point(token));
         }
-        Ok(Draft {
-            laws: tokens.iter().copied().map(Distribution::Point).collect(),
-            tokens,
-            source: TokenSource::Ngram,
-        })
+        Ok(draft)
     }
 }
 
@@ -74,7 +70,7 @@ mod tests {
     use super::*;
 
     fn propose(draft: &mut NgramDraft, history: &[u32], limit: usize) -> Vec<u32> {
-        draft.propose(history, limit).unwrap().tokens
+        draft.propose(history, limit).unwrap().tokens().to_vec()
     }
 
     #[test]

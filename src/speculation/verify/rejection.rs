@@ -14,7 +14,7 @@ pub fn rejection<E>(
     mut target_law: impl FnMut(usize) -> Result<Distribution, E>,
     chance: &mut impl Chance,
 ) -> Result<Verdict, E> {
-    for (index, (token, q)) in draft.tokens.iter().zip(&draft.laws).enumerate() {
+    for (index, (token, q)) in draft.tokens().iter().zip(draft.laws()).enumerate() {
         let p = target_law(index)?;
         let ratio = f64::from(p.probability(*token)) / f64::from(q.probability(*token));
         if ratio >= 1.0 || chance.bernoulli(ratio) {
@@ -27,7 +27,7 @@ pub fn rejection<E>(
             next: chance.categorical(&law),
         });
     }
-    let accepted = draft.tokens.len();
+    let accepted = draft.len();
     let next = chance.categorical(&target_law(accepted)?);
     Ok(Verdict { accepted, next })
 }

@@ -78,8 +78,7 @@ impl RepositoryCache {
         // Renamed into place, so that whoever reads the snapshot meanwhile finds the old link or the new one.
         let fresh = self
             .snapshot(commit)
-            .join(format!(".{}.{etag}", std::process::id()));
-        disk::remove(&fresh);
+            .join(format!(".{}.{etag}", disk::unique()));
         link(&format!("{up}blobs/{etag}"), &self.blob(etag), &fresh)
             .map_err(|error| disk::write_error(&fresh, error))?;
         disk::rename(&fresh, &pointer)

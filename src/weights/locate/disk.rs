@@ -31,13 +31,20 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(|error| write_error(to, error))
 }
 
+/// A name that no other thread, process or machine gives to a file it is about to rename.
+pub(super) fn unique() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(std::thread::current().id());
+    format!("{}-{random:016x}", std::process::id())
+}
+
 /// Writes a small file, so that whoever reads it meanwhile finds the old content or the new.
 pub(super) fn write(file: &Path, content: &str) -> Result<()> {
     if let Some(folder) = file.parent() {
         create_folder(folder)?;
     }
     let mut fresh = file.as_os_str().to_owned();
-    fresh.push(format!(".{}", std::process::id()));
+    fresh.push(format!(".{}", unique()));
     let fresh = PathBuf::from(fresh);
     std::fs::write(&fresh, content).map_err(|error| write_error(&fresh, error))?;
     rename(&fresh, file)
