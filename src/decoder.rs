@@ -304,6 +304,14 @@ impl Stream {
             .unwrap_or_default()
     }
 
+    /// Reads the next piece of the prompt; `false` if it was read. The iterator reads what is left: this is
+    /// for a caller with something to do between the pieces.
+    pub fn read_prompt(&mut self) -> Result<bool> {
+        self.session
+            .as_mut()
+            .map_or(Ok(false), Session::read_prompt)
+    }
+
     /// What was generated so far; `None` after an error.
     pub fn into_generation(self) -> Option<Generation> {
         self.session.map(Session::into_generation)

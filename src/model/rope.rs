@@ -124,3 +124,63 @@ pub fn yarn_magnitude(factor: f64, mscale: f64) -> f64 {
         0.1 * mscale * factor.ln() + 1.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(scaling: &Scaling, theta: f64, frequencies: [f64; 8], magnitude: f64) {
+        let rope = scaling.rope(16, theta, Pairing::Halves);
+        assert_eq!(rope.frequencies.len(), 8);
+        for (found, expected) in rope.frequencies.iter().zip(frequencies) {
+            let difference = (found / expected - 1.0).abs();
+            assert!(difference < 1e-6, "{scaling:?}: {found} for {expected}");
+        }
+        assert!((rope.magnitude - magnitude).abs() < 1e-9, "{scaling:?}");
+    }
+
+    /// What `ROPE_INIT_FUNCTIONS` of transformers 5.23 compute (in f32) for heads of 16 elements.
+    #[test]
+    #[rustfmt::skip]
+    #[allow(clippy::unreadable_literal, reason = "as they were printed")]
+    fn scalings_are_transformers_own() {
+        check(
+            &Scaling::Linear { factor: 4.0 }, 1e4,
+            [0.25, 0.079056941, 0.0250000004, 0.00790569466, 0.0025, 0.000790569466, 0.00025, 7.90569466e-05],
+            1.0,
+        );
+        let llama3 = Scaling::Llama3 {
+            factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 512.0,
+        };
+        check(
+            &llama3, 5e5,
+            [1.0, 0.193922758, 0.0273441337, 0.000911583134, 0.000176776681, 3.42810235e-05, 6.64786967e-06, 1.28917316e-06],
+            1.0,
+        );
+        let yarn = Scaling::Yarn {
+            factor: 4.0, beta_fast: 32.0, beta_slow: 1.0, original_context: 1024.0, attention_factor: None, truncate: true,
+        };
+        check(
+            &yarn, 1e4,
+            [1.0, 0.316227764, 0.0812500045, 0.0197642371, 0.00437500002, 0.000790569466, 0.00025, 7.90569466e-05],
+            1.138629436111989,
+        );
+        let untruncated = Scaling::Yarn {
+            factor: 40.0, beta_fast: 16.0, beta_slow: 2.0, original_context: 4096.0,
+            attention_factor: Some(yarn_magnitude(40.0, 1.0) / yarn_magnitude(40.0, 0.5)), truncate: false,
+        };
+        check(
+            &untruncated, 1e4,
+            [1.0, 0.316227764, 0.1, 0.0316227786, 0.00579010462, 0.000123952457, 2.5e-05, 7.90569447e-06],
+            1.1557219901962608,
+        );
+        let longrope = Scaling::PerPair {
+            factors: (0..8).map(|pair| 2.0 + 0.5 * f64::from(pair)).collect(), magnitude: 1.5,
+        };
+        check(
+            &longrope, 1e4,
+            [0.5, 0.126491114, 0.0333333351, 0.00903507881, 0.0025, 0.000702728401, 0.0002, 5.74959558e-05],
+            1.5,
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! `Stream` and `AsyncStream`: a generation chunk by chunk.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
@@ -17,6 +18,8 @@ struct Running {
     stream: Detached<decoder::Stream>,
     cancel: CancelToken,
     generation: OnceLock<engine::Generation>,
+    /// Chunks whose coroutine was cancelled while it waited for them: the next one's.
+    kept: Mutex<VecDeque<Result<engine::Chunk>>>,
 }
 
 impl Running {
@@ -25,12 +28,35 @@ impl Running {
             cancel: stream.cancel_token(),
             stream: Detached::new(stream),
             generation: OnceLock::new(),
+            kept: Mutex::default(),
         }
+    }
+
+    /// Reads a piece of the prompt; `false` if it was read. To be called without the GIL.
+    fn read_prompt(&self) -> Result<bool> {
+        let mut stream = self.stream.lock();
+        stream
+            .as_mut()
+            .map_or(Ok(false), decoder::Stream::read_prompt)
     }
 
     /// The next chunk. To be called without the GIL.
     fn next(&self) -> Option<Result<engine::Chunk>> {
+        self.advance(&mut self.stream.lock())
+    }
+
+    /// Computes the next chunk and keeps it, in the order of computation. To be called without the GIL.
+    fn keep_next(&self) {
         let mut stream = self.stream.lock();
+        let next = self.advance(&mut stream);
+        self.kept().extend(next);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Result<engine::Chunk>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn advance(&self, stream: &mut Option<decoder::Stream>) -> Option<Result<engine::Chunk>> {
         let next = stream.as_mut()?.next();
         if next.is_none()
             && let Some(generation) = stream.take()?.into_generation()
@@ -62,6 +88,9 @@ impl Stream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Chunk>> {
+        while py.detach(|| self.0.read_prompt())? {
+            py.check_signals()?;
+        }
         let next = py.detach(|| self.0.next());
         Ok(next.transpose()?.map(Chunk))
     }
@@ -100,8 +129,12 @@ impl AsyncStream {
 
     /// The coroutine of `__anext__`, which can't be one itself: PyO3 makes them of named methods only.
     async fn _next(&self) -> PyResult<Chunk> {
-        let running = self.0.clone();
-        match threads::compute(move || running.next()).await? {
+        if self.0.kept().is_empty() {
+            let running = self.0.clone();
+            threads::compute(move || running.keep_next()).await?;
+        }
+        let next = self.0.kept().pop_front();
+        match next {
             Some(chunk) => Ok(Chunk(chunk?)),
             None => Err(PyStopAsyncIteration::new_err(())),
         }

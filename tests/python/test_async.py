@@ -87,3 +87,22 @@ def test_a_stream_may_be_left_early(decoder: SpeculativeDecoder) -> None:
         return stream.generation.finish_reason if stream.generation else None
 
     assert asyncio.run(main()) == "cancelled"
+
+
+def test_a_chunk_whose_waiter_gave_up_is_the_next_ones(decoder: SpeculativeDecoder) -> None:
+    config = SpeculativeConfig(temperature=0, max_new_tokens=40, ignore_eos=True, draft="none")
+    whole = decoder.generate([5], config)
+
+    async def impatient() -> list[int]:
+        stream = decoder.stream_async([5], config)
+        tokens: list[int] = []
+        while True:
+            try:
+                chunk = await asyncio.wait_for(anext(stream), 0.0001)
+            except asyncio.TimeoutError:
+                continue
+            except StopAsyncIteration:
+                return tokens
+            tokens.extend(token.id for token in chunk.tokens)
+
+    assert asyncio.run(impatient()) == whole.tokens
