@@ -1,6 +1,8 @@
 //! config.json, as older and newer versions of transformers write it, to a [`ModelSpec`].
 
 mod ropes;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
