@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::candle::WeightPrecision;
+use crate::backend::WeightPrecision;
 use crate::config::{DraftKind, SpeculativeConfig};
 use crate::device::Device;
 use crate::engine::{CancelToken, Chunk, Generation, Session};

@@ -42,12 +42,10 @@ pub use engine::{CancelToken, Chunk, FinishReason, Generation, Stats, Token};
 pub use error::{Error, Result};
 pub use model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 pub use text::{Message, Tokenizer};
+pub use weights::locate::DEFAULT_MODEL;
 
 // The code on these pages runs as documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/guide.md")]
 mod pages {}
-
-/// The model that is used where none is named.
-pub const DEFAULT_MODEL: &str = "smollm2-135m";

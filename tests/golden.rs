@@ -8,7 +8,7 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use safetensors::SafeTensors;
 use specdec_rs::Device;
-use specdec_rs::backend::candle::WeightPrecision;
+use specdec_rs::backend::WeightPrecision;
 use specdec_rs::model::{Extend, LanguageModel, LoadOptions, SequenceId, load};
 use specdec_rs::weights::locate::ModelFiles;
 

@@ -11,9 +11,10 @@ use candle_nn::{ops, rotary_emb};
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Linear, Norm, NormKind, Pairing, Rope, Segment,
+    WeightPrecision,
 };
-use crate::error::{Error, Result};
-use crate::weights::{StorageType, StoredTensor, dequantize};
+use crate::error::Result;
+use crate::weights::{StorageType, StoredTensor, dequantize, ggml_type};
 
 /// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets exactly
 /// what it would get alone. Larger ones read prompts, in the same pieces with and without speculation.
@@ -21,39 +22,6 @@ const ROW_BY_ROW: usize = 32;
 
 /// Positions by which a cache grows.
 const CACHE_STEP: usize = 256;
-
-/// How weights are held in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WeightPrecision {
-    /// Quantized as stored; 16-bit floats widened to f32.
-    #[default]
-    Stored,
-    /// Everything as f32.
-    F32,
-    /// Quantized on loading, where a row's length allows it.
-    Quantized(GgmlDType),
-}
-
-impl WeightPrecision {
-    /// The precision that a `dtype` ("f32") and a `quantize` (`q8_0`, ...) setting ask for.
-    pub fn from_names(dtype: Option<&str>, quantize: Option<&str>) -> Result<Self> {
-        match (dtype, quantize) {
-            (None | Some("auto"), None) => Ok(Self::Stored),
-            (Some("f32" | "float32"), None) => Ok(Self::F32),
-            (Some(other), None) => Err(Error::invalid("dtype", other, "auto or f32")),
-            (_, Some(format)) => {
-                let blocks = StorageType::ALL
-                    .into_iter()
-                    .filter(|storage| storage.name().eq_ignore_ascii_case(format))
-                    .find_map(ggml_type);
-                let expected = "q4_0, q4_1, q5_0, q5_1, q8_0 or q2_k to q6_k";
-                blocks
-                    .map(Self::Quantized)
-                    .ok_or_else(|| Error::invalid("quantize", format, expected))
-            }
-        }
-    }
-}
 
 /// Candle on one device.
 pub struct CandleBackend {
@@ -281,12 +249,16 @@ impl Backend for CandleBackend {
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
         let row = tensor.shape.last().copied().unwrap_or(0);
         let stored = match self.precision {
+            // Those that Candle has no blocks for are widened, too.
             WeightPrecision::F32 => None,
-            WeightPrecision::Quantized(wanted) if row.is_multiple_of(wanted.block_size()) => {
-                let values =
-                    Tensor::from_vec(dequantize(tensor)?, tensor.shape.clone(), &Device::Cpu)?;
-                let blocks = QTensor::quantize_onto(&values, wanted, &self.device)?;
-                return Ok(Matrix::Blocks(Arc::new(blocks)));
+            WeightPrecision::Quantized(wanted) if row.is_multiple_of(wanted.block_elements()) => {
+                if let Some(wanted) = ggml_type(wanted) {
+                    let (values, shape) = (dequantize(tensor)?, tensor.shape.clone());
+                    let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
+                    let blocks = QTensor::quantize_onto(&values, wanted, &self.device)?;
+                    return Ok(Matrix::Blocks(Arc::new(blocks)));
+                }
+                None
             }
             WeightPrecision::Stored | WeightPrecision::Quantized(_) => ggml_type(tensor.storage),
         };
@@ -497,22 +469,4 @@ impl Backend for CandleBackend {
 fn softcap(x: &Tensor, cap: f32) -> Result<Tensor> {
     let cap = f64::from(cap);
     Ok(((x / cap)?.tanh()? * cap)?)
-}
-
-/// Candle's type for blocks that it computes with; `None` for those to be widened to f32.
-fn ggml_type(storage: StorageType) -> Option<GgmlDType> {
-    match storage {
-        // Candle rounds activations to 16 bits when weights have 16.
-        StorageType::F32 | StorageType::F16 | StorageType::BF16 | StorageType::IQ4_NL => None,
-        StorageType::Q4_0 => Some(GgmlDType::Q4_0),
-        StorageType::Q4_1 => Some(GgmlDType::Q4_1),
-        StorageType::Q5_0 => Some(GgmlDType::Q5_0),
-        StorageType::Q5_1 => Some(GgmlDType::Q5_1),
-        StorageType::Q8_0 => Some(GgmlDType::Q8_0),
-        StorageType::Q2_K => Some(GgmlDType::Q2K),
-        StorageType::Q3_K => Some(GgmlDType::Q3K),
-        StorageType::Q4_K => Some(GgmlDType::Q4K),
-        StorageType::Q5_K => Some(GgmlDType::Q5K),
-        StorageType::Q6_K => Some(GgmlDType::Q6K),
-    }
 }

@@ -4,11 +4,13 @@
 //! bodies made of primitives, which a backend overrides where it can do better.
 
 pub mod candle;
+mod precision;
 mod rotary;
 mod shapes;
 
 use crate::error::Result;
 use crate::weights::StoredTensor;
+pub use precision::WeightPrecision;
 pub use rotary::{Pairing, Rope};
 pub use shapes::{Activation, AttentionShape, NormKind};
 

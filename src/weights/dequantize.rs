@@ -43,8 +43,9 @@ pub fn dequantize(tensor: &StoredTensor<'_>) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// What Candle calls the block formats that it offers.
-fn ggml_type(storage: StorageType) -> Option<GgmlDType> {
+/// Candle's name of a block format; `None` for the formats that it doesn't compute with, and for floats: with
+/// 16-bit weights it would round activations to 16 bits.
+pub(crate) fn ggml_type(storage: StorageType) -> Option<GgmlDType> {
     Some(match storage {
         StorageType::Q4_0 => GgmlDType::Q4_0,
         StorageType::Q4_1 => GgmlDType::Q4_1,

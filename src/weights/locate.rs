@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-pub use alias::{ALIASES, Alias};
+pub use alias::{ALIASES, Alias, DEFAULT_MODEL};
 use environment::Settings;
 use name::HubName;
 use pip::Requirement;

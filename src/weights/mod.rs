@@ -9,6 +9,7 @@ mod mapped;
 pub mod safetensors;
 
 pub use dequantize::dequantize;
+pub(crate) use dequantize::ggml_type;
 
 /// How a tensor's elements are stored in its file.
 ///

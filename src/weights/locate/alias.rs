@@ -29,10 +29,13 @@ pub struct Alias {
     wheels: &'static [&'static str],
 }
 
+/// The model that is used where none is named.
+pub const DEFAULT_MODEL: &str = "smollm2-135m";
+
 /// The models known by short names.
 pub const ALIASES: &[Alias] = &[
     Alias {
-        name: crate::DEFAULT_MODEL,
+        name: DEFAULT_MODEL,
         description: "SmolLM2-135M-Instruct, GGUF Q4_1, 98 MB",
         licence: "Apache-2.0",
         has_terms: false,

@@ -1,0 +1,36 @@
+//! How weights are held in memory.
+
+use crate::error::{Error, Result};
+use crate::weights::StorageType;
+
+/// How weights are held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WeightPrecision {
+    /// Quantized as stored; 16-bit floats widened to f32.
+    #[default]
+    Stored,
+    /// Everything as f32.
+    F32,
+    /// Quantized on loading to this block format, where a row's length allows it.
+    Quantized(StorageType),
+}
+
+impl WeightPrecision {
+    /// The precision that a `dtype` ("f32") and a `quantize` (`q8_0`, ...) setting ask for.
+    pub fn from_names(dtype: Option<&str>, quantize: Option<&str>) -> Result<Self> {
+        match (dtype, quantize) {
+            (None | Some("auto"), None) => Ok(Self::Stored),
+            (Some("f32" | "float32"), None) => Ok(Self::F32),
+            (Some(other), None) => Err(Error::invalid("dtype", other, "auto or f32")),
+            (_, Some(format)) => {
+                let named = |storage: &StorageType| storage.name().eq_ignore_ascii_case(format);
+                let blocks = StorageType::ALL.into_iter().filter(|storage| {
+                    storage.block_elements() > 1 && *storage != StorageType::IQ4_NL
+                });
+                let expected = "q4_0, q4_1, q5_0, q5_1, q8_0 or q2_k to q6_k";
+                let found = blocks.into_iter().find(named).map(Self::Quantized);
+                found.ok_or_else(|| Error::invalid("quantize", format, expected))
+            }
+        }
+    }
+}
