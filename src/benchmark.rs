@@ -72,6 +72,9 @@ impl Benchmark {
         if runs == 0 {
             return Err(Error::invalid("runs", runs, "at least 1"));
         }
+        if config.max_new_tokens == 0 {
+            return Err(Error::invalid("max_new_tokens", 0, "at least 1"));
+        }
         let prompt = prompt.into();
         let speculative = SpeculativeConfig {
             ignore_eos: true,

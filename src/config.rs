@@ -59,7 +59,11 @@ impl FromStr for Verification {
     fn from_str(name: &str) -> Result<Self> {
         match name {
             "rejection" => Ok(Self::Rejection),
-            _ => Err(Error::invalid("verification", name, "rejection")),
+            _ => Err(Error::invalid(
+                "verification",
+                name,
+                "rejection, the only one available yet",
+            )),
         }
     }
 }

@@ -156,10 +156,12 @@ impl SpeculativeDecoder {
         prompts: impl IntoIterator<Item = P>,
         config: &SpeculativeConfig,
     ) -> Result<Vec<Generation>> {
-        let prompts = prompts.into_iter();
-        prompts
-            .map(|prompt| self.generate_with(prompt, config))
-            .collect()
+        // All are checked before the first is answered, so that no answer is lost to another's mistake.
+        let sessions = prompts
+            .into_iter()
+            .map(|prompt| self.session(prompt, config));
+        let sessions: Vec<Session> = sessions.collect::<Result<_>>()?;
+        sessions.into_iter().map(Session::run).collect()
     }
 
     /// Answers a conversation, put into words by the model's own chat template.
@@ -169,6 +171,9 @@ impl SpeculativeDecoder {
 
     /// A conversation as the prompt that [`Self::chat`] uses.
     pub fn chat_prompt(&self, messages: &[Message]) -> Result<Prompt> {
+        if messages.is_empty() {
+            return Err(Error::invalid("messages", "[]", "at least one message"));
+        }
         let template = self.tokenizer.chat_template().ok_or_else(|| {
             Error::unsupported(
                 self.info().architecture,
@@ -182,6 +187,15 @@ impl SpeculativeDecoder {
 
     /// The target's logits behind each of some tokens, from an empty cache: `[ids.len(), vocab_size]`.
     pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        self.logits_in_pieces(ids, || Ok(()))
+    }
+
+    /// [`Self::logits`], with a look at something else between pieces of the work; its error ends it.
+    pub(crate) fn logits_in_pieces(
+        &self,
+        ids: &[u32],
+        mut between: impl FnMut() -> Result<()>,
+    ) -> Result<Vec<f32>> {
         let mut sequence = self.sequence();
         if ids.len() > sequence.context_length() {
             return Err(Error::ContextOverflow {
@@ -189,8 +203,15 @@ impl SpeculativeDecoder {
                 context_length: sequence.context_length(),
             });
         }
-        let mut logits = Vec::with_capacity(ids.len() * sequence.vocab_size());
+        let size = ids.len().saturating_mul(sequence.vocab_size());
+        let mut logits: Vec<f32> = Vec::new();
+        logits
+            .try_reserve_exact(size)
+            .map_err(|_| Error::OutOfMemory {
+                reason: format!("{size} logits of {} tokens: score fewer at once", ids.len()),
+            })?;
         for chunk in ids.chunks(SCORED_ROWS) {
+            between()?;
             logits.extend(sequence.extend(chunk, chunk.len())?.into_vec());
         }
         Ok(logits)
@@ -213,12 +234,12 @@ impl SpeculativeDecoder {
 
     /// Facts about the target.
     pub fn info(&self) -> ModelInfo {
-        self.target.lock().info()
+        self.target.info().clone()
     }
 
     /// Facts about the draft model; `None` without one.
     pub fn draft_info(&self) -> Option<ModelInfo> {
-        self.draft.as_ref().map(|draft| draft.lock().info())
+        self.draft.as_ref().map(|draft| draft.info().clone())
     }
 
     /// A request, to be run step by step.
@@ -232,6 +253,12 @@ impl SpeculativeDecoder {
             Prompt::Text(text) => self.encode(&text)?,
             Prompt::Tokens(tokens) => tokens,
         };
+        let vocab_size = self.target.vocab_size();
+        let unknown = |bias: &&(u32, f64)| bias.0 as usize >= vocab_size;
+        if let Some((token, _)) = config.logit_bias.iter().find(unknown) {
+            let expected = format!("token ids below the vocabulary's size, {vocab_size}");
+            return Err(Error::invalid("logit_bias", token, expected));
+        }
         let seed = config.seed.unwrap_or_else(fresh_seed);
         let processors = Arc::new(Processors::new(config, prompt.len()));
         let draft = self.draft_source(config, &processors, seed)?;
@@ -455,6 +482,10 @@ impl DecoderBuilder {
                 return Err(Error::invalid("draft", "model", expected));
             }
             Ok(kind) => (None, kind),
+            Err(_) if self.draft == "prediction" => {
+                let expected = "a model's name, auto, ngram or none: drafts from a predicted text are not available yet";
+                return Err(Error::invalid("draft", &self.draft, expected));
+            }
             Err(_) => {
                 let loaded = self.load_model(&self.draft)?;
                 if let Some(draft_tokenizer) = &loaded.tokenizer {

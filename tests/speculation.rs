@@ -460,6 +460,28 @@ impl specdec_rs::LanguageModel for Padded {
     }
 }
 
+#[test]
+fn a_model_without_numbers_is_an_error() {
+    for logit in [f64::NAN, f64::INFINITY] {
+        let decoder = SpeculativeDecoder::with_models(
+            Box::new(Padded::new(&[logit; 3])),
+            None,
+            pair::tokenizer(),
+        );
+        for temperature in [0.0, 1.0] {
+            let config = SpeculativeConfig {
+                temperature,
+                ..SpeculativeConfig::default()
+            };
+            let message = decoder
+                .generate_with(vec![1], &config)
+                .unwrap_err()
+                .to_string();
+            assert!(message.contains("largest logit"), "{message}");
+        }
+    }
+}
+
 /// Half of the draft's probability lies on padding that the target doesn't have.
 #[test]
 fn a_draft_with_more_padding_than_the_target_is_lossless() {

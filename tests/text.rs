@@ -185,6 +185,11 @@ fn damaged_tokenizer_files_are_refused_by_name() {
     };
     refused("tokenizer.json", &|text| text[..text.len() / 2].to_owned());
     refused("tokenizer.json", &|_| "{}".to_owned());
+    refused("tokenizer.json", &|text| {
+        let mut tokenizer: Value = serde_json::from_str(&text).unwrap();
+        tokenizer["model"]["continuing_subword_prefix"] = "x".into();
+        tokenizer.to_string()
+    });
     refused("tokenizer.json", &|_| String::new());
     refused("tokenizer_config.json", &|_| "[1,".to_owned());
     refused("generation_config.json", &|_| "nonsense".to_owned());

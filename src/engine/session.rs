@@ -183,7 +183,7 @@ impl Session {
     fn verify(&mut self, draft: &Draft, logits: &Logits) -> Result<Verdict> {
         let (processors, history) = (&self.processors, &self.history);
         let target_law =
-            |row: usize| Ok(processors.law(logits.row(row), history, &draft.tokens()[..row]));
+            |row: usize| processors.law(logits.row(row), history, &draft.tokens()[..row]);
         verify::rejection(draft, target_law, &mut self.noise)
     }
 
@@ -250,6 +250,15 @@ impl Session {
         chunk.text.push_str(&self.output.stop.push(&rest));
         chunk.text.push_str(&self.output.stop.finish());
         self.finish = Some(reason);
+        tracing::info!(
+            prompt_tokens = self.stats.prompt_tokens,
+            new_tokens = self.output.tokens.len() + chunk.tokens.len(),
+            steps = self.stats.steps,
+            drafted = self.stats.drafted,
+            accepted = self.stats.accepted,
+            %reason,
+            "generation ended"
+        );
         // Tokens behind the end are neither kept in the history nor in the cache.
         self.target
             .truncate(self.target.len().min(self.history.len()))?;

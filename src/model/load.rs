@@ -137,5 +137,15 @@ fn build(
         Transformer::load(spec, backend, &weights, options.context_length, progress)
     });
     progress.end();
-    Ok(Box::new(model?))
+    let model = model?;
+    let info = model.info();
+    tracing::info!(
+        source = %source.display(),
+        architecture = info.architecture,
+        quantization = info.quantization,
+        device = info.device,
+        bytes = info.bytes,
+        "model loaded"
+    );
+    Ok(Box::new(model))
 }

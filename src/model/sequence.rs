@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::language_model::{Extend, LanguageModel, Logits, SequenceId};
+use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 use crate::error::{Error, Result};
 
 /// A model whose sequences belong to different requests, which take turns step by step.
@@ -14,6 +14,7 @@ pub struct SharedModel {
     dropped: Arc<Mutex<Vec<SequenceId>>>,
     vocab_size: usize,
     context_length: usize,
+    info: Arc<ModelInfo>,
 }
 
 impl SharedModel {
@@ -22,6 +23,7 @@ impl SharedModel {
         Self {
             vocab_size: model.vocab_size(),
             context_length: model.context_length(),
+            info: Arc::new(model.info()),
             model: Arc::new(Mutex::new(model)),
             dropped: Arc::default(),
         }
@@ -35,6 +37,11 @@ impl SharedModel {
     /// Most tokens in a sequence.
     pub fn context_length(&self) -> usize {
         self.context_length
+    }
+
+    /// Facts about the model; never waits for it.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
     }
 
     /// The model, once no other request is computing.

@@ -118,15 +118,19 @@ impl SpeculativeConfig {
         let default = Bound::new(slf.py(), Self::default())?;
         let mut changed = Vec::new();
         for name in FIELDS {
-            if slf.getattr(name)?.ne(default.getattr(name)?)? {
-                changed.push(name);
+            let value = slf.getattr(name)?;
+            if value.ne(default.getattr(name)?)? {
+                let mut text = value.repr()?.to_string();
+                if name == "logit_bias" {
+                    // An infinite number is the one value whose repr() is no expression.
+                    text = text
+                        .replace("-inf", "float('-inf')")
+                        .replace(": inf", ": float('inf')");
+                }
+                changed.push(format!("{name}={text}"));
             }
         }
-        let text = record::repr(slf, &changed)?;
-        // An infinite logit_bias is the one value whose repr() is no expression.
-        Ok(text
-            .replace("-inf", "float('-inf')")
-            .replace(": inf", ": float('inf')"))
+        Ok(format!("SpeculativeConfig({})", changed.join(", ")))
     }
 
     #[getter]
@@ -298,5 +302,6 @@ fn stop(value: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     if value.is_instance_of::<PyString>() {
         return Ok(vec![value.extract()?]);
     }
-    field("stop", value, "a text or a sequence of texts")
+    let several: Option<Vec<String>> = field("stop", value, "None, a text or a sequence of texts")?;
+    Ok(several.unwrap_or_default())
 }

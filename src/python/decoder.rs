@@ -219,7 +219,8 @@ impl SpeculativeDecoder {
         threads::start()?;
         let (values, vocab_size) = py.detach(|| {
             let vocab_size = self.0.sequence().vocab_size();
-            self.0.logits(&ids.0).map(|values| (values, vocab_size))
+            let logits = self.0.logits_in_pieces(&ids.0, check_signals);
+            logits.map(|values| (values, vocab_size))
         })?;
         PyArray1::from_vec(py, values).reshape([ids.0.len(), vocab_size])
     }

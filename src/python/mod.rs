@@ -33,6 +33,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .filter(LevelFilter::Warn)
         .filter_target(env!("CARGO_CRATE_NAME").into(), LevelFilter::Debug)
         .install();
+    // Its C interface is looked up at the first array, which must not be while a signal is on its way.
+    module.py().import("numpy")?;
+    drop(numpy::PyArray1::<f32>::from_vec(module.py(), Vec::new()));
     errors::add_to(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<decoder::SpeculativeDecoder>()?;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::Distribution;
 use crate::config::SpeculativeConfig;
+use crate::error::{Error, Result};
 
 /// Below this temperature decoding is greedy; dividing by less would overflow.
 const GREEDY_BELOW: f64 = 1e-5;
@@ -51,7 +52,9 @@ impl Processors {
     }
 
     /// The law of the token that follows `history` + `drafted`, given its logits.
-    pub fn law(&self, logits: &[f32], history: &[u32], drafted: &[u32]) -> Distribution {
+    ///
+    /// Fails where no token is possible: the model returned no numbers, or biases forbid every token.
+    pub fn law(&self, logits: &[f32], history: &[u32], drafted: &[u32]) -> Result<Distribution> {
         if !self.changes_logits() {
             return self.filter(logits);
         }
@@ -93,11 +96,16 @@ impl Processors {
         }
     }
 
-    fn filter(&self, logits: &[f32]) -> Distribution {
+    fn filter(&self, logits: &[f32]) -> Result<Distribution> {
         let best = argmax(logits);
-        let highest = logits.get(best as usize).copied().unwrap_or(0.0);
-        if self.is_greedy() || !highest.is_finite() {
-            return Distribution::Point(best);
+        let highest = logits.get(best as usize).copied().unwrap_or(f32::NAN);
+        if !highest.is_finite() {
+            return Err(Error::Compute(format!(
+                "no token can follow: the largest logit is {highest} (the model returns no numbers, or                  logit_bias forbids every token)"
+            )));
+        }
+        if self.is_greedy() {
+            return Ok(Distribution::Point(best));
         }
         // `max` takes the weight of a logit that is no number for 0.
         let weight =
@@ -108,7 +116,7 @@ impl Processors {
             self.top_k
         };
         if top_k >= logits.len() && self.top_p >= 1.0 && self.min_p <= 0.0 {
-            return dense(logits.iter().map(|logit| weight(*logit)).collect());
+            return Ok(dense(logits.iter().map(|logit| weight(*logit)).collect()));
         }
         let mut kept: Vec<(u32, f32)> = logits
             .iter()
@@ -125,11 +133,11 @@ impl Processors {
         for entry in &mut kept {
             entry.1 = (f64::from(entry.1) / total) as f32;
         }
-        match kept[..] {
+        Ok(match kept[..] {
             [] => Distribution::Point(best),
             [(token, _)] => Distribution::Point(token),
             _ => Distribution::Sparse(kept),
-        }
+        })
     }
 
     /// Top-p (Holtzman et al., 1904.09751): the fewest largest weights whose share reaches p.
@@ -206,7 +214,9 @@ mod tests {
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 3.0];
 
     fn law(config: &SpeculativeConfig) -> Distribution {
-        Processors::new(config, 1).law(&LOGITS, &[1, 4], &[4])
+        Processors::new(config, 1)
+            .law(&LOGITS, &[1, 4], &[4])
+            .unwrap()
     }
 
     fn support(law: &Distribution) -> Vec<u32> {
@@ -267,7 +277,7 @@ mod tests {
             top_p: 0.9,
             ..Default::default()
         };
-        let law = Processors::new(&config, 0).law(&logits, &[], &[]);
+        let law = Processors::new(&config, 0).law(&logits, &[], &[]).unwrap();
         let mut weights: Vec<(u32, f64)> = (0_u32..)
             .zip(logits.iter().map(|l| f64::from(*l).exp()))
             .collect();
@@ -316,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn logits_that_are_no_numbers_still_give_a_token() {
+    fn logits_that_are_no_numbers_are_an_error_or_no_token() {
         let config = SpeculativeConfig::default();
         for logits in [
             [f32::NAN; 3],
@@ -324,9 +334,11 @@ mod tests {
             [f32::INFINITY, 0.0, f32::NAN],
         ] {
             let law = Processors::new(&config, 0).law(&logits, &[], &[]);
-            assert!(support(&law).iter().all(|token| *token < 3));
+            assert!(law.unwrap_err().to_string().contains("largest logit"));
         }
-        let law = Processors::new(&config, 0).law(&[-1.0, f32::NAN, 3.0], &[], &[]);
+        let law = Processors::new(&config, 0)
+            .law(&[-1.0, f32::NAN, 3.0], &[], &[])
+            .unwrap();
         assert_eq!(support(&law), [0, 2]);
         assert!((law.probability(2) - 0.982).abs() < 1e-3);
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokenizers::AddedToken;
 use tokenizers::models::bpe::BPE;
@@ -44,6 +46,7 @@ fn read_tokenizer(folder: &Path, settings: &Value) -> Result<tokenizers::Tokeniz
         return read_vocabulary_and_merges(folder, settings);
     }
     let bytes = std::fs::read(&file).map_err(|source| Error::io(&file, source))?;
+    refuse_subword_prefix(&bytes, &file)?;
     let read = guarded(|| {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)?;
         // Left over from training; nobody wants a prompt cut or filled up silently.
@@ -51,6 +54,32 @@ fn read_tokenizer(folder: &Path, settings: &Value) -> Result<tokenizers::Tokeniz
         Ok(tokenizer)
     });
     read.map_err(|reason| Error::corrupt(file, reason))
+}
+
+/// The library cuts this prefix off the second half of each BPE merge by its length alone, and makes invalid text
+/// where it isn't there. No model that this crate runs has one.
+fn refuse_subword_prefix(bytes: &[u8], file: &Path) -> Result<()> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Outline {
+        model: Model,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Model {
+        merges: Option<IgnoredAny>,
+        continuing_subword_prefix: Option<String>,
+    }
+    // What is no such outline is told by the library.
+    let model = serde_json::from_slice::<Outline>(bytes)
+        .unwrap_or_default()
+        .model;
+    let prefix = model.continuing_subword_prefix.unwrap_or_default();
+    if model.merges.is_some() && !prefix.is_empty() {
+        let reason = format!("continuing_subword_prefix {prefix:?} is not supported with merges");
+        return Err(Error::corrupt(file, reason));
+    }
+    Ok(())
 }
 
 /// GPT-2's older layout.

@@ -152,3 +152,9 @@ def test_extreme_sizes_are_legal(decoder: SpeculativeDecoder) -> None:
     generation = decoder.generate([5], gamma=10**9, max_new_tokens=3, adaptive=False)
     assert len(generation.tokens) == 3
     assert decoder.generate([5], max_new_tokens=0).tokens == []
+
+
+def test_repr_evaluates_whatever_the_texts() -> None:
+    config = SpeculativeConfig(stop=["a-inf", "b: inf"], logit_bias={5: float("-inf"), 6: 1.0})
+    assert eval(repr(config)) == config
+    assert SpeculativeConfig(stop=None) == SpeculativeConfig()

@@ -154,3 +154,12 @@ def test_info(decoder: SpeculativeDecoder) -> None:
     assert 0 < info["draft"]["parameters"] < info["parameters"]
     assert info["threads"] >= 1
     assert repr(decoder).startswith("<SpeculativeDecoder: llama, ")
+
+
+def test_a_batch_is_checked_before_it_is_begun(decoder: SpeculativeDecoder) -> None:
+    with pytest.raises(ContextOverflow):
+        decoder.generate_batch([[5], [5] * 2000])
+    with pytest.raises(InvalidConfig, match="logit_bias"):
+        decoder.generate([5], logit_bias={600: 1.0})
+    with pytest.raises(InvalidConfig, match="messages"):
+        decoder.chat([])

@@ -40,6 +40,7 @@ def run(program: str, expected_status: int = 0) -> str:
         "Benchmark(decoder).run_comparison([5], num_runs=10**6)",
         "[list(decoder.stream([5])) for _ in range(10**6)]",
         "asyncio.run(decoder.generate_async([5], max_new_tokens=10**6, ignore_eos=True))",
+        "decoder.logits([5] * 1000)",
     ],
 )
 def test_ctrl_c(call: str) -> None:

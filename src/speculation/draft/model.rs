@@ -84,7 +84,7 @@ impl DraftSource for ModelDraft {
             self.cached.append(&mut pending);
             // Rows that only the draft has are padding, which no law of the target's knows.
             let row = &logits.row(0)[..self.sequence.vocab_size().min(self.vocab_size)];
-            let law = self.processors.law(row, history, draft.tokens());
+            let law = self.processors.law(row, history, draft.tokens())?;
             let token = self.noise.categorical(&law);
             draft.push(token, law);
             pending.push(token);
