@@ -59,7 +59,7 @@ class _Fields(TypedDict, total=False):
     frequency_penalty: float
     logit_bias: Mapping[int, float] | None
     seed: int | None
-    stop: str | _Sequence[str]
+    stop: str | _Sequence[str] | None
     ignore_eos: bool
     logprobs: int | None
     draft: _Draft | None
@@ -94,7 +94,7 @@ class SpeculativeConfig:
         frequency_penalty: float = 0.0,
         logit_bias: Mapping[int, float] | None = None,
         seed: int | None = None,
-        stop: str | _Sequence[str] = (),
+        stop: str | _Sequence[str] | None = (),
         ignore_eos: bool = False,
         logprobs: int | None = None,
         draft: _Draft | None = None,

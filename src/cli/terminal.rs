@@ -90,7 +90,7 @@ pub(super) fn counter(what: &'static str, total: usize) -> ProgressBar {
 
 /// Tells how a generation went.
 pub(super) fn show_stats(stats: &Stats) {
-    let seconds = (stats.prefill + stats.decode).as_secs_f64();
+    let seconds = stats.decode.as_secs_f64();
     let speedup = match stats.speedup() {
         Some(speedup) => format!("{speedup:.2}x over this generation's plain steps"),
         None => "unknown: every step had a draft (compare with `specdec bench`)".into(),

@@ -49,6 +49,12 @@ impl<B: Backend> Transformer<B> {
             let expected = format!("at most {} for this model", spec.context_length);
             return Err(Error::invalid("context_length", wanted, expected));
         }
+        if wanted > spec.context_length {
+            tracing::warn!(
+                "context_length {wanted} is beyond the {} tokens that the model was made for",
+                spec.context_length
+            );
+        }
         let mut loader = Loader::new(&spec, &backend, weights, progress);
         let hidden = spec.hidden_size;
         let embedding = Arc::new(loader.linear(Slot::Embedding, spec.vocab_size, hidden, false)?);
