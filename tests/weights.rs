@@ -100,7 +100,7 @@ fn harmless_or_named(result: &Result<()>) {
 
 #[test]
 fn truncated_files_are_refused() {
-    let whole = fs::read(data("llama-Q4_0.gguf")).unwrap();
+    let whole = fs::read(data("gguf/llama-Q4_0.gguf")).unwrap();
     use_gguf(&whole).unwrap();
     let ends = [
         0,
@@ -138,7 +138,7 @@ fn truncated_files_are_refused() {
 
 #[test]
 fn absurd_header_sizes_are_refused() {
-    let whole = fs::read(data("llama-Q4_0.gguf")).unwrap();
+    let whole = fs::read(data("gguf/llama-Q4_0.gguf")).unwrap();
     // The counts of tensors and of metadata entries, then the first key's length.
     for place in [8, 16, 24] {
         for size in [u64::MAX, u64::MAX / 2, 1 << 40, 1 << 31] {
@@ -167,7 +167,7 @@ proptest! {
 
     #[test]
     fn a_gguf_header_with_flipped_bits_does_no_harm(flips in prop::collection::vec((0usize..20_000, 0u8..8), 1..4)) {
-        let mut bytes = fs::read(data("llama-Q4_0.gguf")).unwrap();
+        let mut bytes = fs::read(data("gguf/llama-Q4_0.gguf")).unwrap();
         for (place, bit) in flips {
             bytes[place] ^= 1 << bit;
         }
@@ -361,6 +361,6 @@ fn a_file_whose_name_is_not_utf_8_loads() {
     let file = folder
         .path()
         .join(std::ffi::OsStr::from_bytes(b"mod\xFFel.gguf"));
-    fs::copy(data("llama-Q4_0.gguf"), &file).unwrap();
+    fs::copy(data("gguf/llama-Q4_0.gguf"), &file).unwrap();
     use_model(&ModelFiles::Gguf(file)).unwrap();
 }

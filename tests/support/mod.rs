@@ -20,10 +20,18 @@ pub fn shared() -> Option<PathBuf> {
         return Some(folder);
     }
     eprintln!(
-        "skipped: no golden data at {} (set SPECDEC_SHARED)",
+        "no golden data at {} (set SPECDEC_SHARED): what needs it is left out",
         folder.display()
     );
     None
+}
+
+/// The folder of fixture models (`hf/`, `gguf/`): all of them beside the repository, else the few within it.
+pub fn fixtures() -> PathBuf {
+    match shared() {
+        Some(folder) => folder.join("fixtures"),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"),
+    }
 }
 
 /// A default model's file, pulled into the cache if it is not there; `None` (said on stderr) where that fails.
