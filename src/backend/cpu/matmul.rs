@@ -1,0 +1,385 @@
+//! Products of packed matrices with rows of activations.
+//!
+//! A row's sums are taken block by block in the order of the inputs, and do not depend on the rows beside it.
+
+use super::math::{activate, load_some, store_some};
+use super::memory::Shared;
+use super::pack::{BLOCK, Block4, Block5, Block6, Block8, Packed, Weights};
+use super::pool::Pool;
+use super::rows::{Forms, Group, Operand, QuantizedX, Rows, groups};
+use super::simd::{LANES, Simd};
+use super::tier::{Kernel, Tier};
+use crate::backend::Activation;
+
+/// More rows than any tier multiplies at once.
+const MOST_ROWS: usize = 8;
+
+/// The sums of a tile: sixteen outputs of each row of a group.
+type Sums = [[f32; LANES]; MOST_ROWS];
+
+/// A linear layer: its matrix and its bias.
+#[derive(Clone, Copy)]
+pub(super) struct Layer<'a> {
+    pub(super) matrix: &'a Packed,
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+/// What is made of a product before it is written.
+#[derive(Clone, Copy)]
+pub(super) enum Then<'a> {
+    /// Nothing.
+    Write,
+    /// It is added to these rows.
+    Add(&'a Rows),
+    /// `activation(product)`
+    Activate(Activation),
+    /// `activation(product with this) * product`
+    Gate(Layer<'a>, Activation),
+}
+
+/// A product and where it goes.
+pub(super) struct Product<'a> {
+    pub(super) layer: Layer<'a>,
+    pub(super) then: Then<'a>,
+    pub(super) output: &'a mut Rows,
+}
+
+/// A block of weights of one tile.
+trait Block {
+    /// 32 activations of a row.
+    type X: Copy;
+
+    /// Adds the block's products with `M` rows to their sums.
+    fn multiply<S: Simd, const M: usize>(&self, x: &[Self::X; M], sums: &mut [S::Floats; M]);
+}
+
+/// Four of a block's activations.
+#[inline(always)]
+fn four(x: &QuantizedX, index: usize) -> &[i8; 4] {
+    &x.quants.as_chunks::<4>().0[index]
+}
+
+/// `sums += integers * scales * x's scale + mins * x's sum`
+#[inline(always)]
+fn add_scaled<S: Simd>(
+    sums: &mut S::Floats,
+    integers: S::Ints,
+    scales: S::Floats,
+    mins: S::Floats,
+    x: &QuantizedX,
+) {
+    let scaled = S::mul(S::to_floats(integers), scales);
+    *sums = S::fma(scaled, S::splat(x.scale), *sums);
+    *sums = S::fma(mins, S::splat(x.sum), *sums);
+}
+
+impl Block for Block4 {
+    type X = QuantizedX;
+
+    #[inline(always)]
+    fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
+        let mut integers = [S::splat_int(0); M];
+        for (index, vector) in self.quants.iter().enumerate() {
+            let (low, high) = S::nibbles(S::load_bytes(vector));
+            for row in 0..M {
+                integers[row] = S::dot_small(integers[row], low, four(&x[row], index));
+                integers[row] = S::dot_small(integers[row], high, four(&x[row], index + 4));
+            }
+        }
+        let (scales, mins) = (S::load_f16(&self.scales), S::load_f16(&self.mins));
+        for row in 0..M {
+            add_scaled::<S>(&mut sums[row], integers[row], scales, mins, &x[row]);
+        }
+    }
+}
+
+impl Block for Block5 {
+    type X = QuantizedX;
+
+    #[inline(always)]
+    fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
+        let mut integers = [S::splat_int(0); M];
+        for (index, vector) in self.quants.iter().enumerate() {
+            let (low, high) = S::nibbles(S::load_bytes(vector));
+            let low = S::or(low, S::fifth_bits(&self.fifth_bits[index]));
+            let high = S::or(high, S::fifth_bits(&self.fifth_bits[index + 4]));
+            for row in 0..M {
+                integers[row] = S::dot_small(integers[row], low, four(&x[row], index));
+                integers[row] = S::dot_small(integers[row], high, four(&x[row], index + 4));
+            }
+        }
+        let (scales, mins) = (S::load_f16(&self.scales), S::load_f16(&self.mins));
+        for row in 0..M {
+            add_scaled::<S>(&mut sums[row], integers[row], scales, mins, &x[row]);
+        }
+    }
+}
+
+impl Block for Block6 {
+    type X = QuantizedX;
+
+    #[inline(always)]
+    fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
+        // The halves have scales of their own; their quants are stored plus 32.
+        let mut integers: [[S::Ints; 2]; M] =
+            std::array::from_fn(|row| x[row].half_sums.map(|sum| S::splat_int(-32 * sum)));
+        let upper = [0, 1].map(|half| S::load_bytes(&self.upper_bits[half]));
+        for (index, vector) in self.quants.iter().enumerate() {
+            let (low, high) = S::nibbles(S::load_bytes(vector));
+            let low = S::or(low, S::upper_bits(upper[0], index));
+            let high = S::or(high, S::upper_bits(upper[1], index));
+            for row in 0..M {
+                let [first, second] = &mut integers[row];
+                *first = S::dot_small(*first, low, four(&x[row], index));
+                *second = S::dot_small(*second, high, four(&x[row], index + 4));
+            }
+        }
+        let scales = [0, 1].map(|half| S::load_f16(&self.scales[half]));
+        for row in 0..M {
+            let first = S::mul(S::to_floats(integers[row][0]), scales[0]);
+            let both = S::fma(S::to_floats(integers[row][1]), scales[1], first);
+            sums[row] = S::fma(both, S::splat(x[row].scale), sums[row]);
+        }
+    }
+}
+
+impl Block for Block8 {
+    type X = QuantizedX;
+
+    #[inline(always)]
+    fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
+        let mut integers: [S::Ints; M] =
+            std::array::from_fn(|row| S::start_bytes(x[row].half_sums[0] + x[row].half_sums[1]));
+        for (index, vector) in self.quants.iter().enumerate() {
+            let weights = S::load_bytes(vector);
+            for row in 0..M {
+                integers[row] = S::dot_bytes(integers[row], weights, four(&x[row], index));
+            }
+        }
+        let scales = S::load_f16(&self.scales);
+        for row in 0..M {
+            let scaled = S::mul(S::to_floats(integers[row]), scales);
+            sums[row] = S::fma(scaled, S::splat(x[row].scale), sums[row]);
+        }
+    }
+}
+
+/// Adds a block of floats: summed apart first, which keeps long sums exact.
+#[inline(always)]
+fn multiply_floats<S: Simd, T, const M: usize>(
+    block: &[[T; LANES]; BLOCK],
+    load: impl Fn(&[T; LANES]) -> S::Floats,
+    x: &[[f32; BLOCK]; M],
+    sums: &mut [S::Floats; M],
+) {
+    let mut products = [S::splat(0.0); M];
+    for input in 0..BLOCK {
+        let weights = load(&block[input]);
+        for row in 0..M {
+            products[row] = S::fma(weights, S::splat(x[row][input]), products[row]);
+        }
+    }
+    for row in 0..M {
+        sums[row] = S::add(sums[row], products[row]);
+    }
+}
+
+impl Block for [[f32; LANES]; BLOCK] {
+    type X = [f32; BLOCK];
+
+    #[inline(always)]
+    fn multiply<S: Simd, const M: usize>(&self, x: &[Self::X; M], sums: &mut [S::Floats; M]) {
+        multiply_floats::<S, f32, M>(self, S::load, x, sums);
+    }
+}
+
+/// Blocks of 16-bit floats differ by what their bits mean.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct HalfBlock<const BRAIN: bool>([[u16; LANES]; BLOCK]);
+
+impl<const BRAIN: bool> HalfBlock<BRAIN> {
+    fn from_bits(blocks: &[[[u16; LANES]; BLOCK]]) -> &[Self] {
+        // SAFETY: the wrapper is transparent.
+        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len()) }
+    }
+}
+
+impl<const BRAIN: bool> Block for HalfBlock<BRAIN> {
+    type X = [f32; BLOCK];
+
+    #[inline(always)]
+    fn multiply<S: Simd, const M: usize>(&self, x: &[Self::X; M], sums: &mut [S::Floats; M]) {
+        let load = if BRAIN { S::load_bf16 } else { S::load_f16 };
+        multiply_floats::<S, u16, M>(&self.0, load, x, sums);
+    }
+}
+
+/// The sums of a tile with `M` rows.
+#[inline(always)]
+fn sum_blocks<S: Simd, B: Block, const M: usize>(blocks: &[B], x: &[[B::X; M]], sums: &mut Sums) {
+    let mut lanes = [S::splat(0.0); M];
+    for (block, x) in blocks.iter().zip(x) {
+        block.multiply::<S, M>(x, &mut lanes);
+    }
+    for row in 0..M {
+        S::store(lanes[row], &mut sums[row]);
+    }
+}
+
+/// Calls `$function::<S, $block, M>` with the group's number of rows as `M`.
+macro_rules! for_rows {
+    ($x:ident.$form:ident, $group:ident, $blocks:expr, $sums:ident, [$($rows:literal)*]) => {
+        match $group.rows {
+            $($rows if $rows <= S::ROWS => {
+                sum_blocks::<S, _, $rows>($blocks, $x.$form::<$rows>($group), $sums);
+            })*
+            rows => unreachable!("a group of {rows} rows"),
+        }
+    };
+}
+
+/// The products of one tile with a group of rows, bias included.
+#[inline(always)]
+fn multiply_tile<S: Simd>(
+    layer: Layer<'_>,
+    tile: usize,
+    x: &Operand,
+    group: Group,
+    sums: &mut Sums,
+) {
+    let blocks = layer.matrix.blocks();
+    let range = tile * blocks..(tile + 1) * blocks;
+    match &layer.matrix.weights {
+        Weights::Q4(all) => {
+            let blocks = &all.as_slice()[range];
+            for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+        }
+        Weights::Q5(all) => {
+            let blocks = &all.as_slice()[range];
+            for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+        }
+        Weights::Q6(all) => {
+            let blocks = &all.as_slice()[range];
+            for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+        }
+        Weights::Q8(all) => {
+            let blocks = &all.as_slice()[range];
+            for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+        }
+        Weights::F32(all) => {
+            let blocks = &all.as_slice()[range];
+            for_rows!(x.floats, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+        }
+        Weights::F16(all) => {
+            let blocks = HalfBlock::<false>::from_bits(&all.as_slice()[range]);
+            for_rows!(x.floats, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+        }
+        Weights::BF16(all) => {
+            let blocks = HalfBlock::<true>::from_bits(&all.as_slice()[range]);
+            for_rows!(x.floats, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+        }
+    }
+    if let Some(bias) = layer.bias {
+        let outputs = tile * LANES..layer.matrix.outputs.min((tile + 1) * LANES);
+        let bias = load_some::<S>(&bias[outputs]);
+        for sums in &mut sums[..group.rows] {
+            let biased = S::add(S::load(sums), bias);
+            S::store(biased, sums);
+        }
+    }
+}
+
+/// Some tiles of a product.
+struct Tiles<'a> {
+    layer: Layer<'a>,
+    then: Then<'a>,
+    output: Shared<'a, f32>,
+    x: &'a Operand,
+    first: usize,
+    count: usize,
+}
+
+impl Kernel for Tiles<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let width = self.layer.matrix.outputs;
+        let mut sums = [[0.0; LANES]; MOST_ROWS];
+        let mut gates = [[0.0; LANES]; MOST_ROWS];
+        for tile in self.first..self.first + self.count {
+            let first = tile * LANES;
+            let outputs = LANES.min(width - first);
+            for group in groups(self.x.rows(), S::ROWS) {
+                multiply_tile::<S>(self.layer, tile, self.x, group, &mut sums);
+                if let Then::Gate(gate, _) = self.then {
+                    multiply_tile::<S>(gate, tile, self.x, group, &mut gates);
+                }
+                for row in 0..group.rows {
+                    let product = S::load(&sums[row]);
+                    let place = (group.first + row) * width + first;
+                    let result = match self.then {
+                        Then::Write => product,
+                        Then::Add(rows) => {
+                            let residual = load_some::<S>(&rows.values()[place..place + outputs]);
+                            S::add(product, residual)
+                        }
+                        Then::Activate(activation) => activate::<S>(product, activation),
+                        Then::Gate(_, activation) => {
+                            S::mul(activate::<S>(S::load(&gates[row]), activation), product)
+                        }
+                    };
+                    // SAFETY: every tile is multiplied by one thread, and writes its own outputs.
+                    store_some::<S>(result, unsafe { self.output.part(place, outputs) });
+                }
+            }
+        }
+    }
+}
+
+/// Computes several products with the same activations, which must have been prepared in their forms.
+pub(super) fn multiply<const N: usize>(
+    products: [Product<'_>; N],
+    x: &Operand,
+    tier: Tier,
+    pool: &Pool,
+) {
+    let products = products.map(|product| Tiles {
+        count: product.layer.matrix.tiles(),
+        layer: product.layer,
+        then: product.then,
+        output: Shared::new(product.output.values_mut()),
+        x,
+        first: 0,
+    });
+    // Enough items that a disturbed thread delays the others little, few enough to stream through memory.
+    let tiles: usize = products.iter().map(|product| product.count).sum();
+    let share = tiles.div_ceil(8 * pool.threads());
+    let items = |product: &Tiles<'_>| product.count.div_ceil(share);
+    pool.for_each(products.iter().map(items).sum(), &|mut item| {
+        for product in &products {
+            if item < items(product) {
+                let first = item * share;
+                return tier.run(Tiles {
+                    first,
+                    count: share.min(product.count - first),
+                    ..*product
+                });
+            }
+            item -= items(product);
+        }
+    });
+}
+
+/// The forms of the activations that products with these matrices read.
+pub(super) fn forms<'a>(matrices: impl IntoIterator<Item = &'a Packed>) -> Forms {
+    let mut forms = Forms::default();
+    for matrix in matrices {
+        match matrix.weights {
+            Weights::F32(_) | Weights::F16(_) | Weights::BF16(_) => forms.floats = true,
+            Weights::Q4(_) | Weights::Q5(_) | Weights::Q6(_) | Weights::Q8(_) => {
+                forms.quantized = true;
+            }
+        }
+    }
+    forms
+}

@@ -1,0 +1,325 @@
+//! Activations: rows of a step, and the form in which matrices are multiplied with them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::math::{load_some, max_lanes, store_some, sum_lanes};
+use super::memory::Shared;
+use super::pack::BLOCK;
+use super::pool::Pool;
+use super::simd::{LANES, Simd};
+use super::tier::{Kernel, Tier};
+use crate::backend::NormKind;
+
+/// Buffers for activations, kept when they are no longer used: a step allocates nothing.
+#[derive(Default)]
+pub(super) struct Arena(Mutex<Vec<Vec<f32>>>);
+
+impl Arena {
+    /// A buffer of at least so many elements, with anything in it.
+    fn take(&self, length: usize) -> Vec<f32> {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = (0..free.len()).filter(|index| free[*index].len() >= length);
+        match fitting.min_by_key(|index| free[*index].len()) {
+            Some(index) => free.swap_remove(index),
+            None => vec![0.0; length],
+        }
+    }
+
+    fn give_back(&self, buffer: Vec<f32>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+/// Activations `[rows, width]`.
+pub struct Rows {
+    buffer: Vec<f32>,
+    pub(super) rows: usize,
+    pub(super) width: usize,
+    arena: Arc<Arena>,
+}
+
+impl Rows {
+    /// Rows with anything in them.
+    pub(super) fn new(arena: &Arc<Arena>, rows: usize, width: usize) -> Self {
+        Self {
+            buffer: arena.take(rows * width),
+            rows,
+            width,
+            arena: arena.clone(),
+        }
+    }
+
+    pub(super) fn values(&self) -> &[f32] {
+        &self.buffer[..self.rows * self.width]
+    }
+
+    pub(super) fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.buffer[..self.rows * self.width]
+    }
+
+    pub(super) fn row(&self, row: usize) -> &[f32] {
+        &self.values()[row * self.width..][..self.width]
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        self.arena.give_back(std::mem::take(&mut self.buffer));
+    }
+}
+
+/// A norm's parameters.
+#[derive(Clone, Copy)]
+pub(super) struct NormWeights<'a> {
+    pub(super) kind: NormKind,
+    pub(super) weight: &'a [f32],
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+impl NormWeights<'_> {
+    /// Normalizes a row.
+    #[inline(always)]
+    pub(super) fn apply<S: Simd>(&self, x: &[f32], output: &mut [f32]) {
+        let width = x.len() as f32;
+        let (mean, epsilon) = match self.kind {
+            NormKind::Rms(epsilon) => (0.0, epsilon),
+            NormKind::Layer(epsilon) => (sum::<S>(x) / width, epsilon),
+        };
+        let variance = squares::<S>(x, mean) / width;
+        let (mean, factor) = (S::splat(mean), S::splat(1.0 / (variance + epsilon).sqrt()));
+        for (index, x) in x.chunks(LANES).enumerate() {
+            let lanes = index * LANES..index * LANES + x.len();
+            let centered = S::sub(load_some::<S>(x), mean);
+            let weight = load_some::<S>(&self.weight[lanes.clone()]);
+            let mut y = S::mul(S::mul(centered, factor), weight);
+            if let Some(bias) = self.bias {
+                y = S::add(y, load_some::<S>(&bias[lanes.clone()]));
+            }
+            store_some::<S>(y, &mut output[lanes]);
+        }
+    }
+}
+
+#[inline(always)]
+fn sum<S: Simd>(x: &[f32]) -> f32 {
+    let mut lanes = S::splat(0.0);
+    for x in x.chunks(LANES) {
+        lanes = S::add(lanes, load_some::<S>(x));
+    }
+    sum_lanes::<S>(lanes)
+}
+
+/// The sum of the squared distances from `mean`.
+#[inline(always)]
+fn squares<S: Simd>(x: &[f32], mean: f32) -> f32 {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut lanes = S::splat(0.0);
+    for x in whole {
+        let x = S::sub(S::load(x), S::splat(mean));
+        lanes = S::fma(x, x, lanes);
+    }
+    if !rest.is_empty() {
+        let x = S::sub(load_some::<S>(rest), S::splat(mean));
+        // The lanes past the end are at the mean's distance from it: leave them out.
+        let x = S::select((1 << rest.len()) - 1, x, S::splat(0.0));
+        lanes = S::fma(x, x, lanes);
+    }
+    sum_lanes::<S>(lanes)
+}
+
+/// 32 activations in 8 bits: `scale * quant`.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub(super) struct QuantizedX {
+    pub(super) quants: [i8; BLOCK],
+    pub(super) scale: f32,
+    /// The sum of the activations, as quantized.
+    pub(super) sum: f32,
+    /// The sums of the quants in each half.
+    pub(super) half_sums: [i32; 2],
+}
+
+impl QuantizedX {
+    const ZERO: Self = Self {
+        quants: [0; BLOCK],
+        scale: 0.0,
+        sum: 0.0,
+        half_sums: [0; 2],
+    };
+
+    #[inline(always)]
+    fn quantize<S: Simd>(x: &[f32; BLOCK]) -> Self {
+        let [low, high] = [&x[..LANES], &x[LANES..]].map(load_some::<S>);
+        let zero = S::splat(0.0);
+        let [low_size, high_size] = [low, high].map(|x| S::max(x, S::sub(zero, x)));
+        let largest = max_lanes::<S>(S::max(low_size, high_size));
+        let inverse = S::splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+        let mut lanes = [[0; LANES]; 2];
+        for (x, lanes) in [low, high].into_iter().zip(&mut lanes) {
+            S::store_ints(S::round(S::mul(x, inverse)), lanes);
+        }
+        let scale = largest / 127.0;
+        let half_sums = lanes.map(|half| half.iter().sum::<i32>());
+        let flat = lanes.as_flattened();
+        Self {
+            quants: std::array::from_fn(|i| flat[i] as i8),
+            scale,
+            sum: scale * (half_sums[0] + half_sums[1]) as f32,
+            half_sums,
+        }
+    }
+}
+
+/// Consecutive rows that a weight block is multiplied with at once.
+#[derive(Clone, Copy)]
+pub(super) struct Group {
+    pub(super) first: usize,
+    pub(super) rows: usize,
+}
+
+/// Cuts so many rows into the fewest groups of at most `most`, as even as can be.
+#[inline(always)]
+pub(super) fn groups(rows: usize, most: usize) -> impl Iterator<Item = Group> {
+    let count = rows.div_ceil(most);
+    (0..count).map(move |index| {
+        let first = index * rows / count;
+        Group {
+            first,
+            rows: (index + 1) * rows / count - first,
+        }
+    })
+}
+
+/// A step's rows, cut into blocks of 32 inputs. Groups lie one behind the other; within a group, the blocks
+/// of all its rows come before their next blocks.
+#[derive(Default)]
+pub(super) struct Operand {
+    rows: usize,
+    blocks: usize,
+    quantized: Vec<QuantizedX>,
+    floats: Vec<[f32; BLOCK]>,
+}
+
+/// Which forms of the activations a product needs.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Forms {
+    pub(super) quantized: bool,
+    pub(super) floats: bool,
+}
+
+impl Operand {
+    /// Brings rows (normalized, if there is a norm) into the forms that are asked for.
+    pub(super) fn prepare(
+        &mut self,
+        x: &Rows,
+        norm: Option<NormWeights<'_>>,
+        forms: Forms,
+        tier: Tier,
+        pool: &Pool,
+    ) {
+        self.rows = x.rows;
+        self.blocks = x.width.div_ceil(BLOCK);
+        let total = self.rows * self.blocks;
+        // They only grow, so that later steps allocate nothing.
+        if forms.quantized && self.quantized.len() < total {
+            self.quantized.resize(total, QuantizedX::ZERO);
+        }
+        if forms.floats && self.floats.len() < total {
+            self.floats.resize(total, [0.0; BLOCK]);
+        }
+        let quantized = Shared::new(&mut self.quantized);
+        let floats = Shared::new(&mut self.floats);
+        let blocks = self.blocks;
+        let prepare = |first: usize, rows: usize| {
+            tier.run(Prepare {
+                x,
+                norm,
+                forms,
+                first,
+                rows,
+                blocks,
+                quantized,
+                floats,
+            });
+        };
+        // Below some microseconds of work, waking the others takes longer.
+        const WORTHWHILE: usize = 256;
+        if total < WORTHWHILE {
+            prepare(0, x.rows);
+        } else {
+            let share = x.rows.div_ceil(4 * pool.threads());
+            pool.for_each(x.rows.div_ceil(share), &|item| {
+                let first = item * share;
+                prepare(first, share.min(x.rows - first));
+            });
+        }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// A group's blocks, those of its `M` rows side by side.
+    #[inline(always)]
+    pub(super) fn quantized<const M: usize>(&self, group: Group) -> &[[QuantizedX; M]] {
+        let start = group.first * self.blocks;
+        self.quantized[start..start + M * self.blocks].as_chunks().0
+    }
+
+    /// A group's blocks, those of its `M` rows side by side.
+    #[inline(always)]
+    pub(super) fn floats<const M: usize>(&self, group: Group) -> &[[[f32; BLOCK]; M]] {
+        let start = group.first * self.blocks;
+        self.floats[start..start + M * self.blocks].as_chunks().0
+    }
+}
+
+struct Prepare<'a> {
+    x: &'a Rows,
+    norm: Option<NormWeights<'a>>,
+    forms: Forms,
+    first: usize,
+    rows: usize,
+    blocks: usize,
+    quantized: Shared<'a, QuantizedX>,
+    floats: Shared<'a, [f32; BLOCK]>,
+}
+
+impl Kernel for Prepare<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let mut normed = match self.norm {
+            Some(_) => Some(Rows::new(&self.x.arena, 1, self.x.width)),
+            None => None,
+        };
+        for group in groups(self.x.rows, S::ROWS) {
+            let rows = self.first.max(group.first)
+                ..(self.first + self.rows).min(group.first + group.rows);
+            for row in rows {
+                let x = match (&self.norm, &mut normed) {
+                    (Some(norm), Some(normed)) => {
+                        norm.apply::<S>(self.x.row(row), normed.values_mut());
+                        normed.values()
+                    }
+                    _ => self.x.row(row),
+                };
+                let start = group.first * self.blocks + row - group.first;
+                for (index, x) in x.chunks(BLOCK).enumerate() {
+                    let mut values = [0.0; BLOCK];
+                    values[..x.len()].copy_from_slice(x);
+                    let place = start + index * group.rows;
+                    // SAFETY: each row has places of its own, and is prepared by one thread.
+                    unsafe {
+                        if self.forms.quantized {
+                            self.quantized
+                                .write(place, QuantizedX::quantize::<S>(&values));
+                        }
+                        if self.forms.floats {
+                            self.floats.write(place, values);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

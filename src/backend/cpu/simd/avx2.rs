@@ -1,0 +1,260 @@
+//! AVX2 with FMA and F16C: a vector is two registers. With AVX-VNNI, dot products of bytes are one instruction.
+
+use std::arch::x86_64::*;
+
+use super::{LANES, Simd};
+
+/// AVX2, FMA and F16C; `VNNI`: AVX-VNNI too.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Avx<const VNNI: bool>;
+
+type Two<T> = [T; 2];
+
+/// The halves of sixteen elements.
+#[inline(always)]
+fn halves<T>(values: &[T; LANES]) -> (*const T, *const T) {
+    let (low, high) = values.split_at(LANES / 2);
+    (low.as_ptr(), high.as_ptr())
+}
+
+/// The halves of sixteen elements, to be written.
+#[inline(always)]
+fn halves_mut<T>(values: &mut [T; LANES]) -> (*mut T, *mut T) {
+    let (low, high) = values.split_at_mut(LANES / 2);
+    (low.as_mut_ptr(), high.as_mut_ptr())
+}
+
+#[inline(always)]
+fn both<A: Copy, B: Copy, R>(a: Two<A>, b: Two<B>, f: impl Fn(A, B) -> R) -> Two<R> {
+    [f(a[0], b[0]), f(a[1], b[1])]
+}
+
+// SAFETY of every block below: only `Tier::run` names this type, after checking for these instructions, and
+// loads and stores go through references of the vector's size.
+impl<const VNNI: bool> Simd for Avx<VNNI> {
+    type Floats = Two<__m256>;
+    type Ints = Two<__m256i>;
+    type Bytes = Two<__m256i>;
+
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Two<__m256> {
+        unsafe { [_mm256_set1_ps(value); 2] }
+    }
+    #[inline(always)]
+    fn load(values: &[f32; LANES]) -> Two<__m256> {
+        let (low, high) = halves(values);
+        unsafe { [_mm256_loadu_ps(low), _mm256_loadu_ps(high)] }
+    }
+    #[inline(always)]
+    fn store(vector: Two<__m256>, values: &mut [f32; LANES]) {
+        let (low, high) = halves_mut(values);
+        unsafe {
+            _mm256_storeu_ps(low, vector[0]);
+            _mm256_storeu_ps(high, vector[1]);
+        }
+    }
+    #[inline(always)]
+    fn load_f16(values: &[u16; LANES]) -> Two<__m256> {
+        let (low, high) = halves(values);
+        unsafe { [low, high].map(|half| _mm256_cvtph_ps(_mm_loadu_si128(half.cast()))) }
+    }
+    #[inline(always)]
+    fn store_f16(vector: Two<__m256>, values: &mut [u16; LANES]) {
+        let (low, high) = halves_mut(values);
+        unsafe {
+            let [first, second] =
+                vector.map(|half| _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(half));
+            _mm_storeu_si128(low.cast(), first);
+            _mm_storeu_si128(high.cast(), second);
+        }
+    }
+    #[inline(always)]
+    fn load_bf16(values: &[u16; LANES]) -> Two<__m256> {
+        let (low, high) = halves(values);
+        unsafe {
+            [low, high].map(|half| {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(half.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn add(a: Two<__m256>, b: Two<__m256>) -> Two<__m256> {
+        both(a, b, |a, b| unsafe { _mm256_add_ps(a, b) })
+    }
+    #[inline(always)]
+    fn sub(a: Two<__m256>, b: Two<__m256>) -> Two<__m256> {
+        both(a, b, |a, b| unsafe { _mm256_sub_ps(a, b) })
+    }
+    #[inline(always)]
+    fn mul(a: Two<__m256>, b: Two<__m256>) -> Two<__m256> {
+        both(a, b, |a, b| unsafe { _mm256_mul_ps(a, b) })
+    }
+    #[inline(always)]
+    fn div(a: Two<__m256>, b: Two<__m256>) -> Two<__m256> {
+        both(a, b, |a, b| unsafe { _mm256_div_ps(a, b) })
+    }
+    #[inline(always)]
+    fn fma(a: Two<__m256>, b: Two<__m256>, c: Two<__m256>) -> Two<__m256> {
+        unsafe {
+            [
+                _mm256_fmadd_ps(a[0], b[0], c[0]),
+                _mm256_fmadd_ps(a[1], b[1], c[1]),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn max(a: Two<__m256>, b: Two<__m256>) -> Two<__m256> {
+        both(a, b, |a, b| unsafe { _mm256_max_ps(a, b) })
+    }
+    #[inline(always)]
+    fn min(a: Two<__m256>, b: Two<__m256>) -> Two<__m256> {
+        both(a, b, |a, b| unsafe { _mm256_min_ps(a, b) })
+    }
+    #[inline(always)]
+    fn select_less(
+        a: Two<__m256>,
+        b: Two<__m256>,
+        x: Two<__m256>,
+        y: Two<__m256>,
+    ) -> Two<__m256> {
+        unsafe {
+            let less = both(a, b, |a, b| _mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
+            [
+                _mm256_blendv_ps(y[0], x[0], less[0]),
+                _mm256_blendv_ps(y[1], x[1], less[1]),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn select(mask: u16, x: Two<__m256>, y: Two<__m256>) -> Two<__m256> {
+        unsafe {
+            let bits = [
+                _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128),
+                _mm256_setr_epi32(256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
+            ];
+            let mask = _mm256_set1_epi32(i32::from(mask));
+            let set = bits.map(|bits| {
+                _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(mask, bits), bits))
+            });
+            [
+                _mm256_blendv_ps(y[0], x[0], set[0]),
+                _mm256_blendv_ps(y[1], x[1], set[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn round(a: Two<__m256>) -> Two<__m256i> {
+        a.map(|a| unsafe { _mm256_cvtps_epi32(a) })
+    }
+    #[inline(always)]
+    fn to_floats(a: Two<__m256i>) -> Two<__m256> {
+        a.map(|a| unsafe { _mm256_cvtepi32_ps(a) })
+    }
+    #[inline(always)]
+    fn scale_by_power(a: Two<__m256>, n: Two<__m256i>) -> Two<__m256> {
+        both(a, n, |a, n| unsafe {
+            let bits = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32::<23>(n));
+            _mm256_castsi256_ps(bits)
+        })
+    }
+    #[inline(always)]
+    fn splat_int(value: i32) -> Two<__m256i> {
+        unsafe { [_mm256_set1_epi32(value); 2] }
+    }
+    #[inline(always)]
+    fn store_ints(vector: Two<__m256i>, values: &mut [i32; LANES]) {
+        let (low, high) = halves_mut(values);
+        unsafe {
+            _mm256_storeu_si256(low.cast(), vector[0]);
+            _mm256_storeu_si256(high.cast(), vector[1]);
+        }
+    }
+
+    #[inline(always)]
+    fn load_bytes(bytes: &[u8; 4 * LANES]) -> Two<__m256i> {
+        let (low, high) = bytes.split_at(2 * LANES);
+        unsafe { [low, high].map(|half| _mm256_loadu_si256(half.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn nibbles(bytes: Two<__m256i>) -> (Two<__m256i>, Two<__m256i>) {
+        unsafe {
+            let low = _mm256_set1_epi8(15);
+            (
+                bytes.map(|half| _mm256_and_si256(half, low)),
+                bytes.map(|half| _mm256_and_si256(_mm256_srli_epi16::<4>(half), low)),
+            )
+        }
+    }
+    #[inline(always)]
+    fn fifth_bits(bits: &[u8; 8]) -> Two<__m256i> {
+        let [a, b, c, d, e, f, g, h] = *bits;
+        unsafe {
+            // Every byte gets the eight bits that its own is among, then keeps its own.
+            let spread = _mm256_setr_epi64x(
+                0,
+                0x0101_0101_0101_0101,
+                0x0202_0202_0202_0202,
+                0x0303_0303_0303_0303,
+            );
+            let own = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+            [[a, b, c, d], [e, f, g, h]].map(|word| {
+                let word = _mm256_set1_epi32(i32::from_le_bytes(word));
+                let bytes = _mm256_and_si256(_mm256_shuffle_epi8(word, spread), own);
+                _mm256_and_si256(_mm256_cmpeq_epi8(bytes, own), _mm256_set1_epi8(16))
+            })
+        }
+    }
+    #[inline(always)]
+    fn upper_bits(packed: Two<__m256i>, index: usize) -> Two<__m256i> {
+        packed.map(|half| unsafe {
+            let shifted = match index {
+                0 => _mm256_slli_epi16::<4>(half),
+                1 => _mm256_slli_epi16::<2>(half),
+                2 => half,
+                _ => _mm256_srli_epi16::<2>(half),
+            };
+            _mm256_and_si256(shifted, _mm256_set1_epi8(48))
+        })
+    }
+    #[inline(always)]
+    fn or(a: Two<__m256i>, b: Two<__m256i>) -> Two<__m256i> {
+        both(a, b, |a, b| unsafe { _mm256_or_si256(a, b) })
+    }
+    #[inline(always)]
+    fn dot_small(sums: Two<__m256i>, weights: Two<__m256i>, x: &[i8; 4]) -> Two<__m256i> {
+        let x = i32::from_le_bytes(x.map(|x| x as u8));
+        both(sums, weights, |sums, weights| unsafe {
+            let x = _mm256_set1_epi32(x);
+            if VNNI {
+                return _mm256_dpbusd_avx_epi32(sums, weights, x);
+            }
+            // Two products of at most 63 * 127 fit 16 bits.
+            let products = _mm256_maddubs_epi16(weights, x);
+            _mm256_add_epi32(sums, _mm256_madd_epi16(products, _mm256_set1_epi16(1)))
+        })
+    }
+    #[inline(always)]
+    fn start_bytes(sum_of_x: i32) -> Two<__m256i> {
+        Self::splat_int(if VNNI { -128 * sum_of_x } else { 0 })
+    }
+    #[inline(always)]
+    fn dot_bytes(sums: Two<__m256i>, weights: Two<__m256i>, x: &[i8; 4]) -> Two<__m256i> {
+        let x = i32::from_le_bytes(x.map(|x| x as u8));
+        both(sums, weights, |sums, weights| unsafe {
+            let x = _mm256_set1_epi32(x);
+            if VNNI {
+                return _mm256_dpbusd_avx_epi32(sums, weights, x);
+            }
+            // |w| * (x with the sign of w): two products of at most 128 * 127 fit 16 bits.
+            let weights = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+            let products =
+                _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
+            _mm256_add_epi32(sums, _mm256_madd_epi16(products, _mm256_set1_epi16(1)))
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! Vectors of sixteen lanes: the operations that the kernels are written in.
+//!
+//! A kernel is written once, over [`Simd`], and compiled for each tier. Every operation is defined to the
+//! bit (IEEE 754, or exact integers), so that all tiers compute the same bits; [`scalar`] is the definition.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
+pub(super) mod scalar;
+
+/// Lanes of a vector.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen lanes of one tier's instructions.
+///
+/// Implementations contain instructions that not every processor has: only
+/// [`Tier::run`](super::tier::Tier::run), which has checked the processor, names them.
+pub(super) trait Simd: Copy + Send + Sync + 'static {
+    /// Sixteen f32.
+    type Floats: Copy;
+    /// Sixteen i32.
+    type Ints: Copy;
+    /// Sixteen times four bytes.
+    type Bytes: Copy;
+
+    /// Rows of activations that a weight block is multiplied with while it is in registers.
+    const ROWS: usize;
+
+    fn splat(value: f32) -> Self::Floats;
+    fn load(values: &[f32; LANES]) -> Self::Floats;
+    fn store(vector: Self::Floats, values: &mut [f32; LANES]);
+    /// IEEE half precision, widened.
+    fn load_f16(values: &[u16; LANES]) -> Self::Floats;
+    /// Rounded to nearest, ties to even.
+    fn store_f16(vector: Self::Floats, values: &mut [u16; LANES]);
+    /// The upper halves of f32.
+    fn load_bf16(values: &[u16; LANES]) -> Self::Floats;
+
+    fn add(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn sub(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn mul(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn div(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`, rounded once.
+    fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// `a` where it is greater, else `b`.
+    fn max(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a` where it is less, else `b`.
+    fn min(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `x` where `a < b`, else `y`.
+    fn select_less(
+        a: Self::Floats,
+        b: Self::Floats,
+        x: Self::Floats,
+        y: Self::Floats,
+    ) -> Self::Floats;
+    /// `x` in the lanes whose bit is set, else `y`.
+    fn select(mask: u16, x: Self::Floats, y: Self::Floats) -> Self::Floats;
+
+    /// To the nearest integer, ties to even; the value must fit.
+    fn round(a: Self::Floats) -> Self::Ints;
+    fn to_floats(a: Self::Ints) -> Self::Floats;
+    /// `a * 2^n`, where neither `a` nor the result is subnormal, infinite or NaN.
+    fn scale_by_power(a: Self::Floats, n: Self::Ints) -> Self::Floats;
+    fn splat_int(value: i32) -> Self::Ints;
+    fn store_ints(vector: Self::Ints, values: &mut [i32; LANES]);
+
+    fn load_bytes(bytes: &[u8; 4 * LANES]) -> Self::Bytes;
+    /// The lower and the upper half of each byte.
+    fn nibbles(bytes: Self::Bytes) -> (Self::Bytes, Self::Bytes);
+    /// Of bits that follow each other, one a byte: 16 in the bytes whose bit is set, else 0.
+    fn fifth_bits(bits: &[u8; 8]) -> Self::Bytes;
+    /// Of two bits a byte, those of four vectors of bytes in one: bits `2 * index` and the next, as 16 and 32.
+    fn upper_bits(packed: Self::Bytes, index: usize) -> Self::Bytes;
+    fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Adds to each lane the dot product of its four weights, unsigned and below 64, with `x`.
+    fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: &[i8; 4]) -> Self::Ints;
+    /// What the sums of [`Self::dot_bytes`] begin with, given the sum of all the `x` to come.
+    fn start_bytes(sum_of_x: i32) -> Self::Ints;
+    /// Adds to each lane the dot product of its four weights, stored plus 128, with `x`, which is never -128.
+    fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: &[i8; 4]) -> Self::Ints;
+}

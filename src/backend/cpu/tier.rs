@@ -1,0 +1,158 @@
+//! Which instructions the kernels use: the best that the processor has, or those that `SPECDEC_CPU_TIER` names.
+
+use std::fmt;
+
+use super::simd::Simd;
+use super::simd::scalar::Scalar;
+use crate::error::{Error, Result};
+
+#[cfg(target_arch = "x86_64")]
+use super::simd::{avx2::Avx, avx512::Avx512};
+#[cfg(target_arch = "aarch64")]
+use super::simd::neon::Neon;
+
+/// The environment variable that forces a tier.
+const VARIABLE: &str = "SPECDEC_CPU_TIER";
+
+/// A level of instructions. All compute the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Tier {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+/// Work that is compiled for every tier.
+///
+/// `run` and all that it calls must be inlined, or they are compiled without the tier's instructions.
+pub(super) trait Kernel {
+    fn run<S: Simd>(self);
+}
+
+impl Tier {
+    /// Every tier of this architecture, the best last.
+    #[cfg(target_arch = "x86_64")]
+    pub const ALL: &'static [Self] = &[Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni];
+    /// Every tier of this architecture, the best last.
+    #[cfg(target_arch = "aarch64")]
+    pub const ALL: &'static [Self] = &[Self::Scalar, Self::Neon];
+    /// Every tier of this architecture, the best last.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub const ALL: &'static [Self] = &[Self::Scalar];
+
+    /// The tier's name, as `SPECDEC_CPU_TIER` gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
+        }
+    }
+
+    /// Whether this processor has the tier's instructions.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => has_avx2(),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => has_avx2() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => {
+                has_avx2()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
+        }
+    }
+
+    /// The tier that `SPECDEC_CPU_TIER` names, or the best that this processor has.
+    pub fn choose() -> Result<Self> {
+        let available = || Self::ALL.iter().copied().filter(|tier| tier.is_available());
+        let wanted = std::env::var(VARIABLE).unwrap_or_default();
+        if wanted.is_empty() {
+            return Ok(available().last().unwrap_or(Self::Scalar));
+        }
+        let named = available().find(|tier| tier.name() == wanted);
+        named.ok_or_else(|| {
+            let names: Vec<&str> = available().map(Self::name).collect();
+            let expected = format!("one that this processor has: {}", names.join(", "));
+            Error::invalid(VARIABLE, wanted, expected)
+        })
+    }
+
+    /// Runs a kernel with this tier's instructions.
+    #[inline]
+    pub(super) fn run(self, kernel: impl Kernel) {
+        debug_assert!(self.is_available());
+        match self {
+            Self::Scalar => kernel.run::<Scalar>(),
+            // SAFETY: `choose` and the tests take only tiers that are available.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { with_avx2(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => unsafe { with_avx_vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => unsafe { with_avx512_vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { with_neon(kernel) },
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn with_avx2(kernel: impl Kernel) {
+    kernel.run::<Avx<false>>();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+fn with_avx_vnni(kernel: impl Kernel) {
+    kernel.run::<Avx<true>>();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn with_avx512_vnni(kernel: impl Kernel) {
+    kernel.run::<Avx512>();
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon,fp16,dotprod")]
+fn with_neon(kernel: impl Kernel) {
+    kernel.run::<Neon>();
+}
