@@ -14,7 +14,7 @@ use super::{
     WeightPrecision,
 };
 use crate::error::Result;
-use crate::weights::{StorageType, StoredTensor, dequantize, ggml_type};
+use crate::weights::{StorageType, StoredTensor, dequantize, ggml_type, quantize};
 
 /// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets exactly
 /// what it would get alone. Larger ones read prompts, in the same pieces with and without speculation.
@@ -74,6 +74,17 @@ impl CandleBackend {
             shape,
             &self.device,
         )?))
+    }
+
+    /// As stored; what Candle has no blocks for is widened.
+    fn stored_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        let Some(blocks) = ggml_type(tensor.storage) else {
+            return self.float_matrix(dequantize(tensor)?, &tensor.shape);
+        };
+        let data = std::borrow::Cow::Borrowed(&*tensor.data);
+        let storage = QStorage::from_data(data, &self.device, blocks)?;
+        let tensor = QTensor::new(storage, tensor.shape.as_slice())?;
+        Ok(Matrix::Blocks(Arc::new(tensor)))
     }
 
     /// `x * matrix^T`, on the CPU in such pieces that a row's result is what it would be alone.
@@ -248,31 +259,14 @@ impl Backend for CandleBackend {
 
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
         let row = tensor.shape.last().copied().unwrap_or(0);
-        let stored = match self.precision {
-            // Those that Candle has no blocks for are widened, too.
-            WeightPrecision::F32 => None,
+        match self.precision {
+            WeightPrecision::Stored => self.stored_matrix(tensor),
             WeightPrecision::Quantized(wanted) if row.is_multiple_of(wanted.block_elements()) => {
-                if let Some(wanted) = ggml_type(wanted) {
-                    let (values, shape) = (dequantize(tensor)?, tensor.shape.clone());
-                    let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
-                    let blocks = QTensor::quantize_onto(&values, wanted, &self.device)?;
-                    return Ok(Matrix::Blocks(Arc::new(blocks)));
-                }
-                None
+                self.stored_matrix(&quantize(tensor, wanted)?)
             }
-            WeightPrecision::Stored | WeightPrecision::Quantized(_) => ggml_type(tensor.storage),
-        };
-        match stored {
-            Some(blocks) => {
-                let storage = QStorage::from_data(
-                    std::borrow::Cow::Borrowed(&*tensor.data),
-                    &self.device,
-                    blocks,
-                )?;
-                let tensor = QTensor::new(storage, tensor.shape.as_slice())?;
-                Ok(Matrix::Blocks(Arc::new(tensor)))
+            WeightPrecision::F32 | WeightPrecision::Quantized(_) => {
+                self.float_matrix(dequantize(tensor)?, &tensor.shape)
             }
-            None => self.float_matrix(dequantize(tensor)?, &tensor.shape),
         }
     }
 
@@ -285,6 +279,7 @@ impl Backend for CandleBackend {
         &self,
         layers: usize,
         shape: &AttentionShape,
+        _precise: bool,
         context_length: usize,
     ) -> Result<KvCache> {
         let capacity = CACHE_STEP.min(context_length);
@@ -462,6 +457,10 @@ impl Backend for CandleBackend {
 
     fn kernels(&self) -> String {
         "candle".into()
+    }
+
+    fn threads(&self) -> usize {
+        candle_core::utils::get_num_threads()
     }
 }
 

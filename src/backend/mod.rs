@@ -4,6 +4,7 @@
 //! bodies made of primitives, which a backend overrides where it can do better.
 
 pub mod candle;
+pub mod cpu;
 mod precision;
 mod rotary;
 mod shapes;
@@ -81,11 +82,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
     /// Brings a vector to the device.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
-    /// An empty cache for a model of so many layers, which may grow to `context_length` tokens.
+    /// An empty cache for a model of so many layers, which may grow to `context_length` tokens; `precise`: in f32.
     fn kv_cache(
         &self,
         layers: usize,
         shape: &AttentionShape,
+        precise: bool,
         context_length: usize,
     ) -> Result<Self::KvCache>;
     /// A copy of a cache's first `length` tokens.
@@ -135,6 +137,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn device_name(&self) -> String;
     /// Which kernels it computes with.
     fn kernels(&self) -> String;
+    /// With how many threads of the processor it computes.
+    fn threads(&self) -> usize;
 
     /// Fused: one norm, then several linear layers on its result.
     fn project<const N: usize>(

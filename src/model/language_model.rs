@@ -75,6 +75,8 @@ pub struct ModelInfo {
     pub device: String,
     /// With which kernels.
     pub kernels: String,
+    /// Threads of the processor that compute.
+    pub threads: usize,
     /// Tokens that fit its context.
     pub context_length: usize,
     /// Tokens that it knows.

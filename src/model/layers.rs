@@ -193,6 +193,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             quantization: most.map_or("f32", |(name, _)| name).into(),
             device: self.backend.device_name(),
             kernels: self.backend.kernels(),
+            threads: self.backend.threads(),
             context_length: self.spec.context_length,
             vocab_size: self.spec.vocab_size,
         }

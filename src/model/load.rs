@@ -10,6 +10,7 @@ use super::transformer::Transformer;
 use super::{gguf_config, hf_config};
 use crate::backend::WeightPrecision;
 use crate::backend::candle::CandleBackend;
+use crate::backend::cpu::CpuBackend;
 use crate::device::Device;
 use crate::error::Result;
 use crate::progress::{Progress, Silent};
@@ -19,6 +20,16 @@ use crate::weights::gguf::GgufFile;
 use crate::weights::locate::ModelFiles;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
+/// Whose kernels compute on the CPU. (On other devices, Candle's do.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kernels {
+    /// Our own.
+    #[default]
+    Own,
+    /// Candle's: what our own are tested against.
+    Candle,
+}
+
 /// How to load a model.
 #[derive(Clone)]
 pub struct LoadOptions {
@@ -26,6 +37,10 @@ pub struct LoadOptions {
     pub device: Option<Device>,
     /// How to hold the weights.
     pub precision: WeightPrecision,
+    /// With whose kernels to compute on the CPU.
+    pub kernels: Kernels,
+    /// Threads to compute with on the CPU; `None`: as many as this process may use.
+    pub threads: Option<usize>,
     /// Most tokens a sequence may hold; `None`: as many as the model was made for.
     pub context_length: Option<usize>,
     /// Branch, tag or commit of a hub model.
@@ -39,6 +54,8 @@ impl Default for LoadOptions {
         Self {
             device: None,
             precision: WeightPrecision::default(),
+            kernels: Kernels::default(),
+            threads: None,
             context_length: None,
             revision: None,
             progress: Arc::new(Silent),
@@ -122,7 +139,6 @@ fn build(
         Some(device) => device,
         None => Device::auto()?,
     };
-    let backend = CandleBackend::new(device.open()?, options.precision);
     let total = checkpoint
         .names()
         .iter()
@@ -132,10 +148,8 @@ fn build(
     let progress = options.progress.as_ref();
     progress.begin(&format!("Loading {}", source.display()), Some(total));
     let is_gguf = matches!(files, ModelFiles::Gguf(_));
-    let model = NamedWeights::new(checkpoint, spec, is_gguf, source).and_then(|weights| {
-        let spec = spec.clone();
-        Transformer::load(spec, backend, &weights, options.context_length, progress)
-    });
+    let model = NamedWeights::new(checkpoint, spec, is_gguf, source)
+        .and_then(|weights| transformer(spec, &weights, device, options));
     progress.end();
     let model = model?;
     let info = model.info();
@@ -147,5 +161,24 @@ fn build(
         bytes = info.bytes,
         "model loaded"
     );
+    Ok(model)
+}
+
+/// Brings the weights to the backend of the device.
+fn transformer(
+    spec: &ModelSpec,
+    weights: &NamedWeights<'_>,
+    device: Device,
+    options: &LoadOptions,
+) -> Result<Box<dyn LanguageModel>> {
+    let (spec, context_length) = (spec.clone(), options.context_length);
+    let progress = options.progress.as_ref();
+    if device == Device::Cpu && options.kernels == Kernels::Own {
+        let backend = CpuBackend::new(options.precision, options.threads)?;
+        let model = Transformer::load(spec, backend, weights, context_length, progress)?;
+        return Ok(Box::new(model));
+    }
+    let backend = CandleBackend::new(device.open()?, options.precision);
+    let model = Transformer::load(spec, backend, weights, context_length, progress)?;
     Ok(Box::new(model))
 }

@@ -11,6 +11,7 @@ use super::spec::{ModelSpec, Residual};
 use crate::backend::{Attention, Backend, Linear, Norm, Segment};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::weights::StorageType;
 
 /// Rows computed at once when a prompt is read; bounds the memory of a step.
 const LARGEST_STEP: usize = 512;
@@ -191,10 +192,12 @@ impl<B: Backend> Transformer<B> {
 
     fn new_sequence(&self) -> Result<Sequence<B>> {
         let (layers, shape) = (self.layers.len(), &self.spec.attention);
+        // Whoever holds weights in f32 wants its precision.
+        let precise = self.info.quantization == StorageType::F32.name();
         Ok(Sequence {
             cache: self
                 .backend
-                .kv_cache(layers, shape, self.spec.context_length)?,
+                .kv_cache(layers, shape, precise, self.spec.context_length)?,
             length: 0,
         })
     }

@@ -6,10 +6,12 @@ mod dequantize;
 pub mod gguf;
 pub mod locate;
 mod mapped;
+mod quantize;
 pub mod safetensors;
 
 pub use dequantize::dequantize;
 pub(crate) use dequantize::ggml_type;
+pub use quantize::quantize;
 
 /// How a tensor's elements are stored in its file.
 ///

@@ -57,6 +57,18 @@ impl<T: Plain> Buffer<T> {
         unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().cast(), self.length) }
     }
 
+    /// For several threads to write to.
+    ///
+    /// # Safety
+    /// Elements that are written must not be read or written by anybody else meanwhile.
+    pub(super) unsafe fn share(&self) -> Shared<'_, T> {
+        Shared {
+            start: self.map.as_ptr().cast_mut().cast(),
+            length: self.length,
+            slice: std::marker::PhantomData,
+        }
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.length * size_of::<T>()
     }

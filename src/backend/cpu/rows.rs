@@ -49,6 +49,10 @@ impl Rows {
         }
     }
 
+    pub(super) fn arena(&self) -> &Arc<Arena> {
+        &self.arena
+    }
+
     pub(super) fn values(&self) -> &[f32] {
         &self.buffer[..self.rows * self.width]
     }

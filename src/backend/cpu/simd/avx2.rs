@@ -37,6 +37,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
     type Bytes = Two<__m256i>;
 
     const ROWS: usize = 4;
+    const QUERIES: usize = 2;
 
     #[inline(always)]
     fn splat(value: f32) -> Two<__m256> {

@@ -24,6 +24,7 @@ impl Simd for Avx512 {
     type Bytes = __m512i;
 
     const ROWS: usize = 8;
+    const QUERIES: usize = 6;
 
     #[inline(always)]
     fn splat(value: f32) -> __m512 {

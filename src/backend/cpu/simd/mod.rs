@@ -28,6 +28,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
 
     /// Rows of activations that a weight block is multiplied with while it is in registers.
     const ROWS: usize;
+    /// Queries that a page of keys is multiplied with while it is in registers.
+    const QUERIES: usize;
 
     fn splat(value: f32) -> Self::Floats;
     fn load(values: &[f32; LANES]) -> Self::Floats;

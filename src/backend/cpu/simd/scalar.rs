@@ -42,6 +42,7 @@ impl Simd for Scalar {
     type Bytes = [u8; 4 * LANES];
 
     const ROWS: usize = 4;
+    const QUERIES: usize = 2;
 
     #[inline(always)]
     fn splat(value: f32) -> Self::Floats {

@@ -1,0 +1,159 @@
+//! Keys and values of one sequence, in pages of 64 positions.
+//!
+//! Of each layer and head a page holds first the keys, in tiles of sixteen positions (`[tile][element][position]`,
+//! so that one vector holds an element of sixteen positions), then the values (`[position][element]`). Elements are
+//! filled up with zeros to a multiple of sixteen.
+
+use std::sync::Arc;
+
+use half::f16;
+
+use super::memory::{Buffer, Plain, Shared};
+use super::simd::{LANES, Simd};
+use crate::backend::AttentionShape;
+use crate::error::Result;
+
+/// Positions of a page.
+pub(super) const PAGE: usize = 64;
+
+/// How the cache stores a number.
+pub(super) trait Element: Plain {
+    fn load<S: Simd>(values: &[Self; LANES]) -> S::Floats;
+    fn store<S: Simd>(vector: S::Floats, values: &mut [Self; LANES]);
+    fn from_f32(value: f32) -> Self;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(values: &[f32; LANES]) -> S::Floats {
+        S::load(values)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(vector: S::Floats, values: &mut [f32; LANES]) {
+        S::store(vector, values);
+    }
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+}
+
+/// Half precision.
+impl Element for u16 {
+    #[inline(always)]
+    fn load<S: Simd>(values: &[u16; LANES]) -> S::Floats {
+        S::load_f16(values)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(vector: S::Floats, values: &mut [u16; LANES]) {
+        S::store_f16(vector, values);
+    }
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        f16::from_f32(value).to_bits()
+    }
+}
+
+/// Where the parts of a page lie.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    pub(super) kv_heads: usize,
+    /// A head's elements, filled up.
+    pub(super) padded: usize,
+}
+
+impl Layout {
+    pub(super) fn new(shape: &AttentionShape) -> Self {
+        Self {
+            kv_heads: shape.kv_heads,
+            padded: shape.head_dim.next_multiple_of(LANES),
+        }
+    }
+
+    /// Elements of a page's keys, or values, of one layer and head.
+    fn part(&self) -> usize {
+        PAGE * self.padded
+    }
+
+    /// Where the keys of a layer and head begin; their values follow.
+    pub(super) fn keys(&self, layer: usize, head: usize) -> usize {
+        2 * self.part() * (layer * self.kv_heads + head)
+    }
+
+    pub(super) fn values(&self, layer: usize, head: usize) -> usize {
+        self.keys(layer, head) + self.part()
+    }
+}
+
+/// The pages of one sequence. Those that several sequences share are copied before one writes to them.
+#[derive(Clone)]
+pub(super) struct Cache<T> {
+    layers: usize,
+    pub(super) layout: Layout,
+    pages: Vec<Arc<Buffer<T>>>,
+}
+
+impl<T: Element> Cache<T> {
+    pub(super) fn new(layers: usize, shape: &AttentionShape) -> Self {
+        Self {
+            layers,
+            layout: Layout::new(shape),
+            pages: Vec::new(),
+        }
+    }
+
+    /// Shares the pages of the first `length` positions.
+    pub(super) fn fork(&self, length: usize) -> Self {
+        let mut copy = self.clone();
+        copy.pages.truncate(length.div_ceil(PAGE));
+        copy
+    }
+
+    /// Makes the positions from `past` on, `rows` of them, this sequence's own to write.
+    pub(super) fn make_room(&mut self, past: usize, rows: usize) -> Result<()> {
+        let wanted = (past + rows).div_ceil(PAGE);
+        let elements = 2 * self.layout.part() * self.layout.kv_heads * self.layers;
+        while self.pages.len() < wanted {
+            self.pages.push(Arc::new(Buffer::zeroed(elements)?));
+        }
+        for page in &mut self.pages[past / PAGE..wanted] {
+            if Arc::get_mut(page).is_none() {
+                let mut own = Buffer::zeroed(elements)?;
+                own.as_mut_slice().copy_from_slice(page.as_slice());
+                *page = Arc::new(own);
+            }
+        }
+        Ok(())
+    }
+
+    /// A page for several threads to write to.
+    ///
+    /// # Safety
+    /// [`Self::make_room`] was called for the positions that are written, and nobody reads them meanwhile.
+    #[inline(always)]
+    pub(super) unsafe fn share_page(&self, page: usize) -> Shared<'_, T> {
+        // SAFETY: the caller's promise.
+        unsafe { self.pages[page].share() }
+    }
+
+    /// Keys (tile by tile, element by element) and values (position by position, vector by vector) of a page.
+    #[inline(always)]
+    pub(super) fn page(
+        &self,
+        page: usize,
+        layer: usize,
+        head: usize,
+    ) -> (&[[T; LANES]], &[[T; LANES]]) {
+        let elements = self.pages[page].as_slice();
+        let part = self.layout.part();
+        let start = self.layout.keys(layer, head);
+        let (keys, values) = elements[start..start + 2 * part].split_at(part);
+        (keys.as_chunks().0, values.as_chunks().0)
+    }
+
+    /// Bytes in memory, shared pages included.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.pages.iter().map(|page| page.bytes()).sum()
+    }
+}

@@ -1,0 +1,487 @@
+//! Our own kernels for processors, made so that checking several tokens costs little more than computing one.
+//!
+//! Reading order: [`simd`] (what the kernels are written in), [`tier`] (how they are compiled), [`pack`] (how weights
+//! lie), [`matmul`], [`attention`]. All results are the same bits whatever the tier, the number of threads, and the
+//! rows computed beside a row.
+
+// Kernels are compiled for each tier by being inlined into it.
+#![allow(unsafe_code, clippy::inline_always)]
+
+mod attention;
+mod cache;
+mod math;
+mod matmul;
+mod memory;
+mod pack;
+mod pool;
+mod rows;
+mod simd;
+mod tier;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use attention::{LayerAttention, Rotation};
+use cache::Cache;
+use matmul::{Layer, Product, Then, multiply};
+use pack::Packed;
+use pool::Pool;
+use rows::{Arena, Forms, NormWeights, Operand};
+use simd::Simd;
+use tier::Kernel;
+
+use super::{
+    Activation, Attention, AttentionShape, Backend, Linear, Norm, Pairing, Rope, Segment,
+    WeightPrecision,
+};
+use crate::error::{Error, Result};
+use crate::weights::{StorageType, StoredTensor, dequantize, quantize};
+pub use rows::Rows;
+pub use tier::Tier;
+
+/// Longest head: what a fold keeps on its stack.
+const MOST_HEAD_ELEMENTS: usize = 4096;
+
+/// The processor.
+pub struct CpuBackend {
+    tier: Tier,
+    pool: Arc<Pool>,
+    precision: WeightPrecision,
+    arena: Arc<Arena>,
+    /// The activations of the product being computed.
+    operand: Mutex<Operand>,
+}
+
+/// Keys and values of one sequence.
+pub enum KvCache {
+    /// Half precision.
+    F16(CachePages<u16>),
+    /// Single precision, for weights in single precision.
+    F32(CachePages<f32>),
+}
+
+/// A cache's pages.
+pub struct CachePages<T>(Cache<T>);
+
+/// A weight matrix in the kernels' layout.
+pub struct Matrix(Packed);
+
+/// What the layers of one step share.
+pub struct Step {
+    segments: Vec<Segment>,
+    rotations: Vec<RotationTable>,
+}
+
+/// One rotary embedding at the rows' positions.
+struct RotationTable {
+    /// Cosines and sines, `[rows][pairs]`.
+    angles: Vec<(f32, f32)>,
+    pairs: usize,
+    pairing: Pairing,
+}
+
+impl CpuBackend {
+    /// A backend of the best tier (or the one that `SPECDEC_CPU_TIER` names) on so many threads; `None`: as many as
+    /// this process may use.
+    pub fn new(precision: WeightPrecision, threads: Option<usize>) -> Result<Self> {
+        Ok(Self::with_tier(Tier::choose()?, precision, threads))
+    }
+
+    /// A backend of that tier, which must be available.
+    fn with_tier(tier: Tier, precision: WeightPrecision, threads: Option<usize>) -> Self {
+        Self {
+            tier,
+            pool: Pool::shared(threads),
+            precision,
+            arena: Arc::default(),
+            operand: Mutex::default(),
+        }
+    }
+
+    fn operand(&self) -> MutexGuard<'_, Operand> {
+        self.operand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows(&self, rows: usize, width: usize) -> Rows {
+        Rows::new(&self.arena, rows, width)
+    }
+
+    /// Runs `each` on every row's elements and those of a new one.
+    fn map_rows(&self, x: &Rows, work: impl RowWork) -> Rows {
+        let mut output = self.rows(x.rows, x.width);
+        self.tier.run(MapRows {
+            x,
+            output: &mut output,
+            work,
+        });
+        output
+    }
+
+    /// Several products with the same rows, normalized if there is a norm.
+    fn multiply<const N: usize>(
+        &self,
+        x: &Rows,
+        norm: Option<NormWeights<'_>>,
+        forms: Forms,
+        products: [Product<'_>; N],
+    ) {
+        let mut operand = self.operand();
+        operand.prepare(x, norm, forms, self.tier, &self.pool);
+        multiply(products, &operand, self.tier, &self.pool);
+    }
+}
+
+fn layer(linear: &Linear<CpuBackend>) -> Layer<'_> {
+    Layer {
+        matrix: &linear.matrix.0,
+        bias: linear.bias.as_deref(),
+    }
+}
+
+fn norm_weights(norm: &Norm<CpuBackend>) -> NormWeights<'_> {
+    NormWeights {
+        kind: norm.kind,
+        weight: &norm.weight,
+        bias: norm.bias.as_deref(),
+    }
+}
+
+/// Something done to every row.
+trait RowWork {
+    fn apply<S: Simd>(&self, row: usize, x: &[f32], output: &mut [f32]);
+}
+
+struct MapRows<'a, W> {
+    x: &'a Rows,
+    output: &'a mut Rows,
+    work: W,
+}
+
+impl<W: RowWork> Kernel for MapRows<'_, W> {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let width = self.x.width;
+        for (row, output) in self.output.values_mut().chunks_mut(width).enumerate() {
+            self.work.apply::<S>(row, self.x.row(row), output);
+        }
+    }
+}
+
+impl RowWork for NormWeights<'_> {
+    #[inline(always)]
+    fn apply<S: Simd>(&self, _: usize, x: &[f32], output: &mut [f32]) {
+        NormWeights::apply::<S>(self, x, output);
+    }
+}
+
+/// Calls `$each` with sixteen elements at a time.
+macro_rules! elementwise {
+    ($name:ident { $($field:ident: $type:ty),* }, |$self:ident, $row:ident, $x:ident, $lanes:ident| $each:expr) => {
+        struct $name<'a> { $($field: $type,)* life: std::marker::PhantomData<&'a ()> }
+        impl RowWork for $name<'_> {
+            #[inline(always)]
+            fn apply<S: Simd>(&self, $row: usize, x: &[f32], output: &mut [f32]) {
+                let $self = self;
+                for (index, (x, output)) in
+                    x.chunks(simd::LANES).zip(output.chunks_mut(simd::LANES)).enumerate()
+                {
+                    let $lanes = index * simd::LANES..index * simd::LANES + x.len();
+                    let $x = math::load_some::<S>(x);
+                    math::store_some::<S>($each, output);
+                }
+            }
+        }
+    };
+}
+
+elementwise!(Activate { activation: Activation }, |own, _row, x, _lanes| {
+    math::activate::<S>(x, own.activation)
+});
+elementwise!(Softcap { cap: f32 }, |own, _row, x, _lanes| math::softcap::<S>(x, own.cap));
+elementwise!(Scale { factor: f32 }, |own, _row, x, _lanes| S::mul(x, S::splat(own.factor)));
+elementwise!(Add { other: &'a Rows }, |own, row, x, lanes| {
+    S::add(x, math::load_some::<S>(&own.other.row(row)[lanes]))
+});
+elementwise!(Multiply { other: &'a Rows }, |own, row, x, lanes| {
+    S::mul(x, math::load_some::<S>(&own.other.row(row)[lanes]))
+});
+
+impl Backend for CpuBackend {
+    type Activations = Rows;
+    type Matrix = Matrix;
+    type Vector = Vec<f32>;
+    type KvCache = KvCache;
+    type Step = Step;
+
+    fn exact_rows(&self) -> usize {
+        usize::MAX
+    }
+
+    fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        let row = tensor.shape.last().copied().unwrap_or(0);
+        let held = match self.precision {
+            WeightPrecision::Stored => return Ok(Matrix(Packed::new(tensor, &self.pool)?)),
+            WeightPrecision::Quantized(wanted) if row.is_multiple_of(wanted.block_elements()) => {
+                quantize(tensor, wanted)?
+            }
+            WeightPrecision::F32 | WeightPrecision::Quantized(_) => widen(tensor)?,
+        };
+        Ok(Matrix(Packed::new(&held, &self.pool)?))
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>> {
+        Ok(values)
+    }
+
+    fn kv_cache(
+        &self,
+        layers: usize,
+        shape: &AttentionShape,
+        precise: bool,
+        _context_length: usize,
+    ) -> Result<KvCache> {
+        if shape.head_dim > MOST_HEAD_ELEMENTS {
+            let reason = format!(
+                "heads of {} elements; this build computes with up to {MOST_HEAD_ELEMENTS}",
+                shape.head_dim
+            );
+            return Err(Error::unsupported("attention", reason));
+        }
+        Ok(if precise {
+            KvCache::F32(CachePages(Cache::new(layers, shape)))
+        } else {
+            KvCache::F16(CachePages(Cache::new(layers, shape)))
+        })
+    }
+
+    fn fork(&self, cache: &KvCache, length: usize) -> Result<KvCache> {
+        Ok(match cache {
+            KvCache::F16(cache) => KvCache::F16(CachePages(cache.0.fork(length))),
+            KvCache::F32(cache) => KvCache::F32(CachePages(cache.0.fork(length))),
+        })
+    }
+
+    fn begin(&self, segments: &[Segment], ropes: &[Rope]) -> Result<Step> {
+        let positions = segments
+            .iter()
+            .flat_map(|segment| segment.past..segment.past + segment.rows);
+        let tables = ropes.iter().map(|rope| RotationTable {
+            angles: positions
+                .clone()
+                .flat_map(|position| rope.angles(position as u32))
+                .collect(),
+            pairs: rope.frequencies.len(),
+            pairing: rope.pairing,
+        });
+        Ok(Step {
+            segments: segments.to_vec(),
+            rotations: tables.collect(),
+        })
+    }
+
+    fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Rows> {
+        let table = &table.0;
+        let mut output = self.rows(ids.len(), table.inputs);
+        for (id, row) in ids.iter().zip(output.values_mut().chunks_mut(table.inputs)) {
+            table.read_row(*id as usize, row);
+        }
+        Ok(output)
+    }
+
+    fn norm(&self, x: &Rows, norm: &Norm<Self>) -> Result<Rows> {
+        Ok(self.map_rows(x, norm_weights(norm)))
+    }
+
+    fn linear(&self, x: &Rows, linear: &Linear<Self>) -> Result<Rows> {
+        let mut output = self.rows(x.rows, linear.matrix.0.outputs);
+        let product = Product {
+            layer: layer(linear),
+            then: Then::Write,
+            output: &mut output,
+        };
+        self.multiply(x, None, matmul::forms([&linear.matrix.0]), [product]);
+        Ok(output)
+    }
+
+    fn attention(
+        &self,
+        q: Rows,
+        k: Rows,
+        v: Rows,
+        attention: &Attention<'_, Self>,
+        caches: &mut [&mut KvCache],
+        step: &Step,
+    ) -> Result<Rows> {
+        for (cache, segment) in caches.iter_mut().zip(&step.segments) {
+            match &mut **cache {
+                KvCache::F16(cache) => cache.0.make_room(segment.past, segment.rows)?,
+                KvCache::F32(cache) => cache.0.make_room(segment.past, segment.rows)?,
+            }
+        }
+        let rotation = attention.rope.map(|rope| {
+            let table = &step.rotations[rope];
+            Rotation {
+                angles: &table.angles,
+                pairs: table.pairs,
+                pairing: table.pairing,
+            }
+        });
+        let run = attention::Attention {
+            layer: LayerAttention {
+                layer: attention.layer,
+                shape: attention.shape,
+                window: attention.window,
+                rotation,
+                query_norm: attention.query_norm.map(norm_weights),
+                key_norm: attention.key_norm.map(norm_weights),
+            },
+            q: &q,
+            k: &k,
+            v: &v,
+            segments: &step.segments,
+            arena: &self.arena,
+            tier: self.tier,
+            pool: &self.pool,
+        };
+        // All caches of a model are of one kind.
+        Ok(match caches.first() {
+            Some(KvCache::F32(_)) => run.run(|index| match &*caches[index] {
+                KvCache::F32(cache) => &cache.0,
+                KvCache::F16(_) => unreachable!("a model's caches are of one kind"),
+            }),
+            _ => run.run(|index| match &*caches[index] {
+                KvCache::F16(cache) => &cache.0,
+                KvCache::F32(_) => unreachable!("a model's caches are of one kind"),
+            }),
+        })
+    }
+
+    fn activate(&self, x: Rows, activation: Activation) -> Result<Rows> {
+        Ok(self.map_rows(&x, Activate { activation, life: std::marker::PhantomData }))
+    }
+
+    fn multiply(&self, a: &Rows, b: &Rows) -> Result<Rows> {
+        Ok(self.map_rows(a, Multiply { other: b, life: std::marker::PhantomData }))
+    }
+
+    fn add(&self, a: &Rows, b: &Rows) -> Result<Rows> {
+        Ok(self.map_rows(a, Add { other: b, life: std::marker::PhantomData }))
+    }
+
+    fn scale(&self, x: Rows, factor: f32) -> Result<Rows> {
+        Ok(self.map_rows(&x, Scale { factor, life: std::marker::PhantomData }))
+    }
+
+    fn softcap(&self, x: Rows, cap: f32) -> Result<Rows> {
+        Ok(self.map_rows(&x, Softcap { cap, life: std::marker::PhantomData }))
+    }
+
+    fn select(&self, x: &Rows, rows: &[usize]) -> Result<Rows> {
+        let mut output = self.rows(rows.len(), x.width);
+        for (row, output) in rows.iter().zip(output.values_mut().chunks_mut(x.width)) {
+            output.copy_from_slice(x.row(*row));
+        }
+        Ok(output)
+    }
+
+    fn read(&self, x: &Rows) -> Result<Vec<f32>> {
+        Ok(x.values().to_vec())
+    }
+
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        matrix.0.bytes()
+    }
+
+    fn matrix_storage(&self, matrix: &Matrix) -> &'static str {
+        matrix.0.storage().name()
+    }
+
+    fn device_name(&self) -> String {
+        "cpu".into()
+    }
+
+    fn kernels(&self) -> String {
+        self.tier.to_string()
+    }
+
+    fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    fn project<const N: usize>(
+        &self,
+        x: &Rows,
+        norm: &Norm<Self>,
+        linears: [&Linear<Self>; N],
+    ) -> Result<[Rows; N]> {
+        let mut outputs = linears.map(|linear| self.rows(x.rows, linear.matrix.0.outputs));
+        let mut own = linears.into_iter();
+        let products = outputs.each_mut().map(|output| {
+            let Some(linear) = own.next() else {
+                unreachable!("as many outputs as linears")
+            };
+            Product {
+                layer: layer(linear),
+                then: Then::Write,
+                output,
+            }
+        });
+        let forms = matmul::forms(linears.map(|linear| &linear.matrix.0));
+        self.multiply(x, Some(norm_weights(norm)), forms, products);
+        Ok(outputs)
+    }
+
+    fn linear_add(
+        &self,
+        x: &Rows,
+        linear: &Linear<Self>,
+        post_norm: Option<&Norm<Self>>,
+        residual: &Rows,
+    ) -> Result<Rows> {
+        if let Some(norm) = post_norm {
+            let output = self.norm(&self.linear(x, linear)?, norm)?;
+            return self.add(&output, residual);
+        }
+        let mut output = self.rows(x.rows, linear.matrix.0.outputs);
+        let product = Product {
+            layer: layer(linear),
+            then: Then::Add(residual),
+            output: &mut output,
+        };
+        self.multiply(x, None, matmul::forms([&linear.matrix.0]), [product]);
+        Ok(output)
+    }
+
+    fn mlp(
+        &self,
+        x: &Rows,
+        norm: &Norm<Self>,
+        gate: Option<&Linear<Self>>,
+        up: &Linear<Self>,
+        activation: Activation,
+    ) -> Result<Rows> {
+        let mut output = self.rows(x.rows, up.matrix.0.outputs);
+        let matrices = std::iter::once(up).chain(gate).map(|linear| &linear.matrix.0);
+        let forms = matmul::forms(matrices);
+        let product = Product {
+            layer: layer(up),
+            then: match gate {
+                Some(gate) => Then::Gate(layer(gate), activation),
+                None => Then::Activate(activation),
+            },
+            output: &mut output,
+        };
+        self.multiply(x, Some(norm_weights(norm)), forms, [product]);
+        Ok(output)
+    }
+}
+
+/// A tensor as f32.
+fn widen(tensor: &StoredTensor<'_>) -> Result<StoredTensor<'static>> {
+    let values = dequantize(tensor)?;
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Ok(StoredTensor {
+        storage: StorageType::F32,
+        shape: tensor.shape.clone(),
+        data: bytes.into(),
+    })
+}
