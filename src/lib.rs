@@ -34,7 +34,7 @@ pub mod speculation;
 pub mod text;
 pub mod weights;
 
-pub use benchmark::{Benchmark, Comparison, Measurement};
+pub use benchmark::{Benchmark, Comparison, ContextTime, Measurement, PassTimes, VerifyTime};
 pub use config::{DraftKind, SpeculativeConfig, Verification};
 pub use decoder::{DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
 pub use device::Device;

@@ -435,16 +435,14 @@ impl Backend for CandleBackend {
         }
     }
 
-    fn matrix_storage(&self, matrix: &Matrix) -> &'static str {
+    fn matrix_storage(&self, matrix: &Matrix) -> StorageType {
         let Matrix::Blocks(blocks) = matrix else {
-            return "F32";
+            return StorageType::F32;
         };
-        let stored = StorageType::ALL.into_iter();
+        let mut stored = StorageType::ALL.into_iter();
         stored
-            .filter(|storage| ggml_type(*storage) == Some(blocks.dtype()))
-            .map(StorageType::name)
-            .next()
-            .unwrap_or("F32")
+            .find(|storage| ggml_type(*storage) == Some(blocks.dtype()))
+            .unwrap_or(StorageType::F32)
     }
 
     fn device_name(&self) -> String {

@@ -10,7 +10,7 @@ mod rotary;
 mod shapes;
 
 use crate::error::Result;
-use crate::weights::StoredTensor;
+use crate::weights::{StorageType, StoredTensor};
 pub use precision::WeightPrecision;
 pub use rotary::{Pairing, Rope};
 pub use shapes::{Activation, AttentionShape, NormKind};
@@ -131,8 +131,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
 
     /// Bytes of a matrix on the device.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
-    /// How a matrix is stored on the device, as GGUF names it.
-    fn matrix_storage(&self, matrix: &Self::Matrix) -> &'static str;
+    /// How a matrix is stored on the device.
+    fn matrix_storage(&self, matrix: &Self::Matrix) -> StorageType;
     /// Where this backend computes, as [`crate::Device`] prints it.
     fn device_name(&self) -> String;
     /// Which kernels it computes with.

@@ -2,15 +2,16 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::Instant;
 
-use indicatif::ProgressBar;
+use indicatif::{HumanBytes, ProgressBar};
 use serde::Serialize;
 
 use super::answer::write_json;
 use super::failure::Outcome;
 use super::options::{LoadingArgs, ModelArgs, SamplingArgs, prompt};
 use super::{prompts, terminal};
-use crate::benchmark::{Benchmark, Comparison};
+use crate::benchmark::{Benchmark, Comparison, PassTimes};
 use crate::decoder::SpeculativeDecoder;
 use crate::device::Device;
 
@@ -94,6 +95,10 @@ struct Report {
     speedup: f64,
     /// Whether greedy decoding gave the same tokens both ways for every prompt.
     identical: bool,
+    /// Seconds from the beginning of loading to a model that runs.
+    load_seconds: f64,
+    /// What the target's passes cost here.
+    passes: PassTimes,
     results: Vec<PromptResult>,
 }
 
@@ -128,7 +133,10 @@ impl Workload {
     fn run(&self, models: &ModelArgs) -> Outcome {
         self.sampling.config()?;
         let prompts = self.all_prompts()?;
+        let began = Instant::now();
         let decoder = models.load()?;
+        let load_seconds = began.elapsed().as_secs_f64();
+        let passes = PassTimes::measure(&decoder)?;
         let bar = terminal::counter("Measuring", prompts.len());
         if !self.json {
             print(&bar, HEADER)?;
@@ -143,13 +151,14 @@ impl Workload {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let report = Report::new(results);
+        let report = Report::new(results, passes, load_seconds);
         if self.json {
             return write_json(&report);
         }
         if report.results.len() > 1 {
             print(&bar, &report.summary())?;
         }
+        print(&bar, &report.passes())?;
         Ok(())
     }
 
@@ -202,14 +211,39 @@ impl PromptResult {
 }
 
 impl Report {
-    fn new(results: Vec<PromptResult>) -> Self {
+    fn new(results: Vec<PromptResult>, passes: PassTimes, load_seconds: f64) -> Self {
         let logarithms = results.iter().map(|result| result.comparison.speedup.ln());
         let mean = logarithms.sum::<f64>() / results.len() as f64;
         Self {
             speedup: mean.exp(),
             identical: results.iter().all(|result| result.comparison.identical),
+            load_seconds,
+            passes,
             results,
         }
+    }
+
+    /// The costs of the target's passes, as tables.
+    fn passes(&self) -> String {
+        let mut lines = vec![String::new(), "rows at once     ms a pass  over one row".to_owned()];
+        let verify = self.passes.verify.iter();
+        lines.extend(verify.map(|time| {
+            let (rows, milliseconds) = (time.rows, 1e3 * time.seconds);
+            format!("{rows:>12}  {milliseconds:>12.2}  {:>11.2}x", time.ratio)
+        }));
+        lines.push(String::new());
+        lines.push("context tokens  prompt tok/s  decode tok/s".to_owned());
+        let contexts = self.passes.contexts.iter();
+        lines.extend(contexts.map(|time| {
+            let (prefill, decode) = (time.prefill_tokens_per_second, time.decode_tokens_per_second);
+            format!("{:>14}  {prefill:>12.0}  {decode:>12.1}", time.tokens)
+        }));
+        lines.push(String::new());
+        lines.push(format!("loaded in {:.2} s", self.load_seconds));
+        if let Some(bytes) = self.passes.peak_memory {
+            lines.push(format!("peak memory {}", HumanBytes(bytes)));
+        }
+        lines.join("\n")
     }
 
     fn summary(&self) -> String {

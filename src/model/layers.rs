@@ -9,7 +9,7 @@ use super::spec::{Biases, LayerSpec, ModelSpec};
 use crate::backend::{Backend, Linear, Norm, NormKind};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::weights::{StoredTensor, dequantize};
+use crate::weights::{StorageType, StoredTensor, dequantize};
 
 /// One layer's weights.
 pub(super) struct Layer<B: Backend> {
@@ -38,7 +38,7 @@ pub(super) struct Loader<'a, B: Backend> {
     parameters: u64,
     bytes: u64,
     /// Weights held in each storage type.
-    storage: HashMap<&'static str, u64>,
+    storage: HashMap<StorageType, u64>,
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
@@ -184,13 +184,18 @@ impl<'a, B: Backend> Loader<'a, B> {
         Ok(values)
     }
 
-    pub(super) fn info(&self) -> ModelInfo {
+    /// How most weights are stored.
+    pub(super) fn most_common_storage(&self) -> StorageType {
         let most = self.storage.iter().max_by_key(|(_, elements)| **elements);
+        most.map_or(StorageType::F32, |(storage, _)| *storage)
+    }
+
+    pub(super) fn info(&self) -> ModelInfo {
         ModelInfo {
             architecture: self.spec.architecture.name().into(),
             parameters: self.parameters,
             bytes: self.bytes,
-            quantization: most.map_or("f32", |(name, _)| name).into(),
+            quantization: self.most_common_storage().name().into(),
             device: self.backend.device_name(),
             kernels: self.backend.kernels(),
             threads: self.backend.threads(),

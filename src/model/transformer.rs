@@ -11,7 +11,6 @@ use super::spec::{ModelSpec, Residual};
 use crate::backend::{Attention, Backend, Linear, Norm, Segment};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::weights::StorageType;
 
 /// Rows computed at once when a prompt is read; bounds the memory of a step.
 const LARGEST_STEP: usize = 512;
@@ -27,6 +26,8 @@ pub struct Transformer<B: Backend> {
     head: Arc<Linear<B>>,
     sequences: HashMap<SequenceId, Sequence<B>>,
     info: ModelInfo,
+    /// Keys and values are kept in f32: whoever keeps weights unquantized wants its precision.
+    precise_cache: bool,
 }
 
 /// One sequence's cache and how much of it counts: rolling back is forgetting a number.
@@ -72,6 +73,7 @@ impl<B: Backend> Transformer<B> {
             context_length: wanted,
             ..loader.info()
         };
+        let precise_cache = loader.most_common_storage().block_elements() == 1;
         spec.context_length = wanted;
         Ok(Self {
             spec,
@@ -83,6 +85,7 @@ impl<B: Backend> Transformer<B> {
             head,
             sequences: HashMap::new(),
             info,
+            precise_cache,
         })
     }
 
@@ -192,12 +195,10 @@ impl<B: Backend> Transformer<B> {
 
     fn new_sequence(&self) -> Result<Sequence<B>> {
         let (layers, shape) = (self.layers.len(), &self.spec.attention);
-        // Whoever holds weights in f32 wants its precision.
-        let precise = self.info.quantization == StorageType::F32.name();
         Ok(Sequence {
             cache: self
                 .backend
-                .kv_cache(layers, shape, precise, self.spec.context_length)?,
+                .kv_cache(layers, shape, self.precise_cache, self.spec.context_length)?,
             length: 0,
         })
     }

@@ -391,8 +391,8 @@ impl Backend for CpuBackend {
         matrix.0.bytes()
     }
 
-    fn matrix_storage(&self, matrix: &Matrix) -> &'static str {
-        matrix.0.storage().name()
+    fn matrix_storage(&self, matrix: &Matrix) -> StorageType {
+        matrix.0.storage()
     }
 
     fn device_name(&self) -> String {

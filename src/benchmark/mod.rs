@@ -1,11 +1,14 @@
 //! Plain against speculative decoding, side by side.
 
+mod passes;
+
 use serde::Serialize;
 
 use crate::config::{DraftKind, SpeculativeConfig};
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::engine::{Generation, Session};
 use crate::error::{Error, Result};
+pub use passes::{ContextTime, PassTimes, VerifyTime};
 
 /// Compares a decoder with itself without speculation.
 pub struct Benchmark {
