@@ -453,6 +453,13 @@ impl DecoderBuilder {
         self
     }
 
+    /// Threads to compute with on the CPU.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.options.threads = Some(threads);
+        self
+    }
+
     /// Told about downloads and loading.
     #[must_use]
     pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {

@@ -32,6 +32,7 @@ mod python;
 pub mod sampling;
 pub mod speculation;
 pub mod text;
+mod threads;
 pub mod weights;
 
 pub use benchmark::{Benchmark, Comparison, ContextTime, Measurement, PassTimes, VerifyTime};

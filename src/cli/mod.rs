@@ -17,7 +17,6 @@ mod options;
 mod prompts;
 mod pull;
 pub(crate) mod terminal;
-pub(crate) mod threads;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -56,14 +55,10 @@ enum Command {
 
 /// Runs `specdec` as this process, with these arguments, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<_> = args.into_iter().collect();
-    threads::restart_with_wanted(&args);
     ExitCode::from(status(args))
 }
 
 /// Runs `specdec` within a process that is somebody else's; returns its exit status.
-///
-/// `SPECDEC_NUM_THREADS` is checked here; that process sees to its being obeyed.
 pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
     execute(args, |specdec: &Specdec| match &specdec.command {
         Command::Generate(args) => generate::run(args),
@@ -76,8 +71,6 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
 
 /// Runs `benchmark` as this process, with these arguments, the program's name first.
 pub fn run_benchmark(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<_> = args.into_iter().collect();
-    threads::restart_with_wanted(&args);
     ExitCode::from(benchmark_status(args))
 }
 
@@ -105,7 +98,7 @@ fn execute<P: Parser>(
 
 fn prepare() -> Outcome {
     terminal::start_logging()?;
-    threads::wanted()?;
+    crate::threads::from_environment()?;
     interrupt::listen();
     Ok(())
 }

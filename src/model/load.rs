@@ -15,6 +15,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::progress::{Progress, Silent};
 use crate::text::Tokenizer;
+use crate::threads;
 use crate::weights::Checkpoint;
 use crate::weights::gguf::GgufFile;
 use crate::weights::locate::ModelFiles;
@@ -39,7 +40,8 @@ pub struct LoadOptions {
     pub precision: WeightPrecision,
     /// With whose kernels to compute on the CPU.
     pub kernels: Kernels,
-    /// Threads to compute with on the CPU; `None`: as many as this process may use.
+    /// Threads to compute with on the CPU; `None`: as `SPECDEC_NUM_THREADS` says, or as many as this process may
+    /// use.
     pub threads: Option<usize>,
     /// Most tokens a sequence may hold; `None`: as many as the model was made for.
     pub context_length: Option<usize>,
@@ -164,6 +166,14 @@ fn build(
     Ok(model)
 }
 
+/// The number of threads that was asked for: by the caller, or else by the environment.
+fn threads(options: &LoadOptions) -> Result<Option<usize>> {
+    match options.threads {
+        Some(threads) => threads::check("num_threads", threads).map(Some),
+        None => threads::from_environment(),
+    }
+}
+
 /// Brings the weights to the backend of the device.
 fn transformer(
     spec: &ModelSpec,
@@ -174,7 +184,7 @@ fn transformer(
     let (spec, context_length) = (spec.clone(), options.context_length);
     let progress = options.progress.as_ref();
     if device == Device::Cpu && options.kernels == Kernels::Own {
-        let backend = CpuBackend::new(options.precision, options.threads)?;
+        let backend = CpuBackend::new(options.precision, threads(options)?)?;
         let model = Transformer::load(spec, backend, weights, context_length, progress)?;
         return Ok(Box::new(model));
     }

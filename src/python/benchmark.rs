@@ -6,7 +6,6 @@ use super::config::SpeculativeConfig;
 use super::convert::positive;
 use super::decoder::{self, SpeculativeDecoder};
 use super::record::record;
-use super::threads;
 use crate::benchmark;
 use crate::decoder::Prompt;
 
@@ -64,7 +63,6 @@ impl Benchmark {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         num_runs: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Comparison> {
-        threads::start()?;
         let config = SpeculativeConfig::of_call(config, None)?;
         let runs = positive("num_runs", num_runs)?.unwrap_or(3);
         let benchmark = benchmark::Benchmark::new(self.0.clone()).running(decoder::run);

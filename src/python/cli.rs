@@ -4,25 +4,20 @@ use std::ffi::OsString;
 
 use pyo3::prelude::*;
 
-use super::threads;
 use crate::cli;
 
 /// Runs `specdec` with these arguments, the program's name first; returns its exit status.
 #[pyfunction]
-pub(super) fn run_cli(py: Python<'_>, argv: Vec<OsString>) -> PyResult<u8> {
+pub(super) fn run_cli(py: Python<'_>, argv: Vec<OsString>) -> u8 {
     run(py, argv, cli::status)
 }
 
 /// Runs `benchmark` with these arguments, the program's name first; returns its exit status.
 #[pyfunction]
-pub(super) fn run_benchmark(py: Python<'_>, argv: Vec<OsString>) -> PyResult<u8> {
+pub(super) fn run_benchmark(py: Python<'_>, argv: Vec<OsString>) -> u8 {
     run(py, argv, cli::benchmark_status)
 }
 
-fn run(py: Python<'_>, argv: Vec<OsString>, program: fn(Vec<OsString>) -> u8) -> PyResult<u8> {
-    // A wrong number is the program's to complain about.
-    if let Ok(Some(count)) = cli::threads::wanted() {
-        threads::set_count(py, count)?;
-    }
-    Ok(py.detach(|| program(argv)))
+fn run(py: Python<'_>, argv: Vec<OsString>, program: fn(Vec<OsString>) -> u8) -> u8 {
+    py.detach(|| program(argv))
 }

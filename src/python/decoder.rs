@@ -16,7 +16,6 @@ use super::sequence::Sequence;
 use super::stream::{AsyncStream, Stream};
 use super::tokenizer::{Tokenizer, TokenizerArgument};
 use super::{progress, threads};
-use crate::cli;
 use crate::decoder::{self, CancelOnDrop, Prompt};
 use crate::engine::{self, Session};
 use crate::error::{Error, Result};
@@ -34,7 +33,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is the best there is.
 /// dtype: hold all weights in this type. quantize: "q8_0", "q4_0", ... on loading.
 /// revision: branch, tag or commit of a hub model.
-/// num_threads: threads that compute; counts before the process's first computation.
+/// num_threads: threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or as many as may be used.
 /// context_length: most tokens in a sequence.
 /// progress: None for a bar on a terminal, True, False, or a function (label, done, total).
 #[pyclass(module = "specdec_rs", frozen)]
@@ -86,12 +85,8 @@ impl SpeculativeDecoder {
         if let Some(tokens) = positive("context_length", context_length)? {
             builder = builder.context_length(tokens);
         }
-        let wanted = match positive("num_threads", num_threads)? {
-            None => cli::threads::wanted()?,
-            wanted => wanted,
-        };
-        if let Some(count) = wanted {
-            threads::set_count(py, count)?;
+        if let Some(count) = positive("num_threads", num_threads)? {
+            builder = builder.threads(count);
         }
         interruptible(py, move || builder.load()).map(Self)
     }
@@ -127,7 +122,6 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Generation> {
-        threads::start()?;
         let config = SpeculativeConfig::of_call(config, overrides)?;
         Ok(Generation(
             py.detach(|| run(self.0.session(prompt, &config)?))?,
@@ -143,7 +137,6 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<Generation>> {
-        threads::start()?;
         let config = SpeculativeConfig::of_call(config, overrides)?;
         let run = |prompt| run(self.0.session(prompt, &config)?).map(Generation);
         Ok(py.detach(|| prompts.into_iter().map(run).collect::<Result<_>>())?)
@@ -158,7 +151,6 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Generation> {
-        threads::start()?;
         let config = SpeculativeConfig::of_call(config, overrides)?;
         let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
         let answer = || run(self.0.session(self.0.chat_prompt(&messages)?, &config)?);
@@ -174,7 +166,6 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Stream> {
-        threads::start()?;
         let config = SpeculativeConfig::of_call(config, overrides)?;
         Ok(Stream::new(py.detach(|| self.0.stream(prompt, &config))?))
     }
@@ -187,7 +178,6 @@ impl SpeculativeDecoder {
         config: Option<Py<SpeculativeConfig>>,
         overrides: Option<Py<PyDict>>,
     ) -> PyResult<Generation> {
-        threads::start()?;
         let config = Python::attach(|py| {
             let overrides = overrides.as_ref().map(|overrides| overrides.bind(py));
             SpeculativeConfig::of_call(config.as_ref().map(|config| config.bind(py)), overrides)
@@ -207,7 +197,6 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<AsyncStream> {
-        threads::start()?;
         let config = SpeculativeConfig::of_call(config, overrides)?;
         Ok(AsyncStream::new(
             py.detach(|| self.0.stream(prompt, &config))?,
@@ -216,7 +205,6 @@ impl SpeculativeDecoder {
 
     /// The target's logits behind each token, from an empty cache: float32 [len(ids), vocab_size].
     fn logits<'py>(&self, py: Python<'py>, ids: TokenIds) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        threads::start()?;
         let (values, vocab_size) = py.detach(|| {
             let vocab_size = self.0.sequence().vocab_size();
             let logits = self.0.logits_in_pieces(&ids.0, check_signals);
@@ -249,7 +237,6 @@ impl SpeculativeDecoder {
         let (target, draft) = py.detach(|| (self.0.info(), self.0.draft_info()));
         let info = info(py, &target)?;
         let draft = draft.map(|draft| self::info(py, &draft)).transpose()?;
-        info.set_item("threads", threads::count())?;
         info.set_item("draft", draft)?;
         Ok(info)
     }

@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 
 use super::convert::{TokenIds, field};
 use super::detached::Detached;
-use super::threads;
 use crate::model::TokenSequence;
 
 /// A token sequence in a model's cache, for a decoding loop of one's own.
@@ -28,7 +27,6 @@ impl Sequence {
         ids: TokenIds,
         rows: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        threads::start()?;
         let rows = match rows {
             Some(rows) => field("rows", &rows, "an integer from 0 to the number of ids")?,
             None => 1,

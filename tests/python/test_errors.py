@@ -101,11 +101,6 @@ def test_a_failing_progress_function_does_not_stop_the_loading(
     assert set(seen) == {LookupError}
 
 
-def test_a_late_thread_count_is_logged(
-    decoder: SpeculativeDecoder, caplog: pytest.LogCaptureFixture
-) -> None:
-    decoder.generate([5], max_new_tokens=1)
-    SpeculativeDecoder(DRAFT, num_threads=7)
-    (record,) = caplog.records
-    assert (record.name.split(".")[0], record.levelname) == ("specdec_rs", "WARNING")
-    assert "num_threads=7 comes too late" in record.message
+def test_decoders_have_thread_counts_of_their_own() -> None:
+    counts = [SpeculativeDecoder(DRAFT, num_threads=n).info()["threads"] for n in (1, 3)]
+    assert counts == [1, 3]
