@@ -152,7 +152,7 @@ fn with_avx512_vnni(kernel: impl Kernel) {
 }
 
 #[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon,fp16,dotprod")]
+#[target_feature(enable = "neon,dotprod")]
 fn with_neon(kernel: impl Kernel) {
     kernel.run::<Neon>();
 }
