@@ -5,7 +5,7 @@
 //! depend on the other queries, nor on how the pages were shared out among the threads.
 
 use super::cache::{Cache, Element, PAGE};
-use super::math::{exp, load_some, max_lanes, softcap, store_some, sum_lanes};
+use super::math::{exp, load_some, softcap, store_some};
 use super::memory::Shared;
 use super::pool::Pool;
 use super::rows::{Arena, NormWeights, Rows, groups};
@@ -245,7 +245,7 @@ impl<T: Element> Page<'_, T> {
                 scores[query][tile] = score;
                 largest = S::max(largest, score);
             }
-            let largest = max_lanes::<S>(largest);
+            let largest = S::largest(largest);
             // Where nothing is seen, all weights become 0.
             let bound = if largest > f32::NEG_INFINITY { largest } else { 0.0 };
             let mut sum = S::splat(0.0);
@@ -256,7 +256,7 @@ impl<T: Element> Page<'_, T> {
             }
             let head = &mut results[query * stride];
             head[0] = largest;
-            head[1] = sum_lanes::<S>(sum);
+            head[1] = S::sum(sum);
         }
         let seen_tiles = (0..TILES).filter(|tile| (0..Q).any(|query| seen[query][*tile] != 0));
         let last = seen_tiles.last().map_or(0, |tile| tile + 1);

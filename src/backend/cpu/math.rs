@@ -86,33 +86,6 @@ pub(super) fn softcap<S: Simd>(x: S::Floats, cap: f32) -> S::Floats {
     S::mul(cap, tanh::<S>(S::div(x, cap)))
 }
 
-/// The sum of all lanes, by halving.
-#[inline(always)]
-pub(super) fn sum_lanes<S: Simd>(x: S::Floats) -> f32 {
-    let mut lanes = [0.0; LANES];
-    S::store(x, &mut lanes);
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
-}
-
-/// The largest lane.
-#[inline(always)]
-pub(super) fn max_lanes<S: Simd>(x: S::Floats) -> f32 {
-    let mut lanes = [0.0; LANES];
-    S::store(x, &mut lanes);
-    let mut largest = lanes[0];
-    for lane in lanes {
-        largest = if lane > largest { lane } else { largest };
-    }
-    largest
-}
-
 /// Up to sixteen values; the lanes behind them are 0.
 #[inline(always)]
 pub(super) fn load_some<S: Simd>(values: &[f32]) -> S::Floats {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::math::{load_some, max_lanes, store_some, sum_lanes};
+use super::math::{load_some, store_some};
 use super::memory::Shared;
 use super::pack::BLOCK;
 use super::pool::Pool;
@@ -110,7 +110,7 @@ fn sum<S: Simd>(x: &[f32]) -> f32 {
     for x in x.chunks(LANES) {
         lanes = S::add(lanes, load_some::<S>(x));
     }
-    sum_lanes::<S>(lanes)
+    S::sum(lanes)
 }
 
 /// The sum of the squared distances from `mean`.
@@ -128,7 +128,7 @@ fn squares<S: Simd>(x: &[f32], mean: f32) -> f32 {
         let x = S::select((1 << rest.len()) - 1, x, S::splat(0.0));
         lanes = S::fma(x, x, lanes);
     }
-    sum_lanes::<S>(lanes)
+    S::sum(lanes)
 }
 
 /// 32 activations in 8 bits: `scale * quant`.
@@ -152,25 +152,19 @@ impl QuantizedX {
     };
 
     #[inline(always)]
-    fn quantize<S: Simd>(x: &[f32; BLOCK]) -> Self {
-        let [low, high] = [&x[..LANES], &x[LANES..]].map(load_some::<S>);
-        let zero = S::splat(0.0);
-        let [low_size, high_size] = [low, high].map(|x| S::max(x, S::sub(zero, x)));
-        let largest = max_lanes::<S>(S::max(low_size, high_size));
+    fn quantize<S: Simd>(&mut self, x: &[f32; BLOCK]) {
+        let (halves, _) = x.as_chunks::<LANES>();
+        let (low, high) = (S::load(&halves[0]), S::load(&halves[1]));
+        let size = |x| S::max(x, S::sub(S::splat(0.0), x));
+        let largest = S::largest(S::max(size(low), size(high)));
         let inverse = S::splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
-        let mut lanes = [[0; LANES]; 2];
-        for (x, lanes) in [low, high].into_iter().zip(&mut lanes) {
-            S::store_ints(S::round(S::mul(x, inverse)), lanes);
-        }
-        let scale = largest / 127.0;
-        let half_sums = lanes.map(|half| half.iter().sum::<i32>());
-        let flat = lanes.as_flattened();
-        Self {
-            quants: std::array::from_fn(|i| flat[i] as i8),
-            scale,
-            sum: scale * (half_sums[0] + half_sums[1]) as f32,
-            half_sums,
-        }
+        let quants = [low, high].map(|x| S::round(S::mul(x, inverse)));
+        let (places, _) = self.quants.as_chunks_mut::<LANES>();
+        S::store_bytes(quants[0], &mut places[0]);
+        S::store_bytes(quants[1], &mut places[1]);
+        self.half_sums = quants.map(S::sum_ints);
+        self.scale = largest / 127.0;
+        self.sum = self.scale * (self.half_sums[0] + self.half_sums[1]) as f32;
     }
 }
 
@@ -307,22 +301,32 @@ impl Kernel for Prepare<'_> {
                     }
                     _ => self.x.row(row),
                 };
-                let start = group.first * self.blocks + row - group.first;
-                for (index, x) in x.chunks(BLOCK).enumerate() {
-                    let mut values = [0.0; BLOCK];
-                    values[..x.len()].copy_from_slice(x);
-                    let place = start + index * group.rows;
-                    // SAFETY: each row has places of its own, and is prepared by one thread.
-                    unsafe {
-                        if self.forms.quantized {
-                            self.quantized
-                                .write(place, QuantizedX::quantize::<S>(&values));
-                        }
-                        if self.forms.floats {
-                            self.floats.write(place, values);
-                        }
-                    }
+                let place = |index| group.first * self.blocks + row - group.first + index * group.rows;
+                let (whole, rest) = x.as_chunks::<BLOCK>();
+                for (index, x) in whole.iter().enumerate() {
+                    self.put::<S>(place(index), x);
                 }
+                if !rest.is_empty() {
+                    let mut x = [0.0; BLOCK];
+                    x[..rest.len()].copy_from_slice(rest);
+                    self.put::<S>(place(whole.len()), &x);
+                }
+            }
+        }
+    }
+}
+
+impl Prepare<'_> {
+    /// Writes a block of a row that this thread prepares.
+    #[inline(always)]
+    fn put<S: Simd>(&self, place: usize, x: &[f32; BLOCK]) {
+        // SAFETY: each row has places of its own, and is prepared by one thread.
+        unsafe {
+            if self.forms.quantized {
+                self.quantized.part(place, 1)[0].quantize::<S>(x);
+            }
+            if self.forms.floats {
+                self.floats.part(place, 1)[0] = *x;
             }
         }
     }

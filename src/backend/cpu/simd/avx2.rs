@@ -29,6 +29,17 @@ fn both<A: Copy, B: Copy, R>(a: Two<A>, b: Two<B>, f: impl Fn(A, B) -> R) -> Two
     [f(a[0], b[0]), f(a[1], b[1])]
 }
 
+/// The sum of eight lanes, by halving.
+#[inline(always)]
+pub(super) fn sum_of_eight(vector: __m256) -> f32 {
+    // SAFETY: see `Simd`.
+    unsafe {
+        let four = _mm_add_ps(_mm256_castps256_ps128(vector), _mm256_extractf128_ps::<1>(vector));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+}
+
 // SAFETY of every block below: only `Tier::run` names this type, after checking for these instructions, and
 // loads and stores go through references of the vector's size.
 impl<const VNNI: bool> Simd for Avx<VNNI> {
@@ -174,6 +185,15 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
             _mm256_storeu_si256(low.cast(), vector[0]);
             _mm256_storeu_si256(high.cast(), vector[1]);
         }
+    }
+
+    #[inline(always)]
+    fn sum(vector: Two<__m256>) -> f32 {
+        sum_of_eight(unsafe { _mm256_add_ps(vector[0], vector[1]) })
+    }
+    #[inline(always)]
+    fn prefetch<T>(address: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 
     #[inline(always)]

@@ -119,6 +119,30 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn store_bytes(vector: __m512i, values: &mut [i8; LANES]) {
+        unsafe { _mm_storeu_si128(values.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(vector)) }
+    }
+    #[inline(always)]
+    fn sum_ints(vector: __m512i) -> i32 {
+        unsafe { _mm512_reduce_add_epi32(vector) }
+    }
+    #[inline(always)]
+    fn sum(vector: __m512) -> f32 {
+        unsafe {
+            let upper = _mm256_castsi256_ps(_mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(vector)));
+            super::avx2::sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(vector), upper))
+        }
+    }
+    #[inline(always)]
+    fn largest(vector: __m512) -> f32 {
+        unsafe { _mm512_reduce_max_ps(vector) }
+    }
+    #[inline(always)]
+    fn prefetch<T>(address: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
     fn load_bytes(bytes: &[u8; 4 * LANES]) -> __m512i {
         unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
     }

@@ -68,6 +68,44 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn scale_by_power(a: Self::Floats, n: Self::Ints) -> Self::Floats;
     fn splat_int(value: i32) -> Self::Ints;
     fn store_ints(vector: Self::Ints, values: &mut [i32; LANES]);
+    /// As bytes, which the values must fit.
+    #[inline(always)]
+    fn store_bytes(vector: Self::Ints, values: &mut [i8; LANES]) {
+        let mut lanes = [0; LANES];
+        Self::store_ints(vector, &mut lanes);
+        *values = lanes.map(|lane| lane as i8);
+    }
+    #[inline(always)]
+    fn sum_ints(vector: Self::Ints) -> i32 {
+        let mut lanes = [0; LANES];
+        Self::store_ints(vector, &mut lanes);
+        lanes.iter().sum()
+    }
+    /// The sum of all lanes, by halving: the upper eight are added to the lower eight, and so on.
+    #[inline(always)]
+    fn sum(vector: Self::Floats) -> f32 {
+        let mut lanes = [0.0; LANES];
+        Self::store(vector, &mut lanes);
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                lanes[lane] += lanes[lane + width];
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+    /// The largest lane; there is no NaN.
+    #[inline(always)]
+    fn largest(vector: Self::Floats) -> f32 {
+        let mut lanes = [0.0; LANES];
+        Self::store(vector, &mut lanes);
+        let larger = |a: f32, b: f32| if a > b { a } else { b };
+        lanes.into_iter().fold(f32::NEG_INFINITY, larger)
+    }
+    /// Asks for the cache line of an address that will be read soon.
+    #[inline(always)]
+    fn prefetch<T>(_address: *const T) {}
 
     fn load_bytes(bytes: &[u8; 4 * LANES]) -> Self::Bytes;
     /// The lower and the upper half of each byte.
