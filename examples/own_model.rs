@@ -62,17 +62,17 @@ impl LanguageModel for OwnLlama {
         self.config.max_position_embeddings
     }
 
-    fn extend(&mut self, batch: &[Extend<'_>]) -> Result<Vec<Logits>> {
-        let mut all = Vec::new();
+    fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
         for extend in batch {
-            let mut rows = Vec::new();
-            for token in extend.tokens {
-                rows.push(self.append(extend.sequence, *token)?);
+            let first_wanted = extend.tokens.len() - extend.rows;
+            for (index, token) in extend.tokens.iter().enumerate() {
+                let row = self.append(extend.sequence, *token)?;
+                if index >= first_wanted {
+                    logits.push(&row);
+                }
             }
-            let wanted = rows.split_off(rows.len() - extend.rows);
-            all.push(Logits::new(wanted.concat(), self.vocab_size())?);
         }
-        Ok(all)
+        Ok(())
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {

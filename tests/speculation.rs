@@ -433,17 +433,14 @@ impl specdec_rs::LanguageModel for Padded {
     fn extend(
         &mut self,
         batch: &[specdec_rs::Extend<'_>],
-    ) -> specdec_rs::Result<Vec<specdec_rs::Logits>> {
-        let mut all = Vec::new();
+        logits: &mut specdec_rs::Logits,
+    ) -> specdec_rs::Result<()> {
         for extend in batch {
             *self.lengths.entry(extend.sequence).or_default() += extend.tokens.len();
             let short = usize::from(std::mem::take(&mut self.fails_once));
-            all.push(specdec_rs::Logits::new(
-                self.rows.repeat(extend.rows - short),
-                self.rows.len(),
-            )?);
+            logits.push(&self.rows.repeat(extend.rows - short));
         }
-        Ok(all)
+        Ok(())
     }
 
     fn truncate(

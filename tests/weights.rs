@@ -13,7 +13,7 @@ use specdec_rs::weights::gguf::GgufFile;
 use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::weights::safetensors::SafetensorsCheckpoint;
 use specdec_rs::weights::{Checkpoint, StorageType, StoredTensor, dequantize};
-use specdec_rs::{Error, Extend, Result, SequenceId};
+use specdec_rs::{Error, Extend, Logits, Result, SequenceId};
 use support::pair;
 
 fn data(name: &str) -> PathBuf {
@@ -52,12 +52,13 @@ fn every_storage_type_is_read_exactly() {
 fn use_model(files: &ModelFiles) -> Result<()> {
     let mut model = load(files, &LoadOptions::default())?.model;
     let (sequence, tokens) = (SequenceId(0), &[3, 4][..]);
-    model.extend(&[Extend {
+    let batch = [Extend {
         sequence,
         tokens,
         rows: 1,
-    }])?;
-    Ok(())
+    }];
+    let mut logits = Logits::new(model.vocab_size());
+    model.extend(&batch, &mut logits)
 }
 
 /// Uses a GGUF file of these bytes.

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, Linear, Norm, NormKind, Pairing, Rope, Segment,
+    Activation, Attention, AttentionShape, Backend, HostRows, Linear, Norm, NormKind, Pairing, Rope, Segment,
     WeightPrecision,
 };
 use crate::error::Result;
@@ -424,8 +424,11 @@ impl Backend for CandleBackend {
         Ok(x.index_select(&Tensor::new(rows, &self.device)?, 0)?)
     }
 
-    fn read(&self, x: &Tensor) -> Result<Vec<f32>> {
-        Ok(x.flatten_all()?.to_vec1()?)
+    fn read(&self, x: Tensor, rows: &mut HostRows) -> Result<()> {
+        let mut values = x.flatten_all()?.to_vec1()?;
+        let length = values.len();
+        rows.take(&mut values, length);
+        Ok(())
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {

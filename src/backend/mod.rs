@@ -5,12 +5,14 @@
 
 pub mod candle;
 pub mod cpu;
+mod host;
 mod precision;
 mod rotary;
 mod shapes;
 
 use crate::error::Result;
 use crate::weights::{StorageType, StoredTensor};
+pub use host::HostRows;
 pub use precision::WeightPrecision;
 pub use rotary::{Pairing, Rope};
 pub use shapes::{Activation, AttentionShape, NormKind};
@@ -126,8 +128,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn softcap(&self, x: Self::Activations, cap: f32) -> Result<Self::Activations>;
     /// The named rows alone.
     fn select(&self, x: &Self::Activations, rows: &[usize]) -> Result<Self::Activations>;
-    /// All elements, row after row, on the host.
-    fn read(&self, x: &Self::Activations) -> Result<Vec<f32>>;
+    /// Appends all rows to those on the host.
+    fn read(&self, x: Self::Activations, rows: &mut HostRows) -> Result<()>;
 
     /// Bytes of a matrix on the device.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;

@@ -1,5 +1,8 @@
 //! What speculation sees of a model. Implement [`LanguageModel`] to speculate with one of your own.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::backend::HostRows;
 use crate::error::{Error, Result};
 
 /// Names one token sequence that a model holds.
@@ -18,32 +21,70 @@ pub struct Extend<'a> {
 }
 
 /// Next-token scores after each of some tokens: `[rows, vocab_size]`.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Dropped logits leave their memory to the next ones of the same model.
+#[derive(Debug)]
 pub struct Logits {
-    values: Vec<f32>,
+    rows: HostRows,
     vocab_size: usize,
+    home: Option<Arc<SpareRows>>,
 }
 
+/// Memory of logits that were dropped.
+pub(super) type SpareRows = Mutex<Vec<HostRows>>;
+
 impl Logits {
-    /// Rows of `vocab_size` values each, one behind the other.
-    pub fn new(values: Vec<f32>, vocab_size: usize) -> Result<Self> {
-        if vocab_size == 0 || !values.len().is_multiple_of(vocab_size) {
-            return Err(Error::Compute(format!(
-                "the model returned {} logits, which are not rows of {vocab_size}",
-                values.len()
-            )));
+    /// No rows yet.
+    pub fn new(vocab_size: usize) -> Self {
+        Self {
+            rows: HostRows::default(),
+            vocab_size,
+            home: None,
         }
-        Ok(Self { values, vocab_size })
+    }
+
+    /// No rows yet, with the memory of earlier ones.
+    pub(super) fn recycled(vocab_size: usize, home: &Arc<SpareRows>) -> Self {
+        let spare = home.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut rows = spare.unwrap_or_default();
+        rows.clear();
+        Self {
+            rows,
+            vocab_size,
+            home: Some(home.clone()),
+        }
+    }
+
+    /// Appends rows of `vocab_size` values each.
+    pub fn push(&mut self, rows: &[f32]) {
+        self.rows.push(rows);
+    }
+
+    /// The rows, for a backend to append to.
+    pub(super) fn rows_mut(&mut self) -> &mut HostRows {
+        &mut self.rows
+    }
+
+    /// Fails if there are not exactly so many rows.
+    pub(super) fn check(&self, rows: usize) -> Result<()> {
+        let found = self.rows.values().len();
+        if self.vocab_size > 0 && found == rows.saturating_mul(self.vocab_size) {
+            return Ok(());
+        }
+        Err(Error::Compute(format!(
+            "the model returned {found} logits where {rows} rows of {} were asked for",
+            self.vocab_size
+        )))
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.values.len() / self.vocab_size
+        self.rows.values().len() / self.vocab_size.max(1)
     }
 
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.rows.values().is_empty()
     }
 
     /// The scores that follow the `row`-th wanted token.
@@ -51,12 +92,21 @@ impl Logits {
     /// # Panics
     /// If there is no such row.
     pub fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.vocab_size..(row + 1) * self.vocab_size]
+        &self.rows.values()[row * self.vocab_size..(row + 1) * self.vocab_size]
     }
 
     /// All rows, one behind the other.
-    pub fn into_vec(self) -> Vec<f32> {
-        self.values
+    pub fn into_vec(mut self) -> Vec<f32> {
+        std::mem::take(&mut self.rows).into_vec()
+    }
+}
+
+impl Drop for Logits {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            let rows = std::mem::take(&mut self.rows);
+            home.lock().unwrap_or_else(PoisonError::into_inner).push(rows);
+        }
     }
 }
 
@@ -93,10 +143,10 @@ pub trait LanguageModel: Send {
     /// Most tokens that a sequence may hold.
     fn context_length(&self) -> usize;
 
-    /// Appends tokens to sequences; returns the wanted rows of each, in the batch's order.
+    /// Appends tokens to sequences, and the wanted rows of each, in the batch's order, to the logits.
     ///
     /// On an error the sequences named are as they were.
-    fn extend(&mut self, batch: &[Extend<'_>]) -> Result<Vec<Logits>>;
+    fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()>;
 
     /// Forgets all but the first `length` tokens of a sequence.
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()>;

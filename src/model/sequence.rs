@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
+use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId, SpareRows};
 use crate::error::{Error, Result};
 
 /// A model whose sequences belong to different requests, which take turns step by step.
@@ -12,6 +12,7 @@ pub struct SharedModel {
     model: Arc<Mutex<Box<dyn LanguageModel>>>,
     /// Sequences that were dropped while the model was computing.
     dropped: Arc<Mutex<Vec<SequenceId>>>,
+    spare: Arc<SpareRows>,
     vocab_size: usize,
     context_length: usize,
     info: Arc<ModelInfo>,
@@ -26,6 +27,7 @@ impl SharedModel {
             info: Arc::new(model.info()),
             model: Arc::new(Mutex::new(model)),
             dropped: Arc::default(),
+            spare: Arc::default(),
         }
     }
 
@@ -116,18 +118,18 @@ impl TokenSequence {
             tokens,
             rows,
         }];
+        let mut logits = Logits::recycled(self.model.vocab_size, &self.model.spare);
         let mut model = self.model.lock();
-        let logits = model.extend(&batch).and_then(|mut all| {
-            let wanted = all.pop().filter(|logits| logits.len() == rows);
-            let reason = format!("the model returned other than the {rows} rows asked for");
-            wanted.ok_or(Error::Compute(reason))
-        });
-        match &logits {
-            Ok(_) => self.length += tokens.len(),
-            // A user's model may have appended before it failed; its own error says more than a second one.
-            Err(_) => drop(model.truncate(sequence, self.length)),
+        let extended = model.extend(&batch, &mut logits);
+        match extended.and_then(|()| logits.check(rows)) {
+            Ok(()) => self.length += tokens.len(),
+            Err(error) => {
+                // A user's model may have appended before it failed; its own error says more than a second one.
+                drop(model.truncate(sequence, self.length));
+                return Err(error);
+            }
         }
-        logits
+        Ok(logits)
     }
 
     /// Forgets all but the first `length` tokens.

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 use super::layers::{Layer, Loader};
 use super::names::{NamedWeights, Slot};
 use super::spec::{ModelSpec, Residual};
-use crate::backend::{Attention, Backend, Linear, Norm, Segment};
+use crate::backend::{Attention, Backend, HostRows, Linear, Norm, Segment};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -94,14 +96,15 @@ impl<B: Backend> Transformer<B> {
         &self.spec
     }
 
-    /// Runs the rows of one step through all layers; returns the logits of `wanted` rows.
+    /// Runs the rows of one step through all layers; appends the logits of `wanted` rows.
     fn forward(
         &self,
         ids: &[u32],
         segments: &[Segment],
         caches: &mut [&mut B::KvCache],
         wanted: &[usize],
-    ) -> Result<Vec<f32>> {
+        rows: &mut HostRows,
+    ) -> Result<()> {
         let backend = &self.backend;
         let step = backend.begin(segments, &self.spec.ropes)?;
         let mut x = self.embed(ids, segments)?;
@@ -130,14 +133,14 @@ impl<B: Backend> Transformer<B> {
             x = backend.linear_add(&widened, &layer.down, post_norm, &after_attention)?;
         }
         if wanted.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let x = backend.select(&x, wanted)?;
         let [mut logits] = backend.project(&x, &self.final_norm, [&self.head])?;
         if let Some(cap) = self.spec.logit_softcap {
             logits = backend.softcap(logits, cap)?;
         }
-        backend.read(&logits)
+        backend.read(logits, rows)
     }
 
     fn embed(&self, ids: &[u32], segments: &[Segment]) -> Result<B::Activations> {
@@ -148,7 +151,7 @@ impl<B: Backend> Transformer<B> {
         match &self.positions {
             None => Ok(x),
             Some(table) => {
-                let positions: Vec<u32> = segments
+                let positions: PerRow<u32> = segments
                     .iter()
                     .flat_map(|segment| segment.past..segment.past + segment.rows)
                     .map(|position| position as u32)
@@ -183,7 +186,7 @@ impl<B: Backend> Transformer<B> {
                 });
             }
         }
-        let mut names: Vec<SequenceId> = batch.iter().map(|extend| extend.sequence).collect();
+        let mut names: PerSequence<SequenceId> = batch.iter().map(|extend| extend.sequence).collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::Compute(
@@ -203,25 +206,22 @@ impl<B: Backend> Transformer<B> {
         })
     }
 
-    /// Computes one step's pieces; appends the wanted logits to their sequences' `outputs`.
+    /// Computes one step's pieces; appends the wanted logits.
     fn compute(
         &self,
         batch: &[Extend<'_>],
         pieces: &[Piece],
         sequences: &mut [Sequence<B>],
-        outputs: &mut [Vec<f32>],
+        rows: &mut HostRows,
     ) -> Result<()> {
-        let mut ids = Vec::new();
-        let mut segments = Vec::new();
-        let mut wanted = Vec::new();
-        let mut owners = Vec::new();
+        let mut ids = PerRow::<u32>::new();
+        let mut wanted = PerRow::<usize>::new();
+        let mut segments = PerSequence::<Segment>::new();
         for piece in pieces {
             let extend = &batch[piece.sequence];
             let first_wanted = extend.tokens.len() - extend.rows;
-            for token in piece.tokens.clone().filter(|token| *token >= first_wanted) {
-                wanted.push(ids.len() + token - piece.tokens.start);
-                owners.push(piece.sequence);
-            }
+            let seen = piece.tokens.clone().filter(|token| *token >= first_wanted);
+            wanted.extend(seen.map(|token| ids.len() + token - piece.tokens.start));
             segments.push(Segment {
                 past: sequences[piece.sequence].length + piece.tokens.start,
                 first_row: ids.len(),
@@ -229,19 +229,20 @@ impl<B: Backend> Transformer<B> {
             });
             ids.extend_from_slice(&extend.tokens[piece.tokens.clone()]);
         }
-        let mut caches: Vec<&mut B::KvCache> = sequences
+        let mut caches: PerSequence<&mut B::KvCache> = sequences
             .iter_mut()
             .enumerate()
             .filter(|(index, _)| pieces.iter().any(|piece| piece.sequence == *index))
             .map(|(_, sequence)| &mut sequence.cache)
             .collect();
-        let logits = self.forward(&ids, &segments, &mut caches, &wanted)?;
-        for (owner, row) in owners.into_iter().zip(logits.chunks(self.spec.vocab_size)) {
-            outputs[owner].extend_from_slice(row);
-        }
-        Ok(())
+        self.forward(&ids, &segments, &mut caches, &wanted, rows)
     }
 }
+
+/// What a step needs for each of its rows; on the stack, while they are as few as when decoding.
+type PerRow<T> = SmallVec<[T; 32]>;
+/// What a step needs for each of its sequences.
+type PerSequence<T> = SmallVec<[T; 8]>;
 
 /// A run of tokens of one sequence of a batch that is computed in one step.
 struct Piece {
@@ -251,52 +252,45 @@ struct Piece {
     tokens: Range<usize>,
 }
 
-/// Cuts a batch into steps; a sequence appears once in a step.
+/// The pieces of one step.
+type Pieces = PerSequence<Piece>;
+
+/// Cuts a batch into steps and computes them; a sequence appears once in a step.
 ///
 /// Rows whose logits are wanted are computed few enough at a time to be exact, those before them as many as
 /// memory allows, but apart from other sequences: what a sequence gets never depends on its company.
-fn plan(batch: &[Extend<'_>], exact_rows: usize) -> Vec<Vec<Piece>> {
+fn for_each_step(
+    batch: &[Extend<'_>],
+    exact_rows: usize,
+    mut compute: impl FnMut(&[Piece]) -> Result<()>,
+) -> Result<()> {
     let first_wanted = |extend: &Extend<'_>| extend.tokens.len() - extend.rows;
-    let unseen = batch.iter().map(|extend| 0..first_wanted(extend));
-    let wanted = batch
-        .iter()
-        .map(|extend| first_wanted(extend)..extend.tokens.len());
-    let unseen = unseen
-        .enumerate()
-        .flat_map(|(sequence, tokens)| cut(sequence, tokens));
-    let mut steps: Vec<Vec<Piece>> = unseen.map(|piece| vec![piece]).collect();
-    steps.extend(pack(wanted, LARGEST_STEP.min(exact_rows)));
-    steps
-}
-
-/// Cuts a sequence's tokens into pieces of a step's size.
-fn cut(sequence: usize, tokens: Range<usize>) -> impl Iterator<Item = Piece> {
-    let end = tokens.end;
-    tokens.step_by(LARGEST_STEP).map(move |start| Piece {
-        sequence,
-        tokens: start..end.min(start + LARGEST_STEP),
-    })
-}
-
-/// Puts the tokens of several sequences together into steps of at most so many rows.
-fn pack(sequences: impl Iterator<Item = Range<usize>>, largest_step: usize) -> Vec<Vec<Piece>> {
-    let mut steps: Vec<Vec<Piece>> = Vec::new();
-    let mut room = 0;
-    for (sequence, mut rest) in sequences.enumerate() {
+    for (sequence, extend) in batch.iter().enumerate() {
+        let end = first_wanted(extend);
+        for start in (0..end).step_by(LARGEST_STEP) {
+            let tokens = start..end.min(start + LARGEST_STEP);
+            compute(&[Piece { sequence, tokens }])?;
+        }
+    }
+    let largest_step = LARGEST_STEP.min(exact_rows);
+    let (mut pieces, mut room) = (Pieces::new(), largest_step);
+    for (sequence, extend) in batch.iter().enumerate() {
+        let mut rest = first_wanted(extend)..extend.tokens.len();
         while !rest.is_empty() {
             if room == 0 {
-                steps.push(Vec::new());
-                room = largest_step;
+                compute(&pieces)?;
+                (pieces, room) = (Pieces::new(), largest_step);
             }
             let tokens = rest.start..rest.end.min(rest.start.saturating_add(room));
             room -= tokens.len();
             rest.start = tokens.end;
-            if let Some(step) = steps.last_mut() {
-                step.push(Piece { sequence, tokens });
-            }
+            pieces.push(Piece { sequence, tokens });
         }
     }
-    steps
+    if pieces.is_empty() {
+        return Ok(());
+    }
+    compute(&pieces)
 }
 
 impl<B: Backend> LanguageModel for Transformer<B> {
@@ -308,7 +302,7 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         self.spec.context_length
     }
 
-    fn extend(&mut self, batch: &[Extend<'_>]) -> Result<Vec<Logits>> {
+    fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
         self.check(batch)?;
         for extend in batch {
             if !self.sequences.contains_key(&extend.sequence) {
@@ -319,11 +313,11 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         let taken = batch
             .iter()
             .filter_map(|extend| self.sequences.remove(&extend.sequence));
-        let mut sequences: Vec<Sequence<B>> = taken.collect();
-        let mut outputs = vec![Vec::new(); batch.len()];
-        let result = plan(batch, self.backend.exact_rows())
-            .iter()
-            .try_for_each(|pieces| self.compute(batch, pieces, &mut sequences, &mut outputs));
+        let mut sequences: PerSequence<Sequence<B>> = taken.collect();
+        let rows = logits.rows_mut();
+        let result = for_each_step(batch, self.backend.exact_rows(), |pieces| {
+            self.compute(batch, pieces, &mut sequences, rows)
+        });
         for (extend, mut sequence) in batch.iter().zip(sequences) {
             // What a failed step wrote lies past the length, where nothing reads it.
             if result.is_ok() {
@@ -331,11 +325,7 @@ impl<B: Backend> LanguageModel for Transformer<B> {
             }
             self.sequences.insert(extend.sequence, sequence);
         }
-        result?;
-        outputs
-            .into_iter()
-            .map(|values| Logits::new(values, self.spec.vocab_size))
-            .collect()
+        result
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {

@@ -37,13 +37,13 @@ impl PythonModel {
         result.map_err(|error| Error::Custom(Box::new(error)))
     }
 
-    fn extend_one(&self, py: Python<'_>, extend: &Extend<'_>) -> Result<Logits> {
+    fn extend_one(&self, py: Python<'_>, extend: &Extend<'_>, logits: &mut Logits) -> Result<()> {
         let tokens = PyArray1::from_slice(py, extend.tokens);
         let arguments = (extend.sequence.0, tokens, extend.rows);
         let returned = self.call(py, "extend", arguments)?;
         // Nothing was asked for; `logits[-0:]` would be all rows.
         if extend.rows == 0 {
-            return Logits::new(Vec::new(), self.vocab_size);
+            return Ok(());
         }
         let shape = [extend.rows, self.vocab_size];
         let array = returned.cast::<PyArray2<f32>>().ok();
@@ -56,10 +56,13 @@ impl PythonModel {
                     "the model's extend returned {found}; expected {expected}"
                 ))
             })?;
-        Logits::new(
-            array.readonly().as_array().iter().copied().collect(),
-            self.vocab_size,
-        )
+        for row in array.readonly().as_array().rows() {
+            match row.as_slice() {
+                Some(row) => logits.push(row),
+                None => logits.push(&row.to_vec()),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -72,12 +75,11 @@ impl LanguageModel for PythonModel {
         self.context_length
     }
 
-    fn extend(&mut self, batch: &[Extend<'_>]) -> Result<Vec<Logits>> {
+    fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
         Python::attach(|py| {
             batch
                 .iter()
-                .map(|extend| self.extend_one(py, extend))
-                .collect()
+                .try_for_each(|extend| self.extend_one(py, extend, logits))
         })
     }
 

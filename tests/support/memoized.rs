@@ -32,7 +32,9 @@ impl Memoized {
             tokens: prefix,
             rows: 1,
         };
-        let row = self.model.extend(&[whole])?.remove(0).into_vec();
+        let mut logits = Logits::new(self.vocab_size());
+        self.model.extend(&[whole], &mut logits)?;
+        let row = logits.into_vec();
         self.model.free(Self::SCRATCH);
         self.known.insert(prefix.to_vec(), row.clone());
         Ok(row)
@@ -48,19 +50,16 @@ impl LanguageModel for Memoized {
         self.model.context_length()
     }
 
-    fn extend(&mut self, batch: &[Extend<'_>]) -> Result<Vec<Logits>> {
-        let mut all = Vec::new();
+    fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
         for extend in batch {
             let mut tokens = self.sequences.remove(&extend.sequence).unwrap_or_default();
             tokens.extend(extend.tokens);
-            let mut rows = Vec::new();
             for end in tokens.len() - extend.rows + 1..=tokens.len() {
-                rows.extend(self.row(&tokens[..end])?);
+                logits.push(&self.row(&tokens[..end])?);
             }
             self.sequences.insert(extend.sequence, tokens);
-            all.push(Logits::new(rows, self.vocab_size())?);
         }
-        Ok(all)
+        Ok(())
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {

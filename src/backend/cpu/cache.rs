@@ -150,10 +150,4 @@ impl<T: Element> Cache<T> {
         let (keys, values) = elements[start..start + 2 * part].split_at(part);
         (keys.as_chunks().0, values.as_chunks().0)
     }
-
-    /// Bytes in memory, shared pages included.
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
-        self.pages.iter().map(|page| page.bytes()).sum()
-    }
 }

@@ -30,7 +30,7 @@ use simd::Simd;
 use tier::Kernel;
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, Linear, Norm, Pairing, Rope, Segment,
+    Activation, Attention, AttentionShape, Backend, HostRows, Linear, Norm, Pairing, Rope, Segment,
     WeightPrecision,
 };
 use crate::error::{Error, Result};
@@ -47,6 +47,7 @@ pub struct CpuBackend {
     pool: Arc<Pool>,
     precision: WeightPrecision,
     arena: Arc<Arena>,
+    tables: Arc<Mutex<Vec<Tables>>>,
     /// The activations of the product being computed.
     operand: Mutex<Operand>,
 }
@@ -67,16 +68,31 @@ pub struct Matrix(Packed);
 
 /// What the layers of one step share.
 pub struct Step {
+    tables: Tables,
+    home: Arc<Mutex<Vec<Tables>>>,
+}
+
+/// Kept from step to step, so that later ones allocate nothing.
+#[derive(Default)]
+struct Tables {
     segments: Vec<Segment>,
     rotations: Vec<RotationTable>,
 }
 
+impl Drop for Step {
+    fn drop(&mut self) {
+        let tables = std::mem::take(&mut self.tables);
+        self.home.lock().unwrap_or_else(PoisonError::into_inner).push(tables);
+    }
+}
+
 /// One rotary embedding at the rows' positions.
+#[derive(Default)]
 struct RotationTable {
     /// Cosines and sines, `[rows][pairs]`.
     angles: Vec<(f32, f32)>,
     pairs: usize,
-    pairing: Pairing,
+    pairing: Option<Pairing>,
 }
 
 impl CpuBackend {
@@ -93,6 +109,7 @@ impl CpuBackend {
             pool: Pool::shared(threads),
             precision,
             arena: Arc::default(),
+            tables: Arc::default(),
             operand: Mutex::default(),
         }
     }
@@ -261,20 +278,23 @@ impl Backend for CpuBackend {
     }
 
     fn begin(&self, segments: &[Segment], ropes: &[Rope]) -> Result<Step> {
-        let positions = segments
-            .iter()
-            .flat_map(|segment| segment.past..segment.past + segment.rows);
-        let tables = ropes.iter().map(|rope| RotationTable {
-            angles: positions
-                .clone()
-                .flat_map(|position| rope.angles(position as u32))
-                .collect(),
-            pairs: rope.frequencies.len(),
-            pairing: rope.pairing,
-        });
+        let spare = self.tables.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut tables = spare.unwrap_or_default();
+        tables.segments.clear();
+        tables.segments.extend_from_slice(segments);
+        tables.rotations.resize_with(ropes.len(), RotationTable::default);
+        for (table, rope) in tables.rotations.iter_mut().zip(ropes) {
+            let positions = segments
+                .iter()
+                .flat_map(|segment| segment.past..segment.past + segment.rows);
+            table.angles.clear();
+            table.angles.extend(positions.flat_map(|position| rope.angles(position as u32)));
+            table.pairs = rope.frequencies.len();
+            table.pairing = Some(rope.pairing);
+        }
         Ok(Step {
-            segments: segments.to_vec(),
-            rotations: tables.collect(),
+            tables,
+            home: self.tables.clone(),
         })
     }
 
@@ -311,19 +331,20 @@ impl Backend for CpuBackend {
         caches: &mut [&mut KvCache],
         step: &Step,
     ) -> Result<Rows> {
-        for (cache, segment) in caches.iter_mut().zip(&step.segments) {
+        for (cache, segment) in caches.iter_mut().zip(&step.tables.segments) {
             match &mut **cache {
                 KvCache::F16(cache) => cache.0.make_room(segment.past, segment.rows)?,
                 KvCache::F32(cache) => cache.0.make_room(segment.past, segment.rows)?,
             }
         }
-        let rotation = attention.rope.map(|rope| {
-            let table = &step.rotations[rope];
-            Rotation {
+        let segments = &step.tables.segments;
+        let rotation = attention.rope.and_then(|rope| {
+            let table = &step.tables.rotations[rope];
+            Some(Rotation {
                 angles: &table.angles,
                 pairs: table.pairs,
-                pairing: table.pairing,
-            }
+                pairing: table.pairing?,
+            })
         });
         let run = attention::Attention {
             layer: LayerAttention {
@@ -337,7 +358,7 @@ impl Backend for CpuBackend {
             q: &q,
             k: &k,
             v: &v,
-            segments: &step.segments,
+            segments,
             arena: &self.arena,
             tier: self.tier,
             pool: &self.pool,
@@ -383,8 +404,9 @@ impl Backend for CpuBackend {
         Ok(output)
     }
 
-    fn read(&self, x: &Rows) -> Result<Vec<f32>> {
-        Ok(x.values().to_vec())
+    fn read(&self, mut x: Rows, rows: &mut HostRows) -> Result<()> {
+        x.move_to(rows);
+        Ok(())
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {

@@ -8,7 +8,7 @@ use super::pack::BLOCK;
 use super::pool::Pool;
 use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
-use crate::backend::NormKind;
+use crate::backend::{HostRows, NormKind};
 
 /// Buffers for activations, kept when they are no longer used: a step allocates nothing.
 #[derive(Default)]
@@ -63,6 +63,14 @@ impl Rows {
 
     pub(super) fn row(&self, row: usize) -> &[f32] {
         &self.values()[row * self.width..][..self.width]
+    }
+}
+
+impl Rows {
+    /// Appends the rows to those on the host; nothing is left here.
+    pub(super) fn move_to(&mut self, host: &mut HostRows) {
+        host.take(&mut self.buffer, self.rows * self.width);
+        self.rows = 0;
     }
 }
 
