@@ -149,7 +149,7 @@ impl<T: Element> Kernel for Append<'_, T> {
                 let own = head * head_dim..(head + 1) * head_dim;
                 let x = &self.k.row(row)[own.clone()];
                 prepare_head::<S>(x, key_norm, rotation, row, 1.0, key.values_mut());
-                let keys = self.cache.layout.keys(layer, head) + place / LANES * LANES * padded;
+                let keys = self.cache.layout.keys(layer, head) + place;
                 let values = self.cache.layout.values(layer, head) + place * padded;
                 let value = &self.v.row(row)[own];
                 let mut stored = [[T::from_f32(0.0); LANES]; 2];
@@ -162,7 +162,7 @@ impl<T: Element> Kernel for Append<'_, T> {
                         let element = chunk * LANES + lane;
                         // SAFETY: as above.
                         unsafe {
-                            page.write(keys + element * LANES + place % LANES, stored[0][lane]);
+                            page.write(keys + element * PAGE, stored[0][lane]);
                             page.write(values + element, stored[1][lane]);
                         }
                     }
@@ -183,6 +183,8 @@ struct Attend<'a, T> {
     first: usize,
     count: usize,
     pages: Range<usize>,
+    /// From a page to the one that its thread probably takes next.
+    page_stride: usize,
     /// Of each query, what [`attend_page`] writes: of the one page, or of all of them folded.
     results: &'a mut [[f32; LANES]],
 }
@@ -216,6 +218,8 @@ fn lanes_between(first: usize, last: usize, tile_start: usize) -> u16 {
 struct Page<'a, T> {
     keys: &'a [[T; LANES]],
     values: &'a [[T; LANES]],
+    /// Where the keys of the page lie that is probably next. Never read from here.
+    next_keys: *const [T; LANES],
     chunks: usize,
     softcap: Option<f32>,
 }
@@ -278,20 +282,17 @@ impl<T: Element> Page<'_, T> {
         queries: [&[[f32; LANES]]; Q],
     ) -> [[S::Floats; TILES]; Q] {
         let mut scores = [[S::splat(0.0); TILES]; Q];
-        let tile_length = self.chunks * LANES;
-        for chunk in 0..self.chunks {
+        let (keys, _) = self.keys.as_chunks::<TILES>();
+        for (chunk, keys) in keys.as_chunks::<LANES>().0.iter().enumerate() {
             let queries: [&[f32; LANES]; Q] = std::array::from_fn(|query| &queries[query][chunk]);
-            let keys: [&[[T; LANES]; LANES]; TILES] = std::array::from_fn(|tile| {
-                let start = tile * tile_length + chunk * LANES;
-                match self.keys[start..].first_chunk() {
-                    Some(keys) => keys,
-                    None => unreachable!("a tile of keys is whole"),
-                }
-            });
             for element in 0..LANES {
+                // While the keys are used, the values are on their way.
+                let ahead = self.values.as_ptr().wrapping_add((chunk * LANES + element) * TILES);
+                S::prefetch(ahead);
+                S::prefetch(ahead.wrapping_add(TILES / 2));
                 let mut vectors = [S::splat(0.0); TILES];
                 for tile in 0..TILES {
-                    vectors[tile] = T::load::<S>(&keys[tile][element]);
+                    vectors[tile] = T::load::<S>(&keys[element][tile]);
                 }
                 for query in 0..Q {
                     let x = S::splat(queries[query][element]);
@@ -317,6 +318,10 @@ impl<T: Element> Page<'_, T> {
         for tile in 0..tiles {
             let weights: [&[f32; LANES]; Q] = std::array::from_fn(|query| &weights[query][tile]);
             for lane in 0..LANES {
+                // And the next page's keys.
+                let ahead = (tile * LANES + lane) * self.chunks + chunk;
+                S::prefetch(self.next_keys.wrapping_add(ahead));
+                S::prefetch(self.next_keys.wrapping_add(ahead + C / 2));
                 let start = (tile * LANES + lane) * self.chunks + chunk;
                 let Some(values) = self.values[start..].first_chunk::<C>() else {
                     unreachable!("a position's values are whole");
@@ -426,10 +431,13 @@ impl<T: Element> Attend<'_, T> {
                 lanes_between(first_seen, position, page * PAGE + tile * LANES)
             })
         });
-        let (keys, values) = self.cache.page(page, self.attention.layer, self.kv_head);
+        let (layer, head) = (self.attention.layer, self.kv_head);
+        let (keys, values) = self.cache.page(page, layer, head);
+        let next = (page + self.page_stride).min(self.cache.pages() - 1);
         let page = Page {
             keys,
             values,
+            next_keys: self.cache.page(next, layer, head).0.as_ptr(),
             chunks: self.attention.chunks(),
             softcap: self.attention.shape.softcap,
         };
@@ -558,6 +566,7 @@ impl Attention<'_> {
             rows: (UNIT_QUERIES / attention.group()).max(1),
         };
         let attend = |unit: Unit, pages: Range<usize>, results: &mut [[f32; LANES]]| {
+            let page_stride = if pages.len() == 1 { self.pool.threads() } else { 1 };
             tier.run(Attend {
                 attention,
                 cache: cache_of(unit.segment),
@@ -567,6 +576,7 @@ impl Attention<'_> {
                 first: unit.first,
                 count: unit.rows,
                 pages,
+                page_stride,
                 results,
             });
         };

@@ -1,8 +1,8 @@
 //! Keys and values of one sequence, in pages of 64 positions.
 //!
-//! Of each layer and head a page holds first the keys, in tiles of sixteen positions (`[tile][element][position]`,
-//! so that one vector holds an element of sixteen positions), then the values (`[position][element]`). Elements are
-//! filled up with zeros to a multiple of sixteen.
+//! Of each layer and head a page holds first the keys, element by element (`[element][position]`, so that one vector
+//! holds an element of sixteen positions), then the values (`[position][element]`). Elements are filled up with
+//! zeros to a multiple of sixteen.
 
 use std::sync::Arc;
 
@@ -126,6 +126,11 @@ impl<T: Element> Cache<T> {
         Ok(())
     }
 
+    /// Number of pages.
+    pub(super) fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
     /// A page for several threads to write to.
     ///
     /// # Safety
@@ -136,7 +141,7 @@ impl<T: Element> Cache<T> {
         unsafe { self.pages[page].share() }
     }
 
-    /// Keys (tile by tile, element by element) and values (position by position, vector by vector) of a page.
+    /// Keys (element by element) and values (position by position) of a page, vector by vector.
     #[inline(always)]
     pub(super) fn page(
         &self,
