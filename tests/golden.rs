@@ -9,7 +9,8 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use safetensors::SafeTensors;
 use specdec_rs::Device;
 use specdec_rs::backend::WeightPrecision;
-use specdec_rs::model::{Extend, LanguageModel, LoadOptions, Logits, SequenceId, load};
+use specdec_rs::backend::cpu::Tier;
+use specdec_rs::model::{Extend, Kernels, LanguageModel, LoadOptions, Logits, SequenceId, load};
 use specdec_rs::weights::locate::ModelFiles;
 
 struct Golden {
@@ -45,10 +46,23 @@ impl Golden {
     }
 }
 
-fn open(files: &ModelFiles, precision: WeightPrecision) -> Box<dyn LanguageModel> {
+/// Our own kernels at every tier that this processor has, and Candle's.
+fn all_kernels() -> impl Iterator<Item = Kernels> {
+    let available = Tier::ALL.iter().filter(|tier| tier.is_available());
+    available
+        .map(|tier| Kernels::Tier(*tier))
+        .chain([Kernels::Candle])
+}
+
+fn open(
+    files: &ModelFiles,
+    precision: WeightPrecision,
+    kernels: Kernels,
+) -> Box<dyn LanguageModel> {
     let options = LoadOptions {
         device: Some(Device::Cpu),
         precision,
+        kernels,
         ..LoadOptions::default()
     };
     load(files, &options).unwrap().model
@@ -153,6 +167,17 @@ fn folders(parent: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The four ways to the same logits, and the largest difference of each.
+fn differences(model: &mut dyn LanguageModel, golden: &Golden) -> [(&'static str, f32); 4] {
+    [
+        ("at once", at_once(model, golden)),
+        ("behind a prompt", behind_a_prompt(model, golden)),
+        ("one by one", one_by_one(model, golden)),
+        ("with rollbacks", with_rollbacks(model, golden)),
+    ]
+    .map(|(how, logits)| (how, largest_difference(&logits, &golden.logits)))
+}
+
 #[test]
 fn hugging_face_fixtures_give_their_golden_logits() {
     let models = folders(&support::fixtures().join("hf"));
@@ -160,49 +185,84 @@ fn hugging_face_fixtures_give_their_golden_logits() {
     for folder in models {
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let golden = Golden::read(&folder.join("golden.safetensors"));
-        let mut model = open(&ModelFiles::Folder(folder), WeightPrecision::Stored);
-        for (how, logits) in [
-            ("at once", at_once(model.as_mut(), &golden)),
-            ("behind a prompt", behind_a_prompt(model.as_mut(), &golden)),
-            ("one by one", one_by_one(model.as_mut(), &golden)),
-            ("with rollbacks", with_rollbacks(model.as_mut(), &golden)),
-        ] {
-            let difference = largest_difference(&logits, &golden.logits);
-            println!("{name:>15} {how:>15}: {difference:.1e}");
-            assert!(difference <= 2e-4, "{name}, {how}: {difference}");
+        let files = ModelFiles::Folder(folder);
+        for kernels in all_kernels() {
+            let mut model = open(&files, WeightPrecision::Stored, kernels);
+            for (how, difference) in differences(model.as_mut(), &golden) {
+                println!("{name:>15} {kernels:?} {how:>15}: {difference:.1e}");
+                assert!(
+                    difference <= 2e-4,
+                    "{name}, {kernels:?}, {how}: {difference}"
+                );
+            }
+            let tokens = greedy(model.as_mut(), &golden);
+            assert_eq!(tokens, golden.greedy, "{name}, {kernels:?}");
         }
-        assert_eq!(greedy(model.as_mut(), &golden), golden.greedy, "{name}");
     }
 }
 
 #[test]
 fn gguf_fixtures_give_their_golden_logits() {
-    let files = folders(&support::fixtures().join("gguf"));
-    let files = files
-        .iter()
-        .filter(|file| file.extension().is_some_and(|e| e == "gguf"));
-    for file in files {
+    for files in gguf_fixtures() {
+        let ModelFiles::Gguf(file) = &files else {
+            continue;
+        };
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
         let golden = Golden::read(&file.with_extension("golden.safetensors"));
         let largest = golden.logits.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-        let mut exact = open(&ModelFiles::Gguf(file.clone()), WeightPrecision::F32);
-        for (how, logits) in [
-            ("at once", at_once(exact.as_mut(), &golden)),
-            ("behind a prompt", behind_a_prompt(exact.as_mut(), &golden)),
-            ("one by one", one_by_one(exact.as_mut(), &golden)),
-            ("with rollbacks", with_rollbacks(exact.as_mut(), &golden)),
-        ] {
+        for kernels in all_kernels() {
+            let mut exact = open(&files, WeightPrecision::F32, kernels);
+            for (how, difference) in differences(exact.as_mut(), &golden) {
+                let difference = difference / largest;
+                println!("{name:>15} {kernels:?} {how:>15}: {difference:.1e}");
+                assert!(
+                    difference <= 2e-3,
+                    "{name}, {kernels:?}, {how}: {difference}"
+                );
+            }
+            let tokens = greedy(exact.as_mut(), &golden);
+            assert_eq!(tokens, golden.greedy, "{name}, {kernels:?}");
+            // The quantized kernels round activations to 8 bits: reported, and kept from being garbage.
+            let mut quantized = open(&files, WeightPrecision::Stored, kernels);
+            let logits = one_by_one(quantized.as_mut(), &golden);
             let difference = largest_difference(&logits, &golden.logits) / largest;
-            println!("{name:>15} {how:>15}: {difference:.1e}");
-            assert!(difference <= 2e-3, "{name}, {how}: {difference}");
+            println!("{name:>15} {kernels:?}       quantized: {difference:.1e}");
+            assert!(
+                difference <= 0.1,
+                "{name}, {kernels:?}, quantized: {difference}"
+            );
         }
-        assert_eq!(greedy(exact.as_mut(), &golden), golden.greedy, "{name}");
-        // The quantized kernels round activations to 8 bits: reported, and kept from being garbage.
-        let mut quantized = open(&ModelFiles::Gguf(file.clone()), WeightPrecision::Stored);
-        let logits = one_by_one(quantized.as_mut(), &golden);
-        let difference = largest_difference(&logits, &golden.logits) / largest;
-        println!("{name:>15}       quantized: {difference:.1e}");
-        assert!(difference <= 0.1, "{name}, quantized: {difference}");
+    }
+}
+
+fn gguf_fixtures() -> Vec<ModelFiles> {
+    let files = folders(&support::fixtures().join("gguf")).into_iter();
+    files
+        .filter(|file| file.extension().is_some_and(|e| e == "gguf"))
+        .map(ModelFiles::Gguf)
+        .collect()
+}
+
+/// Every fixture model.
+fn all_fixtures() -> Vec<ModelFiles> {
+    let folders = folders(&support::fixtures().join("hf"));
+    let mut models: Vec<ModelFiles> = folders.into_iter().map(ModelFiles::Folder).collect();
+    models.extend(gguf_fixtures());
+    models
+}
+
+/// Forcing a tier changes speed alone.
+#[test]
+fn every_tier_gives_the_same_bits() {
+    for files in all_fixtures() {
+        let ids: Vec<u32> = (0..100).map(|i| (i * 37 + 11) % 384).collect();
+        let mut expected: Option<Vec<f32>> = None;
+        for kernels in all_kernels().filter(|kernels| *kernels != Kernels::Candle) {
+            let mut model = open(&files, WeightPrecision::Stored, kernels);
+            let logits = extend(model.as_mut(), 0, &ids, ids.len());
+            let expected = expected.get_or_insert_with(|| logits.clone());
+            assert!(logits == *expected, "{files:?}, {kernels:?}");
+        }
     }
 }
 
@@ -210,45 +270,41 @@ fn gguf_fixtures_give_their_golden_logits() {
 /// whether it is computed alone, with others, or beside another sequence.
 #[test]
 fn pieces_give_the_same_bits_as_single_tokens() {
-    let fixtures = support::fixtures();
-    let mut models: Vec<ModelFiles> = folders(&fixtures.join("hf"))
-        .into_iter()
-        .map(ModelFiles::Folder)
-        .collect();
-    let files = folders(&fixtures.join("gguf"));
-    let files = files
-        .into_iter()
-        .filter(|file| file.extension().is_some_and(|e| e == "gguf"));
-    models.extend(files.map(ModelFiles::Gguf));
-    for files in models {
-        let mut model = open(&files, WeightPrecision::Stored);
-        let ids: Vec<u32> = (0..120).map(|i| (i * 37 + 11) % 384).collect();
-        let alone: Vec<f32> = ids
-            .iter()
-            .flat_map(|id| extend(model.as_mut(), 0, &[*id], 1))
-            .collect();
-        let vocab_size = model.vocab_size();
-        let mut done = 0;
-        for rows in [1, 2, 3, 5, 8, 9, 12, 80] {
-            let tokens = &ids[done..done + rows];
-            let batch = [
-                Extend {
-                    sequence: SequenceId(7),
-                    tokens: &ids[..rows],
-                    rows: 0,
-                },
-                Extend {
-                    sequence: SequenceId(1),
-                    tokens,
-                    rows,
-                },
-            ];
-            let together = extend_all(model.as_mut(), &batch);
-            model.truncate(SequenceId(7), 0).unwrap();
-            let expected = &alone[done * vocab_size..(done + rows) * vocab_size];
-            assert!(together == expected, "{files:?}, {rows} rows");
-            done += rows;
+    for files in all_fixtures() {
+        for kernels in [Kernels::Best, Kernels::Candle] {
+            pieces_equal_single_tokens(&files, kernels);
         }
+    }
+}
+
+fn pieces_equal_single_tokens(files: &ModelFiles, kernels: Kernels) {
+    let mut model = open(files, WeightPrecision::Stored, kernels);
+    let ids: Vec<u32> = (0..120).map(|i| (i * 37 + 11) % 384).collect();
+    let alone: Vec<f32> = ids
+        .iter()
+        .flat_map(|id| extend(model.as_mut(), 0, &[*id], 1))
+        .collect();
+    let vocab_size = model.vocab_size();
+    let mut done = 0;
+    for rows in [1, 2, 3, 5, 8, 9, 12, 80] {
+        let tokens = &ids[done..done + rows];
+        let batch = [
+            Extend {
+                sequence: SequenceId(7),
+                tokens: &ids[..rows],
+                rows: 0,
+            },
+            Extend {
+                sequence: SequenceId(1),
+                tokens,
+                rows,
+            },
+        ];
+        let together = extend_all(model.as_mut(), &batch);
+        model.truncate(SequenceId(7), 0).unwrap();
+        let expected = &alone[done * vocab_size..(done + rows) * vocab_size];
+        assert!(together == expected, "{files:?}, {rows} rows");
+        done += rows;
     }
 }
 
@@ -256,7 +312,8 @@ fn pieces_give_the_same_bits_as_single_tokens() {
 #[test]
 fn company_changes_no_bits() {
     let file = support::fixtures().join("gguf/llama-Q4_0.gguf");
-    let mut model = open(&ModelFiles::Gguf(file), WeightPrecision::Stored);
+    let files = ModelFiles::Gguf(file);
+    let mut model = open(&files, WeightPrecision::Stored, Kernels::Best);
     let ids: Vec<u32> = (0..20).map(|i| (i * 37 + 11) % 384).collect();
     let alone = extend(model.as_mut(), 0, &ids, 1);
     let pair = [SequenceId(1), SequenceId(2)].map(|sequence| Extend {

@@ -10,8 +10,8 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, HostRows, Linear, Norm, NormKind, Pairing, Rope, Segment,
-    WeightPrecision,
+    Activation, Attention, AttentionShape, Backend, HostRows, Linear, Norm, NormKind, Pairing,
+    Rope, Segment, WeightPrecision,
 };
 use crate::error::Result;
 use crate::weights::{StorageType, StoredTensor, dequantize, ggml_type, quantize};

@@ -113,13 +113,17 @@ fn pass(sequence: &mut TokenSequence, rows: usize) -> Result<f64> {
         sequence.truncate(length)?;
     }
     // The first one warms up.
-    Ok(median(times[1..].iter().map(Duration::as_secs_f64).collect()))
+    Ok(median(
+        times[1..].iter().map(Duration::as_secs_f64).collect(),
+    ))
 }
 
 /// The process's high-water mark.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }

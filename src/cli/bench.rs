@@ -225,7 +225,10 @@ impl Report {
 
     /// The costs of the target's passes, as tables.
     fn passes(&self) -> String {
-        let mut lines = vec![String::new(), "rows at once     ms a pass  over one row".to_owned()];
+        let mut lines = vec![
+            String::new(),
+            "rows at once     ms a pass  over one row".to_owned(),
+        ];
         let verify = self.passes.verify.iter();
         lines.extend(verify.map(|time| {
             let (rows, milliseconds) = (time.rows, 1e3 * time.seconds);
@@ -235,7 +238,10 @@ impl Report {
         lines.push("context tokens  prompt tok/s  decode tok/s".to_owned());
         let contexts = self.passes.contexts.iter();
         lines.extend(contexts.map(|time| {
-            let (prefill, decode) = (time.prefill_tokens_per_second, time.decode_tokens_per_second);
+            let (prefill, decode) = (
+                time.prefill_tokens_per_second,
+                time.decode_tokens_per_second,
+            );
             format!("{:>14}  {prefill:>12.0}  {decode:>12.1}", time.tokens)
         }));
         lines.push(String::new());

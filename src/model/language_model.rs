@@ -105,7 +105,9 @@ impl Drop for Logits {
     fn drop(&mut self) {
         if let Some(home) = &self.home {
             let rows = std::mem::take(&mut self.rows);
-            home.lock().unwrap_or_else(PoisonError::into_inner).push(rows);
+            home.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(rows);
         }
     }
 }

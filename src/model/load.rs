@@ -10,7 +10,7 @@ use super::transformer::Transformer;
 use super::{gguf_config, hf_config};
 use crate::backend::WeightPrecision;
 use crate::backend::candle::CandleBackend;
-use crate::backend::cpu::CpuBackend;
+use crate::backend::cpu::{CpuBackend, Tier};
 use crate::device::Device;
 use crate::error::Result;
 use crate::progress::{Progress, Silent};
@@ -24,9 +24,11 @@ use crate::weights::safetensors::SafetensorsCheckpoint;
 /// Whose kernels compute on the CPU. (On other devices, Candle's do.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kernels {
-    /// Our own.
+    /// Our own, of the tier that `SPECDEC_CPU_TIER` names, or the best that the processor has.
     #[default]
-    Own,
+    Best,
+    /// Our own, of this tier.
+    Tier(Tier),
     /// Candle's: what our own are tested against.
     Candle,
 }
@@ -183,8 +185,13 @@ fn transformer(
 ) -> Result<Box<dyn LanguageModel>> {
     let (spec, context_length) = (spec.clone(), options.context_length);
     let progress = options.progress.as_ref();
-    if device == Device::Cpu && options.kernels == Kernels::Own {
-        let backend = CpuBackend::new(options.precision, threads(options)?)?;
+    let tier = match options.kernels {
+        Kernels::Best => Some(Tier::choose()?),
+        Kernels::Tier(tier) => Some(tier),
+        Kernels::Candle => None,
+    };
+    if let (Device::Cpu, Some(tier)) = (device, tier) {
+        let backend = CpuBackend::new(tier, options.precision, threads(options)?)?;
         let model = Transformer::load(spec, backend, weights, context_length, progress)?;
         return Ok(Box::new(model));
     }

@@ -186,7 +186,8 @@ impl<B: Backend> Transformer<B> {
                 });
             }
         }
-        let mut names: PerSequence<SequenceId> = batch.iter().map(|extend| extend.sequence).collect();
+        let mut names: PerSequence<SequenceId> =
+            batch.iter().map(|extend| extend.sequence).collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::Compute(
@@ -199,9 +200,12 @@ impl<B: Backend> Transformer<B> {
     fn new_sequence(&self) -> Result<Sequence<B>> {
         let (layers, shape) = (self.layers.len(), &self.spec.attention);
         Ok(Sequence {
-            cache: self
-                .backend
-                .kv_cache(layers, shape, self.precise_cache, self.spec.context_length)?,
+            cache: self.backend.kv_cache(
+                layers,
+                shape,
+                self.precise_cache,
+                self.spec.context_length,
+            )?,
             length: 0,
         })
     }

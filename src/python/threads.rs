@@ -39,7 +39,10 @@ impl AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).threads -= 1;
+        AT_WORK
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .threads -= 1;
         NOT_AT_WORK.notify_all();
     }
 }

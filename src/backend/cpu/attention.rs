@@ -56,7 +56,8 @@ impl LayerAttention<'_> {
 
     /// The first position that a row at this one sees.
     fn first_seen(&self, position: usize) -> usize {
-        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+        self.window
+            .map_or(0, |window| (position + 1).saturating_sub(window))
     }
 }
 
@@ -153,8 +154,11 @@ impl<T: Element> Kernel for Append<'_, T> {
                 let values = self.cache.layout.values(layer, head) + place * padded;
                 let value = &self.v.row(row)[own];
                 let mut stored = [[T::from_f32(0.0); LANES]; 2];
-                for (chunk, (key, value)) in
-                    key.values().chunks(LANES).zip(value.chunks(LANES)).enumerate()
+                for (chunk, (key, value)) in key
+                    .values()
+                    .chunks(LANES)
+                    .zip(value.chunks(LANES))
+                    .enumerate()
                 {
                     T::store::<S>(load_some::<S>(key), &mut stored[0]);
                     T::store::<S>(load_some::<S>(value), &mut stored[1]);
@@ -251,7 +255,11 @@ impl<T: Element> Page<'_, T> {
             }
             let largest = S::largest(largest);
             // Where nothing is seen, all weights become 0.
-            let bound = if largest > f32::NEG_INFINITY { largest } else { 0.0 };
+            let bound = if largest > f32::NEG_INFINITY {
+                largest
+            } else {
+                0.0
+            };
             let mut sum = S::splat(0.0);
             for tile in 0..TILES {
                 let weight = exp::<S>(S::sub(scores[query][tile], S::splat(bound)));
@@ -287,7 +295,10 @@ impl<T: Element> Page<'_, T> {
             let queries: [&[f32; LANES]; Q] = std::array::from_fn(|query| &queries[query][chunk]);
             for element in 0..LANES {
                 // While the keys are used, the values are on their way.
-                let ahead = self.values.as_ptr().wrapping_add((chunk * LANES + element) * TILES);
+                let ahead = self
+                    .values
+                    .as_ptr()
+                    .wrapping_add((chunk * LANES + element) * TILES);
                 S::prefetch(ahead);
                 S::prefetch(ahead.wrapping_add(TILES / 2));
                 let mut vectors = [S::splat(0.0); TILES];
@@ -354,7 +365,11 @@ fn fold<S: Simd>(total: &mut [[f32; LANES]], page: &[[f32; LANES]]) {
     if page_largest == f32::NEG_INFINITY {
         return;
     }
-    let both = if page_largest > largest { page_largest } else { largest };
+    let both = if page_largest > largest {
+        page_largest
+    } else {
+        largest
+    };
     let mut factors = [0.0; LANES];
     let distances = [largest - both, page_largest - both];
     let distances = load_some::<S>(&distances);
@@ -473,7 +488,9 @@ impl Kernel for Finish<'_> {
                 total.copy_from_slice(&self.results[own]);
             } else {
                 clear(total);
-                pages.by_ref().for_each(|page| fold::<S>(total, &page[own.clone()]));
+                pages
+                    .by_ref()
+                    .for_each(|page| fold::<S>(total, &page[own.clone()]));
             }
             let row = self.unit.first_row + query / group;
             let head = self.unit.kv_head * group + query % group;
@@ -512,23 +529,25 @@ struct Plan<'a> {
 
 impl Plan<'_> {
     fn units(&self) -> impl Iterator<Item = Unit> {
-        self.segments.iter().enumerate().flat_map(move |(index, segment)| {
-            let blocks = groups(segment.rows, self.rows);
-            blocks.flat_map(move |block| {
-                let last = segment.past + block.first + block.rows - 1;
-                let first_page =
-                    self.attention.first_seen(segment.past + block.first) / PAGE;
-                (0..self.attention.shape.kv_heads).map(move |kv_head| Unit {
-                    segment: index,
-                    kv_head,
-                    first: block.first,
-                    first_row: segment.first_row + block.first,
-                    rows: block.rows,
-                    first_page,
-                    pages: last / PAGE + 1 - first_page,
+        self.segments
+            .iter()
+            .enumerate()
+            .flat_map(move |(index, segment)| {
+                let blocks = groups(segment.rows, self.rows);
+                blocks.flat_map(move |block| {
+                    let last = segment.past + block.first + block.rows - 1;
+                    let first_page = self.attention.first_seen(segment.past + block.first) / PAGE;
+                    (0..self.attention.shape.kv_heads).map(move |kv_head| Unit {
+                        segment: index,
+                        kv_head,
+                        first: block.first,
+                        first_row: segment.first_row + block.first,
+                        rows: block.rows,
+                        first_page,
+                        pages: last / PAGE + 1 - first_page,
+                    })
                 })
             })
-        })
     }
 }
 
@@ -566,7 +585,11 @@ impl Attention<'_> {
             rows: (UNIT_QUERIES / attention.group()).max(1),
         };
         let attend = |unit: Unit, pages: Range<usize>, results: &mut [[f32; LANES]]| {
-            let page_stride = if pages.len() == 1 { self.pool.threads() } else { 1 };
+            let page_stride = if pages.len() == 1 {
+                self.pool.threads()
+            } else {
+                1
+            };
             tier.run(Attend {
                 attention,
                 cache: cache_of(unit.segment),
@@ -609,35 +632,42 @@ impl Attention<'_> {
         let total = plan.units().map(|unit| unit.pages * width(&unit)).sum();
         let mut results = Rows::new(self.arena, 1, total);
         let shared = Shared::new(results.values_mut());
-        self.pool.for_each(plan.units().map(|unit| unit.pages).sum(), &|mut item| {
-            let mut start = 0;
-            for unit in plan.units() {
-                if item < unit.pages {
-                    let page = unit.first_page + item;
-                    // SAFETY: every page of every unit has a place of its own.
-                    let own = unsafe { shared.part(start + item * width(&unit), width(&unit)) };
-                    return attend(unit, page..page + 1, own.as_chunks_mut().0);
+        self.pool
+            .for_each(plan.units().map(|unit| unit.pages).sum(), &|mut item| {
+                let mut start = 0;
+                for unit in plan.units() {
+                    if item < unit.pages {
+                        let page = unit.first_page + item;
+                        // SAFETY: every page of every unit has a place of its own.
+                        let own = unsafe { shared.part(start + item * width(&unit), width(&unit)) };
+                        return attend(unit, page..page + 1, own.as_chunks_mut().0);
+                    }
+                    item -= unit.pages;
+                    start += unit.pages * width(&unit);
                 }
-                item -= unit.pages;
-                start += unit.pages * width(&unit);
-            }
-        });
+            });
         let results = results.values();
         let fold = |unit: Unit, start: usize| {
-            finish(unit, results[start..start + unit.pages * width(&unit)].as_chunks().0);
+            finish(
+                unit,
+                results[start..start + unit.pages * width(&unit)]
+                    .as_chunks()
+                    .0,
+            );
         };
         // Folding takes a vector's load and store a page: seldom worth waking the others.
         const WORTHWHILE: usize = 1 << 16;
         let parallel = total >= WORTHWHILE;
-        self.pool.for_each(if parallel { units } else { 1 }, &|item| {
-            let mut start = 0;
-            for (index, unit) in plan.units().enumerate() {
-                if !parallel || index == item {
-                    fold(unit, start);
+        self.pool
+            .for_each(if parallel { units } else { 1 }, &|item| {
+                let mut start = 0;
+                for (index, unit) in plan.units().enumerate() {
+                    if !parallel || index == item {
+                        fold(unit, start);
+                    }
+                    start += unit.pages * width(&unit);
                 }
-                start += unit.pages * width(&unit);
-            }
-        });
+            });
         output
     }
 
@@ -669,14 +699,15 @@ impl Attention<'_> {
             return;
         }
         let items = |segment: &Segment| segment.rows.div_ceil(SHARE);
-        self.pool.for_each(self.segments.iter().map(items).sum(), &|mut item| {
-            for (index, segment) in self.segments.iter().enumerate() {
-                if item < items(segment) {
-                    let first = item * SHARE;
-                    return append(index, first, SHARE.min(segment.rows - first));
+        self.pool
+            .for_each(self.segments.iter().map(items).sum(), &|mut item| {
+                for (index, segment) in self.segments.iter().enumerate() {
+                    if item < items(segment) {
+                        let first = item * SHARE;
+                        return append(index, first, SHARE.min(segment.rows - first));
+                    }
+                    item -= items(segment);
                 }
-                item -= items(segment);
-            }
-        });
+            });
     }
 }

@@ -16,7 +16,15 @@ pub(super) fn exp<S: Simd>(x: S::Floats) -> S::Floats {
     let r = S::fma(n_float, S::splat(2.121_944_4e-4), r);
     // Taylor's series: its next term is below 2^-26 here.
     let mut sum = S::splat(1.0 / 5040.0);
-    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    for coefficient in [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
         sum = S::fma(sum, r, S::splat(coefficient));
     }
     let result = S::scale_by_power(sum, n);
@@ -67,11 +75,7 @@ pub(super) fn activate<S: Simd>(x: S::Floats, activation: Activation) -> S::Floa
         }
         Activation::GeluTanh => {
             // sqrt(2 / pi) * (x + 0.044715 x^3)
-            let cubic = S::fma(
-                S::mul(S::mul(x, x), S::splat(0.044_715)),
-                x,
-                x,
-            );
+            let cubic = S::fma(S::mul(S::mul(x, x), S::splat(0.044_715)), x, x);
             let scaled = S::mul(cubic, S::splat(0.797_884_6));
             S::mul(half, S::add(one, tanh::<S>(scaled)))
         }

@@ -225,9 +225,17 @@ fn sum_blocks<S: Simd, B: Block, const M: usize>(blocks: &[B], x: &[[B::X; M]], 
     for (block, x) in blocks.iter().zip(x) {
         // Of the blocks to come, past the tile's end too: they follow in memory. (An address past the matrix's
         // end is never read.)
-        let lines = if size_of::<B>() > PREFETCH / 4 { 0 } else { size_of::<B>().div_ceil(64) };
+        let lines = if size_of::<B>() > PREFETCH / 4 {
+            0
+        } else {
+            size_of::<B>().div_ceil(64)
+        };
         for line in 0..lines {
-            S::prefetch(std::ptr::from_ref(block).cast::<u8>().wrapping_add(PREFETCH + 64 * line));
+            S::prefetch(
+                std::ptr::from_ref(block)
+                    .cast::<u8>()
+                    .wrapping_add(PREFETCH + 64 * line),
+            );
         }
         block.multiply::<S, M>(x, &mut lanes);
     }

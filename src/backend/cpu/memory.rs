@@ -106,7 +106,11 @@ impl<'a, T> Shared<'a, T> {
     #[inline(always)]
     #[allow(clippy::mut_from_ref, reason = "parts are disjoint")]
     pub(super) unsafe fn part(&self, first: usize, count: usize) -> &mut [T] {
-        assert!(first.checked_add(count).is_some_and(|end| end <= self.length));
+        assert!(
+            first
+                .checked_add(count)
+                .is_some_and(|end| end <= self.length)
+        );
         // SAFETY: within the slice, by the check; exclusive, by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(first), count) }
     }

@@ -16,6 +16,8 @@ mod pack;
 mod pool;
 mod rows;
 mod simd;
+#[cfg(test)]
+mod tests;
 mod tier;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,7 +84,10 @@ struct Tables {
 impl Drop for Step {
     fn drop(&mut self) {
         let tables = std::mem::take(&mut self.tables);
-        self.home.lock().unwrap_or_else(PoisonError::into_inner).push(tables);
+        self.home
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(tables);
     }
 }
 
@@ -96,22 +101,24 @@ struct RotationTable {
 }
 
 impl CpuBackend {
-    /// A backend of the best tier (or the one that `SPECDEC_CPU_TIER` names) on so many threads; `None`: as many as
-    /// this process may use.
-    pub fn new(precision: WeightPrecision, threads: Option<usize>) -> Result<Self> {
-        Ok(Self::with_tier(Tier::choose()?, precision, threads))
-    }
-
-    /// A backend of that tier, which must be available.
-    fn with_tier(tier: Tier, precision: WeightPrecision, threads: Option<usize>) -> Self {
-        Self {
+    /// A backend of that tier, on so many threads; `None`: as many as this process may use.
+    ///
+    /// Fails if the processor lacks the tier's instructions.
+    pub fn new(tier: Tier, precision: WeightPrecision, threads: Option<usize>) -> Result<Self> {
+        if !tier.is_available() {
+            return Err(Error::DeviceUnavailable {
+                device: format!("cpu ({tier})"),
+                reason: "this processor lacks the tier's instructions".into(),
+            });
+        }
+        Ok(Self {
             tier,
             pool: Pool::shared(threads),
             precision,
             arena: Arc::default(),
             tables: Arc::default(),
             operand: Mutex::default(),
-        }
+        })
     }
 
     fn operand(&self) -> MutexGuard<'_, Operand> {
@@ -210,11 +217,20 @@ macro_rules! elementwise {
     };
 }
 
-elementwise!(Activate { activation: Activation }, |own, _row, x, _lanes| {
-    math::activate::<S>(x, own.activation)
-});
-elementwise!(Softcap { cap: f32 }, |own, _row, x, _lanes| math::softcap::<S>(x, own.cap));
-elementwise!(Scale { factor: f32 }, |own, _row, x, _lanes| S::mul(x, S::splat(own.factor)));
+elementwise!(
+    Activate {
+        activation: Activation
+    },
+    |own, _row, x, _lanes| { math::activate::<S>(x, own.activation) }
+);
+elementwise!(
+    Softcap { cap: f32 },
+    |own, _row, x, _lanes| math::softcap::<S>(x, own.cap)
+);
+elementwise!(Scale { factor: f32 }, |own, _row, x, _lanes| S::mul(
+    x,
+    S::splat(own.factor)
+));
 elementwise!(Add { other: &'a Rows }, |own, row, x, lanes| {
     S::add(x, math::load_some::<S>(&own.other.row(row)[lanes]))
 });
@@ -278,17 +294,25 @@ impl Backend for CpuBackend {
     }
 
     fn begin(&self, segments: &[Segment], ropes: &[Rope]) -> Result<Step> {
-        let spare = self.tables.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let spare = self
+            .tables
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let mut tables = spare.unwrap_or_default();
         tables.segments.clear();
         tables.segments.extend_from_slice(segments);
-        tables.rotations.resize_with(ropes.len(), RotationTable::default);
+        tables
+            .rotations
+            .resize_with(ropes.len(), RotationTable::default);
         for (table, rope) in tables.rotations.iter_mut().zip(ropes) {
             let positions = segments
                 .iter()
                 .flat_map(|segment| segment.past..segment.past + segment.rows);
             table.angles.clear();
-            table.angles.extend(positions.flat_map(|position| rope.angles(position as u32)));
+            table
+                .angles
+                .extend(positions.flat_map(|position| rope.angles(position as u32)));
             table.pairs = rope.frequencies.len();
             table.pairing = Some(rope.pairing);
         }
@@ -377,23 +401,53 @@ impl Backend for CpuBackend {
     }
 
     fn activate(&self, x: Rows, activation: Activation) -> Result<Rows> {
-        Ok(self.map_rows(&x, Activate { activation, life: std::marker::PhantomData }))
+        Ok(self.map_rows(
+            &x,
+            Activate {
+                activation,
+                life: std::marker::PhantomData,
+            },
+        ))
     }
 
     fn multiply(&self, a: &Rows, b: &Rows) -> Result<Rows> {
-        Ok(self.map_rows(a, Multiply { other: b, life: std::marker::PhantomData }))
+        Ok(self.map_rows(
+            a,
+            Multiply {
+                other: b,
+                life: std::marker::PhantomData,
+            },
+        ))
     }
 
     fn add(&self, a: &Rows, b: &Rows) -> Result<Rows> {
-        Ok(self.map_rows(a, Add { other: b, life: std::marker::PhantomData }))
+        Ok(self.map_rows(
+            a,
+            Add {
+                other: b,
+                life: std::marker::PhantomData,
+            },
+        ))
     }
 
     fn scale(&self, x: Rows, factor: f32) -> Result<Rows> {
-        Ok(self.map_rows(&x, Scale { factor, life: std::marker::PhantomData }))
+        Ok(self.map_rows(
+            &x,
+            Scale {
+                factor,
+                life: std::marker::PhantomData,
+            },
+        ))
     }
 
     fn softcap(&self, x: Rows, cap: f32) -> Result<Rows> {
-        Ok(self.map_rows(&x, Softcap { cap, life: std::marker::PhantomData }))
+        Ok(self.map_rows(
+            &x,
+            Softcap {
+                cap,
+                life: std::marker::PhantomData,
+            },
+        ))
     }
 
     fn select(&self, x: &Rows, rows: &[usize]) -> Result<Rows> {
@@ -482,7 +536,9 @@ impl Backend for CpuBackend {
         activation: Activation,
     ) -> Result<Rows> {
         let mut output = self.rows(x.rows, up.matrix.0.outputs);
-        let matrices = std::iter::once(up).chain(gate).map(|linear| &linear.matrix.0);
+        let matrices = std::iter::once(up)
+            .chain(gate)
+            .map(|linear| &linear.matrix.0);
         let forms = matmul::forms(matrices);
         let product = Product {
             layer: layer(up),
@@ -500,7 +556,10 @@ impl Backend for CpuBackend {
 /// A tensor as f32.
 fn widen(tensor: &StoredTensor<'_>) -> Result<StoredTensor<'static>> {
     let values = dequantize(tensor)?;
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
     Ok(StoredTensor {
         storage: StorageType::F32,
         shape: tensor.shape.clone(),

@@ -88,7 +88,10 @@ fn lane_bytes(vector: &mut [u8; 4 * LANES], lane: usize) -> &mut [u8] {
 fn insert_nibbles(vectors: &mut [[u8; 4 * LANES]; 4], lane: usize, quants: &[u8; BLOCK]) {
     let (low, high) = quants.split_at(BLOCK / 2);
     for (vector, (low, high)) in vectors.iter_mut().zip(low.chunks(4).zip(high.chunks(4))) {
-        for (byte, (low, high)) in lane_bytes(vector, lane).iter_mut().zip(low.iter().zip(high)) {
+        for (byte, (low, high)) in lane_bytes(vector, lane)
+            .iter_mut()
+            .zip(low.iter().zip(high))
+        {
             *byte = low & 15 | high << 4;
         }
     }
@@ -270,12 +273,22 @@ impl Packed {
         let (tile, lane) = (output / LANES, output % LANES);
         let blocks = tile * self.blocks()..(tile + 1) * self.blocks();
         match &self.weights {
-            Weights::Q4(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i)),
-            Weights::Q5(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i)),
-            Weights::Q6(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i)),
-            Weights::Q8(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i)),
+            Weights::Q4(all) => {
+                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i))
+            }
+            Weights::Q5(all) => {
+                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i))
+            }
+            Weights::Q6(all) => {
+                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i))
+            }
+            Weights::Q8(all) => {
+                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i))
+            }
             Weights::F32(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| b[i][lane]),
-            Weights::F16(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| widen(b[i][lane])),
+            Weights::F16(all) => {
+                read_blocks(&all.as_slice()[blocks], values, |b, i| widen(b[i][lane]))
+            }
             Weights::BF16(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| {
                 half::bf16::from_bits(b[i][lane]).to_f32()
             }),
@@ -326,9 +339,13 @@ fn blocks<B: QuantizedBlock>(
     unpack: fn(&[u8], usize) -> Unpacked,
     pool: &Pool,
 ) -> Result<Buffer<B>> {
-    let row_bytes = storage.bytes(inputs).filter(|_| inputs.is_multiple_of(BLOCK));
+    let row_bytes = storage
+        .bytes(inputs)
+        .filter(|_| inputs.is_multiple_of(BLOCK));
     let row_bytes = row_bytes.ok_or_else(|| {
-        crate::Error::Compute(format!("rows of {inputs} weights do not fill blocks of {storage}"))
+        crate::Error::Compute(format!(
+            "rows of {inputs} weights do not fill blocks of {storage}"
+        ))
     })?;
     let tiles = outputs.div_ceil(LANES);
     let blocks = inputs / BLOCK;
@@ -358,7 +375,13 @@ fn half_at(bytes: &[u8], at: usize) -> f32 {
 
 /// ggml's order of 4-bit quants: the lower halves of 16 bytes, then the upper ones.
 fn split_nibbles(bytes: &[u8]) -> [u8; BLOCK] {
-    std::array::from_fn(|i| if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
+    std::array::from_fn(|i| {
+        if i < 16 {
+            bytes[i] & 15
+        } else {
+            bytes[i - 16] >> 4
+        }
+    })
 }
 
 /// Adds the fifth bits, quant by quant.

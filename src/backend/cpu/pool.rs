@@ -92,7 +92,9 @@ impl Pool {
     /// The process's pool of so many threads; `None`: as many as it may use, by its affinity and its quota.
     pub(super) fn shared(threads: Option<usize>) -> Arc<Self> {
         static POOLS: OnceLock<Mutex<HashMap<usize, Arc<Pool>>>> = OnceLock::new();
-        let threads = threads.unwrap_or_else(usable_threads).clamp(1, Self::MOST_THREADS);
+        let threads = threads
+            .unwrap_or_else(usable_threads)
+            .clamp(1, Self::MOST_THREADS);
         let mut pools = POOLS
             .get_or_init(Mutex::default)
             .lock()
@@ -268,12 +270,9 @@ impl Board {
         if !state.is_open() || state.region() == seen {
             return None;
         }
-        let entered = self.state.compare_exchange(
-            state.0,
-            state.0 + 1,
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
+        let entered =
+            self.state
+                .compare_exchange(state.0, state.0 + 1, Ordering::AcqRel, Ordering::Relaxed);
         entered.is_ok().then(|| state.region())
     }
 }
@@ -291,7 +290,11 @@ mod tests {
                 pool.for_each(items, &|item| {
                     visits[item].fetch_add(1, Ordering::Relaxed);
                 });
-                assert!(visits.iter().all(|visit| visit.load(Ordering::Relaxed) == 1));
+                assert!(
+                    visits
+                        .iter()
+                        .all(|visit| visit.load(Ordering::Relaxed) == 1)
+                );
             }
         }
     }

@@ -26,7 +26,10 @@ impl Arena {
     }
 
     fn give_back(&self, buffer: Vec<f32>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(buffer);
     }
 }
 
@@ -299,8 +302,8 @@ impl Kernel for Prepare<'_> {
             None => None,
         };
         for group in groups(self.x.rows, S::ROWS) {
-            let rows = self.first.max(group.first)
-                ..(self.first + self.rows).min(group.first + group.rows);
+            let rows =
+                self.first.max(group.first)..(self.first + self.rows).min(group.first + group.rows);
             for row in rows {
                 let x = match (&self.norm, &mut normed) {
                     (Some(norm), Some(normed)) => {
@@ -309,7 +312,8 @@ impl Kernel for Prepare<'_> {
                     }
                     _ => self.x.row(row),
                 };
-                let place = |index| group.first * self.blocks + row - group.first + index * group.rows;
+                let place =
+                    |index| group.first * self.blocks + row - group.first + index * group.rows;
                 let (whole, rest) = x.as_chunks::<BLOCK>();
                 for (index, x) in whole.iter().enumerate() {
                     self.put::<S>(place(index), x);

@@ -6,10 +6,10 @@ use super::simd::Simd;
 use super::simd::scalar::Scalar;
 use crate::error::{Error, Result};
 
-#[cfg(target_arch = "x86_64")]
-use super::simd::{avx2::Avx, avx512::Avx512};
 #[cfg(target_arch = "aarch64")]
 use super::simd::neon::Neon;
+#[cfg(target_arch = "x86_64")]
+use super::simd::{avx2::Avx, avx512::Avx512};
 
 /// The environment variable that forces a tier.
 const VARIABLE: &str = "SPECDEC_CPU_TIER";

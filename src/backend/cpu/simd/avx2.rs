@@ -34,7 +34,10 @@ fn both<A: Copy, B: Copy, R>(a: Two<A>, b: Two<B>, f: impl Fn(A, B) -> R) -> Two
 pub(super) fn sum_of_eight(vector: __m256) -> f32 {
     // SAFETY: see `Simd`.
     unsafe {
-        let four = _mm_add_ps(_mm256_castps256_ps128(vector), _mm256_extractf128_ps::<1>(vector));
+        let four = _mm_add_ps(
+            _mm256_castps256_ps128(vector),
+            _mm256_extractf128_ps::<1>(vector),
+        );
         let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
         _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
     }
@@ -127,12 +130,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         both(a, b, |a, b| unsafe { _mm256_min_ps(a, b) })
     }
     #[inline(always)]
-    fn select_less(
-        a: Two<__m256>,
-        b: Two<__m256>,
-        x: Two<__m256>,
-        y: Two<__m256>,
-    ) -> Two<__m256> {
+    fn select_less(a: Two<__m256>, b: Two<__m256>, x: Two<__m256>, y: Two<__m256>) -> Two<__m256> {
         unsafe {
             let less = both(a, b, |a, b| _mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
             [

@@ -45,7 +45,8 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn store_f16(vector: __m512, values: &mut [u16; LANES]) {
         unsafe {
-            let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(vector);
+            let halves =
+                _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(vector);
             _mm256_storeu_si256(values.as_mut_ptr().cast(), halves);
         }
     }
@@ -129,7 +130,8 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn sum(vector: __m512) -> f32 {
         unsafe {
-            let upper = _mm256_castsi256_ps(_mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(vector)));
+            let upper =
+                _mm256_castsi256_ps(_mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(vector)));
             super::avx2::sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(vector), upper))
         }
     }

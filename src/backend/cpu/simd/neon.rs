@@ -79,7 +79,9 @@ impl Simd for Neon {
     }
     #[inline(always)]
     fn store(vector: Self::Floats, values: &mut [f32; LANES]) {
-        write_quarters(vector, values, |to, quarter| unsafe { vst1q_f32(to, quarter) });
+        write_quarters(vector, values, |to, quarter| unsafe {
+            vst1q_f32(to, quarter)
+        });
     }
     #[inline(always)]
     fn load_f16(values: &[u16; LANES]) -> Self::Floats {
@@ -181,7 +183,9 @@ impl Simd for Neon {
     }
     #[inline(always)]
     fn store_ints(vector: Self::Ints, values: &mut [i32; LANES]) {
-        write_quarters(vector, values, |to, quarter| unsafe { vst1q_s32(to, quarter) });
+        write_quarters(vector, values, |to, quarter| unsafe {
+            vst1q_s32(to, quarter)
+        });
     }
 
     #[inline(always)]

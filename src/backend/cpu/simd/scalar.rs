@@ -14,11 +14,7 @@ fn each<T: Copy, R>(a: [T; LANES], f: impl Fn(T) -> R) -> [R; LANES] {
 }
 
 #[inline(always)]
-fn pairs<A: Copy, B: Copy, R>(
-    a: [A; LANES],
-    b: [B; LANES],
-    f: impl Fn(A, B) -> R,
-) -> [R; LANES] {
+fn pairs<A: Copy, B: Copy, R>(a: [A; LANES], b: [B; LANES], f: impl Fn(A, B) -> R) -> [R; LANES] {
     std::array::from_fn(|lane| f(a[lane], b[lane]))
 }
 
