@@ -257,16 +257,19 @@ impl Backend for CandleBackend {
         }
     }
 
+    fn footprint(&self, tensor: &StoredTensor<'_>) -> u64 {
+        let held = self.precision.held(tensor);
+        let packed = tensor.shape.len() > 1 && ggml_type(held).is_some();
+        let held = if packed { held } else { StorageType::F32 };
+        let bytes = tensor.elements().and_then(|elements| held.bytes(elements));
+        bytes.unwrap_or(usize::MAX) as u64
+    }
+
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
-        let row = tensor.shape.last().copied().unwrap_or(0);
-        match self.precision {
-            WeightPrecision::Stored => self.stored_matrix(tensor),
-            WeightPrecision::Quantized(wanted) if row.is_multiple_of(wanted.block_elements()) => {
-                self.stored_matrix(&quantize(tensor, wanted)?)
-            }
-            WeightPrecision::F32 | WeightPrecision::Quantized(_) => {
-                self.float_matrix(dequantize(tensor)?, &tensor.shape)
-            }
+        match self.precision.held(tensor) {
+            held if held == tensor.storage => self.stored_matrix(tensor),
+            StorageType::F32 => self.float_matrix(dequantize(tensor)?, &tensor.shape),
+            held => self.stored_matrix(&quantize(tensor, held)?),
         }
     }
 

@@ -80,6 +80,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Most rows of a step for which each row's results are the same bits as if it were computed alone.
     fn exact_rows(&self) -> usize;
 
+    /// Bytes that a weight, matrix or vector, will take on the device.
+    fn footprint(&self, tensor: &StoredTensor<'_>) -> u64;
     /// Brings a weight matrix `[out, in]` to the device.
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
     /// Brings a vector to the device.

@@ -1,7 +1,7 @@
 //! How weights are held in memory.
 
 use crate::error::{Error, Result};
-use crate::weights::StorageType;
+use crate::weights::{StorageType, StoredTensor};
 
 /// How weights are held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +16,16 @@ pub enum WeightPrecision {
 }
 
 impl WeightPrecision {
+    /// How a matrix will be held.
+    pub fn held(self, tensor: &StoredTensor<'_>) -> StorageType {
+        let row = tensor.shape.last().copied().unwrap_or(0);
+        match self {
+            Self::Stored => tensor.storage,
+            Self::Quantized(wanted) if row.is_multiple_of(wanted.block_elements()) => wanted,
+            Self::F32 | Self::Quantized(_) => StorageType::F32,
+        }
+    }
+
     /// The precision that a `dtype` ("f32") and a `quantize` (`q8_0`, ...) setting ask for.
     pub fn from_names(dtype: Option<&str>, quantize: Option<&str>) -> Result<Self> {
         match (dtype, quantize) {

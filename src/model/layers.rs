@@ -167,6 +167,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             .storage
             .entry(self.backend.matrix_storage(&matrix))
             .or_default() += elements;
+        self.weights.release(tensor);
         self.progress.advance(tensor.data.len() as u64);
         Ok(matrix)
     }

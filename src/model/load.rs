@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::language_model::LanguageModel;
+use super::memory;
 use super::names::NamedWeights;
 use super::spec::ModelSpec;
 use super::transformer::Transformer;
 use super::{gguf_config, hf_config};
-use crate::backend::WeightPrecision;
 use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::{CpuBackend, Tier};
+use crate::backend::{Backend, WeightPrecision};
 use crate::device::Device;
 use crate::error::Result;
 use crate::progress::{Progress, Silent};
@@ -153,7 +154,7 @@ fn build(
     progress.begin(&format!("Loading {}", source.display()), Some(total));
     let is_gguf = matches!(files, ModelFiles::Gguf(_));
     let model = NamedWeights::new(checkpoint, spec, is_gguf, source)
-        .and_then(|weights| transformer(spec, &weights, device, options));
+        .and_then(|weights| transformer(spec, checkpoint, &weights, device, options));
     progress.end();
     let model = model?;
     let info = model.info();
@@ -179,12 +180,11 @@ fn threads(options: &LoadOptions) -> Result<Option<usize>> {
 /// Brings the weights to the backend of the device.
 fn transformer(
     spec: &ModelSpec,
+    checkpoint: &dyn Checkpoint,
     weights: &NamedWeights<'_>,
     device: Device,
     options: &LoadOptions,
 ) -> Result<Box<dyn LanguageModel>> {
-    let (spec, context_length) = (spec.clone(), options.context_length);
-    let progress = options.progress.as_ref();
     let tier = match options.kernels {
         Kernels::Best => Some(Tier::choose()?),
         Kernels::Tier(tier) => Some(tier),
@@ -192,10 +192,32 @@ fn transformer(
     };
     if let (Device::Cpu, Some(tier)) = (device, tier) {
         let backend = CpuBackend::new(tier, options.precision, threads(options)?)?;
-        let model = Transformer::load(spec, backend, weights, context_length, progress)?;
-        return Ok(Box::new(model));
+        check_memory(checkpoint, &backend)?;
+        return on_backend(backend, spec, weights, options);
     }
     let backend = CandleBackend::new(device.open()?, options.precision);
+    if device == Device::Cpu {
+        check_memory(checkpoint, &backend)?;
+    }
+    on_backend(backend, spec, weights, options)
+}
+
+/// Refuses what won't fit before any weight is read.
+fn check_memory(checkpoint: &dyn Checkpoint, backend: &impl Backend) -> Result<()> {
+    let tensors = checkpoint.names().into_iter();
+    let tensors = tensors.filter_map(|name| checkpoint.tensor(name));
+    let footprints = tensors.map(|tensor| backend.footprint(&tensor));
+    memory::check(footprints.fold(0, u64::saturating_add))
+}
+
+fn on_backend<B: Backend>(
+    backend: B,
+    spec: &ModelSpec,
+    weights: &NamedWeights<'_>,
+    options: &LoadOptions,
+) -> Result<Box<dyn LanguageModel>> {
+    let (spec, context_length) = (spec.clone(), options.context_length);
+    let progress = options.progress.as_ref();
     let model = Transformer::load(spec, backend, weights, context_length, progress)?;
     Ok(Box::new(model))
 }

@@ -5,6 +5,7 @@ mod hf_config;
 pub mod language_model;
 mod layers;
 mod load;
+mod memory;
 mod names;
 pub mod rope;
 mod sequence;

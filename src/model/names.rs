@@ -156,6 +156,11 @@ impl<'a> NamedWeights<'a> {
         self.find(slot, suffix, &[length])
     }
 
+    /// Says that a tensor's data were used.
+    pub fn release(&self, tensor: &StoredTensor<'_>) {
+        self.checkpoint.release(tensor);
+    }
+
     /// Whether norms are stored less one, as Hugging Face's Gemma checkpoints do.
     pub fn norms_are_offset(&self) -> bool {
         let gemma = [Architecture::Gemma2, Architecture::Gemma3];

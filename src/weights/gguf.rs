@@ -121,6 +121,10 @@ impl Checkpoint for GgufFile {
         self.tensors.tensor(name)
     }
 
+    fn release(&self, tensor: &StoredTensor<'_>) {
+        self.tensors.release(tensor);
+    }
+
     fn file_of(&self, name: &str) -> &Path {
         self.tensors.file_of(name).unwrap_or(&self.path)
     }

@@ -57,6 +57,28 @@ impl MappedFile {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map
     }
+
+    /// Lets go of the memory behind a part of the map; who reads it again gets it from the file.
+    #[cfg(unix)]
+    fn release(&self, part: &[u8]) {
+        let (whole, part) = (self.bytes().as_ptr_range(), part.as_ptr_range());
+        if !(whole.start <= part.start && part.end <= whole.end) {
+            return;
+        }
+        let start = part.start.addr() - whole.start.addr();
+        let length = part.end.addr() - part.start.addr();
+        // SAFETY: the map is of a file and read-only: nothing is lost with its pages, which are read anew.
+        #[allow(unsafe_code)]
+        let released = unsafe {
+            self.map
+                .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, length)
+        };
+        // A wish: without it, the pages go when memory is short.
+        drop(released);
+    }
+
+    #[cfg(not(unix))]
+    fn release(&self, _: &[u8]) {}
 }
 
 /// Where a tensor lies.
@@ -116,6 +138,12 @@ impl MappedTensors {
             shape: tensor.shape.clone(),
             data: Cow::Borrowed(bytes),
         })
+    }
+
+    pub(super) fn release(&self, tensor: &StoredTensor<'_>) {
+        if let Cow::Borrowed(bytes) = tensor.data {
+            self.files.iter().for_each(|file| file.release(bytes));
+        }
     }
 
     pub(super) fn file_of(&self, name: &str) -> Option<&Path> {

@@ -149,6 +149,8 @@ pub trait Checkpoint: Send + Sync {
     fn names(&self) -> Vec<&str>;
     /// The tensor of that name, if there is one.
     fn tensor(&self, name: &str) -> Option<StoredTensor<'_>>;
+    /// Says that a tensor's data were used: they need not stay in memory.
+    fn release(&self, tensor: &StoredTensor<'_>);
     /// The file that holds the tensor (for error messages).
     fn file_of(&self, name: &str) -> &std::path::Path;
 }

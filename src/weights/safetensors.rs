@@ -262,6 +262,10 @@ impl Checkpoint for SafetensorsCheckpoint {
         self.tensors.tensor(name)
     }
 
+    fn release(&self, tensor: &StoredTensor<'_>) {
+        self.tensors.release(tensor);
+    }
+
     fn file_of(&self, name: &str) -> &Path {
         self.tensors.file_of(name).unwrap_or(&self.path)
     }

@@ -21,6 +21,18 @@ const UNIT_QUERIES: usize = 48;
 /// Tiles of sixteen positions in a page.
 const TILES: usize = PAGE / LANES;
 
+/// Longest head: what a fold keeps on its stack. Far beyond any model's 512.
+pub(super) const MOST_HEAD_ELEMENTS: usize = 2048;
+
+/// Rows whose appending is worth waking the other threads: one takes some half a microsecond.
+const WORTHWHILE_ROWS: usize = 8;
+
+/// Rows that a thread appends at a time.
+const APPEND_SHARE: usize = 4;
+
+/// Elements of results whose folding is worth waking the other threads.
+const WORTHWHILE_FOLD: usize = 1 << 16;
+
 /// More queries than any tier attends with at once.
 const MOST_QUERIES: usize = 6;
 
@@ -271,7 +283,7 @@ impl<T: Element> Page<'_, T> {
             head[1] = S::sum(sum);
         }
         let seen_tiles = (0..TILES).filter(|tile| (0..Q).any(|query| seen[query][*tile] != 0));
-        let last = seen_tiles.last().map_or(0, |tile| tile + 1);
+        let last = seen_tiles.max().map_or(0, |tile| tile + 1);
         let mut chunk = 0;
         while chunk + 4 <= self.chunks {
             self.weigh::<S, Q, 4>(&weights, chunk, last, results);
@@ -477,9 +489,7 @@ impl Kernel for Finish<'_> {
         let chunks = self.attention.chunks();
         let stride = 1 + chunks;
         let count = self.unit.rows * group;
-        // More than a head has: 4096 elements, far beyond any model's 512.
-        const MOST_CHUNKS: usize = 256;
-        let mut total = [[0.0; LANES]; 1 + MOST_CHUNKS];
+        let mut total = [[0.0; LANES]; 1 + MOST_HEAD_ELEMENTS / LANES];
         let total = &mut total[..stride];
         for query in 0..count {
             let mut pages = self.results.chunks_exact(count * stride);
@@ -655,9 +665,7 @@ impl Attention<'_> {
                     .0,
             );
         };
-        // Folding takes a vector's load and store a page: seldom worth waking the others.
-        const WORTHWHILE: usize = 1 << 16;
-        let parallel = total >= WORTHWHILE;
+        let parallel = total >= WORTHWHILE_FOLD;
         self.pool
             .for_each(if parallel { units } else { 1 }, &|item| {
                 let mut start = 0;
@@ -689,22 +697,19 @@ impl Attention<'_> {
                 queries,
             });
         };
-        // A row takes some half a microsecond.
-        const WORTHWHILE: usize = 8;
-        const SHARE: usize = 4;
-        if self.q.rows < WORTHWHILE {
+        if self.q.rows < WORTHWHILE_ROWS {
             for (index, segment) in self.segments.iter().enumerate() {
                 append(index, 0, segment.rows);
             }
             return;
         }
-        let items = |segment: &Segment| segment.rows.div_ceil(SHARE);
+        let items = |segment: &Segment| segment.rows.div_ceil(APPEND_SHARE);
         self.pool
             .for_each(self.segments.iter().map(items).sum(), &|mut item| {
                 for (index, segment) in self.segments.iter().enumerate() {
                     if item < items(segment) {
-                        let first = item * SHARE;
-                        return append(index, first, SHARE.min(segment.rows - first));
+                        let first = item * APPEND_SHARE;
+                        return append(index, first, APPEND_SHARE.min(segment.rows - first));
                     }
                     item -= items(segment);
                 }

@@ -8,11 +8,16 @@ use super::pack::{BLOCK, Block4, Block5, Block6, Block8, Packed, Weights};
 use super::pool::Pool;
 use super::rows::{Forms, Group, Operand, QuantizedX, Rows, groups};
 use super::simd::{LANES, Simd};
+#[cfg(target_arch = "x86_64")]
+use super::simd::{
+    VECTOR_ROWS,
+    amx::{TILE_ROWS, Tiles as AmxTiles},
+};
 use super::tier::{Kernel, Tier};
 use crate::backend::Activation;
 
 /// More rows than any tier multiplies at once.
-const MOST_ROWS: usize = 8;
+const MOST_ROWS: usize = 16;
 
 /// Bytes by which weights are asked for ahead of their use. The processor's own guesses end at every page.
 const PREFETCH: usize = 4096;
@@ -56,10 +61,22 @@ trait Block {
     fn multiply<S: Simd, const M: usize>(&self, x: &[Self::X; M], sums: &mut [S::Floats; M]);
 }
 
+/// A block of quantized weights.
+trait QuantizedBlock: Block<X = QuantizedX> {
+    /// Parts of the block's inputs with scales of their own.
+    const PARTS: usize;
+
+    /// The quants, a vector of bytes for every four inputs.
+    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]);
+
+    /// Adds what the integer sums of the parts' quants, unsigned as they are stored, stand for.
+    fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats);
+}
+
 /// Four of a block's activations.
 #[inline(always)]
-fn four(x: &QuantizedX, index: usize) -> &[i8; 4] {
-    &x.quants.as_chunks::<4>().0[index]
+fn four(x: &QuantizedX, index: usize) -> [i8; 4] {
+    x.quants.as_chunks::<4>().0[index]
 }
 
 /// `sums += integers * scales * x's scale + mins * x's sum`
@@ -89,10 +106,40 @@ impl Block for Block4 {
                 integers[row] = S::dot_small(integers[row], high, four(&x[row], index + 4));
             }
         }
-        let (scales, mins) = (S::load_f16(&self.scales), S::load_f16(&self.mins));
         for row in 0..M {
-            add_scaled::<S>(&mut sums[row], integers[row], scales, mins, &x[row]);
+            self.add::<S>([integers[row]; 2], &x[row], &mut sums[row]);
         }
+    }
+}
+
+impl QuantizedBlock for Block4 {
+    const PARTS: usize = 1;
+
+    #[inline(always)]
+    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]) {
+        for (index, vector) in self.quants.iter().enumerate() {
+            let (low, high) = S::nibbles(S::load_bytes(vector));
+            S::keep_bytes(low, &mut vectors[index]);
+            S::keep_bytes(high, &mut vectors[index + 4]);
+        }
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
+        let (scales, mins) = (S::load_f16(&self.scales), S::load_f16(&self.mins));
+        add_scaled::<S>(sums, products[0], scales, mins, x);
+    }
+}
+
+impl Block5 {
+    /// A vector of the first half's quants, and the vector of the second half's in the same bytes.
+    #[inline(always)]
+    fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes) {
+        let (low, high) = S::nibbles(S::load_bytes(&self.quants[index]));
+        (
+            S::or(low, S::fifth_bits(self.fifth_bits[index])),
+            S::or(high, S::fifth_bits(self.fifth_bits[index + 4])),
+        )
     }
 }
 
@@ -102,19 +149,48 @@ impl Block for Block5 {
     #[inline(always)]
     fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
         let mut integers = [S::splat_int(0); M];
-        for (index, vector) in self.quants.iter().enumerate() {
-            let (low, high) = S::nibbles(S::load_bytes(vector));
-            let low = S::or(low, S::fifth_bits(&self.fifth_bits[index]));
-            let high = S::or(high, S::fifth_bits(&self.fifth_bits[index + 4]));
+        for index in 0..4 {
+            let (low, high) = self.vectors::<S>(index);
             for row in 0..M {
                 integers[row] = S::dot_small(integers[row], low, four(&x[row], index));
                 integers[row] = S::dot_small(integers[row], high, four(&x[row], index + 4));
             }
         }
-        let (scales, mins) = (S::load_f16(&self.scales), S::load_f16(&self.mins));
         for row in 0..M {
-            add_scaled::<S>(&mut sums[row], integers[row], scales, mins, &x[row]);
+            self.add::<S>([integers[row]; 2], &x[row], &mut sums[row]);
         }
+    }
+}
+
+impl QuantizedBlock for Block5 {
+    const PARTS: usize = 1;
+
+    #[inline(always)]
+    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]) {
+        for index in 0..4 {
+            let (low, high) = self.vectors::<S>(index);
+            S::keep_bytes(low, &mut vectors[index]);
+            S::keep_bytes(high, &mut vectors[index + 4]);
+        }
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
+        let (scales, mins) = (S::load_f16(&self.scales), S::load_f16(&self.mins));
+        add_scaled::<S>(sums, products[0], scales, mins, x);
+    }
+}
+
+impl Block6 {
+    /// As [`Block5::vectors`].
+    #[inline(always)]
+    fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes) {
+        let (low, high) = S::nibbles(S::load_bytes(&self.quants[index]));
+        let [first, second] = [0, 1].map(|half| S::load_bytes(&self.upper_bits[half]));
+        (
+            S::or(low, S::upper_bits(first, index)),
+            S::or(high, S::upper_bits(second, index)),
+        )
     }
 }
 
@@ -123,26 +199,57 @@ impl Block for Block6 {
 
     #[inline(always)]
     fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
-        // The halves have scales of their own; their quants are stored plus 32.
-        let mut integers: [[S::Ints; 2]; M] =
-            std::array::from_fn(|row| x[row].half_sums.map(|sum| S::splat_int(-32 * sum)));
-        let upper = [0, 1].map(|half| S::load_bytes(&self.upper_bits[half]));
-        for (index, vector) in self.quants.iter().enumerate() {
-            let (low, high) = S::nibbles(S::load_bytes(vector));
-            let low = S::or(low, S::upper_bits(upper[0], index));
-            let high = S::or(high, S::upper_bits(upper[1], index));
+        let mut integers = [[S::splat_int(0); 2]; M];
+        let mut add_products = |index: usize| {
+            let (low, high) = self.vectors::<S>(index);
             for row in 0..M {
                 let [first, second] = &mut integers[row];
                 *first = S::dot_small(*first, low, four(&x[row], index));
                 *second = S::dot_small(*second, high, four(&x[row], index + 4));
             }
-        }
-        let scales = [0, 1].map(|half| S::load_f16(&self.scales[half]));
+        };
+        // Each with shifts of its own, which are part of the instructions.
+        add_products(0);
+        add_products(1);
+        add_products(2);
+        add_products(3);
         for row in 0..M {
-            let first = S::mul(S::to_floats(integers[row][0]), scales[0]);
-            let both = S::fma(S::to_floats(integers[row][1]), scales[1], first);
-            sums[row] = S::fma(both, S::splat(x[row].scale), sums[row]);
+            self.add::<S>(integers[row], &x[row], &mut sums[row]);
         }
+    }
+}
+
+impl QuantizedBlock for Block6 {
+    const PARTS: usize = 2;
+
+    #[inline(always)]
+    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]) {
+        for index in 0..4 {
+            let (low, high) = self.vectors::<S>(index);
+            S::keep_bytes(low, &mut vectors[index]);
+            S::keep_bytes(high, &mut vectors[index + 4]);
+        }
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
+        // Quants are stored plus 32.
+        let [first, second] = [0, 1].map(|half| {
+            let products = S::add_ints(products[half], S::splat_int(-32 * x.half_sums[half]));
+            S::to_floats(products)
+        });
+        let first = S::mul(first, S::load_f16(&self.scales[0]));
+        let both = S::fma(second, S::load_f16(&self.scales[1]), first);
+        *sums = S::fma(both, S::splat(x.scale), *sums);
+    }
+}
+
+impl Block8 {
+    /// Adds what integer sums of signed quants stand for.
+    #[inline(always)]
+    fn add_signed<S: Simd>(&self, integers: S::Ints, x: &QuantizedX, sums: &mut S::Floats) {
+        let scaled = S::mul(S::to_floats(integers), S::load_f16(&self.scales));
+        *sums = S::fma(scaled, S::splat(x.scale), *sums);
     }
 }
 
@@ -159,11 +266,25 @@ impl Block for Block8 {
                 integers[row] = S::dot_bytes(integers[row], weights, four(&x[row], index));
             }
         }
-        let scales = S::load_f16(&self.scales);
         for row in 0..M {
-            let scaled = S::mul(S::to_floats(integers[row]), scales);
-            sums[row] = S::fma(scaled, S::splat(x[row].scale), sums[row]);
+            self.add_signed::<S>(integers[row], &x[row], &mut sums[row]);
         }
+    }
+}
+
+impl QuantizedBlock for Block8 {
+    const PARTS: usize = 1;
+
+    #[inline(always)]
+    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]) {
+        *vectors = self.quants;
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
+        // Quants are stored plus 128.
+        let shift = S::splat_int(-128 * (x.half_sums[0] + x.half_sums[1]));
+        self.add_signed::<S>(S::add_ints(products[0], shift), x, sums);
     }
 }
 
@@ -244,7 +365,39 @@ fn sum_blocks<S: Simd, B: Block, const M: usize>(blocks: &[B], x: &[[B::X; M]], 
     }
 }
 
-/// Calls `$function::<S, $block, M>` with the group's number of rows as `M`.
+/// The sums of a tile with more rows than vector registers hold, by AMX.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn sum_with_tiles<S: Simd, B: QuantizedBlock>(
+    blocks: &[B],
+    x: &[QuantizedX],
+    rows: usize,
+    sums: &mut Sums,
+) {
+    let vectors = 8 / B::PARTS;
+    // SAFETY: tiers with tiles are available only where they work.
+    let tiles = unsafe { AmxTiles::configure(rows, vectors) };
+    let mut unpacked = [[0; 4 * LANES]; 8];
+    let mut products = [[[0; LANES]; TILE_ROWS]; 2];
+    *sums = [[0.0; LANES]; MOST_ROWS];
+    for (block, x) in blocks.iter().zip(x.chunks_exact(rows)) {
+        block.unpack::<S>(&mut unpacked);
+        for part in 0..B::PARTS {
+            let first = &raw const x[0].quants[4 * vectors * part];
+            let weights = &unpacked[vectors * part..];
+            // SAFETY: `x` has `rows` elements, and a part's activations lie in each.
+            unsafe { tiles.multiply(first, size_of::<QuantizedX>(), weights, &mut products[part]) };
+        }
+        for row in 0..rows {
+            let parts = [0, 1].map(|part| S::load_ints(&products[part][row]));
+            let mut lanes = S::load(&sums[row]);
+            block.add::<S>(parts, &x[row], &mut lanes);
+            S::store(lanes, &mut sums[row]);
+        }
+    }
+}
+
+/// Calls [`sum_blocks`] with the group's number of rows as `M`.
 macro_rules! for_rows {
     ($x:ident.$form:ident, $group:ident, $blocks:expr, $sums:ident, [$($rows:literal)*]) => {
         match $group.rows {
@@ -254,6 +407,32 @@ macro_rules! for_rows {
             rows => unreachable!("a group of {rows} rows"),
         }
     };
+}
+
+/// The sums of quantized blocks, for any group.
+#[inline(always)]
+fn sum_quantized<S: Simd, B: QuantizedBlock>(
+    blocks: &[B],
+    x: &Operand,
+    group: Group,
+    sums: &mut Sums,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if S::TILES && group.rows > VECTOR_ROWS {
+        return sum_with_tiles::<S, B>(blocks, x.quantized_rows(group), group.rows, sums);
+    }
+    for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+}
+
+/// The sums of blocks of floats, for any group.
+#[inline(always)]
+fn sum_floats<S: Simd, B: Block<X = [f32; BLOCK]>>(
+    blocks: &[B],
+    x: &Operand,
+    group: Group,
+    sums: &mut Sums,
+) {
+    for_rows!(x.floats, group, blocks, sums, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]);
 }
 
 /// The products of one tile with a group of rows, bias included.
@@ -266,35 +445,20 @@ fn multiply_tile<S: Simd>(
     sums: &mut Sums,
 ) {
     let blocks = layer.matrix.blocks();
-    let range = tile * blocks..(tile + 1) * blocks;
+    let own = tile * blocks..(tile + 1) * blocks;
     match &layer.matrix.weights {
-        Weights::Q4(all) => {
-            let blocks = &all.as_slice()[range];
-            for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
-        }
-        Weights::Q5(all) => {
-            let blocks = &all.as_slice()[range];
-            for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
-        }
-        Weights::Q6(all) => {
-            let blocks = &all.as_slice()[range];
-            for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
-        }
-        Weights::Q8(all) => {
-            let blocks = &all.as_slice()[range];
-            for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
-        }
-        Weights::F32(all) => {
-            let blocks = &all.as_slice()[range];
-            for_rows!(x.floats, group, blocks, sums, [1 2 3 4 5 6 7 8]);
-        }
+        Weights::Q4(all) => sum_quantized::<S, _>(&all.as_slice()[own], x, group, sums),
+        Weights::Q5(all) => sum_quantized::<S, _>(&all.as_slice()[own], x, group, sums),
+        Weights::Q6(all) => sum_quantized::<S, _>(&all.as_slice()[own], x, group, sums),
+        Weights::Q8(all) => sum_quantized::<S, _>(&all.as_slice()[own], x, group, sums),
+        Weights::F32(all) => sum_floats::<S, _>(&all.as_slice()[own], x, group, sums),
         Weights::F16(all) => {
-            let blocks = HalfBlock::<false>::from_bits(&all.as_slice()[range]);
-            for_rows!(x.floats, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+            let blocks = HalfBlock::<false>::from_bits(&all.as_slice()[own]);
+            sum_floats::<S, _>(blocks, x, group, sums);
         }
         Weights::BF16(all) => {
-            let blocks = HalfBlock::<true>::from_bits(&all.as_slice()[range]);
-            for_rows!(x.floats, group, blocks, sums, [1 2 3 4 5 6 7 8]);
+            let blocks = HalfBlock::<true>::from_bits(&all.as_slice()[own]);
+            sum_floats::<S, _>(blocks, x, group, sums);
         }
     }
     if let Some(bias) = layer.bias {

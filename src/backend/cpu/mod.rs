@@ -4,8 +4,9 @@
 //! lie), [`matmul`], [`attention`]. All results are the same bits whatever the tier, the number of threads, and the
 //! rows computed beside a row.
 
-// Kernels are compiled for each tier by being inlined into it.
-#![allow(unsafe_code, clippy::inline_always)]
+// Kernels are compiled for each tier by being inlined into it; their loops run over lanes, rows and vectors of
+// several arrays at once.
+#![allow(unsafe_code, clippy::inline_always, clippy::needless_range_loop)]
 
 mod attention;
 mod cache;
@@ -22,7 +23,7 @@ mod tier;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use attention::{LayerAttention, Rotation};
+use attention::{LayerAttention, MOST_HEAD_ELEMENTS, Rotation};
 use cache::Cache;
 use matmul::{Layer, Product, Then, multiply};
 use pack::Packed;
@@ -39,9 +40,6 @@ use crate::error::{Error, Result};
 use crate::weights::{StorageType, StoredTensor, dequantize, quantize};
 pub use rows::Rows;
 pub use tier::Tier;
-
-/// Longest head: what a fold keeps on its stack.
-const MOST_HEAD_ELEMENTS: usize = 4096;
 
 /// The processor.
 pub struct CpuBackend {
@@ -221,7 +219,7 @@ elementwise!(
     Activate {
         activation: Activation
     },
-    |own, _row, x, _lanes| { math::activate::<S>(x, own.activation) }
+    |own, _row, x, _lanes| math::activate::<S>(x, own.activation)
 );
 elementwise!(
     Softcap { cap: f32 },
@@ -249,16 +247,20 @@ impl Backend for CpuBackend {
         usize::MAX
     }
 
+    fn footprint(&self, tensor: &StoredTensor<'_>) -> u64 {
+        match *tensor.shape.as_slice() {
+            [outputs, inputs] => Packed::footprint(self.precision.held(tensor), outputs, inputs),
+            _ => size_of::<f32>() as u64 * tensor.elements().unwrap_or(usize::MAX) as u64,
+        }
+    }
+
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
-        let row = tensor.shape.last().copied().unwrap_or(0);
-        let held = match self.precision {
-            WeightPrecision::Stored => return Ok(Matrix(Packed::new(tensor, &self.pool)?)),
-            WeightPrecision::Quantized(wanted) if row.is_multiple_of(wanted.block_elements()) => {
-                quantize(tensor, wanted)?
-            }
-            WeightPrecision::F32 | WeightPrecision::Quantized(_) => widen(tensor)?,
+        let packed = match self.precision.held(tensor) {
+            held if held == tensor.storage => Packed::new(tensor, &self.pool),
+            StorageType::F32 => Packed::new(&widen(tensor)?, &self.pool),
+            held => Packed::new(&quantize(tensor, held)?, &self.pool),
         };
-        Ok(Matrix(Packed::new(&held, &self.pool)?))
+        Ok(Matrix(packed?))
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>> {

@@ -202,13 +202,13 @@ pub(super) enum Weights {
 impl Packed {
     /// Packs a matrix `[outputs, inputs]`.
     pub(super) fn new(tensor: &StoredTensor<'_>, pool: &Pool) -> Result<Self> {
+        use StorageType as S;
         let &[outputs, inputs] = tensor.shape.as_slice() else {
             return Err(crate::Error::Compute(format!(
                 "a weight of shape {:?} where a matrix was expected",
                 tensor.shape
             )));
         };
-        use StorageType as S;
         let data = &*tensor.data;
         let weights = match tensor.storage {
             S::F32 => Weights::F32(floats(outputs, inputs, data, f32::from_le_bytes, pool)?),
@@ -236,6 +236,21 @@ impl Packed {
             weights,
             storage: tensor.storage,
         })
+    }
+
+    /// Bytes that a matrix stored so will take.
+    pub(super) fn footprint(storage: StorageType, outputs: usize, inputs: usize) -> u64 {
+        use StorageType as S;
+        let block = match storage {
+            S::F32 => size_of::<[[f32; LANES]; BLOCK]>(),
+            S::F16 | S::BF16 => size_of::<[[u16; LANES]; BLOCK]>(),
+            S::Q4_0 | S::Q4_1 | S::Q4_K => size_of::<Block4>(),
+            S::Q5_0 | S::Q5_1 | S::Q5_K => size_of::<Block5>(),
+            S::Q3_K | S::Q6_K => size_of::<Block6>(),
+            S::Q8_0 | S::Q2_K | S::IQ4_NL => size_of::<Block8>(),
+        };
+        let blocks = outputs.div_ceil(LANES) as u64 * inputs.div_ceil(BLOCK) as u64;
+        blocks.saturating_mul(block as u64)
     }
 
     /// Bytes in memory.
@@ -274,20 +289,20 @@ impl Packed {
         let blocks = tile * self.blocks()..(tile + 1) * self.blocks();
         match &self.weights {
             Weights::Q4(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i))
+                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i));
             }
             Weights::Q5(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i))
+                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i));
             }
             Weights::Q6(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i))
+                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i));
             }
             Weights::Q8(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i))
+                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i));
             }
             Weights::F32(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| b[i][lane]),
             Weights::F16(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| widen(b[i][lane]))
+                read_blocks(&all.as_slice()[blocks], values, |b, i| widen(b[i][lane]));
             }
             Weights::BF16(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| {
                 half::bf16::from_bits(b[i][lane]).to_f32()

@@ -127,9 +127,15 @@ impl Pool {
         }
         let mut crew = self.crew.lock().unwrap_or_else(PoisonError::into_inner);
         let (board, helpers) = crew.ready(self.threads - 1);
+        #[allow(
+            clippy::transmute_ptr_to_ptr,
+            reason = "a cast may not lengthen a trait object's life"
+        )]
         // SAFETY: only the lifetime changes. Helpers call it only between the region's begin and their leaving
         // it, and this function returns after all have left.
-        let work: *const Work<'static> = unsafe { std::mem::transmute(std::ptr::from_ref(work)) };
+        let work: *const Work<'static> = unsafe {
+            std::mem::transmute::<*const Work<'_>, *const Work<'static>>(std::ptr::from_ref(work))
+        };
         let assignment = Assignment { work, items };
         board.begin(assignment, helpers);
         // SAFETY: the work is alive: the caller lent it.

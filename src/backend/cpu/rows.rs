@@ -34,6 +34,7 @@ impl Arena {
 }
 
 /// Activations `[rows, width]`.
+#[allow(clippy::struct_field_names, reason = "their number")]
 pub struct Rows {
     buffer: Vec<f32>,
     pub(super) rows: usize,
@@ -82,6 +83,9 @@ impl Drop for Rows {
         self.arena.give_back(std::mem::take(&mut self.buffer));
     }
 }
+
+/// Blocks whose preparation is worth waking the other threads: less is done in some microseconds.
+const WORTHWHILE_BLOCKS: usize = 256;
 
 /// A norm's parameters.
 #[derive(Clone, Copy)]
@@ -251,9 +255,7 @@ impl Operand {
                 floats,
             });
         };
-        // Below some microseconds of work, waking the others takes longer.
-        const WORTHWHILE: usize = 256;
-        if total < WORTHWHILE {
+        if total < WORTHWHILE_BLOCKS {
             prepare(0, x.rows);
         } else {
             let share = x.rows.div_ceil(4 * pool.threads());
@@ -273,6 +275,13 @@ impl Operand {
     pub(super) fn quantized<const M: usize>(&self, group: Group) -> &[[QuantizedX; M]] {
         let start = group.first * self.blocks;
         self.quantized[start..start + M * self.blocks].as_chunks().0
+    }
+
+    /// A group's blocks, those of all its rows side by side.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn quantized_rows(&self, group: Group) -> &[QuantizedX] {
+        &self.quantized[group.first * self.blocks..][..group.rows * self.blocks]
     }
 
     /// A group's blocks, those of its `M` rows side by side.
@@ -297,10 +306,7 @@ struct Prepare<'a> {
 impl Kernel for Prepare<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let mut normed = match self.norm {
-            Some(_) => Some(Rows::new(&self.x.arena, 1, self.x.width)),
-            None => None,
-        };
+        let mut normed = self.norm.map(|_| Rows::new(&self.x.arena, 1, self.x.width));
         for group in groups(self.x.rows, S::ROWS) {
             let rows =
                 self.first.max(group.first)..(self.first + self.rows).min(group.first + group.rows);

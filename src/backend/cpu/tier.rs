@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 #[cfg(target_arch = "aarch64")]
 use super::simd::neon::Neon;
 #[cfg(target_arch = "x86_64")]
-use super::simd::{avx2::Avx, avx512::Avx512};
+use super::simd::{amx, avx2::Avx, avx512::Avx512};
 
 /// The environment variable that forces a tier.
 const VARIABLE: &str = "SPECDEC_CPU_TIER";
@@ -25,6 +25,8 @@ pub enum Tier {
     AvxVnni,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
@@ -39,7 +41,13 @@ pub(super) trait Kernel {
 impl Tier {
     /// Every tier of this architecture, the best last.
     #[cfg(target_arch = "x86_64")]
-    pub const ALL: &'static [Self] = &[Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni];
+    pub const ALL: &'static [Self] = &[
+        Self::Scalar,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512Vnni,
+        Self::Amx,
+    ];
     /// Every tier of this architecture, the best last.
     #[cfg(target_arch = "aarch64")]
     pub const ALL: &'static [Self] = &[Self::Scalar, Self::Neon];
@@ -57,6 +65,8 @@ impl Tier {
             Self::AvxVnni => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => "amx",
             #[cfg(target_arch = "aarch64")]
             Self::Neon => "neon",
         }
@@ -78,6 +88,8 @@ impl Tier {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512Vnni.is_available() && amx::works(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
         }
@@ -88,7 +100,7 @@ impl Tier {
         let available = || Self::ALL.iter().copied().filter(|tier| tier.is_available());
         let wanted = std::env::var(VARIABLE).unwrap_or_default();
         if wanted.is_empty() {
-            return Ok(available().last().unwrap_or(Self::Scalar));
+            return Ok(available().next_back().unwrap_or(Self::Scalar));
         }
         let named = available().find(|tier| tier.name() == wanted);
         named.ok_or_else(|| {
@@ -113,6 +125,9 @@ impl Tier {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => unsafe { with_avx512_vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => unsafe { with_amx(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Self::Neon => unsafe { with_neon(kernel) },
@@ -148,7 +163,13 @@ fn with_avx_vnni(kernel: impl Kernel) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn with_avx512_vnni(kernel: impl Kernel) {
-    kernel.run::<Avx512>();
+    kernel.run::<Avx512<false>>();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn with_amx(kernel: impl Kernel) {
+    kernel.run::<Avx512<true>>();
 }
 
 #[cfg(target_arch = "aarch64")]

@@ -1,5 +1,6 @@
 //! AVX2 with FMA and F16C: a vector is two registers. With AVX-VNNI, dot products of bytes are one instruction.
 
+#[allow(clippy::wildcard_imports, reason = "intrinsics")]
 use std::arch::x86_64::*;
 
 use super::{LANES, Simd};
@@ -177,6 +178,15 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         unsafe { [_mm256_set1_epi32(value); 2] }
     }
     #[inline(always)]
+    fn load_ints(values: &[i32; LANES]) -> Two<__m256i> {
+        let (low, high) = halves(values);
+        unsafe { [low, high].map(|half| _mm256_loadu_si256(half.cast())) }
+    }
+    #[inline(always)]
+    fn add_ints(a: Two<__m256i>, b: Two<__m256i>) -> Two<__m256i> {
+        both(a, b, |a, b| unsafe { _mm256_add_epi32(a, b) })
+    }
+    #[inline(always)]
     fn store_ints(vector: Two<__m256i>, values: &mut [i32; LANES]) {
         let (low, high) = halves_mut(values);
         unsafe {
@@ -200,6 +210,14 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         unsafe { [low, high].map(|half| _mm256_loadu_si256(half.as_ptr().cast())) }
     }
     #[inline(always)]
+    fn keep_bytes(vector: Two<__m256i>, bytes: &mut [u8; 4 * LANES]) {
+        let (low, high) = bytes.split_at_mut(2 * LANES);
+        unsafe {
+            _mm256_storeu_si256(low.as_mut_ptr().cast(), vector[0]);
+            _mm256_storeu_si256(high.as_mut_ptr().cast(), vector[1]);
+        }
+    }
+    #[inline(always)]
     fn nibbles(bytes: Two<__m256i>) -> (Two<__m256i>, Two<__m256i>) {
         unsafe {
             let low = _mm256_set1_epi8(15);
@@ -210,8 +228,8 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         }
     }
     #[inline(always)]
-    fn fifth_bits(bits: &[u8; 8]) -> Two<__m256i> {
-        let [a, b, c, d, e, f, g, h] = *bits;
+    fn fifth_bits(bits: [u8; 8]) -> Two<__m256i> {
+        let [a, b, c, d, e, f, g, h] = bits;
         unsafe {
             // Every byte gets the eight bits that its own is among, then keeps its own.
             let spread = _mm256_setr_epi64x(
@@ -245,7 +263,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         both(a, b, |a, b| unsafe { _mm256_or_si256(a, b) })
     }
     #[inline(always)]
-    fn dot_small(sums: Two<__m256i>, weights: Two<__m256i>, x: &[i8; 4]) -> Two<__m256i> {
+    fn dot_small(sums: Two<__m256i>, weights: Two<__m256i>, x: [i8; 4]) -> Two<__m256i> {
         let x = i32::from_le_bytes(x.map(|x| x as u8));
         both(sums, weights, |sums, weights| unsafe {
             let x = _mm256_set1_epi32(x);
@@ -262,7 +280,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         Self::splat_int(if VNNI { -128 * sum_of_x } else { 0 })
     }
     #[inline(always)]
-    fn dot_bytes(sums: Two<__m256i>, weights: Two<__m256i>, x: &[i8; 4]) -> Two<__m256i> {
+    fn dot_bytes(sums: Two<__m256i>, weights: Two<__m256i>, x: [i8; 4]) -> Two<__m256i> {
         let x = i32::from_le_bytes(x.map(|x| x as u8));
         both(sums, weights, |sums, weights| unsafe {
             let x = _mm256_set1_epi32(x);

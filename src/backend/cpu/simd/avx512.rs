@@ -1,16 +1,18 @@
 //! AVX-512 with VNNI: a vector is one register.
 
+#[allow(clippy::wildcard_imports, reason = "intrinsics")]
 use std::arch::x86_64::*;
 
-use super::{LANES, Simd};
+use super::amx::TILE_ROWS;
+use super::{LANES, Simd, VECTOR_ROWS};
 
-/// AVX-512 F, BW, VL and VNNI.
+/// AVX-512 F, BW, VL and VNNI; `AMX`: tiles of bytes too.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx512;
+pub(in super::super) struct Avx512<const AMX: bool>;
 
 /// Four activations in every lane.
 #[inline(always)]
-fn broadcast(x: &[i8; 4]) -> __m512i {
+fn broadcast(x: [i8; 4]) -> __m512i {
     let x = x.map(|x| x as u8);
     // SAFETY: see `Simd`.
     unsafe { _mm512_set1_epi32(i32::from_le_bytes(x)) }
@@ -18,12 +20,13 @@ fn broadcast(x: &[i8; 4]) -> __m512i {
 
 // SAFETY of every block below: only `Tier::run` names this type, after checking for these instructions, and
 // loads and stores go through references of the vector's size.
-impl Simd for Avx512 {
+impl<const AMX: bool> Simd for Avx512<AMX> {
     type Floats = __m512;
     type Ints = __m512i;
     type Bytes = __m512i;
 
-    const ROWS: usize = 8;
+    const ROWS: usize = if AMX { TILE_ROWS } else { VECTOR_ROWS };
+    const TILES: bool = AMX;
     const QUERIES: usize = 6;
 
     #[inline(always)]
@@ -115,6 +118,14 @@ impl Simd for Avx512 {
         unsafe { _mm512_set1_epi32(value) }
     }
     #[inline(always)]
+    fn load_ints(values: &[i32; LANES]) -> __m512i {
+        unsafe { _mm512_loadu_si512(values.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn add_ints(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+    #[inline(always)]
     fn store_ints(vector: __m512i, values: &mut [i32; LANES]) {
         unsafe { _mm512_storeu_si512(values.as_mut_ptr().cast(), vector) }
     }
@@ -149,6 +160,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
     }
     #[inline(always)]
+    fn keep_bytes(vector: __m512i, bytes: &mut [u8; 4 * LANES]) {
+        unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) }
+    }
+    #[inline(always)]
     fn nibbles(bytes: __m512i) -> (__m512i, __m512i) {
         unsafe {
             let low = _mm512_set1_epi8(15);
@@ -157,8 +172,8 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn fifth_bits(bits: &[u8; 8]) -> __m512i {
-        unsafe { _mm512_maskz_set1_epi8(u64::from_le_bytes(*bits), 16) }
+    fn fifth_bits(bits: [u8; 8]) -> __m512i {
+        unsafe { _mm512_maskz_set1_epi8(u64::from_le_bytes(bits), 16) }
     }
     #[inline(always)]
     fn upper_bits(packed: __m512i, index: usize) -> __m512i {
@@ -177,7 +192,7 @@ impl Simd for Avx512 {
         unsafe { _mm512_or_si512(a, b) }
     }
     #[inline(always)]
-    fn dot_small(sums: __m512i, weights: __m512i, x: &[i8; 4]) -> __m512i {
+    fn dot_small(sums: __m512i, weights: __m512i, x: [i8; 4]) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sums, weights, broadcast(x)) }
     }
     #[inline(always)]
@@ -185,7 +200,7 @@ impl Simd for Avx512 {
         unsafe { _mm512_set1_epi32(-128 * sum_of_x) }
     }
     #[inline(always)]
-    fn dot_bytes(sums: __m512i, weights: __m512i, x: &[i8; 4]) -> __m512i {
+    fn dot_bytes(sums: __m512i, weights: __m512i, x: [i8; 4]) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sums, weights, broadcast(x)) }
     }
 }

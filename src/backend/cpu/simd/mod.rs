@@ -4,6 +4,8 @@
 //! bit (IEEE 754, or exact integers), so that all tiers compute the same bits; [`scalar`] is the definition.
 
 #[cfg(target_arch = "x86_64")]
+pub(super) mod amx;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
@@ -13,6 +15,9 @@ pub(super) mod scalar;
 
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
+
+/// Most rows that any tier multiplies a weight block with in its vector registers.
+pub(super) const VECTOR_ROWS: usize = 8;
 
 /// Sixteen lanes of one tier's instructions.
 ///
@@ -28,6 +33,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
 
     /// Rows of activations that a weight block is multiplied with while it is in registers.
     const ROWS: usize;
+    /// Whether groups of more rows than [`VECTOR_ROWS`] are multiplied by [`amx`]'s tiles.
+    const TILES: bool = false;
     /// Queries that a page of keys is multiplied with while it is in registers.
     const QUERIES: usize;
 
@@ -67,6 +74,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// `a * 2^n`, where neither `a` nor the result is subnormal, infinite or NaN.
     fn scale_by_power(a: Self::Floats, n: Self::Ints) -> Self::Floats;
     fn splat_int(value: i32) -> Self::Ints;
+    fn load_ints(values: &[i32; LANES]) -> Self::Ints;
+    fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints;
     fn store_ints(vector: Self::Ints, values: &mut [i32; LANES]);
     /// As bytes, which the values must fit.
     #[inline(always)]
@@ -108,17 +117,18 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn prefetch<T>(_address: *const T) {}
 
     fn load_bytes(bytes: &[u8; 4 * LANES]) -> Self::Bytes;
+    fn keep_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]);
     /// The lower and the upper half of each byte.
     fn nibbles(bytes: Self::Bytes) -> (Self::Bytes, Self::Bytes);
     /// Of bits that follow each other, one a byte: 16 in the bytes whose bit is set, else 0.
-    fn fifth_bits(bits: &[u8; 8]) -> Self::Bytes;
+    fn fifth_bits(bits: [u8; 8]) -> Self::Bytes;
     /// Of two bits a byte, those of four vectors of bytes in one: bits `2 * index` and the next, as 16 and 32.
     fn upper_bits(packed: Self::Bytes, index: usize) -> Self::Bytes;
     fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// Adds to each lane the dot product of its four weights, unsigned and below 64, with `x`.
-    fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: &[i8; 4]) -> Self::Ints;
+    fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints;
     /// What the sums of [`Self::dot_bytes`] begin with, given the sum of all the `x` to come.
     fn start_bytes(sum_of_x: i32) -> Self::Ints;
     /// Adds to each lane the dot product of its four weights, stored plus 128, with `x`, which is never -128.
-    fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: &[i8; 4]) -> Self::Ints;
+    fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints;
 }

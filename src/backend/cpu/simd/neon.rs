@@ -2,6 +2,7 @@
 //!
 //! Half precision and dot products of bytes are inline assembly: their intrinsics are not stable.
 
+#[allow(clippy::wildcard_imports, reason = "intrinsics")]
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -53,7 +54,7 @@ fn dot(mut sums: int32x4_t, weights: uint8x16_t, x: int8x16_t) -> int32x4_t {
 
 /// Four activations in every lane.
 #[inline(always)]
-fn broadcast(x: &[i8; 4]) -> int8x16_t {
+fn broadcast(x: [i8; 4]) -> int8x16_t {
     let x = i32::from_le_bytes(x.map(|x| x as u8));
     // SAFETY: see `Simd`.
     unsafe { vreinterpretq_s8_s32(vdupq_n_s32(x)) }
@@ -182,6 +183,14 @@ impl Simd for Neon {
         unsafe { [vdupq_n_s32(value); 4] }
     }
     #[inline(always)]
+    fn load_ints(values: &[i32; LANES]) -> Self::Ints {
+        quarters(values).map(|quarter| unsafe { vld1q_s32(quarter.as_ptr()) })
+    }
+    #[inline(always)]
+    fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints {
+        pairs(a, b, |a, b| unsafe { vaddq_s32(a, b) })
+    }
+    #[inline(always)]
     fn store_ints(vector: Self::Ints, values: &mut [i32; LANES]) {
         write_quarters(vector, values, |to, quarter| unsafe {
             vst1q_s32(to, quarter)
@@ -194,6 +203,13 @@ impl Simd for Neon {
         std::array::from_fn(|i| unsafe { vld1q_u8(quarters[i].as_ptr()) })
     }
     #[inline(always)]
+    fn keep_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]) {
+        let (quarters, _) = bytes.as_chunks_mut::<LANES>();
+        for (quarter, vector) in quarters.iter_mut().zip(vector) {
+            unsafe { vst1q_u8(quarter.as_mut_ptr(), vector) };
+        }
+    }
+    #[inline(always)]
     fn nibbles(bytes: Self::Bytes) -> (Self::Bytes, Self::Bytes) {
         unsafe {
             let low = vdupq_n_u8(15);
@@ -204,7 +220,7 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    fn fifth_bits(bits: &[u8; 8]) -> Self::Bytes {
+    fn fifth_bits(bits: [u8; 8]) -> Self::Bytes {
         const OWN: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
         std::array::from_fn(|i| unsafe {
             let spread = vcombine_u8(vdup_n_u8(bits[2 * i]), vdup_n_u8(bits[2 * i + 1]));
@@ -228,7 +244,7 @@ impl Simd for Neon {
         pairs(a, b, |a, b| unsafe { vorrq_u8(a, b) })
     }
     #[inline(always)]
-    fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: &[i8; 4]) -> Self::Ints {
+    fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints {
         // Below 64, signed and unsigned are the same.
         let x = broadcast(x);
         pairs(sums, weights, |sums, weights| dot(sums, weights, x))
@@ -238,7 +254,7 @@ impl Simd for Neon {
         Self::splat_int(0)
     }
     #[inline(always)]
-    fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: &[i8; 4]) -> Self::Ints {
+    fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints {
         let x = broadcast(x);
         pairs(sums, weights, |sums, weights| {
             // Less 128: the upper bit turned.

@@ -23,7 +23,7 @@ fn pairs<A: Copy, B: Copy, R>(a: [A; LANES], b: [B; LANES], f: impl Fn(A, B) -> 
 fn dot(
     sums: [i32; LANES],
     weights: [u8; 4 * LANES],
-    x: &[i8; 4],
+    x: [i8; 4],
     weight: impl Fn(u8) -> i32,
 ) -> [i32; LANES] {
     std::array::from_fn(|lane| {
@@ -132,6 +132,14 @@ impl Simd for Scalar {
         [value; LANES]
     }
     #[inline(always)]
+    fn load_ints(values: &[i32; LANES]) -> Self::Ints {
+        *values
+    }
+    #[inline(always)]
+    fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints {
+        pairs(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
     fn store_ints(vector: Self::Ints, values: &mut [i32; LANES]) {
         *values = vector;
     }
@@ -141,11 +149,15 @@ impl Simd for Scalar {
         *bytes
     }
     #[inline(always)]
+    fn keep_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]) {
+        *bytes = vector;
+    }
+    #[inline(always)]
     fn nibbles(bytes: Self::Bytes) -> (Self::Bytes, Self::Bytes) {
         (bytes.map(|byte| byte & 15), bytes.map(|byte| byte >> 4))
     }
     #[inline(always)]
-    fn fifth_bits(bits: &[u8; 8]) -> Self::Bytes {
+    fn fifth_bits(bits: [u8; 8]) -> Self::Bytes {
         std::array::from_fn(|byte| (bits[byte / 8] >> (byte % 8) & 1) << 4)
     }
     #[inline(always)]
@@ -157,7 +169,7 @@ impl Simd for Scalar {
         std::array::from_fn(|byte| a[byte] | b[byte])
     }
     #[inline(always)]
-    fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: &[i8; 4]) -> Self::Ints {
+    fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints {
         dot(sums, weights, x, i32::from)
     }
     #[inline(always)]
@@ -165,7 +177,7 @@ impl Simd for Scalar {
         [0; LANES]
     }
     #[inline(always)]
-    fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: &[i8; 4]) -> Self::Ints {
+    fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints {
         dot(sums, weights, x, |weight| i32::from(weight) - 128)
     }
 }

@@ -1,0 +1,65 @@
+//! Whether a model will fit, asked before it is loaded.
+
+use std::fs;
+
+use crate::error::{Error, Result};
+
+/// Bytes that this process may still take; `None` where the system doesn't say.
+fn available() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let system = kilobytes * 1024;
+    Some(control_group().map_or(system, |group| system.min(group)))
+}
+
+/// What the process's control group (version 2) has left, caches that can be dropped not counted as taken.
+fn control_group() -> Option<u64> {
+    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    let limit: u64 = read("memory.max")?.trim().parse().ok()?;
+    let taken: u64 = read("memory.current")?.trim().parse().ok()?;
+    let stat = read("memory.stat")?;
+    let droppable = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("inactive_file "));
+    let droppable: u64 = droppable?.trim().parse().ok()?;
+    Some(limit.saturating_sub(taken.saturating_sub(droppable)))
+}
+
+/// Says how much memory the weights will take, and fails if there is less.
+pub(super) fn check(bytes: u64) -> Result<()> {
+    let Some(available) = available() else {
+        return Ok(());
+    };
+    tracing::info!(bytes, available, "memory for the weights");
+    if bytes <= available {
+        return Ok(());
+    }
+    Err(Error::OutOfMemory {
+        reason: format!(
+            "the weights take {}, {} are available: use a smaller model, or pack its weights (quantize \"q4_0\")",
+            gibibytes(bytes),
+            gibibytes(available)
+        ),
+    })
+}
+
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_fit_is_refused_with_both_sizes() {
+        check(1000).unwrap();
+        if available().is_some() {
+            let message = check(1 << 60).unwrap_err().to_string();
+            assert!(message.contains("1073741824.00 GiB"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A decode step of a model allocates nothing: not for one token, nor for several to be verified.
+//!
+//! This is a file of its own, since the allocator counts for the whole process.
+
+#![allow(unsafe_code, reason = "an allocator that counts")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use specdec_rs::SpeculativeDecoder;
+use support::pair;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// The system's allocator, counted.
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) };
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    work();
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn a_decode_step_allocates_nothing() {
+    assert!(
+        allocations(|| drop(vec![1])) > 0,
+        "the allocator does not count"
+    );
+    for threads in [1, 2] {
+        let builder = SpeculativeDecoder::builder()
+            .target(pair::folder("target").to_string_lossy())
+            .threads(threads);
+        let decoder = builder.draft("none").load().unwrap();
+        let mut sequence = decoder.sequence();
+        sequence.extend(&[5; 70], 0).unwrap();
+        for rows in [1, 2, 8, 16] {
+            let tokens = vec![7; rows];
+            let mut step = || {
+                drop(sequence.extend(&tokens, rows).unwrap());
+                sequence.truncate(70).unwrap();
+            };
+            // The first one finds out what memory a step of so many rows takes.
+            step();
+            let counted = allocations(|| (0..20).for_each(|_| step()));
+            assert_eq!(counted, 0, "{rows} rows, {threads} threads");
+        }
+    }
+}
