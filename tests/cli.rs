@@ -534,7 +534,11 @@ fn bench_says_that_the_text_is_identical() {
         command.arg(&file).args(args);
         command
     };
-    let table = stdout(measure(&[]));
+    let output = stdout(measure(&[]));
+    let (table, passes) = output.split_once("\n\n").unwrap();
+    assert!(passes.starts_with("rows at once"), "{output}");
+    assert!(passes.contains("context tokens"), "{output}");
+    assert!(passes.contains("loaded in"), "{output}");
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 1 + 3 + 1, "{table}");
     assert!(lines[0].ends_with("identical"));
@@ -550,6 +554,21 @@ fn bench_says_that_the_text_is_identical() {
 
     let report = json(measure(&["--json"]));
     assert_eq!(report["identical"], true);
+    let verify = report["passes"]["verify"].as_array().unwrap();
+    let rows: Vec<u64> = verify
+        .iter()
+        .map(|time| time["rows"].as_u64().unwrap())
+        .collect();
+    assert_eq!(rows, [1, 2, 4, 8, 16, 32]);
+    assert!(
+        verify
+            .iter()
+            .all(|time| time["seconds"].as_f64().unwrap() > 0.0)
+    );
+    let first = &report["passes"]["contexts"][0];
+    assert_eq!(first["tokens"], 100);
+    assert!(first["decode_tokens_per_second"].as_f64().unwrap() > 0.0);
+    assert!(report["load_seconds"].as_f64().unwrap() > 0.0);
     let prompts: Vec<&Value> = report["results"]
         .as_array()
         .unwrap()
