@@ -311,6 +311,7 @@ fn info<'py>(py: Python<'py>, model: &ModelInfo) -> PyResult<Bound<'py, PyDict>>
     info.set_item("quantization", &model.quantization)?;
     info.set_item("device", &model.device)?;
     info.set_item("kernels", &model.kernels)?;
+    info.set_item("threads", model.threads)?;
     info.set_item("context_length", model.context_length)?;
     info.set_item("vocab_size", model.vocab_size)?;
     Ok(info)
