@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::answer::write_json;
 use super::failure::Outcome;
 use super::options::HubArgs;
-use crate::model::{self, OpenModel};
+use crate::error::Result;
+use crate::model::OpenModel;
 use crate::text::Tokenizer;
 use crate::weights::Checkpoint;
 
@@ -71,7 +72,7 @@ struct Stored {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let files = args.model.locate()?;
-    let description = Description::new(&args.model.model, &model::open(&files)?);
+    let description = Description::new(&args.model.model, &OpenModel::open(&files)?)?;
     if args.json {
         return write_json(&description);
     }
@@ -80,19 +81,16 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 impl Description {
-    fn new(model: &str, opened: &OpenModel) -> Self {
-        let OpenModel {
-            spec,
-            checkpoint,
-            tokenizer,
-        } = opened;
-        let storage = storage(checkpoint.as_ref());
+    fn new(model: &str, opened: &OpenModel) -> Result<Self> {
+        let (spec, checkpoint) = (opened.spec()?, opened.checkpoint());
+        let tokenizer = opened.tokenizer()?;
+        let storage = storage(checkpoint);
         let files: BTreeSet<_> = checkpoint
             .names()
             .iter()
             .map(|name| checkpoint.file_of(name))
             .collect();
-        Self {
+        Ok(Self {
             model: model.to_owned(),
             architecture: spec.architecture.name(),
             parameters: storage.iter().map(|stored| stored.parameters).sum(),
@@ -109,7 +107,7 @@ impl Description {
                 .is_some_and(|tokenizer| tokenizer.chat_template().is_some()),
             storage,
             files: files.into_iter().map(ToOwned::to_owned).collect(),
-        }
+        })
     }
 }
 

@@ -1,7 +1,9 @@
 //! A model's files to a model that runs.
 
-use std::path::Path;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use super::language_model::LanguageModel;
 use super::memory;
@@ -76,52 +78,72 @@ pub struct LoadedModel {
     pub tokenizer: Option<Tokenizer>,
 }
 
-/// What a model's files hold, before any weight is read.
-pub struct OpenModel {
-    /// The model's shape.
-    pub spec: ModelSpec,
-    /// The tensors as they are stored.
-    pub checkpoint: Box<dyn Checkpoint>,
-    /// The tokenizer that lies beside the weights; `None` where there is none.
-    pub tokenizer: Option<Tokenizer>,
+/// A model's opened files: what they describe is at hand, and no weight was read yet.
+pub enum OpenModel {
+    /// A GGUF file, which holds everything.
+    Gguf(GgufFile),
+    /// A folder in Hugging Face's layout.
+    Folder(PathBuf, SafetensorsCheckpoint),
 }
 
-/// Reads a model's description; its weights stay in their files.
-pub fn open(files: &ModelFiles) -> Result<OpenModel> {
-    match files {
-        ModelFiles::Gguf(file) => open_gguf(file),
-        ModelFiles::Folder(folder) => open_folder(folder),
+impl OpenModel {
+    /// Opens a model's files.
+    pub fn open(files: &ModelFiles) -> Result<Self> {
+        Ok(match files {
+            ModelFiles::Gguf(file) => Self::Gguf(GgufFile::open(file)?),
+            ModelFiles::Folder(folder) => {
+                Self::Folder(folder.clone(), SafetensorsCheckpoint::open(folder)?)
+            }
+        })
+    }
+
+    /// The model's shape.
+    pub fn spec(&self) -> Result<ModelSpec> {
+        match self {
+            Self::Gguf(gguf) => gguf_config::read(gguf),
+            Self::Folder(folder, _) => hf_config::read(&folder.join("config.json")),
+        }
+    }
+
+    /// The tensors as they are stored.
+    pub fn checkpoint(&self) -> &dyn Checkpoint {
+        match self {
+            Self::Gguf(gguf) => gguf,
+            Self::Folder(_, safetensors) => safetensors,
+        }
+    }
+
+    /// Builds the tokenizer that lies beside the weights; `None` where there is none.
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
+        match self {
+            Self::Gguf(gguf) => Tokenizer::from_gguf(gguf.metadata(), gguf.path()).map(Some),
+            Self::Folder(folder, _) => {
+                let files = ["tokenizer.json", "vocab.json"];
+                let is_there = files.iter().any(|name| folder.join(name).is_file());
+                is_there.then(|| Tokenizer::from_folder(folder)).transpose()
+            }
+        }
     }
 }
 
 /// Loads a model from its files.
 pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
-    let opened = open(files)?;
+    let opened = OpenModel::open(files)?;
+    let spec = opened.spec()?;
+    // Side by side: the tokenizer of a large vocabulary takes as long as the weights do.
+    let (tokenizer, model) = thread::scope(|scope| {
+        let named = thread::Builder::new().name("specdec-tokenizer".to_owned());
+        let tokenizer = named.spawn_scoped(scope, || opened.tokenizer());
+        let model = build(&spec, opened.checkpoint(), files, options);
+        let tokenizer = match tokenizer {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => opened.tokenizer(),
+        };
+        (tokenizer, model)
+    });
     Ok(LoadedModel {
-        model: build(&opened.spec, opened.checkpoint.as_ref(), files, options)?,
-        tokenizer: opened.tokenizer,
-    })
-}
-
-fn open_gguf(file: &Path) -> Result<OpenModel> {
-    let gguf = GgufFile::open(file)?;
-    Ok(OpenModel {
-        spec: gguf_config::read(&gguf)?,
-        tokenizer: Some(Tokenizer::from_gguf(gguf.metadata(), file)?),
-        checkpoint: Box::new(gguf),
-    })
-}
-
-fn open_folder(folder: &Path) -> Result<OpenModel> {
-    let has_tokenizer = ["tokenizer.json", "vocab.json"]
-        .iter()
-        .any(|name| folder.join(name).is_file());
-    Ok(OpenModel {
-        spec: hf_config::read(&folder.join("config.json"))?,
-        checkpoint: Box::new(SafetensorsCheckpoint::open(folder)?),
-        tokenizer: has_tokenizer
-            .then(|| Tokenizer::from_folder(folder))
-            .transpose()?,
+        tokenizer: tokenizer?,
+        model: model?,
     })
 }
 

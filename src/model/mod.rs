@@ -13,6 +13,6 @@ pub mod spec;
 mod transformer;
 
 pub use language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
-pub use load::{Kernels, LoadOptions, LoadedModel, OpenModel, load, load_tokenizer, open};
+pub use load::{Kernels, LoadOptions, LoadedModel, OpenModel, load, load_tokenizer};
 pub use sequence::{SharedModel, TokenSequence};
 pub use transformer::Transformer;

@@ -1,6 +1,6 @@
 //! The merges of a SentencePiece BPE vocabulary, which stores scores in their place.
 
-use std::collections::HashMap;
+use ahash::AHashMap;
 
 /// Every way to make a token of two, the likeliest token first.
 ///
@@ -12,14 +12,16 @@ pub(super) fn merges(
     mergeable: impl Iterator<Item = usize>,
 ) -> Vec<(String, String)> {
     let ids: Vec<usize> = mergeable.collect();
-    let known: HashMap<&str, usize> = ids.iter().map(|id| (tokens[*id], *id)).collect();
+    let known: AHashMap<&str, usize> = ids.iter().map(|id| (tokens[*id], *id)).collect();
     let mut found: Vec<(usize, usize, usize)> = Vec::with_capacity(2 * ids.len());
     for whole in ids {
         let token = tokens[whole];
         let begin = found.len();
         for (middle, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(middle);
-            if let (Some(left), Some(right)) = (known.get(left), known.get(right)) {
+            if let Some(left) = known.get(left)
+                && let Some(right) = known.get(right)
+            {
                 found.push((whole, *left, *right));
             }
         }
