@@ -31,7 +31,7 @@ const WORTHWHILE_ROWS: usize = 8;
 const APPEND_SHARE: usize = 4;
 
 /// Elements of results whose folding is worth waking the other threads.
-const WORTHWHILE_FOLD: usize = 1 << 16;
+const WORTHWHILE_FOLD: usize = 1 << 13;
 
 /// More queries than any tier attends with at once.
 const MOST_QUERIES: usize = 6;
@@ -199,8 +199,8 @@ struct Attend<'a, T> {
     first: usize,
     count: usize,
     pages: Range<usize>,
-    /// From a page to the one that its thread probably takes next.
-    page_stride: usize,
+    /// Page and head that this thread probably attends to after these.
+    next: (usize, usize),
     /// Of each query, what [`attend_page`] writes: of the one page, or of all of them folded.
     results: &'a mut [[f32; LANES]],
 }
@@ -234,8 +234,8 @@ fn lanes_between(first: usize, last: usize, tile_start: usize) -> u16 {
 struct Page<'a, T> {
     keys: &'a [[T; LANES]],
     values: &'a [[T; LANES]],
-    /// Where the keys of the page lie that is probably next. Never read from here.
-    next_keys: *const [T; LANES],
+    /// Where the keys lie that are probably next, values behind them. Never read from here.
+    next: *const [T; LANES],
     chunks: usize,
     softcap: Option<f32>,
 }
@@ -304,21 +304,16 @@ impl<T: Element> Page<'_, T> {
         let mut scores = [[S::splat(0.0); TILES]; Q];
         let (keys, _) = self.keys.as_chunks::<TILES>();
         for (chunk, keys) in keys.as_chunks::<LANES>().0.iter().enumerate() {
-            let queries: [&[f32; LANES]; Q] = std::array::from_fn(|query| &queries[query][chunk]);
             for element in 0..LANES {
-                // While the keys are used, the values are on their way.
-                let ahead = self
-                    .values
-                    .as_ptr()
-                    .wrapping_add((chunk * LANES + element) * TILES);
-                S::prefetch(ahead);
-                S::prefetch(ahead.wrapping_add(TILES / 2));
+                let place = (chunk * LANES + element) * TILES;
+                S::prefetch(self.next.wrapping_add(place));
+                S::prefetch(self.next.wrapping_add(place + TILES / 2));
                 let mut vectors = [S::splat(0.0); TILES];
                 for tile in 0..TILES {
                     vectors[tile] = T::load::<S>(&keys[element][tile]);
                 }
                 for query in 0..Q {
-                    let x = S::splat(queries[query][element]);
+                    let x = S::splat(queries[query][chunk][element]);
                     for tile in 0..TILES {
                         scores[query][tile] = S::fma(vectors[tile], x, scores[query][tile]);
                     }
@@ -339,14 +334,12 @@ impl<T: Element> Page<'_, T> {
     ) {
         let mut sums = [[S::splat(0.0); C]; Q];
         for tile in 0..tiles {
-            let weights: [&[f32; LANES]; Q] = std::array::from_fn(|query| &weights[query][tile]);
             for lane in 0..LANES {
-                // And the next page's keys.
-                let ahead = (tile * LANES + lane) * self.chunks + chunk;
-                S::prefetch(self.next_keys.wrapping_add(ahead));
-                S::prefetch(self.next_keys.wrapping_add(ahead + C / 2));
-                let start = (tile * LANES + lane) * self.chunks + chunk;
-                let Some(values) = self.values[start..].first_chunk::<C>() else {
+                let place = (tile * LANES + lane) * self.chunks + chunk;
+                let next_values = self.next.wrapping_add(self.keys.len());
+                S::prefetch(next_values.wrapping_add(place));
+                S::prefetch(next_values.wrapping_add(place + C / 2));
+                let Some(values) = self.values[place..].first_chunk::<C>() else {
                     unreachable!("a position's values are whole");
                 };
                 let mut vectors = [S::splat(0.0); C];
@@ -354,7 +347,7 @@ impl<T: Element> Page<'_, T> {
                     vectors[index] = T::load::<S>(&values[index]);
                 }
                 for query in 0..Q {
-                    let weight = S::splat(weights[query][lane]);
+                    let weight = S::splat(weights[query][tile][lane]);
                     for index in 0..C {
                         sums[query][index] = S::fma(vectors[index], weight, sums[query][index]);
                     }
@@ -450,21 +443,27 @@ impl<T: Element> Attend<'_, T> {
         first: usize,
         results: &mut [[f32; LANES]],
     ) {
-        let queries = std::array::from_fn(|index| self.query(first + index).0);
-        let seen = std::array::from_fn(|index| {
-            let position = self.query(first + index).1;
+        let mut queries = [self.query(first).0; Q];
+        let mut seen = [[0; TILES]; Q];
+        for index in 0..Q {
+            let (query, position) = self.query(first + index);
+            queries[index] = query;
             let first_seen = self.attention.first_seen(position);
-            std::array::from_fn(|tile| {
-                lanes_between(first_seen, position, page * PAGE + tile * LANES)
-            })
-        });
+            for tile in 0..TILES {
+                let start = page * PAGE + tile * LANES;
+                seen[index][tile] = lanes_between(first_seen, position, start);
+            }
+        }
         let (layer, head) = (self.attention.layer, self.kv_head);
         let (keys, values) = self.cache.page(page, layer, head);
-        let next = (page + self.page_stride).min(self.cache.pages() - 1);
+        let next = match page + 1 < self.pages.end {
+            true => (page + 1, head),
+            false => self.next,
+        };
         let page = Page {
             keys,
             values,
-            next_keys: self.cache.page(next, layer, head).0.as_ptr(),
+            next: self.cache.page(next.0, layer, next.1).0.as_ptr(),
             chunks: self.attention.chunks(),
             softcap: self.attention.shape.softcap,
         };
@@ -594,12 +593,7 @@ impl Attention<'_> {
             segments: self.segments,
             rows: (UNIT_QUERIES / attention.group()).max(1),
         };
-        let attend = |unit: Unit, pages: Range<usize>, results: &mut [[f32; LANES]]| {
-            let page_stride = if pages.len() == 1 {
-                self.pool.threads()
-            } else {
-                1
-            };
+        let attend = |unit: Unit, pages: Range<usize>, next, results: &mut [[f32; LANES]]| {
             tier.run(Attend {
                 attention,
                 cache: cache_of(unit.segment),
@@ -609,7 +603,7 @@ impl Attention<'_> {
                 first: unit.first,
                 count: unit.rows,
                 pages,
-                page_stride,
+                next,
                 results,
             });
         };
@@ -632,7 +626,8 @@ impl Attention<'_> {
                 let room = width(&unit) + MOST_QUERIES * (1 + chunks) * LANES;
                 let mut results = Rows::new(self.arena, 1, room);
                 let pages = unit.first_page..unit.first_page + unit.pages;
-                attend(unit, pages, results.values_mut().as_chunks_mut().0);
+                let next = (unit.first_page, unit.kv_head);
+                attend(unit, pages, next, results.values_mut().as_chunks_mut().0);
                 let folded = &results.values()[..width(&unit)];
                 finish(unit, folded.as_chunks().0);
             });
@@ -648,9 +643,13 @@ impl Attention<'_> {
                 for unit in plan.units() {
                     if item < unit.pages {
                         let page = unit.first_page + item;
+                        let next = match item + self.pool.threads() {
+                            item if item < unit.pages => (unit.first_page + item, unit.kv_head),
+                            _ => (unit.first_page, (unit.kv_head + 1) % shape.kv_heads),
+                        };
                         // SAFETY: every page of every unit has a place of its own.
                         let own = unsafe { shared.part(start + item * width(&unit), width(&unit)) };
-                        return attend(unit, page..page + 1, own.as_chunks_mut().0);
+                        return attend(unit, page..page + 1, next, own.as_chunks_mut().0);
                     }
                     item -= unit.pages;
                     start += unit.pages * width(&unit);

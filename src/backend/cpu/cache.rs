@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::memory::{Buffer, Plain, Shared};
+use super::memory::{Buffer, Plain, Reserve, Shared};
 use super::simd::{LANES, Simd};
 use crate::backend::AttentionShape;
 use crate::error::Result;
@@ -85,50 +85,57 @@ impl Layout {
     }
 }
 
+/// Pages that a sequence asks the system for at a time: enough that their memory comes in huge pages, whose addresses
+/// the processor can keep at hand.
+const RESERVED_PAGES: usize = 16;
+
 /// The pages of one sequence. Those that several sequences share are copied before one writes to them.
-#[derive(Clone)]
 pub(super) struct Cache<T> {
-    layers: usize,
+    /// Elements of a page.
+    elements: usize,
     pub(super) layout: Layout,
     pages: Vec<Arc<Buffer<T>>>,
+    memory: Reserve,
 }
 
 impl<T: Element> Cache<T> {
     pub(super) fn new(layers: usize, shape: &AttentionShape) -> Self {
+        let layout = Layout::new(shape);
+        Self::with_pages(layout.keys(layers, 0), layout, Vec::new())
+    }
+
+    fn with_pages(elements: usize, layout: Layout, pages: Vec<Arc<Buffer<T>>>) -> Self {
         Self {
-            layers,
-            layout: Layout::new(shape),
-            pages: Vec::new(),
+            elements,
+            layout,
+            pages,
+            memory: Reserve::new(RESERVED_PAGES * elements * size_of::<T>()),
         }
     }
 
     /// Shares the pages of the first `length` positions.
     pub(super) fn fork(&self, length: usize) -> Self {
-        let mut copy = self.clone();
-        copy.pages.truncate(length.div_ceil(PAGE));
-        copy
+        let pages = self.pages[..length.div_ceil(PAGE)].to_vec();
+        Self::with_pages(self.elements, self.layout, pages)
     }
 
     /// Makes the positions from `past` on, `rows` of them, this sequence's own to write.
     pub(super) fn make_room(&mut self, past: usize, rows: usize) -> Result<()> {
         let wanted = (past + rows).div_ceil(PAGE);
-        let elements = 2 * self.layout.part() * self.layout.kv_heads * self.layers;
+        let Self {
+            elements, memory, ..
+        } = self;
         while self.pages.len() < wanted {
-            self.pages.push(Arc::new(Buffer::zeroed(elements)?));
+            self.pages.push(Arc::new(memory.zeroed(*elements)?));
         }
         for page in &mut self.pages[past / PAGE..wanted] {
             if Arc::get_mut(page).is_none() {
-                let mut own = Buffer::zeroed(elements)?;
+                let mut own = memory.zeroed(*elements)?;
                 own.as_mut_slice().copy_from_slice(page.as_slice());
                 *page = Arc::new(own);
             }
         }
         Ok(())
-    }
-
-    /// Number of pages.
-    pub(super) fn pages(&self) -> usize {
-        self.pages.len()
     }
 
     /// A page for several threads to write to.

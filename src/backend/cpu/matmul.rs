@@ -62,15 +62,81 @@ trait Block {
 }
 
 /// A block of quantized weights.
-trait QuantizedBlock: Block<X = QuantizedX> {
+trait QuantizedBlock {
     /// Parts of the block's inputs with scales of their own.
     const PARTS: usize;
+    /// What quants are stored plus; [`BYTE_OFFSET`]: they may be any bytes, else they are below 64.
+    const OFFSET: i32;
 
-    /// The quants, a vector of bytes for every four inputs.
-    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]);
+    /// The quants of four inputs as a vector of bytes, from input `4 * index` on, and those half a block later.
+    fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes);
 
-    /// Adds what the integer sums of the parts' quants, unsigned as they are stored, stand for.
+    /// Adds what the parts' sums of products of integers stand for.
     fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats);
+}
+
+/// What signed bytes are stored plus.
+const BYTE_OFFSET: i32 = 128;
+
+/// The sum of a part's quantized activations.
+#[inline(always)]
+fn sum_of_part<B: QuantizedBlock>(x: &QuantizedX, part: usize) -> i32 {
+    match B::PARTS {
+        1 => x.half_sums[0] + x.half_sums[1],
+        _ => x.half_sums[part],
+    }
+}
+
+/// [`Block::multiply`] for quantized weights.
+#[inline(always)]
+fn multiply_quantized<S: Simd, B: QuantizedBlock, const M: usize>(
+    block: &B,
+    x: &[QuantizedX; M],
+    sums: &mut [S::Floats; M],
+) {
+    let mut products = [[S::splat_int(0); 2]; M];
+    for row in 0..M {
+        for part in 0..B::PARTS {
+            let sum = sum_of_part::<B>(&x[row], part);
+            products[row][part] = match B::OFFSET {
+                BYTE_OFFSET => S::start_bytes(sum),
+                offset => S::splat_int(-offset * sum),
+            };
+        }
+    }
+    // Each with shifts of its own, which are part of the instructions.
+    add_products::<S, B, M>(block, 0, x, &mut products);
+    add_products::<S, B, M>(block, 1, x, &mut products);
+    add_products::<S, B, M>(block, 2, x, &mut products);
+    add_products::<S, B, M>(block, 3, x, &mut products);
+    for row in 0..M {
+        block.add::<S>(products[row], &x[row], &mut sums[row]);
+    }
+}
+
+/// Adds the products of two vectors of quants with all rows.
+#[inline(always)]
+fn add_products<S: Simd, B: QuantizedBlock, const M: usize>(
+    block: &B,
+    index: usize,
+    x: &[QuantizedX; M],
+    products: &mut [[S::Ints; 2]; M],
+) {
+    let (first, second) = block.vectors::<S>(index);
+    for row in 0..M {
+        let own = &mut products[row];
+        own[0] = dot::<S, B>(own[0], first, four(&x[row], index));
+        let part = B::PARTS - 1;
+        own[part] = dot::<S, B>(own[part], second, four(&x[row], index + 4));
+    }
+}
+
+#[inline(always)]
+fn dot<S: Simd, B: QuantizedBlock>(sums: S::Ints, weights: S::Bytes, x: [i8; 4]) -> S::Ints {
+    match B::OFFSET {
+        BYTE_OFFSET => S::dot_bytes(sums, weights, x),
+        _ => S::dot_small(sums, weights, x),
+    }
 }
 
 /// Four of a block's activations.
@@ -93,35 +159,13 @@ fn add_scaled<S: Simd>(
     *sums = S::fma(mins, S::splat(x.sum), *sums);
 }
 
-impl Block for Block4 {
-    type X = QuantizedX;
-
-    #[inline(always)]
-    fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
-        let mut integers = [S::splat_int(0); M];
-        for (index, vector) in self.quants.iter().enumerate() {
-            let (low, high) = S::nibbles(S::load_bytes(vector));
-            for row in 0..M {
-                integers[row] = S::dot_small(integers[row], low, four(&x[row], index));
-                integers[row] = S::dot_small(integers[row], high, four(&x[row], index + 4));
-            }
-        }
-        for row in 0..M {
-            self.add::<S>([integers[row]; 2], &x[row], &mut sums[row]);
-        }
-    }
-}
-
 impl QuantizedBlock for Block4 {
     const PARTS: usize = 1;
+    const OFFSET: i32 = 0;
 
     #[inline(always)]
-    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]) {
-        for (index, vector) in self.quants.iter().enumerate() {
-            let (low, high) = S::nibbles(S::load_bytes(vector));
-            S::keep_bytes(low, &mut vectors[index]);
-            S::keep_bytes(high, &mut vectors[index + 4]);
-        }
+    fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes) {
+        S::nibbles(S::load_bytes(&self.quants[index]))
     }
 
     #[inline(always)]
@@ -131,8 +175,10 @@ impl QuantizedBlock for Block4 {
     }
 }
 
-impl Block5 {
-    /// A vector of the first half's quants, and the vector of the second half's in the same bytes.
+impl QuantizedBlock for Block5 {
+    const PARTS: usize = 1;
+    const OFFSET: i32 = 0;
+
     #[inline(always)]
     fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes) {
         let (low, high) = S::nibbles(S::load_bytes(&self.quants[index]));
@@ -141,38 +187,6 @@ impl Block5 {
             S::or(high, S::fifth_bits(self.fifth_bits[index + 4])),
         )
     }
-}
-
-impl Block for Block5 {
-    type X = QuantizedX;
-
-    #[inline(always)]
-    fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
-        let mut integers = [S::splat_int(0); M];
-        for index in 0..4 {
-            let (low, high) = self.vectors::<S>(index);
-            for row in 0..M {
-                integers[row] = S::dot_small(integers[row], low, four(&x[row], index));
-                integers[row] = S::dot_small(integers[row], high, four(&x[row], index + 4));
-            }
-        }
-        for row in 0..M {
-            self.add::<S>([integers[row]; 2], &x[row], &mut sums[row]);
-        }
-    }
-}
-
-impl QuantizedBlock for Block5 {
-    const PARTS: usize = 1;
-
-    #[inline(always)]
-    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]) {
-        for index in 0..4 {
-            let (low, high) = self.vectors::<S>(index);
-            S::keep_bytes(low, &mut vectors[index]);
-            S::keep_bytes(high, &mut vectors[index + 4]);
-        }
-    }
 
     #[inline(always)]
     fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
@@ -181,112 +195,69 @@ impl QuantizedBlock for Block5 {
     }
 }
 
-impl Block6 {
-    /// As [`Block5::vectors`].
+impl QuantizedBlock for Block6 {
+    const PARTS: usize = 2;
+    const OFFSET: i32 = 32;
+
     #[inline(always)]
     fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes) {
         let (low, high) = S::nibbles(S::load_bytes(&self.quants[index]));
-        let [first, second] = [0, 1].map(|half| S::load_bytes(&self.upper_bits[half]));
+        let (first, second) = (
+            S::load_bytes(&self.upper_bits[0]),
+            S::load_bytes(&self.upper_bits[1]),
+        );
         (
             S::or(low, S::upper_bits(first, index)),
             S::or(high, S::upper_bits(second, index)),
         )
     }
-}
-
-impl Block for Block6 {
-    type X = QuantizedX;
-
-    #[inline(always)]
-    fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
-        let mut integers = [[S::splat_int(0); 2]; M];
-        let mut add_products = |index: usize| {
-            let (low, high) = self.vectors::<S>(index);
-            for row in 0..M {
-                let [first, second] = &mut integers[row];
-                *first = S::dot_small(*first, low, four(&x[row], index));
-                *second = S::dot_small(*second, high, four(&x[row], index + 4));
-            }
-        };
-        // Each with shifts of its own, which are part of the instructions.
-        add_products(0);
-        add_products(1);
-        add_products(2);
-        add_products(3);
-        for row in 0..M {
-            self.add::<S>(integers[row], &x[row], &mut sums[row]);
-        }
-    }
-}
-
-impl QuantizedBlock for Block6 {
-    const PARTS: usize = 2;
-
-    #[inline(always)]
-    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]) {
-        for index in 0..4 {
-            let (low, high) = self.vectors::<S>(index);
-            S::keep_bytes(low, &mut vectors[index]);
-            S::keep_bytes(high, &mut vectors[index + 4]);
-        }
-    }
 
     #[inline(always)]
     fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
-        // Quants are stored plus 32.
-        let [first, second] = [0, 1].map(|half| {
-            let products = S::add_ints(products[half], S::splat_int(-32 * x.half_sums[half]));
-            S::to_floats(products)
-        });
-        let first = S::mul(first, S::load_f16(&self.scales[0]));
+        let first = S::mul(S::to_floats(products[0]), S::load_f16(&self.scales[0]));
+        let second = S::to_floats(products[1]);
         let both = S::fma(second, S::load_f16(&self.scales[1]), first);
         *sums = S::fma(both, S::splat(x.scale), *sums);
     }
 }
 
-impl Block8 {
-    /// Adds what integer sums of signed quants stand for.
-    #[inline(always)]
-    fn add_signed<S: Simd>(&self, integers: S::Ints, x: &QuantizedX, sums: &mut S::Floats) {
-        let scaled = S::mul(S::to_floats(integers), S::load_f16(&self.scales));
-        *sums = S::fma(scaled, S::splat(x.scale), *sums);
-    }
-}
-
-impl Block for Block8 {
-    type X = QuantizedX;
-
-    #[inline(always)]
-    fn multiply<S: Simd, const M: usize>(&self, x: &[QuantizedX; M], sums: &mut [S::Floats; M]) {
-        let mut integers: [S::Ints; M] =
-            std::array::from_fn(|row| S::start_bytes(x[row].half_sums[0] + x[row].half_sums[1]));
-        for (index, vector) in self.quants.iter().enumerate() {
-            let weights = S::load_bytes(vector);
-            for row in 0..M {
-                integers[row] = S::dot_bytes(integers[row], weights, four(&x[row], index));
-            }
-        }
-        for row in 0..M {
-            self.add_signed::<S>(integers[row], &x[row], &mut sums[row]);
-        }
-    }
-}
-
 impl QuantizedBlock for Block8 {
     const PARTS: usize = 1;
+    const OFFSET: i32 = BYTE_OFFSET;
 
     #[inline(always)]
-    fn unpack<S: Simd>(&self, vectors: &mut [[u8; 4 * LANES]; 8]) {
-        *vectors = self.quants;
+    fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes) {
+        (
+            S::load_bytes(&self.quants[index]),
+            S::load_bytes(&self.quants[index + 4]),
+        )
     }
 
     #[inline(always)]
     fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
-        // Quants are stored plus 128.
-        let shift = S::splat_int(-128 * (x.half_sums[0] + x.half_sums[1]));
-        self.add_signed::<S>(S::add_ints(products[0], shift), x, sums);
+        let scaled = S::mul(S::to_floats(products[0]), S::load_f16(&self.scales));
+        *sums = S::fma(scaled, S::splat(x.scale), *sums);
     }
 }
+
+macro_rules! quantized {
+    ($($block:ident)*) => {
+        $(impl Block for $block {
+            type X = QuantizedX;
+
+            #[inline(always)]
+            fn multiply<S: Simd, const M: usize>(
+                &self,
+                x: &[QuantizedX; M],
+                sums: &mut [S::Floats; M],
+            ) {
+                multiply_quantized::<S, Self, M>(self, x, sums);
+            }
+        })*
+    };
+}
+
+quantized!(Block4 Block5 Block6 Block8);
 
 /// Adds a block of floats: summed apart first, which keeps long sums exact.
 #[inline(always)]
@@ -381,7 +352,11 @@ fn sum_with_tiles<S: Simd, B: QuantizedBlock>(
     let mut products = [[[0; LANES]; TILE_ROWS]; 2];
     *sums = [[0.0; LANES]; MOST_ROWS];
     for (block, x) in blocks.iter().zip(x.chunks_exact(rows)) {
-        block.unpack::<S>(&mut unpacked);
+        for index in 0..4 {
+            let (first, second) = block.vectors::<S>(index);
+            S::keep_bytes(first, &mut unpacked[index]);
+            S::keep_bytes(second, &mut unpacked[index + 4]);
+        }
         for part in 0..B::PARTS {
             let first = &raw const x[0].quants[4 * vectors * part];
             let weights = &unpacked[vectors * part..];
@@ -389,9 +364,14 @@ fn sum_with_tiles<S: Simd, B: QuantizedBlock>(
             unsafe { tiles.multiply(first, size_of::<QuantizedX>(), weights, &mut products[part]) };
         }
         for row in 0..rows {
-            let parts = [0, 1].map(|part| S::load_ints(&products[part][row]));
+            let mut integers = [S::splat_int(0); 2];
+            for part in 0..B::PARTS {
+                let offset = -B::OFFSET * sum_of_part::<B>(&x[row], part);
+                let products = S::load_ints(&products[part][row]);
+                integers[part] = S::add_ints(products, S::splat_int(offset));
+            }
             let mut lanes = S::load(&sums[row]);
-            block.add::<S>(parts, &x[row], &mut lanes);
+            block.add::<S>(integers, &x[row], &mut lanes);
             S::store(lanes, &mut sums[row]);
         }
     }
@@ -411,7 +391,7 @@ macro_rules! for_rows {
 
 /// The sums of quantized blocks, for any group.
 #[inline(always)]
-fn sum_quantized<S: Simd, B: QuantizedBlock>(
+fn sum_quantized<S: Simd, B: QuantizedBlock + Block<X = QuantizedX>>(
     blocks: &[B],
     x: &Operand,
     group: Group,

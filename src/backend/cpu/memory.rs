@@ -1,6 +1,8 @@
 //! Memory for weights and caches: pages of the system's own, huge ones where it has them.
 
-use memmap2::MmapMut;
+use std::sync::Arc;
+
+use memmap2::{MmapMut, MmapRaw};
 
 use crate::error::{Error, Result};
 
@@ -17,44 +19,91 @@ unsafe impl Plain for f32 {}
 // SAFETY: an array of numbers has no padding.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
-/// A fixed number of elements, at first all zero.
-pub(super) struct Buffer<T> {
-    map: MmapMut,
-    length: usize,
-    element: std::marker::PhantomData<T>,
+/// Where a buffer begins: at a line of the processor's cache.
+const ALIGNMENT: usize = 64;
+
+/// Memory for buffers that live about as long, taken from the system in chunks: a huge page needs a place that is
+/// mapped as a whole when it is first touched, and most matrices are smaller. What is never touched costs nothing.
+pub(super) struct Reserve {
+    /// Bytes of a chunk; larger buffers have chunks of their own.
+    chunk_bytes: usize,
+    /// The chunk that buffers are taken from, and how much of it is.
+    current: Option<(Arc<MmapRaw>, usize)>,
 }
 
-impl<T: Plain> Buffer<T> {
+impl Reserve {
+    pub(super) fn new(chunk_bytes: usize) -> Self {
+        Self {
+            chunk_bytes,
+            current: None,
+        }
+    }
+
     /// So many zeros.
-    pub(super) fn zeroed(length: usize) -> Result<Self> {
-        let bytes = length.checked_mul(size_of::<T>());
-        let map = bytes
-            .ok_or(std::io::ErrorKind::OutOfMemory.into())
-            .and_then(|bytes| MmapMut::map_anon(bytes.max(1)))
-            .map_err(|error| Error::OutOfMemory {
-                reason: format!(
-                    "{length} elements of {} bytes: {error}; use a smaller model or a coarser quantization",
-                    size_of::<T>()
-                ),
-            })?;
-        // A wish: systems without huge pages do without.
-        #[cfg(target_os = "linux")]
-        drop(map.advise(memmap2::Advice::HugePage));
-        Ok(Self {
-            map,
+    pub(super) fn zeroed<T: Plain>(&mut self, length: usize) -> Result<Buffer<T>> {
+        let bytes = length
+            .checked_mul(size_of::<T>())
+            .and_then(|bytes| bytes.checked_next_multiple_of(ALIGNMENT));
+        let place = bytes
+            .ok_or_else(|| std::io::ErrorKind::OutOfMemory.into())
+            .and_then(|bytes| self.take(bytes));
+        let (chunk, start) = place.map_err(|error| Error::OutOfMemory {
+            reason: format!(
+                "{length} elements of {} bytes: {error}; use a smaller model or a coarser quantization",
+                size_of::<T>()
+            ),
+        })?;
+        Ok(Buffer {
+            chunk,
+            start,
             length,
             element: std::marker::PhantomData,
         })
     }
 
+    /// A place for so many bytes, which nobody had before.
+    fn take(&mut self, bytes: usize) -> std::io::Result<(Arc<MmapRaw>, usize)> {
+        let (chunk, used) = match self.current.take() {
+            Some((chunk, used)) if bytes <= chunk.len() - used => (chunk, used),
+            _ => (Arc::new(map(bytes.max(self.chunk_bytes).max(1))?), 0),
+        };
+        self.current = Some((chunk.clone(), used + bytes));
+        Ok((chunk, used))
+    }
+}
+
+/// Fresh zeros of the system's.
+fn map(bytes: usize) -> std::io::Result<MmapRaw> {
+    let map = MmapMut::map_anon(bytes)?;
+    // A wish: systems without huge pages do without.
+    #[cfg(target_os = "linux")]
+    drop(map.advise(memmap2::Advice::HugePage));
+    Ok(map.into())
+}
+
+/// A fixed number of elements, at first all zero.
+pub(super) struct Buffer<T> {
+    /// The bytes from `start` on are this buffer's alone.
+    chunk: Arc<MmapRaw>,
+    start: usize,
+    length: usize,
+    element: std::marker::PhantomData<T>,
+}
+
+impl<T: Plain> Buffer<T> {
+    fn elements(&self) -> *mut T {
+        debug_assert!(self.start + self.bytes() <= self.chunk.len());
+        self.chunk.as_mut_ptr().wrapping_add(self.start).cast()
+    }
+
     pub(super) fn as_slice(&self) -> &[T] {
-        // SAFETY: the map is page-aligned, holds `length` elements, and every pattern of bits is one (`Plain`).
-        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.length) }
+        // SAFETY: `length` elements lie there, aligned, this buffer's alone; every pattern of bits is one (`Plain`).
+        unsafe { std::slice::from_raw_parts(self.elements(), self.length) }
     }
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: as above; the borrow is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().cast(), self.length) }
+        unsafe { std::slice::from_raw_parts_mut(self.elements(), self.length) }
     }
 
     /// For several threads to write to.
@@ -63,7 +112,7 @@ impl<T: Plain> Buffer<T> {
     /// Elements that are written must not be read or written by anybody else meanwhile.
     pub(super) unsafe fn share(&self) -> Shared<'_, T> {
         Shared {
-            start: self.map.as_ptr().cast_mut().cast(),
+            start: self.elements(),
             length: self.length,
             slice: std::marker::PhantomData,
         }

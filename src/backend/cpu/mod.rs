@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use attention::{LayerAttention, MOST_HEAD_ELEMENTS, Rotation};
 use cache::Cache;
 use matmul::{Layer, Product, Then, multiply};
+use memory::Reserve;
 use pack::Packed;
 use pool::Pool;
 use rows::{Arena, Forms, NormWeights, Operand};
@@ -41,12 +42,17 @@ use crate::weights::{StorageType, StoredTensor, dequantize, quantize};
 pub use rows::Rows;
 pub use tier::Tier;
 
+/// Bytes that matrices ask the system for at a time.
+const RESERVED_WEIGHTS: usize = 64 << 20;
+
 /// The processor.
 pub struct CpuBackend {
     tier: Tier,
     pool: Arc<Pool>,
     precision: WeightPrecision,
     arena: Arc<Arena>,
+    /// The matrices'.
+    memory: Mutex<Reserve>,
     tables: Arc<Mutex<Vec<Tables>>>,
     /// The activations of the product being computed.
     operand: Mutex<Operand>,
@@ -114,6 +120,7 @@ impl CpuBackend {
             pool: Pool::shared(threads),
             precision,
             arena: Arc::default(),
+            memory: Mutex::new(Reserve::new(RESERVED_WEIGHTS)),
             tables: Arc::default(),
             operand: Mutex::default(),
         })
@@ -255,12 +262,14 @@ impl Backend for CpuBackend {
     }
 
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
-        let packed = match self.precision.held(tensor) {
-            held if held == tensor.storage => Packed::new(tensor, &self.pool),
-            StorageType::F32 => Packed::new(&widen(tensor)?, &self.pool),
-            held => Packed::new(&quantize(tensor, held)?, &self.pool),
+        let converted = match self.precision.held(tensor) {
+            held if held == tensor.storage => None,
+            StorageType::F32 => Some(widen(tensor)?),
+            held => Some(quantize(tensor, held)?),
         };
-        Ok(Matrix(packed?))
+        let tensor = converted.as_ref().unwrap_or(tensor);
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Packed::new(tensor, &mut memory, &self.pool).map(Matrix)
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>> {

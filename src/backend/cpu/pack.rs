@@ -7,7 +7,7 @@
 
 use half::f16;
 
-use super::memory::{Buffer, Plain, Shared};
+use super::memory::{Buffer, Plain, Reserve, Shared};
 use super::pool::Pool;
 use super::simd::LANES;
 use crate::error::Result;
@@ -200,8 +200,12 @@ pub(super) enum Weights {
 }
 
 impl Packed {
-    /// Packs a matrix `[outputs, inputs]`.
-    pub(super) fn new(tensor: &StoredTensor<'_>, pool: &Pool) -> Result<Self> {
+    /// Packs a matrix `[outputs, inputs]`, into that memory.
+    pub(super) fn new(
+        tensor: &StoredTensor<'_>,
+        memory: &mut Reserve,
+        pool: &Pool,
+    ) -> Result<Self> {
         use StorageType as S;
         let &[outputs, inputs] = tensor.shape.as_slice() else {
             return Err(crate::Error::Compute(format!(
@@ -209,25 +213,31 @@ impl Packed {
                 tensor.shape
             )));
         };
-        let data = &*tensor.data;
-        let weights = match tensor.storage {
-            S::F32 => Weights::F32(floats(outputs, inputs, data, f32::from_le_bytes, pool)?),
-            S::F16 => Weights::F16(floats(outputs, inputs, data, u16::from_le_bytes, pool)?),
-            S::BF16 => Weights::BF16(floats(outputs, inputs, data, u16::from_le_bytes, pool)?),
-            S::Q4_0 => Weights::Q4(blocks(outputs, inputs, data, tensor.storage, q4_0, pool)?),
-            S::Q4_1 => Weights::Q4(blocks(outputs, inputs, data, tensor.storage, q4_1, pool)?),
-            S::Q4_K => Weights::Q4(blocks(outputs, inputs, data, tensor.storage, q4_k, pool)?),
-            S::Q5_0 => Weights::Q5(blocks(outputs, inputs, data, tensor.storage, q5_0, pool)?),
-            S::Q5_1 => Weights::Q5(blocks(outputs, inputs, data, tensor.storage, q5_1, pool)?),
-            S::Q5_K => Weights::Q5(blocks(outputs, inputs, data, tensor.storage, q5_k, pool)?),
-            S::Q3_K => Weights::Q6(blocks(outputs, inputs, data, tensor.storage, q3_k, pool)?),
-            S::Q6_K => Weights::Q6(blocks(outputs, inputs, data, tensor.storage, q6_k, pool)?),
-            S::Q8_0 => Weights::Q8(blocks(outputs, inputs, data, tensor.storage, q8_0, pool)?),
+        let (data, storage) = (&*tensor.data, tensor.storage);
+        let mut packing = Packing {
+            outputs,
+            inputs,
+            memory,
+            pool,
+        };
+        let weights = match storage {
+            S::F32 => Weights::F32(packing.floats(data, f32::from_le_bytes)?),
+            S::F16 => Weights::F16(packing.floats(data, u16::from_le_bytes)?),
+            S::BF16 => Weights::BF16(packing.floats(data, u16::from_le_bytes)?),
+            S::Q4_0 => Weights::Q4(packing.blocks(data, storage, q4_0)?),
+            S::Q4_1 => Weights::Q4(packing.blocks(data, storage, q4_1)?),
+            S::Q4_K => Weights::Q4(packing.blocks(data, storage, q4_k)?),
+            S::Q5_0 => Weights::Q5(packing.blocks(data, storage, q5_0)?),
+            S::Q5_1 => Weights::Q5(packing.blocks(data, storage, q5_1)?),
+            S::Q5_K => Weights::Q5(packing.blocks(data, storage, q5_k)?),
+            S::Q3_K => Weights::Q6(packing.blocks(data, storage, q3_k)?),
+            S::Q6_K => Weights::Q6(packing.blocks(data, storage, q6_k)?),
+            S::Q8_0 => Weights::Q8(packing.blocks(data, storage, q8_0)?),
             // A scale and a minimum for every 16 weights, or a table of levels: finer than the 8 bits they get.
             S::Q2_K | S::IQ4_NL => {
                 let values = dequantize(tensor)?;
                 let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                Weights::Q8(blocks(outputs, inputs, &bytes, S::F32, to_8_bits, pool)?)
+                Weights::Q8(packing.blocks(&bytes, S::F32, to_8_bits)?)
             }
         };
         Ok(Self {
@@ -319,64 +329,71 @@ fn read_blocks<B>(blocks: &[B], values: &mut [f32], weight: impl Fn(&B, usize) -
     }
 }
 
-/// Sixteen rows of plain numbers side by side, tile by tile.
-fn floats<T: Plain + Default, const BYTES: usize>(
+/// A matrix being packed.
+struct Packing<'a> {
     outputs: usize,
     inputs: usize,
-    data: &[u8],
-    from_bytes: impl Fn([u8; BYTES]) -> T + Sync,
-    pool: &Pool,
-) -> Result<Buffer<[[T; LANES]; BLOCK]>> {
-    let tiles = outputs.div_ceil(LANES);
-    let blocks = inputs.div_ceil(BLOCK);
-    let mut packed = Buffer::<[[T; LANES]; BLOCK]>::zeroed(tiles * blocks)?;
-    let shared = Shared::new(packed.as_mut_slice());
-    let values = data.as_chunks::<BYTES>().0;
-    pool.for_each(tiles, &|tile| {
-        // SAFETY: every tile is visited once.
-        let packed = unsafe { shared.part(tile * blocks, blocks) };
-        for lane in 0..LANES.min(outputs - tile * LANES) {
-            let row = &values[(tile * LANES + lane) * inputs..][..inputs];
+    memory: &'a mut Reserve,
+    pool: &'a Pool,
+}
+
+impl Packing<'_> {
+    /// Sixteen rows of plain numbers side by side, tile by tile.
+    fn floats<T: Plain + Default, const BYTES: usize>(
+        &mut self,
+        data: &[u8],
+        from_bytes: impl Fn([u8; BYTES]) -> T + Sync,
+    ) -> Result<Buffer<[[T; LANES]; BLOCK]>> {
+        let values = data.as_chunks::<BYTES>().0;
+        let inputs = self.inputs;
+        self.tiles(|output, lane, packed: &mut [[[T; LANES]; BLOCK]]| {
+            let row = &values[output * inputs..][..inputs];
             for (packed, value) in packed.as_flattened_mut().iter_mut().zip(row) {
                 packed[lane] = from_bytes(*value);
             }
-        }
-    });
-    Ok(packed)
-}
+        })
+    }
 
-/// Sixteen rows of blocks side by side, tile by tile. `unpack` reads a block of 32 weights of a row.
-fn blocks<B: QuantizedBlock>(
-    outputs: usize,
-    inputs: usize,
-    data: &[u8],
-    storage: StorageType,
-    unpack: fn(&[u8], usize) -> Unpacked,
-    pool: &Pool,
-) -> Result<Buffer<B>> {
-    let row_bytes = storage
-        .bytes(inputs)
-        .filter(|_| inputs.is_multiple_of(BLOCK));
-    let row_bytes = row_bytes.ok_or_else(|| {
-        crate::Error::Compute(format!(
-            "rows of {inputs} weights do not fill blocks of {storage}"
-        ))
-    })?;
-    let tiles = outputs.div_ceil(LANES);
-    let blocks = inputs / BLOCK;
-    let mut packed = Buffer::<B>::zeroed(tiles * blocks)?;
-    let shared = Shared::new(packed.as_mut_slice());
-    pool.for_each(tiles, &|tile| {
-        // SAFETY: every tile is visited once.
-        let packed = unsafe { shared.part(tile * blocks, blocks) };
-        for lane in 0..LANES.min(outputs - tile * LANES) {
-            let row = &data[(tile * LANES + lane) * row_bytes..][..row_bytes];
+    /// Sixteen rows of blocks side by side, tile by tile. `unpack` reads a block of 32 weights of a row.
+    fn blocks<B: QuantizedBlock>(
+        &mut self,
+        data: &[u8],
+        storage: StorageType,
+        unpack: fn(&[u8], usize) -> Unpacked,
+    ) -> Result<Buffer<B>> {
+        let inputs = self.inputs;
+        let whole = inputs.is_multiple_of(BLOCK);
+        let row_bytes = storage.bytes(inputs).filter(|_| whole).ok_or_else(|| {
+            crate::Error::Compute(format!(
+                "rows of {inputs} weights do not fill blocks of {storage}"
+            ))
+        })?;
+        self.tiles(|output, lane, packed: &mut [B]| {
+            let row = &data[output * row_bytes..][..row_bytes];
             for (index, packed) in packed.iter_mut().enumerate() {
                 packed.insert(lane, &unpack(row, index));
             }
-        }
-    });
-    Ok(packed)
+        })
+    }
+
+    /// Fills every tile: `fill` writes an output's weights to a lane of its tile's blocks.
+    fn tiles<B: Plain>(
+        &mut self,
+        fill: impl Fn(usize, usize, &mut [B]) + Sync,
+    ) -> Result<Buffer<B>> {
+        let tiles = self.outputs.div_ceil(LANES);
+        let blocks = self.inputs.div_ceil(BLOCK);
+        let mut packed = self.memory.zeroed::<B>(tiles * blocks)?;
+        let shared = Shared::new(packed.as_mut_slice());
+        self.pool.for_each(tiles, &|tile| {
+            // SAFETY: every tile is visited once.
+            let packed = unsafe { shared.part(tile * blocks, blocks) };
+            for lane in 0..LANES.min(self.outputs - tile * LANES) {
+                fill(tile * LANES + lane, lane, packed);
+            }
+        });
+        Ok(packed)
+    }
 }
 
 /// The `index`-th part of so many bytes.

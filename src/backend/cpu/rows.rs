@@ -173,11 +173,14 @@ impl QuantizedX {
         let size = |x| S::max(x, S::sub(S::splat(0.0), x));
         let largest = S::largest(S::max(size(low), size(high)));
         let inverse = S::splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
-        let quants = [low, high].map(|x| S::round(S::mul(x, inverse)));
+        let quants = [
+            S::round(S::mul(low, inverse)),
+            S::round(S::mul(high, inverse)),
+        ];
         let (places, _) = self.quants.as_chunks_mut::<LANES>();
         S::store_bytes(quants[0], &mut places[0]);
         S::store_bytes(quants[1], &mut places[1]);
-        self.half_sums = quants.map(S::sum_ints);
+        self.half_sums = [S::sum_ints(quants[0]), S::sum_ints(quants[1])];
         self.scale = largest / 127.0;
         self.sum = self.scale * (self.half_sums[0] + self.half_sums[1]) as f32;
     }

@@ -25,6 +25,12 @@ fn halves_mut<T>(values: &mut [T; LANES]) -> (*mut T, *mut T) {
     (low.as_mut_ptr(), high.as_mut_ptr())
 }
 
+// Not `array::map`, which is not always inlined into a kernel, and then lacks its instructions.
+#[inline(always)]
+fn each<A: Copy, R>(a: Two<A>, f: impl Fn(A) -> R) -> Two<R> {
+    [f(a[0]), f(a[1])]
+}
+
 #[inline(always)]
 fn both<A: Copy, B: Copy, R>(a: Two<A>, b: Two<B>, f: impl Fn(A, B) -> R) -> Two<R> {
     [f(a[0], b[0]), f(a[1], b[1])]
@@ -74,14 +80,19 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
     #[inline(always)]
     fn load_f16(values: &[u16; LANES]) -> Two<__m256> {
         let (low, high) = halves(values);
-        unsafe { [low, high].map(|half| _mm256_cvtph_ps(_mm_loadu_si128(half.cast()))) }
+        unsafe {
+            each([low, high], |half| {
+                _mm256_cvtph_ps(_mm_loadu_si128(half.cast()))
+            })
+        }
     }
     #[inline(always)]
     fn store_f16(vector: Two<__m256>, values: &mut [u16; LANES]) {
         let (low, high) = halves_mut(values);
         unsafe {
-            let [first, second] =
-                vector.map(|half| _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(half));
+            let [first, second] = each(vector, |half| {
+                _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(half)
+            });
             _mm_storeu_si128(low.cast(), first);
             _mm_storeu_si128(high.cast(), second);
         }
@@ -90,7 +101,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
     fn load_bf16(values: &[u16; LANES]) -> Two<__m256> {
         let (low, high) = halves(values);
         unsafe {
-            [low, high].map(|half| {
+            each([low, high], |half| {
                 let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(half.cast()));
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
             })
@@ -148,7 +159,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
                 _mm256_setr_epi32(256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
             ];
             let mask = _mm256_set1_epi32(i32::from(mask));
-            let set = bits.map(|bits| {
+            let set = each(bits, |bits| {
                 _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(mask, bits), bits))
             });
             [
@@ -160,11 +171,11 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
 
     #[inline(always)]
     fn round(a: Two<__m256>) -> Two<__m256i> {
-        a.map(|a| unsafe { _mm256_cvtps_epi32(a) })
+        each(a, |a| unsafe { _mm256_cvtps_epi32(a) })
     }
     #[inline(always)]
     fn to_floats(a: Two<__m256i>) -> Two<__m256> {
-        a.map(|a| unsafe { _mm256_cvtepi32_ps(a) })
+        each(a, |a| unsafe { _mm256_cvtepi32_ps(a) })
     }
     #[inline(always)]
     fn scale_by_power(a: Two<__m256>, n: Two<__m256i>) -> Two<__m256> {
@@ -180,7 +191,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
     #[inline(always)]
     fn load_ints(values: &[i32; LANES]) -> Two<__m256i> {
         let (low, high) = halves(values);
-        unsafe { [low, high].map(|half| _mm256_loadu_si256(half.cast())) }
+        unsafe { each([low, high], |half| _mm256_loadu_si256(half.cast())) }
     }
     #[inline(always)]
     fn add_ints(a: Two<__m256i>, b: Two<__m256i>) -> Two<__m256i> {
@@ -207,7 +218,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
     #[inline(always)]
     fn load_bytes(bytes: &[u8; 4 * LANES]) -> Two<__m256i> {
         let (low, high) = bytes.split_at(2 * LANES);
-        unsafe { [low, high].map(|half| _mm256_loadu_si256(half.as_ptr().cast())) }
+        unsafe { each([low, high], |half| _mm256_loadu_si256(half.as_ptr().cast())) }
     }
     #[inline(always)]
     fn keep_bytes(vector: Two<__m256i>, bytes: &mut [u8; 4 * LANES]) {
@@ -222,8 +233,10 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         unsafe {
             let low = _mm256_set1_epi8(15);
             (
-                bytes.map(|half| _mm256_and_si256(half, low)),
-                bytes.map(|half| _mm256_and_si256(_mm256_srli_epi16::<4>(half), low)),
+                each(bytes, |half| _mm256_and_si256(half, low)),
+                each(bytes, |half| {
+                    _mm256_and_si256(_mm256_srli_epi16::<4>(half), low)
+                }),
             )
         }
     }
@@ -239,7 +252,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
                 0x0303_0303_0303_0303,
             );
             let own = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-            [[a, b, c, d], [e, f, g, h]].map(|word| {
+            each([[a, b, c, d], [e, f, g, h]], |word| {
                 let word = _mm256_set1_epi32(i32::from_le_bytes(word));
                 let bytes = _mm256_and_si256(_mm256_shuffle_epi8(word, spread), own);
                 _mm256_and_si256(_mm256_cmpeq_epi8(bytes, own), _mm256_set1_epi8(16))
@@ -248,7 +261,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
     }
     #[inline(always)]
     fn upper_bits(packed: Two<__m256i>, index: usize) -> Two<__m256i> {
-        packed.map(|half| unsafe {
+        each(packed, |half| unsafe {
             let shifted = match index {
                 0 => _mm256_slli_epi16::<4>(half),
                 1 => _mm256_slli_epi16::<2>(half),
