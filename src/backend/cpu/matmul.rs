@@ -516,7 +516,9 @@ pub(super) fn multiply<const N: usize>(
     let tiles: usize = products.iter().map(|product| product.count).sum();
     let share = tiles.div_ceil(8 * pool.threads());
     let items = |product: &Tiles<'_>| product.count.div_ceil(share);
-    pool.for_each(products.iter().map(items).sum(), &|mut item| {
+    let count: usize = products.iter().map(items).sum();
+    pool.for_each(count, &|item| {
+        let mut item = striped(item, count, pool.threads());
         for product in &products {
             if item < items(product) {
                 let first = item * share;
@@ -529,6 +531,13 @@ pub(super) fn multiply<const N: usize>(
             item -= items(product);
         }
     });
+}
+
+/// The place of an item when each thread has a stripe of its own, as far as they claim items in turn: then what a
+/// thread reads lies in one piece, and its prefetches are its own.
+fn striped(item: usize, count: usize, stripes: usize) -> usize {
+    let (stripe, index) = (item % stripes, item / stripes);
+    stripe * (count / stripes) + stripe.min(count % stripes) + index
 }
 
 /// The forms of the activations that products with these matrices read.

@@ -1,0 +1,152 @@
+"""Writes a GGUF model with random weights in the shape of a known one: to measure speed where no real one is at hand.
+
+python benches/random_model.py gpt2-medium q4_k_m model.gguf --vocabulary-of smollm2.gguf
+(needs `pip install gguf`; the vocabulary is another file's, filled up to the shape's size)
+"""
+
+import argparse
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Q
+
+
+def blocks(rng, rows, columns, kind):
+    """Random blocks whose weights are about normal, with a deviation of 0.02."""
+    weights, size = gguf.GGML_QUANT_SIZES[kind]
+    data = rng.integers(0, 256, (rows, columns // weights, size), dtype=np.uint8)
+    # Where each format keeps its scales (and minimums), and how large one is for such weights.
+    scales = {
+        Q.Q8_0: [(0, 0.02 / 74)],
+        Q.Q4_K: [(0, 0.02 / 4.6 / 31), (2, 0.02 * 1.6 / 31)],
+        Q.Q5_K: [(0, 0.02 / 9.2 / 31), (2, 0.02 * 1.6 / 31)],
+        Q.Q6_K: [(208, 0.02 / 18.5 / 74)],
+    }[kind]
+    for at, scale in scales:
+        data[:, :, at : at + 2] = np.frombuffer(np.float16(scale).tobytes(), np.uint8)
+    return data.reshape(rows, -1)
+
+
+class Model:
+    def __init__(self, path, architecture, seed):
+        self.writer = gguf.GGUFWriter(path, architecture)
+        self.rng = np.random.default_rng(seed)
+
+    def matrix(self, name, rows, columns, kind):
+        data = blocks(self.rng, rows, columns, kind)
+        self.writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
+
+    def vector(self, name, values):
+        self.writer.add_tensor(name, values.astype(np.float32))
+
+    def vocabulary(self, source, size):
+        fields = gguf.GGUFReader(source).fields
+        tokens = fields["tokenizer.ggml.tokens"].contents()
+        types = fields["tokenizer.ggml.token_type"].contents()
+        missing = size - len(tokens)
+        assert missing >= 0, f"{source} has more than {size} tokens"
+        writer = self.writer
+        writer.add_tokenizer_model(fields["tokenizer.ggml.model"].contents())
+        writer.add_tokenizer_pre(fields["tokenizer.ggml.pre"].contents())
+        writer.add_token_list(tokens + [f"<unused{i}>" for i in range(missing)])
+        writer.add_token_types(types + [5] * missing)
+        writer.add_token_merges(fields["tokenizer.ggml.merges"].contents())
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+
+    def write(self):
+        self.writer.write_header_to_file()
+        self.writer.write_kv_data_to_file()
+        self.writer.write_tensors_to_file()
+        self.writer.close()
+
+
+def more_bits(layer, layers):
+    """The layers whose values and down projections llama.cpp's Q4_K_M keeps in six bits."""
+    return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+
+
+def gpt2_medium(path, kinds, vocabulary):
+    width, layers, vocab = 1024, 24, 50257
+    model = Model(path, "gpt2", seed=1)
+    writer = model.writer
+    writer.add_context_length(1024)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(4 * width)
+    writer.add_head_count(16)
+    writer.add_layer_norm_eps(1e-5)
+    model.vocabulary(vocabulary, vocab)
+    model.matrix("token_embd", vocab, width, kinds["head"])
+    positions = model.rng.standard_normal((1024, width)) * 0.02
+    model.vector("position_embd.weight", positions)
+    ones, zeros = np.ones(width), np.zeros(width)
+    for layer in range(layers):
+        block = f"blk.{layer}"
+        six = more_bits(layer, layers)
+        for norm in ("attn_norm", "ffn_norm"):
+            model.vector(f"{block}.{norm}.weight", ones)
+            model.vector(f"{block}.{norm}.bias", zeros)
+        for name, rows, columns, kind in (
+            ("attn_qkv", 3 * width, width, kinds["qkv"]),
+            ("attn_output", width, width, kinds["body"]),
+            ("ffn_up", 4 * width, width, kinds["body"]),
+            ("ffn_down", width, 4 * width, kinds["head"] if six else kinds["body"]),
+        ):
+            model.matrix(f"{block}.{name}", rows, columns, kind)
+            model.vector(f"{block}.{name}.bias", np.zeros(rows))
+    model.vector("output_norm.weight", ones)
+    model.vector("output_norm.bias", zeros)
+    model.write()
+
+
+def llama_1b(path, kinds, vocabulary):
+    width, layers, vocab, hidden = 2048, 16, 128256, 8192
+    model = Model(path, "llama", seed=2)
+    writer = model.writer
+    writer.add_context_length(8192)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(hidden)
+    writer.add_head_count(32)
+    writer.add_head_count_kv(8)
+    writer.add_rope_dimension_count(64)
+    writer.add_rope_freq_base(500000.0)
+    writer.add_layer_norm_rms_eps(1e-5)
+    model.vocabulary(vocabulary, vocab)
+    model.matrix("token_embd", vocab, width, kinds["head"])
+    for layer in range(layers):
+        block = f"blk.{layer}"
+        six = kinds["head"] if more_bits(layer, layers) else kinds["body"]
+        model.vector(f"{block}.attn_norm.weight", np.ones(width))
+        model.vector(f"{block}.ffn_norm.weight", np.ones(width))
+        model.matrix(f"{block}.attn_q", width, width, kinds["body"])
+        model.matrix(f"{block}.attn_k", 512, width, kinds["body"])
+        model.matrix(f"{block}.attn_v", 512, width, six)
+        model.matrix(f"{block}.attn_output", width, width, kinds["body"])
+        model.matrix(f"{block}.ffn_gate", hidden, width, kinds["body"])
+        model.matrix(f"{block}.ffn_up", hidden, width, kinds["body"])
+        model.matrix(f"{block}.ffn_down", width, hidden, six)
+    model.vector("output_norm.weight", np.ones(width))
+    model.write()
+
+
+SHAPES = {"gpt2-medium": gpt2_medium, "llama-3.2-1b": llama_1b}
+FORMATS = {
+    "q4_k_m": {"body": Q.Q4_K, "qkv": Q.Q5_K, "head": Q.Q6_K},
+    "q8_0": {"body": Q.Q8_0, "qkv": Q.Q8_0, "head": Q.Q8_0},
+}
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("shape", choices=SHAPES)
+    arguments.add_argument("format", choices=FORMATS)
+    arguments.add_argument("file")
+    arguments.add_argument("--vocabulary-of", required=True, metavar="GGUF")
+    given = arguments.parse_args()
+    SHAPES[given.shape](given.file, FORMATS[given.format], given.vocabulary_of)
+
+
+if __name__ == "__main__":
+    main()
