@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use specdec_rs::SpeculativeDecoder;
 use specdec_rs::backend::cpu::{CpuBackend, Tier};
-use specdec_rs::backend::{Attention, AttentionShape, Backend, Linear, Segment, WeightPrecision};
+use specdec_rs::backend::{
+    Attention, AttentionShape, Backend, Batch, Linear, Segment, WeightPrecision,
+};
 use specdec_rs::weights::{StorageType, StoredTensor, quantize};
 
 /// Outputs and inputs: SmolLM2-135M's gate and down, Llama-3.2-1B's down.
@@ -215,8 +217,13 @@ fn attention(criterion: &mut Criterion) {
                 past,
                 first_row: 0,
                 rows,
+                is_tree: false,
             };
-            let step = backend.begin(&[segment], &[])?;
+            let batch = Batch {
+                segments: &[segment],
+                ancestors: &[],
+            };
+            let step = backend.begin(batch, &[])?;
             let [q, k, v] = [
                 backend.embed(&source, &ids)?,
                 backend.embed(&narrow, &ids)?,

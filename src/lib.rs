@@ -41,7 +41,7 @@ pub use decoder::{DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
 pub use device::Device;
 pub use engine::{CancelToken, Chunk, FinishReason, Generation, Stats, Token};
 pub use error::{Error, Result};
-pub use model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
+pub use model::{Extend, LanguageModel, Logits, ModelInfo, Parents, SequenceId};
 pub use text::{Message, Tokenizer};
 pub use weights::locate::DEFAULT_MODEL;
 

@@ -2,16 +2,19 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use safetensors::SafeTensors;
-use specdec_rs::Device;
 use specdec_rs::backend::WeightPrecision;
-use specdec_rs::backend::cpu::Tier;
-use specdec_rs::model::{Extend, Kernels, LanguageModel, LoadOptions, Logits, SequenceId, load};
+use specdec_rs::model::{
+    Extend, Kernels, LanguageModel, LoadOptions, Logits, Parents, SequenceId, load,
+};
 use specdec_rs::weights::locate::ModelFiles;
+use support::models::{
+    all_fixtures, all_kernels, extend, extend_all, folders, gguf_fixtures, open,
+};
 
 struct Golden {
     ids: Vec<u32>,
@@ -44,45 +47,6 @@ impl Golden {
     fn vocab_size(&self) -> usize {
         self.logits.len() / self.ids.len()
     }
-}
-
-/// Our own kernels at every tier that this processor has, and Candle's.
-fn all_kernels() -> impl Iterator<Item = Kernels> {
-    let available = Tier::ALL.iter().filter(|tier| tier.is_available());
-    available
-        .map(|tier| Kernels::Tier(*tier))
-        .chain([Kernels::Candle])
-}
-
-fn open(
-    files: &ModelFiles,
-    precision: WeightPrecision,
-    kernels: Kernels,
-) -> Box<dyn LanguageModel> {
-    let options = LoadOptions {
-        device: Some(Device::Cpu),
-        precision,
-        kernels,
-        ..LoadOptions::default()
-    };
-    load(files, &options).unwrap().model
-}
-
-fn extend(model: &mut dyn LanguageModel, sequence: u64, tokens: &[u32], rows: usize) -> Vec<f32> {
-    let sequence = SequenceId(sequence);
-    let batch = [Extend {
-        sequence,
-        tokens,
-        rows,
-    }];
-    extend_all(model, &batch)
-}
-
-/// The wanted rows of a whole batch, one behind the other.
-fn extend_all(model: &mut dyn LanguageModel, batch: &[Extend<'_>]) -> Vec<f32> {
-    let mut logits = Logits::new(model.vocab_size());
-    model.extend(batch, &mut logits).unwrap();
-    logits.into_vec()
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
@@ -158,15 +122,6 @@ fn greedy(model: &mut dyn LanguageModel, golden: &Golden) -> Vec<u32> {
     tokens
 }
 
-fn folders(parent: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = std::fs::read_dir(parent)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    found.sort();
-    found
-}
-
 /// The four ways to the same logits, and the largest difference of each.
 fn differences(model: &mut dyn LanguageModel, golden: &Golden) -> [(&'static str, f32); 4] {
     [
@@ -235,22 +190,6 @@ fn gguf_fixtures_give_their_golden_logits() {
     }
 }
 
-fn gguf_fixtures() -> Vec<ModelFiles> {
-    let files = folders(&support::fixtures().join("gguf")).into_iter();
-    files
-        .filter(|file| file.extension().is_some_and(|e| e == "gguf"))
-        .map(ModelFiles::Gguf)
-        .collect()
-}
-
-/// Every fixture model.
-fn all_fixtures() -> Vec<ModelFiles> {
-    let folders = folders(&support::fixtures().join("hf"));
-    let mut models: Vec<ModelFiles> = folders.into_iter().map(ModelFiles::Folder).collect();
-    models.extend(gguf_fixtures());
-    models
-}
-
 /// Forcing a tier changes speed alone.
 #[test]
 fn every_tier_gives_the_same_bits() {
@@ -292,11 +231,13 @@ fn pieces_equal_single_tokens(files: &ModelFiles, kernels: Kernels) {
             Extend {
                 sequence: SequenceId(7),
                 tokens: &ids[..rows],
+                parents: Parents::Chain,
                 rows: 0,
             },
             Extend {
                 sequence: SequenceId(1),
                 tokens,
+                parents: Parents::Chain,
                 rows,
             },
         ];
@@ -319,6 +260,7 @@ fn company_changes_no_bits() {
     let pair = [SequenceId(1), SequenceId(2)].map(|sequence| Extend {
         sequence,
         tokens: &ids,
+        parents: Parents::Chain,
         rows: 1,
     });
     let together = extend_all(model.as_mut(), &pair);
@@ -346,6 +288,7 @@ fn a_shorter_context_can_be_asked_for() {
         let over = Extend {
             sequence,
             tokens,
+            parents: Parents::Chain,
             rows: 1,
         };
         assert!(

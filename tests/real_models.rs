@@ -7,7 +7,7 @@ use specdec_rs::backend::cpu::Tier;
 use specdec_rs::model::{Kernels, LoadOptions, load};
 use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{
-    Device, DraftKind, Extend, Generation, Logits, SequenceId, SpeculativeConfig,
+    Device, DraftKind, Extend, Generation, Logits, Parents, SequenceId, SpeculativeConfig,
     SpeculativeDecoder,
 };
 use support::{real_model, shared};
@@ -225,6 +225,7 @@ fn every_tier_gives_the_same_bits_on_a_real_model() {
         let batch = [Extend {
             sequence: SequenceId(0),
             tokens: &tokens,
+            parents: Parents::Chain,
             rows: 3,
         }];
         let mut logits = Logits::new(model.vocab_size());

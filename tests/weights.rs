@@ -13,7 +13,7 @@ use specdec_rs::weights::gguf::GgufFile;
 use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::weights::safetensors::SafetensorsCheckpoint;
 use specdec_rs::weights::{Checkpoint, StorageType, StoredTensor, dequantize};
-use specdec_rs::{Error, Extend, Logits, Result, SequenceId};
+use specdec_rs::{Error, Extend, Logits, Parents, Result, SequenceId};
 use support::pair;
 
 fn data(name: &str) -> PathBuf {
@@ -55,6 +55,7 @@ fn use_model(files: &ModelFiles) -> Result<()> {
     let batch = [Extend {
         sequence,
         tokens,
+        parents: Parents::Chain,
         rows: 1,
     }];
     let mut logits = Logits::new(model.vocab_size());

@@ -10,8 +10,8 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, HostRows, Linear, Norm, NormKind, Pairing,
-    Rope, Segment, WeightPrecision,
+    Activation, Attention, AttentionShape, Backend, Batch, HostRows, Linear, Norm, NormKind,
+    Pairing, Rope, Segment, WeightPrecision,
 };
 use crate::error::Result;
 use crate::weights::{StorageType, StoredTensor, dequantize, ggml_type, quantize};
@@ -47,6 +47,7 @@ pub struct KvCache {
 /// What the layers of one step share.
 pub struct Step {
     segments: Vec<Segment>,
+    ancestors: Vec<u64>,
     /// One entry a rotary embedding; cosines and sines are `[rows, pairs]`.
     rotations: Vec<Rotation>,
 }
@@ -135,17 +136,15 @@ impl CandleBackend {
         )?)
     }
 
-    /// Scores, softmax and weighted values of queries `[kv_heads, queries, head_dim]` over the cached
-    /// positions `from..to`; `mask` is added to the scores.
+    /// Scores, softmax and weighted values of queries `[kv_heads, queries, head_dim]` over keys and values
+    /// `[kv_heads, positions, head_dim]`; `mask` is added to the scores.
     fn attend(
         queries: &Tensor,
-        (keys, values): &(Tensor, Tensor),
-        (from, to): (usize, usize),
+        keys: &Tensor,
+        values: &Tensor,
         shape: &AttentionShape,
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let keys = keys.narrow(1, from, to - from)?;
-        let values = values.narrow(1, from, to - from)?;
         let mut scores = (queries.matmul(&keys.transpose(1, 2)?)? * f64::from(shape.scale))?;
         if let Some(cap) = shape.softcap {
             scores = softcap(&scores, cap)?;
@@ -153,60 +152,107 @@ impl CandleBackend {
         if let Some(mask) = mask {
             scores = scores.broadcast_add(mask)?;
         }
-        Ok(ops::softmax_last_dim(&scores)?.matmul(&values)?)
+        Ok(ops::softmax_last_dim(&scores)?.matmul(values)?)
     }
 
     /// Attention of one segment's queries `[rows, heads, head_dim]`: `[rows, heads * head_dim]`.
     fn attend_segment(
         &self,
         queries: &Tensor,
-        cached: &(Tensor, Tensor),
-        segment: &Segment,
-        attention: &Attention<'_, Self>,
+        (keys, values): &(Tensor, Tensor),
+        seen: &Seen<'_>,
+        shape: &AttentionShape,
     ) -> Result<Tensor> {
-        let shape = &attention.shape;
         let group = shape.heads / shape.kv_heads;
-        let first_seen = |position: usize| match attention.window {
-            Some(window) => (position + 1).saturating_sub(window),
-            None => 0,
-        };
-        let width = shape.heads * shape.head_dim;
-        if self.device.is_cpu() && segment.rows <= ROW_BY_ROW {
-            let rows = (0..segment.rows).map(|row| {
-                let position = segment.past + row;
+        let (rows, kv_heads, head_dim) = (seen.segment.rows, shape.kv_heads, shape.head_dim);
+        let width = shape.heads * head_dim;
+        if self.device.is_cpu() && rows <= ROW_BY_ROW {
+            let rows = (0..rows).map(|row| {
                 let queries = queries.narrow(0, row, 1)?;
-                let queries = queries.reshape((shape.kv_heads, group, shape.head_dim))?;
-                let seen = (first_seen(position), position + 1);
-                let output = Self::attend(&queries, cached, seen, shape, None)?;
+                let queries = queries.reshape((kv_heads, group, head_dim))?;
+                let [keys, values] = [keys, values].map(|cached| seen.gather(cached, row));
+                let output = Self::attend(&queries, &keys?, &values?, shape, None)?;
                 Ok(output.reshape((1, width))?)
             });
             return Ok(Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?);
         }
-        let (rows, kv_heads, head_dim) = (segment.rows, shape.kv_heads, shape.head_dim);
         let queries = queries
             .reshape((rows, kv_heads, group, head_dim))?
             .permute((1, 2, 0, 3))?
             .reshape((kv_heads, group * rows, head_dim))?;
-        let (from, to) = (first_seen(segment.past), segment.past + rows);
+        let (from, to) = (seen.first(), seen.segment.past + rows);
         let mask: Vec<f32> = (0..group * rows)
             .flat_map(|query| {
-                let position = segment.past + query % rows;
-                let seen = first_seen(position)..=position;
-                (from..to).map(move |key| {
-                    if seen.contains(&key) {
-                        0.0
-                    } else {
-                        f32::NEG_INFINITY
-                    }
+                (from..to).map(move |slot| match seen.sees(query % rows, slot) {
+                    true => 0.0,
+                    false => f32::NEG_INFINITY,
                 })
             })
             .collect();
         let mask = Tensor::from_vec(mask, (1, group * rows, to - from), &self.device)?;
-        let output = Self::attend(&queries, cached, (from, to), shape, Some(&mask))?;
+        let keys = keys.narrow(1, from, to - from)?;
+        let values = values.narrow(1, from, to - from)?;
+        let output = Self::attend(&queries, &keys, &values, shape, Some(&mask))?;
         Ok(output
             .reshape((kv_heads, group, rows, head_dim))?
             .permute((2, 0, 1, 3))?
             .reshape((rows, width))?)
+    }
+}
+
+/// What the rows of a segment see.
+struct Seen<'a> {
+    segment: &'a Segment,
+    ancestors: &'a [u64],
+    window: Option<usize>,
+}
+
+impl<'a> Seen<'a> {
+    fn new(segment: &'a Segment, ancestors: &'a [u64], window: Option<usize>) -> Self {
+        Self {
+            segment,
+            ancestors,
+            window,
+        }
+    }
+
+    /// The first position that any row sees.
+    fn first(&self) -> usize {
+        self.first_of(self.segment.past)
+    }
+
+    /// The first position that a row at this one sees.
+    fn first_of(&self, position: usize) -> usize {
+        match self.window {
+            Some(window) => (position + 1).saturating_sub(window),
+            None => 0,
+        }
+    }
+
+    /// Whether a row sees what the cache holds in a slot.
+    fn sees(&self, row: usize, slot: usize) -> bool {
+        let Segment { past, is_tree, .. } = *self.segment;
+        let position = self.segment.position(row, self.ancestors);
+        let first = self.first_of(position);
+        if !is_tree || slot < past {
+            return (first..=position).contains(&slot);
+        }
+        let ancestor = slot - past;
+        self.ancestors[row] >> ancestor & 1 == 1
+            && self.segment.position(ancestor, self.ancestors) >= first
+    }
+
+    /// The keys or values that a row sees, in the order of their positions.
+    fn gather(&self, cached: &Tensor, row: usize) -> Result<Tensor> {
+        let position = self.segment.position(row, self.ancestors);
+        let first = self.first_of(position);
+        if !self.segment.is_tree {
+            return Ok(cached.narrow(1, first, position + 1 - first)?);
+        }
+        let slots = first..self.segment.past + self.segment.rows;
+        let seen = slots.filter(|slot| self.sees(row, *slot));
+        let seen: Vec<u32> = seen.map(|slot| slot as u32).collect();
+        Ok(cached.index_select(&Tensor::new(seen, cached.device())?, 1)?)
     }
 }
 
@@ -305,11 +351,22 @@ impl Backend for CandleBackend {
         })
     }
 
-    fn begin(&self, segments: &[Segment], ropes: &[Rope]) -> Result<Step> {
-        let positions: Vec<usize> = segments
-            .iter()
-            .flat_map(|segment| segment.past..segment.past + segment.rows)
-            .collect();
+    fn keep(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
+        if path.iter().enumerate().all(|(to, from)| to == *from) {
+            return Ok(());
+        }
+        let slots: Vec<u32> = path.iter().map(|token| (past + token) as u32).collect();
+        let slots = Tensor::new(slots, &self.device)?;
+        for (keys, values) in &cache.layers {
+            for cached in [keys, values] {
+                cached.slice_set(&cached.index_select(&slots, 1)?, 1, past)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Step> {
+        let positions: Vec<usize> = batch.positions().collect();
         let rotations = ropes
             .iter()
             .map(|rope| {
@@ -326,7 +383,8 @@ impl Backend for CandleBackend {
             })
             .collect::<Result<_>>()?;
         Ok(Step {
-            segments: segments.to_vec(),
+            segments: batch.segments.to_vec(),
+            ancestors: batch.ancestors.to_vec(),
             rotations,
         })
     }
@@ -383,15 +441,21 @@ impl Backend for CandleBackend {
             q = Self::rotate(&q, &step.rotations[rope])?;
             k = Self::rotate(&k, &step.rotations[rope])?;
         }
+        let batch = Batch {
+            segments: &step.segments,
+            ancestors: &step.ancestors,
+        };
         let outputs = step
             .segments
             .iter()
             .zip(caches)
-            .map(|(segment, cache)| {
+            .enumerate()
+            .map(|(index, (segment, cache))| {
                 let own = |x: &Tensor| x.narrow(0, segment.first_row, segment.rows);
                 cache.append(attention.layer, segment.past, &own(&k)?, &own(&v)?)?;
                 let cached = &cache.layers[attention.layer];
-                self.attend_segment(&own(&q)?, cached, segment, attention)
+                let seen = Seen::new(segment, batch.ancestors_of(index), attention.window);
+                self.attend_segment(&own(&q)?, cached, &seen, &attention.shape)
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&outputs, 0)?)

@@ -17,6 +17,9 @@ pub use precision::WeightPrecision;
 pub use rotary::{Pairing, Rope};
 pub use shapes::{Activation, AttentionShape, NormKind};
 
+/// Most rows of a tree: the rows that one of them sees are the bits of a word.
+pub const MOST_TREE_ROWS: usize = 64;
+
 /// One sequence's share of a batch: consecutive rows that follow what its cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
@@ -26,6 +29,49 @@ pub struct Segment {
     pub first_row: usize,
     /// Number of rows.
     pub rows: usize,
+    /// Whether the rows are a tree, of at most [`MOST_TREE_ROWS`]: they are appended to the cache in their order, but
+    /// each has the position of its depth and sees its ancestors alone.
+    pub is_tree: bool,
+}
+
+impl Segment {
+    /// The position of a row, counted within the segment, as are `ancestors` ([`Batch::ancestors_of`]).
+    pub fn position(&self, row: usize, ancestors: &[u64]) -> usize {
+        match self.is_tree {
+            true => self.past + ancestors[row].count_ones() as usize - 1,
+            false => self.past + row,
+        }
+    }
+}
+
+/// The rows of a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// They lie one behind the other.
+    pub segments: &'a [Segment],
+    /// Of each row of the step, the rows of its segment that it sees, itself included, as bits; read where a segment
+    /// is a tree, and empty where none is.
+    pub ancestors: &'a [u64],
+}
+
+impl Batch<'_> {
+    /// Those of one segment's rows, if it is a tree.
+    pub fn ancestors_of(&self, segment: usize) -> &[u64] {
+        let segment = &self.segments[segment];
+        match segment.is_tree {
+            true => &self.ancestors[segment.first_row..segment.first_row + segment.rows],
+            false => &[],
+        }
+    }
+
+    /// The positions of all rows, in their order.
+    pub fn positions(&self) -> impl Iterator<Item = usize> {
+        let segments = self.segments.iter().enumerate();
+        segments.flat_map(|(index, segment)| {
+            let ancestors = self.ancestors_of(index);
+            (0..segment.rows).map(move |row| segment.position(row, ancestors))
+        })
+    }
 }
 
 /// A linear layer: `x * matrix^T + bias`.
@@ -96,8 +142,10 @@ pub trait Backend: Sized + Send + Sync + 'static {
     ) -> Result<Self::KvCache>;
     /// A copy of a cache's first `length` tokens.
     fn fork(&self, cache: &Self::KvCache, length: usize) -> Result<Self::KvCache>;
-    /// Prepares a step over these segments, whose rows lie one behind the other.
-    fn begin(&self, segments: &[Segment], ropes: &[Rope]) -> Result<Self::Step>;
+    /// Of the tokens behind the first `past`, keeps those at these places, which ascend: they become the next ones.
+    fn keep(&self, cache: &mut Self::KvCache, past: usize, path: &[usize]) -> Result<()>;
+    /// Prepares a step over these rows.
+    fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Self::Step>;
 
     /// Rows of a table: `[ids, width]`.
     fn embed(&self, table: &Self::Matrix, ids: &[u32]) -> Result<Self::Activations>;

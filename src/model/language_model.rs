@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::tree::Parents;
 use crate::backend::HostRows;
 use crate::error::{Error, Result};
 
@@ -16,6 +17,8 @@ pub struct Extend<'a> {
     pub sequence: SequenceId,
     /// The tokens, in order.
     pub tokens: &'a [u32],
+    /// Which token each of them follows.
+    pub parents: Parents<'a>,
     /// For how many of the last tokens the logits are wanted; at most `tokens.len()`.
     pub rows: usize,
 }
@@ -145,13 +148,25 @@ pub trait LanguageModel: Send {
     /// Most tokens that a sequence may hold.
     fn context_length(&self) -> usize;
 
+    /// Most tokens of a tree; 0: this model computes chains alone.
+    fn most_tree_tokens(&self) -> usize {
+        0
+    }
+
     /// Appends tokens to sequences, and the wanted rows of each, in the batch's order, to the logits.
     ///
-    /// On an error the sequences named are as they were.
+    /// Behind a tree the sequence waits for [`Self::keep`] or [`Self::truncate`]. On an error the sequences named are
+    /// as they were.
     fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()>;
 
-    /// Forgets all but the first `length` tokens of a sequence.
+    /// Forgets all but the first `length` tokens of a sequence, and a tree behind them.
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()>;
+
+    /// Of a tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
+    fn keep(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
+        let _ = (sequence, path);
+        Err(Error::Compute("this model computes no trees".into()))
+    }
 
     /// Begins `copy` with the tokens of `sequence`.
     fn fork(&mut self, sequence: SequenceId, copy: SequenceId) -> Result<()> {

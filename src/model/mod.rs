@@ -11,8 +11,10 @@ pub mod rope;
 mod sequence;
 pub mod spec;
 mod transformer;
+mod tree;
 
 pub use language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 pub use load::{Kernels, LoadOptions, LoadedModel, OpenModel, load, load_tokenizer};
 pub use sequence::{SharedModel, TokenSequence};
 pub use transformer::Transformer;
+pub use tree::Parents;

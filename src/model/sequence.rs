@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId, SpareRows};
+use super::tree::Parents;
 use crate::error::{Error, Result};
 
 /// A model whose sequences belong to different requests, which take turns step by step.
@@ -15,6 +16,7 @@ pub struct SharedModel {
     spare: Arc<SpareRows>,
     vocab_size: usize,
     context_length: usize,
+    most_tree_tokens: usize,
     info: Arc<ModelInfo>,
 }
 
@@ -24,6 +26,7 @@ impl SharedModel {
         Self {
             vocab_size: model.vocab_size(),
             context_length: model.context_length(),
+            most_tree_tokens: model.most_tree_tokens(),
             info: Arc::new(model.info()),
             model: Arc::new(Mutex::new(model)),
             dropped: Arc::default(),
@@ -77,6 +80,8 @@ pub struct TokenSequence {
     model: SharedModel,
     id: SequenceId,
     length: usize,
+    /// Whether a tree lies behind the tokens that count.
+    in_tree: bool,
 }
 
 impl TokenSequence {
@@ -87,6 +92,7 @@ impl TokenSequence {
             model: model.clone(),
             id: SequenceId(NEXT.fetch_add(1, Ordering::Relaxed)),
             length: 0,
+            in_tree: false,
         }
     }
 
@@ -112,35 +118,78 @@ impl TokenSequence {
 
     /// Appends tokens; returns the logits of the last `rows` of them.
     pub fn extend(&mut self, tokens: &[u32], rows: usize) -> Result<Logits> {
+        let logits = self.append(tokens, Parents::Chain, rows)?;
+        self.length += tokens.len();
+        Ok(logits)
+    }
+
+    /// Most tokens of a tree; 0: the model computes chains alone.
+    pub fn most_tree_tokens(&self) -> usize {
+        self.model.most_tree_tokens
+    }
+
+    /// Appends a tree of tokens, of which [`Self::keep`] keeps one path; returns the logits of its last `rows` tokens.
+    ///
+    /// `parents` are the indices of the tokens that they follow; `None`: what the sequence holds.
+    pub fn extend_tree(
+        &mut self,
+        tokens: &[u32],
+        parents: &[Option<usize>],
+        rows: usize,
+    ) -> Result<Logits> {
+        // A user's model may never look at the parents.
+        let most = self.model.most_tree_tokens;
+        if tokens.len() > most {
+            let expected = match most {
+                0 => "none: this model computes chains alone".to_owned(),
+                most => format!("at most {most}"),
+            };
+            return Err(Error::invalid("tokens of a tree", tokens.len(), expected));
+        }
+        let logits = self.append(tokens, Parents::Tree(parents), rows)?;
+        self.in_tree = true;
+        Ok(logits)
+    }
+
+    fn append(&mut self, tokens: &[u32], parents: Parents<'_>, rows: usize) -> Result<Logits> {
         let sequence = self.id;
         let batch = [Extend {
             sequence,
             tokens,
+            parents,
             rows,
         }];
         let mut logits = Logits::recycled(self.model.vocab_size, &self.model.spare);
         let mut model = self.model.lock();
         let extended = model.extend(&batch, &mut logits);
-        match extended.and_then(|()| logits.check(rows)) {
-            Ok(()) => self.length += tokens.len(),
-            Err(error) => {
-                // A user's model may have appended before it failed; its own error says more than a second one.
+        if let Err(error) = extended.and_then(|()| logits.check(rows)) {
+            // A user's model may have appended before it failed; its own error says more than a second one.
+            if !self.in_tree {
                 drop(model.truncate(sequence, self.length));
-                return Err(error);
             }
+            return Err(error);
         }
         Ok(logits)
     }
 
-    /// Forgets all but the first `length` tokens.
+    /// Of the tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
+    pub fn keep(&mut self, path: &[usize]) -> Result<()> {
+        self.model.lock().keep(self.id, path)?;
+        self.length += path.len();
+        self.in_tree = false;
+        Ok(())
+    }
+
+    /// Forgets all but the first `length` tokens, and a tree behind them.
     pub fn truncate(&mut self, length: usize) -> Result<()> {
         if length > self.length {
             let expected = format!("at most the {} tokens held", self.length);
             return Err(Error::invalid("length", length, expected));
         }
-        if length < self.length {
+        if length < self.length || self.in_tree {
             self.model.lock().truncate(self.id, length)?;
             self.length = length;
+            self.in_tree = false;
         }
         Ok(())
     }

@@ -10,7 +10,8 @@ use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId
 use super::layers::{Layer, Loader};
 use super::names::{NamedWeights, Slot};
 use super::spec::{ModelSpec, Residual};
-use crate::backend::{Attention, Backend, HostRows, Linear, Norm, Segment};
+use super::tree::{self, Parents};
+use crate::backend::{Attention, Backend, Batch, HostRows, Linear, MOST_TREE_ROWS, Norm, Segment};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -36,6 +37,8 @@ pub struct Transformer<B: Backend> {
 struct Sequence<B: Backend> {
     cache: B::KvCache,
     length: usize,
+    /// A tree behind the tokens that count: what each of its tokens follows, as bits.
+    tree: Vec<u64>,
 }
 
 impl<B: Backend> Transformer<B> {
@@ -100,14 +103,14 @@ impl<B: Backend> Transformer<B> {
     fn forward(
         &self,
         ids: &[u32],
-        segments: &[Segment],
+        batch: Batch<'_>,
         caches: &mut [&mut B::KvCache],
         wanted: &[usize],
         rows: &mut HostRows,
     ) -> Result<()> {
         let backend = &self.backend;
-        let step = backend.begin(segments, &self.spec.ropes)?;
-        let mut x = self.embed(ids, segments)?;
+        let step = backend.begin(batch, &self.spec.ropes)?;
+        let mut x = self.embed(ids, batch)?;
         for (index, layer) in self.layers.iter().enumerate() {
             let attention = Attention {
                 layer: index,
@@ -143,7 +146,7 @@ impl<B: Backend> Transformer<B> {
         backend.read(logits, rows)
     }
 
-    fn embed(&self, ids: &[u32], segments: &[Segment]) -> Result<B::Activations> {
+    fn embed(&self, ids: &[u32], batch: Batch<'_>) -> Result<B::Activations> {
         let mut x = self.backend.embed(&self.embedding.matrix, ids)?;
         if self.spec.embedding_scale.to_bits() != 1.0_f32.to_bits() {
             x = self.backend.scale(x, self.spec.embedding_scale)?;
@@ -151,11 +154,8 @@ impl<B: Backend> Transformer<B> {
         match &self.positions {
             None => Ok(x),
             Some(table) => {
-                let positions: PerRow<u32> = segments
-                    .iter()
-                    .flat_map(|segment| segment.past..segment.past + segment.rows)
-                    .map(|position| position as u32)
-                    .collect();
+                let positions: PerRow<u32> =
+                    batch.positions().map(|position| position as u32).collect();
                 self.backend
                     .add(&x, &self.backend.embed(table, &positions)?)
             }
@@ -177,7 +177,15 @@ impl<B: Backend> Transformer<B> {
                 let expected = format!("at most the {} tokens appended", extend.tokens.len());
                 return Err(Error::invalid("rows", extend.rows, expected));
             }
-            let past = self.sequences.get(&extend.sequence).map_or(0, |s| s.length);
+            extend
+                .parents
+                .check(extend.tokens.len(), self.most_tree_tokens())?;
+            let held = self.sequences.get(&extend.sequence);
+            if held.is_some_and(|held| !held.tree.is_empty()) {
+                let reason = "the sequence ends in a tree: keep one of its paths, or truncate it";
+                return Err(Error::Compute(reason.into()));
+            }
+            let past = held.map_or(0, |held| held.length);
             let tokens = past + extend.tokens.len();
             if tokens > self.spec.context_length {
                 return Err(Error::ContextOverflow {
@@ -207,6 +215,7 @@ impl<B: Backend> Transformer<B> {
                 self.spec.context_length,
             )?,
             length: 0,
+            tree: Vec::new(),
         })
     }
 
@@ -221,6 +230,7 @@ impl<B: Backend> Transformer<B> {
         let mut ids = PerRow::<u32>::new();
         let mut wanted = PerRow::<usize>::new();
         let mut segments = PerSequence::<Segment>::new();
+        let mut ancestors = PerRow::<u64>::new();
         for piece in pieces {
             let extend = &batch[piece.sequence];
             let first_wanted = extend.tokens.len() - extend.rows;
@@ -230,7 +240,12 @@ impl<B: Backend> Transformer<B> {
                 past: sequences[piece.sequence].length + piece.tokens.start,
                 first_row: ids.len(),
                 rows: piece.tokens.len(),
+                is_tree: extend.parents != Parents::Chain,
             });
+            if extend.parents != Parents::Chain {
+                ancestors.resize(ids.len(), 0);
+                ancestors.extend(extend.parents.ancestors());
+            }
             ids.extend_from_slice(&extend.tokens[piece.tokens.clone()]);
         }
         let mut caches: PerSequence<&mut B::KvCache> = sequences
@@ -239,7 +254,11 @@ impl<B: Backend> Transformer<B> {
             .filter(|(index, _)| pieces.iter().any(|piece| piece.sequence == *index))
             .map(|(_, sequence)| &mut sequence.cache)
             .collect();
-        self.forward(&ids, &segments, &mut caches, &wanted, rows)
+        let step = Batch {
+            segments: &segments,
+            ancestors: &ancestors,
+        };
+        self.forward(&ids, step, &mut caches, &wanted, rows)
     }
 }
 
@@ -268,7 +287,11 @@ fn for_each_step(
     exact_rows: usize,
     mut compute: impl FnMut(&[Piece]) -> Result<()>,
 ) -> Result<()> {
-    let first_wanted = |extend: &Extend<'_>| extend.tokens.len() - extend.rows;
+    // A tree is computed at once, and is small.
+    let first_wanted = |extend: &Extend<'_>| match extend.parents {
+        Parents::Chain => extend.tokens.len() - extend.rows,
+        Parents::Tree(_) => 0,
+    };
     for (sequence, extend) in batch.iter().enumerate() {
         let end = first_wanted(extend);
         for start in (0..end).step_by(LARGEST_STEP) {
@@ -281,7 +304,11 @@ fn for_each_step(
     for (sequence, extend) in batch.iter().enumerate() {
         let mut rest = first_wanted(extend)..extend.tokens.len();
         while !rest.is_empty() {
-            if room == 0 {
+            let least = match extend.parents {
+                Parents::Chain => 1,
+                Parents::Tree(_) => rest.len(),
+            };
+            if room < least {
                 compute(&pieces)?;
                 (pieces, room) = (Pieces::new(), largest_step);
             }
@@ -324,8 +351,10 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         });
         for (extend, mut sequence) in batch.iter().zip(sequences) {
             // What a failed step wrote lies past the length, where nothing reads it.
-            if result.is_ok() {
-                sequence.length += extend.tokens.len();
+            match extend.parents {
+                _ if result.is_err() => {}
+                Parents::Chain => sequence.length += extend.tokens.len(),
+                tree @ Parents::Tree(_) => sequence.tree.extend(tree.ancestors()),
             }
             self.sequences.insert(extend.sequence, sequence);
         }
@@ -333,15 +362,33 @@ impl<B: Backend> LanguageModel for Transformer<B> {
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {
-        let held = self.sequences.get_mut(&sequence).map(|s| &mut s.length);
-        match held {
-            Some(held) if length <= *held => *held = length,
+        match self.sequences.get_mut(&sequence) {
+            Some(held) if length <= held.length => {
+                held.length = length;
+                held.tree.clear();
+            }
             None if length == 0 => {}
             held => {
-                let expected = format!("at most the {} tokens held", held.map_or(0, |held| *held));
+                let held = held.map_or(0, |held| held.length);
+                let expected = format!("at most the {held} tokens held");
                 return Err(Error::invalid("length", length, expected));
             }
         }
+        Ok(())
+    }
+
+    fn most_tree_tokens(&self) -> usize {
+        MOST_TREE_ROWS.min(self.backend.exact_rows())
+    }
+
+    fn keep(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
+        let Some(held) = self.sequences.get_mut(&sequence) else {
+            return tree::check_path(&[], path);
+        };
+        tree::check_path(&held.tree, path)?;
+        self.backend.keep(&mut held.cache, held.length, path)?;
+        held.length += path.len();
+        held.tree.clear();
         Ok(())
     }
 
@@ -352,6 +399,7 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         let forked = Sequence {
             cache: self.backend.fork(&original.cache, original.length)?,
             length: original.length,
+            tree: Vec::new(),
         };
         self.sequences.insert(copy, forked);
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use specdec_rs::{Extend, LanguageModel, Logits, Result, SequenceId};
+use specdec_rs::{Extend, LanguageModel, Logits, Parents, Result, SequenceId};
 
 /// The logits of another model, remembered by the tokens that they follow.
 pub struct Memoized {
@@ -30,6 +30,7 @@ impl Memoized {
         let whole = Extend {
             sequence: Self::SCRATCH,
             tokens: prefix,
+            parents: Parents::Chain,
             rows: 1,
         };
         let mut logits = Logits::new(self.vocab_size());

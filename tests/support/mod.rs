@@ -3,6 +3,7 @@
 
 pub mod hub;
 pub mod memoized;
+pub mod models;
 pub mod pair;
 
 use std::path::{Path, PathBuf};

@@ -138,6 +138,48 @@ impl<T: Element> Cache<T> {
         Ok(())
     }
 
+    /// Of the positions from `past` on, moves those at these places, which ascend, to the front.
+    pub(super) fn keep(&mut self, past: usize, path: &[usize]) -> Result<()> {
+        self.make_room(past, path.len())?;
+        for (to, from) in path.iter().enumerate() {
+            if to != *from {
+                self.move_position(past + from, past + to);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the keys and values of a position over those of an earlier one, whose page is this sequence's own.
+    fn move_position(&mut self, from: usize, to: usize) {
+        let Layout { padded, .. } = self.layout;
+        let part = self.layout.part();
+        // Where the elements of a position's keys and values lie in a part of keys or values.
+        let key = |place: usize, element| element * PAGE + place;
+        let value = |place: usize, element| place * padded + element;
+        let parts = self.elements / (2 * part);
+        let elements = (0..parts).flat_map(|index| (0..padded).map(move |e| (2 * index * part, e)));
+        let source = self.pages[from / PAGE].as_slice();
+        let moved: Vec<[T; 2]> = elements
+            .clone()
+            .map(|(keys, element)| {
+                let place = from % PAGE;
+                [
+                    source[keys + key(place, element)],
+                    source[keys + part + value(place, element)],
+                ]
+            })
+            .collect();
+        let target = &mut self.pages[to / PAGE];
+        let Some(target) = Arc::get_mut(target) else {
+            unreachable!("the page was made this sequence's own")
+        };
+        let target = target.as_mut_slice();
+        for ((keys, element), [moved_key, moved_value]) in elements.zip(moved) {
+            target[keys + key(to % PAGE, element)] = moved_key;
+            target[keys + part + value(to % PAGE, element)] = moved_value;
+        }
+    }
+
     /// A page for several threads to write to.
     ///
     /// # Safety

@@ -34,8 +34,8 @@ use simd::Simd;
 use tier::Kernel;
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, HostRows, Linear, Norm, Pairing, Rope, Segment,
-    WeightPrecision,
+    Activation, Attention, AttentionShape, Backend, Batch, HostRows, Linear, Norm, Pairing, Rope,
+    Segment, WeightPrecision,
 };
 use crate::error::{Error, Result};
 use crate::weights::{StorageType, StoredTensor, dequantize, quantize};
@@ -82,6 +82,7 @@ pub struct Step {
 #[derive(Default)]
 struct Tables {
     segments: Vec<Segment>,
+    ancestors: Vec<u64>,
     rotations: Vec<RotationTable>,
 }
 
@@ -304,7 +305,14 @@ impl Backend for CpuBackend {
         })
     }
 
-    fn begin(&self, segments: &[Segment], ropes: &[Rope]) -> Result<Step> {
+    fn keep(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
+        match cache {
+            KvCache::F16(cache) => cache.0.keep(past, path),
+            KvCache::F32(cache) => cache.0.keep(past, path),
+        }
+    }
+
+    fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Step> {
         let spare = self
             .tables
             .lock()
@@ -312,14 +320,14 @@ impl Backend for CpuBackend {
             .pop();
         let mut tables = spare.unwrap_or_default();
         tables.segments.clear();
-        tables.segments.extend_from_slice(segments);
+        tables.segments.extend_from_slice(batch.segments);
+        tables.ancestors.clear();
+        tables.ancestors.extend_from_slice(batch.ancestors);
         tables
             .rotations
             .resize_with(ropes.len(), RotationTable::default);
         for (table, rope) in tables.rotations.iter_mut().zip(ropes) {
-            let positions = segments
-                .iter()
-                .flat_map(|segment| segment.past..segment.past + segment.rows);
+            let positions = batch.positions();
             table.angles.clear();
             table
                 .angles
@@ -372,7 +380,6 @@ impl Backend for CpuBackend {
                 KvCache::F32(cache) => cache.0.make_room(segment.past, segment.rows)?,
             }
         }
-        let segments = &step.tables.segments;
         let rotation = attention.rope.and_then(|rope| {
             let table = &step.tables.rotations[rope];
             Some(Rotation {
@@ -393,7 +400,10 @@ impl Backend for CpuBackend {
             q: &q,
             k: &k,
             v: &v,
-            segments,
+            batch: Batch {
+                segments: &step.tables.segments,
+                ancestors: &step.tables.ancestors,
+            },
             arena: &self.arena,
             tier: self.tier,
             pool: &self.pool,

@@ -291,6 +291,7 @@ impl Case {
                         past,
                         first_row,
                         rows,
+                        is_tree: false,
                     });
                 }
             }
@@ -304,7 +305,7 @@ impl Case {
                 .filter_map(|(cache, present)| present.then_some(cache))
                 .collect();
             let prepared = backend
-                .begin(&segments, std::slice::from_ref(&rope))
+                .begin(chains(&segments), std::slice::from_ref(&rope))
                 .unwrap();
             let [q, k, v] = backend.project(&x, &first, [&q, &k, &v]).unwrap();
             let attended = backend
@@ -376,6 +377,13 @@ proptest! {
     }
 }
 
+fn chains(segments: &[Segment]) -> Batch<'_> {
+    Batch {
+        segments,
+        ancestors: &[],
+    }
+}
+
 /// What a rolled back step wrote is never seen again, and a fork's pages are its own.
 #[test]
 fn caches_survive_rollbacks_and_forks() {
@@ -400,8 +408,9 @@ fn caches_survive_rollbacks_and_forks() {
             past,
             first_row: 0,
             rows,
+            is_tree: false,
         }];
-        let step = own.begin(&segments, &[]).unwrap();
+        let step = own.begin(chains(&segments), &[]).unwrap();
         let [q, k, v] =
             [(1, 128), (2, 64), (3, 64)].map(|(salt, n)| rows_of(&own, seed + salt, rows, n));
         let y = own

@@ -1,0 +1,125 @@
+//! What happens to queries, keys and values before attention: norms, the rotary embedding, the cache.
+
+use super::super::cache::{Cache, Element, PAGE};
+use super::super::math::load_some;
+use super::super::memory::Shared;
+use super::super::rows::{NormWeights, Rows};
+use super::super::simd::{LANES, Simd};
+use super::super::tier::Kernel;
+use super::{LayerAttention, Rotation};
+use crate::backend::{Pairing, Segment};
+
+/// What a head is made of before it is used: normalized, turned, scaled.
+#[inline(always)]
+fn prepare_head<S: Simd>(
+    x: &[f32],
+    norm: Option<NormWeights<'_>>,
+    rotation: Option<Rotation<'_>>,
+    row: usize,
+    scale: f32,
+    output: &mut [f32],
+) {
+    match norm {
+        Some(norm) => norm.apply::<S>(x, output),
+        None => output.copy_from_slice(x),
+    }
+    if let Some(rotation) = rotation {
+        let angles = &rotation.angles[row * rotation.pairs..][..rotation.pairs];
+        rotate(output, angles, rotation.pairing);
+    }
+    for x in output {
+        *x *= scale;
+    }
+}
+
+/// Turns a head's pairs (2104.09864).
+#[inline(always)]
+fn rotate(x: &mut [f32], angles: &[(f32, f32)], pairing: Pairing) {
+    let turn = |x: f32, y: f32, (cos, sin): (f32, f32)| {
+        (x.mul_add(cos, -(y * sin)), y.mul_add(cos, x * sin))
+    };
+    match pairing {
+        Pairing::Halves => {
+            let (first, second) = x.split_at_mut(angles.len());
+            for ((x, y), angle) in first.iter_mut().zip(second).zip(angles) {
+                (*x, *y) = turn(*x, *y, *angle);
+            }
+        }
+        Pairing::Interleaved => {
+            for (pair, angle) in x.as_chunks_mut::<2>().0.iter_mut().zip(angles) {
+                (pair[0], pair[1]) = turn(pair[0], pair[1], *angle);
+            }
+        }
+    }
+}
+
+/// Prepares the queries of some rows, and writes their keys and values to the cache.
+pub(super) struct Append<'a, T> {
+    pub(super) attention: LayerAttention<'a>,
+    pub(super) q: &'a Rows,
+    pub(super) k: &'a Rows,
+    pub(super) v: &'a Rows,
+    pub(super) cache: &'a Cache<T>,
+    pub(super) segment: Segment,
+    /// Rows of the segment.
+    pub(super) first: usize,
+    pub(super) count: usize,
+    /// `[rows of the step][heads][padded head]`
+    pub(super) queries: Shared<'a, f32>,
+}
+
+impl<T: Element> Kernel for Append<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self) {
+        let LayerAttention {
+            layer,
+            shape,
+            rotation,
+            query_norm,
+            key_norm,
+            ..
+        } = self.attention;
+        let (head_dim, padded) = (shape.head_dim, self.cache.layout.padded);
+        for index in self.first..self.first + self.count {
+            let (row, slot) = (self.segment.first_row + index, self.segment.past + index);
+            for (head, x) in self.q.row(row).chunks(head_dim).enumerate() {
+                let place = (row * shape.heads + head) * padded;
+                // SAFETY: every row is prepared by one thread.
+                let query = unsafe { self.queries.part(place, padded) };
+                let (query, filling) = query.split_at_mut(head_dim);
+                prepare_head::<S>(x, query_norm, rotation, row, shape.scale, query);
+                filling.fill(0.0);
+            }
+            let mut key = Rows::new(self.k.arena(), 1, head_dim);
+            let (page, place) = (slot / PAGE, slot % PAGE);
+            // SAFETY: the caller made room; every slot is written by one thread, and read by none now.
+            let page = unsafe { self.cache.share_page(page) };
+            for head in 0..shape.kv_heads {
+                let own = head * head_dim..(head + 1) * head_dim;
+                let x = &self.k.row(row)[own.clone()];
+                prepare_head::<S>(x, key_norm, rotation, row, 1.0, key.values_mut());
+                let keys = self.cache.layout.keys(layer, head) + place;
+                let values = self.cache.layout.values(layer, head) + place * padded;
+                let value = &self.v.row(row)[own];
+                let mut stored = [[T::from_f32(0.0); LANES]; 2];
+                for (chunk, (key, value)) in key
+                    .values()
+                    .chunks(LANES)
+                    .zip(value.chunks(LANES))
+                    .enumerate()
+                {
+                    T::store::<S>(load_some::<S>(key), &mut stored[0]);
+                    T::store::<S>(load_some::<S>(value), &mut stored[1]);
+                    for lane in 0..key.len() {
+                        let element = chunk * LANES + lane;
+                        // SAFETY: as above.
+                        unsafe {
+                            page.write(keys + element * PAGE, stored[0][lane]);
+                            page.write(values + element, stored[1][lane]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

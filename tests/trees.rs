@@ -1,0 +1,180 @@
+//! Trees of tokens: each row is what it would be at the end of its chain, bit for bit.
+
+mod support;
+
+use specdec_rs::backend::WeightPrecision;
+use specdec_rs::model::{Kernels, SharedModel, TokenSequence};
+use specdec_rs::weights::locate::ModelFiles;
+use specdec_rs::{Extend, LanguageModel, Logits, Parents, SequenceId};
+use support::models::{all_fixtures, all_kernels, extend, extend_all, open};
+
+const TREE: SequenceId = SequenceId(1);
+
+/// Numbers that look random and are the same each time.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+/// Tokens and parents: deep, bushy, or several roots, as it comes.
+fn random_tree(noise: &mut Noise, nodes: usize) -> (Vec<u32>, Vec<Option<usize>>) {
+    let tokens = (0..nodes).map(|_| noise.below(384) as u32).collect();
+    let reach = 1 + noise.below(4);
+    let parents = (0..nodes).map(|node| {
+        let back = 1 + noise.below(reach);
+        (back <= node).then(|| node - back)
+    });
+    (tokens, parents.collect())
+}
+
+/// A token and those that it follows, the first one first.
+fn path_to(parents: &[Option<usize>], node: usize) -> Vec<usize> {
+    let mut path = vec![node];
+    while let Some(parent) = parents[path[0]] {
+        path.insert(0, parent);
+    }
+    path
+}
+
+/// Checks every row of a tree behind so many tokens, then goes on from a path of it.
+fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, about: &str) {
+    let mut noise = Noise((past * 100 + nodes) as u64);
+    let prompt: Vec<u32> = (0..past).map(|_| noise.below(384) as u32).collect();
+    let (tokens, parents) = random_tree(&mut noise, nodes);
+    if past > 0 {
+        extend(model, TREE.0, &prompt, 0);
+    }
+    let tree = Extend {
+        sequence: TREE,
+        tokens: &tokens,
+        parents: Parents::Tree(&parents),
+        rows: nodes,
+    };
+    // With company that reads a chain.
+    let chain = Extend {
+        sequence: SequenceId(9),
+        tokens: &[1, 2, 3],
+        parents: Parents::Chain,
+        rows: 2,
+    };
+    let rows = extend_all(model, &[tree, chain]);
+    model.truncate(SequenceId(9), 0).unwrap();
+    let vocab_size = model.vocab_size();
+    let follow = |path: &[usize]| path.iter().map(|node| tokens[*node]).collect::<Vec<u32>>();
+    let plain = 2;
+    for (node, row) in rows.chunks(vocab_size).take(nodes).enumerate() {
+        extend(model, plain, &prompt, 0);
+        let mut expected = Vec::new();
+        for token in follow(&path_to(&parents, node)) {
+            expected = extend(model, plain, &[token], 1);
+        }
+        assert!(
+            row == expected,
+            "{about}: token {node} of {nodes} behind {past}"
+        );
+        model.free(SequenceId(plain));
+    }
+    // The last token's path is kept, and is then like any other text.
+    let path = path_to(&parents, nodes - 1);
+    model.keep(TREE, &path).unwrap();
+    extend(model, plain, &prompt, 0);
+    for token in follow(&path) {
+        extend(model, plain, &[token], 1);
+    }
+    for token in [7, 8, 9] {
+        let kept = extend(model, TREE.0, &[token], 1);
+        let expected = extend(model, plain, &[token], 1);
+        assert!(kept == expected, "{about}: behind a path of {path:?}");
+    }
+    model.free(SequenceId(plain));
+    model.free(TREE);
+}
+
+#[test]
+fn rows_of_trees_are_those_of_chains() {
+    for files in all_fixtures() {
+        for kernels in [Kernels::Best, Kernels::Candle] {
+            let mut model = open(&files, WeightPrecision::Stored, kernels);
+            let most = model.most_tree_tokens();
+            // Within a page of 64 positions, up to its end, and over it.
+            for (past, nodes) in [(0, 5), (3, 12), (50, 20), (62, 9), (64, most)] {
+                let about = format!("{files:?}, {kernels:?}");
+                tree_equals_chains(model.as_mut(), past, nodes, &about);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_tier_computes_trees() {
+    let file = support::fixtures().join("gguf/llama-Q4_0.gguf");
+    let files = ModelFiles::Gguf(file);
+    for kernels in all_kernels() {
+        let mut model = open(&files, WeightPrecision::Stored, kernels);
+        tree_equals_chains(model.as_mut(), 60, 24, &format!("{kernels:?}"));
+    }
+}
+
+fn small_model() -> Box<dyn LanguageModel> {
+    let file = support::fixtures().join("gguf/llama-Q4_0.gguf");
+    open(
+        &ModelFiles::Gguf(file),
+        WeightPrecision::Stored,
+        Kernels::Best,
+    )
+}
+
+#[test]
+fn a_sequence_waits_for_a_path() {
+    let mut sequence = TokenSequence::new(&SharedModel::new(small_model()));
+    sequence.extend(&[1, 2, 3], 0).unwrap();
+    let parents = [None, Some(0), Some(0)];
+    sequence.extend_tree(&[4, 5, 6], &parents, 3).unwrap();
+    assert_eq!(sequence.len(), 3);
+    let waiting = sequence.extend(&[7], 1).unwrap_err().to_string();
+    assert!(waiting.contains("keep one of its paths"), "{waiting}");
+    let crossing = sequence.keep(&[1, 2]).unwrap_err().to_string();
+    assert!(crossing.contains("path"), "{crossing}");
+    sequence.keep(&[0, 2]).unwrap();
+    assert_eq!(sequence.len(), 5);
+    sequence.extend(&[7], 1).unwrap();
+
+    sequence.extend_tree(&[4, 5, 6], &parents, 3).unwrap();
+    sequence.truncate(6).unwrap();
+    let again = sequence.extend(&[8], 1).unwrap();
+    sequence.truncate(6).unwrap();
+    assert_eq!(sequence.extend(&[8], 1).unwrap().row(0), again.row(0));
+    sequence.keep(&[]).unwrap();
+    assert!(sequence.keep(&[0]).is_err());
+}
+
+#[test]
+fn what_is_no_tree_changes_nothing() {
+    let mut model = small_model();
+    extend(model.as_mut(), TREE.0, &[1, 2, 3], 0);
+    let expected = extend(model.as_mut(), TREE.0, &[4], 1);
+    model.truncate(TREE, 3).unwrap();
+    for (tokens, parents) in [
+        (&[5, 6][..], &[None][..]),
+        (&[5, 6], &[None, Some(1)]),
+        (&[5; 65], &[None; 65]),
+        (&[5, 1000], &[None, None]),
+    ] {
+        let batch = [Extend {
+            sequence: TREE,
+            tokens,
+            parents: Parents::Tree(parents),
+            rows: 1,
+        }];
+        let mut logits = Logits::new(model.vocab_size());
+        assert!(model.extend(&batch, &mut logits).is_err());
+    }
+    assert!(extend(model.as_mut(), TREE.0, &[4], 1) == expected);
+}
