@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use specdec_rs::SpeculativeDecoder;
 use specdec_rs::backend::cpu::{CpuBackend, Tier};
 use specdec_rs::backend::{
-    Attention, AttentionShape, Backend, Batch, Linear, Segment, WeightPrecision,
+    Attention, AttentionShape, Backend, Batch, CachePrecision, Linear, Segment, WeightPrecision,
 };
 use specdec_rs::weights::{StorageType, StoredTensor, quantize};
 
@@ -209,7 +209,7 @@ fn attention(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("attention");
     for context in [100, 1000, 4000] {
         let mut cache = backend
-            .kv_cache(1, &shape, false, 1 << 16)
+            .kv_cache(1, &shape, CachePrecision::F16, 1 << 16)
             .expect("a legal shape");
         let mut attend = |past: usize, rows: usize| {
             let ids: Vec<u32> = (0..rows as u32).collect();

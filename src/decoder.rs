@@ -380,6 +380,7 @@ pub struct DecoderBuilder {
     tokenizer: Option<String>,
     quantize: Option<String>,
     dtype: Option<String>,
+    kv_cache_dtype: Option<String>,
     options: LoadOptions,
 }
 
@@ -391,6 +392,7 @@ impl Default for DecoderBuilder {
             tokenizer: None,
             quantize: None,
             dtype: None,
+            kv_cache_dtype: None,
             options: LoadOptions::default(),
         }
     }
@@ -439,6 +441,13 @@ impl DecoderBuilder {
         self
     }
 
+    /// Holds keys and values as "auto", "f32", "f16" or "q8_0".
+    #[must_use]
+    pub fn kv_cache_dtype(mut self, dtype: impl Into<String>) -> Self {
+        self.kv_cache_dtype = Some(dtype.into());
+        self
+    }
+
     /// Branch, tag or commit of a hub model.
     #[must_use]
     pub fn revision(mut self, revision: impl Into<String>) -> Self {
@@ -471,6 +480,9 @@ impl DecoderBuilder {
     pub fn load(mut self) -> Result<SpeculativeDecoder> {
         self.options.precision =
             WeightPrecision::from_names(self.dtype.as_deref(), self.quantize.as_deref())?;
+        if let Some(dtype) = &self.kv_cache_dtype {
+            self.options.kv_cache = dtype.parse()?;
+        }
         if self.options.context_length == Some(0) {
             return Err(Error::invalid("context_length", 0, "at least 1"));
         }

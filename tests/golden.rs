@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use safetensors::SafeTensors;
-use specdec_rs::backend::WeightPrecision;
+use specdec_rs::backend::{CachePrecision, WeightPrecision};
 use specdec_rs::model::{
     Extend, Kernels, LanguageModel, LoadOptions, Logits, Parents, SequenceId, load,
 };
@@ -267,6 +267,34 @@ fn company_changes_no_bits() {
     assert!(together == [alone.clone(), alone].concat());
     let next = extend(model.as_mut(), 0, &[5], 1);
     assert!(extend(model.as_mut(), 2, &[5], 1) == next);
+}
+
+/// Keys and values in eight bits: reported, and kept from being garbage; where the device has none, refused on loading.
+#[test]
+fn a_cache_of_eight_bits_is_close() {
+    for folder in folders(&support::fixtures().join("hf")) {
+        let golden = Golden::read(&folder.join("golden.safetensors"));
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let with = |kernels| {
+            let options = LoadOptions {
+                kv_cache: CachePrecision::Q8_0,
+                kernels,
+                ..LoadOptions::default()
+            };
+            load(&ModelFiles::Folder(folder.clone()), &options)
+        };
+        let mut model = with(Kernels::Best).unwrap().model;
+        let logits = one_by_one(model.as_mut(), &golden);
+        let largest = golden.logits.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+        let difference = largest_difference(&logits, &golden.logits) / largest;
+        println!("{name:>15} {difference:.1e}");
+        assert!(
+            difference > 0.0 && difference <= 0.1,
+            "{name}: {difference}"
+        );
+        let refused = with(Kernels::Candle).err().unwrap().to_string();
+        assert!(refused.contains("kv_cache_dtype"), "{refused}");
+    }
 }
 
 #[test]

@@ -10,10 +10,10 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, Batch, HostRows, Linear, Norm, NormKind,
-    Pairing, Rope, Segment, WeightPrecision,
+    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
+    NormKind, Pairing, Rope, Segment, WeightPrecision,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::weights::{StorageType, StoredTensor, dequantize, ggml_type, quantize};
 
 /// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets exactly
@@ -328,9 +328,13 @@ impl Backend for CandleBackend {
         &self,
         layers: usize,
         shape: &AttentionShape,
-        _precise: bool,
+        precision: CachePrecision,
         context_length: usize,
     ) -> Result<KvCache> {
+        if matches!(precision, CachePrecision::F16 | CachePrecision::Q8_0) {
+            let reason = "these kernels keep keys and values in f32: leave kv_cache_dtype at auto";
+            return Err(Error::unsupported("the cache's type", reason));
+        }
         let capacity = CACHE_STEP.min(context_length);
         let dims = (shape.kv_heads, capacity, shape.head_dim);
         let empty = || Tensor::zeros(dims, DType::F32, &self.device);

@@ -13,7 +13,7 @@ mod shapes;
 use crate::error::Result;
 use crate::weights::{StorageType, StoredTensor};
 pub use host::HostRows;
-pub use precision::WeightPrecision;
+pub use precision::{CachePrecision, WeightPrecision};
 pub use rotary::{Pairing, Rope};
 pub use shapes::{Activation, AttentionShape, NormKind};
 
@@ -132,12 +132,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
     /// Brings a vector to the device.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
-    /// An empty cache for a model of so many layers, which may grow to `context_length` tokens; `precise`: in f32.
+    /// An empty cache for a model of so many layers, which may grow to `context_length` tokens.
     fn kv_cache(
         &self,
         layers: usize,
         shape: &AttentionShape,
-        precise: bool,
+        precision: CachePrecision,
         context_length: usize,
     ) -> Result<Self::KvCache>;
     /// A copy of a cache's first `length` tokens.

@@ -1,4 +1,6 @@
-//! How weights are held in memory.
+//! How weights, keys and values are held in memory.
+
+use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::weights::{StorageType, StoredTensor};
@@ -41,6 +43,38 @@ impl WeightPrecision {
                 let found = blocks.into_iter().find(named).map(Self::Quantized);
                 found.ok_or_else(|| Error::invalid("quantize", format, expected))
             }
+        }
+    }
+}
+
+/// How keys and values are held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CachePrecision {
+    /// As suits the model: f32 beside unquantized weights, else 16 bits, where the device has them.
+    #[default]
+    Auto,
+    /// Single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// Eight bits, with a scale for each head's key, and value, at each position.
+    Q8_0,
+}
+
+impl FromStr for CachePrecision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "f32" | "float32" => Ok(Self::F32),
+            "f16" | "float16" => Ok(Self::F16),
+            "q8_0" => Ok(Self::Q8_0),
+            other => Err(Error::invalid(
+                "kv_cache_dtype",
+                other,
+                "auto, f32, f16 or q8_0",
+            )),
         }
     }
 }

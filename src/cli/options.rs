@@ -42,6 +42,9 @@ pub(super) struct LoadingArgs {
     /// Quantize on loading: q8_0, q4_0, ...
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<String>,
+    /// Hold keys and values as auto, f32, f16 or q8_0
+    #[arg(long, value_name = "DTYPE")]
+    kv_cache_dtype: Option<String>,
     /// Branch, tag or commit of hub models
     #[arg(long)]
     revision: Option<String>,
@@ -69,6 +72,9 @@ impl ModelArgs {
         }
         if let Some(format) = &loading.quantize {
             builder = builder.quantize(format);
+        }
+        if let Some(dtype) = &loading.kv_cache_dtype {
+            builder = builder.kv_cache_dtype(dtype);
         }
         if let Some(revision) = &loading.revision {
             builder = builder.revision(revision);

@@ -13,7 +13,7 @@ use super::transformer::Transformer;
 use super::{gguf_config, hf_config};
 use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::{CpuBackend, Tier};
-use crate::backend::{Backend, WeightPrecision};
+use crate::backend::{Backend, CachePrecision, WeightPrecision};
 use crate::device::Device;
 use crate::error::Result;
 use crate::progress::{Progress, Silent};
@@ -43,6 +43,8 @@ pub struct LoadOptions {
     pub device: Option<Device>,
     /// How to hold the weights.
     pub precision: WeightPrecision,
+    /// How to hold keys and values.
+    pub kv_cache: CachePrecision,
     /// With whose kernels to compute on the CPU.
     pub kernels: Kernels,
     /// Threads to compute with on the CPU; `None`: as `SPECDEC_NUM_THREADS` says, or as many as this process may
@@ -61,6 +63,7 @@ impl Default for LoadOptions {
         Self {
             device: None,
             precision: WeightPrecision::default(),
+            kv_cache: CachePrecision::default(),
             kernels: Kernels::default(),
             threads: None,
             context_length: None,
@@ -238,8 +241,6 @@ fn on_backend<B: Backend>(
     weights: &NamedWeights<'_>,
     options: &LoadOptions,
 ) -> Result<Box<dyn LanguageModel>> {
-    let (spec, context_length) = (spec.clone(), options.context_length);
-    let progress = options.progress.as_ref();
-    let model = Transformer::load(spec, backend, weights, context_length, progress)?;
+    let model = Transformer::load(spec.clone(), backend, weights, options)?;
     Ok(Box::new(model))
 }

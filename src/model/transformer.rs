@@ -8,12 +8,14 @@ use smallvec::SmallVec;
 
 use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 use super::layers::{Layer, Loader};
+use super::load::LoadOptions;
 use super::names::{NamedWeights, Slot};
 use super::spec::{ModelSpec, Residual};
 use super::tree::{self, Parents};
-use crate::backend::{Attention, Backend, Batch, HostRows, Linear, MOST_TREE_ROWS, Norm, Segment};
+use crate::backend::{
+    Attention, Backend, Batch, CachePrecision, HostRows, Linear, MOST_TREE_ROWS, Norm, Segment,
+};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
 
 /// Rows computed at once when a prompt is read; bounds the memory of a step.
 const LARGEST_STEP: usize = 512;
@@ -29,8 +31,8 @@ pub struct Transformer<B: Backend> {
     head: Arc<Linear<B>>,
     sequences: HashMap<SequenceId, Sequence<B>>,
     info: ModelInfo,
-    /// Keys and values are kept in f32: whoever keeps weights unquantized wants its precision.
-    precise_cache: bool,
+    /// How keys and values are kept.
+    cache_precision: CachePrecision,
 }
 
 /// One sequence's cache and how much of it counts: rolling back is forgetting a number.
@@ -42,15 +44,14 @@ struct Sequence<B: Backend> {
 }
 
 impl<B: Backend> Transformer<B> {
-    /// Brings a checkpoint's weights to a backend. `context_length` may cut the model's own.
+    /// Brings a checkpoint's weights to a backend.
     pub fn load(
         mut spec: ModelSpec,
         backend: B,
         weights: &NamedWeights<'_>,
-        context_length: Option<usize>,
-        progress: &dyn Progress,
+        options: &LoadOptions,
     ) -> Result<Self> {
-        let wanted = context_length.unwrap_or(spec.context_length);
+        let wanted = options.context_length.unwrap_or(spec.context_length);
         // A table of positions can't be read past its end; rotations can.
         if wanted > spec.context_length && spec.learned_positions {
             let expected = format!("at most {} for this model", spec.context_length);
@@ -62,7 +63,7 @@ impl<B: Backend> Transformer<B> {
                 spec.context_length
             );
         }
-        let mut loader = Loader::new(&spec, &backend, weights, progress);
+        let mut loader = Loader::new(&spec, &backend, weights, options.progress.as_ref());
         let hidden = spec.hidden_size;
         let embedding = Arc::new(loader.linear(Slot::Embedding, spec.vocab_size, hidden, false)?);
         let positions = spec
@@ -78,7 +79,14 @@ impl<B: Backend> Transformer<B> {
             context_length: wanted,
             ..loader.info()
         };
-        let precise_cache = loader.most_common_storage().block_elements() == 1;
+        let is_quantized = loader.most_common_storage().block_elements() > 1;
+        let cache_precision = match options.kv_cache {
+            // Whoever keeps weights unquantized wants their precision.
+            CachePrecision::Auto if !is_quantized => CachePrecision::F32,
+            chosen => chosen,
+        };
+        // What the device can't keep is refused now, not with the first prompt.
+        drop(backend.kv_cache(0, &spec.attention, cache_precision, wanted)?);
         spec.context_length = wanted;
         Ok(Self {
             spec,
@@ -90,7 +98,7 @@ impl<B: Backend> Transformer<B> {
             head,
             sequences: HashMap::new(),
             info,
-            precise_cache,
+            cache_precision,
         })
     }
 
@@ -211,7 +219,7 @@ impl<B: Backend> Transformer<B> {
             cache: self.backend.kv_cache(
                 layers,
                 shape,
-                self.precise_cache,
+                self.cache_precision,
                 self.spec.context_length,
             )?,
             length: 0,

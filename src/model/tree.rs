@@ -60,14 +60,12 @@ impl Parents<'_> {
 pub(super) fn check_path(ancestors: &[u64], path: &[usize]) -> Result<()> {
     let mut above = 0;
     for token in path {
-        let follows = ancestors
-            .get(*token)
-            .is_some_and(|own| *own == above | 1 << token);
-        if !follows {
+        let follows = |own: &&u64| **own ^ above == 1 << token;
+        let Some(own) = ancestors.get(*token).filter(follows) else {
             let expected = "tokens of the tree, each of which follows the one before it";
             return Err(Error::invalid("path", token, expected));
-        }
-        above |= 1 << token;
+        };
+        above = *own;
     }
     Ok(())
 }

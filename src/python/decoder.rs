@@ -32,6 +32,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// tokenizer: a model whose tokenizer is used in place of the target's.
 /// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is the best there is.
 /// dtype: hold all weights in this type. quantize: "q8_0", "q4_0", ... on loading.
+/// kv_cache_dtype: hold keys and values as "f32", "f16" or "q8_0"; None is as suits the weights.
 /// revision: branch, tag or commit of a hub model.
 /// num_threads: threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or as many as may be used.
 /// context_length: most tokens in a sequence.
@@ -43,7 +44,7 @@ pub struct SpeculativeDecoder(pub(super) decoder::SpeculativeDecoder);
 impl SpeculativeDecoder {
     #[new]
     #[pyo3(signature = (target, draft=None, *, tokenizer=None, device=None, dtype=None, quantize=None,
-                        revision=None, num_threads=None, context_length=None, progress=None))]
+                        kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, progress=None))]
     #[expect(
         clippy::too_many_arguments,
         reason = "the keywords of the Python constructor"
@@ -56,6 +57,7 @@ impl SpeculativeDecoder {
         device: Option<&str>,
         dtype: Option<&str>,
         quantize: Option<&str>,
+        kv_cache_dtype: Option<&str>,
         revision: Option<&str>,
         num_threads: Option<&Bound<'_, PyAny>>,
         context_length: Option<&Bound<'_, PyAny>>,
@@ -78,6 +80,9 @@ impl SpeculativeDecoder {
         }
         if let Some(format) = quantize {
             builder = builder.quantize(format);
+        }
+        if let Some(dtype) = kv_cache_dtype {
+            builder = builder.kv_cache_dtype(dtype);
         }
         if let Some(revision) = revision {
             builder = builder.revision(revision);

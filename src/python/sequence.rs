@@ -37,7 +37,32 @@ impl Sequence {
         PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
     }
 
-    /// Forgets all but the first `length` tokens.
+    /// Appends a tree of tokens, of which `keep` keeps one path; returns all their logits: float32 [ids, vocab_size].
+    ///
+    /// `parents` are the indices of the tokens that they follow; None: what the sequence holds.
+    fn extend_tree<'py>(
+        &self,
+        py: Python<'py>,
+        ids: TokenIds,
+        parents: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let expected = "for each of the ids the index of one before it, or None";
+        let parents: Vec<Option<usize>> = field("parents", parents, expected)?;
+        let rows = ids.0.len();
+        let (logits, vocab_size) = self.0.with(py, |sequence| {
+            let logits = sequence.extend_tree(&ids.0, &parents, rows);
+            (logits, sequence.vocab_size())
+        })?;
+        PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
+    }
+
+    /// Of a tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
+    fn keep(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        let path: Vec<usize> = field("path", path, "indices of the tree's tokens")?;
+        Ok(self.0.with(py, |sequence| sequence.keep(&path))??)
+    }
+
+    /// Forgets all but the first `length` tokens, and a tree behind them.
     fn truncate(&self, py: Python<'_>, length: &Bound<'_, PyAny>) -> PyResult<()> {
         let length = field(
             "length",

@@ -9,7 +9,8 @@ from specdec_rs import SpeculativeConfig, SpeculativeDecoder
 
 SIGNATURES = {
     "SpeculativeDecoder": "(target, draft=None, *, tokenizer=None, device=None, dtype=None, "
-    "quantize=None, revision=None, num_threads=None, context_length=None, progress=None)",
+    "quantize=None, kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, "
+    "progress=None)",
     "SpeculativeDecoder.with_models": "(target, draft, tokenizer)",
     "SpeculativeDecoder.generate": "(self, /, prompt, config=None, **overrides)",
     "SpeculativeDecoder.stream": "(self, /, prompt, config=None, **overrides)",
@@ -23,6 +24,8 @@ SIGNATURES = {
     "Tokenizer.encode": "(self, /, text, add_special_tokens=True)",
     "Tokenizer.decode": "(self, /, ids, skip_special_tokens=True)",
     "Sequence.extend": "(self, /, ids, rows=1)",
+    "Sequence.extend_tree": "(self, /, ids, parents)",
+    "Sequence.keep": "(self, /, path)",
     "Sequence.truncate": "(self, /, length)",
     "Sequence.fork": "(self, /)",
     "Benchmark": "(decoder)",

@@ -43,6 +43,20 @@ def test_truncate_and_fork(decoder: SpeculativeDecoder) -> None:
         np.testing.assert_allclose(rows, logits[10:], rtol=1e-4, atol=1e-4)
 
 
+def test_a_path_of_a_tree_is_a_chain(decoder: SpeculativeDecoder) -> None:
+    sequence, chain = decoder.sequence(), decoder.sequence()
+    for each in (sequence, chain):
+        each.extend(IDS[:60])
+    rows = sequence.extend_tree([7, 8, 9, 10], [None, 0, 0, 2])
+    assert rows.shape == (4, 512)
+    for row, token in zip(rows[[0, 2, 3]], [7, 9, 10], strict=True):
+        np.testing.assert_array_equal(row, chain.extend([token])[0])
+    assert len(sequence) == 60
+    sequence.keep([0, 2, 3])
+    assert len(sequence) == 63
+    np.testing.assert_array_equal(sequence.extend([11]), chain.extend([11]))
+
+
 def test_the_draft_has_its_own_sequences(decoder: SpeculativeDecoder) -> None:
     target, draft = decoder.sequence("target"), decoder.sequence("draft")
     assert not np.allclose(target.extend(IDS), draft.extend(IDS))
@@ -63,6 +77,10 @@ def test_what_is_impossible_is_refused(decoder: SpeculativeDecoder) -> None:
         (sequence.extend, ([5], 2), "rows"),
         (sequence.extend, ([5], -1), "rows"),
         (sequence.extend, ([], 1), "rows"),
+        (sequence.extend_tree, ([5, 6], [None, 1]), "parents"),
+        (sequence.extend_tree, ([5, 6], [None]), "parents"),
+        (sequence.extend_tree, ([5] * 65, [None] * 65), "tokens of a tree"),
+        (sequence.keep, ([0],), "path"),
         (sequence.truncate, (101,), "length"),
         (sequence.truncate, (-1,), "length"),
         (decoder.sequence, ("teacher",), "model"),

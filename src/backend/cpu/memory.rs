@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 pub(super) unsafe trait Plain: Copy + Send + Sync + 'static {}
 
 // SAFETY: numbers.
+unsafe impl Plain for i8 {}
+// SAFETY: numbers.
 unsafe impl Plain for u16 {}
 // SAFETY: numbers.
 unsafe impl Plain for f32 {}

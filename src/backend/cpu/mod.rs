@@ -34,8 +34,8 @@ use simd::Simd;
 use tier::Kernel;
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, Batch, HostRows, Linear, Norm, Pairing, Rope,
-    Segment, WeightPrecision,
+    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
+    Pairing, Rope, Segment, WeightPrecision,
 };
 use crate::error::{Error, Result};
 use crate::weights::{StorageType, StoredTensor, dequantize, quantize};
@@ -60,10 +60,12 @@ pub struct CpuBackend {
 
 /// Keys and values of one sequence.
 pub enum KvCache {
+    /// Single precision.
+    F32(CachePages<f32>),
     /// Half precision.
     F16(CachePages<u16>),
-    /// Single precision, for weights in single precision.
-    F32(CachePages<f32>),
+    /// Eight bits and scales.
+    Q8(CachePages<i8>),
 }
 
 /// A cache's pages.
@@ -281,7 +283,7 @@ impl Backend for CpuBackend {
         &self,
         layers: usize,
         shape: &AttentionShape,
-        precise: bool,
+        precision: CachePrecision,
         _context_length: usize,
     ) -> Result<KvCache> {
         if shape.head_dim > MOST_HEAD_ELEMENTS {
@@ -291,10 +293,12 @@ impl Backend for CpuBackend {
             );
             return Err(Error::unsupported("attention", reason));
         }
-        Ok(if precise {
-            KvCache::F32(CachePages(Cache::new(layers, shape)))
-        } else {
-            KvCache::F16(CachePages(Cache::new(layers, shape)))
+        Ok(match precision {
+            CachePrecision::F32 => KvCache::F32(CachePages(Cache::new(layers, shape))),
+            CachePrecision::Auto | CachePrecision::F16 => {
+                KvCache::F16(CachePages(Cache::new(layers, shape)))
+            }
+            CachePrecision::Q8_0 => KvCache::Q8(CachePages(Cache::new(layers, shape))),
         })
     }
 
@@ -302,6 +306,7 @@ impl Backend for CpuBackend {
         Ok(match cache {
             KvCache::F16(cache) => KvCache::F16(CachePages(cache.0.fork(length))),
             KvCache::F32(cache) => KvCache::F32(CachePages(cache.0.fork(length))),
+            KvCache::Q8(cache) => KvCache::Q8(CachePages(cache.0.fork(length))),
         })
     }
 
@@ -309,6 +314,7 @@ impl Backend for CpuBackend {
         match cache {
             KvCache::F16(cache) => cache.0.keep(past, path),
             KvCache::F32(cache) => cache.0.keep(past, path),
+            KvCache::Q8(cache) => cache.0.keep(past, path),
         }
     }
 
@@ -378,6 +384,7 @@ impl Backend for CpuBackend {
             match &mut **cache {
                 KvCache::F16(cache) => cache.0.make_room(segment.past, segment.rows)?,
                 KvCache::F32(cache) => cache.0.make_room(segment.past, segment.rows)?,
+                KvCache::Q8(cache) => cache.0.make_room(segment.past, segment.rows)?,
             }
         }
         let rotation = attention.rope.and_then(|rope| {
@@ -409,15 +416,18 @@ impl Backend for CpuBackend {
             pool: &self.pool,
         };
         // All caches of a model are of one kind.
+        macro_rules! run {
+            ($kind:ident) => {
+                run.run(|index| match &*caches[index] {
+                    KvCache::$kind(cache) => &cache.0,
+                    _ => unreachable!("a model's caches are of one kind"),
+                })
+            };
+        }
         Ok(match caches.first() {
-            Some(KvCache::F32(_)) => run.run(|index| match &*caches[index] {
-                KvCache::F32(cache) => &cache.0,
-                KvCache::F16(_) => unreachable!("a model's caches are of one kind"),
-            }),
-            _ => run.run(|index| match &*caches[index] {
-                KvCache::F16(cache) => &cache.0,
-                KvCache::F32(_) => unreachable!("a model's caches are of one kind"),
-            }),
+            Some(KvCache::F32(_)) => run!(F32),
+            Some(KvCache::Q8(_)) => run!(Q8),
+            _ => run!(F16),
         })
     }
 

@@ -173,7 +173,7 @@ struct Case {
     norm: NormKind,
     activation: Activation,
     gated: bool,
-    precise: bool,
+    cache: CachePrecision,
     /// Rows of each step, of two sequences.
     steps: Vec<(usize, usize)>,
 }
@@ -196,12 +196,16 @@ fn cases() -> impl Strategy<Value = Case> {
             Activation::Relu,
         ]),
         any::<bool>(),
-        any::<bool>(),
+        prop::sample::select(vec![
+            CachePrecision::F32,
+            CachePrecision::F16,
+            CachePrecision::Q8_0,
+        ]),
     );
     let steps = prop::collection::vec((0..20_usize, 0..12_usize), 1..8);
     (any::<u64>(), shape, layer, steps).prop_map(|(seed, shape, layer, steps)| {
         let ((heads, kv_heads), head_dim, window, softcap, pairing) = shape;
-        let (format, norm, activation, gated, precise) = layer;
+        let (format, norm, activation, gated, cache) = layer;
         Case {
             seed: seed >> 8,
             format,
@@ -214,7 +218,7 @@ fn cases() -> impl Strategy<Value = Case> {
             norm,
             activation,
             gated,
-            precise,
+            cache,
             // Long enough to cross pages.
             steps: [vec![(70, 40)], steps].concat(),
         }
@@ -272,7 +276,7 @@ impl Case {
             magnitude: 1.0,
             pairing: self.pairing,
         };
-        let mut caches = [0, 1].map(|_| backend.kv_cache(2, &shape, self.precise, 4096).unwrap());
+        let mut caches = [0, 1].map(|_| backend.kv_cache(2, &shape, self.cache, 4096).unwrap());
         let total =
             |index: usize| -> usize { steps.iter().map(|step| [step.0, step.1][index]).sum() };
         let inputs = [0, 1].map(|index| noise(self.seed + 7 * index as u64, total(index) * width));
@@ -418,7 +422,7 @@ fn caches_survive_rollbacks_and_forks() {
             .unwrap();
         y.values().to_vec()
     };
-    let fresh = || own.kv_cache(1, &shape, false, 1000).unwrap();
+    let fresh = || own.kv_cache(1, &shape, CachePrecision::F16, 1000).unwrap();
     let mut plain = fresh();
     attend(&mut plain, 0, 100, 100);
     let mut rolled_back = fresh();

@@ -72,7 +72,6 @@ impl<T: Element> Kernel for Append<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let LayerAttention {
-            layer,
             shape,
             rotation,
             query_norm,
@@ -98,28 +97,49 @@ impl<T: Element> Kernel for Append<'_, T> {
                 let own = head * head_dim..(head + 1) * head_dim;
                 let x = &self.k.row(row)[own.clone()];
                 prepare_head::<S>(x, key_norm, rotation, row, 1.0, key.values_mut());
-                let keys = self.cache.layout.keys(layer, head) + place;
-                let values = self.cache.layout.values(layer, head) + place * padded;
                 let value = &self.v.row(row)[own];
-                let mut stored = [[T::from_f32(0.0); LANES]; 2];
-                for (chunk, (key, value)) in key
-                    .values()
-                    .chunks(LANES)
-                    .zip(value.chunks(LANES))
-                    .enumerate()
-                {
-                    T::store::<S>(load_some::<S>(key), &mut stored[0]);
-                    T::store::<S>(load_some::<S>(value), &mut stored[1]);
-                    for lane in 0..key.len() {
-                        let element = chunk * LANES + lane;
-                        // SAFETY: as above.
-                        unsafe {
-                            page.write(keys + element * PAGE, stored[0][lane]);
-                            page.write(values + element, stored[1][lane]);
-                        }
-                    }
+                // SAFETY: as above.
+                unsafe { self.store::<S>(page, (head, place), key.values(), value) };
+            }
+        }
+    }
+}
+
+impl<T: Element> Append<'_, T> {
+    /// Writes a position's key and value of a head.
+    ///
+    /// # Safety
+    /// Nobody else may be using the position.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(
+        &self,
+        page: Shared<'_, T>,
+        (head, place): (usize, usize),
+        key: &[f32],
+        value: &[f32],
+    ) {
+        let (layer, layout) = (self.attention.layer, self.cache.layout);
+        let [(key_scale, key_factor), (value_scale, value_factor)] =
+            [T::scale::<S>(key), T::scale::<S>(value)];
+        let mut stored = [[T::ZERO; LANES]; 2];
+        for (chunk, (key, value)) in key.chunks(LANES).zip(value.chunks(LANES)).enumerate() {
+            let scaled = |x, factor| S::mul(load_some::<S>(x), S::splat(factor));
+            T::store::<S>(scaled(key, key_factor), &mut stored[0]);
+            T::store::<S>(scaled(value, value_factor), &mut stored[1]);
+            for lane in 0..key.len() {
+                let element = chunk * LANES + lane;
+                // SAFETY: the caller's promise.
+                unsafe {
+                    page.write(layout.key(layer, head, place, element), stored[0][lane]);
+                    page.write(layout.value(layer, head, place, element), stored[1][lane]);
                 }
             }
+        }
+        let [key_place, value_place] = layout.scales(layer, head, place);
+        // SAFETY: as above.
+        unsafe {
+            T::store_scale(key_scale, page.part(key_place, T::SCALE));
+            T::store_scale(value_scale, page.part(value_place, T::SCALE));
         }
     }
 }

@@ -142,11 +142,10 @@ impl<T: Element> Attend<'_, T> {
     #[inline(always)]
     fn page(&self, page: usize, next: (usize, usize)) -> Page<'_, T> {
         let layer = self.attention.layer;
-        let (keys, values) = self.cache.page(page, layer, self.kv_head);
+        let next = self.cache.page(next.0, layer, next.1);
         Page {
-            keys,
-            values,
-            next: self.cache.page(next.0, layer, next.1).0.as_ptr(),
+            head: self.cache.page(page, layer, self.kv_head),
+            next: [next.keys.as_ptr(), next.values.as_ptr()],
             chunks: self.attention.chunks(),
         }
     }

@@ -1,16 +1,15 @@
 //! What queries get from one page of keys and values, and how pages are put together.
 
-use super::super::cache::Element;
+use super::super::cache::{Element, Head};
 use super::super::math::{exp, load_some, softcap};
 use super::super::simd::{LANES, Simd};
 use super::TILES;
 
 /// One page of keys and values of one head.
 pub(super) struct Page<'a, T> {
-    pub(super) keys: &'a [[T; LANES]],
-    pub(super) values: &'a [[T; LANES]],
-    /// Where the keys lie that are probably next, values behind them. Never read from here.
-    pub(super) next: *const [T; LANES],
+    pub(super) head: Head<'a, T>,
+    /// Where the keys and the values lie that are probably next. Never read from here.
+    pub(super) next: [*const [T; LANES]; 2],
     /// Vectors of a head.
     pub(super) chunks: usize,
 }
@@ -69,12 +68,12 @@ impl<T: Element> Page<'_, T> {
         queries: [&[[f32; LANES]]; Q],
     ) -> [[S::Floats; TILES]; Q] {
         let mut scores = [[S::splat(0.0); TILES]; Q];
-        let (keys, _) = self.keys.as_chunks::<TILES>();
+        let (keys, _) = self.head.keys.as_chunks::<TILES>();
         for (chunk, keys) in keys.as_chunks::<LANES>().0.iter().enumerate() {
             for element in 0..LANES {
                 let place = (chunk * LANES + element) * TILES;
-                S::prefetch(self.next.wrapping_add(place));
-                S::prefetch(self.next.wrapping_add(place + TILES / 2));
+                S::prefetch(self.next[0].wrapping_add(place));
+                S::prefetch(self.next[0].wrapping_add(place + TILES / 2));
                 let mut vectors = [S::splat(0.0); TILES];
                 for tile in 0..TILES {
                     vectors[tile] = T::load::<S>(&keys[element][tile]);
@@ -84,6 +83,14 @@ impl<T: Element> Page<'_, T> {
                     for tile in 0..TILES {
                         scores[query][tile] = S::fma(vectors[tile], x, scores[query][tile]);
                     }
+                }
+            }
+        }
+        if T::SCALE > 0 {
+            for tile in 0..TILES {
+                let scales = scales_of::<S, T>(self.head.key_scales, tile);
+                for query in 0..Q {
+                    scores[query][tile] = S::mul(scores[query][tile], scales);
                 }
             }
         }
@@ -100,6 +107,17 @@ impl<T: Element> Page<'_, T> {
         onto: bool,
         results: &mut [[f32; LANES]],
     ) {
+        let mut scaled = *weights;
+        if T::SCALE > 0 {
+            for tile in 0..tiles {
+                let scales = scales_of::<S, T>(self.head.value_scales, tile);
+                for query in 0..Q {
+                    let weight = S::mul(S::load(&weights[query][tile]), scales);
+                    S::store(weight, &mut scaled[query][tile]);
+                }
+            }
+        }
+        let weights = &scaled;
         let mut chunk = 0;
         while chunk + 4 <= self.chunks {
             self.add_chunks::<S, Q, 4>(weights, chunk, tiles, onto, results);
@@ -133,10 +151,9 @@ impl<T: Element> Page<'_, T> {
         for tile in 0..tiles {
             for lane in 0..LANES {
                 let start = (tile * LANES + lane) * self.chunks + chunk;
-                let next_values = self.next.wrapping_add(self.keys.len());
-                S::prefetch(next_values.wrapping_add(start));
-                S::prefetch(next_values.wrapping_add(start + C / 2));
-                let Some(values) = self.values[start..].first_chunk::<C>() else {
+                S::prefetch(self.next[1].wrapping_add(start));
+                S::prefetch(self.next[1].wrapping_add(start + C / 2));
+                let Some(values) = self.head.values[start..].first_chunk::<C>() else {
                     unreachable!("a position's values are whole");
                 };
                 let mut vectors = [S::splat(0.0); C];
@@ -157,6 +174,12 @@ impl<T: Element> Page<'_, T> {
             }
         }
     }
+}
+
+/// The scales of a tile's positions.
+#[inline(always)]
+fn scales_of<S: Simd, T: Element>(stored: &[T], tile: usize) -> S::Floats {
+    T::load_scales::<S>(&stored[tile * LANES * T::SCALE..][..LANES * T::SCALE])
 }
 
 /// Adds what a query got from a page to what it got from the pages before.

@@ -98,6 +98,14 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         }
     }
     #[inline(always)]
+    fn load_i8(values: &[i8; LANES]) -> Two<__m256> {
+        let (low, high) = halves(values);
+        each([low, high], |half| unsafe {
+            let bytes = _mm_loadl_epi64(half.cast());
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
+        })
+    }
+    #[inline(always)]
     fn load_bf16(values: &[u16; LANES]) -> Two<__m256> {
         let (low, high) = halves(values);
         unsafe {

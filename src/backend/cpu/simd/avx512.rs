@@ -54,6 +54,13 @@ impl<const AMX: bool> Simd for Avx512<AMX> {
         }
     }
     #[inline(always)]
+    fn load_i8(values: &[i8; LANES]) -> __m512 {
+        unsafe {
+            let bytes = _mm_loadu_si128(values.as_ptr().cast());
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
+        }
+    }
+    #[inline(always)]
     fn load_bf16(values: &[u16; LANES]) -> __m512 {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(values.as_ptr().cast()));

@@ -45,6 +45,7 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn load_f16(values: &[u16; LANES]) -> Self::Floats;
     /// Rounded to nearest, ties to even.
     fn store_f16(vector: Self::Floats, values: &mut [u16; LANES]);
+    fn load_i8(values: &[i8; LANES]) -> Self::Floats;
     /// The upper halves of f32.
     fn load_bf16(values: &[u16; LANES]) -> Self::Floats;
 

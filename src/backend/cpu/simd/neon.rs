@@ -112,6 +112,19 @@ impl Simd for Neon {
         });
     }
     #[inline(always)]
+    fn load_i8(values: &[i8; LANES]) -> Self::Floats {
+        unsafe {
+            let bytes = vld1q_s8(values.as_ptr());
+            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes));
+            [
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+                vcvtq_f32_s32(vmovl_high_s16(low)),
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+                vcvtq_f32_s32(vmovl_high_s16(high)),
+            ]
+        }
+    }
+    #[inline(always)]
     fn load_bf16(values: &[u16; LANES]) -> Self::Floats {
         quarters(values).map(|quarter| unsafe {
             vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(quarter.as_ptr())))

@@ -61,6 +61,10 @@ impl Simd for Scalar {
         *values = each(vector, |value| f16::from_f32(value).to_bits());
     }
     #[inline(always)]
+    fn load_i8(values: &[i8; LANES]) -> Self::Floats {
+        each(*values, f32::from)
+    }
+    #[inline(always)]
     fn load_bf16(values: &[u16; LANES]) -> Self::Floats {
         each(*values, |bits| bf16::from_bits(bits).to_f32())
     }
