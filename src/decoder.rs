@@ -441,7 +441,7 @@ impl DecoderBuilder {
         self
     }
 
-    /// Holds keys and values as "auto", "f32", "f16" or "q8_0".
+    /// Holds keys and values as `auto`, `f32`, `f16` or `q8_0`.
     #[must_use]
     pub fn kv_cache_dtype(mut self, dtype: impl Into<String>) -> Self {
         self.kv_cache_dtype = Some(dtype.into());

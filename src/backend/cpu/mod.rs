@@ -1,15 +1,19 @@
 //! Our own kernels for processors, made so that checking several tokens costs little more than computing one.
 //!
-//! Reading order: [`simd`] (what the kernels are written in), [`tier`] (how they are compiled), [`pack`] (how weights
-//! lie), [`matmul`], [`attention`]. All results are the same bits whatever the tier, the number of threads, and the
-//! rows computed beside a row.
+//! Reading order: [`simd`] (what the kernels are written in), [`tier`] (how they are compiled), [`layout`] and [`pack`]
+//! (how weights lie), [`blocks`] and [`matmul`] (products), [`cache`] and [`attention`]. All results are the same bits
+//! whatever the tier, the number of threads, and the rows computed beside a row.
 
 // Kernels are compiled for each tier by being inlined into it; their loops run over lanes, rows and vectors of
 // several arrays at once.
 #![allow(unsafe_code, clippy::inline_always, clippy::needless_range_loop)]
 
 mod attention;
+mod blocks;
 mod cache;
+mod formats;
+mod layout;
+mod map;
 mod math;
 mod matmul;
 mod memory;
@@ -25,13 +29,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use attention::{LayerAttention, MOST_HEAD_ELEMENTS, Rotation};
 use cache::Cache;
+use map::{Add, EachLane, MapRows, Multiply, RowWork, Scale, Softcap};
 use matmul::{Layer, Product, Then, multiply};
 use memory::Reserve;
 use pack::Packed;
 use pool::Pool;
 use rows::{Arena, Forms, NormWeights, Operand};
-use simd::Simd;
-use tier::Kernel;
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
@@ -176,75 +179,6 @@ fn norm_weights(norm: &Norm<CpuBackend>) -> NormWeights<'_> {
         bias: norm.bias.as_deref(),
     }
 }
-
-/// Something done to every row.
-trait RowWork {
-    fn apply<S: Simd>(&self, row: usize, x: &[f32], output: &mut [f32]);
-}
-
-struct MapRows<'a, W> {
-    x: &'a Rows,
-    output: &'a mut Rows,
-    work: W,
-}
-
-impl<W: RowWork> Kernel for MapRows<'_, W> {
-    #[inline(always)]
-    fn run<S: Simd>(self) {
-        let width = self.x.width;
-        for (row, output) in self.output.values_mut().chunks_mut(width).enumerate() {
-            self.work.apply::<S>(row, self.x.row(row), output);
-        }
-    }
-}
-
-impl RowWork for NormWeights<'_> {
-    #[inline(always)]
-    fn apply<S: Simd>(&self, _: usize, x: &[f32], output: &mut [f32]) {
-        NormWeights::apply::<S>(self, x, output);
-    }
-}
-
-/// Calls `$each` with sixteen elements at a time.
-macro_rules! elementwise {
-    ($name:ident { $($field:ident: $type:ty),* }, |$self:ident, $row:ident, $x:ident, $lanes:ident| $each:expr) => {
-        struct $name<'a> { $($field: $type,)* life: std::marker::PhantomData<&'a ()> }
-        impl RowWork for $name<'_> {
-            #[inline(always)]
-            fn apply<S: Simd>(&self, $row: usize, x: &[f32], output: &mut [f32]) {
-                let $self = self;
-                for (index, (x, output)) in
-                    x.chunks(simd::LANES).zip(output.chunks_mut(simd::LANES)).enumerate()
-                {
-                    let $lanes = index * simd::LANES..index * simd::LANES + x.len();
-                    let $x = math::load_some::<S>(x);
-                    math::store_some::<S>($each, output);
-                }
-            }
-        }
-    };
-}
-
-elementwise!(
-    Activate {
-        activation: Activation
-    },
-    |own, _row, x, _lanes| math::activate::<S>(x, own.activation)
-);
-elementwise!(
-    Softcap { cap: f32 },
-    |own, _row, x, _lanes| math::softcap::<S>(x, own.cap)
-);
-elementwise!(Scale { factor: f32 }, |own, _row, x, _lanes| S::mul(
-    x,
-    S::splat(own.factor)
-));
-elementwise!(Add { other: &'a Rows }, |own, row, x, lanes| {
-    S::add(x, math::load_some::<S>(&own.other.row(row)[lanes]))
-});
-elementwise!(Multiply { other: &'a Rows }, |own, row, x, lanes| {
-    S::mul(x, math::load_some::<S>(&own.other.row(row)[lanes]))
-});
 
 impl Backend for CpuBackend {
     type Activations = Rows;
@@ -432,53 +366,23 @@ impl Backend for CpuBackend {
     }
 
     fn activate(&self, x: Rows, activation: Activation) -> Result<Rows> {
-        Ok(self.map_rows(
-            &x,
-            Activate {
-                activation,
-                life: std::marker::PhantomData,
-            },
-        ))
+        Ok(self.map_rows(&x, EachLane(activation)))
     }
 
     fn multiply(&self, a: &Rows, b: &Rows) -> Result<Rows> {
-        Ok(self.map_rows(
-            a,
-            Multiply {
-                other: b,
-                life: std::marker::PhantomData,
-            },
-        ))
+        Ok(self.map_rows(a, EachLane(Multiply(b))))
     }
 
     fn add(&self, a: &Rows, b: &Rows) -> Result<Rows> {
-        Ok(self.map_rows(
-            a,
-            Add {
-                other: b,
-                life: std::marker::PhantomData,
-            },
-        ))
+        Ok(self.map_rows(a, EachLane(Add(b))))
     }
 
     fn scale(&self, x: Rows, factor: f32) -> Result<Rows> {
-        Ok(self.map_rows(
-            &x,
-            Scale {
-                factor,
-                life: std::marker::PhantomData,
-            },
-        ))
+        Ok(self.map_rows(&x, EachLane(Scale(factor))))
     }
 
     fn softcap(&self, x: Rows, cap: f32) -> Result<Rows> {
-        Ok(self.map_rows(
-            &x,
-            Softcap {
-                cap,
-                life: std::marker::PhantomData,
-            },
-        ))
+        Ok(self.map_rows(&x, EachLane(Softcap(cap))))
     }
 
     fn select(&self, x: &Rows, rows: &[usize]) -> Result<Rows> {

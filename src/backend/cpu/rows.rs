@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::layout::BLOCK;
 use super::math::{load_some, store_some};
 use super::memory::Shared;
-use super::pack::BLOCK;
 use super::pool::Pool;
 use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
