@@ -2,76 +2,26 @@
 
 use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 
 use super::language_model::LanguageModel;
 use super::memory;
 use super::names::NamedWeights;
+use super::options::{Kernels, LoadOptions};
 use super::spec::ModelSpec;
 use super::transformer::Transformer;
 use super::{gguf_config, hf_config};
+use crate::backend::Backend;
 use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::{CpuBackend, Tier};
-use crate::backend::{Backend, CachePrecision, WeightPrecision};
 use crate::device::Device;
 use crate::error::Result;
-use crate::progress::{Progress, Silent};
 use crate::text::Tokenizer;
 use crate::threads;
 use crate::weights::Checkpoint;
 use crate::weights::gguf::GgufFile;
 use crate::weights::locate::ModelFiles;
 use crate::weights::safetensors::SafetensorsCheckpoint;
-
-/// Whose kernels compute on the CPU. (On other devices, Candle's do.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kernels {
-    /// Our own, of the tier that `SPECDEC_CPU_TIER` names, or the best that the processor has.
-    #[default]
-    Best,
-    /// Our own, of this tier.
-    Tier(Tier),
-    /// Candle's: what our own are tested against.
-    Candle,
-}
-
-/// How to load a model.
-#[derive(Clone)]
-pub struct LoadOptions {
-    /// Where to compute; `None`: [`Device::auto`].
-    pub device: Option<Device>,
-    /// How to hold the weights.
-    pub precision: WeightPrecision,
-    /// How to hold keys and values.
-    pub kv_cache: CachePrecision,
-    /// With whose kernels to compute on the CPU.
-    pub kernels: Kernels,
-    /// Threads to compute with on the CPU; `None`: as `SPECDEC_NUM_THREADS` says, or as many as this process may
-    /// use.
-    pub threads: Option<usize>,
-    /// Most tokens a sequence may hold; `None`: as many as the model was made for.
-    pub context_length: Option<usize>,
-    /// Branch, tag or commit of a hub model.
-    pub revision: Option<String>,
-    /// Told about downloads and loading.
-    pub progress: Arc<dyn Progress>,
-}
-
-impl Default for LoadOptions {
-    fn default() -> Self {
-        Self {
-            device: None,
-            precision: WeightPrecision::default(),
-            kv_cache: CachePrecision::default(),
-            kernels: Kernels::default(),
-            threads: None,
-            context_length: None,
-            revision: None,
-            progress: Arc::new(Silent),
-        }
-    }
-}
 
 /// A model with its tokenizer.
 pub struct LoadedModel {

@@ -7,6 +7,7 @@ mod layers;
 mod load;
 mod memory;
 mod names;
+mod options;
 pub mod rope;
 mod sequence;
 pub mod spec;
@@ -14,7 +15,8 @@ mod transformer;
 mod tree;
 
 pub use language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
-pub use load::{Kernels, LoadOptions, LoadedModel, OpenModel, load, load_tokenizer};
+pub use load::{LoadedModel, OpenModel, load, load_tokenizer};
+pub use options::{Kernels, LoadOptions};
 pub use sequence::{SharedModel, TokenSequence};
 pub use transformer::Transformer;
 pub use tree::Parents;

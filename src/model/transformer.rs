@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 use super::layers::{Layer, Loader};
-use super::load::LoadOptions;
 use super::names::{NamedWeights, Slot};
+use super::options::LoadOptions;
 use super::spec::{ModelSpec, Residual};
 use super::tree::{self, Parents};
 use crate::backend::{
