@@ -1,4 +1,7 @@
-//! With how many threads to compute.
+//! With how many threads to compute, and two things at the same time.
+
+use std::panic::resume_unwind;
+use std::thread;
 
 use crate::error::{Error, Result};
 
@@ -28,4 +31,18 @@ pub(crate) fn check(name: &str, threads: usize) -> Result<usize> {
 
 fn out_of_range(name: &str, value: impl std::fmt::Display) -> Error {
     Error::invalid(name, value, format!("a number from 1 to {MOST}"))
+}
+
+/// Calls both at the same time, `a` on a thread of its own; where the system has none to give, one after the other.
+pub(crate) fn join<A: Send, B>(a: impl Fn() -> A + Sync, b: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let beside = thread::Builder::new().name("specdec-load".to_owned());
+        let beside = beside.spawn_scoped(scope, &a);
+        let b = b();
+        let a = match beside {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => a(),
+        };
+        (a, b)
+    })
 }

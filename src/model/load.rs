@@ -1,8 +1,6 @@
 //! A model's files to a model that runs.
 
-use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::thread;
 
 use super::language_model::LanguageModel;
 use super::memory;
@@ -84,16 +82,10 @@ pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
     let opened = OpenModel::open(files)?;
     let spec = opened.spec()?;
     // Side by side: the tokenizer of a large vocabulary takes as long as the weights do.
-    let (tokenizer, model) = thread::scope(|scope| {
-        let named = thread::Builder::new().name("specdec-tokenizer".to_owned());
-        let tokenizer = named.spawn_scoped(scope, || opened.tokenizer());
-        let model = build(&spec, opened.checkpoint(), files, options);
-        let tokenizer = match tokenizer {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            Err(_) => opened.tokenizer(),
-        };
-        (tokenizer, model)
-    });
+    let (tokenizer, model) = threads::join(
+        || opened.tokenizer(),
+        || build(&spec, opened.checkpoint(), files, options),
+    );
     Ok(LoadedModel {
         tokenizer: tokenizer?,
         model: model?,

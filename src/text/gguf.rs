@@ -27,6 +27,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 use super::chat::ChatTemplate;
 use super::parts::{Parts, Spelling, guarded};
 use crate::error::{Error, Result};
+use crate::threads;
 use crate::weights::gguf::{Metadata, Value};
 use pretokenizers::Pretokenizer;
 
@@ -184,11 +185,14 @@ impl<'a> Embedded<'a> {
             !token.is_empty() && matches!(kind, TokenType::Text | TokenType::UserDefined)
         };
         let ids = (0..self.tokens.len()).filter(mergeable);
-        let merges = sentencepiece::merges(&self.tokens, &scores, ids);
+        let (vocabulary, merges) = threads::join(
+            || self.vocabulary(),
+            || sentencepiece::merges(&self.tokens, &scores, ids),
+        );
         let add_space = self.flag("add_space_prefix").unwrap_or(true);
         let build = || {
             let mut model = BPE::builder()
-                .vocab_and_merges(self.vocabulary(), merges)
+                .vocab_and_merges(vocabulary, merges)
                 .byte_fallback(true)
                 .fuse_unk(true);
             if let Some(unknown) = self.unknown_token() {

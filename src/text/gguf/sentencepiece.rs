@@ -2,6 +2,8 @@
 
 use ahash::AHashMap;
 
+use crate::threads;
+
 /// Every way to make a token of two, the likeliest token first.
 ///
 /// As transformers converts such vocabularies: a pair of tokens is merged if it makes a token, and a token's score
@@ -13,26 +15,44 @@ pub(super) fn merges(
 ) -> Vec<(String, String)> {
     let ids: Vec<usize> = mergeable.collect();
     let known: AHashMap<&str, usize> = ids.iter().map(|id| (tokens[*id], *id)).collect();
-    let mut found: Vec<(usize, usize, usize)> = Vec::with_capacity(2 * ids.len());
-    for whole in ids {
+    let (first, second) = ids.split_at(ids.len() / 2);
+    let (mut found, mut later) = threads::join(
+        || pairs(tokens, &known, first),
+        || pairs(tokens, &known, second),
+    );
+    found.append(&mut later);
+    // A stable sort: merges of equal score keep the vocabulary's order.
+    found.sort_by(|a, b| scores[b.whole].total_cmp(&scores[a.whole]));
+    found
+        .into_iter()
+        .map(|pair| (tokens[pair.left].to_owned(), tokens[pair.right].to_owned()))
+        .collect()
+}
+
+/// Two tokens whose texts make a third's.
+struct Pair {
+    whole: usize,
+    left: usize,
+    right: usize,
+}
+
+/// All pairs that make these tokens, token by token.
+fn pairs(tokens: &[&str], known: &AHashMap<&str, usize>, ids: &[usize]) -> Vec<Pair> {
+    let mut found = Vec::with_capacity(2 * ids.len());
+    for &whole in ids {
         let token = tokens[whole];
         let begin = found.len();
         for (middle, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(middle);
-            if let Some(left) = known.get(left)
-                && let Some(right) = known.get(right)
+            if let Some(&left) = known.get(left)
+                && let Some(&right) = known.get(right)
             {
-                found.push((whole, *left, *right));
+                found.push(Pair { whole, left, right });
             }
         }
-        found[begin..].sort_unstable_by_key(|(_, left, right)| (*left, *right));
+        found[begin..].sort_unstable_by_key(|pair| (pair.left, pair.right));
     }
-    // A stable sort: merges of equal score keep the vocabulary's order.
-    found.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]));
     found
-        .into_iter()
-        .map(|(_, left, right)| (tokens[left].to_owned(), tokens[right].to_owned()))
-        .collect()
 }
 
 #[cfg(test)]
