@@ -1,4 +1,4 @@
-"""Writes a GGUF model with random weights in the shape of a known one: to measure speed where no real one is at hand.
+"""Writes a GGUF model of random weights in the shape of a known one, to measure speed with.
 
 python benches/random_model.py gpt2-medium q4_k_m model.gguf --vocabulary-of smollm2.gguf
 (needs `pip install gguf`; the vocabulary is another file's, filled up to the shape's size)
@@ -28,18 +28,24 @@ def blocks(rng, rows, columns, kind):
 
 
 class Model:
+    """A model being written."""
+
     def __init__(self, path, architecture, seed):
+        """Begins a file."""
         self.writer = gguf.GGUFWriter(path, architecture)
         self.rng = np.random.default_rng(seed)
 
     def matrix(self, name, rows, columns, kind):
+        """Adds a random matrix [rows, columns]."""
         data = blocks(self.rng, rows, columns, kind)
         self.writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
 
     def vector(self, name, values):
+        """Adds plain values."""
         self.writer.add_tensor(name, values.astype(np.float32))
 
     def vocabulary(self, source, size):
+        """Adds another file's tokens, filled up to a size."""
         fields = gguf.GGUFReader(source).fields
         tokens = fields["tokenizer.ggml.tokens"].contents()
         types = fields["tokenizer.ggml.token_type"].contents()
@@ -55,6 +61,7 @@ class Model:
         writer.add_eos_token_id(2)
 
     def write(self):
+        """Ends the file."""
         self.writer.write_header_to_file()
         self.writer.write_kv_data_to_file()
         self.writer.write_tensors_to_file()
@@ -67,6 +74,7 @@ def more_bits(layer, layers):
 
 
 def gpt2_medium(path, kinds, vocabulary):
+    """GPT-2 Medium."""
     width, layers, vocab = 1024, 24, 50257
     model = Model(path, "gpt2", seed=1)
     writer = model.writer
@@ -101,6 +109,7 @@ def gpt2_medium(path, kinds, vocabulary):
 
 
 def llama_1b(path, kinds, vocabulary):
+    """Llama-3.2-1B."""
     width, layers, vocab, hidden = 2048, 16, 128256, 8192
     model = Model(path, "llama", seed=2)
     writer = model.writer
@@ -139,6 +148,7 @@ FORMATS = {
 
 
 def main():
+    """The command line."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("shape", choices=SHAPES)
     arguments.add_argument("format", choices=FORMATS)
