@@ -7,6 +7,7 @@ use std::path::Path;
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use safetensors::SafeTensors;
+use specdec_rs::Device;
 use specdec_rs::backend::{CachePrecision, WeightPrecision};
 use specdec_rs::model::{
     Extend, Kernels, LanguageModel, LoadOptions, Logits, Parents, SequenceId, load,
@@ -277,6 +278,7 @@ fn a_cache_of_eight_bits_is_close() {
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let with = |kernels| {
             let options = LoadOptions {
+                device: Some(Device::Cpu),
                 kv_cache: CachePrecision::Q8_0,
                 kernels,
                 ..LoadOptions::default()

@@ -2,10 +2,10 @@
 
 mod support;
 
-use specdec_rs::backend::WeightPrecision;
-use specdec_rs::model::{Kernels, SharedModel, TokenSequence};
+use specdec_rs::backend::{CachePrecision, WeightPrecision};
+use specdec_rs::model::{Kernels, LoadOptions, SharedModel, TokenSequence, load};
 use specdec_rs::weights::locate::ModelFiles;
-use specdec_rs::{Extend, LanguageModel, Logits, Parents, SequenceId};
+use specdec_rs::{Device, Extend, LanguageModel, Logits, Parents, SequenceId};
 use support::models::{all_fixtures, all_kernels, extend, extend_all, open};
 
 const TREE: SequenceId = SequenceId(1);
@@ -120,6 +120,56 @@ fn every_tier_computes_trees() {
         let mut model = open(&files, WeightPrecision::Stored, kernels);
         tree_equals_chains(model.as_mut(), 60, 24, &format!("{kernels:?}"));
     }
+}
+
+#[test]
+fn trees_fit_every_cache() {
+    let file = support::fixtures().join("gguf/llama-Q4_0.gguf");
+    for kv_cache in [
+        CachePrecision::F32,
+        CachePrecision::F16,
+        CachePrecision::Q8_0,
+    ] {
+        let options = LoadOptions {
+            device: Some(Device::Cpu),
+            kv_cache,
+            ..LoadOptions::default()
+        };
+        let mut model = load(&ModelFiles::Gguf(file.clone()), &options)
+            .unwrap()
+            .model;
+        tree_equals_chains(model.as_mut(), 60, 24, &format!("{kv_cache:?}"));
+    }
+}
+
+/// Forks share pages with a sequence whose tree is cut down to a path, and notice nothing.
+#[test]
+fn forks_survive_a_path_being_kept() {
+    let mut model = small_model();
+    let prompt: Vec<u32> = (0..62).collect();
+    let [before, within, plain] = [2, 3, 4].map(SequenceId);
+    extend(model.as_mut(), TREE.0, &prompt, 0);
+    extend(model.as_mut(), plain.0, &prompt, 0);
+    model.fork(TREE, before).unwrap();
+    let tree = Extend {
+        sequence: TREE,
+        tokens: &[10, 11, 12, 13, 14],
+        parents: Parents::Tree(&[None, None, Some(1), Some(2), Some(3)]),
+        rows: 5,
+    };
+    extend_all(model.as_mut(), &[tree]);
+    model.fork(TREE, within).unwrap();
+    model.keep(TREE, &[1, 2, 3, 4]).unwrap();
+    for token in [20, 21, 22] {
+        let expected = extend(model.as_mut(), plain.0, &[token], 1);
+        for fork in [before, within] {
+            assert!(extend(model.as_mut(), fork.0, &[token], 1) == expected);
+        }
+    }
+    model.truncate(plain, 62).unwrap();
+    extend(model.as_mut(), plain.0, &[11, 12, 13, 14], 0);
+    let kept = extend(model.as_mut(), TREE.0, &[23], 1);
+    assert!(kept == extend(model.as_mut(), plain.0, &[23], 1));
 }
 
 fn small_model() -> Box<dyn LanguageModel> {

@@ -332,7 +332,8 @@ impl Backend for CandleBackend {
         context_length: usize,
     ) -> Result<KvCache> {
         if matches!(precision, CachePrecision::F16 | CachePrecision::Q8_0) {
-            let reason = "these kernels keep keys and values in f32: leave kv_cache_dtype at auto";
+            let reason =
+                "these kernels keep keys and values in f32: leave kv_cache_dtype at auto or f32";
             return Err(Error::unsupported("the cache's type", reason));
         }
         let capacity = CACHE_STEP.min(context_length);

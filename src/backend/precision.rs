@@ -47,7 +47,7 @@ impl WeightPrecision {
     }
 }
 
-/// How keys and values are held in memory.
+/// How keys and values are held in memory; Candle's backend has [`Self::F32`] alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CachePrecision {
     /// As suits the model: f32 beside unquantized weights, else 16 bits, where the device has them.

@@ -168,7 +168,7 @@ pub trait LanguageModel: Send {
         Err(Error::Compute("this model computes no trees".into()))
     }
 
-    /// Begins `copy` with the tokens of `sequence`.
+    /// Begins `copy` with the tokens of `sequence`, without a tree behind them.
     fn fork(&mut self, sequence: SequenceId, copy: SequenceId) -> Result<()> {
         let _ = (sequence, copy);
         Err(Error::Compute("this model cannot fork a sequence".into()))

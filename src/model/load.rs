@@ -81,7 +81,8 @@ impl OpenModel {
 pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
     let opened = OpenModel::open(files)?;
     let spec = opened.spec()?;
-    // Side by side: the tokenizer of a large vocabulary takes as long as the weights do.
+    // Side by side: the tokenizer of a large vocabulary takes as long as the weights do. (What is wrong with it is told
+    // once they are read.)
     let (tokenizer, model) = threads::join(
         || opened.tokenizer(),
         || build(&spec, opened.checkpoint(), files, options),

@@ -53,7 +53,9 @@ impl SharedModel {
     pub fn lock(&self) -> MutexGuard<'_, Box<dyn LanguageModel>> {
         // A panic in a user's model leaves the other sequences as they were.
         let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
-        for sequence in self.dropped().drain(..) {
+        // Not while the list is locked: a user's model may drop a sequence as it frees one.
+        let dropped = std::mem::take(&mut *self.dropped());
+        for sequence in dropped {
             model.free(sequence);
         }
         model
@@ -137,17 +139,15 @@ impl TokenSequence {
         parents: &[Option<usize>],
         rows: usize,
     ) -> Result<Logits> {
-        // A user's model may never look at the parents.
+        // Here, since a user's model may never look at the parents.
         let most = self.model.most_tree_tokens;
-        if tokens.len() > most {
-            let expected = match most {
-                0 => "none: this model computes chains alone".to_owned(),
-                most => format!("at most {most}"),
-            };
-            return Err(Error::invalid("tokens of a tree", tokens.len(), expected));
+        if most == 0 {
+            let reason = "this model computes no trees: its sequences are chains";
+            return Err(Error::Compute(reason.into()));
         }
+        Parents::Tree(parents).check(tokens.len(), most)?;
         let logits = self.append(tokens, Parents::Tree(parents), rows)?;
-        self.in_tree = true;
+        self.in_tree = !tokens.is_empty();
         Ok(logits)
     }
 

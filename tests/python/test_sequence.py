@@ -79,7 +79,7 @@ def test_what_is_impossible_is_refused(decoder: SpeculativeDecoder) -> None:
         (sequence.extend, ([], 1), "rows"),
         (sequence.extend_tree, ([5, 6], [None, 1]), "parents"),
         (sequence.extend_tree, ([5, 6], [None]), "parents"),
-        (sequence.extend_tree, ([5] * 65, [None] * 65), "tokens of a tree"),
+        (sequence.extend_tree, ([5] * 65, [None] * 65), "parents"),
         (sequence.keep, ([0],), "path"),
         (sequence.truncate, (101,), "length"),
         (sequence.truncate, (-1,), "length"),

@@ -51,6 +51,9 @@ impl Element for f32 {
     }
 }
 
+/// The largest number in half precision.
+const LARGEST_F16: f32 = 65504.0;
+
 /// Half precision.
 impl Element for u16 {
     const ZERO: Self = 0;
@@ -61,9 +64,17 @@ impl Element for u16 {
     }
     #[inline(always)]
     fn store<S: Simd>(vector: S::Floats, values: &mut [u16; LANES]) {
-        S::store_f16(vector, values);
+        // An infinite value would spoil all rows that read its page, even those that don't see it.
+        let bounded = S::max(
+            S::splat(-LARGEST_F16),
+            S::min(S::splat(LARGEST_F16), vector),
+        );
+        S::store_f16(bounded, values);
     }
 }
+
+/// What is smaller is nothing in eight bits: the inverse of its scale would be infinite.
+const SMALLEST_SCALED: f32 = 1e-30;
 
 /// Eight bits and a scale in single precision.
 impl Element for i8 {
@@ -80,14 +91,17 @@ impl Element for i8 {
     }
     #[inline(always)]
     fn scale<S: Simd>(values: &[f32]) -> (f32, f32) {
-        let mut largest = S::splat(0.0);
+        let (mut largest, mut broken) = (S::splat(0.0), S::splat(0.0));
         for values in values.chunks(LANES) {
             let x = load_some::<S>(values);
             largest = S::max(largest, S::max(x, S::sub(S::splat(0.0), x)));
+            broken = S::fma(x, S::splat(0.0), broken);
         }
+        // Zero, or NaN where any number is none: that must stay to be seen.
+        let broken = S::sum(broken);
         match S::largest(largest) {
-            largest if largest > 0.0 => (largest / 127.0, 127.0 / largest),
-            _ => (0.0, 0.0),
+            largest if largest >= SMALLEST_SCALED => (largest / 127.0 + broken, 127.0 / largest),
+            _ => (broken, 0.0),
         }
     }
     #[inline(always)]
@@ -226,7 +240,8 @@ impl<T: Element> Cache<T> {
         }
         for page in &mut self.pages[past / PAGE..wanted] {
             if Arc::get_mut(page).is_none() {
-                let mut own = memory.zeroed(elements)?;
+                // In memory of its own: such copies come and go, and must not keep a chunk alive.
+                let mut own = Reserve::new(0).zeroed(elements)?;
                 own.as_mut_slice().copy_from_slice(page.as_slice());
                 *page = Arc::new(own);
             }

@@ -51,7 +51,7 @@ impl Reserve {
             .and_then(|bytes| self.take(bytes));
         let (chunk, start) = place.map_err(|error| Error::OutOfMemory {
             reason: format!(
-                "{length} elements of {} bytes: {error}; use a smaller model or a coarser quantization",
+                "{length} elements of {} bytes: {error}; use a smaller model, a coarser quantization or a shorter context",
                 size_of::<T>()
             ),
         })?;
@@ -85,7 +85,7 @@ fn map(bytes: usize) -> std::io::Result<MmapRaw> {
 
 /// A fixed number of elements, at first all zero.
 pub(super) struct Buffer<T> {
-    /// The bytes from `start` on are this buffer's alone.
+    /// The `length` elements from the byte `start` on are this buffer's alone.
     chunk: Arc<MmapRaw>,
     start: usize,
     length: usize,

@@ -83,7 +83,9 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn store_bytes(vector: Self::Ints, values: &mut [i8; LANES]) {
         let mut lanes = [0; LANES];
         Self::store_ints(vector, &mut lanes);
-        *values = lanes.map(|lane| lane as i8);
+        for lane in 0..LANES {
+            values[lane] = lanes[lane] as i8;
+        }
     }
     #[inline(always)]
     fn sum_ints(vector: Self::Ints) -> i32 {
