@@ -11,7 +11,7 @@ use candle_nn::{ops, rotary_emb};
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
-    NormKind, Pairing, Rope, Segment, WeightPrecision,
+    NormKind, Pairing, Rope, Segment, WeightPrecision, first_seen,
 };
 use crate::error::{Error, Result};
 use crate::weights::{StorageType, StoredTensor, dequantize, ggml_type, quantize};
@@ -207,15 +207,7 @@ struct Seen<'a> {
     window: Option<usize>,
 }
 
-impl<'a> Seen<'a> {
-    fn new(segment: &'a Segment, ancestors: &'a [u64], window: Option<usize>) -> Self {
-        Self {
-            segment,
-            ancestors,
-            window,
-        }
-    }
-
+impl Seen<'_> {
     /// The first position that any row sees.
     fn first(&self) -> usize {
         self.first_of(self.segment.past)
@@ -223,10 +215,7 @@ impl<'a> Seen<'a> {
 
     /// The first position that a row at this one sees.
     fn first_of(&self, position: usize) -> usize {
-        match self.window {
-            Some(window) => (position + 1).saturating_sub(window),
-            None => 0,
-        }
+        first_seen(position, self.window)
     }
 
     /// Whether a row sees what the cache holds in a slot.
@@ -459,7 +448,11 @@ impl Backend for CandleBackend {
                 let own = |x: &Tensor| x.narrow(0, segment.first_row, segment.rows);
                 cache.append(attention.layer, segment.past, &own(&k)?, &own(&v)?)?;
                 let cached = &cache.layers[attention.layer];
-                let seen = Seen::new(segment, batch.ancestors_of(index), attention.window);
+                let seen = Seen {
+                    segment,
+                    ancestors: batch.ancestors_of(index),
+                    window: attention.window,
+                };
                 self.attend_segment(&own(&q)?, cached, &seen, &attention.shape)
             })
             .collect::<Result<Vec<_>>>()?;

@@ -108,6 +108,11 @@ pub struct Attention<'a, B: Backend> {
     pub key_norm: Option<&'a Norm<B>>,
 }
 
+/// The first position that a row at this one sees, through a window if there is one.
+fn first_seen(position: usize, window: Option<usize>) -> usize {
+    window.map_or(0, |window| (position + 1).saturating_sub(window))
+}
+
 /// Storage and arithmetic of one kind of device.
 ///
 /// Shapes are given as `[rows, width]`; every activation is f32.

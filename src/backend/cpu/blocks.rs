@@ -102,13 +102,13 @@ fn four(x: &QuantizedX, index: usize) -> [i8; 4] {
 fn add_scaled<S: Simd>(
     sums: &mut S::Floats,
     integers: S::Ints,
-    scales: S::Floats,
-    mins: S::Floats,
+    scales: &[u16; LANES],
+    mins: &[u16; LANES],
     x: &QuantizedX,
 ) {
-    let scaled = S::mul(S::to_floats(integers), scales);
+    let scaled = S::mul(S::to_floats(integers), S::load_f16(scales));
     *sums = S::fma(scaled, S::splat(x.scale), *sums);
-    *sums = S::fma(mins, S::splat(x.sum), *sums);
+    *sums = S::fma(S::load_f16(mins), S::splat(x.sum), *sums);
 }
 
 impl QuantizedBlock for Block4 {
@@ -122,8 +122,7 @@ impl QuantizedBlock for Block4 {
 
     #[inline(always)]
     fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
-        let (scales, mins) = (S::load_f16(&self.scales), S::load_f16(&self.mins));
-        add_scaled::<S>(sums, products[0], scales, mins, x);
+        add_scaled::<S>(sums, products[0], &self.scales, &self.mins, x);
     }
 }
 
@@ -142,8 +141,7 @@ impl QuantizedBlock for Block5 {
 
     #[inline(always)]
     fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
-        let (scales, mins) = (S::load_f16(&self.scales), S::load_f16(&self.mins));
-        add_scaled::<S>(sums, products[0], scales, mins, x);
+        add_scaled::<S>(sums, products[0], &self.scales, &self.mins, x);
     }
 }
 

@@ -171,7 +171,7 @@ impl<T: Element> Attend<'_, T> {
         let (cap, stride) = (self.attention.shape.softcap, 1 + page.chunks);
         let scores = page.scores::<S, Q>(queries);
         let weights = weigh::<S, Q>(scores, &seen, cap, stride, results);
-        page.add_values::<S, Q>(&weights, seen_tiles(&seen), false, results);
+        page.add_values::<S, Q>(weights, seen_tiles(&seen), false, results);
     }
 
     /// `Q` queries of a tree from `first` on, over a page of positions that its rows have.
@@ -233,7 +233,7 @@ impl<T: Element> Attend<'_, T> {
             }
             let onto = index > page;
             let page = self.page(index, self.next);
-            page.add_values::<S, Q>(&weights, TILES, onto, results);
+            page.add_values::<S, Q>(weights, TILES, onto, results);
         }
     }
 

@@ -18,7 +18,7 @@ use super::pool::Pool;
 use super::rows::{Arena, NormWeights, Rows, groups};
 use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
-use crate::backend::{AttentionShape, Batch, Pairing, Segment};
+use crate::backend::{AttentionShape, Batch, Pairing, Segment, first_seen};
 use append::Append;
 use attend::Attend;
 use page::{clear, fold};
@@ -76,8 +76,7 @@ impl LayerAttention<'_> {
 
     /// The first position that a row at this one sees.
     fn first_seen(&self, position: usize) -> usize {
-        self.window
-            .map_or(0, |window| (position + 1).saturating_sub(window))
+        first_seen(position, self.window)
     }
 }
 

@@ -102,29 +102,27 @@ impl<T: Element> Page<'_, T> {
     #[inline(always)]
     pub(super) fn add_values<S: Simd, const Q: usize>(
         &self,
-        weights: &Weights<Q>,
+        mut weights: Weights<Q>,
         tiles: usize,
         onto: bool,
         results: &mut [[f32; LANES]],
     ) {
-        let mut scaled = *weights;
         if T::SCALE > 0 {
             for tile in 0..tiles {
                 let scales = scales_of::<S, T>(self.head.value_scales, tile);
                 for query in 0..Q {
-                    let weight = S::mul(S::load(&weights[query][tile]), scales);
-                    S::store(weight, &mut scaled[query][tile]);
+                    let weights = &mut weights[query][tile];
+                    S::store(S::mul(S::load(weights), scales), weights);
                 }
             }
         }
-        let weights = &scaled;
         let mut chunk = 0;
         while chunk + 4 <= self.chunks {
-            self.add_chunks::<S, Q, 4>(weights, chunk, tiles, onto, results);
+            self.add_chunks::<S, Q, 4>(&weights, chunk, tiles, onto, results);
             chunk += 4;
         }
         while chunk < self.chunks {
-            self.add_chunks::<S, Q, 1>(weights, chunk, tiles, onto, results);
+            self.add_chunks::<S, Q, 1>(&weights, chunk, tiles, onto, results);
             chunk += 1;
         }
     }
