@@ -2,7 +2,9 @@
 //!
 //! A row's sums are taken block by block in the order of the inputs, and do not depend on the rows beside it.
 
-use super::blocks::{Block, HalfBlock, QuantizedBlock, sum_of_part};
+#[cfg(target_arch = "x86_64")]
+use super::blocks::sum_of_part;
+use super::blocks::{Block, HalfBlock, QuantizedBlock};
 use super::layout::BLOCK;
 use super::math::{activate, load_some, store_some};
 use super::memory::Shared;

@@ -20,6 +20,10 @@ mod memory;
 mod pack;
 mod pool;
 mod rows;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "what only tiles need")
+)]
 mod simd;
 #[cfg(test)]
 mod tests;
