@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use specdec_rs::sampling::Processors;
+use specdec_rs::sampling::{Chance, Noise, Processors};
 use specdec_rs::speculation::DraftSource;
 use specdec_rs::speculation::draft::NgramDraft;
 use specdec_rs::{DraftKind, SpeculativeConfig, SpeculativeDecoder, Tokenizer};
@@ -62,7 +62,7 @@ fn verification(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Logits of a large vocabulary to a law.
+/// Logits of a large vocabulary to a law, and from there to a token.
 fn processors(criterion: &mut Criterion) {
     let mut state = 1_u32;
     let mut random = || {
@@ -82,15 +82,26 @@ fn processors(criterion: &mut Criterion) {
         temperature: 0.0,
         ..SpeculativeConfig::default()
     };
-    let mut group = criterion.benchmark_group("law of 50,000 logits");
+    let mut group = criterion.benchmark_group("token of 50,000 logits");
     for (name, config) in [
         ("greedy", greedy),
         ("temperature 1", sampled),
         ("top-k, top-p, penalty", filtered),
     ] {
         let processors = Processors::new(&config, 8);
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| processors.law(black_box(&logits), &[5; 16], &[]));
+        let noise = Noise::new(1);
+        let mut stream = noise.stream(0);
+        group.bench_function(format!("{name}, chosen by noise"), |bencher| {
+            bencher.iter(|| {
+                let law = processors.law(black_box(&logits), &[5; 16], &[]);
+                law.map(|law| noise.choose(16, &law))
+            });
+        });
+        group.bench_function(format!("{name}, with a probability"), |bencher| {
+            bencher.iter(|| {
+                let law = processors.law(black_box(&logits), &[5; 16], &[]);
+                law.map(|law| (stream.categorical(&law), law.probability(7)))
+            });
         });
     }
     group.finish();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::WeightPrecision;
-use crate::config::{DraftKind, SpeculativeConfig};
+use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::device::Device;
 use crate::engine::{CancelToken, Chunk, Generation, Session};
 use crate::error::{Error, Result};
@@ -11,13 +11,12 @@ use crate::model::{self, LanguageModel, LoadOptions, ModelInfo, SharedModel, Tok
 use crate::progress::Progress;
 use crate::sampling::{Noise, Processors};
 use crate::speculation::DraftSource;
-use crate::speculation::draft::{ModelDraft, NgramDraft, NoDraft};
+use crate::speculation::draft::{Drawing, ModelDraft, NgramDraft, NoDraft};
 use crate::text::{Message, Tokenizer};
 use crate::weights::locate::{LocateOptions, locate};
 
-/// Streams of chance that a request draws from; each has its own, so that neither shifts the other.
-const TARGET_STREAM: u64 = 0;
-const DRAFT_STREAM: u64 = 1;
+/// The stream of a request's noise that its draft draws from; verification has another, so that neither shifts the other.
+const DRAFT_STREAM: u32 = 1;
 
 /// Rows of logits asked for at once when a text is scored.
 const SCORED_ROWS: usize = 64;
@@ -248,8 +247,29 @@ impl SpeculativeDecoder {
         prompt: impl Into<Prompt>,
         config: &SpeculativeConfig,
     ) -> Result<Session> {
+        self.begin(prompt.into(), config, |processors, noise| {
+            self.draft_source(config, processors, noise)
+        })
+    }
+
+    /// A request with a draft source of the caller's own, in place of the one that `config.draft` names.
+    pub fn session_with(
+        &self,
+        prompt: impl Into<Prompt>,
+        config: &SpeculativeConfig,
+        source: Box<dyn DraftSource>,
+    ) -> Result<Session> {
+        self.begin(prompt.into(), config, |_, _| Ok(source))
+    }
+
+    fn begin(
+        &self,
+        prompt: Prompt,
+        config: &SpeculativeConfig,
+        source: impl FnOnce(&Arc<Processors>, Noise) -> Result<Box<dyn DraftSource>>,
+    ) -> Result<Session> {
         config.validate()?;
-        let prompt = match prompt.into() {
+        let prompt = match prompt {
             Prompt::Text(text) => self.encode(&text)?,
             Prompt::Tokens(tokens) => tokens,
         };
@@ -259,13 +279,12 @@ impl SpeculativeDecoder {
             let expected = format!("token ids below the vocabulary's size, {vocab_size}");
             return Err(Error::invalid("logit_bias", token, expected));
         }
-        let seed = config.seed.unwrap_or_else(fresh_seed);
+        let noise = Noise::new(config.seed.unwrap_or_else(fresh_seed));
         let processors = Arc::new(Processors::new(config, prompt.len()));
-        let draft = self.draft_source(config, &processors, seed)?;
-        let noise = Noise::new(seed, TARGET_STREAM);
+        let source = source(&processors, noise)?;
         Session::new(
             &self.target,
-            draft,
+            source,
             processors,
             noise,
             &self.tokenizer,
@@ -287,7 +306,7 @@ impl SpeculativeDecoder {
         &self,
         config: &SpeculativeConfig,
         processors: &Arc<Processors>,
-        seed: u64,
+        noise: Noise,
     ) -> Result<Box<dyn DraftSource>> {
         let kind = config.draft.unwrap_or(self.default_draft);
         let kind = match (kind, &self.draft) {
@@ -299,12 +318,17 @@ impl SpeculativeDecoder {
             _ if config.gamma == 0 => Box::new(NoDraft),
             (DraftKind::None, _) => Box::new(NoDraft),
             (DraftKind::Model, Some(model)) => {
-                let noise = Noise::new(seed, DRAFT_STREAM);
+                let drawing = match config.verification {
+                    Verification::Coupled => Drawing::Coupled(noise),
+                    Verification::Rejection | Verification::Block => {
+                        Drawing::Independent(noise.stream(DRAFT_STREAM))
+                    }
+                };
                 let vocab_size = self.target.vocab_size();
                 Box::new(ModelDraft::new(
                     model,
                     processors.clone(),
-                    noise,
+                    drawing,
                     vocab_size,
                 ))
             }

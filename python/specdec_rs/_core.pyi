@@ -44,6 +44,7 @@ _Model: TypeAlias = str | PathLike[str]
 _TokenIds: TypeAlias = _Sequence[SupportsIndex] | npt.NDArray[np.integer[Any]]
 _Prompt: TypeAlias = str | _TokenIds
 _Draft: TypeAlias = Literal["auto", "none", "ngram", "model"]
+_Verification: TypeAlias = Literal["coupled", "rejection", "block"]
 _Progress: TypeAlias = bool | Callable[[str, int, int | None], object]
 
 class _Fields(TypedDict, total=False):
@@ -63,7 +64,7 @@ class _Fields(TypedDict, total=False):
     ignore_eos: bool
     logprobs: int | None
     draft: _Draft | None
-    verification: Literal["rejection"]
+    verification: _Verification
     prediction: None
 
 class SpecdecError(Exception): ...
@@ -98,7 +99,7 @@ class SpeculativeConfig:
         ignore_eos: bool = False,
         logprobs: int | None = None,
         draft: _Draft | None = None,
-        verification: Literal["rejection"] = "rejection",
+        verification: _Verification = "coupled",
         prediction: None = None,
     ) -> Self: ...
     def replace(self, **changes: Unpack[_Fields]) -> SpeculativeConfig: ...
@@ -137,7 +138,7 @@ class SpeculativeConfig:
     @property
     def draft(self) -> _Draft | None: ...
     @property
-    def verification(self) -> Literal["rejection"]: ...
+    def verification(self) -> _Verification: ...
     @property
     def prediction(self) -> str | None: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -186,6 +187,10 @@ class Stats:
     def drafted(self) -> int: ...
     @property
     def accepted(self) -> int: ...
+    @property
+    def drafted_per_position(self) -> list[int]: ...
+    @property
+    def accepted_per_position(self) -> list[int]: ...
     @property
     def acceptance_rate(self) -> float: ...
     @property

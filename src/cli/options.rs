@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::terminal::Bar;
-use crate::config::SpeculativeConfig;
+use crate::config::{SpeculativeConfig, Verification};
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::device::Device;
 use crate::error::Result;
@@ -145,6 +145,9 @@ pub(super) struct SamplingArgs {
     /// Make sampling repeatable [default: another each time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// How drafts are checked: coupled (the very text of plain sampling with that seed), rejection or block (the same law)
+    #[arg(long, value_name = "RULE", default_value_t)]
+    verification: Verification,
     /// End before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
@@ -170,6 +173,7 @@ impl SamplingArgs {
             seed: self.seed,
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
+            verification: self.verification,
             ..SpeculativeConfig::default()
         };
         config.validate()?;

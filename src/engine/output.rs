@@ -88,6 +88,10 @@ pub struct Stats {
     pub drafted: usize,
     /// Proposed tokens that the target accepted.
     pub accepted: usize,
+    /// For each position of a draft, from 0, the steps that drafted so far.
+    pub drafted_per_position: Vec<usize>,
+    /// For each position of a draft, the steps that accepted so far.
+    pub accepted_per_position: Vec<usize>,
     /// From the request to its first token.
     pub time_to_first_token: Duration,
     /// Reading the prompt.
@@ -129,12 +133,14 @@ impl Stats {
 impl Serialize for Stats {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut fields = serializer.serialize_struct("Stats", 14)?;
+        let mut fields = serializer.serialize_struct("Stats", 16)?;
         fields.serialize_field("prompt_tokens", &self.prompt_tokens)?;
         fields.serialize_field("new_tokens", &self.new_tokens)?;
         fields.serialize_field("steps", &self.steps)?;
         fields.serialize_field("drafted", &self.drafted)?;
         fields.serialize_field("accepted", &self.accepted)?;
+        fields.serialize_field("drafted_per_position", &self.drafted_per_position)?;
+        fields.serialize_field("accepted_per_position", &self.accepted_per_position)?;
         fields.serialize_field("acceptance_rate", &self.acceptance_rate())?;
         fields.serialize_field("tokens_per_step", &self.tokens_per_step())?;
         fields.serialize_field(

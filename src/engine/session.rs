@@ -6,15 +6,18 @@ use std::time::Instant;
 
 use super::output::{Chunk, FinishReason, Generation, Stats, Token};
 use super::stop::StopMatcher;
-use crate::config::SpeculativeConfig;
+use crate::config::{SpeculativeConfig, Verification};
 use crate::error::{Error, Result};
 use crate::model::{Logits, SharedModel, TokenSequence};
-use crate::sampling::{Noise, Processors};
+use crate::sampling::{Noise, NoiseStream, Processors};
 use crate::speculation::{Controller, Draft, DraftSource, TokenSource, Verdict, verify};
 use crate::text::{Detokenizer, Tokenizer};
 
 /// Prompt tokens read between two looks at the cancel token.
 const PREFILL_CHUNK: usize = 256;
+
+/// The stream of a request's noise that verification draws from; drafts have others.
+const VERIFICATION_STREAM: u32 = 0;
 
 /// Ends a generation within one step, from any thread.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +44,8 @@ pub struct Session {
     controller: Controller,
     processors: Arc<Processors>,
     noise: Noise,
+    /// What rejection and block verification draw from.
+    chance: NoiseStream,
     /// Prompt and output so far.
     history: Vec<u32>,
     output: Output,
@@ -79,6 +84,7 @@ impl Session {
             controller: Controller::new(config.gamma, config.adaptive),
             processors,
             noise,
+            chance: noise.stream(VERIFICATION_STREAM),
             output: Output {
                 detokenizer: tokenizer.detokenizer(true, true),
                 stop: StopMatcher::new(&config.stop),
@@ -163,28 +169,70 @@ impl Session {
     fn step(&mut self) -> Result<Chunk> {
         let began = Instant::now();
         debug_assert_eq!(self.target.len(), self.history.len() - 1);
+        let draft = self.propose()?;
+        let proposed = Instant::now();
+        let logits = self.extend(&draft)?;
+        let verdict = self.verify(&draft, &logits)?;
+        self.roll_back(&draft, &verdict)?;
+        self.controller
+            .observe(draft.depth(), verdict.accepted.len());
+        self.record(&draft, &verdict, began, proposed);
+        self.emit(&draft, &verdict, &logits)
+    }
+
+    /// As many tokens as the controller wants, and as there is room for.
+    fn propose(&mut self) -> Result<Draft> {
         let limit = self.controller.choose().min(self.room() - 1);
         let mut draft = self.draft.propose(&self.history, limit)?;
         draft.truncate(limit);
-        let proposed = Instant::now();
+        if !draft.is_chain() {
+            match self.target.most_tree_tokens() {
+                0 => draft.truncate_to_chain(),
+                most => draft.truncate(most - 1),
+            }
+        }
+        Ok(draft)
+    }
 
+    /// Feeds the newest token, and the draft behind it; returns the target's logits behind each.
+    fn extend(&mut self, draft: &Draft) -> Result<Logits> {
         let newest = self.history[self.history.len() - 1];
         let fed = [&[newest], draft.tokens()].concat();
-        let logits = self.target.extend(&fed, fed.len())?;
-        let verdict = self.verify(&draft, &logits)?;
-        self.target
-            .truncate(self.history.len() + verdict.accepted)?;
-
-        self.controller.observe(draft.len(), verdict);
-        self.record(&draft, verdict, began, proposed);
-        self.emit(&draft, verdict, &logits)
+        if draft.is_chain() {
+            return self.target.extend(&fed, fed.len());
+        }
+        let behind = draft.parents().iter();
+        let behind = behind.map(|parent| Some(row_behind(*parent)));
+        let parents: Vec<_> = std::iter::once(None).chain(behind).collect();
+        self.target.extend_tree(&fed, &parents, fed.len())
     }
 
     fn verify(&mut self, draft: &Draft, logits: &Logits) -> Result<Verdict> {
-        let (processors, history) = (&self.processors, &self.history);
-        let target_law =
-            |row: usize| processors.law(logits.row(row), history, &draft.tokens()[..row]);
-        verify::rejection(draft, target_law, &mut self.noise)
+        let (processors, history, noise) = (&self.processors, &self.history, self.noise);
+        let target_law = |path: &[usize]| {
+            let row = logits.row(row_behind(path.last().copied()));
+            let drafted: Vec<u32> = path.iter().map(|node| draft.tokens()[*node]).collect();
+            processors.law(row, history, &drafted)
+        };
+        match self.config.verification {
+            Verification::Coupled => verify::matching(draft, |path| {
+                Ok(noise.choose(history.len() + path.len(), &target_law(path)?))
+            }),
+            Verification::Rejection => verify::rejection(draft, target_law, &mut self.chance),
+            Verification::Block => verify::traversal(draft, target_law, &mut self.chance),
+        }
+    }
+
+    /// Keeps the newest token and the accepted ones in the target's cache, and nothing else.
+    fn roll_back(&mut self, draft: &Draft, verdict: &Verdict) -> Result<()> {
+        if draft.is_chain() {
+            let kept = self.history.len() + verdict.accepted.len();
+            return self.target.truncate(kept);
+        }
+        let accepted = verdict.accepted.iter();
+        let accepted = accepted.map(|node| row_behind(Some(*node)));
+        let path: Vec<usize> = std::iter::once(0).chain(accepted).collect();
+        self.target.keep(&path)
     }
 
     /// Tokens that may still be written; at least 1 while the generation goes on.
@@ -193,12 +241,14 @@ impl Session {
         wanted.min(self.target.context_length() - self.target.len())
     }
 
-    fn record(&mut self, draft: &Draft, verdict: Verdict, began: Instant, proposed: Instant) {
+    fn record(&mut self, draft: &Draft, verdict: &Verdict, began: Instant, proposed: Instant) {
         let stats = &mut self.stats;
         stats.draft += proposed - began;
         stats.verify += proposed.elapsed();
         stats.drafted += draft.len();
-        stats.accepted += verdict.accepted;
+        stats.accepted += verdict.accepted.len();
+        count_positions(&mut stats.drafted_per_position, draft.depth());
+        count_positions(&mut stats.accepted_per_position, verdict.accepted.len());
         stats.steps += 1;
         if draft.is_empty() {
             stats.plain_steps.0 += 1;
@@ -210,18 +260,19 @@ impl Session {
     }
 
     /// Appends the accepted tokens and the target's own, up to where the generation ends.
-    fn emit(&mut self, draft: &Draft, verdict: Verdict, logits: &Logits) -> Result<Chunk> {
-        let accepted = draft.tokens()[..verdict.accepted].iter();
-        let accepted = accepted.map(|token| (*token, draft.source()));
+    fn emit(&mut self, draft: &Draft, verdict: &Verdict, logits: &Logits) -> Result<Chunk> {
+        let accepted = verdict.accepted.iter();
+        let accepted = accepted.map(|node| (draft.tokens()[*node], draft.source(*node)));
         let own = std::iter::once((verdict.next, TokenSource::Target));
+        let behind = std::iter::once(None).chain(verdict.accepted.iter().copied().map(Some));
         let step = self.stats.steps - 1;
         let mut chunk = Chunk::default();
-        for (row, (id, source)) in accepted.chain(own).enumerate() {
+        for ((id, source), node) in accepted.chain(own).zip(behind) {
             self.history.push(id);
             let text = self.output.detokenizer.push(id)?;
             chunk.text.push_str(&self.output.stop.push(&text));
             let (logprob, top_logprobs) = match self.config.logprobs {
-                Some(count) => logprobs(logits.row(row), id, count),
+                Some(count) => logprobs(logits.row(row_behind(node)), id, count),
                 None => (None, Vec::new()),
             };
             chunk.tokens.push(Token {
@@ -272,6 +323,17 @@ impl Session {
         self.stats.decode = self.started.elapsed().saturating_sub(self.stats.prefill);
         chunk
     }
+}
+
+/// The row of logits that follows a draft's node; `None`: the newest token, which is fed before the draft.
+fn row_behind(node: Option<usize>) -> usize {
+    node.map_or(0, |node| node + 1)
+}
+
+/// Counts one more for each of the first `reached` positions.
+fn count_positions(counts: &mut Vec<usize>, reached: usize) {
+    counts.resize(counts.len().max(reached), 0);
+    counts[..reached].iter_mut().for_each(|count| *count += 1);
 }
 
 /// Refuses a prompt that the target can't continue.

@@ -26,7 +26,8 @@ const NUMBER: &str = "a number";
 /// ignore_eos: go on past end-of-text tokens.
 /// logprobs: report each token's log-probability and those of so many alternatives.
 /// draft: where drafts come from: "auto", "none", "ngram" or "model"; None is the decoder's own choice.
-/// verification: how drafts are checked against the target.
+/// verification: how drafts are checked against the target: "coupled" (with a seed, the very text of plain sampling),
+/// "rejection" or "block" (the same law, and more accepted tokens).
 /// prediction: a text that the output is likely to resemble; not available yet.
 ///
 /// >>> SpeculativeConfig(8, temperature=0, stop="\n").replace(gamma=4)
@@ -68,7 +69,7 @@ impl SpeculativeConfig {
         text_signature = "(gamma=16, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=128, *, \
             adaptive=True, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0, \
             frequency_penalty=0.0, logit_bias=None, seed=None, stop=(), ignore_eos=False, \
-            logprobs=None, draft=None, verification='rejection', prediction=None)"
+            logprobs=None, draft=None, verification='coupled', prediction=None)"
     )]
     fn new(values: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         if values.len() > POSITIONAL {
@@ -221,10 +222,8 @@ impl SpeculativeConfig {
     }
 
     #[getter]
-    fn verification(&self) -> &'static str {
-        match self.0.verification {
-            config::Verification::Rejection => "rejection",
-        }
+    fn verification(&self) -> String {
+        self.0.verification.to_string()
     }
 
     #[getter]

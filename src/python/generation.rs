@@ -46,6 +46,10 @@ record! {
         drafted: usize = stats.drafted,
         /// Proposed tokens that the target accepted.
         accepted: usize = stats.accepted,
+        /// For each position of a draft, from 0, the steps that drafted so far.
+        drafted_per_position: Vec<usize> = stats.drafted_per_position.clone(),
+        /// For each position of a draft, the steps that accepted so far.
+        accepted_per_position: Vec<usize> = stats.accepted_per_position.clone(),
         /// Share of the drafted tokens that were accepted; 0 without drafts.
         acceptance_rate: f64 = stats.acceptance_rate(),
         /// Tokens written a pass of the target.

@@ -1,91 +1,227 @@
 //! A law over tokens, after every processor.
 
-/// Probabilities of tokens; they sum to 1 up to rounding.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Distribution {
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+/// Which token may come, and how likely each is.
+#[derive(Debug, Clone)]
+pub enum Distribution<'a> {
     /// One token, for certain: greedy decoding, and drafts without alternatives.
     Point(u32),
-    /// A probability for each token of the vocabulary.
-    Dense(Vec<f32>),
-    /// The tokens that a filter left, by ascending id.
-    Sparse(Vec<(u32, f32)>),
+    /// softmax(logits / temperature), over the whole vocabulary.
+    Softmax(Softmax<'a>),
+    /// Some tokens, each with a weight.
+    Weighted(Weighted),
 }
 
-impl Distribution {
+/// A temperature's law over all tokens. Its sum is computed only where it is asked for.
+#[derive(Debug, Clone)]
+pub struct Softmax<'a> {
+    logits: Cow<'a, [f32]>,
+    highest: f32,
+    inverse_temperature: f64,
+    total: OnceCell<f64>,
+}
+
+/// Tokens by ascending id, with weights that need not sum to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weighted {
+    entries: Vec<(u32, f64)>,
+    total: f64,
+}
+
+impl<'a> Softmax<'a> {
+    /// `highest` is the largest of the logits; the others may be no numbers, which stands for probability 0.
+    pub(super) fn new(logits: Cow<'a, [f32]>, highest: f32, temperature: f64) -> Self {
+        Self {
+            logits,
+            highest,
+            inverse_temperature: temperature.recip(),
+            total: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// The logarithm of a logit's weight; the largest is 0.
+    pub(super) fn score(&self, logit: f32) -> f64 {
+        f64::from(logit - self.highest) * self.inverse_temperature
+    }
+
+    fn weight(&self, logit: f32) -> f64 {
+        // `max` takes the weight of a logit that is no number for 0.
+        libm::exp(self.score(logit)).max(0.0)
+    }
+
+    fn total(&self) -> f64 {
+        let sum = || self.logits.iter().map(|logit| self.weight(*logit)).sum();
+        *self.total.get_or_init(sum)
+    }
+}
+
+impl Weighted {
+    /// `None` where no weight is positive. The tokens must ascend.
+    pub fn new(mut entries: Vec<(u32, f64)>) -> Option<Self> {
+        debug_assert!(entries.is_sorted_by_key(|entry| entry.0));
+        entries.retain(|entry| entry.1 > 0.0);
+        let total: f64 = entries.iter().map(|entry| entry.1).sum();
+        (total > 0.0).then_some(Self { entries, total })
+    }
+
+    /// The tokens and their weights.
+    pub fn entries(&self) -> &[(u32, f64)] {
+        &self.entries
+    }
+}
+
+impl From<Weighted> for Distribution<'_> {
+    fn from(law: Weighted) -> Self {
+        match law.entries[..] {
+            [(token, _)] => Self::Point(token),
+            _ => Self::Weighted(law),
+        }
+    }
+}
+
+impl Distribution<'_> {
     /// The probability of a token; 0 for one that the law doesn't know.
-    pub fn probability(&self, token: u32) -> f32 {
+    pub fn probability(&self, token: u32) -> f64 {
         match self {
-            Self::Point(certain) => f32::from(u8::from(*certain == token)),
-            Self::Dense(all) => all.get(token as usize).copied().unwrap_or(0.0),
-            Self::Sparse(some) => some
-                .binary_search_by_key(&token, |entry| entry.0)
-                .map_or(0.0, |index| some[index].1),
+            Self::Point(certain) => f64::from(u8::from(*certain == token)),
+            Self::Softmax(all) => {
+                let logit = all.logits.get(token as usize);
+                logit.map_or(0.0, |logit| all.weight(*logit) / all.total())
+            }
+            Self::Weighted(some) => {
+                let found = some.entries.binary_search_by_key(&token, |entry| entry.0);
+                found.map_or(0.0, |index| some.entries[index].1 / some.total)
+            }
         }
     }
 
     /// Calls `visit` with every token of positive probability, by ascending id.
-    pub fn for_each(&self, mut visit: impl FnMut(u32, f32)) {
+    pub fn for_each(&self, mut visit: impl FnMut(u32, f64)) {
         match self {
             Self::Point(token) => visit(*token, 1.0),
-            Self::Dense(all) => {
-                for (token, probability) in all.iter().enumerate().filter(|entry| *entry.1 > 0.0) {
-                    visit(token as u32, *probability);
+            Self::Softmax(all) => {
+                for (token, logit) in (0..).zip(all.logits.iter()) {
+                    let weight = all.weight(*logit);
+                    if weight > 0.0 {
+                        visit(token, weight / all.total());
+                    }
                 }
             }
-            Self::Sparse(some) => {
-                for (token, probability) in some.iter().filter(|entry| entry.1 > 0.0) {
-                    visit(*token, *probability);
+            Self::Weighted(some) => {
+                for (token, weight) in &some.entries {
+                    visit(*token, weight / some.total);
                 }
             }
         }
     }
 
-    /// What this law has beyond another, `norm([p - q]+)`; `None` where it has nothing.
+    /// What `share` of this law, p, has beyond another, q: the sum Z of `[share p - q]+`, and that as a law;
+    /// `None` where there is nothing.
     ///
-    /// This is the law to draw from after a draft from `other` was rejected (2211.17192).
+    /// With a share of 1 it is the law to draw from after a draft from q was rejected (2211.17192).
     #[must_use]
-    pub fn residual(&self, other: &Self) -> Option<Self> {
-        let mut beyond = Vec::new();
+    pub fn beyond(
+        &self,
+        share: f64,
+        other: &Distribution<'_>,
+    ) -> (f64, Option<Distribution<'static>>) {
+        let mut entries = Vec::new();
         self.for_each(|token, p| {
-            let left = p - other.probability(token);
+            let left = share * p - other.probability(token);
             if left > 0.0 {
-                beyond.push((token, left));
+                entries.push((token, left));
             }
         });
-        let total: f64 = beyond.iter().map(|entry| f64::from(entry.1)).sum();
-        if total <= 0.0 {
-            return None;
+        match Weighted::new(entries) {
+            Some(law) => (law.total, Some(law.into())),
+            None => (0.0, None),
         }
-        for entry in &mut beyond {
-            entry.1 = (f64::from(entry.1) / total) as f32;
-        }
-        Some(Self::Sparse(beyond))
     }
+
+    /// This law given that it is not `token`; `None` where it can be no other.
+    #[must_use]
+    pub fn without(&self, token: u32) -> Option<Distribution<'static>> {
+        self.beyond(1.0, &Distribution::Point(token)).1
+    }
+
+    /// The same law, with logits of its own.
+    pub fn into_owned(self) -> Distribution<'static> {
+        match self {
+            Self::Point(token) => Distribution::Point(token),
+            Self::Weighted(some) => Distribution::Weighted(some),
+            Self::Softmax(all) => Distribution::Softmax(Softmax {
+                logits: Cow::Owned(all.logits.into_owned()),
+                ..all
+            }),
+        }
+    }
+}
+
+/// The largest of some values; NaN is never it.
+pub(super) fn largest(values: &[f32]) -> f32 {
+    // Lanes of their own, since maxima in a row would wait for each other.
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for chunk in values.chunks(lanes.len()) {
+        for (most, value) in lanes.iter_mut().zip(chunk) {
+            *most = if *value > *most { *value } else { *most };
+        }
+    }
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn weighted(entries: &[(u32, f64)]) -> Distribution<'static> {
+        Weighted::new(entries.to_vec()).unwrap().into()
+    }
+
+    fn softmax(probabilities: &[f64]) -> Distribution<'static> {
+        let logits: Vec<f32> = probabilities.iter().map(|p| p.ln() as f32).collect();
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        Distribution::Softmax(Softmax::new(logits.into(), highest, 1.0))
+    }
+
     #[test]
-    fn residual_is_the_normalized_excess() {
-        let p = Distribution::Dense(vec![0.5, 0.3, 0.2]);
-        let q = Distribution::Sparse(vec![(0, 0.1), (2, 0.9)]);
-        let residual = p.residual(&q).unwrap();
-        assert!((residual.probability(0) - 4.0 / 7.0).abs() < 1e-6);
-        assert!((residual.probability(1) - 3.0 / 7.0).abs() < 1e-6);
-        assert!(residual.probability(2).abs() < 1e-6);
-        assert_eq!(p.residual(&p), None);
+    fn what_is_beyond_is_the_normalized_excess() {
+        let p = softmax(&[0.5, 0.3, 0.2]);
+        let q = weighted(&[(0, 1.0), (2, 9.0)]);
+        let (excess, law) = p.beyond(1.0, &q);
+        let law = law.unwrap();
+        assert!((excess - 0.7).abs() < 1e-6);
+        assert!((law.probability(0) - 4.0 / 7.0).abs() < 1e-6);
+        assert!((law.probability(1) - 3.0 / 7.0).abs() < 1e-6);
+        assert!(law.probability(2).abs() < 1e-6);
+        let (half, law) = p.beyond(0.5, &q);
+        assert!((half - 0.3).abs() < 1e-6);
+        assert!((law.unwrap().probability(0) - 0.5).abs() < 1e-6);
+        assert!(p.beyond(1.0, &p).1.is_none());
     }
 
     #[test]
     fn unknown_tokens_have_no_probability() {
         for law in [
             Distribution::Point(3),
-            Distribution::Dense(vec![1.0]),
-            Distribution::Sparse(vec![(3, 1.0)]),
+            softmax(&[1.0]),
+            weighted(&[(3, 1.0), (4, 1.0)]),
         ] {
             assert!(law.probability(9) <= 0.0);
         }
+        assert!(Weighted::new(vec![(1, 0.0)]).is_none());
+    }
+
+    #[test]
+    fn weights_are_relative() {
+        let law = weighted(&[(1, 3.0), (2, 0.0), (5, 1.0)]);
+        let mut seen = Vec::new();
+        law.for_each(|token, probability| seen.push((token, probability)));
+        assert_eq!(seen, [(1, 0.75), (5, 0.25)]);
     }
 }

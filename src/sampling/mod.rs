@@ -4,6 +4,6 @@ mod distribution;
 mod noise;
 mod processors;
 
-pub use distribution::Distribution;
-pub use noise::{Chance, Noise};
+pub use distribution::{Distribution, Softmax, Weighted};
+pub use noise::{Chance, Noise, NoiseStream};
 pub use processors::Processors;

@@ -1,76 +1,213 @@
 //! Chance, reproducible: a counter-based generator, Philox4x32-10 (Salmon et al., SC'11).
+//!
+//! What is drawn depends on nothing but the seed and what it is drawn for. That makes sampling the same whatever was
+//! drafted: the token at a position is the winner of a race that the position's own noise decides.
 
-use super::Distribution;
+use std::f64::consts::LN_2;
 
-/// Where sampling and verification get their chance from.
+use super::distribution::{Distribution, largest};
+
+/// Where verification gets its chance from.
 ///
 /// A trait, so that tests can walk every branch instead of drawing one.
 pub trait Chance {
     /// True with that probability.
     fn bernoulli(&mut self, probability: f64) -> bool;
     /// A token drawn from a law.
-    fn categorical(&mut self, law: &Distribution) -> u32;
+    fn categorical(&mut self, law: &Distribution<'_>) -> u32;
 }
 
-/// A stream of uniform numbers, fixed for all time by its seed and its stream's number.
-#[derive(Debug, Clone)]
+/// All the chance of a request, fixed for all time by its seed.
+#[derive(Debug, Clone, Copy)]
 pub struct Noise {
     key: [u32; 2],
-    stream: u64,
+}
+
+/// A sequence of draws from a request's chance.
+#[derive(Debug, Clone)]
+pub struct NoiseStream {
+    noise: Noise,
+    domain: Domain,
     counter: u64,
 }
 
+/// What noise is for; that of different domains is independent.
+#[derive(Debug, Clone, Copy)]
+struct Domain(u32);
+
+impl Domain {
+    const POSITIONS: Self = Self(0);
+
+    fn stream(number: u32) -> Self {
+        Self(1 + number)
+    }
+
+    /// The last word of the generator's counter; each domain has two, for the two halves of a number.
+    fn word(self, half: u32) -> u32 {
+        2 * self.0 + half
+    }
+}
+
 impl Noise {
-    /// Stream number `stream` of a seed; different streams are independent.
-    pub fn new(seed: u64, stream: u64) -> Self {
+    /// The noise of a seed.
+    pub fn new(seed: u64) -> Self {
         Self {
             key: [seed as u32, (seed >> 32) as u32],
-            stream,
+        }
+    }
+
+    /// The token of a law that this noise chooses for a position: the first to arrive, where each token's time is
+    /// exponential with its probability as rate (the Gumbel-max trick, in other words).
+    ///
+    /// The chosen token follows the law. A token's time depends on the seed, the position and the token alone, so that
+    /// similar laws mostly agree (2408.07978), and the same ones always.
+    pub fn choose(&self, position: usize, law: &Distribution<'_>) -> u32 {
+        self.race(Domain::POSITIONS, position as u64, law)
+    }
+
+    /// A stream of independent draws; different numbers are independent of one another and of the positions' noise.
+    pub fn stream(&self, number: u32) -> NoiseStream {
+        NoiseStream {
+            noise: *self,
+            domain: Domain::stream(number),
             counter: 0,
         }
     }
 
-    /// The next number, uniform in [0, 1), with 53 random bits.
-    pub fn uniform(&mut self) -> f64 {
-        let counter = [
-            self.counter as u32,
-            (self.counter >> 32) as u32,
-            self.stream as u32,
-            (self.stream >> 32) as u32,
-        ];
-        self.counter += 1;
-        let [low, high, ..] = philox(counter, self.key);
-        let bits = u64::from(high) << 32 | u64::from(low);
-        (bits >> 11) as f64 / (1_u64 << 53) as f64
+    fn race(self, domain: Domain, position: u64, law: &Distribution<'_>) -> u32 {
+        let mut race = Race::new(self, domain, position);
+        match law {
+            Distribution::Point(token) => return *token,
+            Distribution::Softmax(all) => {
+                for (index, logits) in (0..).zip(all.logits().chunks(CHUNK)) {
+                    race.enter_chunk(index, logits, |logit| all.score(logit));
+                }
+            }
+            Distribution::Weighted(some) => {
+                for (token, weight) in some.entries() {
+                    let [words] = self.words([*token / 4], position, domain.word(0));
+                    race.enter(*token, words[(*token % 4) as usize], libm::log(*weight));
+                }
+            }
+        }
+        race.winner
+    }
+
+    /// The random words of some blocks of the generator, four each.
+    fn words<const N: usize>(self, blocks: [u32; N], position: u64, domain: u32) -> [[u32; 4]; N] {
+        let mut words = [[0; 4]; N];
+        // Side by side, so that they are computed in lanes.
+        for (words, block) in words.iter_mut().zip(blocks) {
+            let counter = [block, position as u32, (position >> 32) as u32, domain];
+            *words = philox(counter, self.key);
+        }
+        words
     }
 }
 
-impl Chance for Noise {
+/// Blocks of the generator that are computed side by side, and the tokens whose words they are.
+const BLOCKS: usize = 8;
+const CHUNK: usize = 4 * BLOCKS;
+
+/// Who arrives first, so far.
+struct Race {
+    noise: Noise,
+    domain: Domain,
+    position: u64,
+    winner: u32,
+    /// The winner's score less the logarithm of its time.
+    best: f64,
+}
+
+impl Race {
+    fn new(noise: Noise, domain: Domain, position: u64) -> Self {
+        Self {
+            noise,
+            domain,
+            position,
+            winner: 0,
+            best: f64::NEG_INFINITY,
+        }
+    }
+
+    /// Lets neighbouring tokens take part.
+    fn enter_chunk(&mut self, index: u32, logits: &[f32], score: impl Fn(f32) -> f64) {
+        let first = index * BLOCKS as u32;
+        let blocks = std::array::from_fn(|block| first + block as u32);
+        let words: [_; BLOCKS] = self.noise.words(blocks, self.position, self.domain.word(0));
+        let words = words.as_flattened();
+        let smallest = words.iter().copied().fold(u32::MAX, u32::min);
+        if self.is_beaten(smallest, score(largest(logits))) {
+            return;
+        }
+        for (token, (logit, high)) in (4 * first..).zip(logits.iter().zip(words)) {
+            self.enter(token, *high, score(*logit));
+        }
+    }
+
+    /// Lets a token take part, at a rate whose logarithm is `score`; `high` is the upper half of its number.
+    fn enter(&mut self, token: u32, high: u32, score: f64) {
+        if self.is_beaten(high, score) {
+            return;
+        }
+        let domain = self.domain.word(1);
+        let [low] = self.noise.words([token / 4], self.position, domain);
+        let time = exponential(high, low[(token % 4) as usize]);
+        let arrival = score - libm::log(time);
+        if arrival > self.best {
+            (self.winner, self.best) = (token, arrival);
+        }
+    }
+
+    /// Whether a token is seen to lose without the other half of its number, and without a logarithm: its time is at
+    /// least `high / 2^32`.
+    fn is_beaten(&self, high: u32, score: f64) -> bool {
+        let zeros = high.leading_zeros() + if high == 0 { 33 } else { 1 };
+        score + f64::from(zeros) * LN_2 <= self.best
+    }
+}
+
+/// A number whose law is exponential with rate 1, out of 64 random bits. The small ones, which win races, are the
+/// most precise.
+fn exponential(high: u32, low: u32) -> f64 {
+    let bits = u64::from(high) << 32 | u64::from(low);
+    let uniform = (bits as f64 + 0.5) / 2.0_f64.powi(64);
+    -libm::log1p(-uniform.min(1.0 - f64::EPSILON))
+}
+
+impl NoiseStream {
+    /// The next number, uniform in [0, 1), with 53 random bits.
+    pub fn uniform(&mut self) -> f64 {
+        // The block of no token.
+        let block = [u32::MAX];
+        let counter = self.next();
+        let [[low, high, ..]] = self.noise.words(block, counter, self.domain.word(0));
+        let bits = u64::from(high) << 32 | u64::from(low);
+        (bits >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter - 1
+    }
+}
+
+impl Chance for NoiseStream {
     fn bernoulli(&mut self, probability: f64) -> bool {
         self.uniform() < probability
     }
 
-    fn categorical(&mut self, law: &Distribution) -> u32 {
-        if let Distribution::Point(token) = law {
-            return *token;
-        }
-        let mut total = 0.0;
-        law.for_each(|_, probability| total += f64::from(probability));
-        let target = self.uniform() * total;
-        let mut below = 0.0;
-        let mut chosen = None;
-        let mut last = 0;
-        law.for_each(|token, probability| {
-            below += f64::from(probability);
-            last = token;
-            if chosen.is_none() && target < below {
-                chosen = Some(token);
-            }
-        });
-        chosen.unwrap_or(last)
+    fn categorical(&mut self, law: &Distribution<'_>) -> u32 {
+        let counter = self.next();
+        self.noise.race(self.domain, counter, law)
     }
 }
 
+#[expect(
+    clippy::inline_always,
+    reason = "a call for each block, where several can be computed in lanes, takes twice as long"
+)]
+#[inline(always)]
 fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         let a = u64::from(counter[0]) * 0xD251_1F53;
@@ -89,7 +226,9 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::distribution::{Softmax, Weighted};
     use super::*;
+    use proptest::prelude::*;
 
     /// The known answers published with the generator (Random123, `kat_vectors`).
     #[test]
@@ -104,30 +243,132 @@ mod tests {
         );
     }
 
+    fn law() -> Distribution<'static> {
+        Weighted::new(vec![(2, 0.1), (5, 0.6), (7, 0.3)])
+            .unwrap()
+            .into()
+    }
+
+    /// Fails where counts are five standard deviations off a law.
+    fn check_counts(counts: &[u32], law: &Distribution<'_>) {
+        let samples: f64 = counts.iter().copied().map(f64::from).sum();
+        for (token, count) in (0..).zip(counts) {
+            let p = law.probability(token);
+            let deviation = (f64::from(*count) - samples * p).abs();
+            let spread = (samples * p * (1.0 - p)).sqrt();
+            assert!(deviation <= 5.0 * spread, "{token}: {counts:?}");
+        }
+    }
+
     #[test]
     fn draws_follow_the_law() {
-        let law = Distribution::Sparse(vec![(2, 0.1), (5, 0.6), (7, 0.3)]);
-        let mut noise = Noise::new(1, 0);
-        let mut counts = [0_u32; 8];
+        let mut stream = Noise::new(1).stream(0);
+        let mut counts = [0; 8];
         for _ in 0..100_000 {
-            counts[noise.categorical(&law) as usize] += 1;
+            counts[stream.categorical(&law()) as usize] += 1;
         }
-        // Five standard deviations.
-        for (token, expected) in [(2, 10_000_f64), (5, 60_000.0), (7, 30_000.0)] {
-            let deviation = (f64::from(counts[token]) - expected).abs();
-            assert!(deviation < 5.0 * expected.sqrt(), "{token}: {counts:?}");
+        check_counts(&counts, &law());
+    }
+
+    /// Over positions, over seeds, and for two positions together.
+    #[test]
+    fn choices_follow_the_law_and_are_independent() {
+        let mut positions = [0; 8];
+        let mut seeds = [0; 8];
+        let mut pairs = [0; 64];
+        for n in 0..100_000 {
+            let choose = |seed: usize, position| Noise::new(seed as u64).choose(position, &law());
+            positions[choose(7, n) as usize] += 1;
+            seeds[choose(n, 7) as usize] += 1;
+            pairs[(8 * choose(n, 0) + choose(n, 1)) as usize] += 1;
         }
-        assert_eq!(
-            counts.iter().sum::<u32>(),
-            counts[2] + counts[5] + counts[7]
-        );
+        check_counts(&positions, &law());
+        check_counts(&seeds, &law());
+        let mut products = Vec::new();
+        law().for_each(|a, p| law().for_each(|b, q| products.push((8 * a + b, p * q))));
+        check_counts(&pairs, &Weighted::new(products).unwrap().into());
+    }
+
+    #[test]
+    fn exponential_times_have_their_mean_and_tail() {
+        let mut times = Vec::new();
+        for position in 0..25_000 {
+            let [high, low] = [0, 1].map(|word| Noise::new(3).words([9], position, word)[0]);
+            times.extend((0..4).map(|place| exponential(high[place], low[place])));
+        }
+        let samples = times.len() as f64;
+        let mean = times.iter().sum::<f64>() / samples;
+        assert!((mean - 1.0).abs() < 5.0 / samples.sqrt(), "{mean}");
+        for limit in [0.001, 0.1, 1.0, 5.0] {
+            let below = times.iter().filter(|time| **time < limit).count() as f64 / samples;
+            let p: f64 = 1.0 - f64::exp(-limit);
+            assert!(
+                (below - p).abs() < 5.0 * (p * (1.0 - p) / samples).sqrt(),
+                "{limit}"
+            );
+        }
+        for extreme in [exponential(0, 0), exponential(u32::MAX, u32::MAX)] {
+            assert!(extreme > 0.0 && extreme.is_finite());
+        }
+    }
+
+    /// The race without a shortcut.
+    fn first(noise: Noise, position: u64, scores: &[(u32, f64)]) -> u32 {
+        let mut best = (0, f64::NEG_INFINITY);
+        for (token, score) in scores {
+            let [high, low] = [0, 1]
+                .map(|word| noise.words([token / 4], position, word)[0][(token % 4) as usize]);
+            let arrival = score - exponential(high, low).ln();
+            if arrival > best.1 {
+                best = (*token, arrival);
+            }
+        }
+        best.0
+    }
+
+    proptest! {
+        #[test]
+        fn shortcuts_change_no_winner(
+            seed in any::<u64>(), position in 0_u64..1 << 40,
+            logits in prop::collection::vec(prop_oneof![-40.0_f32..0.0, Just(f32::NEG_INFINITY), Just(f32::NAN)], 0..300),
+        ) {
+            let logits = [&logits[..], &[0.0]].concat();
+            let scores: Vec<(u32, f64)> = (0..).zip(logits.iter().map(|l| f64::from(*l) / 0.7)).collect();
+            let law = Distribution::Softmax(Softmax::new(logits.into(), 0.0, 0.7));
+            let noise = Noise::new(seed);
+            prop_assert_eq!(noise.choose(position as usize, &law), first(noise, position, &scores));
+        }
+    }
+
+    /// Tokens behind the end of a smaller vocabulary change no token's noise: a draft's laws couple with the target's.
+    #[test]
+    fn noise_is_the_tokens_own() {
+        let noise = Noise::new(11);
+        let softmax =
+            |logits: Vec<f32>| Distribution::Softmax(Softmax::new(logits.into(), 0.0, 1.0));
+        for position in 0..1000 {
+            let short = noise.choose(position, &softmax(vec![0.0; 10]));
+            let long = noise.choose(position, &softmax([[0.0; 10], [-1e9; 10]].concat()));
+            let some = (0..10).map(|token| (token, 0.1)).collect();
+            let some = noise.choose(position, &Weighted::new(some).unwrap().into());
+            assert_eq!([long, some], [short, short]);
+        }
     }
 
     /// Seeds are a promise: what they gave once, they give in every later version.
     #[test]
     fn seeds_keep_their_values() {
-        let mut noise = Noise::new(42, 7);
-        let drawn: Vec<u32> = (0..4).map(|_| (noise.uniform() * 1e6) as u32).collect();
-        assert_eq!(drawn, [895_813, 375_234, 937_510, 493_207]);
+        let noise = Noise::new(42);
+        let mut stream = noise.stream(7);
+        let drawn: Vec<u32> = (0..4).map(|_| (stream.uniform() * 1e6) as u32).collect();
+        assert_eq!(drawn, [767_450, 205_474, 385_258, 971_199]);
+        let logits: Vec<f32> = (0..100_u8).map(|i| -f32::from(i % 10)).collect();
+        let law = Distribution::Softmax(Softmax::new(logits.into(), 0.0, 1.0));
+        let chosen: Vec<u32> = (0..8)
+            .map(|position| noise.choose(position, &law))
+            .collect();
+        assert_eq!(chosen, [30, 20, 61, 70, 34, 0, 53, 70]);
+        let drawn: Vec<u32> = (0..4).map(|_| stream.categorical(&law)).collect();
+        assert_eq!(drawn, [1, 81, 90, 41]);
     }
 }

@@ -1,10 +1,11 @@
 //! What a request's settings make of the logits, in the order of Hugging Face's generation:
 //! bias and penalties, temperature, top-k, top-p, min-p.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::Distribution;
+use super::distribution::{Distribution, Softmax, Weighted, largest};
 use crate::config::SpeculativeConfig;
 use crate::error::{Error, Result};
 
@@ -54,13 +55,18 @@ impl Processors {
     /// The law of the token that follows `history` + `drafted`, given its logits.
     ///
     /// Fails where no token is possible: the model returned no numbers, or biases forbid every token.
-    pub fn law(&self, logits: &[f32], history: &[u32], drafted: &[u32]) -> Result<Distribution> {
+    pub fn law<'a>(
+        &self,
+        logits: &'a [f32],
+        history: &[u32],
+        drafted: &[u32],
+    ) -> Result<Distribution<'a>> {
         if !self.changes_logits() {
-            return self.filter(logits);
+            return self.filter(Cow::Borrowed(logits));
         }
         let mut logits = logits.to_vec();
         self.penalize(&mut logits, history, drafted);
-        self.filter(&logits)
+        self.filter(Cow::Owned(logits))
     }
 
     fn changes_logits(&self) -> bool {
@@ -96,56 +102,47 @@ impl Processors {
         }
     }
 
-    fn filter(&self, logits: &[f32]) -> Result<Distribution> {
-        let best = argmax(logits);
+    fn filter<'a>(&self, logits: Cow<'a, [f32]>) -> Result<Distribution<'a>> {
+        let best = argmax(&logits);
         let highest = logits.get(best as usize).copied().unwrap_or(f32::NAN);
         if !highest.is_finite() {
             return Err(Error::Compute(format!(
-                "no token can follow: the largest logit is {highest} (the model returns no numbers, or                  logit_bias forbids every token)"
+                "no token can follow: the largest logit is {highest} (the model returns no numbers, or logit_bias \
+                 forbids every token)"
             )));
         }
         if self.is_greedy() {
             return Ok(Distribution::Point(best));
         }
-        // `max` takes the weight of a logit that is no number for 0.
-        let weight =
-            |logit: f32| ((f64::from(logit - highest) / self.temperature).exp() as f32).max(0.0);
-        let top_k = if self.top_k == 0 {
-            logits.len()
-        } else {
-            self.top_k
-        };
-        if top_k >= logits.len() && self.top_p >= 1.0 && self.min_p <= 0.0 {
-            return Ok(dense(logits.iter().map(|logit| weight(*logit)).collect()));
+        let cuts = 0 < self.top_k && self.top_k < logits.len();
+        if !cuts && self.top_p >= 1.0 && self.min_p <= 0.0 {
+            let all = Softmax::new(logits, highest, self.temperature);
+            return Ok(Distribution::Softmax(all));
         }
-        let mut kept: Vec<(u32, f32)> = logits
+        let mut likeliest: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+        likeliest.retain(|entry| entry.1 > f32::NEG_INFINITY);
+        if cuts && self.top_k < likeliest.len() {
+            likeliest.select_nth_unstable_by(self.top_k, likelier_first);
+            likeliest.truncate(self.top_k);
+        }
+        let weight = |logit: f32| libm::exp(f64::from(logit - highest) / self.temperature);
+        let weighted = likeliest
             .iter()
-            .enumerate()
-            .map(|(token, logit)| (token as u32, weight(*logit)))
-            .filter(|entry| entry.1 > 0.0)
-            .collect();
-        keep_largest(&mut kept, top_k);
+            .map(|(token, logit)| (*token, weight(*logit)));
+        let mut kept: Vec<(u32, f64)> = weighted.collect();
         self.keep_nucleus(&mut kept);
         // The largest weight is 1, so min-p is a bound on weights.
-        kept.retain(|entry| f64::from(entry.1) >= self.min_p);
+        kept.retain(|entry| entry.1 >= self.min_p);
         kept.sort_unstable_by_key(|entry| entry.0);
-        let total = total_weight(&kept);
-        for entry in &mut kept {
-            entry.1 = (f64::from(entry.1) / total) as f32;
-        }
-        Ok(match kept[..] {
-            [] => Distribution::Point(best),
-            [(token, _)] => Distribution::Point(token),
-            _ => Distribution::Sparse(kept),
-        })
+        Ok(Weighted::new(kept).map_or(Distribution::Point(best), Distribution::from))
     }
 
     /// Top-p (Holtzman et al., 1904.09751): the fewest largest weights whose share reaches p.
-    fn keep_nucleus(&self, kept: &mut Vec<(u32, f32)>) {
+    fn keep_nucleus(&self, kept: &mut Vec<(u32, f64)>) {
         if self.top_p >= 1.0 {
             return;
         }
-        let wanted = self.top_p * total_weight(kept);
+        let wanted = self.top_p * kept.iter().map(|entry| entry.1).sum::<f64>();
         // Most of a large vocabulary is never in the nucleus: sort only as much as it takes.
         let mut sorted = 0;
         let mut share = 0.0;
@@ -156,7 +153,7 @@ impl Processors {
             }
             kept[sorted..end].sort_unstable_by(likelier_first);
             for index in sorted..end {
-                share += f64::from(kept[index].1);
+                share += kept[index].1;
                 if share >= wanted {
                     kept.truncate(index + 1);
                     return;
@@ -168,43 +165,16 @@ impl Processors {
 }
 
 /// By falling weight; equal ones by id, so that the choice never depends on the algorithm.
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "sorting calls it with references"
-)]
-fn likelier_first(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
-    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+fn likelier_first<W: PartialOrd>(a: &(u32, W), b: &(u32, W)) -> Ordering {
+    let weights = b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal);
+    weights.then(a.0.cmp(&b.0))
 }
 
-fn keep_largest(kept: &mut Vec<(u32, f32)>, count: usize) {
-    if count < kept.len() {
-        kept.select_nth_unstable_by(count, likelier_first);
-        kept.truncate(count);
-    }
-}
-
-fn total_weight(kept: &[(u32, f32)]) -> f64 {
-    kept.iter().map(|entry| f64::from(entry.1)).sum()
-}
-
-fn dense(mut weights: Vec<f32>) -> Distribution {
-    let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
-    for weight in &mut weights {
-        *weight = (f64::from(*weight) / total) as f32;
-    }
-    Distribution::Dense(weights)
-}
-
-/// The index of the largest value, the first of equals; NaN is never the largest.
+/// The index of the largest value, the first of equals; NaN is never the largest. 0 where there is none.
 fn argmax(values: &[f32]) -> u32 {
-    let mut best = 0;
-    let mut largest = f32::NEG_INFINITY;
-    for (index, value) in values.iter().enumerate() {
-        if *value > largest {
-            (best, largest) = (index, *value);
-        }
-    }
-    best as u32
+    let highest = largest(values);
+    let place = values.iter().position(|value| *value >= highest);
+    place.unwrap_or(0) as u32
 }
 
 #[cfg(test)]
@@ -213,13 +183,13 @@ mod tests {
 
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 3.0];
 
-    fn law(config: &SpeculativeConfig) -> Distribution {
+    fn law(config: &SpeculativeConfig) -> Distribution<'static> {
         Processors::new(config, 1)
             .law(&LOGITS, &[1, 4], &[4])
             .unwrap()
     }
 
-    fn support(law: &Distribution) -> Vec<u32> {
+    fn support(law: &Distribution<'_>) -> Vec<u32> {
         let mut tokens = Vec::new();
         law.for_each(|token, _| tokens.push(token));
         tokens
@@ -231,7 +201,7 @@ mod tests {
             temperature: 0.0,
             ..Default::default()
         };
-        assert_eq!(law(&config), Distribution::Point(1));
+        assert!(matches!(law(&config), Distribution::Point(1)));
     }
 
     #[test]
@@ -243,7 +213,7 @@ mod tests {
         let weights: Vec<f64> = LOGITS.iter().map(|l| f64::from(2.0 * l).exp()).collect();
         let total: f64 = weights.iter().sum();
         for (token, weight) in weights.iter().enumerate() {
-            let difference = f64::from(law.probability(token as u32)) - weight / total;
+            let difference = law.probability(token as u32) - weight / total;
             assert!(difference.abs() < 1e-6);
         }
     }

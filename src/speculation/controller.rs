@@ -1,7 +1,5 @@
 //! How many tokens to draft.
 
-use super::Verdict;
-
 /// Longest draft: bounds the memory that a step's logits take. Drafts that long never pay.
 const MOST_DRAFTED: usize = 256;
 
@@ -38,12 +36,12 @@ impl Controller {
         }
     }
 
-    /// Learns from a verified draft.
-    pub fn observe(&mut self, drafted: usize, verdict: Verdict) {
+    /// Learns how much of a draft was accepted.
+    pub fn observe(&mut self, drafted: usize, accepted: usize) {
         if drafted == 0 {
             return;
         }
-        self.length = if verdict.accepted == drafted {
+        self.length = if accepted == drafted {
             (self.length + 2).min(self.gamma)
         } else {
             (self.length - 1).max(1)
@@ -57,13 +55,7 @@ mod tests {
 
     fn after(controller: &mut Controller, accepted: usize) -> usize {
         let drafted = controller.choose();
-        controller.observe(
-            drafted,
-            Verdict {
-                accepted: accepted.min(drafted),
-                next: 0,
-            },
-        );
+        controller.observe(drafted, accepted.min(drafted));
         controller.choose()
     }
 

@@ -36,8 +36,7 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
     ("logprobs", -1),
     ("logprobs", 21),
     ("draft", "medusa"),
-    ("verification", "coupled"),
-    ("verification", "block"),
+    ("verification", "medusa"),
     ("prediction", "a text"),
 ]
 
@@ -75,6 +74,7 @@ CHANGED = SpeculativeConfig(
     ignore_eos=True,
     logprobs=20,
     draft="ngram",
+    verification="block",
 )
 
 

@@ -33,13 +33,14 @@ SIGNATURES = {
     "SpeculativeConfig": "(gamma=16, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=128, *, "
     "adaptive=True, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0, "
     "frequency_penalty=0.0, logit_bias=None, seed=None, stop=(), ignore_eos=False, "
-    "logprobs=None, draft=None, verification='rejection', prediction=None)",
+    "logprobs=None, draft=None, verification='coupled', prediction=None)",
     "SpeculativeConfig.replace": "(self, /, **changes)",
 }
 
 PROPERTIES = {
     "Generation": "text tokens details finish_reason logprobs stats",
-    "Stats": "prompt_tokens new_tokens steps drafted accepted acceptance_rate tokens_per_step "
+    "Stats": "prompt_tokens new_tokens steps drafted accepted drafted_per_position "
+    "accepted_per_position acceptance_rate tokens_per_step "
     "time_to_first_token prefill_seconds decode_seconds draft_seconds verify_seconds "
     "tokens_per_second speedup",
     "Chunk": "text tokens",

@@ -7,8 +7,15 @@ use specdec_rs::{Extend, LanguageModel, Logits, Parents, Result, SequenceId};
 /// The logits of another model, remembered by the tokens that they follow.
 pub struct Memoized {
     model: Box<dyn LanguageModel>,
-    sequences: HashMap<SequenceId, Vec<u32>>,
+    sequences: HashMap<SequenceId, Sequence>,
     known: HashMap<Vec<u32>, Vec<f32>>,
+}
+
+#[derive(Default)]
+struct Sequence {
+    tokens: Vec<u32>,
+    /// For each node of the tree behind them, the tokens on the way to it.
+    tree: Vec<Vec<u32>>,
 }
 
 impl Memoized {
@@ -51,21 +58,46 @@ impl LanguageModel for Memoized {
         self.model.context_length()
     }
 
+    fn most_tree_tokens(&self) -> usize {
+        self.model.most_tree_tokens()
+    }
+
     fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
         for extend in batch {
-            let mut tokens = self.sequences.remove(&extend.sequence).unwrap_or_default();
-            tokens.extend(extend.tokens);
-            for end in tokens.len() - extend.rows + 1..=tokens.len() {
-                logits.push(&self.row(&tokens[..end])?);
+            let mut sequence = self.sequences.remove(&extend.sequence).unwrap_or_default();
+            let mut ways: Vec<Vec<u32>> = Vec::new();
+            for (index, token) in extend.tokens.iter().enumerate() {
+                let parent = match extend.parents {
+                    Parents::Chain => index.checked_sub(1),
+                    Parents::Tree(parents) => parents[index],
+                };
+                let above = parent.map_or(&[][..], |parent| &ways[parent]);
+                ways.push([above, &[*token]].concat());
             }
-            self.sequences.insert(extend.sequence, tokens);
+            for way in &ways[ways.len() - extend.rows..] {
+                logits.push(&self.row(&[&sequence.tokens[..], way].concat())?);
+            }
+            match extend.parents {
+                Parents::Chain => sequence.tokens.extend(extend.tokens),
+                Parents::Tree(_) => sequence.tree = ways,
+            }
+            self.sequences.insert(extend.sequence, sequence);
         }
         Ok(())
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {
-        if let Some(tokens) = self.sequences.get_mut(&sequence) {
-            tokens.truncate(length);
+        if let Some(sequence) = self.sequences.get_mut(&sequence) {
+            sequence.tokens.truncate(length);
+            sequence.tree.clear();
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
+        if let (Some(sequence), Some(last)) = (self.sequences.get_mut(&sequence), path.last()) {
+            let way = std::mem::take(&mut sequence.tree).swap_remove(*last);
+            sequence.tokens.extend(way);
         }
         Ok(())
     }

@@ -5,6 +5,8 @@ pub mod hub;
 pub mod memoized;
 pub mod models;
 pub mod pair;
+pub mod sources;
+pub mod statistics;
 
 use std::path::{Path, PathBuf};
 

@@ -2,14 +2,15 @@
 
 mod model;
 mod ngram;
+mod tree;
 
 use std::fmt;
 
 use crate::error::Result;
-use crate::sampling::Distribution;
 
-pub use model::ModelDraft;
+pub use model::{Drawing, ModelDraft};
 pub use ngram::NgramDraft;
+pub use tree::Draft;
 
 /// Who wrote a token first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -33,62 +34,6 @@ impl fmt::Display for TokenSource {
     }
 }
 
-/// A chain of proposed tokens, each with the law it was drawn from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Draft {
-    tokens: Vec<u32>,
-    laws: Vec<Distribution>,
-    source: TokenSource,
-}
-
-impl Draft {
-    /// No tokens.
-    pub fn empty(source: TokenSource) -> Self {
-        Self {
-            tokens: Vec::new(),
-            laws: Vec::new(),
-            source,
-        }
-    }
-
-    /// Adds a token and the law it was drawn from, given the history and the tokens before it.
-    pub fn push(&mut self, token: u32, law: Distribution) {
-        self.tokens.push(token);
-        self.laws.push(law);
-    }
-
-    /// Keeps the first `length` tokens.
-    pub fn truncate(&mut self, length: usize) {
-        self.tokens.truncate(length);
-        self.laws.truncate(length);
-    }
-
-    /// The tokens, in order.
-    pub fn tokens(&self) -> &[u32] {
-        &self.tokens
-    }
-
-    /// For each token the law it was drawn from.
-    pub fn laws(&self) -> &[Distribution] {
-        &self.laws
-    }
-
-    /// Who proposed them.
-    pub fn source(&self) -> TokenSource {
-        self.source
-    }
-
-    /// Number of tokens.
-    pub fn len(&self) -> usize {
-        self.tokens.len()
-    }
-
-    /// Whether nothing is proposed.
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
-    }
-}
-
 /// Proposes continuations of one request's tokens.
 pub trait DraftSource: Send {
     /// Reads a prompt, or more of it, before anything is to be proposed; a source may put it off.
@@ -97,7 +42,8 @@ pub trait DraftSource: Send {
         Ok(())
     }
 
-    /// At most `limit` tokens that may follow `history`; fewer, or none, where it knows no better.
+    /// At most `limit` tokens that may follow `history`; fewer, or none, where it knows no better. Of a tree, a target
+    /// that computes none gets the first chain.
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft>;
 }
 
@@ -106,6 +52,6 @@ pub struct NoDraft;
 
 impl DraftSource for NoDraft {
     fn propose(&mut self, _history: &[u32], _limit: usize) -> Result<Draft> {
-        Ok(Draft::empty(TokenSource::Target))
+        Ok(Draft::default())
     }
 }

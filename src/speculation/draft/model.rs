@@ -5,13 +5,34 @@ use std::sync::Arc;
 use super::{Draft, DraftSource, TokenSource};
 use crate::error::Result;
 use crate::model::{SharedModel, TokenSequence};
-use crate::sampling::{Chance, Noise, Processors};
+use crate::sampling::{Chance, Distribution, Noise, NoiseStream, Processors};
+
+/// How tokens are drawn from the draft model's laws.
+pub enum Drawing {
+    /// With the noise by which the target will choose: the drafted token is certain, not drawn.
+    Coupled(Noise),
+    /// By chance of its own, for verification that weighs p against q.
+    Independent(NoiseStream),
+}
+
+impl Drawing {
+    /// A token for a position, and the law that verification has to know of.
+    fn draw(&mut self, law: Distribution<'_>, position: usize) -> (u32, Distribution<'static>) {
+        match self {
+            Self::Coupled(noise) => {
+                let token = noise.choose(position, &law);
+                (token, Distribution::Point(token))
+            }
+            Self::Independent(chance) => (chance.categorical(&law), law.into_owned()),
+        }
+    }
+}
 
 /// Drafts by sampling from a model, under the request's own processors.
 pub struct ModelDraft {
     sequence: TokenSequence,
     processors: Arc<Processors>,
-    noise: Noise,
+    drawing: Drawing,
     /// Tokens of the target; a draft model may be padded further.
     vocab_size: usize,
     /// The tokens in the draft model's cache.
@@ -23,13 +44,13 @@ impl ModelDraft {
     pub fn new(
         model: &SharedModel,
         processors: Arc<Processors>,
-        noise: Noise,
+        drawing: Drawing,
         vocab_size: usize,
     ) -> Self {
         Self {
             sequence: TokenSequence::new(model),
             processors,
-            noise,
+            drawing,
             vocab_size,
             cached: Vec::new(),
         }
@@ -68,7 +89,7 @@ impl DraftSource for ModelDraft {
     }
 
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
-        let mut draft = Draft::empty(TokenSource::Model);
+        let mut draft = Draft::default();
         // The draft's own context may be shorter than the target's.
         let room = self.sequence.context_length().saturating_sub(history.len());
         if history.is_empty() || limit.min(room) == 0 {
@@ -85,8 +106,9 @@ impl DraftSource for ModelDraft {
             // Rows that only the draft has are padding, which no law of the target's knows.
             let row = &logits.row(0)[..self.sequence.vocab_size().min(self.vocab_size)];
             let law = self.processors.law(row, history, draft.tokens())?;
-            let token = self.noise.categorical(&law);
-            draft.push(token, law);
+            let position = history.len() + draft.len();
+            let (token, law) = self.drawing.draw(law, position);
+            draft.push(token, law, TokenSource::Model);
             pending.push(token);
         }
         Ok(draft)

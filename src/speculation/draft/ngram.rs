@@ -50,16 +50,16 @@ impl DraftSource for NgramDraft {
                 known.get(&history[start..]).copied()
             });
         let Some(start) = found else {
-            return Ok(Draft::empty(TokenSource::Ngram));
+            return Ok(Draft::default());
         };
         // A text that repeats itself goes on repeating: read past the end into the draft itself.
-        let mut draft = Draft::empty(TokenSource::Ngram);
+        let mut draft = Draft::default();
         for position in (start..).take(limit) {
             let token = match history.get(position) {
                 Some(token) => *token,
                 None => draft.tokens()[position - history.len()],
             };
-            draft.push(token, Distribution::Point(token));
+            draft.push(token, Distribution::Point(token), TokenSource::Ngram);
         }
         Ok(draft)
     }

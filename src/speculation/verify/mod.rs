@@ -1,16 +1,21 @@
 //! Verification: which drafted tokens the target would have written itself.
 //!
-//! Pure functions of laws and chance: no model, no cache, no I/O.
+//! Pure functions of laws and chance: no model, no cache, no I/O. Each takes a tree of drafted tokens, of which a chain
+//! is the simplest, and asks for the target's law behind a path of its nodes only where it needs it.
 
+mod matching;
 mod rejection;
+mod traversal;
 
+pub use matching::matching;
 pub use rejection::rejection;
+pub use traversal::traversal;
 
 /// What verification decided about a draft.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// How many of the draft's tokens stand.
-    pub accepted: usize,
+    /// The draft's nodes that stand, each the parent of the next.
+    pub accepted: Vec<usize>,
     /// The target's own token behind them.
     pub next: u32,
 }

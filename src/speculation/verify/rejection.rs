@@ -1,33 +1,35 @@
-//! Rejection sampling, token by token (Leviathan et al., 2211.17192; Chen et al., 2302.01318).
+//! Rejection sampling, token by token (Leviathan et al., 2211.17192; Chen et al., 2302.01318), and over the children of a
+//! tree (recursive rejection sampling: 2305.09781; without replacement: 2402.12374).
 
 use super::Verdict;
 use crate::sampling::{Chance, Distribution};
 use crate::speculation::draft::Draft;
 
-/// Accepts each drafted token x with probability min(1, p(x) / q(x)); after the first rejection draws
-/// from norm([p - q]+), after the last acceptance from p. The tokens then follow the target's law.
+/// Accepts a drafted token x, drawn from q, with probability min(1, p(x) / q(x)); after a rejection, p becomes
+/// norm([p - q]+), for its younger sibling or, where there is none, to draw from. The tokens then follow the target's law.
 ///
-/// `target_law(i)` is the target's law behind the draft's first `i` tokens; it is asked for in order,
-/// and not past the first rejection. Greedy laws are points, for which the rule is equality.
-pub fn rejection<E>(
+/// `target_law(path)` is p behind these nodes. Greedy laws are points, for which the rule is equality.
+pub fn rejection<'a, E>(
     draft: &Draft,
-    mut target_law: impl FnMut(usize) -> Result<Distribution, E>,
+    mut target_law: impl FnMut(&[usize]) -> Result<Distribution<'a>, E>,
     chance: &mut impl Chance,
 ) -> Result<Verdict, E> {
-    for (index, (token, q)) in draft.tokens().iter().zip(draft.laws()).enumerate() {
-        let p = target_law(index)?;
-        let ratio = f64::from(p.probability(*token)) / f64::from(q.probability(*token));
-        if ratio >= 1.0 || chance.bernoulli(ratio) {
-            continue;
+    let mut accepted = Vec::new();
+    'next_token: loop {
+        let mut p = target_law(&accepted)?;
+        for child in draft.children(accepted.last().copied()) {
+            let (token, q) = (draft.tokens()[child], draft.law(child));
+            let ratio = p.probability(token) / q.probability(token);
+            if ratio >= 1.0 || chance.bernoulli(ratio) {
+                accepted.push(child);
+                continue 'next_token;
+            }
+            // Without an excess p equals q up to rounding, and the token was as good as accepted.
+            if let (_, Some(excess)) = p.beyond(1.0, q) {
+                p = excess;
+            }
         }
-        // Without an excess p equals q up to rounding, and the token was as good as accepted.
-        let law = p.residual(q).unwrap_or(p);
-        return Ok(Verdict {
-            accepted: index,
-            next: chance.categorical(&law),
-        });
+        let next = chance.categorical(&p);
+        return Ok(Verdict { accepted, next });
     }
-    let accepted = draft.len();
-    let next = chance.categorical(&target_law(accepted)?);
-    Ok(Verdict { accepted, next })
 }

@@ -1,0 +1,155 @@
+//! What a draft source proposes: tokens that the target may write next, with the laws they were drawn from.
+
+use super::TokenSource;
+use crate::sampling::Distribution;
+
+/// A tree of proposed tokens; mostly a chain.
+///
+/// Nodes are numbered, each after its parent. Siblings were proposed in their order.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    tokens: Vec<u32>,
+    /// For each node the one that it follows; `None`: the history.
+    parents: Vec<Option<usize>>,
+    laws: Vec<Distribution<'static>>,
+    sources: Vec<TokenSource>,
+}
+
+impl Draft {
+    /// Adds a token behind the last one.
+    ///
+    /// `law` is the very law that it was drawn from; [`Distribution::Point`] for a token without alternatives.
+    pub fn push(&mut self, token: u32, law: Distribution<'static>, source: TokenSource) {
+        self.push_child(self.len().checked_sub(1), token, law, source);
+    }
+
+    /// Adds a token behind any node (`None`: the history), and returns its own number.
+    ///
+    /// `law` is what it was drawn from given its elder siblings: of those drawn without replacement, the same law
+    /// [without](Distribution::without) their tokens.
+    ///
+    /// # Panics
+    /// If there is no such parent.
+    pub fn push_child(
+        &mut self,
+        parent: Option<usize>,
+        token: u32,
+        law: Distribution<'static>,
+        source: TokenSource,
+    ) -> usize {
+        assert!(parent.is_none_or(|parent| parent < self.len()));
+        self.tokens.push(token);
+        self.parents.push(parent);
+        self.laws.push(law);
+        self.sources.push(source);
+        self.len() - 1
+    }
+
+    /// Keeps the first `length` nodes, which are a tree too.
+    pub fn truncate(&mut self, length: usize) {
+        self.tokens.truncate(length);
+        self.parents.truncate(length);
+        self.laws.truncate(length);
+        self.sources.truncate(length);
+    }
+
+    /// Keeps the nodes up to the first that is not behind the one before it.
+    pub fn truncate_to_chain(&mut self) {
+        let mut places = self.parents.iter().enumerate();
+        if let Some((length, _)) = places.find(|(node, parent)| **parent != node.checked_sub(1)) {
+            self.truncate(length);
+        }
+    }
+
+    /// Whether every token follows the one before it.
+    pub fn is_chain(&self) -> bool {
+        let mut places = self.parents.iter().enumerate();
+        places.all(|(node, parent)| *parent == node.checked_sub(1))
+    }
+
+    /// The nodes that follow one (`None`: the history), eldest first.
+    pub fn children(&self, parent: Option<usize>) -> impl Iterator<Item = usize> {
+        let behind = parent.map_or(0, |parent| parent + 1);
+        (behind..self.len()).filter(move |node| self.parents[*node] == parent)
+    }
+
+    /// The tokens of all nodes.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// For each node the one that it follows.
+    pub fn parents(&self) -> &[Option<usize>] {
+        &self.parents
+    }
+
+    /// The law that a node's token was drawn from.
+    pub fn law(&self, node: usize) -> &Distribution<'static> {
+        &self.laws[node]
+    }
+
+    /// Who proposed a node.
+    pub fn source(&self, node: usize) -> TokenSource {
+        self.sources[node]
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether nothing is proposed.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The deepest node's number of ancestors, and one.
+    pub fn depth(&self) -> usize {
+        let mut depths: Vec<usize> = Vec::with_capacity(self.len());
+        for parent in &self.parents {
+            depths.push(parent.map_or(0, |parent| depths[parent]) + 1);
+        }
+        depths.into_iter().max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(parents: &[Option<usize>]) -> Draft {
+        let mut draft = Draft::default();
+        for (token, parent) in (0..).zip(parents) {
+            draft.push_child(
+                *parent,
+                token,
+                Distribution::Point(token),
+                TokenSource::Ngram,
+            );
+        }
+        draft
+    }
+
+    #[test]
+    fn children_come_in_their_order() {
+        let tree = draft(&[None, Some(0), Some(0), None, Some(2)]);
+        let children = |parent| tree.children(parent).collect::<Vec<_>>();
+        assert_eq!(children(None), [0, 3]);
+        assert_eq!(children(Some(0)), [1, 2]);
+        assert_eq!(children(Some(2)), [4]);
+        assert!(children(Some(4)).is_empty());
+        assert_eq!(tree.depth(), 3);
+        assert!(!tree.is_chain());
+    }
+
+    #[test]
+    fn a_tree_is_cut_to_its_first_chain() {
+        let mut tree = draft(&[None, Some(0), Some(0), Some(2)]);
+        tree.truncate_to_chain();
+        assert_eq!(tree.tokens(), [0, 1]);
+        let mut chain = draft(&[None, Some(0), Some(1)]);
+        assert!(chain.is_chain());
+        chain.truncate_to_chain();
+        assert_eq!((chain.len(), chain.depth()), (3, 3));
+    }
+}

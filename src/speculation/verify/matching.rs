@@ -1,0 +1,24 @@
+//! The target chooses for itself, and the draft only saves it the waiting.
+
+use super::Verdict;
+use crate::speculation::draft::Draft;
+
+/// Follows the target's own choices through the draft for as long as it foresaw them.
+///
+/// `choose(path)` is the token that the target writes behind these nodes: the likeliest one (greedy decoding), or one
+/// that the noise of its position chooses ([`Noise::choose`](crate::sampling::Noise::choose), the coupling of
+/// 2408.07978). The draft has no say in it, so that the output is the same token for token whatever was drafted.
+pub fn matching<E>(
+    draft: &Draft,
+    mut choose: impl FnMut(&[usize]) -> Result<u32, E>,
+) -> Result<Verdict, E> {
+    let mut accepted = Vec::new();
+    loop {
+        let next = choose(&accepted)?;
+        let mut children = draft.children(accepted.last().copied());
+        match children.find(|child| draft.tokens()[*child] == next) {
+            Some(child) => accepted.push(child),
+            None => return Ok(Verdict { accepted, next }),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Block verification (Sun et al., 2403.10444), and its extension to trees, traversal verification (2505.12398).
+
+use super::Verdict;
+use crate::sampling::{Chance, Distribution};
+use crate::speculation::draft::Draft;
+
+/// A node on the way from the root to the one that is being judged.
+struct Place<'a> {
+    /// The probability with which the path to here is to be accepted, as a whole.
+    acceptance: f64,
+    /// The target's law behind it, less what its judged children had.
+    law: Distribution<'a>,
+    /// Nodes up to here (by number) are judged, or being judged.
+    judged: usize,
+}
+
+/// Judges whole paths, from the deepest node upwards. In expectation this accepts, of a chain, the most tokens that any rule
+/// can; of a tree mostly more than [`rejection`](super::rejection) (not always, where a leaf has a deeper younger sibling).
+///
+/// With `a = 1` at the root, a child x of a node is to be accepted with `min(1, a p(x) / q(x))`. Where a leaf is not, it is
+/// removed, and its parent's `p` becomes `norm([a p - q]+)`, with the sum Z, and its `a` becomes `Z / (Z + 1 - a)`.
+///
+/// `target_law(path)` is p behind these nodes.
+pub fn traversal<'a, E>(
+    draft: &Draft,
+    mut target_law: impl FnMut(&[usize]) -> Result<Distribution<'a>, E>,
+    chance: &mut impl Chance,
+) -> Result<Verdict, E> {
+    let mut path = Vec::new();
+    let mut here = Place {
+        acceptance: 1.0,
+        law: target_law(&path)?,
+        judged: 0,
+    };
+    let mut above = Vec::new();
+    loop {
+        let mut children = draft.children(path.last().copied());
+        if let Some(child) = children.find(|child| *child >= here.judged) {
+            let (token, q) = (draft.tokens()[child], draft.law(child));
+            let ratio = here.acceptance * here.law.probability(token) / q.probability(token);
+            path.push(child);
+            here.judged = child + 1;
+            let behind = Place {
+                acceptance: ratio.min(1.0),
+                law: target_law(&path)?,
+                judged: child + 1,
+            };
+            above.push(std::mem::replace(&mut here, behind));
+            continue;
+        }
+        here = match above.pop() {
+            Some(parent) if !chance.bernoulli(here.acceptance) => parent,
+            _ => {
+                let next = chance.categorical(&here.law);
+                let accepted = path;
+                return Ok(Verdict { accepted, next });
+            }
+        };
+        path.pop();
+        let rejected = draft.law(here.judged - 1);
+        let (excess, law) = here.law.beyond(here.acceptance, rejected);
+        // Where both are 0 the laws are equal, and the path to here was as good as accepted.
+        let remaining = (1.0 - here.acceptance) + excess;
+        here.acceptance = if remaining > 0.0 {
+            excess / remaining
+        } else {
+            1.0
+        };
+        here.law = law.unwrap_or(here.law);
+    }
+}

@@ -1,0 +1,259 @@
+//! Speculation changes speed, never text: identity with plain decoding, and the law of what is sampled, on a real pair of
+//! models.
+
+mod support;
+
+use specdec_rs::{
+    DraftKind, Generation, SpeculativeConfig, SpeculativeDecoder, Token, Verification,
+};
+use support::pair;
+use support::sources::{ModelTree, Recited, Shape};
+use support::statistics::{counts, critical_value, exact_law, g_statistic, tokens};
+
+/// Numbers without pattern, the same in every run (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((mixed ^ mixed >> 31) % end as u64) as usize
+    }
+
+    fn pick<T: Clone>(&mut self, values: &[T]) -> T {
+        values[self.below(values.len())].clone()
+    }
+
+    /// A tree of up to 12 nodes.
+    fn shape(&mut self) -> Shape {
+        let nodes = 1 + self.below(12);
+        (0..nodes)
+            .map(|node| self.below(node + 1).checked_sub(1))
+            .collect()
+    }
+
+    fn prompt(&mut self) -> Vec<u32> {
+        let licences = pair::licence_prompts(60);
+        let mut prompt = self.pick(&licences);
+        prompt.truncate(1 + self.below(24));
+        if self.below(4) == 0 {
+            prompt = (0..=self.below(40))
+                .map(|_| 2 + self.below(510) as u32)
+                .collect();
+        }
+        prompt
+    }
+
+    fn config(&mut self) -> SpeculativeConfig {
+        let temperature = self.pick(&[0.0, 0.0, 0.3, 0.8, 1.0, 1.0, 1.7]);
+        let all = [
+            Verification::Coupled,
+            Verification::Rejection,
+            Verification::Block,
+        ];
+        SpeculativeConfig {
+            temperature,
+            // At temperature 0 every verification promises the same tokens, else only the coupled one.
+            verification: if temperature > 0.0 {
+                Verification::Coupled
+            } else {
+                self.pick(&all)
+            },
+            top_k: self.pick(&[0, 0, 1, 5, 40, 1000]),
+            top_p: self.pick(&[1.0, 1.0, 0.95, 0.6, 0.01]),
+            min_p: self.pick(&[0.0, 0.0, 0.05, 0.5]),
+            repetition_penalty: self.pick(&[1.0, 1.0, 1.3, 0.8]),
+            presence_penalty: self.pick(&[0.0, 0.0, 0.7, -0.4]),
+            frequency_penalty: self.pick(&[0.0, 0.0, 0.4, -0.2]),
+            logit_bias: self.pick(&[vec![], vec![], vec![(260, 1.5), (7, f64::NEG_INFINITY)]]),
+            max_new_tokens: self.pick(&[0, 1, 7, 24, 40, 40]),
+            seed: Some(self.below(1 << 40) as u64),
+            stop: self.pick(&[
+                vec![],
+                vec![],
+                vec![" the".into(), "of a".into()],
+                vec!["\n".into()],
+                vec!["e".into(), "license".into()],
+            ]),
+            ignore_eos: self.pick(&[true, false]),
+            logprobs: self.pick(&[None, None, Some(0), Some(3)]),
+            gamma: self.pick(&[1, 2, 3, 5, 8, 16, 40]),
+            adaptive: self.pick(&[true, false]),
+            draft: None,
+        }
+    }
+}
+
+/// What must not depend on speculation.
+fn content(token: &Token) -> (u32, &str, Option<f32>, &[(u32, f32)]) {
+    (token.id, &token.text, token.logprob, &token.top_logprobs)
+}
+
+fn assert_same(speculative: &Generation, plain: &Generation, way: &str) {
+    assert_eq!(tokens(speculative), tokens(plain), "{way}");
+    assert!(
+        speculative
+            .tokens
+            .iter()
+            .map(content)
+            .eq(plain.tokens.iter().map(content)),
+        "{way}"
+    );
+    assert_eq!(speculative.text, plain.text, "{way}");
+    assert_eq!(speculative.finish_reason, plain.finish_reason, "{way}");
+}
+
+/// Runs a random request plainly, with a draft, and as a stream; returns how many drafted tokens were accepted.
+fn accepted_of_identical(decoder: &SpeculativeDecoder, case: u64) -> usize {
+    let mut random = Random(case);
+    let (prompt, config) = (random.prompt(), random.config());
+    let plain = SpeculativeConfig {
+        draft: Some(DraftKind::None),
+        ..config.clone()
+    };
+    let plain = decoder.generate_with(&prompt[..], &plain).unwrap();
+    assert_eq!(plain.stats.drafted, 0);
+    let way = random.below(6);
+    let named = format!("case {case}, way {way}: {prompt:?}, {config:?}");
+    let of = |kind| SpeculativeConfig {
+        draft: Some(kind),
+        ..config.clone()
+    };
+    let whole = [&prompt[..], &tokens(&plain)].concat();
+    let recited = |wrong_every| {
+        Box::new(Recited {
+            whole: whole.clone(),
+            wrong_every,
+            vocab_size: 512,
+        })
+    };
+    let speculative = match way {
+        0 => decoder.session(&prompt[..], &of(DraftKind::Ngram)),
+        1 => decoder.session(&prompt[..], &of(DraftKind::Model)),
+        2 | 3 => {
+            let tree = ModelTree::new(decoder, &config, prompt.len(), random.shape());
+            decoder.session_with(&prompt[..], &config, Box::new(tree))
+        }
+        4 => decoder.session_with(&prompt[..], &config, recited(2 + case as usize % 7)),
+        _ => decoder.session_with(&prompt[..], &config, recited(1)),
+    };
+    let mut speculative = speculative.unwrap();
+    let mut chunks = Vec::new();
+    while let Some(chunk) = speculative.next_chunk().unwrap() {
+        chunks.push(chunk);
+    }
+    let speculative = speculative.into_generation();
+    assert_same(&speculative, &plain, &named);
+    let streamed: String = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
+    assert_eq!(streamed, speculative.text, "{named}");
+    let streamed: Vec<Token> = chunks.into_iter().flat_map(|chunk| chunk.tokens).collect();
+    assert_eq!(streamed, speculative.tokens, "{named}");
+    assert!(
+        config
+            .stop
+            .iter()
+            .all(|stop| !speculative.text.contains(stop)),
+        "{named}"
+    );
+    speculative.stats.accepted
+}
+
+#[test]
+fn a_thousand_random_requests_write_what_plain_decoding_writes() {
+    let accepted: usize = std::thread::scope(|scope| {
+        let halves = [0..500, 500..1000].map(|cases| {
+            scope.spawn(|| {
+                let decoder = pair::decoder();
+                cases
+                    .map(|case| accepted_of_identical(&decoder, case))
+                    .sum::<usize>()
+            })
+        });
+        halves.into_iter().map(|half| half.join().unwrap()).sum()
+    });
+    assert!(
+        accepted > 3_000,
+        "hardly anything was speculated: {accepted}"
+    );
+}
+
+/// 130,000 samples over 27 outcomes detect a total variation of .01 with power .95.
+#[test]
+fn sampled_output_follows_the_target_law() {
+    let decoder = pair::memoized_decoder();
+    let prompt = &pair::licence_prompts(3)[1];
+    let (k, length) = (3, 3);
+    let law = exact_law(&decoder, prompt, k, length);
+    let limit = critical_value(law.len() as f64 - 1.0);
+    let (chain, tree) = (None, Some(vec![None, None, Some(0), Some(0), Some(1)]));
+    for (draft, verification, shape) in [
+        (DraftKind::None, Verification::Coupled, chain.clone()),
+        (DraftKind::Model, Verification::Rejection, chain.clone()),
+        (DraftKind::Model, Verification::Block, chain.clone()),
+        (DraftKind::Ngram, Verification::Rejection, chain),
+        (DraftKind::Model, Verification::Rejection, tree.clone()),
+        (DraftKind::Model, Verification::Block, tree),
+    ] {
+        let counts = counts(130_000, |seed| {
+            let config = SpeculativeConfig {
+                top_k: k,
+                max_new_tokens: length,
+                ignore_eos: true,
+                adaptive: false,
+                gamma: shape.as_ref().map_or(2, Vec::len),
+                seed: Some(seed),
+                draft: Some(draft),
+                verification,
+                ..SpeculativeConfig::default()
+            };
+            let session = match &shape {
+                None => decoder.session(&prompt[..], &config),
+                Some(shape) => {
+                    let tree = ModelTree::new(&decoder, &config, prompt.len(), shape.clone());
+                    decoder.session_with(&prompt[..], &config, Box::new(tree))
+                }
+            };
+            session.unwrap().run().unwrap()
+        });
+        let g = g_statistic(&counts, &law);
+        let way = format!("{draft}, {verification}, {shape:?}: G = {g:.1}, limit {limit:.1}");
+        println!("{way}");
+        assert!(g < limit, "{way}");
+    }
+}
+
+/// Seeds are a promise: what they gave once, they give in every later version.
+#[test]
+fn seeds_keep_their_values() {
+    let decoder = pair::decoder();
+    let prompt = &pair::licence_prompts(3)[1];
+    let generate = |draft, verification, top_p| {
+        let config = SpeculativeConfig {
+            draft: Some(draft),
+            verification,
+            top_p,
+            max_new_tokens: 8,
+            gamma: 3,
+            adaptive: false,
+            seed: Some(2027),
+            ..SpeculativeConfig::default()
+        };
+        tokens(&decoder.generate_with(&prompt[..], &config).unwrap())
+    };
+    let coupled = [399, 305, 298, 368, 479, 279, 317, 371];
+    for draft in [DraftKind::None, DraftKind::Ngram, DraftKind::Model] {
+        assert_eq!(generate(draft, Verification::Coupled, 1.0), coupled);
+    }
+    let others = [
+        generate(DraftKind::None, Verification::Coupled, 0.8),
+        generate(DraftKind::Model, Verification::Rejection, 1.0),
+        generate(DraftKind::Model, Verification::Block, 1.0),
+    ];
+    let kept = [
+        [399, 305, 298, 368, 479, 279, 504, 292],
+        [399, 305, 13, 504, 285, 73, 496, 408],
+        [399, 305, 13, 504, 276, 261, 279, 280],
+    ];
+    assert_eq!(others, kept);
+}

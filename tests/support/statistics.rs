@@ -1,0 +1,63 @@
+//! Tests of whether samples follow a law.
+
+use std::collections::HashMap;
+
+use specdec_rs::{Generation, SpeculativeDecoder};
+
+pub type Law = HashMap<Vec<u32>, f64>;
+
+/// The ids of a generation's tokens.
+pub fn tokens(generation: &Generation) -> Vec<u32> {
+    generation.tokens.iter().map(|token| token.id).collect()
+}
+
+/// Counts of the tokens that each seed gives.
+pub fn counts(samples: u64, generate: impl Fn(u64) -> Generation) -> Law {
+    let mut counts = Law::new();
+    for seed in 0..samples {
+        *counts.entry(tokens(&generate(seed))).or_default() += 1.0;
+    }
+    counts
+}
+
+/// The exact law of continuations of `length` tokens among the `k` likeliest at each place, at a temperature of 1.
+pub fn exact_law(decoder: &SpeculativeDecoder, prompt: &[u32], k: usize, length: usize) -> Law {
+    let mut law = Law::from([(Vec::new(), 1.0)]);
+    for _ in 0..length {
+        let mut longer = Law::new();
+        for (beginning, probability) in law {
+            let ids = [prompt, &beginning].concat();
+            let logits = decoder.logits(&ids).unwrap();
+            let last = &logits[logits.len() - decoder.sequence().vocab_size()..];
+            let mut order: Vec<usize> = (0..last.len()).collect();
+            order.sort_by(|a, b| last[*b].total_cmp(&last[*a]));
+            let weights: Vec<f64> = order[..k]
+                .iter()
+                .map(|token| f64::from(last[*token] - last[order[0]]).exp())
+                .collect();
+            let total: f64 = weights.iter().sum();
+            for (token, weight) in order[..k].iter().zip(weights) {
+                let longer_one = [&beginning[..], &[*token as u32]].concat();
+                longer.insert(longer_one, probability * weight / total);
+            }
+        }
+        law = longer;
+    }
+    law
+}
+
+/// G = 2 sum O ln(O / E), which follows chi-squared with K - 1 degrees of freedom.
+pub fn g_statistic(counts: &Law, law: &Law) -> f64 {
+    let samples: f64 = counts.values().sum();
+    let terms = counts.iter().map(|(tokens, observed)| {
+        let expected = samples * law.get(tokens).copied().unwrap_or(1e-12);
+        observed * (observed / expected).ln()
+    });
+    2.0 * terms.sum::<f64>()
+}
+
+/// The value that chi-squared exceeds with probability 1e-4 (Wilson and Hilferty's approximation).
+pub fn critical_value(degrees: f64) -> f64 {
+    let spread = 2.0 / (9.0 * degrees);
+    degrees * (1.0 - spread + 3.719 * spread.sqrt()).powi(3)
+}
