@@ -6,7 +6,8 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 
 /// Where drafted tokens come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DraftKind {
     /// The decoder's draft model if it has one, else prompt lookup.
     Auto,
@@ -47,7 +48,8 @@ impl fmt::Display for DraftKind {
 
 /// How drafted tokens are checked against the target's law. With any of them the output follows that law; at temperature
 /// 0 all three are equality.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verification {
     /// A position's noise chooses the target's token, and a drafted one stands if it is that one: the output is the same
     /// token for token as without speculation, given the seed (2408.07978).
@@ -60,6 +62,9 @@ pub enum Verification {
 }
 
 impl Verification {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Coupled, Self::Rejection, Self::Block];
+
     const NAMES: [(Self, &'static str); 3] = [
         (Self::Coupled, "coupled"),
         (Self::Rejection, "rejection"),

@@ -269,10 +269,7 @@ impl SpeculativeDecoder {
         source: impl FnOnce(&Arc<Processors>, Noise) -> Result<Box<dyn DraftSource>>,
     ) -> Result<Session> {
         config.validate()?;
-        let prompt = match prompt {
-            Prompt::Text(text) => self.encode(&text)?,
-            Prompt::Tokens(tokens) => tokens,
-        };
+        let prompt = self.prompt_tokens(prompt)?;
         let vocab_size = self.target.vocab_size();
         let unknown = |bias: &&(u32, f64)| bias.0 as usize >= vocab_size;
         if let Some((token, _)) = config.logit_bias.iter().find(unknown) {
@@ -293,13 +290,24 @@ impl SpeculativeDecoder {
         )
     }
 
-    /// An empty text still begins somewhere: at the model's beginning-of-text token.
-    fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let tokens = self.tokenizer.encode(text, true)?;
+    /// A prompt's tokens.
+    pub(crate) fn prompt_tokens(&self, prompt: Prompt) -> Result<Vec<u32>> {
+        let text = match prompt {
+            Prompt::Text(text) => text,
+            Prompt::Tokens(tokens) => return Ok(tokens),
+        };
+        let tokens = self.tokenizer.encode(&text, true)?;
         if tokens.is_empty() {
+            // An empty text still begins somewhere: at the model's beginning-of-text token.
             return Ok(self.tokenizer.bos_token_id().into_iter().collect());
         }
         Ok(tokens)
+    }
+
+    /// The draft sources that this decoder has.
+    pub fn draft_sources(&self) -> Vec<DraftKind> {
+        let model = self.draft.as_ref().map(|_| DraftKind::Model);
+        [DraftKind::Ngram].into_iter().chain(model).collect()
     }
 
     fn draft_source(

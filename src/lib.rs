@@ -13,9 +13,10 @@
 //!
 //! Reading order: [`engine::Session`] (one request, step by step), [`speculation::verify`] (why the output is
 //! the target's own), [`model::Transformer`] (one decoder for every architecture), [`backend::Backend`]
-//! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `benchmark`,
-//! `decoder`, `engine`, `speculation`, `sampling`, `model`, `text`, `backend`, `weights`.
+//! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `audit` and
+//! `benchmark`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `text`, `backend`, `weights`.
 
+mod audit;
 pub mod backend;
 mod benchmark;
 #[cfg(feature = "cli")]
@@ -35,6 +36,9 @@ pub mod text;
 mod threads;
 pub mod weights;
 
+pub use audit::{
+    Audit, AuditReport, Divergence, Identity, LawTest, RowInvariance, SourceReport, Uniformity,
+};
 pub use benchmark::{Benchmark, Comparison, ContextTime, Measurement, PassTimes, VerifyTime};
 pub use config::{DraftKind, SpeculativeConfig, Verification};
 pub use decoder::{DecoderBuilder, Prompt, SpeculativeDecoder, Stream};

@@ -25,14 +25,6 @@ const PROGRAM_EXAMPLES: &str = "\
 Example:
   benchmark --target-model gpt2-medium --draft-model gpt2 --prompt \"Once upon a time\" --runs 5";
 
-/// Measured where no prompt is given: prose, code, and a text that repeats its prompt.
-const PROMPTS: [&str; 3] = [
-    "Why is the sky blue?",
-    "Write a Python function that checks whether a number is prime.",
-    "Correct the spelling and repeat the whole text: The quick brown fox jumpd over the lazy dog, \
-     and the lazy dog slept on while the quick brown fox jumpd back.",
-];
-
 /// Characters of a prompt that the table shows.
 const PROMPT_WIDTH: usize = 32;
 
@@ -132,7 +124,7 @@ impl Program {
 impl Workload {
     fn run(&self, models: &ModelArgs) -> Outcome {
         self.sampling.config()?;
-        let prompts = self.all_prompts()?;
+        let prompts = prompts::of_options(&self.prompt, self.prompts.as_deref())?;
         let began = Instant::now();
         let decoder = models.load()?;
         let load_seconds = began.elapsed().as_secs_f64();
@@ -160,17 +152,6 @@ impl Workload {
         }
         print(&bar, &report.passes())?;
         Ok(())
-    }
-
-    fn all_prompts(&self) -> Outcome<Vec<String>> {
-        let mut all = self.prompt.clone();
-        if let Some(file) = &self.prompts {
-            all.extend(prompts::read_file(file)?);
-        }
-        if all.is_empty() {
-            all.extend(PROMPTS.map(str::to_owned));
-        }
-        Ok(all)
     }
 
     fn compare(&self, decoder: &SpeculativeDecoder, text: String) -> Outcome<PromptResult> {

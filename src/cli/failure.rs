@@ -16,6 +16,8 @@ pub(super) enum Failure {
     Usage(String),
     /// stdout can't be written to.
     Output(io::Error),
+    /// What was to be shown turned out not to be so.
+    Broken(String),
     /// Ctrl-C.
     Interrupted,
 }
@@ -28,6 +30,7 @@ impl Failure {
             Self::Error(error @ Error::InvalidConfig { .. }) => (error.to_string(), 2),
             Self::Error(error) => (error.to_string(), 1),
             Self::Usage(message) => (message, 2),
+            Self::Broken(message) => (message, 1),
             // Whoever read our output has seen enough (`| head`).
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return 0,
             Self::Output(error) => (format!("writing to stdout failed: {error}"), 1),

@@ -17,6 +17,7 @@ mod options;
 mod prompts;
 mod pull;
 pub(crate) mod terminal;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ enum Command {
     Generate(generate::Args),
     Chat(chat::Args),
     Bench(bench::Args),
+    Verify(verify::Args),
     Pull(pull::Args),
     Inspect(inspect::Args),
 }
@@ -64,6 +66,7 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Pull(args) => pull::run(args),
         Command::Inspect(args) => inspect::run(args),
     })

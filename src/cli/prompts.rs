@@ -15,6 +15,26 @@ enum Line {
     Turns { turns: Vec<String> },
 }
 
+/// Prompts where none is given: prose, code, and a text that repeats its prompt.
+const DEFAULTS: [&str; 3] = [
+    "Why is the sky blue?",
+    "Write a Python function that checks whether a number is prime.",
+    "Correct the spelling and repeat the whole text: The quick brown fox jumpd over the lazy dog, \
+     and the lazy dog slept on while the quick brown fox jumpd back.",
+];
+
+/// The prompts given one by one and in a file, or the defaults.
+pub(super) fn of_options(given: &[String], file: Option<&Path>) -> Result<Vec<String>> {
+    let mut all = given.to_vec();
+    if let Some(file) = file {
+        all.extend(read_file(file)?);
+    }
+    if all.is_empty() {
+        all.extend(DEFAULTS.map(str::to_owned));
+    }
+    Ok(all)
+}
+
 /// All of stdin as one prompt, less the line break that `echo` and editors put at its end.
 pub(super) fn read_stdin() -> Result<String> {
     let text = io::read_to_string(io::stdin()).map_err(|error| unreadable("stdin", error))?;
@@ -23,7 +43,7 @@ pub(super) fn read_stdin() -> Result<String> {
 }
 
 /// The prompts of a file.
-pub(super) fn read_file(path: &Path) -> Result<Vec<String>> {
+fn read_file(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
     // Some editors mark UTF-8 by a first character that is no text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);

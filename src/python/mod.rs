@@ -4,6 +4,7 @@
 // Docstrings are plain text, for `help()`; arguments arrive converted, by value.
 #![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
 
+mod audit;
 mod benchmark;
 mod cli;
 mod config;
@@ -48,6 +49,13 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::AsyncStream>()?;
     module.add_class::<sequence::Sequence>()?;
     module.add_class::<tokenizer::Tokenizer>()?;
+    module.add_class::<audit::Audit>()?;
+    module.add_class::<audit::AuditReport>()?;
+    module.add_class::<audit::SourceReport>()?;
+    module.add_class::<audit::Identity>()?;
+    module.add_class::<audit::Divergence>()?;
+    module.add_class::<audit::LawTest>()?;
+    module.add_class::<audit::RowInvariance>()?;
     module.add_class::<benchmark::Benchmark>()?;
     module.add_class::<benchmark::Comparison>()?;
     module.add_class::<benchmark::Measurement>()?;

@@ -65,6 +65,17 @@ impl Noise {
         self.race(Domain::POSITIONS, position as u64, law)
     }
 
+    /// The Gumbel noise of a token at a position: [`Self::choose`] takes the token with the largest sum of this and the
+    /// logarithm of its probability.
+    pub fn gumbel(&self, position: usize, token: u32) -> f64 {
+        let words = [0, 1].map(|half| {
+            let domain = Domain::POSITIONS.word(half);
+            let [words] = self.words([token / 4], position as u64, domain);
+            words[(token % 4) as usize]
+        });
+        -libm::log(exponential(words[0], words[1]))
+    }
+
     /// A stream of independent draws; different numbers are independent of one another and of the positions' noise.
     pub fn stream(&self, number: u32) -> NoiseStream {
         NoiseStream {
@@ -313,12 +324,10 @@ mod tests {
     }
 
     /// The race without a shortcut.
-    fn first(noise: Noise, position: u64, scores: &[(u32, f64)]) -> u32 {
+    fn first(noise: Noise, position: usize, scores: &[(u32, f64)]) -> u32 {
         let mut best = (0, f64::NEG_INFINITY);
         for (token, score) in scores {
-            let [high, low] = [0, 1]
-                .map(|word| noise.words([token / 4], position, word)[0][(token % 4) as usize]);
-            let arrival = score - exponential(high, low).ln();
+            let arrival = score + noise.gumbel(position, *token);
             if arrival > best.1 {
                 best = (*token, arrival);
             }
@@ -329,14 +338,14 @@ mod tests {
     proptest! {
         #[test]
         fn shortcuts_change_no_winner(
-            seed in any::<u64>(), position in 0_u64..1 << 40,
+            seed in any::<u64>(), position in 0_usize..1 << 40,
             logits in prop::collection::vec(prop_oneof![-40.0_f32..0.0, Just(f32::NEG_INFINITY), Just(f32::NAN)], 0..300),
         ) {
             let logits = [&logits[..], &[0.0]].concat();
             let scores: Vec<(u32, f64)> = (0..).zip(logits.iter().map(|l| f64::from(*l) / 0.7)).collect();
             let law = Distribution::Softmax(Softmax::new(logits.into(), 0.0, 0.7));
             let noise = Noise::new(seed);
-            prop_assert_eq!(noise.choose(position as usize, &law), first(noise, position, &scores));
+            prop_assert_eq!(noise.choose(position, &law), first(noise, position, &scores));
         }
     }
 

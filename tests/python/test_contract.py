@@ -28,6 +28,8 @@ SIGNATURES = {
     "Sequence.keep": "(self, /, path)",
     "Sequence.truncate": "(self, /, length)",
     "Sequence.fork": "(self, /)",
+    "Audit": "(decoder)",
+    "Audit.run": "(self, /, prompts, config=None, samples=32)",
     "Benchmark": "(decoder)",
     "Benchmark.run_comparison": "(self, /, prompt, config=None, num_runs=3)",
     "SpeculativeConfig": "(gamma=16, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=128, *, "
@@ -45,6 +47,13 @@ PROPERTIES = {
     "tokens_per_second speedup",
     "Chunk": "text tokens",
     "Token": "id text logprob top_logprobs source step",
+    "AuditReport": "lossless rows sources",
+    "SourceReport": "draft greedy seeded laws drafted_per_position accepted_per_position",
+    "Identity": "texts divergences",
+    "Divergence": "prompt seed position plain speculative margin by_rounding",
+    "LawTest": "verification tokens chi_squared degrees p_value total_variation "
+    "expected_variation holds",
+    "RowInvariance": "rows identical largest_difference largest_logit",
     "Comparison": "speedup baseline speculative identical text",
     "Measurement": "tokens_per_second latencies time_to_first_token acceptance_rate "
     "tokens_per_step new_tokens",

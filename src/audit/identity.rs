@@ -1,0 +1,83 @@
+//! Two texts that should be identical, and by how much the target chose where they part.
+
+use super::report::{Divergence, RowInvariance};
+use super::request::Request;
+use super::target;
+use crate::config::SpeculativeConfig;
+use crate::decoder::SpeculativeDecoder;
+use crate::error::Result;
+use crate::sampling::{Noise, Processors};
+
+/// Where two texts of a request part; `None`: nowhere.
+pub(super) fn divergence(
+    decoder: &SpeculativeDecoder,
+    request: &Request,
+    plain: &[u32],
+    speculative: &[u32],
+    rows: RowInvariance,
+) -> Result<Option<Divergence>> {
+    let length = plain.len().max(speculative.len());
+    let Some(position) = (0..length).find(|at| plain.get(*at) != speculative.get(*at)) else {
+        return Ok(None);
+    };
+    let [plain_token, speculative_token] =
+        [plain, speculative].map(|text| text.get(position).copied());
+    let margin = match (plain_token, speculative_token) {
+        (Some(chosen), Some(other)) => margin(decoder, request, &plain[..position], chosen, other)?,
+        _ => None,
+    };
+    // A temperature below 1 magnifies what rounding does.
+    let scale = if request.config.temperature > 0.0 {
+        request.config.temperature.recip()
+    } else {
+        1.0
+    };
+    let tolerance = rows.tolerance() * scale.max(1.0);
+    Ok(Some(Divergence {
+        prompt: request.prompt,
+        seed: request.config.seed,
+        position,
+        plain: plain_token,
+        speculative: speculative_token,
+        margin,
+        by_rounding: !rows.identical && margin.is_some_and(|margin| margin.abs() <= tolerance),
+    }))
+}
+
+/// By how much one token was chosen before another, behind what was written.
+fn margin(
+    decoder: &SpeculativeDecoder,
+    request: &Request,
+    written: &[u32],
+    chosen: u32,
+    other: u32,
+) -> Result<Option<f64>> {
+    let greedy = Processors::new(&request.config, 0).is_greedy();
+    // A greedy law is a point; what it was chosen from is a law too.
+    let config = match greedy {
+        false => request.config.clone(),
+        true => SpeculativeConfig {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            ..request.config.clone()
+        },
+    };
+    let processors = Processors::new(&config, request.tokens.len());
+    let noise = config.seed.filter(|_| !greedy).map(Noise::new);
+    let mut margin = None;
+    let tokens = [written, &[chosen]].concat();
+    target::replay(decoder, &request.tokens, &tokens, |history, _, logits| {
+        if history.len() == request.tokens.len() + written.len() {
+            let law = processors.law(logits, history, &[])?;
+            let score = |token| {
+                let gumbel = noise.map_or(0.0, |noise| noise.gumbel(history.len(), token));
+                law.probability(token).ln() + gumbel
+            };
+            margin = Some(score(chosen) - score(other)).filter(|margin| margin.is_finite());
+        }
+        Ok(())
+    })?;
+    Ok(margin)
+}

@@ -1,0 +1,133 @@
+//! `Audit`: is speculation lossless here?
+
+use pyo3::prelude::*;
+
+use super::config::SpeculativeConfig;
+use super::decoder::{self, SpeculativeDecoder};
+use super::record::record;
+use crate::audit;
+use crate::decoder::Prompt;
+
+record! {
+    /// Logits of several rows at once against those of one row at a time.
+    RowInvariance(rows: audit::RowInvariance) {
+        /// Rows that were compared.
+        rows: usize = rows.rows,
+        /// Whether they are the same bits.
+        identical: bool = rows.identical,
+        /// The largest difference between two logits.
+        largest_difference: f64 = rows.largest_difference,
+        /// The largest logit, by its absolute value.
+        largest_logit: f64 = rows.largest_logit,
+    }
+}
+
+record! {
+    /// Where two texts that should be identical part.
+    Divergence(divergence: audit::Divergence) {
+        /// Which prompt, from 0.
+        prompt: usize = divergence.prompt,
+        /// The seed; None for greedy decoding.
+        seed: Option<u64> = divergence.seed,
+        /// Tokens written before they part.
+        position: usize = divergence.position,
+        /// The next token without speculation; None if the text ends.
+        plain: Option<u32> = divergence.plain,
+        /// The next token with speculation; None if the text ends.
+        speculative: Option<u32> = divergence.speculative,
+        /// By how much the target prefers the one to the other; None where one of them can't be.
+        margin: Option<f64> = divergence.margin,
+        /// Whether the target's own rounding explains it.
+        by_rounding: bool = divergence.by_rounding,
+    }
+}
+
+record! {
+    /// Texts that should be identical.
+    Identity(identity: audit::Identity) {
+        /// Pairs of texts compared.
+        texts: usize = identity.texts,
+        /// Those that differ.
+        divergences: Vec<Divergence> = identity.divergences.iter().cloned().map(Divergence).collect(),
+    }
+}
+
+record! {
+    /// A chi-squared test of whether tokens follow the target's law.
+    LawTest(test: audit::LawTest) {
+        /// How drafts were verified.
+        verification: String = test.verification.to_string(),
+        /// Tokens whose law left a choice.
+        tokens: usize = test.uniformity.tokens,
+        /// Pearson's statistic.
+        chi_squared: f64 = test.uniformity.chi_squared,
+        /// Its degrees of freedom.
+        degrees: usize = test.uniformity.degrees,
+        /// The probability of a larger statistic by chance.
+        p_value: f64 = test.uniformity.p_value,
+        /// Total variation between the tokens' places in their laws and uniformity.
+        total_variation: f64 = test.uniformity.total_variation,
+        /// What it would be by chance, on average.
+        expected_variation: f64 = test.uniformity.expected_variation,
+        /// Whether chance can explain it.
+        holds: bool = test.uniformity.holds,
+    }
+}
+
+record! {
+    /// What an audit finds about one draft source.
+    SourceReport(source: audit::SourceReport) {
+        /// The source: "ngram" or "model".
+        draft: String = source.draft.to_string(),
+        /// Greedy texts against those without speculation.
+        greedy: Identity = Identity(source.greedy.clone()),
+        /// Sampled texts against those without speculation and the same seeds; None where the settings are greedy.
+        seeded: Option<Identity> = source.seeded.clone().map(Identity),
+        /// Whether sampled tokens follow the target's law, by each kind of verification.
+        laws: Vec<LawTest> = source.laws.iter().cloned().map(LawTest).collect(),
+        /// For each position of a draft, from 0, the steps that drafted so far.
+        drafted_per_position: Vec<usize> = source.drafted_per_position.clone(),
+        /// For each position of a draft, the steps that accepted so far.
+        accepted_per_position: Vec<usize> = source.accepted_per_position.clone(),
+    }
+}
+
+record! {
+    /// Whether speculation is lossless, and how that was tested.
+    AuditReport(report: audit::AuditReport) {
+        /// Whether every promise was kept.
+        lossless: bool = report.lossless,
+        /// Whether the target gives the same logits for rows computed together and one by one.
+        rows: RowInvariance = RowInvariance(report.rows),
+        /// Each draft source by itself.
+        sources: Vec<SourceReport> = report.sources.iter().cloned().map(SourceReport).collect(),
+    }
+}
+
+/// Tests that speculation with a decoder's models is lossless on this machine.
+#[pyclass(module = "specdec_rs", frozen)]
+pub struct Audit(crate::decoder::SpeculativeDecoder);
+
+#[pymethods]
+impl Audit {
+    #[new]
+    fn new(decoder: &SpeculativeDecoder) -> Self {
+        Self(decoder.0.clone())
+    }
+
+    /// Tests every draft source, or the one that `config` names: on each prompt greedily, and with `samples` requests for
+    /// each kind of verification with the settings of `config`.
+    #[pyo3(signature = (prompts, config=None, samples=32))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        prompts: Vec<Prompt>,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        samples: usize,
+    ) -> PyResult<AuditReport> {
+        let config = SpeculativeConfig::of_call(config, None)?;
+        let audit = audit::Audit::running(self.0.clone(), decoder::run);
+        let report = py.detach(|| audit.run(&prompts, &config, samples))?;
+        Ok(AuditReport(report))
+    }
+}

@@ -1,0 +1,83 @@
+"""Audit: is speculation lossless here?"""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from specdec_rs import Audit, InvalidConfig, SpeculativeConfig, SpeculativeDecoder
+from toy import Bigrams, successor
+
+
+def test_the_pair_is_lossless(decoder: SpeculativeDecoder) -> None:
+    config = SpeculativeConfig(temperature=0.9, top_p=0.95, max_new_tokens=24)
+    report = Audit(decoder).run(["the free software", "You may"], config, samples=8)
+    assert report.lossless
+    assert report.rows.identical
+    assert report.rows.largest_difference == 0
+    assert [source.draft for source in report.sources] == ["ngram", "model"]
+    for source in report.sources:
+        assert source.greedy.texts == 2
+        assert source.greedy.divergences == []
+        assert source.seeded is not None
+        assert (source.seeded.texts, source.seeded.divergences) == (8, [])
+        assert [law.verification for law in source.laws] == ["coupled", "rejection", "block"]
+        assert all(law.holds and law.tokens > 50 for law in source.laws)
+        assert source.drafted_per_position[0] >= source.accepted_per_position[0] > 0
+
+
+def test_greedy_settings_have_nothing_to_sample(decoder: SpeculativeDecoder) -> None:
+    config = SpeculativeConfig(temperature=0, max_new_tokens=8, draft="ngram")
+    (source,) = Audit(decoder).run([[5, 6, 7]], config).sources
+    assert source.seeded is None
+    assert source.laws == []
+
+
+class Distracted(Bigrams):
+    """A model that is swayed by how many rows are computed at once."""
+
+    def __init__(self, sway: float) -> None:
+        super().__init__()
+        self.sway = sway
+
+    def extend(
+        self, sequence: int, tokens: npt.NDArray[np.uint32], rows: int
+    ) -> npt.NDArray[np.float32]:
+        logits = super().extend(sequence, tokens, rows).copy()
+        logits[:, 9] += self.sway * (rows > 1)
+        return logits
+
+
+def test_a_broken_promise_is_found(decoder: SpeculativeDecoder) -> None:
+    broken = SpeculativeDecoder.with_models(Distracted(9), None, decoder.tokenizer)
+    config = SpeculativeConfig(max_new_tokens=64, ignore_eos=True, gamma=2, adaptive=False)
+    report = Audit(broken).run([[5, 42, 217, 5]], config, samples=8)
+    assert not report.lossless
+    assert not report.rows.identical
+    assert report.rows.largest_difference == 9
+    (source,) = report.sources
+    (divergence,) = source.greedy.divergences
+    assert divergence.plain == successor(5)
+    assert (divergence.speculative, divergence.position) == (9, 0)
+    assert divergence.margin == pytest.approx(8)
+    assert not divergence.by_rounding
+    assert not all(law.holds for law in source.laws)
+
+
+def test_rounding_is_told_from_a_broken_promise(decoder: SpeculativeDecoder) -> None:
+    table = Distracted(2e-4)
+    table.table[:, 9] = 8 - 1e-4
+    rounded = SpeculativeDecoder.with_models(table, None, decoder.tokenizer)
+    config = SpeculativeConfig(temperature=0, max_new_tokens=8, gamma=2, adaptive=False)
+    report = Audit(rounded).run([[5, 42, 217, 5]], config)
+    (divergence,) = report.sources[0].greedy.divergences
+    assert report.lossless
+    assert divergence.by_rounding
+    assert divergence.margin == pytest.approx(1e-4, rel=0.1)
+
+
+def test_impossible_audits(decoder: SpeculativeDecoder) -> None:
+    with pytest.raises(InvalidConfig, match="prompts"):
+        Audit(decoder).run([])
+    with pytest.raises(InvalidConfig, match="max_new_tokens"):
+        Audit(decoder).run([[5]], SpeculativeConfig(max_new_tokens=0))
+    with pytest.raises(TypeError):
+        Audit("decoder")  # type: ignore[arg-type]
