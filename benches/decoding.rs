@@ -88,7 +88,7 @@ fn processors(criterion: &mut Criterion) {
         ("temperature 1", sampled),
         ("top-k, top-p, penalty", filtered),
     ] {
-        let processors = Processors::new(&config, 8);
+        let mut processors = Processors::new(&config, 8, None);
         let noise = Noise::new(1);
         let mut stream = noise.stream(0);
         group.bench_function(format!("{name}, chosen by noise"), |bencher| {

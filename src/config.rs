@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::response_format::ResponseFormat;
 
 /// Where drafted tokens come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -133,6 +134,8 @@ pub struct SpeculativeConfig {
     pub draft: Option<DraftKind>,
     /// How drafts are checked.
     pub verification: Verification,
+    /// What the output must look like; `None`: as the model likes.
+    pub response_format: Option<ResponseFormat>,
 }
 
 impl Default for SpeculativeConfig {
@@ -155,6 +158,7 @@ impl Default for SpeculativeConfig {
             logprobs: None,
             draft: None,
             verification: Verification::default(),
+            response_format: None,
         }
     }
 }
@@ -162,7 +166,15 @@ impl Default for SpeculativeConfig {
 /// Alternatives reported a token at most, as in OpenAI's API.
 const MOST_LOGPROBS: usize = 20;
 
+/// Below this temperature decoding is greedy; dividing by less would overflow.
+const GREEDY_BELOW: f64 = 1e-5;
+
 impl SpeculativeConfig {
+    /// Whether the likeliest token is always taken.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature < GREEDY_BELOW
+    }
+
     /// Checks every field's range; the error names the first that is out of it.
     pub fn validate(&self) -> Result<()> {
         let check = |ok: bool, field: &str, value: &dyn fmt::Display, expected: &str| {
@@ -207,6 +219,11 @@ impl SpeculativeConfig {
         if let Some(count) = self.logprobs {
             let expected = format!("at most {MOST_LOGPROBS}");
             check(count <= MOST_LOGPROBS, "logprobs", &count, &expected)?;
+        }
+        if self.response_format.is_some() {
+            let expected =
+                "false: a text with a response_format has an end, and nothing may follow it";
+            check(!self.ignore_eos, "ignore_eos", &self.ignore_eos, expected)?;
         }
         Ok(())
     }
@@ -287,6 +304,14 @@ mod tests {
                 "stop",
                 SpeculativeConfig {
                     stop: vec![String::new()],
+                    ..default()
+                },
+            ),
+            (
+                "ignore_eos",
+                SpeculativeConfig {
+                    ignore_eos: true,
+                    response_format: Some(ResponseFormat::JsonObject),
                     ..default()
                 },
             ),

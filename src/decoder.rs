@@ -11,7 +11,7 @@ use crate::model::{self, LanguageModel, LoadOptions, ModelInfo, SharedModel, Tok
 use crate::progress::Progress;
 use crate::sampling::{Noise, Processors};
 use crate::speculation::DraftSource;
-use crate::speculation::draft::{Drawing, ModelDraft, NgramDraft, NoDraft};
+use crate::speculation::draft::{Drawing, ForcedDraft, ModelDraft, NgramDraft, NoDraft};
 use crate::text::{Message, Tokenizer};
 use crate::weights::locate::{LocateOptions, locate};
 
@@ -266,7 +266,7 @@ impl SpeculativeDecoder {
         &self,
         prompt: Prompt,
         config: &SpeculativeConfig,
-        source: impl FnOnce(&Arc<Processors>, Noise) -> Result<Box<dyn DraftSource>>,
+        source: impl FnOnce(&Processors, Noise) -> Result<Box<dyn DraftSource>>,
     ) -> Result<Session> {
         config.validate()?;
         let prompt = self.prompt_tokens(prompt)?;
@@ -277,7 +277,7 @@ impl SpeculativeDecoder {
             return Err(Error::invalid("logit_bias", token, expected));
         }
         let noise = Noise::new(config.seed.unwrap_or_else(fresh_seed));
-        let processors = Arc::new(Processors::new(config, prompt.len()));
+        let processors = self.processors(config, prompt.len())?;
         let source = source(&processors, noise)?;
         Session::new(
             &self.target,
@@ -288,6 +288,19 @@ impl SpeculativeDecoder {
             prompt,
             config,
         )
+    }
+
+    /// What makes laws of the target's logits, for a prompt of so many tokens.
+    pub fn processors(
+        &self,
+        config: &SpeculativeConfig,
+        prompt_length: usize,
+    ) -> Result<Processors> {
+        let format = config.response_format.as_ref();
+        let grammar = format
+            .map(|format| self.tokenizer.grammar(format))
+            .transpose()?;
+        Ok(Processors::new(config, prompt_length, grammar))
     }
 
     /// A prompt's tokens.
@@ -313,7 +326,7 @@ impl SpeculativeDecoder {
     fn draft_source(
         &self,
         config: &SpeculativeConfig,
-        processors: &Arc<Processors>,
+        processors: &Processors,
         noise: Noise,
     ) -> Result<Box<dyn DraftSource>> {
         let kind = config.draft.unwrap_or(self.default_draft);
@@ -322,9 +335,9 @@ impl SpeculativeDecoder {
             (DraftKind::Auto, None) => DraftKind::Ngram,
             (kind, _) => kind,
         };
-        Ok(match (kind, &self.draft) {
-            _ if config.gamma == 0 => Box::new(NoDraft),
-            (DraftKind::None, _) => Box::new(NoDraft),
+        let source: Box<dyn DraftSource> = match (kind, &self.draft) {
+            (DraftKind::None, _) => return Ok(Box::new(NoDraft)),
+            _ if config.gamma == 0 => return Ok(Box::new(NoDraft)),
             (DraftKind::Model, Some(model)) => {
                 let drawing = match config.verification {
                     Verification::Coupled => Drawing::Coupled(noise),
@@ -345,6 +358,10 @@ impl SpeculativeDecoder {
                 return Err(Error::invalid("draft", kind, expected));
             }
             (DraftKind::Auto | DraftKind::Ngram, _) => Box::new(NgramDraft::new()),
+        };
+        Ok(match config.response_format {
+            Some(_) => Box::new(ForcedDraft::new(processors.clone(), source)),
+            None => source,
         })
     }
 }

@@ -30,6 +30,7 @@ pub mod model;
 pub mod progress;
 #[cfg(feature = "python")]
 mod python;
+mod response_format;
 pub mod sampling;
 pub mod speculation;
 pub mod text;
@@ -46,6 +47,7 @@ pub use device::Device;
 pub use engine::{CancelToken, Chunk, FinishReason, Generation, Stats, Token};
 pub use error::{Error, Result};
 pub use model::{Extend, LanguageModel, Logits, ModelInfo, Parents, SequenceId};
+pub use response_format::ResponseFormat;
 pub use text::{Message, Tokenizer};
 pub use weights::locate::DEFAULT_MODEL;
 

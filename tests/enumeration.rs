@@ -156,12 +156,9 @@ enum Drawing {
     Certain,
 }
 
-/// The tokens on the way to a node, itself included.
+/// The tokens on the way to a node (`None`: the root), itself included.
 fn tokens_to(draft: &Draft, node: Option<usize>) -> Vec<u32> {
-    let Some(node) = node else { return Vec::new() };
-    let mut tokens = tokens_to(draft, draft.parents()[node]);
-    tokens.push(draft.tokens()[node]);
-    tokens
+    node.map_or_else(Vec::new, |node| draft.path(node))
 }
 
 fn draw(shape: Shape, drawing: Drawing, toy: Toy, chance: &mut Walk) -> Draft {

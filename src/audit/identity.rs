@@ -6,7 +6,7 @@ use super::target;
 use crate::config::SpeculativeConfig;
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Result;
-use crate::sampling::{Noise, Processors};
+use crate::sampling::Noise;
 
 /// Where two texts of a request part; `None`: nowhere.
 pub(super) fn divergence(
@@ -52,7 +52,7 @@ fn margin(
     chosen: u32,
     other: u32,
 ) -> Result<Option<f64>> {
-    let greedy = Processors::new(&request.config, 0).is_greedy();
+    let greedy = request.config.is_greedy();
     // A greedy law is a point; what it was chosen from is a law too.
     let config = match greedy {
         false => request.config.clone(),
@@ -64,7 +64,7 @@ fn margin(
             ..request.config.clone()
         },
     };
-    let processors = Processors::new(&config, request.tokens.len());
+    let mut processors = decoder.processors(&config, request.tokens.len())?;
     let noise = config.seed.filter(|_| !greedy).map(Noise::new);
     let mut margin = None;
     let tokens = [written, &[chosen]].concat();

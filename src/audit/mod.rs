@@ -11,7 +11,7 @@ use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::engine::{Generation, Session};
 use crate::error::{Error, Result};
-use crate::sampling::{Noise, Processors};
+use crate::sampling::Noise;
 
 pub use report::{AuditReport, Divergence, Identity, LawTest, RowInvariance, SourceReport};
 pub use uniformity::Uniformity;
@@ -158,7 +158,8 @@ impl Audit {
 
     /// Enters a text's tokens with the laws that they should have been drawn from.
     fn enter(&self, places: &mut Places, request: &Request, written: &[u32]) -> Result<()> {
-        let processors = Processors::new(&request.config, request.tokens.len());
+        let config = &request.config;
+        let mut processors = self.decoder.processors(config, request.tokens.len())?;
         target::replay(
             &self.decoder,
             &request.tokens,
@@ -173,7 +174,7 @@ impl Audit {
 
 /// Greedy settings leave nothing to sample.
 fn samples_of(config: &SpeculativeConfig, samples: usize) -> usize {
-    match Processors::new(config, 0).is_greedy() {
+    match config.is_greedy() {
         true => 0,
         false => samples,
     }

@@ -1,14 +1,17 @@
 //! Options that several commands share.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
+use super::prompts::read_text;
 use super::terminal::Bar;
 use crate::config::{SpeculativeConfig, Verification};
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::response_format::ResponseFormat;
 use crate::text::Message;
 use crate::weights::locate::{LocateOptions, ModelFiles, locate};
 
@@ -154,6 +157,15 @@ pub(super) struct SamplingArgs {
     /// Go on past end-of-text tokens
     #[arg(long)]
     ignore_eos: bool,
+    /// Hold the answer to JSON of this schema: a file, or the schema itself
+    #[arg(long, value_name = "SCHEMA", group = "format")]
+    json_schema: Option<String>,
+    /// Hold the answer to this regular expression
+    #[arg(long, value_name = "REGEX", group = "format")]
+    regex: Option<String>,
+    /// Hold the answer to the grammar in this file, in llguidance's variant of Lark
+    #[arg(long, value_name = "FILE", group = "format")]
+    lark: Option<PathBuf>,
 }
 
 impl SamplingArgs {
@@ -174,10 +186,29 @@ impl SamplingArgs {
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
             verification: self.verification,
+            response_format: self.response_format()?,
             ..SpeculativeConfig::default()
         };
         config.validate()?;
         Ok(config)
+    }
+
+    fn response_format(&self) -> Result<Option<ResponseFormat>> {
+        if let Some(schema) = &self.json_schema {
+            let text = match schema.trim_start().starts_with('{') {
+                true => schema.clone(),
+                false => read_text(Path::new(schema))?,
+            };
+            let schema = serde_json::from_str(&text).map_err(|error| {
+                let expected = format!("a file or JSON of an object: {error}");
+                Error::invalid("json-schema", schema, expected)
+            })?;
+            return Ok(Some(ResponseFormat::JsonSchema(schema)));
+        }
+        if let Some(file) = &self.lark {
+            return Ok(Some(ResponseFormat::Lark(read_text(file)?)));
+        }
+        Ok(self.regex.clone().map(ResponseFormat::Regex))
     }
 }
 

@@ -44,10 +44,15 @@ pub(super) fn read_stdin() -> Result<String> {
 
 /// The prompts of a file.
 fn read_file(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+    let text = read_text(path)?;
     // Some editors mark UTF-8 by a first character that is no text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     parse(text).map_err(|reason| Error::io(path, invalid(reason)))
+}
+
+/// A file's text.
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| unreadable(path, error))
 }
 
 /// An error of reading text, with what to do about it where it isn't UTF-8.

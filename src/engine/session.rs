@@ -42,7 +42,7 @@ pub struct Session {
     target: TokenSequence,
     draft: Box<dyn DraftSource>,
     controller: Controller,
-    processors: Arc<Processors>,
+    processors: Processors,
     noise: Noise,
     /// What rejection and block verification draw from.
     chance: NoiseStream,
@@ -70,7 +70,7 @@ impl Session {
     pub fn new(
         target: &SharedModel,
         draft: Box<dyn DraftSource>,
-        processors: Arc<Processors>,
+        processors: Processors,
         noise: Noise,
         tokenizer: &Tokenizer,
         prompt: Vec<u32>,
@@ -208,11 +208,11 @@ impl Session {
     }
 
     fn verify(&mut self, draft: &Draft, logits: &Logits) -> Result<Verdict> {
-        let (processors, history, noise) = (&self.processors, &self.history, self.noise);
-        let target_law = |path: &[usize]| {
-            let row = logits.row(row_behind(path.last().copied()));
-            let drafted: Vec<u32> = path.iter().map(|node| draft.tokens()[*node]).collect();
-            processors.law(row, history, &drafted)
+        let (processors, history, noise) = (&mut self.processors, &self.history, self.noise);
+        let mut target_law = |path: &[usize]| {
+            let node = path.last().copied();
+            let drafted = node.map_or_else(Vec::new, |node| draft.path(node));
+            processors.law(logits.row(row_behind(node)), history, &drafted)
         };
         match self.config.verification {
             Verification::Coupled => verify::matching(draft, |path| {

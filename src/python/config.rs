@@ -4,10 +4,11 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use super::convert::field;
+use super::convert::{field, from_json, to_json};
 use super::record;
 use crate::config;
 use crate::error::Error;
+use crate::response_format::ResponseFormat;
 
 const SIZE: &str = "an integer >= 0";
 const NUMBER: &str = "a number";
@@ -29,6 +30,8 @@ const NUMBER: &str = "a number";
 /// verification: how drafts are checked against the target: "coupled" (with a seed, the very text of plain sampling),
 /// "rejection" or "block" (the same law, and more accepted tokens).
 /// prediction: a text that the output is likely to resemble; not available yet.
+/// response_format: hold the output to {"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema": {...}}},
+/// {"type": "regex", "regex": "..."} or {"type": "lark", "lark": "..."}.
 ///
 /// >>> SpeculativeConfig(8, temperature=0, stop="\n").replace(gamma=4)
 /// SpeculativeConfig(gamma=4, temperature=0.0, stop=('\n',))
@@ -37,7 +40,7 @@ const NUMBER: &str = "a number";
 pub struct SpeculativeConfig(pub(super) config::SpeculativeConfig);
 
 /// The fields, in the order of the constructor's parameters.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "gamma",
     "temperature",
     "top_k",
@@ -56,6 +59,7 @@ const FIELDS: [&str; 18] = [
     "draft",
     "verification",
     "prediction",
+    "response_format",
 ];
 
 /// So many of them may be given by position.
@@ -69,7 +73,8 @@ impl SpeculativeConfig {
         text_signature = "(gamma=16, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=128, *, \
             adaptive=True, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0, \
             frequency_penalty=0.0, logit_bias=None, seed=None, stop=(), ignore_eos=False, \
-            logprobs=None, draft=None, verification='coupled', prediction=None)"
+            logprobs=None, draft=None, verification='coupled', prediction=None, \
+            response_format=None)"
     )]
     fn new(values: &Bound<'_, PyTuple>, fields: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         if values.len() > POSITIONAL {
@@ -231,6 +236,14 @@ impl SpeculativeConfig {
     fn prediction(&self) -> Option<String> {
         None
     }
+
+    #[getter]
+    fn response_format<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let format = self.0.response_format.as_ref();
+        format
+            .map(|format| from_json(py, &format.to_json()))
+            .transpose()
+    }
 }
 
 impl SpeculativeConfig {
@@ -275,6 +288,7 @@ impl SpeculativeConfig {
                 let expected = "None: drafts from a predicted text are not available yet";
                 return Err(Error::invalid(name, value.repr()?, expected).into());
             }
+            "response_format" => config.response_format = response_format(value)?,
             _ => {
                 let message = format!("SpeculativeConfig has no field {name:?}");
                 return Err(PyTypeError::new_err(message));
@@ -295,6 +309,14 @@ fn logit_bias(value: &Bound<'_, PyAny>) -> PyResult<Vec<(u32, f64)>> {
     let mut biases: Vec<(u32, f64)> = biases.map(bias).collect::<PyResult<_>>()?;
     biases.sort_by_key(|bias| bias.0);
     Ok(biases)
+}
+
+fn response_format(value: &Bound<'_, PyAny>) -> PyResult<Option<ResponseFormat>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    let format: Bound<'_, PyDict> = field("response_format", value, "None or a dict")?;
+    Ok(ResponseFormat::from_json(&to_json(&format)?)?)
 }
 
 fn stop(value: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {

@@ -97,3 +97,20 @@ impl FromPyObject<'_, '_> for Prompt {
         Ok(Self::Tokens(object.extract::<TokenIds>()?.0))
     }
 }
+
+/// A value of Python's `json` module as JSON.
+pub(super) fn to_json(value: &Bound<'_, PyAny>) -> PyResult<serde_json::Value> {
+    let text = value.py().import("json")?.call_method1("dumps", (value,))?;
+    let text: String = text.extract()?;
+    let parsed = serde_json::from_str(&text);
+    parsed.map_err(|error| Error::invalid("JSON", text, error.to_string()).into())
+}
+
+/// JSON as Python's `json` module reads it.
+pub(super) fn from_json<'py>(
+    py: Python<'py>,
+    value: &serde_json::Value,
+) -> PyResult<Bound<'py, PyAny>> {
+    py.import("json")?
+        .call_method1("loads", (value.to_string(),))
+}

@@ -1,5 +1,5 @@
 //! What a request's settings make of the logits, in the order of Hugging Face's generation:
-//! bias and penalties, temperature, top-k, top-p, min-p.
+//! bias and penalties, temperature, top-k, top-p, min-p; among the tokens that the response format allows.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -8,13 +8,12 @@ use std::collections::HashMap;
 use super::distribution::{Distribution, Softmax, Weighted, largest};
 use crate::config::SpeculativeConfig;
 use crate::error::{Error, Result};
-
-/// Below this temperature decoding is greedy; dividing by less would overflow.
-const GREEDY_BELOW: f64 = 1e-5;
+use crate::text::Grammar;
 
 /// A request's processors.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Processors {
+    greedy: bool,
     temperature: f64,
     top_k: usize,
     top_p: f64,
@@ -23,14 +22,17 @@ pub struct Processors {
     presence_penalty: f32,
     frequency_penalty: f32,
     logit_bias: Vec<(u32, f32)>,
-    /// Presence and frequency penalties count what follows the prompt.
+    /// Presence and frequency penalties count what follows the prompt, and the grammar begins there.
     prompt_length: usize,
+    grammar: Option<Grammar>,
 }
 
 impl Processors {
-    /// The processors of a (validated) configuration, for a prompt of so many tokens.
-    pub fn new(config: &SpeculativeConfig, prompt_length: usize) -> Self {
+    /// The processors of a (validated) configuration, for a prompt of so many tokens; `grammar` is that of its response
+    /// format.
+    pub fn new(config: &SpeculativeConfig, prompt_length: usize, grammar: Option<Grammar>) -> Self {
         Self {
+            greedy: config.is_greedy(),
             temperature: config.temperature,
             top_k: config.top_k,
             top_p: config.top_p,
@@ -44,29 +46,44 @@ impl Processors {
                 .map(|(token, bias)| (*token, *bias as f32))
                 .collect(),
             prompt_length,
+            grammar,
         }
-    }
-
-    /// Whether the law is always a single token.
-    pub fn is_greedy(&self) -> bool {
-        self.temperature < GREEDY_BELOW
     }
 
     /// The law of the token that follows `history` + `drafted`, given its logits.
     ///
     /// Fails where no token is possible: the model returned no numbers, or biases forbid every token.
     pub fn law<'a>(
-        &self,
+        &mut self,
         logits: &'a [f32],
         history: &[u32],
         drafted: &[u32],
     ) -> Result<Distribution<'a>> {
-        if !self.changes_logits() {
-            return self.filter(Cow::Borrowed(logits));
+        let mut logits = Cow::Borrowed(logits);
+        if self.changes_logits() {
+            self.penalize(logits.to_mut(), history, drafted);
         }
-        let mut logits = logits.to_vec();
-        self.penalize(&mut logits, history, drafted);
-        self.filter(Cow::Owned(logits))
+        if let Some(grammar) = &mut self.grammar {
+            let text = [&history[self.prompt_length..], drafted].concat();
+            grammar.allowed(&text)?.apply(logits.to_mut());
+        }
+        self.filter(logits)
+    }
+
+    /// Whether a response format allows these drafted tokens.
+    pub fn permits(&mut self, history: &[u32], drafted: &[u32]) -> Result<bool> {
+        match &mut self.grammar {
+            Some(grammar) => grammar.permits(&[&history[self.prompt_length..], drafted].concat()),
+            None => Ok(true),
+        }
+    }
+
+    /// The tokens that must follow by a response format.
+    pub fn forced(&mut self, history: &[u32]) -> Result<Vec<u32>> {
+        match &mut self.grammar {
+            Some(grammar) => grammar.forced(&history[self.prompt_length..]),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn changes_logits(&self) -> bool {
@@ -107,11 +124,11 @@ impl Processors {
         let highest = logits.get(best as usize).copied().unwrap_or(f32::NAN);
         if !highest.is_finite() {
             return Err(Error::Compute(format!(
-                "no token can follow: the largest logit is {highest} (the model returns no numbers, or logit_bias \
-                 forbids every token)"
+                "no token can follow: the largest logit is {highest} (the model returns no numbers, or logit_bias and \
+                 response_format forbid every token)"
             )));
         }
-        if self.is_greedy() {
+        if self.greedy {
             return Ok(Distribution::Point(best));
         }
         let cuts = 0 < self.top_k && self.top_k < logits.len();
@@ -184,7 +201,7 @@ mod tests {
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 3.0];
 
     fn law(config: &SpeculativeConfig) -> Distribution<'static> {
-        Processors::new(config, 1)
+        Processors::new(config, 1, None)
             .law(&LOGITS, &[1, 4], &[4])
             .unwrap()
     }
@@ -247,7 +264,9 @@ mod tests {
             top_p: 0.9,
             ..Default::default()
         };
-        let law = Processors::new(&config, 0).law(&logits, &[], &[]).unwrap();
+        let law = Processors::new(&config, 0, None)
+            .law(&logits, &[], &[])
+            .unwrap();
         let mut weights: Vec<(u32, f64)> = (0_u32..)
             .zip(logits.iter().map(|l| f64::from(*l).exp()))
             .collect();
@@ -270,7 +289,7 @@ mod tests {
     fn penalties_see_drafted_tokens() {
         let penalized = |config| {
             let mut logits = LOGITS.to_vec();
-            Processors::new(&config, 1).penalize(&mut logits, &[1, 4], &[4]);
+            Processors::new(&config, 1, None).penalize(&mut logits, &[1, 4], &[4]);
             logits
         };
         let presence = SpeculativeConfig {
@@ -303,10 +322,10 @@ mod tests {
             [f32::NEG_INFINITY; 3],
             [f32::INFINITY, 0.0, f32::NAN],
         ] {
-            let law = Processors::new(&config, 0).law(&logits, &[], &[]);
+            let law = Processors::new(&config, 0, None).law(&logits, &[], &[]);
             assert!(law.unwrap_err().to_string().contains("largest logit"));
         }
-        let law = Processors::new(&config, 0)
+        let law = Processors::new(&config, 0, None)
             .law(&[-1.0, f32::NAN, 3.0], &[], &[])
             .unwrap();
         assert_eq!(support(&law), [0, 2]);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -36,6 +37,7 @@ pub(super) fn read(folder: &Path) -> Result<Parts> {
         chat_template: template_source(folder, &settings)?
             .map(|source| ChatTemplate::new(source, special_tokens)),
         spelling: Spelling::of(&tokenizer),
+        grammars: OnceLock::new(),
         tokenizer,
     })
 }

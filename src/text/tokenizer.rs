@@ -7,9 +7,11 @@ use tokenizers::ModelWrapper;
 
 use super::chat::ChatTemplate;
 use super::detokenize::Detokenizer;
+use super::grammar::{Grammar, GrammarCompiler};
 use super::parts::{Parts, guarded};
 use super::{folder, gguf};
 use crate::error::{Error, Result};
+use crate::response_format::ResponseFormat;
 use crate::weights::gguf::Metadata;
 
 /// Turns text into tokens and back. Cheap to clone.
@@ -52,6 +54,18 @@ impl Tokenizer {
     /// leave out where a text begins.
     pub fn detokenizer(&self, skip_special_tokens: bool, continues: bool) -> Detokenizer {
         Detokenizer::new(self.0.clone(), skip_special_tokens, continues)
+    }
+
+    /// Follows a text in a form, token by token. The first call takes a moment.
+    pub fn grammar(&self, format: &ResponseFormat) -> Result<Grammar> {
+        let grammars = match self.0.grammars.get() {
+            Some(grammars) => grammars,
+            None => {
+                let made = GrammarCompiler::new(&self.0)?;
+                self.0.grammars.get_or_init(|| made)
+            }
+        };
+        grammars.compile(format)
     }
 
     /// The tokens that end a text.

@@ -38,6 +38,9 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
     ("draft", "medusa"),
     ("verification", "medusa"),
     ("prediction", "a text"),
+    ("response_format", {}),
+    ("response_format", {"type": "yaml"}),
+    ("response_format", {"type": "json_schema", "schema": {}}),
 ]
 
 WRONG_TYPES: list[tuple[str, Any]] = [
@@ -55,6 +58,8 @@ WRONG_TYPES: list[tuple[str, Any]] = [
     ("stop", [5]),
     ("draft", 5),
     ("verification", None),
+    ("response_format", "json_object"),
+    ("response_format", {"type": {1, 2}}),
 ]
 
 CHANGED = SpeculativeConfig(
@@ -128,7 +133,13 @@ def test_numpy_numbers_are_numbers() -> None:
     assert config == SpeculativeConfig(gamma=4, temperature=0.5)
 
 
-@pytest.mark.parametrize("config", [SpeculativeConfig(), CHANGED])
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+FORMATTED = SpeculativeConfig(
+    response_format={"type": "json_schema", "json_schema": {"schema": SCHEMA}}
+)
+
+
+@pytest.mark.parametrize("config", [SpeculativeConfig(), CHANGED, FORMATTED])
 def test_copies_are_equal(config: SpeculativeConfig) -> None:
     assert copy.copy(config) == config
     assert copy.deepcopy(config) == config

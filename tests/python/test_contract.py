@@ -35,7 +35,8 @@ SIGNATURES = {
     "SpeculativeConfig": "(gamma=16, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=128, *, "
     "adaptive=True, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0, "
     "frequency_penalty=0.0, logit_bias=None, seed=None, stop=(), ignore_eos=False, "
-    "logprobs=None, draft=None, verification='coupled', prediction=None)",
+    "logprobs=None, draft=None, verification='coupled', prediction=None, "
+    "response_format=None)",
     "SpeculativeConfig.replace": "(self, /, **changes)",
 }
 

@@ -27,7 +27,7 @@ impl ModelTree {
     ) -> Self {
         Self {
             sequence: decoder.draft_sequence().unwrap(),
-            processors: Processors::new(config, prompt_length),
+            processors: decoder.processors(config, prompt_length).unwrap(),
             chance: Noise::new(config.seed.unwrap()).stream(9),
             drawn: config.verification != Verification::Coupled,
             shape,
@@ -44,14 +44,6 @@ impl ModelTree {
     }
 }
 
-/// The tokens on the way to a node, itself included.
-pub fn tokens_to(draft: &Draft, node: Option<usize>) -> Vec<u32> {
-    let Some(node) = node else { return Vec::new() };
-    let mut tokens = tokens_to(draft, draft.parents()[node]);
-    tokens.push(draft.tokens()[node]);
-    tokens
-}
-
 impl DraftSource for ModelTree {
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
         let mut draft = Draft::default();
@@ -59,7 +51,8 @@ impl DraftSource for ModelTree {
             if history.len() + draft.depth() >= self.sequence.context_length() {
                 break;
             }
-            let mut law = Some(self.law(history, &tokens_to(&draft, parent))?);
+            let above = parent.map_or_else(Vec::new, |parent| draft.path(parent));
+            let mut law = Some(self.law(history, &above)?);
             for elder in draft.children(parent).collect::<Vec<_>>() {
                 law = law.and_then(|law| law.without(draft.tokens()[elder]));
             }

@@ -1,5 +1,6 @@
 //! Drafts: tokens that the target may write next, and where they come from.
 
+mod forced;
 mod model;
 mod ngram;
 mod tree;
@@ -8,6 +9,7 @@ use std::fmt;
 
 use crate::error::Result;
 
+pub use forced::ForcedDraft;
 pub use model::{Drawing, ModelDraft};
 pub use ngram::NgramDraft;
 pub use tree::Draft;
@@ -22,6 +24,8 @@ pub enum TokenSource {
     Ngram,
     /// The draft model.
     Model,
+    /// The response format, which left no choice.
+    Grammar,
 }
 
 impl fmt::Display for TokenSource {
@@ -30,6 +34,7 @@ impl fmt::Display for TokenSource {
             Self::Target => "target",
             Self::Ngram => "ngram",
             Self::Model => "model",
+            Self::Grammar => "grammar",
         })
     }
 }

@@ -1,7 +1,5 @@
 //! A smaller model of the same vocabulary.
 
-use std::sync::Arc;
-
 use super::{Draft, DraftSource, TokenSource};
 use crate::error::Result;
 use crate::model::{SharedModel, TokenSequence};
@@ -31,7 +29,7 @@ impl Drawing {
 /// Drafts by sampling from a model, under the request's own processors.
 pub struct ModelDraft {
     sequence: TokenSequence,
-    processors: Arc<Processors>,
+    processors: Processors,
     drawing: Drawing,
     /// Tokens of the target; a draft model may be padded further.
     vocab_size: usize,
@@ -43,7 +41,7 @@ impl ModelDraft {
     /// A draft for one request. `vocab_size` is the target's.
     pub fn new(
         model: &SharedModel,
-        processors: Arc<Processors>,
+        processors: Processors,
         drawing: Drawing,
         vocab_size: usize,
     ) -> Self {

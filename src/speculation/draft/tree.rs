@@ -73,6 +73,14 @@ impl Draft {
         (behind..self.len()).filter(move |node| self.parents[*node] == parent)
     }
 
+    /// The tokens on the way to a node, its own the last.
+    pub fn path(&self, node: usize) -> Vec<u32> {
+        let above = std::iter::successors(Some(node), |node| self.parents[*node]);
+        let mut tokens: Vec<u32> = above.map(|node| self.tokens[node]).collect();
+        tokens.reverse();
+        tokens
+    }
+
     /// The tokens of all nodes.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
@@ -138,6 +146,7 @@ mod tests {
         assert_eq!(children(Some(0)), [1, 2]);
         assert_eq!(children(Some(2)), [4]);
         assert!(children(Some(4)).is_empty());
+        assert_eq!(tree.path(4), [0, 2, 4]);
         assert_eq!(tree.depth(), 3);
         assert!(!tree.is_chain());
     }

@@ -1,0 +1,88 @@
+//! What an output must look like.
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+
+/// A form that the output is held to: tokens that would leave it can't be chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ResponseFormat {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that a schema describes (<https://json-schema.org>).
+    JsonSchema(Value),
+    /// Text that a regular expression matches as a whole, in the syntax of Rust's `regex` crate.
+    Regex(String),
+    /// Text of a grammar, in llguidance's variant of Lark (<https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md>).
+    Lark(String),
+}
+
+const EXPECTED: &str = r#"{"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema": {...}}}, {"type": "regex", "regex": "..."}, {"type": "lark", "lark": "..."} or {"type": "text"}"#;
+
+impl ResponseFormat {
+    /// Reads what OpenAI's API calls by this name, and the same for regular expressions and grammars; `None`: text.
+    pub fn from_json(value: &Value) -> Result<Option<Self>> {
+        let text = |name: &str| value[name].as_str().map(str::to_owned);
+        let found = match value["type"].as_str() {
+            Some("text") => return Ok(None),
+            Some("json_object") => Some(Self::JsonObject),
+            Some("json_schema") => {
+                let schema = value["json_schema"].get("schema");
+                schema.cloned().map(Self::JsonSchema)
+            }
+            Some("regex") => text("regex").map(Self::Regex),
+            Some("lark") => text("lark").map(Self::Lark),
+            _ => None,
+        };
+        let wrong = || Error::invalid("response_format", value, EXPECTED);
+        found.map(Some).ok_or_else(wrong)
+    }
+
+    /// What [`Self::from_json`] reads.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::JsonObject => json!({"type": "json_object"}),
+            Self::JsonSchema(schema) => {
+                json!({"type": "json_schema", "json_schema": {"schema": schema}})
+            }
+            Self::Regex(regex) => json!({"type": "regex", "regex": regex}),
+            Self::Lark(grammar) => json!({"type": "lark", "lark": grammar}),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_read_as_they_are_written() {
+        for format in [
+            ResponseFormat::JsonObject,
+            ResponseFormat::JsonSchema(json!({"type": "integer"})),
+            ResponseFormat::Regex("[a-z]+".into()),
+            ResponseFormat::Lark("start: /a/".into()),
+        ] {
+            let read = ResponseFormat::from_json(&format.to_json()).unwrap();
+            assert_eq!(read, Some(format));
+        }
+        let text = ResponseFormat::from_json(&json!({"type": "text"}));
+        assert_eq!(text.unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_format_is_refused() {
+        for value in [
+            json!(null),
+            json!("json_object"),
+            json!({}),
+            json!({"type": "yaml"}),
+            json!({"type": "json_schema"}),
+            json!({"type": "json_schema", "json_schema": {}}),
+            json!({"type": "regex", "regex": 5}),
+        ] {
+            let error = ResponseFormat::from_json(&value).unwrap_err().to_string();
+            assert!(error.starts_with("invalid response_format = "), "{error}");
+        }
+    }
+}
