@@ -55,4 +55,5 @@ pub use weights::locate::DEFAULT_MODEL;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/guide.md")]
+#[doc = include_str!("../docs/losslessness.md")]
 mod pages {}
