@@ -78,6 +78,14 @@ pub enum Error {
         /// The system's own error.
         source: std::io::Error,
     },
+    /// A law without any token.
+    #[error(
+        "no token can follow: the largest logit is {highest} (the model returns no numbers, or logit_bias and response_format forbid every token)"
+    )]
+    NoToken {
+        /// The largest of the logits after all processors.
+        highest: f32,
+    },
     /// The compute library failed.
     #[error("computation failed: {0}")]
     Compute(String),

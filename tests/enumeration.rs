@@ -1,14 +1,15 @@
 //! Verification is lossless, by walking every branch that chance can take.
 //!
-//! `tests/mutations.py` makes each of these mistakes in the product, and these tests, or those of losslessness.rs and
-//! speculation.rs, fail:
+//! `tests/mutations.py` makes each of these mistakes in the product, and these tests, or those of losslessness.rs,
+//! speculation.rs and structured.rs, fail:
 //!
 //! - raw q (the draft's law before its processors); no residual, token by token or of whole paths;
 //! - the wrong row after a rejection, or of logits at all; an early break in block; block forgets what came before;
 //! - stale penalties; the first drafted token is never verified; one noise for all positions of a step;
 //! - an end-of-text token within a draft is passed over; `max_new_tokens` overshot; a stop string is looked for in each
 //!   step's text alone;
-//! - a wrong token in the cache after a rejection; the wrong branch of a tree is kept.
+//! - a wrong token in the cache after a rejection; the wrong branch of a tree is kept; a mask outlives the text that it was
+//!   made for.
 
 use std::collections::{BTreeMap, BTreeSet};
 

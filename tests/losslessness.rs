@@ -179,7 +179,7 @@ fn a_thousand_random_requests_write_what_plain_decoding_writes() {
     );
 }
 
-/// 130,000 samples over 27 outcomes detect a total variation of .01 with power .95.
+/// At the level .001, 130,000 samples over 27 outcomes detect a total variation of .01 with power .95.
 #[test]
 fn sampled_output_follows_the_target_law() {
     let decoder = pair::memoized_decoder();

@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "target" / "mutations"
-TESTS = ["enumeration", "losslessness", "speculation"]
+LONGEST = 1200  # seconds, to build and to test
+TESTS = ["enumeration", "losslessness", "speculation", "structured"]
 
 
 @dataclass
@@ -55,21 +56,25 @@ MUTATIONS = [
     Mutation(
         "no residual (whole paths)",
         "src/speculation/verify/traversal.rs",
-        "here.law = law.unwrap_or(here.law);",
-        "drop(law);",
+        "here.law = Ok(beyond.unwrap_or(law));",
+        "here.law = Ok(law); drop(beyond);",
     ),
     Mutation(
         "early break in block",
         "src/speculation/verify/traversal.rs",
-        "if let Some(child) = children.find(|child| *child >= here.judged) {",
-        """let passed = here.judged > 0 || chance.bernoulli(here.acceptance);
-        if let Some(child) = children.find(|child| *child >= here.judged && passed) {""",
+        "path.push(child);",
+        """if !chance.bernoulli(ratio.clamp(0.0, 1.0)) {
+                let (_, beyond) = law.beyond(here.acceptance, q);
+                let next = chance.categorical(&beyond.unwrap_or(here.law?));
+                return Ok(Verdict { accepted: path, next });
+            }
+            path.push(child);""",
     ),
     Mutation(
         "block forgets what came before",
         "src/speculation/verify/traversal.rs",
-        "let ratio = here.acceptance * here.law.probability(token)",
-        "let ratio = here.law.probability(token)",
+        "let ratio = here.acceptance * law.probability(token)",
+        "let ratio = law.probability(token)",
     ),
     Mutation(
         "stale penalties",
@@ -129,16 +134,25 @@ MUTATIONS = [
         "        self.held.push_str(text);",
         "        self.held = text.to_owned();",
     ),
+    Mutation(
+        "a mask outlives the text that it was made for",
+        "src/text/grammar.rs",
+        "self.matcher.invalidate_bias_cache();",
+        "",
+    ),
 ]
 
 
 def copy() -> None:
     """Brings the copy up to date with the files that git knows."""
     COPY.mkdir(parents=True, exist_ok=True)
-    listing = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    for name in filter(None, listing.stdout.split("\0")):
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    names = {name for name in listing.stdout.split("\0") if name and (ROOT / name).exists()}
+    for path in [*(COPY / "src").rglob("*.rs"), *(COPY / "tests").rglob("*.rs")]:
+        if str(path.relative_to(COPY)) not in names:
+            path.unlink()
+    for name in names:
         source, place = ROOT / name, COPY / name
         # A file that did not change keeps its time, and what was built of it.
         if not place.exists() or place.read_bytes() != source.read_bytes():
@@ -151,7 +165,12 @@ def failing_test() -> str | None:
     command = ["cargo", "test", "--release", "--quiet"]
     for test in TESTS:
         command += ["--test", test]
-    run = subprocess.run(command, cwd=COPY, check=False, capture_output=True, text=True)
+    try:
+        run = subprocess.run(
+            command, cwd=COPY, check=False, capture_output=True, text=True, timeout=LONGEST
+        )
+    except subprocess.TimeoutExpired:
+        return "no end"
     if run.returncode == 0:
         return None
     lines = (run.stdout + run.stderr).splitlines()

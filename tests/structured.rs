@@ -3,10 +3,12 @@
 mod support;
 
 use serde_json::{Value, json};
+use specdec_rs::model::{LoadOptions, load};
 use specdec_rs::speculation::TokenSource;
+use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{
-    Audit, DraftKind, FinishReason, Generation, ResponseFormat, SpeculativeConfig,
-    SpeculativeDecoder, Verification,
+    Audit, DraftKind, Extend, FinishReason, Generation, LanguageModel, Logits, ResponseFormat,
+    SequenceId, SpeculativeConfig, SpeculativeDecoder, Verification,
 };
 use support::pair;
 use support::sources::ModelTree;
@@ -31,6 +33,7 @@ fn formats() -> Vec<ResponseFormat> {
     let arithmetic =
         "start: NUMBER (OPERATOR NUMBER){1,4}\nNUMBER: /[0-9]{1,3}/\nOPERATOR: \" + \" | \" - \"";
     vec![
+        ResponseFormat::JsonObject,
         ResponseFormat::JsonSchema(person()),
         ResponseFormat::Regex("(yes|no), (because|although) [a-z ]{5,20}\\.".into()),
         ResponseFormat::Lark(arithmetic.into()),
@@ -123,6 +126,20 @@ fn the_output_is_of_the_form_and_the_same_with_any_draft() {
             if plain.finish_reason == FinishReason::Stop {
                 assert_is_of_form(&plain.text, &format);
             }
+            if seed % 3 == 0 {
+                for verification in [Verification::Rejection, Verification::Block] {
+                    let config = SpeculativeConfig {
+                        verification,
+                        ..of(DraftKind::Model)
+                    };
+                    let speculative = decoder.generate_with(PROMPT, &config).unwrap();
+                    assert_eq!(
+                        tokens(&speculative),
+                        tokens(&plain),
+                        "{format:?}, {verification}"
+                    );
+                }
+            }
             let prompt_length = plain.stats.prompt_tokens;
             let shape = vec![None, None, Some(0), Some(1), Some(2)];
             let tree = ModelTree::new(&decoder, &config, prompt_length, shape);
@@ -158,7 +175,7 @@ fn most_texts_come_to_their_end() {
             ended += usize::from(generation.finish_reason == FinishReason::Stop);
         }
     }
-    assert!(ended > 30, "{ended}");
+    assert!(ended > 36, "{ended}");
 }
 
 /// The laws that remain when a grammar has masked them are followed by every kind of verification.
@@ -220,23 +237,187 @@ fn what_is_no_form_is_refused_with_its_reason() {
             .to_string()
     };
     for (format, reason) in [
-        (ResponseFormat::Regex("(".into()), "regex"),
-        (ResponseFormat::Lark("start: nothing".into()), "nothing"),
-        (ResponseFormat::Lark(String::new()), "response_format"),
+        (ResponseFormat::Regex("(".into()), "unclosed group"),
+        (
+            ResponseFormat::Lark("start: nothing".into()),
+            "unknown name",
+        ),
+        (ResponseFormat::Lark(String::new()), "start"),
         (
             ResponseFormat::JsonSchema(json!({"type": "nonsense"})),
             "nonsense",
         ),
         (
             ResponseFormat::JsonSchema(json!({"$ref": "http://elsewhere/schema"})),
-            "elsewhere",
+            "http",
         ),
+        (ResponseFormat::Regex("a".repeat(1_000_000)), "longer than"),
     ] {
         let message = refused(&decoder, format);
         assert!(
             message.starts_with("invalid response_format = "),
             "{message}"
         );
-        assert!(message.contains(reason), "{message}");
+        let (_, why) = message
+            .split_once(": expected a form that can be compiled: ")
+            .unwrap();
+        assert!(why.to_lowercase().contains(reason), "{reason}: {why}");
+        assert!(
+            message.len() < 1000 && message.lines().count() == 1,
+            "{message}"
+        );
     }
+}
+
+/// Forms whose parts lie within each other as deeply as fits neither exhaust the stack nor take forever.
+#[test]
+fn deep_forms_are_compiled_or_refused() {
+    let tokenizer = pair::tokenizer();
+    let refs: serde_json::Map<String, Value> = (0..3_000)
+        .map(|level| {
+            let next = format!("#/$defs/a{}", level + 1);
+            (format!("a{level}"), json!({"$ref": next}))
+        })
+        .chain([("a3000".into(), json!({"type": "integer"}))])
+        .collect();
+    let chain = json!({"$ref": "#/$defs/a0", "$defs": refs});
+    let within =
+        |open: &str, close: &str| [open.repeat(60_000), "a".into(), close.repeat(60_000)].concat();
+    for format in [
+        ResponseFormat::JsonSchema(chain),
+        ResponseFormat::Regex(within("(", ")")),
+        ResponseFormat::Lark(format!("start: {}", within("(", ")").replace('a', "\"a\""))),
+    ] {
+        if let Err(error) = tokenizer.grammar(&format) {
+            let message = error.to_string();
+            assert!(
+                message.starts_with("invalid response_format = "),
+                "{message}"
+            );
+        }
+    }
+}
+
+/// What may follow a text doesn't depend on the texts that were looked at before.
+#[test]
+fn what_may_follow_is_a_matter_of_the_text_alone() {
+    let decoder = pair::decoder();
+    for format in formats() {
+        let texts: Vec<Vec<u32>> = (0..6)
+            .map(|seed| {
+                let config = SpeculativeConfig {
+                    temperature: 1.5,
+                    max_new_tokens: 40,
+                    ..config(format.clone(), seed)
+                };
+                tokens(&decoder.generate_with(PROMPT, &config).unwrap())
+            })
+            .collect();
+        let fresh = decoder.tokenizer().grammar(&format).unwrap();
+        let mut used = fresh.clone();
+        for step in 0..200_usize {
+            let text = &texts[step % texts.len()];
+            let text = &text[..(step * 7) % text.len()];
+            let (found, expected) = (used.allowed(text, &[]), fresh.clone().allowed(text, &[]));
+            assert_eq!(found.unwrap(), expected.unwrap(), "{format:?}, {text:?}");
+        }
+    }
+}
+
+/// Rules that llguidance can't take back work with drafts too.
+#[test]
+fn rules_without_a_way_back_work_with_drafts() {
+    let decoder = pair::decoder();
+    let grammar = "start: think \" answer: \" /[0-9]+/\nthink[max_tokens=12]: /[a-z ]*/";
+    let format = ResponseFormat::Lark(grammar.into());
+    for seed in 0..6 {
+        let of = |draft| SpeculativeConfig {
+            draft: Some(draft),
+            max_new_tokens: 48,
+            ..config(format.clone(), seed)
+        };
+        let plain = decoder.generate_with(PROMPT, &of(DraftKind::None)).unwrap();
+        for draft in [DraftKind::Ngram, DraftKind::Model] {
+            let speculative = decoder.generate_with(PROMPT, &of(draft)).unwrap();
+            assert_eq!(tokens(&speculative), tokens(&plain), "{seed}, {draft}");
+        }
+    }
+}
+
+/// The pair's target with more rows than its tokenizer has tokens.
+struct Padded(Box<dyn LanguageModel>);
+
+impl LanguageModel for Padded {
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size() + 8
+    }
+
+    fn context_length(&self) -> usize {
+        self.0.context_length()
+    }
+
+    fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> specdec_rs::Result<()> {
+        for extend in batch {
+            let known = extend.tokens.iter().map(|token| token % 512);
+            let tokens: Vec<u32> = known.collect();
+            let mut inner = Logits::new(self.0.vocab_size());
+            self.0.extend(
+                &[Extend {
+                    tokens: &tokens,
+                    ..*extend
+                }],
+                &mut inner,
+            )?;
+            for row in 0..inner.len() {
+                logits.push(&[inner.row(row), &[0.0; 8]].concat());
+            }
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: usize) -> specdec_rs::Result<()> {
+        self.0.truncate(sequence, length)
+    }
+
+    fn free(&mut self, sequence: SequenceId) {
+        self.0.free(sequence);
+    }
+}
+
+#[test]
+fn padding_in_a_prompt_is_no_token_of_any_form() {
+    let files = ModelFiles::Folder(pair::folder("target"));
+    let target = Padded(load(&files, &LoadOptions::default()).unwrap().model);
+    let decoder = SpeculativeDecoder::with_models(Box::new(target), None, pair::tokenizer());
+    let prompt = vec![5, 9, 515, 9, 515, 9, 515, 9];
+    for format in formats() {
+        let of = |draft| SpeculativeConfig {
+            draft: Some(draft),
+            max_new_tokens: 24,
+            ..config(format.clone(), 1)
+        };
+        let plain = decoder
+            .generate_with(prompt.clone(), &of(DraftKind::None))
+            .unwrap();
+        let speculative = decoder
+            .generate_with(prompt.clone(), &of(DraftKind::Ngram))
+            .unwrap();
+        assert_eq!(tokens(&speculative), tokens(&plain));
+        assert!(tokens(&plain).iter().all(|token| *token < 512));
+    }
+}
+
+#[test]
+fn a_form_that_could_not_end_is_refused() {
+    let decoder = pair::decoder();
+    let ends = decoder.tokenizer().eos_token_ids().iter();
+    let config = SpeculativeConfig {
+        logit_bias: ends.map(|id| (*id, f64::NEG_INFINITY)).collect(),
+        ..config(ResponseFormat::Regex("yes|no".into()), 1)
+    };
+    let message = decoder
+        .generate_with(PROMPT, &config)
+        .unwrap_err()
+        .to_string();
+    assert!(message.starts_with("invalid logit_bias = "), "{message}");
 }

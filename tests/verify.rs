@@ -98,7 +98,7 @@ fn json_holds_the_whole_report() {
     assert_eq!(report["rows"]["identical"], true);
     let source = &report["sources"][0];
     assert_eq!(source["draft"], "ngram");
-    assert_eq!(source["greedy"]["texts"], 3);
+    assert_eq!(source["greedy"]["texts"], 9);
     assert_eq!(source["seeded"]["divergences"].as_array().unwrap().len(), 0);
     assert_eq!(source["laws"][2]["verification"], "block");
     assert_eq!(source["laws"][2]["degrees"], 15);
@@ -126,7 +126,7 @@ fn the_default_model_is_lossless_with_every_source() {
     }
     let text = found_lossless(&["--samples", "3", "-n", "32"]);
     assert!(
-        text.contains("  greedy    3 of 3 texts identical"),
+        text.contains("  greedy    9 of 9 texts identical"),
         "{text}"
     );
     assert!(

@@ -22,35 +22,40 @@ pub(super) fn divergence(
     };
     let [plain_token, speculative_token] =
         [plain, speculative].map(|text| text.get(position).copied());
-    let margin = match (plain_token, speculative_token) {
-        (Some(chosen), Some(other)) => margin(decoder, request, &plain[..position], chosen, other)?,
-        _ => None,
-    };
-    // A temperature below 1 magnifies what rounding does.
-    let scale = if request.config.temperature > 0.0 {
-        request.config.temperature.recip()
-    } else {
-        1.0
-    };
-    let tolerance = rows.tolerance() * scale.max(1.0);
-    Ok(Some(Divergence {
+    let mut found = Divergence {
         prompt: request.prompt,
         seed: request.config.seed,
         position,
         plain: plain_token,
         speculative: speculative_token,
-        margin,
-        by_rounding: !rows.identical && margin.is_some_and(|margin| margin.abs() <= tolerance),
-    }))
+        margin: None,
+        by_rounding: false,
+    };
+    let (Some(chosen), Some(other)) = (plain_token, speculative_token) else {
+        return Ok(Some(found));
+    };
+    let measure = |raised: f64| {
+        let written = &plain[..position];
+        margin(decoder, request, rows, written, [chosen, other], raised)
+    };
+    found.margin = measure(0.0)?;
+    let tolerance = rows.tolerance();
+    if tolerance > 0.0 {
+        // Raised by so much, the other token would be taken; or a filter would let it through.
+        found.by_rounding = measure(tolerance)?.is_some_and(|margin| margin <= 0.0);
+    }
+    Ok(Some(found))
 }
 
-/// By how much one token was chosen before another, behind what was written.
+/// By how much a token was chosen before another behind what was written, if the other's logit is `raised`; `None` where
+/// one of them can't be.
 fn margin(
     decoder: &SpeculativeDecoder,
     request: &Request,
+    rows: RowInvariance,
     written: &[u32],
-    chosen: u32,
-    other: u32,
+    [chosen, other]: [u32; 2],
+    raised: f64,
 ) -> Result<Option<f64>> {
     let greedy = request.config.is_greedy();
     // A greedy law is a point; what it was chosen from is a law too.
@@ -68,16 +73,24 @@ fn margin(
     let noise = config.seed.filter(|_| !greedy).map(Noise::new);
     let mut margin = None;
     let tokens = [written, &[chosen]].concat();
-    target::replay(decoder, &request.tokens, &tokens, |history, _, logits| {
-        if history.len() == request.tokens.len() + written.len() {
-            let law = processors.law(logits, history, &[])?;
-            let score = |token| {
-                let gumbel = noise.map_or(0.0, |noise| noise.gumbel(history.len(), token));
-                law.probability(token).ln() + gumbel
-            };
-            margin = Some(score(chosen) - score(other)).filter(|margin| margin.is_finite());
-        }
-        Ok(())
-    })?;
+    target::replay(
+        decoder,
+        rows,
+        &request.tokens,
+        &tokens,
+        |history, _, logits| {
+            if history.len() == request.tokens.len() + written.len() {
+                let mut logits = logits.to_vec();
+                logits[other as usize] += raised as f32;
+                let law = processors.law(&logits, history, &[])?;
+                let score = |token| {
+                    let gumbel = noise.map_or(0.0, |noise| noise.gumbel(history.len(), token));
+                    law.probability(token).ln() + gumbel
+                };
+                margin = Some(score(chosen) - score(other)).filter(|margin| margin.is_finite());
+            }
+            Ok(())
+        },
+    )?;
     Ok(margin)
 }

@@ -20,7 +20,7 @@ use request::Request;
 use uniformity::Places;
 
 /// The stream of noise that tests draw from; requests use streams of small numbers.
-const TEST_STREAM: u32 = 1 << 16;
+const TEST_STREAM: u16 = u16::MAX;
 
 /// Tests a decoder's promises.
 pub struct Audit {
@@ -48,12 +48,12 @@ impl Audit {
     /// How many requests [`Self::run`] runs.
     pub fn requests(&self, prompts: usize, config: &SpeculativeConfig, samples: usize) -> usize {
         let samples = samples_of(config, samples);
-        let a_source = prompts + Verification::ALL.len() * samples;
+        let a_source = Verification::ALL.len() * (prompts + samples);
         prompts + samples + self.sources(config).len() * a_source
     }
 
-    /// Tests every draft source, or the one that `config` names: on each prompt greedily, and with `samples` requests,
-    /// which take the prompts in turn, for each kind of verification with the configuration's own sampling.
+    /// Tests every draft source, or the one that `config` names, with each kind of verification: on every prompt greedily,
+    /// and with `samples` requests, which take the prompts in turn, with the configuration's own sampling.
     ///
     /// The configuration's verification is not looked at, and its seed is the first one.
     pub fn run(
@@ -68,6 +68,11 @@ impl Audit {
         }
         if config.max_new_tokens == 0 {
             return Err(Error::invalid("max_new_tokens", 0, "at least 1"));
+        }
+        if config.gamma == 0 || config.draft == Some(DraftKind::None) {
+            let expected =
+                "at least 1, with a draft: without speculation there is nothing to verify";
+            return Err(Error::invalid("gamma", config.gamma, expected));
         }
         let prompts = prompts.iter().cloned();
         let prompts: Vec<Vec<u32>> = prompts
@@ -118,14 +123,14 @@ impl Audit {
         rows: RowInvariance,
     ) -> Result<SourceReport> {
         let mut report = SourceReport::new(draft);
-        for (index, (request, plain)) in greedy.iter().enumerate() {
-            // At temperature 0 all kinds of verification promise the same text.
-            let verification = Verification::ALL[index % Verification::ALL.len()];
-            let generation = self.generate(request, &request.with(draft, verification))?;
-            report.count_drafts(&generation.stats);
-            let written = ids(&generation);
-            let divergence = identity::divergence(&self.decoder, request, plain, &written, rows)?;
-            report.greedy.count(divergence);
+        for verification in Verification::ALL {
+            for (request, plain) in greedy {
+                let generation = self.generate(request, &request.with(draft, verification))?;
+                report.count_drafts(&generation.stats);
+                let written = ids(&generation);
+                let found = identity::divergence(&self.decoder, request, plain, &written, rows)?;
+                report.greedy.count(found);
+            }
         }
         if sampled.is_empty() {
             return Ok(report);
@@ -141,7 +146,7 @@ impl Audit {
                         identity::divergence(&self.decoder, request, plain, &written, rows)?;
                     report.seeded.get_or_insert_default().count(found);
                 }
-                self.enter(&mut places, request, &written)?;
+                self.enter(&mut places, request, &written, rows)?;
             }
             let uniformity = places.test();
             report.laws.push(LawTest {
@@ -157,11 +162,18 @@ impl Audit {
     }
 
     /// Enters a text's tokens with the laws that they should have been drawn from.
-    fn enter(&self, places: &mut Places, request: &Request, written: &[u32]) -> Result<()> {
+    fn enter(
+        &self,
+        places: &mut Places,
+        request: &Request,
+        written: &[u32],
+        rows: RowInvariance,
+    ) -> Result<()> {
         let config = &request.config;
         let mut processors = self.decoder.processors(config, request.tokens.len())?;
         target::replay(
             &self.decoder,
+            rows,
             &request.tokens,
             written,
             |history, token, logits| {

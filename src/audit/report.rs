@@ -26,16 +26,16 @@ pub struct RowInvariance {
     pub identical: bool,
     /// The largest difference between two logits.
     pub largest_difference: f64,
-    /// The largest logit, by its absolute value.
+    /// The largest finite logit, by its absolute value.
     pub largest_logit: f64,
 }
 
 /// Differences beyond this share of the largest logit are not rounding, even in 16 bits.
-const MOST_ROUNDING: f64 = 0.02;
+const MOST_ROUNDING: f64 = 0.01;
 
 /// Differences between logits add up over the cache that they are computed with: so many times the largest one may turn
 /// a choice.
-const ROUNDING_FACTOR: f64 = 10.0;
+const ROUNDING_FACTOR: f64 = 4.0;
 
 impl RowInvariance {
     /// How close two logits must be for rounding to turn the choice between them.
@@ -57,9 +57,9 @@ pub struct SourceReport {
     /// Greedy texts against those without speculation.
     pub greedy: Identity,
     /// Sampled texts (coupled verification) against those without speculation and the same seeds; `None` where the
-    /// settings are greedy.
+    /// settings are greedy, or no samples were asked for.
     pub seeded: Option<Identity>,
-    /// Whether sampled tokens follow the target's law, by each kind of verification; none where the settings are greedy.
+    /// Whether sampled tokens follow the target's law, by each kind of verification; none likewise.
     pub laws: Vec<LawTest>,
     /// For each position of a draft, from 0, the steps that drafted so far.
     pub drafted_per_position: Vec<usize>,

@@ -17,7 +17,7 @@ use crate::text::{Detokenizer, Tokenizer};
 const PREFILL_CHUNK: usize = 256;
 
 /// The stream of a request's noise that verification draws from; drafts have others.
-const VERIFICATION_STREAM: u32 = 0;
+const VERIFICATION_STREAM: u16 = 0;
 
 /// Ends a generation within one step, from any thread.
 #[derive(Debug, Clone, Default)]
@@ -249,6 +249,8 @@ impl Session {
         stats.accepted += verdict.accepted.len();
         count_positions(&mut stats.drafted_per_position, draft.depth());
         count_positions(&mut stats.accepted_per_position, verdict.accepted.len());
+        let positions = stats.drafted_per_position.len();
+        stats.accepted_per_position.resize(positions, 0);
         stats.steps += 1;
         if draft.is_empty() {
             stats.plain_steps.0 += 1;

@@ -315,8 +315,9 @@ fn response_format(value: &Bound<'_, PyAny>) -> PyResult<Option<ResponseFormat>>
     if value.is_none() {
         return Ok(None);
     }
-    let format: Bound<'_, PyDict> = field("response_format", value, "None or a dict")?;
-    Ok(ResponseFormat::from_json(&to_json(&format)?)?)
+    let name = "response_format";
+    let format: Bound<'_, PyDict> = field(name, value, "None or a dict")?;
+    Ok(ResponseFormat::from_json(&to_json(name, &format)?)?)
 }
 
 fn stop(value: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {

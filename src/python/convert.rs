@@ -98,12 +98,18 @@ impl FromPyObject<'_, '_> for Prompt {
     }
 }
 
-/// A value of Python's `json` module as JSON.
-pub(super) fn to_json(value: &Bound<'_, PyAny>) -> PyResult<serde_json::Value> {
-    let text = value.py().import("json")?.call_method1("dumps", (value,))?;
-    let text: String = text.extract()?;
-    let parsed = serde_json::from_str(&text);
-    parsed.map_err(|error| Error::invalid("JSON", text, error.to_string()).into())
+/// The value of a field, of which Python's `json` module can write JSON.
+pub(super) fn to_json(name: &str, value: &Bound<'_, PyAny>) -> PyResult<serde_json::Value> {
+    let refused = |reason: String| {
+        let message = format!("{name} must be what json.dumps() can write: {reason}");
+        PyTypeError::new_err(message)
+    };
+    let py = value.py();
+    let written = py.import("json")?.call_method1("dumps", (value,));
+    let text = written.and_then(|text| text.extract::<String>());
+    let text = text.map_err(|error| refused(error.value(py).to_string()))?;
+    // Python's JSON has numbers that are none.
+    serde_json::from_str(&text).map_err(|error| refused(error.to_string()))
 }
 
 /// JSON as Python's `json` module reads it.

@@ -188,7 +188,8 @@ impl SpeculativeDecoder {
             SpeculativeConfig::of_call(config.as_ref().map(|config| config.bind(py)), overrides)
         })?;
         let decoder = self.0.clone();
-        let session = Python::attach(|py| py.detach(move || decoder.session(prompt, &config)))?;
+        // Not on the loop's thread either: to compile a response format takes time.
+        let session = threads::compute(move || decoder.session(prompt, &config)).await??;
         let _guard = CancelOnDrop(session.cancel_token());
         Ok(Generation(threads::compute(move || session.run()).await??))
     }

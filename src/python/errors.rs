@@ -77,7 +77,7 @@ fn exception(error: &Error) -> &'static str {
         Error::DeviceUnavailable { .. } => "DeviceUnavailable",
         Error::OutOfMemory { .. } => "OutOfMemory",
         Error::Io { .. } => "FileError",
-        Error::Compute(_) | Error::Custom(_) => BASE,
+        Error::NoToken { .. } | Error::Compute(_) | Error::Custom(_) => BASE,
     }
 }
 

@@ -38,8 +38,8 @@ struct Domain(u32);
 impl Domain {
     const POSITIONS: Self = Self(0);
 
-    fn stream(number: u32) -> Self {
-        Self(1 + number)
+    fn stream(number: u16) -> Self {
+        Self(1 + u32::from(number))
     }
 
     /// The last word of the generator's counter; each domain has two, for the two halves of a number.
@@ -77,7 +77,7 @@ impl Noise {
     }
 
     /// A stream of independent draws; different numbers are independent of one another and of the positions' noise.
-    pub fn stream(&self, number: u32) -> NoiseStream {
+    pub fn stream(&self, number: u16) -> NoiseStream {
         NoiseStream {
             noise: *self,
             domain: Domain::stream(number),

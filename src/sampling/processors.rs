@@ -10,6 +10,9 @@ use crate::config::SpeculativeConfig;
 use crate::error::{Error, Result};
 use crate::text::Grammar;
 
+/// Penalties and biases beyond this are as good as infinite, and leave room to add and multiply them.
+const EXTREME: f64 = 1e18;
+
 /// A request's processors.
 #[derive(Clone)]
 pub struct Processors {
@@ -37,13 +40,13 @@ impl Processors {
             top_k: config.top_k,
             top_p: config.top_p,
             min_p: config.min_p,
-            repetition_penalty: config.repetition_penalty as f32,
-            presence_penalty: config.presence_penalty as f32,
-            frequency_penalty: config.frequency_penalty as f32,
+            repetition_penalty: config.repetition_penalty.clamp(1.0 / EXTREME, EXTREME) as f32,
+            presence_penalty: config.presence_penalty.clamp(-EXTREME, EXTREME) as f32,
+            frequency_penalty: config.frequency_penalty.clamp(-EXTREME, EXTREME) as f32,
             logit_bias: config
                 .logit_bias
                 .iter()
-                .map(|(token, bias)| (*token, *bias as f32))
+                .map(|(token, bias)| (*token, bias.min(EXTREME) as f32))
                 .collect(),
             prompt_length,
             grammar,
@@ -64,8 +67,8 @@ impl Processors {
             self.penalize(logits.to_mut(), history, drafted);
         }
         if let Some(grammar) = &mut self.grammar {
-            let text = [&history[self.prompt_length..], drafted].concat();
-            grammar.allowed(&text)?.apply(logits.to_mut());
+            let allowed = grammar.allowed(&history[self.prompt_length..], drafted)?;
+            allowed.apply(logits.to_mut());
         }
         self.filter(logits)
     }
@@ -123,10 +126,7 @@ impl Processors {
         let best = argmax(&logits);
         let highest = logits.get(best as usize).copied().unwrap_or(f32::NAN);
         if !highest.is_finite() {
-            return Err(Error::Compute(format!(
-                "no token can follow: the largest logit is {highest} (the model returns no numbers, or logit_bias and \
-                 response_format forbid every token)"
-            )));
+            return Err(Error::NoToken { highest });
         }
         if self.greedy {
             return Ok(Distribution::Point(best));
@@ -323,7 +323,7 @@ mod tests {
             [f32::INFINITY, 0.0, f32::NAN],
         ] {
             let law = Processors::new(&config, 0, None).law(&logits, &[], &[]);
-            assert!(law.unwrap_err().to_string().contains("largest logit"));
+            assert!(matches!(law, Err(Error::NoToken { .. })));
         }
         let law = Processors::new(&config, 0, None)
             .law(&[-1.0, f32::NAN, 3.0], &[], &[])

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -37,7 +36,6 @@ pub(super) fn read(folder: &Path) -> Result<Parts> {
         chat_template: template_source(folder, &settings)?
             .map(|source| ChatTemplate::new(source, special_tokens)),
         spelling: Spelling::of(&tokenizer),
-        grammars: OnceLock::new(),
         tokenizer,
     })
 }

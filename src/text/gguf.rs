@@ -6,7 +6,6 @@ mod sentencepiece;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::sync::OnceLock;
 
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
@@ -138,7 +137,6 @@ impl<'a> Embedded<'a> {
             eos: self.end_tokens(),
             chat_template: self.chat_template(),
             spelling: Spelling::of(&tokenizer),
-            grammars: OnceLock::new(),
             tokenizer,
         })
     }

@@ -1,12 +1,10 @@
 //! What a tokenizer is made of, and the bytes that its tokens stand for.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 
 use tokenizers::Decoder;
 
 use super::chat::ChatTemplate;
-use super::grammar::GrammarCompiler;
 use crate::error::{Error, Result};
 
 /// What a tokenizer is read as.
@@ -16,8 +14,6 @@ pub(super) struct Parts {
     pub(super) eos: Vec<u32>,
     pub(super) chat_template: Option<ChatTemplate>,
     pub(super) spelling: Spelling,
-    /// Made when first asked for.
-    pub(super) grammars: OnceLock<GrammarCompiler>,
 }
 
 /// How tokens spell bytes that are not whole characters.

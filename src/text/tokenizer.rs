@@ -1,7 +1,7 @@
 //! One tokenizer, wherever it was read from.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokenizers::ModelWrapper;
 
@@ -16,23 +16,34 @@ use crate::weights::gguf::Metadata;
 
 /// Turns text into tokens and back. Cheap to clone.
 #[derive(Clone)]
-pub struct Tokenizer(Arc<Parts>);
+pub struct Tokenizer {
+    parts: Arc<Parts>,
+    /// Made when first asked for.
+    grammars: Arc<OnceLock<GrammarCompiler>>,
+}
 
 impl Tokenizer {
     /// Reads the tokenizer of a folder in Hugging Face's layout: tokenizer.json, or vocab.json with merges.txt;
     /// special tokens and chat template from the files beside it.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        folder::read(folder).map(|parts| Self(Arc::new(parts)))
+        folder::read(folder).map(Self::new)
     }
 
     /// Builds the tokenizer that a GGUF file carries in its metadata; `file` is named in errors.
     pub fn from_gguf(metadata: &Metadata, file: &Path) -> Result<Self> {
-        gguf::read(metadata, file).map(|parts| Self(Arc::new(parts)))
+        gguf::read(metadata, file).map(Self::new)
+    }
+
+    fn new(parts: Parts) -> Self {
+        Self {
+            parts: Arc::new(parts),
+            grammars: Arc::default(),
+        }
     }
 
     /// Text to tokens; with `add_special_tokens`, those that the model expects around a text are added.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        let encoding = guarded(|| self.0.tokenizer.encode_fast(text, add_special_tokens));
+        let encoding = guarded(|| self.parts.tokenizer.encode_fast(text, add_special_tokens));
         match encoding {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(reason) => Err(Error::Compute(format!("tokenizing the text: {reason}"))),
@@ -53,16 +64,16 @@ impl Tokenizer {
     /// Decodes tokens one by one. Text that `continues` another keeps a first space that some tokenizers
     /// leave out where a text begins.
     pub fn detokenizer(&self, skip_special_tokens: bool, continues: bool) -> Detokenizer {
-        Detokenizer::new(self.0.clone(), skip_special_tokens, continues)
+        Detokenizer::new(self.parts.clone(), skip_special_tokens, continues)
     }
 
     /// Follows a text in a form, token by token. The first call takes a moment.
     pub fn grammar(&self, format: &ResponseFormat) -> Result<Grammar> {
-        let grammars = match self.0.grammars.get() {
+        let grammars = match self.grammars.get() {
             Some(grammars) => grammars,
             None => {
-                let made = GrammarCompiler::new(&self.0)?;
-                self.0.grammars.get_or_init(|| made)
+                let made = GrammarCompiler::new(&self.parts)?;
+                self.grammars.get_or_init(|| made)
             }
         };
         grammars.compile(format)
@@ -70,27 +81,27 @@ impl Tokenizer {
 
     /// The tokens that end a text.
     pub fn eos_token_ids(&self) -> &[u32] {
-        &self.0.eos
+        &self.parts.eos
     }
 
     /// The token that begins a text.
     pub fn bos_token_id(&self) -> Option<u32> {
-        self.0.bos
+        self.parts.bos
     }
 
     /// The model's way to put a conversation into one text.
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
-        self.0.chat_template.as_ref()
+        self.parts.chat_template.as_ref()
     }
 
     /// Number of tokens, the added ones included; the model may have more rows than that.
     pub fn vocab_size(&self) -> usize {
-        self.0.tokenizer.get_vocab_size(true)
+        self.parts.tokenizer.get_vocab_size(true)
     }
 
     /// How it cuts words into tokens: BPE, Unigram, `WordPiece` or `WordLevel`.
     pub fn algorithm(&self) -> &'static str {
-        match self.0.tokenizer.get_model() {
+        match self.parts.tokenizer.get_model() {
             ModelWrapper::BPE(_) => "BPE",
             ModelWrapper::Unigram(_) => "Unigram",
             ModelWrapper::WordPiece(_) => "WordPiece",
@@ -100,7 +111,7 @@ impl Tokenizer {
 
     /// A token as the vocabulary spells it.
     pub fn token(&self, id: u32) -> Option<String> {
-        self.0.tokenizer.id_to_token(id)
+        self.parts.tokenizer.id_to_token(id)
     }
 
     /// Checks that every token id means the same in both tokenizers.

@@ -56,8 +56,8 @@ pub fn g_statistic(counts: &Law, law: &Law) -> f64 {
     2.0 * terms.sum::<f64>()
 }
 
-/// The value that chi-squared exceeds with probability 1e-4 (Wilson and Hilferty's approximation).
+/// The value that chi-squared exceeds with probability 1e-3 (Wilson and Hilferty's approximation).
 pub fn critical_value(degrees: f64) -> f64 {
     let spread = 2.0 / (9.0 * degrees);
-    degrees * (1.0 - spread + 3.719 * spread.sqrt()).powi(3)
+    degrees * (1.0 - spread + 3.090 * spread.sqrt()).powi(3)
 }

@@ -1,7 +1,7 @@
 //! A smaller model of the same vocabulary.
 
 use super::{Draft, DraftSource, TokenSource};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{SharedModel, TokenSequence};
 use crate::sampling::{Chance, Distribution, Noise, NoiseStream, Processors};
 
@@ -103,7 +103,11 @@ impl DraftSource for ModelDraft {
             self.cached.append(&mut pending);
             // Rows that only the draft has are padding, which no law of the target's knows.
             let row = &logits.row(0)[..self.sequence.vocab_size().min(self.vocab_size)];
-            let law = self.processors.law(row, history, draft.tokens())?;
+            let law = match self.processors.law(row, history, draft.tokens()) {
+                // Behind tokens that the target may never write, or of a draft model that knows nothing.
+                Err(Error::NoToken { .. }) => break,
+                law => law?,
+            };
             let position = history.len() + draft.len();
             let (token, law) = self.drawing.draw(law, position);
             draft.push(token, law, TokenSource::Model);

@@ -5,11 +5,12 @@ use crate::sampling::{Chance, Distribution};
 use crate::speculation::draft::Draft;
 
 /// A node on the way from the root to the one that is being judged.
-struct Place<'a> {
+struct Place<'a, E> {
     /// The probability with which the path to here is to be accepted, as a whole.
     acceptance: f64,
-    /// The target's law behind it, less what its judged children had.
-    law: Distribution<'a>,
+    /// The target's law behind it, less what its judged children had. It may not exist, behind tokens that the target never
+    /// writes.
+    law: Result<Distribution<'a>, E>,
     /// Nodes up to here (by number) are judged, or being judged.
     judged: usize,
 }
@@ -29,20 +30,21 @@ pub fn traversal<'a, E>(
     let mut path = Vec::new();
     let mut here = Place {
         acceptance: 1.0,
-        law: target_law(&path)?,
+        law: target_law(&path),
         judged: 0,
     };
     let mut above = Vec::new();
     loop {
         let mut children = draft.children(path.last().copied());
-        if let Some(child) = children.find(|child| *child >= here.judged) {
+        let child = children.find(|child| *child >= here.judged);
+        if let (Some(child), Ok(law)) = (child, &here.law) {
             let (token, q) = (draft.tokens()[child], draft.law(child));
-            let ratio = here.acceptance * here.law.probability(token) / q.probability(token);
+            let ratio = here.acceptance * law.probability(token) / q.probability(token);
             path.push(child);
             here.judged = child + 1;
             let behind = Place {
                 acceptance: ratio.min(1.0),
-                law: target_law(&path)?,
+                law: target_law(&path),
                 judged: child + 1,
             };
             above.push(std::mem::replace(&mut here, behind));
@@ -51,14 +53,15 @@ pub fn traversal<'a, E>(
         here = match above.pop() {
             Some(parent) if !chance.bernoulli(here.acceptance) => parent,
             _ => {
-                let next = chance.categorical(&here.law);
+                let next = chance.categorical(&here.law?);
                 let accepted = path;
                 return Ok(Verdict { accepted, next });
             }
         };
         path.pop();
         let rejected = draft.law(here.judged - 1);
-        let (excess, law) = here.law.beyond(here.acceptance, rejected);
+        let law = here.law?;
+        let (excess, beyond) = law.beyond(here.acceptance, rejected);
         // Where both are 0 the laws are equal, and the path to here was as good as accepted.
         let remaining = (1.0 - here.acceptance) + excess;
         here.acceptance = if remaining > 0.0 {
@@ -66,6 +69,6 @@ pub fn traversal<'a, E>(
         } else {
             1.0
         };
-        here.law = law.unwrap_or(here.law);
+        here.law = Ok(beyond.unwrap_or(law));
     }
 }

@@ -1,22 +1,21 @@
 //! The product: a target, a draft and a tokenizer that generate text together.
 
-use std::sync::Arc;
+mod builder;
 
-use crate::backend::WeightPrecision;
 use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::device::Device;
 use crate::engine::{CancelToken, Chunk, Generation, Session};
 use crate::error::{Error, Result};
-use crate::model::{self, LanguageModel, LoadOptions, ModelInfo, SharedModel, TokenSequence};
-use crate::progress::Progress;
+use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence};
 use crate::sampling::{Noise, Processors};
 use crate::speculation::DraftSource;
 use crate::speculation::draft::{Drawing, ForcedDraft, ModelDraft, NgramDraft, NoDraft};
 use crate::text::{Message, Tokenizer};
-use crate::weights::locate::{LocateOptions, locate};
+
+pub use builder::DecoderBuilder;
 
 /// The stream of a request's noise that its draft draws from; verification has another, so that neither shifts the other.
-const DRAFT_STREAM: u32 = 1;
+const DRAFT_STREAM: u16 = 1;
 
 /// Rows of logits asked for at once when a text is scored.
 const SCORED_ROWS: usize = 64;
@@ -67,9 +66,8 @@ impl SpeculativeDecoder {
     /// Loads a target and a draft: hub names, folders, .gguf files, default aliases; the draft may also be
     /// "auto" (none: prompt lookup), "ngram" or "none". `device`: `None` is the best there is.
     pub fn new(target: &str, draft: &str, device: Option<Device>) -> Result<Self> {
-        let mut builder = Self::builder().target(target).draft(draft);
-        builder.options.device = device;
-        builder.load()
+        let builder = Self::builder().target(target).draft(draft);
+        builder.device(device).load()
     }
 
     /// All the choices of [`Self::new`] and more, by name.
@@ -130,15 +128,10 @@ impl SpeculativeDecoder {
         prompt: impl Into<Prompt>,
         config: SpeculativeConfig,
     ) -> Result<Generation> {
-        let session = self.session(prompt, &config)?;
+        let (decoder, prompt) = (self.clone(), prompt.into());
+        let session = on_a_thread(move || decoder.session(prompt, &config)).await?;
         let _guard = CancelOnDrop(session.cancel_token());
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || drop(sender.send(session.run())));
-        receiver.await.unwrap_or_else(|_| {
-            Err(Error::Compute(
-                "the generation's thread ended without an answer".into(),
-            ))
-        })
+        on_a_thread(move || session.run()).await
     }
 
     /// Generates chunk by chunk.
@@ -275,6 +268,13 @@ impl SpeculativeDecoder {
         if let Some((token, _)) = config.logit_bias.iter().find(unknown) {
             let expected = format!("token ids below the vocabulary's size, {vocab_size}");
             return Err(Error::invalid("logit_bias", token, expected));
+        }
+        let forbidden = |id: &u32| config.logit_bias.contains(&(*id, f64::NEG_INFINITY));
+        let mut ends = self.tokenizer.eos_token_ids().iter();
+        if config.response_format.is_some() && ends.all(forbidden) {
+            let expected =
+                "an end-of-text token to be possible: a text with a response_format ends with one";
+            return Err(Error::invalid("logit_bias", f64::NEG_INFINITY, expected));
         }
         let noise = Noise::new(config.seed.unwrap_or_else(fresh_seed));
         let processors = self.processors(config, prompt.len())?;
@@ -415,176 +415,17 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Loads a [`SpeculativeDecoder`].
-///
-/// ```
-/// use specdec_rs::{Device, SpeculativeDecoder};
-/// let decoder = SpeculativeDecoder::builder().target("smollm2-135m").draft("ngram").device(Device::Cpu).load()?;
-/// # Ok::<(), specdec_rs::Error>(())
-/// ```
-#[derive(Clone)]
-pub struct DecoderBuilder {
-    target: String,
-    draft: String,
-    tokenizer: Option<String>,
-    quantize: Option<String>,
-    dtype: Option<String>,
-    kv_cache_dtype: Option<String>,
-    options: LoadOptions,
-}
-
-impl Default for DecoderBuilder {
-    fn default() -> Self {
-        Self {
-            target: crate::DEFAULT_MODEL.into(),
-            draft: DraftKind::Auto.to_string(),
-            tokenizer: None,
-            quantize: None,
-            dtype: None,
-            kv_cache_dtype: None,
-            options: LoadOptions::default(),
-        }
-    }
-}
-
-impl DecoderBuilder {
-    /// The target model.
-    #[must_use]
-    pub fn target(mut self, target: impl Into<String>) -> Self {
-        self.target = target.into();
-        self
-    }
-
-    /// The draft: a model, "auto", "ngram" or "none".
-    #[must_use]
-    pub fn draft(mut self, draft: impl Into<String>) -> Self {
-        self.draft = draft.into();
-        self
-    }
-
-    /// A model or folder whose tokenizer is used in place of the target's.
-    #[must_use]
-    pub fn tokenizer(mut self, tokenizer: impl Into<String>) -> Self {
-        self.tokenizer = Some(tokenizer.into());
-        self
-    }
-
-    /// The device.
-    #[must_use]
-    pub fn device(mut self, device: Device) -> Self {
-        self.options.device = Some(device);
-        self
-    }
-
-    /// Holds all weights in this type ("f32"); quantized ones are widened.
-    #[must_use]
-    pub fn dtype(mut self, dtype: impl Into<String>) -> Self {
-        self.dtype = Some(dtype.into());
-        self
-    }
-
-    /// Quantizes on loading: `q8_0`, `q4_0`, ...
-    #[must_use]
-    pub fn quantize(mut self, format: impl Into<String>) -> Self {
-        self.quantize = Some(format.into());
-        self
-    }
-
-    /// Holds keys and values as `auto`, `f32`, `f16` or `q8_0`.
-    #[must_use]
-    pub fn kv_cache_dtype(mut self, dtype: impl Into<String>) -> Self {
-        self.kv_cache_dtype = Some(dtype.into());
-        self
-    }
-
-    /// Branch, tag or commit of a hub model.
-    #[must_use]
-    pub fn revision(mut self, revision: impl Into<String>) -> Self {
-        self.options.revision = Some(revision.into());
-        self
-    }
-
-    /// Most tokens in a sequence.
-    #[must_use]
-    pub fn context_length(mut self, tokens: usize) -> Self {
-        self.options.context_length = Some(tokens);
-        self
-    }
-
-    /// Threads to compute with on the CPU.
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.options.threads = Some(threads);
-        self
-    }
-
-    /// Told about downloads and loading.
-    #[must_use]
-    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
-        self.options.progress = progress;
-        self
-    }
-
-    /// Finds, downloads and loads the models.
-    pub fn load(mut self) -> Result<SpeculativeDecoder> {
-        self.options.precision =
-            WeightPrecision::from_names(self.dtype.as_deref(), self.quantize.as_deref())?;
-        if let Some(dtype) = &self.kv_cache_dtype {
-            self.options.kv_cache = dtype.parse()?;
-        }
-        if self.options.context_length == Some(0) {
-            return Err(Error::invalid("context_length", 0, "at least 1"));
-        }
-        let target = self.load_model(&self.target)?;
-        let tokenizer = match (&self.tokenizer, target.tokenizer) {
-            (Some(other), _) => self.load_tokenizer(other)?,
-            (None, Some(own)) => own,
-            (None, None) => {
-                let reason = "there is no tokenizer beside its weights: name one with `tokenizer`";
-                return Err(Error::not_found(&self.target, reason));
-            }
-        };
-        let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
-            Ok(DraftKind::Model) => {
-                let expected = "a model's name, auto, ngram or none";
-                return Err(Error::invalid("draft", "model", expected));
-            }
-            Ok(kind) => (None, kind),
-            Err(_) if self.draft == "prediction" => {
-                let expected = "a model's name, auto, ngram or none: drafts from a predicted text are not available yet";
-                return Err(Error::invalid("draft", &self.draft, expected));
-            }
-            Err(_) => {
-                let loaded = self.load_model(&self.draft)?;
-                if let Some(draft_tokenizer) = &loaded.tokenizer {
-                    tokenizer.same_vocabulary(draft_tokenizer)?;
-                }
-                (Some(SharedModel::new(loaded.model)), DraftKind::Model)
-            }
-        };
-        Ok(SpeculativeDecoder {
-            target: SharedModel::new(target.model),
-            draft,
-            default_draft,
-            tokenizer,
-        })
-    }
-
-    fn load_model(&self, name: &str) -> Result<model::LoadedModel> {
-        let files = locate(name, &self.locate_options())?;
-        model::load(&files, &self.options)
-    }
-
-    fn load_tokenizer(&self, name: &str) -> Result<Tokenizer> {
-        model::load_tokenizer(&locate(name, &self.locate_options())?)
-    }
-
-    fn locate_options(&self) -> LocateOptions<'_> {
-        LocateOptions {
-            revision: self.options.revision.as_deref(),
-            progress: self.options.progress.as_ref(),
-        }
-    }
+/// Does work on a thread of its own.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    // The send fails where nobody waits any more.
+    std::thread::spawn(move || drop(sender.send(work())));
+    let lost = "the generation's thread ended without an answer";
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(Error::Compute(lost.into())))
 }
 
 /// A seed that differs from call to call and from process to process.

@@ -1,0 +1,185 @@
+//! How a decoder is put together: names to models.
+
+use std::sync::Arc;
+
+use super::SpeculativeDecoder;
+use crate::backend::WeightPrecision;
+use crate::config::DraftKind;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::model::{self, LoadOptions, SharedModel};
+use crate::progress::Progress;
+use crate::text::Tokenizer;
+use crate::weights::locate::{LocateOptions, locate};
+
+/// Loads a [`SpeculativeDecoder`].
+///
+/// ```
+/// use specdec_rs::{Device, SpeculativeDecoder};
+/// let decoder = SpeculativeDecoder::builder().target("smollm2-135m").draft("ngram").device(Device::Cpu).load()?;
+/// # Ok::<(), specdec_rs::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct DecoderBuilder {
+    target: String,
+    draft: String,
+    tokenizer: Option<String>,
+    quantize: Option<String>,
+    dtype: Option<String>,
+    kv_cache_dtype: Option<String>,
+    options: LoadOptions,
+}
+
+impl Default for DecoderBuilder {
+    fn default() -> Self {
+        Self {
+            target: crate::DEFAULT_MODEL.into(),
+            draft: DraftKind::Auto.to_string(),
+            tokenizer: None,
+            quantize: None,
+            dtype: None,
+            kv_cache_dtype: None,
+            options: LoadOptions::default(),
+        }
+    }
+}
+
+impl DecoderBuilder {
+    /// The target model.
+    #[must_use]
+    pub fn target(mut self, target: impl Into<String>) -> Self {
+        self.target = target.into();
+        self
+    }
+
+    /// The draft: a model, "auto", "ngram" or "none".
+    #[must_use]
+    pub fn draft(mut self, draft: impl Into<String>) -> Self {
+        self.draft = draft.into();
+        self
+    }
+
+    /// A model or folder whose tokenizer is used in place of the target's.
+    #[must_use]
+    pub fn tokenizer(mut self, tokenizer: impl Into<String>) -> Self {
+        self.tokenizer = Some(tokenizer.into());
+        self
+    }
+
+    /// The device; `None` is the best there is.
+    #[must_use]
+    pub fn device(mut self, device: impl Into<Option<Device>>) -> Self {
+        self.options.device = device.into();
+        self
+    }
+
+    /// Holds all weights in this type ("f32"); quantized ones are widened.
+    #[must_use]
+    pub fn dtype(mut self, dtype: impl Into<String>) -> Self {
+        self.dtype = Some(dtype.into());
+        self
+    }
+
+    /// Quantizes on loading: `q8_0`, `q4_0`, ...
+    #[must_use]
+    pub fn quantize(mut self, format: impl Into<String>) -> Self {
+        self.quantize = Some(format.into());
+        self
+    }
+
+    /// Holds keys and values as `auto`, `f32`, `f16` or `q8_0`.
+    #[must_use]
+    pub fn kv_cache_dtype(mut self, dtype: impl Into<String>) -> Self {
+        self.kv_cache_dtype = Some(dtype.into());
+        self
+    }
+
+    /// Branch, tag or commit of a hub model.
+    #[must_use]
+    pub fn revision(mut self, revision: impl Into<String>) -> Self {
+        self.options.revision = Some(revision.into());
+        self
+    }
+
+    /// Most tokens in a sequence.
+    #[must_use]
+    pub fn context_length(mut self, tokens: usize) -> Self {
+        self.options.context_length = Some(tokens);
+        self
+    }
+
+    /// Threads to compute with on the CPU.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.options.threads = Some(threads);
+        self
+    }
+
+    /// Told about downloads and loading.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.options.progress = progress;
+        self
+    }
+
+    /// Finds, downloads and loads the models.
+    pub fn load(mut self) -> Result<SpeculativeDecoder> {
+        self.options.precision =
+            WeightPrecision::from_names(self.dtype.as_deref(), self.quantize.as_deref())?;
+        if let Some(dtype) = &self.kv_cache_dtype {
+            self.options.kv_cache = dtype.parse()?;
+        }
+        if self.options.context_length == Some(0) {
+            return Err(Error::invalid("context_length", 0, "at least 1"));
+        }
+        let target = self.load_model(&self.target)?;
+        let tokenizer = match (&self.tokenizer, target.tokenizer) {
+            (Some(other), _) => self.load_tokenizer(other)?,
+            (None, Some(own)) => own,
+            (None, None) => {
+                let reason = "there is no tokenizer beside its weights: name one with `tokenizer`";
+                return Err(Error::not_found(&self.target, reason));
+            }
+        };
+        let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
+            Ok(DraftKind::Model) => {
+                let expected = "a model's name, auto, ngram or none";
+                return Err(Error::invalid("draft", "model", expected));
+            }
+            Ok(kind) => (None, kind),
+            Err(_) if self.draft == "prediction" => {
+                let expected = "a model's name, auto, ngram or none: drafts from a predicted text are not available yet";
+                return Err(Error::invalid("draft", &self.draft, expected));
+            }
+            Err(_) => {
+                let loaded = self.load_model(&self.draft)?;
+                if let Some(draft_tokenizer) = &loaded.tokenizer {
+                    tokenizer.same_vocabulary(draft_tokenizer)?;
+                }
+                (Some(SharedModel::new(loaded.model)), DraftKind::Model)
+            }
+        };
+        Ok(SpeculativeDecoder {
+            target: SharedModel::new(target.model),
+            draft,
+            default_draft,
+            tokenizer,
+        })
+    }
+
+    fn load_model(&self, name: &str) -> Result<model::LoadedModel> {
+        let files = locate(name, &self.locate_options())?;
+        model::load(&files, &self.options)
+    }
+
+    fn load_tokenizer(&self, name: &str) -> Result<Tokenizer> {
+        model::load_tokenizer(&locate(name, &self.locate_options())?)
+    }
+
+    fn locate_options(&self) -> LocateOptions<'_> {
+        LocateOptions {
+            revision: self.options.revision.as_deref(),
+            progress: self.options.progress.as_ref(),
+        }
+    }
+}
