@@ -17,6 +17,7 @@ use super::stream::{AsyncStream, Stream};
 use super::tokenizer::{Tokenizer, TokenizerArgument};
 use super::{progress, threads};
 use crate::decoder::{self, CancelOnDrop, Prompt};
+use crate::device::Device;
 use crate::engine::{self, Session};
 use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo};
@@ -73,7 +74,7 @@ impl SpeculativeDecoder {
             builder = builder.tokenizer(tokenizer.0);
         }
         if let Some(device) = device {
-            builder = builder.device(device.parse()?);
+            builder = builder.device(device.parse::<Device>()?);
         }
         if let Some(dtype) = dtype {
             builder = builder.dtype(dtype);
