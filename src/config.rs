@@ -10,7 +10,7 @@ use crate::response_format::ResponseFormat;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DraftKind {
-    /// The decoder's draft model if it has one, else prompt lookup.
+    /// The one of all the decoder's sources that promises the most, step by step.
     Auto,
     /// No drafts: plain decoding.
     None,
@@ -18,14 +18,17 @@ pub enum DraftKind {
     Ngram,
     /// The decoder's draft model.
     Model,
+    /// The request's own prediction.
+    Prediction,
 }
 
 impl DraftKind {
-    const NAMES: [(Self, &'static str); 4] = [
+    const NAMES: [(Self, &'static str); 5] = [
         (Self::Auto, "auto"),
         (Self::None, "none"),
         (Self::Ngram, "ngram"),
         (Self::Model, "model"),
+        (Self::Prediction, "prediction"),
     ];
 }
 
@@ -36,7 +39,7 @@ impl FromStr for DraftKind {
         let known = Self::NAMES.iter().find(|entry| entry.1 == name);
         known
             .map(|entry| entry.0)
-            .ok_or_else(|| Error::invalid("draft", name, "auto, none, ngram or model"))
+            .ok_or_else(|| Error::invalid("draft", name, "auto, none, ngram, model or prediction"))
     }
 }
 
@@ -134,6 +137,8 @@ pub struct SpeculativeConfig {
     pub draft: Option<DraftKind>,
     /// How drafts are checked.
     pub verification: Verification,
+    /// A text that the output is likely to resemble, to draft from.
+    pub prediction: Option<String>,
     /// What the output must look like; `None`: as the model likes.
     pub response_format: Option<ResponseFormat>,
 }
@@ -158,6 +163,7 @@ impl Default for SpeculativeConfig {
             logprobs: None,
             draft: None,
             verification: Verification::default(),
+            prediction: None,
             response_format: None,
         }
     }

@@ -81,6 +81,7 @@ impl Random {
             gamma: self.pick(&[1, 2, 3, 5, 8, 16, 40]),
             adaptive: self.pick(&[true, false]),
             draft: None,
+            prediction: None,
             response_format: None,
         }
     }

@@ -50,7 +50,7 @@ __version__: str
 _Model: TypeAlias = str | PathLike[str]
 _TokenIds: TypeAlias = _Sequence[SupportsIndex] | npt.NDArray[np.integer[Any]]
 _Prompt: TypeAlias = str | _TokenIds
-_Draft: TypeAlias = Literal["auto", "none", "ngram", "model"]
+_Draft: TypeAlias = Literal["auto", "none", "ngram", "model", "prediction"]
 _Verification: TypeAlias = Literal["coupled", "rejection", "block"]
 _Progress: TypeAlias = bool | Callable[[str, int, int | None], object]
 
@@ -72,7 +72,7 @@ class _Fields(TypedDict, total=False):
     logprobs: int | None
     draft: _Draft | None
     verification: _Verification
-    prediction: None
+    prediction: str | None
     response_format: dict[str, Any] | None
 
 class SpecdecError(Exception): ...
@@ -108,7 +108,7 @@ class SpeculativeConfig:
         logprobs: int | None = None,
         draft: _Draft | None = None,
         verification: _Verification = "coupled",
-        prediction: None = None,
+        prediction: str | None = None,
         response_format: dict[str, Any] | None = None,
     ) -> Self: ...
     def replace(self, **changes: Unpack[_Fields]) -> SpeculativeConfig: ...

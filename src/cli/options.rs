@@ -157,6 +157,9 @@ pub(super) struct SamplingArgs {
     /// Go on past end-of-text tokens
     #[arg(long)]
     ignore_eos: bool,
+    /// File with a text that the answer is likely to resemble, to draft from
+    #[arg(long, value_name = "FILE")]
+    prediction: Option<PathBuf>,
     /// Hold the answer to JSON of this schema: a file, or the schema itself
     #[arg(long, value_name = "SCHEMA", group = "format")]
     json_schema: Option<String>,
@@ -186,6 +189,7 @@ impl SamplingArgs {
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
             verification: self.verification,
+            prediction: self.prediction.as_deref().map(read_text).transpose()?,
             response_format: self.response_format()?,
             ..SpeculativeConfig::default()
         };

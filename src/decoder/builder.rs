@@ -1,6 +1,7 @@
 //! How a decoder is put together: names to models.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::SpeculativeDecoder;
 use crate::backend::WeightPrecision;
@@ -9,8 +10,12 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{self, LoadOptions, SharedModel};
 use crate::progress::Progress;
+use crate::speculation::{Costs, SharedAcceptance};
 use crate::text::Tokenizer;
 use crate::weights::locate::{LocateOptions, locate};
+
+/// How long the target's passes are measured.
+const MEASURING: Duration = Duration::from_millis(80);
 
 /// Loads a [`SpeculativeDecoder`].
 ///
@@ -142,28 +147,31 @@ impl DecoderBuilder {
             }
         };
         let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
-            Ok(DraftKind::Model) => {
+            Ok(DraftKind::Model | DraftKind::Prediction) => {
                 let expected = "a model's name, auto, ngram or none";
-                return Err(Error::invalid("draft", "model", expected));
-            }
-            Ok(kind) => (None, kind),
-            Err(_) if self.draft == "prediction" => {
-                let expected = "a model's name, auto, ngram or none: drafts from a predicted text are not available yet";
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
+            Ok(kind) => (None, kind),
             Err(_) => {
                 let loaded = self.load_model(&self.draft)?;
                 if let Some(draft_tokenizer) = &loaded.tokenizer {
                     tokenizer.same_vocabulary(draft_tokenizer)?;
                 }
-                (Some(SharedModel::new(loaded.model)), DraftKind::Model)
+                (Some(SharedModel::new(loaded.model)), DraftKind::Auto)
             }
         };
+        let target = SharedModel::new(target.model);
+        let costs = Costs::default();
+        if default_draft != DraftKind::None {
+            costs.measure(&target, MEASURING)?;
+        }
         Ok(SpeculativeDecoder {
-            target: SharedModel::new(target.model),
+            target,
             draft,
             default_draft,
             tokenizer,
+            costs,
+            acceptance: SharedAcceptance::default(),
         })
     }
 

@@ -8,8 +8,8 @@ use crate::engine::{CancelToken, Chunk, Generation, Session};
 use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence};
 use crate::sampling::{Noise, Processors};
-use crate::speculation::DraftSource;
-use crate::speculation::draft::{Drawing, ForcedDraft, ModelDraft, NgramDraft, NoDraft};
+use crate::speculation::draft::{Drawing, ForcedDraft, ModelDraft, NgramDraft, PredictionDraft};
+use crate::speculation::{Costs, DraftSource, SharedAcceptance};
 use crate::text::{Message, Tokenizer};
 
 pub use builder::DecoderBuilder;
@@ -60,6 +60,8 @@ pub struct SpeculativeDecoder {
     draft: Option<SharedModel>,
     default_draft: DraftKind,
     tokenizer: Tokenizer,
+    costs: Costs,
+    acceptance: SharedAcceptance,
 }
 
 impl SpeculativeDecoder {
@@ -82,13 +84,12 @@ impl SpeculativeDecoder {
         tokenizer: Tokenizer,
     ) -> Self {
         Self {
-            default_draft: match draft {
-                Some(_) => DraftKind::Model,
-                None => DraftKind::Ngram,
-            },
+            default_draft: DraftKind::Auto,
             target: SharedModel::new(target),
             draft: draft.map(SharedModel::new),
             tokenizer,
+            costs: Costs::default(),
+            acceptance: SharedAcceptance::default(),
         }
     }
 
@@ -240,8 +241,8 @@ impl SpeculativeDecoder {
         prompt: impl Into<Prompt>,
         config: &SpeculativeConfig,
     ) -> Result<Session> {
-        self.begin(prompt.into(), config, |processors, noise| {
-            self.draft_source(config, processors, noise)
+        self.begin(prompt.into(), config, |processors, noise, prompt_length| {
+            self.sources(config, processors, noise, prompt_length)
         })
     }
 
@@ -252,14 +253,14 @@ impl SpeculativeDecoder {
         config: &SpeculativeConfig,
         source: Box<dyn DraftSource>,
     ) -> Result<Session> {
-        self.begin(prompt.into(), config, |_, _| Ok(source))
+        self.begin(prompt.into(), config, |_, _, _| Ok(vec![source]))
     }
 
     fn begin(
         &self,
         prompt: Prompt,
         config: &SpeculativeConfig,
-        source: impl FnOnce(&Processors, Noise) -> Result<Box<dyn DraftSource>>,
+        sources: impl FnOnce(&Processors, Noise, usize) -> Result<Vec<Box<dyn DraftSource>>>,
     ) -> Result<Session> {
         config.validate()?;
         let prompt = self.prompt_tokens(prompt)?;
@@ -278,10 +279,11 @@ impl SpeculativeDecoder {
         }
         let noise = Noise::new(config.seed.unwrap_or_else(fresh_seed));
         let processors = self.processors(config, prompt.len())?;
-        let source = source(&processors, noise)?;
+        let sources = sources(&processors, noise, prompt.len())?;
         Session::new(
             &self.target,
-            source,
+            sources,
+            (&self.costs, &self.acceptance),
             processors,
             noise,
             &self.tokenizer,
@@ -323,22 +325,31 @@ impl SpeculativeDecoder {
         [DraftKind::Ngram].into_iter().chain(model).collect()
     }
 
-    fn draft_source(
+    /// Where a request's drafts may come from.
+    fn sources(
         &self,
         config: &SpeculativeConfig,
         processors: &Processors,
         noise: Noise,
-    ) -> Result<Box<dyn DraftSource>> {
+        prompt_length: usize,
+    ) -> Result<Vec<Box<dyn DraftSource>>> {
         let kind = config.draft.unwrap_or(self.default_draft);
-        let kind = match (kind, &self.draft) {
-            (DraftKind::Auto, Some(_)) => DraftKind::Model,
-            (DraftKind::Auto, None) => DraftKind::Ngram,
-            (kind, _) => kind,
-        };
-        let source: Box<dyn DraftSource> = match (kind, &self.draft) {
-            (DraftKind::None, _) => return Ok(Box::new(NoDraft)),
-            _ if config.gamma == 0 => return Ok(Box::new(NoDraft)),
-            (DraftKind::Model, Some(model)) => {
+        let wants = |wanted| kind == DraftKind::Auto || kind == wanted;
+        let mut sources: Vec<Box<dyn DraftSource>> = Vec::new();
+        if config.gamma == 0 || kind == DraftKind::None {
+            return Ok(sources);
+        }
+        if config.response_format.is_some() {
+            sources.push(Box::new(ForcedDraft::new(processors.clone())));
+        }
+        if let Some(prediction) = &config.prediction
+            && wants(DraftKind::Prediction)
+        {
+            let tokens = self.tokenizer.encode(prediction, false)?;
+            sources.push(Box::new(PredictionDraft::new(tokens, prompt_length)));
+        }
+        match &self.draft {
+            Some(model) if wants(DraftKind::Model) => {
                 let drawing = match config.verification {
                     Verification::Coupled => Drawing::Coupled(noise),
                     Verification::Rejection | Verification::Block => {
@@ -346,23 +357,20 @@ impl SpeculativeDecoder {
                     }
                 };
                 let vocab_size = self.target.vocab_size();
-                Box::new(ModelDraft::new(
-                    model,
-                    processors.clone(),
-                    drawing,
-                    vocab_size,
-                ))
+                let processors = processors.clone();
+                let draft = ModelDraft::new(model, processors, drawing, vocab_size);
+                sources.push(Box::new(draft));
             }
-            (DraftKind::Model, None) => {
-                let expected = "none, ngram or auto: this decoder was loaded without a draft model";
+            None if kind == DraftKind::Model => {
+                let expected = "none, ngram, prediction or auto: this decoder was loaded without a draft model";
                 return Err(Error::invalid("draft", kind, expected));
             }
-            (DraftKind::Auto | DraftKind::Ngram, _) => Box::new(NgramDraft::new()),
-        };
-        Ok(match config.response_format {
-            Some(_) => Box::new(ForcedDraft::new(processors.clone(), source)),
-            None => source,
-        })
+            _ => {}
+        }
+        if wants(DraftKind::Ngram) {
+            sources.push(Box::new(NgramDraft::new()));
+        }
+        Ok(sources)
     }
 }
 

@@ -102,8 +102,8 @@ pub struct Stats {
     pub draft: Duration,
     /// Spent in the target, writing.
     pub verify: Duration,
-    /// Steps without a draft, and the time they took.
-    pub plain_steps: (usize, Duration),
+    /// What a step without a draft takes behind such a text; `None` where none was measured.
+    pub plain_step: Option<Duration>,
 }
 
 impl Stats {
@@ -122,11 +122,10 @@ impl Stats {
         ratio(self.new_tokens as f64, self.decode.as_secs_f64()).unwrap_or(0.0)
     }
 
-    /// Against the plain steps of the same generation; `None` where it had none.
+    /// Against steps without drafts, as they were measured at this length of text; `None` where none was.
     pub fn speedup(&self) -> Option<f64> {
-        let (steps, time) = self.plain_steps;
-        let plain = ratio(steps as f64, time.as_secs_f64())?;
-        ratio(self.tokens_per_second(), plain)
+        let plain = self.plain_step?.as_secs_f64() * self.new_tokens as f64;
+        ratio(plain, self.decode.as_secs_f64())
     }
 }
 

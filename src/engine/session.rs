@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::output::{Chunk, FinishReason, Generation, Stats, Token};
 use super::stop::StopMatcher;
@@ -10,7 +10,10 @@ use crate::config::{SpeculativeConfig, Verification};
 use crate::error::{Error, Result};
 use crate::model::{Logits, SharedModel, TokenSequence};
 use crate::sampling::{Noise, NoiseStream, Processors};
-use crate::speculation::{Controller, Draft, DraftSource, TokenSource, Verdict, verify};
+use crate::speculation::draft::permitted;
+use crate::speculation::{
+    Controller, Costs, Draft, DraftSource, Prospect, SharedAcceptance, TokenSource, Verdict, verify,
+};
 use crate::text::{Detokenizer, Tokenizer};
 
 /// Prompt tokens read between two looks at the cancel token.
@@ -40,8 +43,9 @@ impl CancelToken {
 /// Between steps the target's cache holds all of the history but its newest token.
 pub struct Session {
     target: TokenSequence,
-    draft: Box<dyn DraftSource>,
+    sources: Vec<Box<dyn DraftSource>>,
     controller: Controller,
+    costs: Costs,
     processors: Processors,
     noise: Noise,
     /// What rejection and block verification draw from.
@@ -66,10 +70,15 @@ struct Output {
 }
 
 impl Session {
-    /// Begins a request. The configuration must be valid.
+    /// Begins a request, whose drafts come from these sources, the first ones rather. The configuration must be valid.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a decoder has, and what a request brings"
+    )]
     pub fn new(
         target: &SharedModel,
-        draft: Box<dyn DraftSource>,
+        sources: Vec<Box<dyn DraftSource>>,
+        (costs, acceptance): (&Costs, &SharedAcceptance),
         processors: Processors,
         noise: Noise,
         tokenizer: &Tokenizer,
@@ -80,8 +89,9 @@ impl Session {
         let finish = (config.max_new_tokens == 0).then_some(FinishReason::Length);
         Ok(Self {
             target: TokenSequence::new(target),
-            draft,
-            controller: Controller::new(config.gamma, config.adaptive),
+            sources,
+            controller: Controller::new(config.gamma, config.adaptive, costs, acceptance),
+            costs: costs.clone(),
             processors,
             noise,
             chance: noise.stream(VERIFICATION_STREAM),
@@ -161,7 +171,9 @@ impl Session {
         }
         let piece = start..end.min(start + PREFILL_CHUNK);
         self.target.extend(&self.history[piece.clone()], 0)?;
-        self.draft.read(&self.history[..piece.end])?;
+        for source in &mut self.sources {
+            source.read(&self.history[..piece.end])?;
+        }
         Ok(true)
     }
 
@@ -169,29 +181,39 @@ impl Session {
     fn step(&mut self) -> Result<Chunk> {
         let began = Instant::now();
         debug_assert_eq!(self.target.len(), self.history.len() - 1);
-        let draft = self.propose()?;
+        let (prospect, draft) = self.propose()?;
         let proposed = Instant::now();
         let logits = self.extend(&draft)?;
         let verdict = self.verify(&draft, &logits)?;
         self.roll_back(&draft, &verdict)?;
-        self.controller
-            .observe(draft.depth(), verdict.accepted.len());
-        self.record(&draft, &verdict, began, proposed);
+        self.learn(prospect, &draft, &verdict, [began, proposed]);
         self.emit(&draft, &verdict, &logits)
     }
 
-    /// As many tokens as the controller wants, and as there is room for.
-    fn propose(&mut self) -> Result<Draft> {
-        let limit = self.controller.choose().min(self.room() - 1);
-        let mut draft = self.draft.propose(&self.history, limit)?;
-        draft.truncate(limit);
+    /// The draft that the controller chooses among the sources' prospects; mostly as many tokens as it wants.
+    fn propose(&mut self) -> Result<(Option<Prospect>, Draft)> {
+        let history = &self.history;
+        let prospects = self.sources.iter_mut();
+        let prospects: Vec<Prospect> = prospects
+            .map(|source| source.prospect(history))
+            .collect::<Result<_>>()?;
+        let room = self.room() - 1;
+        let choice = self.controller.choose(&prospects, self.target.len(), room);
+        let Some(source) = choice.source else {
+            return Ok((None, Draft::default()));
+        };
+        let mut draft = self.sources[source].propose(&self.history, choice.tokens)?;
+        draft.truncate(choice.tokens);
+        if self.config.response_format.is_some() {
+            draft = permitted(&mut self.processors, &draft, &self.history)?;
+        }
         if !draft.is_chain() {
             match self.target.most_tree_tokens() {
                 0 => draft.truncate_to_chain(),
                 most => draft.truncate(most - 1),
             }
         }
-        Ok(draft)
+        Ok((Some(prospects[source]), draft))
     }
 
     /// Feeds the newest token, and the draft behind it; returns the target's logits behind each.
@@ -241,21 +263,36 @@ impl Session {
         wanted.min(self.target.context_length() - self.target.len())
     }
 
-    fn record(&mut self, draft: &Draft, verdict: &Verdict, began: Instant, proposed: Instant) {
+    /// Learns what drafts are worth and passes cost, and counts.
+    fn learn(
+        &mut self,
+        prospect: Option<Prospect>,
+        draft: &Draft,
+        verdict: &Verdict,
+        [began, proposed]: [Instant; 2],
+    ) {
+        let accepted = verdict.accepted.len();
+        let (drafting, verifying) = (proposed - began, proposed.elapsed());
+        if let Some(prospect) = prospect {
+            let seconds = drafting.as_secs_f64();
+            self.costs
+                .observe_draft(prospect.source, draft.len(), seconds);
+            self.controller.observe(&prospect, draft.depth(), accepted);
+        }
+        let context = self.history.len() - 1;
+        let seconds = verifying.as_secs_f64();
+        self.costs.observe_pass(context, draft.len() + 1, seconds);
         let stats = &mut self.stats;
-        stats.draft += proposed - began;
-        stats.verify += proposed.elapsed();
+        stats.draft += drafting;
+        stats.verify += verifying;
         stats.drafted += draft.len();
-        stats.accepted += verdict.accepted.len();
+        stats.accepted += accepted;
         count_positions(&mut stats.drafted_per_position, draft.depth());
-        count_positions(&mut stats.accepted_per_position, verdict.accepted.len());
+        count_positions(&mut stats.accepted_per_position, accepted);
         let positions = stats.drafted_per_position.len();
         stats.accepted_per_position.resize(positions, 0);
         stats.steps += 1;
-        if draft.is_empty() {
-            stats.plain_steps.0 += 1;
-            stats.plain_steps.1 += began.elapsed();
-        }
+        stats.plain_step = self.costs.plain_step(context).map(Duration::from_secs_f64);
         if self.output.tokens.is_empty() {
             stats.time_to_first_token = self.started.elapsed();
         }

@@ -26,10 +26,10 @@ const NUMBER: &str = "a number";
 /// stop: a text, or several; generation ends before the first of them.
 /// ignore_eos: go on past end-of-text tokens.
 /// logprobs: report each token's log-probability and those of so many alternatives.
-/// draft: where drafts come from: "auto", "none", "ngram" or "model"; None is the decoder's own choice.
+/// draft: where drafts come from: "auto", "none", "ngram", "model" or "prediction"; None is the decoder's own choice.
 /// verification: how drafts are checked against the target: "coupled" (with a seed, the very text of plain sampling),
 /// "rejection" or "block" (the same law, and more accepted tokens).
-/// prediction: a text that the output is likely to resemble; not available yet.
+/// prediction: a text that the output is likely to resemble.
 /// response_format: hold the output to {"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema": {...}}},
 /// {"type": "regex", "regex": "..."} or {"type": "lark", "lark": "..."}.
 ///
@@ -232,9 +232,8 @@ impl SpeculativeConfig {
     }
 
     #[getter]
-    #[expect(clippy::unused_self, reason = "a property, like the others")]
     fn prediction(&self) -> Option<String> {
-        None
+        self.0.prediction.clone()
     }
 
     #[getter]
@@ -283,11 +282,7 @@ impl SpeculativeConfig {
             "verification" => {
                 config.verification = field::<String>(name, value, "a text")?.parse()?;
             }
-            "prediction" if value.is_none() => {}
-            "prediction" => {
-                let expected = "None: drafts from a predicted text are not available yet";
-                return Err(Error::invalid(name, value.repr()?, expected).into());
-            }
+            "prediction" => config.prediction = field(name, value, "None or a text")?,
             "response_format" => config.response_format = response_format(value)?,
             _ => {
                 let message = format!("SpeculativeConfig has no field {name:?}");

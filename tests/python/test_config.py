@@ -37,7 +37,6 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
     ("logprobs", 21),
     ("draft", "medusa"),
     ("verification", "medusa"),
-    ("prediction", "a text"),
     ("response_format", {}),
     ("response_format", {"type": "yaml"}),
     ("response_format", {"type": "json_schema", "schema": {}}),
@@ -58,6 +57,7 @@ WRONG_TYPES: list[tuple[str, Any]] = [
     ("stop", [5]),
     ("draft", 5),
     ("verification", None),
+    ("prediction", 5),
     ("response_format", "json_object"),
     ("response_format", {"type": {1, 2}}),
 ]
@@ -80,6 +80,7 @@ CHANGED = SpeculativeConfig(
     logprobs=20,
     draft="ngram",
     verification="block",
+    prediction="a text",
 )
 
 

@@ -3,15 +3,18 @@
 mod forced;
 mod model;
 mod ngram;
+mod prediction;
+mod suffix;
 mod tree;
 
 use std::fmt;
 
 use crate::error::Result;
 
-pub use forced::ForcedDraft;
+pub use forced::{ForcedDraft, permitted};
 pub use model::{Drawing, ModelDraft};
 pub use ngram::NgramDraft;
+pub use prediction::PredictionDraft;
 pub use tree::Draft;
 
 /// Who wrote a token first.
@@ -26,6 +29,27 @@ pub enum TokenSource {
     Model,
     /// The response format, which left no choice.
     Grammar,
+    /// The text that the caller expects.
+    Prediction,
+    /// A source of the caller's own.
+    Custom,
+}
+
+impl TokenSource {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Custom as usize + 1;
+}
+
+/// What a source could propose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prospect {
+    /// Whose tokens they would be.
+    pub source: TokenSource,
+    /// How many, at most; 0: it knows nothing.
+    pub tokens: usize,
+    /// What speaks for the first of them, such as the tokens before it that agree; each further one has one more to speak
+    /// for it, if it is reached.
+    pub evidence: usize,
 }
 
 impl fmt::Display for TokenSource {
@@ -35,6 +59,8 @@ impl fmt::Display for TokenSource {
             Self::Ngram => "ngram",
             Self::Model => "model",
             Self::Grammar => "grammar",
+            Self::Prediction => "prediction",
+            Self::Custom => "custom",
         })
     }
 }
@@ -47,16 +73,17 @@ pub trait DraftSource: Send {
         Ok(())
     }
 
+    /// What it could propose behind `history`.
+    fn prospect(&mut self, history: &[u32]) -> Result<Prospect> {
+        let _ = history;
+        Ok(Prospect {
+            source: TokenSource::Custom,
+            tokens: usize::MAX,
+            evidence: 0,
+        })
+    }
+
     /// At most `limit` tokens that may follow `history`; fewer, or none, where it knows no better. Of a tree, a target
     /// that computes none gets the first chain.
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft>;
-}
-
-/// Plain decoding: never proposes anything.
-pub struct NoDraft;
-
-impl DraftSource for NoDraft {
-    fn propose(&mut self, _history: &[u32], _limit: usize) -> Result<Draft> {
-        Ok(Draft::default())
-    }
 }

@@ -1,23 +1,17 @@
-//! Prompt lookup: copy what followed the last few tokens where they stood before.
+//! Prompt lookup: copy what followed the longest end of the text that stood before.
 //!
-//! (Saxena, 2023: <https://github.com/apoorvumang/prompt-lookup-decoding>)
+//! (Saxena, 2023: <https://github.com/apoorvumang/prompt-lookup-decoding>; the longest end of any length: SAM-Decoding,
+//! 2411.10666.)
 
-use std::collections::HashMap;
-
-use super::{Draft, DraftSource, TokenSource};
+use super::suffix::SuffixAutomaton;
+use super::{Draft, DraftSource, Prospect, TokenSource};
 use crate::error::Result;
 use crate::sampling::Distribution;
 
-/// Lengths of the keys that are looked up, longest first.
-const KEY_LENGTHS: [usize; 3] = [3, 2, 1];
-
-/// Looks the newest tokens up among all before them, in constant time.
+/// Looks the end of the text up among all before it.
 #[derive(Default)]
 pub struct NgramDraft {
-    /// For each key length: where what follows the key's most recent occurrence begins.
-    continuations: [HashMap<Vec<u32>, usize>; KEY_LENGTHS.len()],
-    /// Tokens of the history whose keys are entered.
-    indexed: usize,
+    known: SuffixAutomaton,
 }
 
 impl NgramDraft {
@@ -26,34 +20,36 @@ impl NgramDraft {
         Self::default()
     }
 
-    /// Enters every key that has a token behind it; the newest token's own must not find itself.
-    fn index(&mut self, history: &[u32]) {
-        for end in self.indexed.max(1)..history.len() {
-            for (length, continuations) in KEY_LENGTHS.iter().zip(&mut self.continuations) {
-                if let Some(start) = end.checked_sub(*length) {
-                    continuations.insert(history[start..end].to_vec(), end);
-                }
-            }
+    fn learn(&mut self, history: &[u32]) {
+        for token in &history[self.known.text().len()..] {
+            self.known.push(*token);
         }
-        self.indexed = history.len();
     }
 }
 
 impl DraftSource for NgramDraft {
+    fn read(&mut self, prompt: &[u32]) -> Result<()> {
+        self.learn(prompt);
+        Ok(())
+    }
+
+    fn prospect(&mut self, history: &[u32]) -> Result<Prospect> {
+        self.learn(history);
+        let length = self.known.longest_match().map(|found| found.1);
+        Ok(Prospect {
+            source: TokenSource::Ngram,
+            tokens: length.map_or(0, |_| usize::MAX),
+            evidence: length.unwrap_or(0),
+        })
+    }
+
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
-        self.index(history);
-        let found = KEY_LENGTHS
-            .iter()
-            .zip(&self.continuations)
-            .find_map(|(length, known)| {
-                let start = history.len().checked_sub(*length)?;
-                known.get(&history[start..]).copied()
-            });
-        let Some(start) = found else {
-            return Ok(Draft::default());
+        self.learn(history);
+        let mut draft = Draft::default();
+        let Some((start, _)) = self.known.longest_match() else {
+            return Ok(draft);
         };
         // A text that repeats itself goes on repeating: read past the end into the draft itself.
-        let mut draft = Draft::default();
         for position in (start..).take(limit) {
             let token = match history.get(position) {
                 Some(token) => *token,
@@ -74,13 +70,15 @@ mod tests {
     }
 
     #[test]
-    fn copies_what_followed_the_longest_key() {
+    fn copies_what_followed_the_longest_end() {
         let mut draft = NgramDraft::new();
         let history = [1, 2, 3, 9, 8, 5, 3, 7, 1, 2, 3];
         assert_eq!(propose(&mut draft, &history, 3), [9, 8, 5]);
-        // Nothing of length 3 or 2 matches; the most recent 3 was followed by 4.
+        assert_eq!(draft.prospect(&history).unwrap().evidence, 3);
+        // Nothing longer matches; the most recent 3 was followed by 4.
         let history = [&history[..], &[4, 6, 3]].concat();
         assert_eq!(propose(&mut draft, &history, 2), [4, 6]);
+        assert_eq!(draft.prospect(&history).unwrap().evidence, 1);
     }
 
     #[test]
@@ -89,6 +87,7 @@ mod tests {
         assert!(propose(&mut draft, &[], 4).is_empty());
         assert!(propose(&mut draft, &[1], 4).is_empty());
         assert!(propose(&mut draft, &[1, 2], 4).is_empty());
+        assert_eq!(draft.prospect(&[1, 2]).unwrap().tokens, 0);
         assert!(propose(&mut draft, &[1, 2, 1], 0).is_empty());
     }
 

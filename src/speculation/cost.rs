@@ -1,0 +1,199 @@
+//! What the target's passes cost on this machine, by the rows that they compute; measured, and refined while running.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::TokenSource;
+use crate::error::Result;
+use crate::model::{SharedModel, TokenSequence};
+
+/// Most rows that are told apart; passes over more are taken for as much dearer as there are more rows.
+const ROWS: usize = 33;
+
+/// Contexts are told apart by the power of two that they reach, from this one on.
+const SHORT_CONTEXT: usize = 256;
+const CONTEXTS: usize = 10;
+
+/// Share of a new time in the average.
+const WEIGHT: f64 = 0.1;
+
+/// A time this many times the average is an accident of the machine's, not a cost.
+const OUTLIER: f64 = 4.0;
+
+/// How much dearer each row makes a pass, before anything is measured.
+const UNMEASURED: f64 = 0.1;
+
+/// Costs that all requests of a decoder share.
+#[derive(Debug, Clone, Default)]
+pub struct Costs(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Seconds of a pass, by context and rows.
+    passes: [[Option<f64>; ROWS]; CONTEXTS],
+    /// Seconds of a drafted token, by source.
+    drafts: [Option<f64>; TokenSource::COUNT],
+}
+
+/// Rows of the passes that are measured before any request, and the tokens before them.
+const MEASURED_ROWS: [usize; 6] = [1, 2, 4, 8, 16, 32];
+const MEASURED_CONTEXT: usize = 64;
+
+impl Costs {
+    /// Measures the target's passes, for about so long; what doesn't fit is learned while running.
+    pub fn measure(&self, target: &SharedModel, budget: Duration) -> Result<()> {
+        let mut sequence = TokenSequence::new(target);
+        let context = MEASURED_CONTEXT.min(sequence.context_length() / 2);
+        let vocab_size = sequence.vocab_size();
+        let token = |place: usize| ((place * 7919 + 17) % vocab_size) as u32;
+        let tokens: Vec<u32> = (0..context + ROWS).map(token).collect();
+        let began = Instant::now();
+        sequence.extend(&tokens[..context], 0)?;
+        let mut fastest = [f64::INFINITY; MEASURED_ROWS.len()];
+        // The first round warms up.
+        for round in 0.. {
+            for (rows, fastest) in MEASURED_ROWS.into_iter().zip(&mut fastest) {
+                if began.elapsed() > budget || context + rows > sequence.context_length() {
+                    continue;
+                }
+                let pass = Instant::now();
+                sequence.extend(&tokens[context..context + rows], rows)?;
+                if round > 0 {
+                    *fastest = fastest.min(pass.elapsed().as_secs_f64());
+                }
+                sequence.truncate(context)?;
+            }
+            if began.elapsed() > budget {
+                break;
+            }
+        }
+        for (rows, seconds) in MEASURED_ROWS.into_iter().zip(fastest) {
+            if seconds.is_finite() {
+                self.observe_pass(context, rows, seconds);
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns from a pass over so many rows behind so many tokens.
+    pub fn observe_pass(&self, context: usize, rows: usize, seconds: f64) {
+        if let Some(average) = self.table().passes[place(context)].get_mut(rows) {
+            learn(average, seconds);
+        }
+    }
+
+    /// Learns from drafting so many tokens.
+    pub fn observe_draft(&self, source: TokenSource, tokens: usize, seconds: f64) {
+        if tokens > 0 {
+            learn(
+                &mut self.table().drafts[source as usize],
+                seconds / tokens as f64,
+            );
+        }
+    }
+
+    /// Seconds of a plain step behind so many tokens; `None` before any was measured.
+    pub fn plain_step(&self, context: usize) -> Option<f64> {
+        self.table().passes[place(context)][1]
+    }
+
+    /// The costs of passes over 0, 1, 2, ... rows, relative to a plain step: never falling, and from 1 on known.
+    pub fn relative(&self, context: usize, rows: usize) -> Vec<f64> {
+        let table = self.table();
+        let mut costs = vec![0.0, 1.0];
+        let measured = |rows: usize| table.ratio(place(context), rows);
+        for row in 2..=rows {
+            let before = costs[row - 1];
+            // The next measured one, on a straight line to it.
+            let known = (row..ROWS).find_map(|known| Some((known, measured(known)?)));
+            let cost = match known {
+                Some((known, cost)) => before + (cost - before) / (known - row + 1) as f64,
+                None if row > 2 => before + (before - 1.0) / (row - 2) as f64,
+                None => before + UNMEASURED,
+            };
+            costs.push(cost.max(before));
+        }
+        costs
+    }
+
+    /// The cost of a drafted token, relative to a plain step.
+    pub fn draft(&self, context: usize, source: TokenSource) -> f64 {
+        let table = self.table();
+        let plain = table.passes[place(context)][1].or(table.passes[0][1]);
+        match (table.drafts[source as usize], plain) {
+            (Some(draft), Some(plain)) => draft / plain,
+            _ => 0.0,
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// The cost of so many rows over that of one, by the nearest context where both are known.
+    fn ratio(&self, context: usize, rows: usize) -> Option<f64> {
+        let shorter = (0..=context).rev();
+        let mut contexts = shorter.chain(context + 1..CONTEXTS);
+        contexts.find_map(|context| {
+            let passes = &self.passes[context];
+            Some(passes[rows]? / passes[1]?)
+        })
+    }
+}
+
+/// Which contexts are taken for alike.
+fn place(context: usize) -> usize {
+    let doublings = (context / SHORT_CONTEXT)
+        .checked_ilog2()
+        .map_or(0, |power| power + 1);
+    (doublings as usize).min(CONTEXTS - 1)
+}
+
+fn learn(average: &mut Option<f64>, seconds: f64) {
+    *average = Some(match *average {
+        None => seconds,
+        Some(known) => known + WEIGHT * (seconds.min(OUTLIER * known) - known),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_measured_lies_between() {
+        let costs = Costs::default();
+        assert_eq!(costs.relative(10, 3), [0.0, 1.0, 1.1, 1.2]);
+        costs.observe_pass(10, 1, 2.0);
+        costs.observe_pass(10, 5, 3.0);
+        let relative = costs.relative(10, 6);
+        for (found, expected) in relative
+            .iter()
+            .zip([0.0, 1.0, 1.125, 1.25, 1.375, 1.5, 1.625])
+        {
+            assert!((found - expected).abs() < 1e-12, "{relative:?}");
+        }
+        // A longer context of which nothing is known is like the longest that is known.
+        assert_eq!(costs.relative(5000, 6), relative);
+    }
+
+    #[test]
+    fn costs_never_fall_with_rows() {
+        let costs = Costs::default();
+        for (rows, seconds) in [(1, 1.0), (2, 0.9), (4, 2.0)] {
+            costs.observe_pass(0, rows, seconds);
+        }
+        assert_eq!(costs.relative(0, 4), [0.0, 1.0, 1.0, 1.5, 2.0]);
+    }
+
+    #[test]
+    fn averages_follow_slowly_and_mind_no_accidents() {
+        let costs = Costs::default();
+        costs.observe_pass(0, 1, 1.0);
+        costs.observe_pass(0, 1, 1000.0);
+        assert!((costs.plain_step(0).unwrap() - 1.3).abs() < 1e-12);
+        assert_eq!(costs.plain_step(100_000), None);
+    }
+}
