@@ -20,15 +20,18 @@ pub enum DraftKind {
     Model,
     /// The request's own prediction.
     Prediction,
+    /// What the target found likely behind the same token before.
+    Recycling,
 }
 
 impl DraftKind {
-    const NAMES: [(Self, &'static str); 5] = [
+    const NAMES: [(Self, &'static str); 6] = [
         (Self::Auto, "auto"),
         (Self::None, "none"),
         (Self::Ngram, "ngram"),
         (Self::Model, "model"),
         (Self::Prediction, "prediction"),
+        (Self::Recycling, "recycling"),
     ];
 }
 

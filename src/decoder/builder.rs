@@ -10,6 +10,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{self, LoadOptions, SharedModel};
 use crate::progress::Progress;
+use crate::speculation::draft::Successors;
 use crate::speculation::{Costs, SharedAcceptance};
 use crate::text::Tokenizer;
 use crate::weights::locate::{LocateOptions, locate};
@@ -172,6 +173,7 @@ impl DecoderBuilder {
             tokenizer,
             costs,
             acceptance: SharedAcceptance::default(),
+            successors: Successors::default(),
         })
     }
 

@@ -8,8 +8,12 @@ use crate::engine::{CancelToken, Chunk, Generation, Session};
 use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence};
 use crate::sampling::{Noise, Processors};
-use crate::speculation::draft::{Drawing, ForcedDraft, ModelDraft, NgramDraft, PredictionDraft};
-use crate::speculation::{Costs, DraftSource, SharedAcceptance};
+use crate::speculation::draft::{
+    Drawing, ForcedLookup, ModelDraft, NgramLookup, PredictionLookup, RecyclingLookup, Successors,
+};
+use crate::speculation::{
+    Acceptance, Controller, Costs, DraftSource, Lookup, Lookups, SharedAcceptance, TokenSource,
+};
 use crate::text::{Message, Tokenizer};
 
 pub use builder::DecoderBuilder;
@@ -62,6 +66,7 @@ pub struct SpeculativeDecoder {
     tokenizer: Tokenizer,
     costs: Costs,
     acceptance: SharedAcceptance,
+    successors: Successors,
 }
 
 impl SpeculativeDecoder {
@@ -90,6 +95,7 @@ impl SpeculativeDecoder {
             tokenizer,
             costs: Costs::default(),
             acceptance: SharedAcceptance::default(),
+            successors: Successors::default(),
         }
     }
 
@@ -242,7 +248,7 @@ impl SpeculativeDecoder {
         config: &SpeculativeConfig,
     ) -> Result<Session> {
         self.begin(prompt.into(), config, |processors, noise, prompt_length| {
-            self.sources(config, processors, noise, prompt_length)
+            self.controller(config, processors, noise, prompt_length)
         })
     }
 
@@ -253,14 +259,17 @@ impl SpeculativeDecoder {
         config: &SpeculativeConfig,
         source: Box<dyn DraftSource>,
     ) -> Result<Session> {
-        self.begin(prompt.into(), config, |_, _, _| Ok(vec![source]))
+        self.begin(prompt.into(), config, |_, _, _| {
+            let controller = self.controller_of(config, Vec::new());
+            Ok(controller.with_source(source, TokenSource::Custom))
+        })
     }
 
     fn begin(
         &self,
         prompt: Prompt,
         config: &SpeculativeConfig,
-        sources: impl FnOnce(&Processors, Noise, usize) -> Result<Vec<Box<dyn DraftSource>>>,
+        controller: impl FnOnce(&Processors, Noise, usize) -> Result<Controller>,
     ) -> Result<Session> {
         config.validate()?;
         let prompt = self.prompt_tokens(prompt)?;
@@ -279,11 +288,10 @@ impl SpeculativeDecoder {
         }
         let noise = Noise::new(config.seed.unwrap_or_else(fresh_seed));
         let processors = self.processors(config, prompt.len())?;
-        let sources = sources(&processors, noise, prompt.len())?;
+        let controller = controller(&processors, noise, prompt.len())?;
         Session::new(
             &self.target,
-            sources,
-            (&self.costs, &self.acceptance),
+            controller,
             processors,
             noise,
             &self.tokenizer,
@@ -325,52 +333,77 @@ impl SpeculativeDecoder {
         [DraftKind::Ngram].into_iter().chain(model).collect()
     }
 
-    /// Where a request's drafts may come from.
-    fn sources(
+    /// Where a request's drafts may come from, and the choice among them.
+    fn controller(
         &self,
         config: &SpeculativeConfig,
         processors: &Processors,
         noise: Noise,
         prompt_length: usize,
-    ) -> Result<Vec<Box<dyn DraftSource>>> {
+    ) -> Result<Controller> {
         let kind = config.draft.unwrap_or(self.default_draft);
-        let wants = |wanted| kind == DraftKind::Auto || kind == wanted;
-        let mut sources: Vec<Box<dyn DraftSource>> = Vec::new();
-        if config.gamma == 0 || kind == DraftKind::None {
-            return Ok(sources);
+        if kind == DraftKind::Model && self.draft.is_none() {
+            let expected =
+                "none, ngram, prediction or auto: this decoder was loaded without a draft model";
+            return Err(Error::invalid("draft", kind, expected));
         }
-        if config.response_format.is_some() {
-            sources.push(Box::new(ForcedDraft::new(processors.clone())));
+        let drafts = config.gamma > 0 && kind != DraftKind::None;
+        let wants = |wanted| drafts && (kind == DraftKind::Auto || kind == wanted);
+        let mut lookups: Vec<Box<dyn Lookup>> = Vec::new();
+        if drafts && config.response_format.is_some() {
+            lookups.push(Box::new(ForcedLookup::new(processors.clone())));
         }
         if let Some(prediction) = &config.prediction
             && wants(DraftKind::Prediction)
         {
             let tokens = self.tokenizer.encode(prediction, false)?;
-            sources.push(Box::new(PredictionDraft::new(tokens, prompt_length)));
-        }
-        match &self.draft {
-            Some(model) if wants(DraftKind::Model) => {
-                let drawing = match config.verification {
-                    Verification::Coupled => Drawing::Coupled(noise),
-                    Verification::Rejection | Verification::Block => {
-                        Drawing::Independent(noise.stream(DRAFT_STREAM))
-                    }
-                };
-                let vocab_size = self.target.vocab_size();
-                let processors = processors.clone();
-                let draft = ModelDraft::new(model, processors, drawing, vocab_size);
-                sources.push(Box::new(draft));
-            }
-            None if kind == DraftKind::Model => {
-                let expected = "none, ngram, prediction or auto: this decoder was loaded without a draft model";
-                return Err(Error::invalid("draft", kind, expected));
-            }
-            _ => {}
+            lookups.push(Box::new(PredictionLookup::new(tokens, prompt_length)));
         }
         if wants(DraftKind::Ngram) {
-            sources.push(Box::new(NgramDraft::new()));
+            lookups.push(Box::new(NgramLookup::default()));
         }
-        Ok(sources)
+        if wants(DraftKind::Recycling) {
+            lookups.push(Box::new(RecyclingLookup::new(&self.successors)));
+        }
+        let controller = self.controller_of(config, lookups);
+        let Some(model) = self.draft.as_ref().filter(|_| wants(DraftKind::Model)) else {
+            return Ok(controller);
+        };
+        let drawing = match config.verification {
+            Verification::Coupled => Drawing::Coupled(noise),
+            Verification::Rejection | Verification::Block => {
+                Drawing::Independent(noise.stream(DRAFT_STREAM))
+            }
+        };
+        let vocab_size = self.target.vocab_size();
+        let draft = ModelDraft::new(model, processors.clone(), drawing, vocab_size);
+        Ok(controller.with_source(Box::new(draft), TokenSource::Model))
+    }
+
+    #[doc(hidden)]
+    pub fn costs(&self) -> &Costs { &self.costs }
+    #[doc(hidden)]
+    pub fn successors(&self) -> &Successors { &self.successors }
+    #[doc(hidden)]
+    pub fn controller_for(&self, config: &SpeculativeConfig, prompt_length: usize) -> Result<Controller> {
+        let processors = self.processors(config, prompt_length)?;
+        self.controller(config, &processors, Noise::new(0), prompt_length)
+    }
+
+    fn controller_of(
+        &self,
+        config: &SpeculativeConfig,
+        lookups: Vec<Box<dyn Lookup>>,
+    ) -> Controller {
+        let acceptance = Acceptance::new(&self.acceptance, config.is_greedy());
+        let lookups = Lookups::new(lookups);
+        Controller::new(
+            config.gamma,
+            config.adaptive,
+            &self.costs,
+            acceptance,
+            lookups,
+        )
     }
 }
 

@@ -10,10 +10,7 @@ use crate::config::{SpeculativeConfig, Verification};
 use crate::error::{Error, Result};
 use crate::model::{Logits, SharedModel, TokenSequence};
 use crate::sampling::{Noise, NoiseStream, Processors};
-use crate::speculation::draft::permitted;
-use crate::speculation::{
-    Controller, Costs, Draft, DraftSource, Prospect, SharedAcceptance, TokenSource, Verdict, verify,
-};
+use crate::speculation::{Controller, Draft, TokenSource, Verdict, verify};
 use crate::text::{Detokenizer, Tokenizer};
 
 /// Prompt tokens read between two looks at the cancel token.
@@ -43,9 +40,7 @@ impl CancelToken {
 /// Between steps the target's cache holds all of the history but its newest token.
 pub struct Session {
     target: TokenSequence,
-    sources: Vec<Box<dyn DraftSource>>,
     controller: Controller,
-    costs: Costs,
     processors: Processors,
     noise: Noise,
     /// What rejection and block verification draw from.
@@ -70,15 +65,10 @@ struct Output {
 }
 
 impl Session {
-    /// Begins a request, whose drafts come from these sources, the first ones rather. The configuration must be valid.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a decoder has, and what a request brings"
-    )]
+    /// Begins a request. The configuration must be valid.
     pub fn new(
         target: &SharedModel,
-        sources: Vec<Box<dyn DraftSource>>,
-        (costs, acceptance): (&Costs, &SharedAcceptance),
+        controller: Controller,
         processors: Processors,
         noise: Noise,
         tokenizer: &Tokenizer,
@@ -89,9 +79,7 @@ impl Session {
         let finish = (config.max_new_tokens == 0).then_some(FinishReason::Length);
         Ok(Self {
             target: TokenSequence::new(target),
-            sources,
-            controller: Controller::new(config.gamma, config.adaptive, costs, acceptance),
-            costs: costs.clone(),
+            controller,
             processors,
             noise,
             chance: noise.stream(VERIFICATION_STREAM),
@@ -171,9 +159,7 @@ impl Session {
         }
         let piece = start..end.min(start + PREFILL_CHUNK);
         self.target.extend(&self.history[piece.clone()], 0)?;
-        for source in &mut self.sources {
-            source.read(&self.history[..piece.end])?;
-        }
+        self.controller.read(&self.history[..piece.end])?;
         Ok(true)
     }
 
@@ -181,39 +167,37 @@ impl Session {
     fn step(&mut self) -> Result<Chunk> {
         let began = Instant::now();
         debug_assert_eq!(self.target.len(), self.history.len() - 1);
-        let (prospect, draft) = self.propose()?;
+        let draft = self.propose()?;
         let proposed = Instant::now();
         let logits = self.extend(&draft)?;
         let verdict = self.verify(&draft, &logits)?;
         self.roll_back(&draft, &verdict)?;
-        self.learn(prospect, &draft, &verdict, [began, proposed]);
-        self.emit(&draft, &verdict, &logits)
+        let times = [proposed - began, proposed.elapsed()];
+        self.record(&draft, &verdict, times);
+        let chunk = self.emit(&draft, &verdict, &logits)?;
+        let (new, accepted) = (chunk.tokens.len(), verdict.accepted.len());
+        self.controller
+            .learn(&self.history, new, &draft, accepted)?;
+        Ok(chunk)
     }
 
-    /// The draft that the controller chooses among the sources' prospects; mostly as many tokens as it wants.
-    fn propose(&mut self) -> Result<(Option<Prospect>, Draft)> {
-        let history = &self.history;
-        let prospects = self.sources.iter_mut();
-        let prospects: Vec<Prospect> = prospects
-            .map(|source| source.prospect(history))
-            .collect::<Result<_>>()?;
+    /// The draft that the controller chooses, for which there is room.
+    fn propose(&mut self) -> Result<Draft> {
         let room = self.room() - 1;
-        let choice = self.controller.choose(&prospects, self.target.len(), room);
-        let Some(source) = choice.source else {
-            return Ok((None, Draft::default()));
-        };
-        let mut draft = self.sources[source].propose(&self.history, choice.tokens)?;
-        draft.truncate(choice.tokens);
-        if self.config.response_format.is_some() {
-            draft = permitted(&mut self.processors, &draft, &self.history)?;
-        }
+        let most = self.target.most_tree_tokens();
+        let (processors, history) = (&mut self.processors, &self.history);
+        let permitted = |path: &[u32]| processors.permits(history, path);
+        let mut draft = self
+            .controller
+            .propose(history, room, most > 0, permitted)?;
+        draft.truncate(room);
         if !draft.is_chain() {
-            match self.target.most_tree_tokens() {
+            match most {
                 0 => draft.truncate_to_chain(),
                 most => draft.truncate(most - 1),
             }
         }
-        Ok((Some(prospects[source]), draft))
+        Ok(draft)
     }
 
     /// Feeds the newest token, and the draft behind it; returns the target's logits behind each.
@@ -263,25 +247,10 @@ impl Session {
         wanted.min(self.target.context_length() - self.target.len())
     }
 
-    /// Learns what drafts are worth and passes cost, and counts.
-    fn learn(
-        &mut self,
-        prospect: Option<Prospect>,
-        draft: &Draft,
-        verdict: &Verdict,
-        [began, proposed]: [Instant; 2],
-    ) {
+    fn record(&mut self, draft: &Draft, verdict: &Verdict, times: [Duration; 2]) {
+        self.controller.time(&self.history, draft, times);
+        let [drafting, verifying] = times;
         let accepted = verdict.accepted.len();
-        let (drafting, verifying) = (proposed - began, proposed.elapsed());
-        if let Some(prospect) = prospect {
-            let seconds = drafting.as_secs_f64();
-            self.costs
-                .observe_draft(prospect.source, draft.len(), seconds);
-            self.controller.observe(&prospect, draft.depth(), accepted);
-        }
-        let context = self.history.len() - 1;
-        let seconds = verifying.as_secs_f64();
-        self.costs.observe_pass(context, draft.len() + 1, seconds);
         let stats = &mut self.stats;
         stats.draft += drafting;
         stats.verify += verifying;
@@ -292,7 +261,7 @@ impl Session {
         let positions = stats.drafted_per_position.len();
         stats.accepted_per_position.resize(positions, 0);
         stats.steps += 1;
-        stats.plain_step = self.costs.plain_step(context).map(Duration::from_secs_f64);
+        stats.plain_step = self.controller.plain_step(&self.history);
         if self.output.tokens.is_empty() {
             stats.time_to_first_token = self.started.elapsed();
         }

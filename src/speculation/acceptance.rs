@@ -1,106 +1,117 @@
-//! How often drafted tokens are accepted, by their source and by what speaks for them.
+//! How often candidates come true, by their source and by what speaks for them.
+//!
+//! A lookup's candidates are compared with every token that the target writes, drafted or not: nothing is censored, and
+//! nothing must be drafted to learn.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::TokenSource;
+use super::draft::{Candidate, EVIDENCES};
 
-/// Evidence is told apart up to this; see [`place`].
-const PLACES: usize = 16;
+/// How many candidates the experience of other requests weighs, in a request of its own.
+const SHARED_WEIGHT: f64 = 8.0;
 
-/// How many drafted tokens the experience of other requests weighs, in a request of its own.
-const SHARED_WEIGHT: f64 = 6.0;
-
-/// Of more drafted tokens than this, the older count less: texts change.
+/// Of more candidates than this, the older count less: texts change.
 const REQUEST_MEMORY: f64 = 64.0;
 const SHARED_MEMORY: f64 = 4096.0;
 
-/// Before anything is known: so many tokens, of which such a share was accepted.
-const PRIOR_WEIGHT: f64 = 2.0;
+/// Before anything is known: so many candidates, of which such a share came true.
+const PRIOR_WEIGHT: f64 = 4.0;
 const PRIOR: f64 = 0.4;
 
-/// Drafted tokens of one kind.
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    verified: f64,
-    accepted: f64,
+/// How a candidate stands among the others for its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Whatever the others are.
+    Any,
+    /// The likeliest, of one source.
+    First,
+    /// The likeliest, of several sources.
+    Agreed,
+    /// One of the others.
+    Later,
 }
 
-type Table = [[Count; PLACES]; TokenSource::COUNT];
+impl Standing {
+    const COUNT: usize = Self::Later as usize + 1;
+}
 
-/// What all requests of a decoder learned.
+/// Candidates of one kind.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    seen: f64,
+    right: f64,
+}
+
+type Table = [[[Count; EVIDENCES]; Standing::COUNT]; TokenSource::COUNT];
+
+/// What all requests of a decoder learned: those that sample by themselves, since they follow no text as closely.
 #[derive(Debug, Clone, Default)]
-pub struct SharedAcceptance(Arc<Mutex<Table>>);
+pub struct SharedAcceptance {
+    greedy: Arc<Mutex<Table>>,
+    sampled: Arc<Mutex<Table>>,
+}
 
 /// What a request learned, on top of what others did.
 #[derive(Debug, Clone)]
 pub struct Acceptance {
-    own: Table,
-    shared: SharedAcceptance,
-}
-
-impl SharedAcceptance {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    own: Box<Table>,
+    shared: Arc<Mutex<Table>>,
 }
 
 impl Acceptance {
     /// Nothing of its own yet.
-    pub fn new(shared: &SharedAcceptance) -> Self {
+    pub fn new(shared: &SharedAcceptance, greedy: bool) -> Self {
+        let shared = if greedy {
+            &shared.greedy
+        } else {
+            &shared.sampled
+        };
         Self {
-            own: Table::default(),
-            shared: shared.clone(),
+            own: Box::default(),
+            shared: Arc::clone(shared),
         }
     }
 
-    /// The probability that a source's token is accepted, if those before it are.
-    pub fn rate(&self, source: TokenSource, evidence: usize) -> f64 {
-        let own = self.own[source as usize][place(evidence)];
-        let shared = self.shared.table()[source as usize][place(evidence)];
-        let others = (shared.accepted + PRIOR_WEIGHT * PRIOR) / (shared.verified + PRIOR_WEIGHT);
-        (own.accepted + SHARED_WEIGHT * others) / (own.verified + SHARED_WEIGHT)
+    /// The probability that a candidate comes true, if all before it do.
+    pub fn rate(&self, candidate: Candidate, standing: Standing) -> f64 {
+        let Place(source, standing, evidence) = Place::of(candidate, standing);
+        let own = self.own[source][standing][evidence];
+        let shared = self.shared()[source][standing][evidence];
+        let others = (shared.right + PRIOR_WEIGHT * PRIOR) / (shared.seen + PRIOR_WEIGHT);
+        (own.right + SHARED_WEIGHT * others) / (own.seen + SHARED_WEIGHT)
     }
 
-    /// Learns from a chain whose tokens have more and more evidence, of which so many were accepted. Those behind the first
-    /// rejection were not verified, and say nothing.
-    pub fn observe(
-        &mut self,
-        source: TokenSource,
-        evidence: usize,
-        drafted: usize,
-        accepted: usize,
-    ) {
-        for position in 0..drafted.min(accepted + 1) {
-            let place = place(evidence + position);
-            let accepted = position < accepted;
-            self.own[source as usize][place].count(accepted, REQUEST_MEMORY);
-            self.shared.table()[source as usize][place].count(accepted, SHARED_MEMORY);
-        }
+    /// Learns whether a candidate came true.
+    pub fn observe(&mut self, candidate: Candidate, standing: Standing, right: bool) {
+        let Place(source, standing, evidence) = Place::of(candidate, standing);
+        self.own[source][standing][evidence].count(right, REQUEST_MEMORY);
+        self.shared()[source][standing][evidence].count(right, SHARED_MEMORY);
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Table> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where in a table a candidate's kind is counted.
+struct Place(usize, usize, usize);
+
+impl Place {
+    fn of(candidate: Candidate, standing: Standing) -> Self {
+        let evidence = usize::from(candidate.evidence).min(EVIDENCES - 1);
+        Self(candidate.source as usize, standing as usize, evidence)
     }
 }
 
 impl Count {
-    fn count(&mut self, accepted: bool, memory: f64) {
-        if self.verified >= memory {
-            self.verified /= 2.0;
-            self.accepted /= 2.0;
+    fn count(&mut self, right: bool, memory: f64) {
+        if self.seen >= memory {
+            self.seen /= 2.0;
+            self.right /= 2.0;
         }
-        self.verified += 1.0;
-        self.accepted += f64::from(u8::from(accepted));
-    }
-}
-
-/// Which evidence is taken for alike: each by itself up to 8, then wider and wider.
-fn place(evidence: usize) -> usize {
-    match evidence {
-        0..=8 => evidence,
-        9..=12 => 9,
-        13..=16 => 10,
-        17..=24 => 11,
-        25..=32 => 12,
-        33..=64 => 13,
-        65..=128 => 14,
-        _ => PLACES - 1,
+        self.seen += 1.0;
+        self.right += f64::from(u8::from(right));
     }
 }
 
@@ -108,28 +119,38 @@ fn place(evidence: usize) -> usize {
 mod tests {
     use super::*;
 
-    #[test]
-    fn tokens_behind_a_rejection_say_nothing() {
-        let shared = SharedAcceptance::default();
-        let mut acceptance = Acceptance::new(&shared);
-        let before = acceptance.rate(TokenSource::Ngram, 5);
-        for _ in 0..50 {
-            acceptance.observe(TokenSource::Ngram, 2, 6, 2);
+    fn candidate(evidence: u8) -> Candidate {
+        Candidate {
+            token: 1,
+            source: TokenSource::Ngram,
+            evidence,
         }
-        assert!(acceptance.rate(TokenSource::Ngram, 3) > 0.9);
-        assert!(acceptance.rate(TokenSource::Ngram, 4) < 0.1);
-        assert!((acceptance.rate(TokenSource::Ngram, 5) - before).abs() < 1e-12);
-        assert!((acceptance.rate(TokenSource::Model, 3) - PRIOR).abs() < 1e-12);
+    }
+
+    #[test]
+    fn kinds_are_counted_by_themselves() {
+        let mut acceptance = Acceptance::new(&SharedAcceptance::default(), true);
+        for _ in 0..50 {
+            acceptance.observe(candidate(3), Standing::First, true);
+            acceptance.observe(candidate(4), Standing::First, false);
+        }
+        assert!(acceptance.rate(candidate(3), Standing::First) > 0.9);
+        assert!(acceptance.rate(candidate(4), Standing::First) < 0.1);
+        for (evidence, standing) in [(5, Standing::First), (3, Standing::Later)] {
+            assert!((acceptance.rate(candidate(evidence), standing) - PRIOR).abs() < 1e-12);
+        }
     }
 
     #[test]
     fn a_request_begins_with_what_others_learned_and_forgets_it_soon() {
         let shared = SharedAcceptance::default();
-        let mut first = Acceptance::new(&shared);
-        (0..200).for_each(|_| first.observe(TokenSource::Ngram, 1, 1, 1));
-        let mut second = Acceptance::new(&shared);
-        assert!(second.rate(TokenSource::Ngram, 1) > 0.95);
-        (0..20).for_each(|_| second.observe(TokenSource::Ngram, 1, 1, 0));
-        assert!(second.rate(TokenSource::Ngram, 1) < 0.25);
+        let mut first = Acceptance::new(&shared, true);
+        (0..200).for_each(|_| first.observe(candidate(1), Standing::First, true));
+        let mut second = Acceptance::new(&shared, true);
+        assert!(second.rate(candidate(1), Standing::First) > 0.95);
+        (0..20).for_each(|_| second.observe(candidate(1), Standing::First, false));
+        assert!(second.rate(candidate(1), Standing::First) < 0.3);
+        let sampled = Acceptance::new(&shared, false);
+        assert!((sampled.rate(candidate(1), Standing::First) - PRIOR).abs() < 1e-12);
     }
 }

@@ -1,201 +1,225 @@
-//! Which source drafts a step, and how many tokens: what the costs and the acceptance so far make the fastest, none included.
+//! What a step drafts: what the costs and the acceptance so far make the fastest, nothing included.
 //!
-//! A step that drafts n tokens, of which the k-th is accepted with probability `S_k` (those before it included), writes
-//! `1 + S_1 + ... + S_n` tokens in expectation, and costs the drafting and a pass over n + 1 rows.
+//! A step whose drafted tokens the target reaches with probabilities `S_1`, `S_2`, ... writes `1 + S_1 + S_2 + ...` tokens in
+//! expectation, and costs the drafting and a pass over one row more than they are.
 
-use super::acceptance::{Acceptance, SharedAcceptance};
+use std::time::Duration;
+
+use super::acceptance::{Acceptance, Standing};
 use super::cost::Costs;
-use super::draft::Prospect;
+use super::draft::{Candidate, Draft, DraftSource, EVIDENCES, TokenSource};
+use super::lookups::{Limit, Lookups, Plan};
+use crate::error::Result;
 
 /// Longest draft: bounds the memory that a step's logits take.
 const MOST_DRAFTED: usize = 256;
 
-/// Where no draft seems to pay, every so many-th step drafts a token all the same, to notice when one would.
+/// Where a source that takes time doesn't seem to pay, every so many-th step asks it for a token all the same, to notice
+/// when it would; more and more rarely, while it goes on not to pay.
 const PROBE_EVERY: usize = 32;
+const RAREST_PROBE: usize = 256;
 
 /// How much faster a draft must promise to be: estimates err, and those that err upwards are chosen.
 const MARGIN: f64 = 1.02;
 
-/// Chooses each step's draft for one request.
-#[derive(Debug, Clone)]
+/// The sources of one request, and the choice among them.
 pub struct Controller {
     gamma: usize,
     adaptive: bool,
     costs: Costs,
     acceptance: Acceptance,
-    /// Steps since the last draft, while there were prospects.
-    declined: usize,
+    lookups: Lookups,
+    source: Option<Timed>,
 }
 
-/// What was chosen for a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Choice {
-    /// Which of the sources; `None`: no draft.
-    pub source: Option<usize>,
-    /// How many tokens.
-    pub tokens: usize,
-}
-
-impl Choice {
-    const PLAIN: Self = Self {
-        source: None,
-        tokens: 0,
-    };
+/// A source whose tokens take time.
+struct Timed {
+    source: Box<dyn DraftSource>,
+    kind: TokenSource,
+    /// Steps without it, since it was last asked.
+    passed_over: usize,
+    /// After how many it is asked all the same.
+    probe_every: usize,
 }
 
 impl Controller {
-    /// Exactly `gamma` tokens a step; or, if `adaptive`, at most so many. A `gamma` above 256 counts as 256.
-    pub fn new(gamma: usize, adaptive: bool, costs: &Costs, shared: &SharedAcceptance) -> Self {
+    /// Drafts exactly `gamma` tokens a step; or, if `adaptive`, at most so many. A `gamma` above 256 counts as 256.
+    pub fn new(
+        gamma: usize,
+        adaptive: bool,
+        costs: &Costs,
+        acceptance: Acceptance,
+        lookups: Lookups,
+    ) -> Self {
         Self {
             gamma: gamma.min(MOST_DRAFTED),
             adaptive,
             costs: costs.clone(),
-            acceptance: Acceptance::new(shared),
-            declined: 0,
+            acceptance,
+            lookups,
+            source: None,
         }
     }
 
-    /// Chooses among the sources' prospects, behind so many tokens, with room for so many more.
-    pub fn choose(&mut self, prospects: &[Prospect], context: usize, room: usize) -> Choice {
-        let first = prospects.iter().position(|prospect| prospect.tokens > 0);
-        let most = |prospect: &Prospect| prospect.tokens.min(self.gamma).min(room);
-        let Some(first) = first.filter(|first| most(&prospects[*first]) > 0) else {
-            return Choice::PLAIN;
-        };
+    /// Adds a source whose tokens take time.
+    #[must_use]
+    pub fn with_source(mut self, source: Box<dyn DraftSource>, kind: TokenSource) -> Self {
+        self.source = Some(Timed {
+            source,
+            kind,
+            passed_over: 0,
+            probe_every: PROBE_EVERY,
+        });
+        self
+    }
+
+    /// Reads a prompt, or more of it.
+    pub fn read(&mut self, prompt: &[u32]) -> Result<()> {
+        self.lookups.read(prompt)?;
+        match &mut self.source {
+            Some(timed) => timed.source.read(prompt),
+            None => Ok(()),
+        }
+    }
+
+    /// The draft of a step, with room for so many tokens, of such as may follow those before them.
+    pub fn propose(
+        &mut self,
+        history: &[u32],
+        room: usize,
+        trees: bool,
+        permitted: impl FnMut(&[u32]) -> Result<bool>,
+    ) -> Result<Draft> {
+        let tokens = self.gamma.min(room);
+        if tokens == 0 {
+            return Ok(Draft::default());
+        }
+        let context = history.len() - 1;
         if !self.adaptive {
-            return Choice {
-                source: Some(first),
-                tokens: most(&prospects[first]),
+            if let Some(timed) = &mut self.source {
+                return timed.source.propose(history, tokens);
+            }
+            let limit = Limit {
+                tokens,
+                chain: true,
             };
+            let free = vec![1.0; tokens + 2];
+            let plan = self
+                .lookups
+                .grow(&free, limit, &self.acceptance, permitted)?;
+            return Ok(plan.draft);
         }
-        let longest = prospects.iter().map(most).max().unwrap_or(0);
-        let passes = self.costs.relative(context, longest + 1);
-        let mut best = (MARGIN, Choice::PLAIN);
-        for (index, prospect) in prospects.iter().enumerate() {
-            let draft = self.costs.draft(context, prospect.source);
-            let mut reached = 1.0;
-            let mut expected = 1.0;
-            for tokens in 1..=most(prospect) {
-                let evidence = prospect.evidence + tokens - 1;
-                reached *= self.acceptance.rate(prospect.source, evidence);
-                expected += reached;
-                let cost = passes[tokens + 1] + draft * tokens as f64;
-                if expected / cost > best.0 {
-                    let source = Some(index);
-                    best = (expected / cost, Choice { source, tokens });
-                }
-            }
+        let passes = self.costs.relative(context, tokens + 1);
+        let limit = Limit {
+            tokens,
+            chain: !trees,
+        };
+        let acceptance = &self.acceptance;
+        let mut plan = self.lookups.grow(&passes, limit, acceptance, permitted)?;
+        if plan.speedup < MARGIN {
+            plan = Plan::default();
         }
-        if best.1 == Choice::PLAIN {
-            self.declined += 1;
-            if self.declined.is_multiple_of(PROBE_EVERY) {
-                return Choice {
-                    source: Some(first),
-                    tokens: 1,
-                };
-            }
-        } else {
-            self.declined = 0;
+        let Some(timed) = &mut self.source else {
+            return Ok(plan.draft);
+        };
+        let cost = self.costs.draft(context, timed.kind);
+        let speedup = plan.speedup.max(MARGIN);
+        match timed.tokens(&passes, tokens, cost, speedup, acceptance) {
+            0 => Ok(plan.draft),
+            tokens => timed.source.propose(history, tokens),
         }
-        best.1
     }
 
-    /// Learns how much of a draft was accepted.
-    pub fn observe(&mut self, prospect: &Prospect, drafted: usize, accepted: usize) {
-        self.acceptance
-            .observe(prospect.source, prospect.evidence, drafted, accepted);
+    /// What a step without a draft takes behind such a text; `None` where none was measured.
+    pub fn plain_step(&self, history: &[u32]) -> Option<Duration> {
+        let seconds = self.costs.plain_step(history.len() - 1);
+        seconds.map(Duration::from_secs_f64)
+    }
+
+    /// What a step with a draft of so many tokens costs behind such a text, in plain steps, the drafting not included.
+    pub fn cost(&self, history: &[u32], drafted: usize) -> f64 {
+        self.costs.relative(history.len() - 1, drafted + 1)[drafted + 1]
+    }
+
+    /// Learns how long it took to draft behind such a text, and to verify.
+    pub fn time(&self, history: &[u32], draft: &Draft, [drafting, verifying]: [Duration; 2]) {
+        let (context, rows) = (history.len() - 1, draft.len() + 1);
+        let seconds = verifying.as_secs_f64();
+        self.costs.observe_pass(context, rows, seconds);
+        if let Some(timed) = self.source.as_ref().filter(|timed| timed.made(draft)) {
+            let seconds = drafting.as_secs_f64();
+            self.costs.observe_draft(timed.kind, draft.len(), seconds);
+        }
+    }
+
+    /// Learns what a draft was worth, of which so many tokens were accepted, to write the last `new` tokens of the history.
+    pub fn learn(
+        &mut self,
+        history: &[u32],
+        new: usize,
+        draft: &Draft,
+        accepted: usize,
+    ) -> Result<()> {
+        if let Some(timed) = self.source.as_ref().filter(|timed| timed.made(draft)) {
+            timed.learn(draft.depth(), accepted, &mut self.acceptance);
+        }
+        self.lookups.learn(history, new, &mut self.acceptance)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::speculation::TokenSource;
-
-    /// A controller for passes that cost so much more with every row.
-    fn controller(gamma: usize, adaptive: bool, slope: f64) -> Controller {
-        let costs = Costs::default();
-        for rows in 1..=17 {
-            costs.observe_pass(0, rows, 1.0 + slope * (rows - 1) as f64);
-        }
-        Controller::new(gamma, adaptive, &costs, &SharedAcceptance::default())
-    }
-
-    fn prospect(source: TokenSource, tokens: usize) -> Prospect {
-        Prospect {
-            source,
-            tokens,
-            evidence: 0,
-        }
-    }
-
-    /// Steps of a source whose tokens are accepted at a rate, after which the length is settled.
-    fn settled(controller: &mut Controller, rate: f64) -> usize {
-        let prospect = prospect(TokenSource::Ngram, 16);
-        let mut state = 1_u64;
-        for _ in 0..400 {
-            let tokens = controller.choose(&[prospect], 0, 100).tokens;
-            let accepted = (0..tokens).take_while(|_| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                (((state >> 33) % 1000) as f64) < 1000.0 * rate
-            });
-            let accepted = accepted.count();
-            if tokens > 0 {
-                controller.observe(&prospect, tokens, accepted);
+impl Timed {
+    /// How many tokens it should draft, to be faster than another way; 0: none.
+    fn tokens(
+        &mut self,
+        passes: &[f64],
+        most: usize,
+        cost: f64,
+        mut speedup: f64,
+        acceptance: &Acceptance,
+    ) -> usize {
+        let (mut best, mut expected, mut reached) = (0, 1.0, 1.0);
+        for tokens in 1..=most {
+            reached *= acceptance.rate(self.at(tokens - 1), Standing::Any);
+            expected += reached;
+            let ratio = expected / (passes[tokens + 1] + cost * tokens as f64);
+            if ratio > speedup {
+                (best, speedup) = (tokens, ratio);
             }
         }
-        controller.choose(&[prospect], 0, 100).tokens
-    }
-
-    #[test]
-    fn length_follows_costs_and_acceptance() {
-        let length = |rate, slope| settled(&mut controller(16, true, slope), rate);
-        // Where rows cost nothing every one pays; where they cost as much as a pass, none does.
-        assert_eq!(length(0.7, 0.0), 16);
-        assert_eq!(length(0.7, 1.0), 0);
-        let (low, high) = (length(0.5, 0.15), length(0.9, 0.15));
-        assert!((1..=3).contains(&low), "{low}");
-        assert!((4..=10).contains(&high), "{high}");
-    }
-
-    #[test]
-    fn a_source_that_is_always_wrong_is_hardly_asked() {
-        let mut controller = controller(8, true, 0.2);
-        settled(&mut controller, 0.0);
-        let prospect = prospect(TokenSource::Ngram, 8);
-        let asked = (0..320).filter(|_| {
-            let tokens = controller.choose(&[prospect], 0, 100).tokens;
-            controller.observe(&prospect, tokens, 0);
-            tokens > 0
-        });
-        assert!((5..=15).contains(&asked.count()));
-    }
-
-    #[test]
-    fn the_better_source_is_chosen() {
-        let mut controller = controller(8, true, 0.1);
-        let prospects = [
-            prospect(TokenSource::Ngram, 8),
-            prospect(TokenSource::Model, 8),
-        ];
-        for _ in 0..40 {
-            controller.observe(&prospects[0], 1, 0);
-            controller.observe(&prospects[1], 1, 1);
+        if best > 0 {
+            self.passed_over = 0;
+            self.probe_every = PROBE_EVERY;
+            return best;
         }
-        assert_eq!(controller.choose(&prospects, 0, 100).source, Some(1));
-        assert_eq!(controller.choose(&prospects[..1], 0, 100).source, None);
+        self.passed_over += 1;
+        if self.passed_over < self.probe_every {
+            return 0;
+        }
+        self.passed_over = 0;
+        self.probe_every = (2 * self.probe_every).min(RAREST_PROBE);
+        1
     }
 
-    #[test]
-    fn fixed_lengths_stay_and_none_is_none() {
-        let prospect = prospect(TokenSource::Ngram, 9);
-        let mut fixed = controller(5, false, 9.0);
-        assert_eq!(fixed.choose(&[prospect], 0, 100).tokens, 5);
-        assert_eq!(fixed.choose(&[prospect], 0, 3).tokens, 3);
-        let mut off = controller(0, true, 0.0);
-        assert_eq!(off.choose(&[prospect], 0, 100), Choice::PLAIN);
-        assert_eq!(fixed.choose(&[], 0, 100), Choice::PLAIN);
+    /// Whether it made a draft.
+    fn made(&self, draft: &Draft) -> bool {
+        !draft.is_empty() && draft.source(0) == self.kind
+    }
+
+    /// Learns from a draft. Tokens behind the first rejection were not verified, and say nothing.
+    fn learn(&self, drafted: usize, accepted: usize, acceptance: &mut Acceptance) {
+        for position in 0..drafted.min(accepted + 1) {
+            let candidate = self.at(position);
+            let right = position < accepted;
+            acceptance.observe(candidate, Standing::Any, right);
+        }
+    }
+
+    /// What is known of its token at a position of a draft.
+    fn at(&self, position: usize) -> Candidate {
+        Candidate {
+            token: 0,
+            source: self.kind,
+            evidence: position.min(EVIDENCES - 1) as u8,
+        }
     }
 }

@@ -7,18 +7,19 @@ use super::TokenSource;
 use crate::error::Result;
 use crate::model::{SharedModel, TokenSequence};
 
-/// Most rows that are told apart; passes over more are taken for as much dearer as there are more rows.
-const ROWS: usize = 33;
+/// Most rows that are told apart, and none; passes over more are taken for as much dearer as there are more rows.
+const ROWS: usize = 65;
 
 /// Contexts are told apart by the power of two that they reach, from this one on.
 const SHORT_CONTEXT: usize = 256;
 const CONTEXTS: usize = 10;
 
-/// Share of a new time in the average.
-const WEIGHT: f64 = 0.1;
+/// How fast a pass's cost follows what is measured, and how fast the machine's speed, which all passes share, does.
+const COST_RATE: f64 = 0.05;
+const SPEED_RATE: f64 = 0.1;
 
-/// A time this many times the average is an accident of the machine's, not a cost.
-const OUTLIER: f64 = 4.0;
+/// A time this many times the expected one is an accident of the machine's, not a cost.
+const OUTLIER: f64 = 3.0;
 
 /// How much dearer each row makes a pass, before anything is measured.
 const UNMEASURED: f64 = 0.1;
@@ -27,45 +28,52 @@ const UNMEASURED: f64 = 0.1;
 #[derive(Debug, Clone, Default)]
 pub struct Costs(Arc<Mutex<Table>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
-    /// Seconds of a pass, by context and rows.
+    /// Seconds of a pass, by context and rows, at the machine's usual speed.
     passes: [[Option<f64>; ROWS]; CONTEXTS],
-    /// Seconds of a drafted token, by source.
+    /// Seconds of a drafted token, by source, likewise.
     drafts: [Option<f64>; TokenSource::COUNT],
+    /// How much slower than usual the machine is: it changes with what else runs, and no choice should change with it.
+    slowness: f64,
 }
 
-/// Rows of the passes that are measured before any request, and the tokens before them.
-const MEASURED_ROWS: [usize; 6] = [1, 2, 4, 8, 16, 32];
-const MEASURED_CONTEXT: usize = 64;
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            passes: [[None; ROWS]; CONTEXTS],
+            drafts: [None; TokenSource::COUNT],
+            slowness: 1.0,
+        }
+    }
+}
+
+/// The tokens before passes that are measured before any request, the rows of these, and the order of the first.
+const MEASURED_CONTEXT: usize = 16;
+const MEASURED_ROWS: [usize; 5] = [1, 2, 4, 8, 16];
+const MEASURED_ORDER: [usize; 6] = [0, 0, 1, 2, 3, 0];
 
 impl Costs {
     /// Measures the target's passes, for about so long; what doesn't fit is learned while running.
     pub fn measure(&self, target: &SharedModel, budget: Duration) -> Result<()> {
+        let began = Instant::now();
         let mut sequence = TokenSequence::new(target);
         let context = MEASURED_CONTEXT.min(sequence.context_length() / 2);
         let vocab_size = sequence.vocab_size();
         let token = |place: usize| ((place * 7919 + 17) % vocab_size) as u32;
         let tokens: Vec<u32> = (0..context + ROWS).map(token).collect();
-        let began = Instant::now();
         sequence.extend(&tokens[..context], 0)?;
+        // The first passes of so many rows find out what memory they take.
         let mut fastest = [f64::INFINITY; MEASURED_ROWS.len()];
-        // The first round warms up.
-        for round in 0.. {
-            for (rows, fastest) in MEASURED_ROWS.into_iter().zip(&mut fastest) {
-                if began.elapsed() > budget || context + rows > sequence.context_length() {
-                    continue;
-                }
-                let pass = Instant::now();
-                sequence.extend(&tokens[context..context + rows], rows)?;
-                if round > 0 {
-                    *fastest = fastest.min(pass.elapsed().as_secs_f64());
-                }
-                sequence.truncate(context)?;
-            }
-            if began.elapsed() > budget {
+        for index in MEASURED_ORDER.into_iter().chain((0..MEASURED_ROWS.len()).cycle()) {
+            let rows = MEASURED_ROWS[index];
+            if began.elapsed() > budget || context + rows > sequence.context_length() {
                 break;
             }
+            let pass = Instant::now();
+            drop(sequence.extend(&tokens[context..context + rows], rows)?);
+            fastest[index] = fastest[index].min(pass.elapsed().as_secs_f64());
+            sequence.truncate(context)?;
         }
         for (rows, seconds) in MEASURED_ROWS.into_iter().zip(fastest) {
             if seconds.is_finite() {
@@ -77,24 +85,31 @@ impl Costs {
 
     /// Learns from a pass over so many rows behind so many tokens.
     pub fn observe_pass(&self, context: usize, rows: usize, seconds: f64) {
-        if let Some(average) = self.table().passes[place(context)].get_mut(rows) {
-            learn(average, seconds);
+        let table = &mut *self.table();
+        if let Some(average) = table.passes[place(context)].get_mut(rows) {
+            learn(average, seconds, &mut table.slowness);
         }
     }
 
     /// Learns from drafting so many tokens.
     pub fn observe_draft(&self, source: TokenSource, tokens: usize, seconds: f64) {
+        let table = &mut *self.table();
         if tokens > 0 {
-            learn(
-                &mut self.table().drafts[source as usize],
-                seconds / tokens as f64,
-            );
+            let average = &mut table.drafts[source as usize];
+            learn(average, seconds / tokens as f64, &mut table.slowness);
         }
     }
 
-    /// Seconds of a plain step behind so many tokens; `None` before any was measured.
+    /// Seconds of a plain step behind so many tokens; `None` before any pass was measured.
     pub fn plain_step(&self, context: usize) -> Option<f64> {
-        self.table().passes[place(context)][1]
+        let relative = self.relative(context, ROWS - 1);
+        let table = self.table();
+        let shorter = (0..=place(context)).rev();
+        let mut contexts = shorter.chain(place(context) + 1..CONTEXTS);
+        contexts.find_map(|context| {
+            let mut passes = table.passes[context].iter().zip(&relative);
+            passes.find_map(|(seconds, cost)| Some((*seconds)? * table.slowness / cost))
+        })
     }
 
     /// The costs of passes over 0, 1, 2, ... rows, relative to a plain step: never falling, and from 1 on known.
@@ -118,9 +133,9 @@ impl Costs {
 
     /// The cost of a drafted token, relative to a plain step.
     pub fn draft(&self, context: usize, source: TokenSource) -> f64 {
-        let table = self.table();
-        let plain = table.passes[place(context)][1].or(table.passes[0][1]);
-        match (table.drafts[source as usize], plain) {
+        let draft = self.table().drafts[source as usize];
+        let draft = draft.map(|seconds| seconds * self.table().slowness);
+        match (draft, self.plain_step(context)) {
             (Some(draft), Some(plain)) => draft / plain,
             _ => 0.0,
         }
@@ -151,11 +166,16 @@ fn place(context: usize) -> usize {
     (doublings as usize).min(CONTEXTS - 1)
 }
 
-fn learn(average: &mut Option<f64>, seconds: f64) {
-    *average = Some(match *average {
-        None => seconds,
-        Some(known) => known + WEIGHT * (seconds.min(OUTLIER * known) - known),
-    });
+fn learn(average: &mut Option<f64>, seconds: f64, slowness: &mut f64) {
+    match average {
+        None => *average = Some(seconds / *slowness),
+        Some(known) => {
+            let ratio = seconds / (*known * *slowness);
+            let ratio = ratio.clamp(1.0 / OUTLIER, OUTLIER);
+            *known *= ratio.powf(COST_RATE);
+            *slowness *= ratio.powf(SPEED_RATE);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -189,11 +209,33 @@ mod tests {
     }
 
     #[test]
-    fn averages_follow_slowly_and_mind_no_accidents() {
+    fn a_slow_machine_changes_no_relation() {
         let costs = Costs::default();
+        for (rows, seconds) in [(1, 1.0), (4, 1.5)] {
+            costs.observe_pass(0, rows, seconds);
+        }
+        // Only passes over 4 rows are measured while it is slow.
+        (0..100).for_each(|_| costs.observe_pass(0, 4, 3.0));
+        assert!(costs.relative(0, 4)[4] < 2.0);
+        assert!(costs.plain_step(0).unwrap() > 1.5);
+        assert!(costs.plain_step(100_000).unwrap() > 1.5);
+    }
+
+    #[test]
+    fn accidents_count_little() {
+        let costs = Costs::default();
+        assert_eq!(costs.plain_step(0), None);
         costs.observe_pass(0, 1, 1.0);
         costs.observe_pass(0, 1, 1000.0);
-        assert!((costs.plain_step(0).unwrap() - 1.3).abs() < 1e-12);
-        assert_eq!(costs.plain_step(100_000), None);
+        assert!(costs.plain_step(0).unwrap() < 1.2);
+    }
+
+    #[test]
+    fn plain_steps_are_known_where_none_was_made() {
+        let costs = Costs::default();
+        costs.observe_pass(0, 1, 1.0);
+        costs.observe_pass(0, 4, 2.0);
+        costs.observe_pass(1000, 4, 3.0);
+        assert!((costs.plain_step(1000).unwrap() - 1.5).abs() < 1e-12);
     }
 }

@@ -1,60 +1,68 @@
-//! Tokens that a response format leaves no choice about cost nothing to draft.
+//! Tokens that a response format leaves no choice about.
 
-use super::{Draft, DraftSource, Prospect, TokenSource};
+use super::TokenSource;
+use super::lookup::{Candidate, Lookup};
 use crate::error::Result;
-use crate::sampling::{Distribution, Processors};
+use crate::sampling::Processors;
 
-/// Drafts what the response format forces.
-pub struct ForcedDraft {
+/// Proposes what the response format forces: another spelling of the same text is possible, but rare.
+pub struct ForcedLookup {
     processors: Processors,
+    /// What is forced.
+    chain: Vec<u32>,
+    /// Where in it the text is.
+    here: usize,
+    seen: usize,
+    /// Where in it each node is; `None`: elsewhere.
+    nodes: Vec<Option<usize>>,
 }
 
-/// What speaks for tokens that are forced: another spelling of the same text is possible, but rare.
-const EVIDENCE: usize = 16;
-
-impl ForcedDraft {
-    /// A draft for one request with a response format.
+impl ForcedLookup {
+    /// For one request with a response format.
     pub fn new(processors: Processors) -> Self {
-        Self { processors }
-    }
-}
-
-impl DraftSource for ForcedDraft {
-    fn prospect(&mut self, history: &[u32]) -> Result<Prospect> {
-        Ok(Prospect {
-            source: TokenSource::Grammar,
-            tokens: self.processors.forced(history)?.len(),
-            evidence: EVIDENCE,
-        })
-    }
-
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
-        let mut draft = Draft::default();
-        for token in self.processors.forced(history)?.into_iter().take(limit) {
-            draft.push(token, Distribution::Point(token), TokenSource::Grammar);
+        Self {
+            processors,
+            chain: Vec::new(),
+            here: 0,
+            seen: 0,
+            nodes: Vec::new(),
         }
-        Ok(draft)
+    }
+
+    fn place(&self, node: Option<usize>) -> Option<usize> {
+        node.map_or(Some(self.here), |node| self.nodes[node])
     }
 }
 
-/// Leaves out tokens that a response format forbids, and what was behind them.
-///
-/// Only certain ones: to leave out some of those that were drawn from a law would change what follows.
-pub fn permitted(processors: &mut Processors, draft: &Draft, history: &[u32]) -> Result<Draft> {
-    let mut kept = Draft::default();
-    let mut numbers: Vec<Option<usize>> = Vec::with_capacity(draft.len());
-    for node in 0..draft.len() {
-        let certain = matches!(draft.law(node), Distribution::Point(_));
-        let permitted = !certain || processors.permits(history, &draft.path(node))?;
-        let parent = draft.parents()[node].map(|parent| numbers[parent]);
-        numbers.push(match parent {
-            Some(None) => None,
-            _ if !permitted => None,
-            parent => {
-                let (token, law) = (draft.tokens()[node], draft.law(node).clone());
-                Some(kept.push_child(parent.flatten(), token, law, draft.source(node)))
-            }
-        });
+impl Lookup for ForcedLookup {
+    fn follow(&mut self, text: &[u32]) -> Result<()> {
+        self.nodes.clear();
+        let new = &text[self.seen..];
+        self.seen = text.len();
+        // Asked anew only where the text leaves what was forced, or reaches its end.
+        if self.chain.len() > self.here + new.len() && self.chain[self.here..].starts_with(new) {
+            self.here += new.len();
+        } else {
+            self.chain = self.processors.forced(text)?;
+            self.here = 0;
+        }
+        Ok(())
     }
-    Ok(kept)
+
+    fn enter(&mut self, parent: Option<usize>, token: u32) {
+        let place = self.place(parent);
+        let agrees = place.filter(|place| self.chain.get(*place) == Some(&token));
+        self.nodes.push(agrees.map(|place| place + 1));
+    }
+
+    fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
+        let token = self.place(node).and_then(|place| self.chain.get(place));
+        if let Some(token) = token {
+            found.push(Candidate {
+                token: *token,
+                source: TokenSource::Grammar,
+                evidence: 0,
+            });
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! Drafts: tokens that the target may write next, and where they come from.
 
 mod forced;
+mod lookup;
 mod model;
 mod ngram;
 mod prediction;
+mod recycling;
 mod suffix;
 mod tree;
 
@@ -11,10 +13,12 @@ use std::fmt;
 
 use crate::error::Result;
 
-pub use forced::{ForcedDraft, permitted};
+pub use forced::ForcedLookup;
+pub use lookup::{Candidate, EVIDENCES, Lookup};
 pub use model::{Drawing, ModelDraft};
-pub use ngram::NgramDraft;
-pub use prediction::PredictionDraft;
+pub use ngram::NgramLookup;
+pub use prediction::PredictionLookup;
+pub use recycling::{RecyclingLookup, Successors};
 pub use tree::Draft;
 
 /// Who wrote a token first.
@@ -31,6 +35,8 @@ pub enum TokenSource {
     Grammar,
     /// The text that the caller expects.
     Prediction,
+    /// What the target found likely behind the same token before.
+    Recycling,
     /// A source of the caller's own.
     Custom,
 }
@@ -38,18 +44,6 @@ pub enum TokenSource {
 impl TokenSource {
     /// How many there are.
     pub(super) const COUNT: usize = Self::Custom as usize + 1;
-}
-
-/// What a source could propose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prospect {
-    /// Whose tokens they would be.
-    pub source: TokenSource,
-    /// How many, at most; 0: it knows nothing.
-    pub tokens: usize,
-    /// What speaks for the first of them, such as the tokens before it that agree; each further one has one more to speak
-    /// for it, if it is reached.
-    pub evidence: usize,
 }
 
 impl fmt::Display for TokenSource {
@@ -60,27 +54,18 @@ impl fmt::Display for TokenSource {
             Self::Model => "model",
             Self::Grammar => "grammar",
             Self::Prediction => "prediction",
+            Self::Recycling => "recycling",
             Self::Custom => "custom",
         })
     }
 }
 
-/// Proposes continuations of one request's tokens.
+/// A source whose tokens take time: proposes continuations of one request's tokens.
 pub trait DraftSource: Send {
     /// Reads a prompt, or more of it, before anything is to be proposed; a source may put it off.
     fn read(&mut self, prompt: &[u32]) -> Result<()> {
         let _ = prompt;
         Ok(())
-    }
-
-    /// What it could propose behind `history`.
-    fn prospect(&mut self, history: &[u32]) -> Result<Prospect> {
-        let _ = history;
-        Ok(Prospect {
-            source: TokenSource::Custom,
-            tokens: usize::MAX,
-            evidence: 0,
-        })
     }
 
     /// At most `limit` tokens that may follow `history`; fewer, or none, where it knows no better. Of a tree, a target

@@ -1,6 +1,6 @@
 //! A smaller model of the same vocabulary.
 
-use super::{Draft, DraftSource, Prospect, TokenSource};
+use super::{Draft, DraftSource, TokenSource};
 use crate::error::{Error, Result};
 use crate::model::{SharedModel, TokenSequence};
 use crate::sampling::{Chance, Distribution, Noise, NoiseStream, Processors};
@@ -84,15 +84,6 @@ impl DraftSource for ModelDraft {
             self.cached.extend(new);
         }
         Ok(())
-    }
-
-    fn prospect(&mut self, history: &[u32]) -> Result<Prospect> {
-        let room = self.sequence.context_length().saturating_sub(history.len());
-        Ok(Prospect {
-            source: TokenSource::Model,
-            tokens: if history.is_empty() { 0 } else { room },
-            evidence: 0,
-        })
     }
 
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {

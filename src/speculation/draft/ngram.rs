@@ -1,63 +1,87 @@
-//! Prompt lookup: copy what followed the longest end of the text that stood before.
+//! Prompt lookup: copy what followed the longest end of the text that stood before, or a shorter one.
 //!
 //! (Saxena, 2023: <https://github.com/apoorvumang/prompt-lookup-decoding>; the longest end of any length: SAM-Decoding,
 //! 2411.10666.)
 
-use super::suffix::SuffixAutomaton;
-use super::{Draft, DraftSource, Prospect, TokenSource};
+use super::TokenSource;
+use super::lookup::{Candidate, Lookup, length_evidence};
+use super::suffix::{Match, SuffixAutomaton};
 use crate::error::Result;
-use crate::sampling::Distribution;
+
+/// So many matches of different lengths are asked what followed them.
+const MOST_MATCHES: usize = 4;
+
+/// What is added to the evidence for what followed a match that is not the longest.
+const SHORTER: u8 = 16;
 
 /// Looks the end of the text up among all before it.
 #[derive(Default)]
-pub struct NgramDraft {
+pub struct NgramLookup {
     known: SuffixAutomaton,
+    nodes: Vec<Node>,
 }
 
-impl NgramDraft {
-    /// Knows nothing yet.
-    pub fn new() -> Self {
-        Self::default()
+#[derive(Clone, Copy)]
+struct Node {
+    parent: Option<usize>,
+    token: u32,
+    matched: Match,
+}
+
+impl NgramLookup {
+    fn matched(&self, node: Option<usize>) -> Match {
+        node.map_or_else(|| self.known.end(), |node| self.nodes[node].matched)
     }
 
-    fn learn(&mut self, history: &[u32]) {
-        for token in &history[self.known.text().len()..] {
+    /// The token at a place of the text and the nodes behind it.
+    fn token(&self, node: Option<usize>, place: usize) -> Option<u32> {
+        if let Some(token) = self.known.text().get(place) {
+            return Some(*token);
+        }
+        let above = std::iter::successors(node, |node| self.nodes[*node].parent);
+        let path: Vec<usize> = above.collect();
+        let depth = place - self.known.text().len();
+        let index = path.len().checked_sub(depth + 1)?;
+        Some(self.nodes[path[index]].token)
+    }
+}
+
+impl Lookup for NgramLookup {
+    fn follow(&mut self, text: &[u32]) -> Result<()> {
+        self.nodes.clear();
+        for token in &text[self.known.text().len()..] {
             self.known.push(*token);
         }
-    }
-}
-
-impl DraftSource for NgramDraft {
-    fn read(&mut self, prompt: &[u32]) -> Result<()> {
-        self.learn(prompt);
         Ok(())
     }
 
-    fn prospect(&mut self, history: &[u32]) -> Result<Prospect> {
-        self.learn(history);
-        let length = self.known.longest_match().map(|found| found.1);
-        Ok(Prospect {
-            source: TokenSource::Ngram,
-            tokens: length.map_or(0, |_| usize::MAX),
-            evidence: length.unwrap_or(0),
-        })
+    fn enter(&mut self, parent: Option<usize>, token: u32) {
+        self.nodes.push(Node {
+            parent,
+            token,
+            matched: self.known.advance(self.matched(parent), token),
+        });
     }
 
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
-        self.learn(history);
-        let mut draft = Draft::default();
-        let Some((start, _)) = self.known.longest_match() else {
-            return Ok(draft);
-        };
-        // A text that repeats itself goes on repeating: read past the end into the draft itself.
-        for position in (start..).take(limit) {
-            let token = match history.get(position) {
-                Some(token) => *token,
-                None => draft.tokens()[position - history.len()],
+    fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
+        let first = found.len();
+        let shorter = |matched: &Match| self.known.shorter(*matched);
+        let matches = std::iter::successors(Some(self.matched(node)), shorter);
+        let matches = matches.take_while(|matched| matched.length() > 0 && matched.end() > 0);
+        for matched in matches.take(MOST_MATCHES) {
+            // A text that repeats itself goes on repeating: its continuation may be in the nodes.
+            let Some(token) = self.token(node, matched.end()) else {
+                continue;
             };
-            draft.push(token, Distribution::Point(token), TokenSource::Ngram);
+            if found[first..].iter().all(|other| other.token != token) {
+                let place = if found.len() == first { 0 } else { SHORTER };
+                found.push(Candidate {
+                    token,
+                    source: TokenSource::Ngram,
+                    evidence: length_evidence(matched.length()) + place,
+                });
+            }
         }
-        Ok(draft)
     }
 }
 
@@ -65,38 +89,50 @@ impl DraftSource for NgramDraft {
 mod tests {
     use super::*;
 
-    fn propose(draft: &mut NgramDraft, history: &[u32], limit: usize) -> Vec<u32> {
-        draft.propose(history, limit).unwrap().tokens().to_vec()
+    /// The likeliest tokens, one behind the other.
+    fn chain(text: &[u32], length: usize) -> Vec<u32> {
+        let mut lookup = NgramLookup::default();
+        lookup.follow(text).unwrap();
+        let mut chain = Vec::new();
+        while chain.len() < length {
+            let mut found = Vec::new();
+            lookup.candidates(chain.len().checked_sub(1), &mut found);
+            let Some(best) = found.first() else { break };
+            lookup.enter(chain.len().checked_sub(1), best.token);
+            chain.push(best.token);
+        }
+        chain
+    }
+
+    fn candidates(text: &[u32]) -> Vec<(u32, u8)> {
+        let mut lookup = NgramLookup::default();
+        lookup.follow(text).unwrap();
+        let mut found = Vec::new();
+        lookup.candidates(None, &mut found);
+        found.iter().map(|c| (c.token, c.evidence)).collect()
     }
 
     #[test]
     fn copies_what_followed_the_longest_end() {
-        let mut draft = NgramDraft::new();
-        let history = [1, 2, 3, 9, 8, 5, 3, 7, 1, 2, 3];
-        assert_eq!(propose(&mut draft, &history, 3), [9, 8, 5]);
-        assert_eq!(draft.prospect(&history).unwrap().evidence, 3);
-        // Nothing longer matches; the most recent 3 was followed by 4.
-        let history = [&history[..], &[4, 6, 3]].concat();
-        assert_eq!(propose(&mut draft, &history, 2), [4, 6]);
-        assert_eq!(draft.prospect(&history).unwrap().evidence, 1);
+        let text = [1, 2, 3, 9, 8, 5, 3, 7, 1, 2, 3];
+        assert_eq!(chain(&text, 3), [9, 8, 5]);
+        // And a shorter end, where it stood last.
+        assert_eq!(candidates(&text), [(9, 3), (7, 1 + SHORTER)]);
+        let text = [&text[..], &[4, 6, 3]].concat();
+        assert_eq!(chain(&text, 2), [4, 6]);
+        assert_eq!(candidates(&text), [(4, 1)]);
     }
 
     #[test]
     fn nothing_known_proposes_nothing() {
-        let mut draft = NgramDraft::new();
-        assert!(propose(&mut draft, &[], 4).is_empty());
-        assert!(propose(&mut draft, &[1], 4).is_empty());
-        assert!(propose(&mut draft, &[1, 2], 4).is_empty());
-        assert_eq!(draft.prospect(&[1, 2]).unwrap().tokens, 0);
-        assert!(propose(&mut draft, &[1, 2, 1], 0).is_empty());
+        for text in [&[][..], &[1], &[1, 2]] {
+            assert_eq!(candidates(text), []);
+        }
     }
 
     #[test]
     fn repetition_is_continued() {
-        assert_eq!(propose(&mut NgramDraft::new(), &[4, 4], 3), [4, 4, 4]);
-        assert_eq!(
-            propose(&mut NgramDraft::new(), &[1, 2, 1, 2, 1], 4),
-            [2, 1, 2, 1]
-        );
+        assert_eq!(chain(&[4, 4], 3), [4, 4, 4]);
+        assert_eq!(chain(&[1, 2, 1, 2, 1], 4), [2, 1, 2, 1]);
     }
 }

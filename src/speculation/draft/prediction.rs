@@ -1,95 +1,124 @@
 //! A text that the caller expects the output to resemble, as an edit resembles what is edited (OpenAI's Predicted Outputs).
 
-use super::{Draft, DraftSource, Prospect, TokenSource};
+use super::TokenSource;
+use super::lookup::{Candidate, Lookup, length_evidence};
 use crate::error::Result;
-use crate::sampling::Distribution;
 
-/// What speaks for the prediction where the output begins.
-const FIRST_EVIDENCE: usize = 8;
+/// What is added to the evidence until the output has left the prediction for the first time.
+const FAITHFUL: u8 = 16;
 
-/// Where the output has left the prediction, so many of its last tokens must stand there again to go on.
-const ALIKE: usize = 3;
+/// Where the output has left the prediction, so many of its last tokens must stand there to go on with it.
+const ALIKE: usize = 2;
 
-/// Drafts what follows in the prediction, from where the output is in it.
-pub struct PredictionDraft {
+/// Proposes what follows in the prediction, from where the output is in it.
+pub struct PredictionLookup {
     prediction: Vec<u32>,
     prompt_length: usize,
-    /// Tokens of the history that were compared with the prediction.
+    /// The tokens of the text that were compared with the prediction.
     seen: usize,
-    /// Where in the prediction the output goes on, as far as is known.
-    place: usize,
-    /// How many tokens in a row agreed; 0: the output has left the prediction.
-    agreed: usize,
+    here: Place,
+    nodes: Vec<Place>,
 }
 
-impl PredictionDraft {
+/// How the output, up to somewhere, and the prediction go together.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Where in the prediction the output goes on.
+    next: usize,
+    /// How many tokens in a row agreed; `None`: the output is not in the prediction.
+    agreed: Option<usize>,
+    /// Whether all agreed so far.
+    faithful: bool,
+}
+
+impl PredictionLookup {
     /// A prediction of what follows a prompt of so many tokens.
     pub fn new(prediction: Vec<u32>, prompt_length: usize) -> Self {
         Self {
             prediction,
             prompt_length,
             seen: prompt_length,
-            place: 0,
-            agreed: FIRST_EVIDENCE,
+            here: Place {
+                next: 0,
+                agreed: Some(0),
+                faithful: true,
+            },
+            nodes: Vec::new(),
         }
     }
 
-    fn follow(&mut self, history: &[u32]) {
-        while self.seen < history.len() {
-            self.seen += 1;
-            let written = &history[self.prompt_length..self.seen];
-            let agrees = self.agreed > 0 && self.prediction.get(self.place) == written.last();
-            if agrees {
-                self.place += 1;
-                self.agreed += 1;
-            } else {
-                self.find(written);
-            }
+    fn place(&self, node: Option<usize>) -> Place {
+        node.map_or(self.here, |node| self.nodes[node])
+    }
+
+    /// The place behind another and a token; no place, if the prediction has another token there.
+    fn advance(&self, place: Place, token: u32) -> Place {
+        let agrees = self.prediction.get(place.next) == Some(&token);
+        match place.agreed {
+            Some(agreed) if agrees => Place {
+                next: place.next + 1,
+                agreed: Some(agreed + 1),
+                ..place
+            },
+            _ => Place {
+                agreed: None,
+                faithful: false,
+                ..place
+            },
         }
     }
 
-    /// Looks for the end of what was written: onwards from where it left the prediction, and then in all of it.
-    fn find(&mut self, written: &[u32]) {
-        self.agreed = 0;
-        let Some(wanted) = written
-            .len()
-            .checked_sub(ALIKE)
-            .map(|from| &written[from..])
-        else {
-            return;
-        };
-        let mut windows = self.prediction.windows(ALIKE);
-        let onwards = self.place.saturating_sub(ALIKE);
-        let behind = windows
-            .clone()
-            .skip(onwards)
-            .position(|window| window == wanted);
-        let place = behind.map(|place| place + onwards);
-        if let Some(place) = place.or_else(|| windows.position(|window| window == wanted)) {
-            self.place = place + ALIKE;
-            self.agreed = ALIKE;
-        }
+    /// Where the output's end stands in the prediction: the next place behind where the output left it, else the first.
+    fn find(&self, output: &[u32]) -> Option<usize> {
+        let wanted = output.len().checked_sub(ALIKE).map(|from| &output[from..])?;
+        let mut windows = self.prediction.windows(ALIKE).enumerate();
+        let ends = windows
+            .by_ref()
+            .filter(|(_, window)| *window == wanted)
+            .map(|(start, _)| start + ALIKE);
+        let ends: Vec<usize> = ends.collect();
+        let onwards = ends.iter().find(|end| **end > self.here.next);
+        onwards.or(ends.first()).copied()
     }
 }
 
-impl DraftSource for PredictionDraft {
-    fn prospect(&mut self, history: &[u32]) -> Result<Prospect> {
-        self.follow(history);
-        let left = self.prediction.len() - self.place;
-        Ok(Prospect {
-            source: TokenSource::Prediction,
-            tokens: if self.agreed > 0 { left } else { 0 },
-            evidence: self.agreed,
-        })
+impl Lookup for PredictionLookup {
+    fn follow(&mut self, text: &[u32]) -> Result<()> {
+        self.nodes.clear();
+        while self.seen < text.len() {
+            self.here = self.advance(self.here, text[self.seen]);
+            self.seen += 1;
+            if self.here.agreed.is_none()
+                && let Some(next) = self.find(&text[self.prompt_length..self.seen])
+            {
+                let agreed = Some(ALIKE);
+                self.here = Place {
+                    next,
+                    agreed,
+                    ..self.here
+                };
+            }
+        }
+        Ok(())
     }
 
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
-        let tokens = self.prospect(history)?.tokens.min(limit);
-        let mut draft = Draft::default();
-        for token in &self.prediction[self.place..self.place + tokens] {
-            draft.push(*token, Distribution::Point(*token), TokenSource::Prediction);
+    fn enter(&mut self, parent: Option<usize>, token: u32) {
+        self.nodes.push(self.advance(self.place(parent), token));
+    }
+
+    fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
+        let Place {
+            next,
+            agreed,
+            faithful,
+        } = self.place(node);
+        if let (Some(agreed), Some(token)) = (agreed, self.prediction.get(next)) {
+            found.push(Candidate {
+                token: *token,
+                source: TokenSource::Prediction,
+                evidence: length_evidence(agreed) + if faithful { FAITHFUL } else { 0 },
+            });
         }
-        Ok(draft)
     }
 }
 
@@ -97,27 +126,47 @@ impl DraftSource for PredictionDraft {
 mod tests {
     use super::*;
 
-    fn propose(draft: &mut PredictionDraft, history: &[u32]) -> Vec<u32> {
-        draft.propose(history, 3).unwrap().tokens().to_vec()
+    fn next(lookup: &mut PredictionLookup, text: &[u32]) -> Option<u32> {
+        lookup.follow(text).unwrap();
+        let mut found = Vec::new();
+        lookup.candidates(None, &mut found);
+        found.first().map(|candidate| candidate.token)
     }
 
     #[test]
     fn follows_the_prediction_and_finds_it_again() {
-        let mut draft = PredictionDraft::new(vec![1, 2, 3, 4, 5, 6, 7, 8], 2);
-        assert_eq!(propose(&mut draft, &[9, 9]), [1, 2, 3]);
-        assert_eq!(propose(&mut draft, &[9, 9, 1, 2]), [3, 4, 5]);
-        // The output goes its own way, and comes back three tokens later.
-        assert!(propose(&mut draft, &[9, 9, 1, 2, 70]).is_empty());
-        assert!(propose(&mut draft, &[9, 9, 1, 2, 70, 4, 5]).is_empty());
-        assert_eq!(propose(&mut draft, &[9, 9, 1, 2, 70, 4, 5, 6]), [7, 8]);
-        assert!(propose(&mut draft, &[9, 9, 1, 2, 70, 4, 5, 6, 7, 8]).is_empty());
-        // And begins anew.
-        let again = [9, 9, 1, 2, 70, 4, 5, 6, 7, 8, 1, 2, 3];
-        assert_eq!(propose(&mut draft, &again), [4, 5, 6]);
+        let mut lookup = PredictionLookup::new(vec![1, 2, 3, 4, 5, 6, 7, 8], 2);
+        assert_eq!(next(&mut lookup, &[9, 9]), Some(1));
+        assert_eq!(next(&mut lookup, &[9, 9, 1, 2]), Some(3));
+        // The output goes its own way, and comes back two tokens later.
+        assert_eq!(next(&mut lookup, &[9, 9, 1, 2, 70]), None);
+        assert_eq!(next(&mut lookup, &[9, 9, 1, 2, 70, 5]), None);
+        assert_eq!(next(&mut lookup, &[9, 9, 1, 2, 70, 5, 6]), Some(7));
+        // At its end it may begin anew.
+        let end = [9, 9, 1, 2, 70, 5, 6, 7, 8];
+        assert_eq!(next(&mut lookup, &end), None);
+        let again = [&end[..], &[1, 2]].concat();
+        assert_eq!(next(&mut lookup, &again), Some(3));
+    }
+
+    #[test]
+    fn nodes_follow_it_too() {
+        let mut lookup = PredictionLookup::new(vec![1, 2, 3], 1);
+        lookup.follow(&[9]).unwrap();
+        lookup.enter(None, 1);
+        lookup.enter(Some(0), 7);
+        lookup.enter(Some(0), 2);
+        let of = |node| {
+            let mut found = Vec::new();
+            lookup.candidates(node, &mut found);
+            found.first().map(|candidate| candidate.token)
+        };
+        let found = [None, Some(0), Some(1), Some(2)].map(of);
+        assert_eq!(found, [Some(1), Some(2), None, Some(3)]);
     }
 
     #[test]
     fn no_prediction_proposes_nothing() {
-        assert!(propose(&mut PredictionDraft::new(vec![], 1), &[5]).is_empty());
+        assert_eq!(next(&mut PredictionLookup::new(vec![], 1), &[5]), None);
     }
 }

@@ -31,6 +31,8 @@ struct State {
     link: u32,
     /// Where it last ended, as a number of tokens.
     last_end: u32,
+    /// Where it ended before that; 0: nowhere.
+    earlier_end: u32,
     /// The first of the tokens that may follow.
     first: Option<u32>,
 }
@@ -42,13 +44,25 @@ struct Listed {
     next: Option<u32>,
 }
 
-/// A substring that the text's end repeats.
+/// A substring of the text.
 #[derive(Debug, Clone, Copy, Default)]
-struct Match {
+pub struct Match {
     state: u32,
     length: u32,
-    /// Where it ended before.
+    /// Where it last ended.
     end: u32,
+}
+
+impl Match {
+    /// How many tokens it has; 0: nothing matches.
+    pub fn length(self) -> usize {
+        self.length as usize
+    }
+
+    /// The place behind its last occurrence.
+    pub fn end(self) -> usize {
+        self.end as usize
+    }
 }
 
 const ROOT: u32 = 0;
@@ -59,6 +73,7 @@ impl Default for SuffixAutomaton {
             length: 0,
             link: ROOT,
             last_end: 0,
+            earlier_end: 0,
             first: None,
         };
         Self {
@@ -81,18 +96,34 @@ impl SuffixAutomaton {
     /// Appends a token.
     pub fn push(&mut self, token: u32) {
         // Before the token is entered, so that the text's end doesn't find itself.
-        self.matched = self.follow(self.matched, token);
+        self.matched = self.advance(self.matched, token);
         self.enter(token);
     }
 
-    /// Where the longest end of the text that stood before ended then, and its length; `None`: none did.
-    pub fn longest_match(&self) -> Option<(usize, usize)> {
-        let Match { length, end, .. } = self.matched;
-        (length > 0).then_some((end as usize, length as usize))
+    /// The longest end of the text that also stood before.
+    pub fn end(&self) -> Match {
+        self.matched
     }
 
-    /// The longest end of a matched text and one more token that the automaton knows.
-    fn follow(&self, mut matched: Match, token: u32) -> Match {
+    /// The longest shorter end of a match that stood in other places too; `None`: there is none.
+    pub fn shorter(&self, matched: Match) -> Option<Match> {
+        let state = self.above(matched.state)?;
+        let found = self.states[state as usize];
+        // The text's own end is not a place where something followed.
+        let own = found.last_end as usize == self.text.len();
+        Some(Match {
+            state,
+            length: found.length,
+            end: if own {
+                found.earlier_end
+            } else {
+                found.last_end
+            },
+        })
+    }
+
+    /// The longest end that the text has of a match and one more token.
+    pub fn advance(&self, mut matched: Match, token: u32) -> Match {
         loop {
             if let Some(next) = self.transitions.get(&(matched.state, token)) {
                 return Match {
@@ -116,6 +147,7 @@ impl SuffixAutomaton {
             length: end,
             link: ROOT,
             last_end: end,
+            earlier_end: 0,
             first: None,
         });
         let mut state = Some(self.whole);
@@ -135,7 +167,9 @@ impl SuffixAutomaton {
             let Some(suffix) = state.filter(|state| *state != ROOT) else {
                 break;
             };
-            self.states[suffix as usize].last_end = end;
+            let found = &mut self.states[suffix as usize];
+            found.earlier_end = found.last_end;
+            found.last_end = end;
             state = self.above(suffix);
         }
     }
@@ -218,7 +252,9 @@ mod tests {
             let mut automaton = SuffixAutomaton::default();
             for length in 1..=text.len() {
                 automaton.push(text[length - 1]);
-                prop_assert_eq!(automaton.longest_match(), by_trying(&text[..length]), "{}", length);
+                let Match { length: matched, end, .. } = automaton.end();
+                let found = (matched > 0).then_some((end as usize, matched as usize));
+                prop_assert_eq!(found, by_trying(&text[..length]), "{}", length);
             }
             prop_assert!(automaton.states.len() <= 2 * text.len().max(1));
         }
@@ -228,7 +264,6 @@ mod tests {
     fn a_text_of_one_token_takes_linear_time() {
         let mut automaton = SuffixAutomaton::default();
         (0..200_000).for_each(|_| automaton.push(7));
-        let (_, length) = automaton.longest_match().unwrap();
-        assert_eq!(length, 199_999);
+        assert_eq!(automaton.end().length(), 199_999);
     }
 }

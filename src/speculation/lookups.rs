@@ -1,0 +1,238 @@
+//! The sources without weights of one request, together: what may follow, how probably, and the tree of it that pays.
+//!
+//! A tree's nodes are taken in the order of the probability that the target reaches them, which for any number of nodes
+//! accepts the most (OPT-Tree, 2406.17276); and as many as make the most tokens a time.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use super::acceptance::{Acceptance, Standing};
+use super::draft::{Candidate, Draft, Lookup};
+use crate::error::Result;
+use crate::sampling::Distribution;
+
+/// Most candidates for one place.
+const MOST_SIBLINGS: usize = 8;
+
+/// A node that is reached more rarely is not looked at.
+const RAREST: f64 = 0.01;
+
+/// The lookups of one request.
+pub struct Lookups {
+    sources: Vec<Box<dyn Lookup>>,
+}
+
+/// What a draft must be like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Most tokens.
+    pub tokens: usize,
+    /// Whether each token must follow the one before it.
+    pub chain: bool,
+}
+
+/// A draft, and what is expected of it.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The tokens.
+    pub draft: Draft,
+    /// Expected tokens of the step, over its cost in plain steps.
+    pub speedup: f64,
+}
+
+/// A candidate, and the probability that the target writes it there.
+#[derive(Debug, Clone, Copy)]
+struct Weighed {
+    candidate: Candidate,
+    standing: Standing,
+    probability: f64,
+}
+
+/// A node that may be added.
+struct Bud {
+    reached: f64,
+    parent: Option<usize>,
+    candidate: Candidate,
+}
+
+impl Lookups {
+    /// Of these sources.
+    pub fn new(sources: Vec<Box<dyn Lookup>>) -> Self {
+        Self { sources }
+    }
+
+    /// Reads on in a text that was not the target's to choose.
+    pub fn read(&mut self, text: &[u32]) -> Result<()> {
+        let mut sources = self.sources.iter_mut();
+        sources.try_for_each(|source| source.follow(text))
+    }
+
+    /// Reads on in what the target wrote, the last `new` tokens of the text, and learns which candidates came true.
+    pub fn learn(
+        &mut self,
+        text: &[u32],
+        new: usize,
+        acceptance: &mut Acceptance,
+    ) -> Result<()> {
+        for end in text.len() - new..text.len() {
+            let weighed = self.weigh(None, acceptance);
+            for candidate in self.candidates(None) {
+                acceptance.observe(candidate, Standing::Any, candidate.token == text[end]);
+            }
+            for Weighed {
+                candidate,
+                standing,
+                ..
+            } in weighed
+            {
+                acceptance.observe(candidate, standing, candidate.token == text[end]);
+            }
+            self.read(&text[..=end])?;
+        }
+        Ok(())
+    }
+
+    /// The draft that makes a step the fastest, given what passes over 0, 1, 2, ... rows cost; only of tokens that may follow
+    /// those before them.
+    pub fn grow(
+        &mut self,
+        passes: &[f64],
+        limit: Limit,
+        acceptance: &Acceptance,
+        mut permitted: impl FnMut(&[u32]) -> Result<bool>,
+    ) -> Result<Plan> {
+        let mut draft = Draft::default();
+        let mut buds = BinaryHeap::new();
+        let bud = |sources: &Self, parent, reached, buds: &mut BinaryHeap<Bud>| {
+            sources.bud(parent, reached, limit, acceptance, buds);
+        };
+        bud(self, None, 1.0, &mut buds);
+        let mut expected = 1.0;
+        let (mut best, mut speedup) = (0, 1.0);
+        while draft.len() < limit.tokens.min(passes.len().saturating_sub(2)) {
+            let Some(Bud {
+                reached,
+                parent,
+                candidate,
+            }) = buds.pop()
+            else {
+                break;
+            };
+            let mut path = parent.map_or_else(Vec::new, |parent| draft.path(parent));
+            path.push(candidate.token);
+            if !permitted(&path)? {
+                continue;
+            }
+            let law = Distribution::Point(candidate.token);
+            let node = draft.push_child(parent, candidate.token, law, candidate.source);
+            for source in &mut self.sources {
+                source.enter(parent, candidate.token);
+            }
+            bud(self, Some(node), reached, &mut buds);
+            expected += reached;
+            let ratio = expected / passes[draft.len() + 1];
+            if ratio >= speedup {
+                (best, speedup) = (draft.len(), ratio);
+            }
+        }
+        draft.truncate(best);
+        Ok(Plan { draft, speedup })
+    }
+
+    /// Adds what may follow a node to what the tree may grow by.
+    fn bud(
+        &self,
+        parent: Option<usize>,
+        reached: f64,
+        limit: Limit,
+        acceptance: &Acceptance,
+        buds: &mut BinaryHeap<Bud>,
+    ) {
+        let width = if limit.chain { 1 } else { MOST_SIBLINGS };
+        for weighed in self.weigh(parent, acceptance).into_iter().take(width) {
+            let reached = reached * weighed.probability;
+            if limit.chain || reached >= RAREST {
+                buds.push(Bud {
+                    reached,
+                    parent,
+                    candidate: weighed.candidate,
+                });
+            }
+        }
+    }
+
+    fn candidates(&self, node: Option<usize>) -> Vec<Candidate> {
+        let mut found = Vec::new();
+        for source in &self.sources {
+            source.candidates(node, &mut found);
+        }
+        found
+    }
+
+    /// The candidates for a place, each token once, likeliest first.
+    fn weigh(&self, node: Option<usize>, acceptance: &Acceptance) -> Vec<Weighed> {
+        let mut weighed: Vec<Weighed> = Vec::new();
+        let rated = self.candidates(node).into_iter().map(|candidate| {
+            let standing = Standing::Any;
+            Weighed {
+                candidate,
+                standing,
+                probability: acceptance.rate(candidate, standing),
+            }
+        });
+        let mut rated: Vec<Weighed> = rated.collect();
+        rated.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        for one in rated {
+            let same = weighed
+                .iter_mut()
+                .find(|other| other.candidate.token == one.candidate.token);
+            match same {
+                Some(first) if first.standing == Standing::First => {
+                    first.standing = Standing::Agreed;
+                }
+                Some(_) => {}
+                None => {
+                    let standing = match weighed.is_empty() {
+                        true => Standing::First,
+                        false => Standing::Later,
+                    };
+                    weighed.push(Weighed { standing, ..one });
+                }
+            }
+        }
+        for one in &mut weighed {
+            one.probability = acceptance.rate(one.candidate, one.standing);
+        }
+        // The best of several is seldom as good as it looks, but the others can't be better than what it leaves.
+        let mut left = 1.0;
+        for one in &mut weighed {
+            one.probability = one.probability.min(left);
+            left -= one.probability;
+        }
+        weighed.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        weighed
+    }
+}
+
+impl Ord for Bud {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.reached
+            .total_cmp(&other.reached)
+            // Of equals the elder, so that a text of one token over and over is a chain.
+            .then(other.parent.cmp(&self.parent))
+    }
+}
+
+impl PartialOrd for Bud {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Bud {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Bud {}
