@@ -20,17 +20,20 @@ pub enum DraftKind {
     Model,
     /// The request's own prediction.
     Prediction,
+    /// What followed the same tokens in texts that the decoder learned from.
+    Table,
     /// What the target found likely behind the same token before.
     Recycling,
 }
 
 impl DraftKind {
-    const NAMES: [(Self, &'static str); 6] = [
+    const NAMES: [(Self, &'static str); 7] = [
         (Self::Auto, "auto"),
         (Self::None, "none"),
         (Self::Ngram, "ngram"),
         (Self::Model, "model"),
         (Self::Prediction, "prediction"),
+        (Self::Table, "table"),
         (Self::Recycling, "recycling"),
     ];
 }

@@ -63,7 +63,8 @@ impl Benchmark {
         Self { run, ..self }
     }
 
-    /// Runs both ways `runs` times, interleaved, after a pass of each to warm up.
+    /// Runs both ways `runs` times, interleaved. What the decoder learned from other requests is used; what it learns from
+    /// this prompt comes to later ones alone.
     ///
     /// End-of-text tokens are passed over, so that both sides write equally much.
     pub fn run_comparison(
@@ -89,13 +90,15 @@ impl Benchmark {
             draft: Some(DraftKind::None),
             ..speculative.clone()
         };
-        let identical =
-            self.greedy_tokens(&prompt, &plain)? == self.greedy_tokens(&prompt, &speculative)?;
         let mut pairs = Vec::with_capacity(runs);
         for _ in 0..runs {
-            let baseline = self.generate(&prompt, &plain)?;
-            pairs.push((baseline, self.generate(&prompt, &speculative)?));
+            // No run may remember the text that another wrote.
+            let decoder = self.decoder.apart();
+            let baseline = self.generate(&decoder, &prompt, &plain)?;
+            pairs.push((baseline, self.generate(&decoder, &prompt, &speculative)?));
         }
+        let identical =
+            self.greedy_tokens(&prompt, &plain)? == self.greedy_tokens(&prompt, &speculative)?;
         let ratios = pairs
             .iter()
             .map(|(plain, speculative)| {
@@ -120,12 +123,17 @@ impl Benchmark {
             temperature: 0.0,
             ..config.clone()
         };
-        let generation = self.generate(prompt, &greedy)?;
+        let generation = self.generate(&self.decoder, prompt, &greedy)?;
         Ok(generation.tokens.iter().map(|token| token.id).collect())
     }
 
-    fn generate(&self, prompt: &Prompt, config: &SpeculativeConfig) -> Result<Generation> {
-        (self.run)(self.decoder.session(prompt.clone(), config)?)
+    fn generate(
+        &self,
+        decoder: &SpeculativeDecoder,
+        prompt: &Prompt,
+        config: &SpeculativeConfig,
+    ) -> Result<Generation> {
+        (self.run)(decoder.session(prompt.clone(), config)?)
     }
 }
 

@@ -10,8 +10,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{self, LoadOptions, SharedModel};
 use crate::progress::Progress;
-use crate::speculation::draft::Successors;
-use crate::speculation::{Costs, SharedAcceptance};
+use crate::speculation::Experience;
 use crate::text::Tokenizer;
 use crate::weights::locate::{LocateOptions, locate};
 
@@ -162,18 +161,16 @@ impl DecoderBuilder {
             }
         };
         let target = SharedModel::new(target.model);
-        let costs = Costs::default();
+        let experience = Experience::default();
         if default_draft != DraftKind::None {
-            costs.measure(&target, MEASURING)?;
+            experience.costs.measure(&target, MEASURING)?;
         }
         Ok(SpeculativeDecoder {
             target,
             draft,
             default_draft,
             tokenizer,
-            costs,
-            acceptance: SharedAcceptance::default(),
-            successors: Successors::default(),
+            experience,
         })
     }
 

@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence};
 use crate::sampling::{Noise, Processors};
 use crate::speculation::draft::{
-    Drawing, ForcedLookup, ModelDraft, NgramLookup, PredictionLookup, RecyclingLookup, Successors,
+    Drawing, ForcedLookup, ModelDraft, NgramLookup, PredictionLookup, RecyclingLookup, TableLookup,
 };
 use crate::speculation::{
-    Acceptance, Controller, Costs, DraftSource, Lookup, Lookups, SharedAcceptance, TokenSource,
+    Acceptance, Controller, DraftSource, Experience, Lookup, Lookups, TokenSource,
 };
 use crate::text::{Message, Tokenizer};
 
@@ -64,9 +64,7 @@ pub struct SpeculativeDecoder {
     draft: Option<SharedModel>,
     default_draft: DraftKind,
     tokenizer: Tokenizer,
-    costs: Costs,
-    acceptance: SharedAcceptance,
-    successors: Successors,
+    experience: Experience,
 }
 
 impl SpeculativeDecoder {
@@ -93,9 +91,7 @@ impl SpeculativeDecoder {
             target: SharedModel::new(target),
             draft: draft.map(SharedModel::new),
             tokenizer,
-            costs: Costs::default(),
-            acceptance: SharedAcceptance::default(),
-            successors: Successors::default(),
+            experience: Experience::default(),
         }
     }
 
@@ -214,6 +210,16 @@ impl SpeculativeDecoder {
             logits.extend(sequence.extend(chunk, chunk.len())?.into_vec());
         }
         Ok(logits)
+    }
+
+    /// The same decoder, whose requests share nothing that they learn with this one's: for comparisons that no run before
+    /// them is to change.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self {
+            experience: self.experience.apart(),
+            ..self.clone()
+        }
     }
 
     /// A token sequence of the target, for a decoding loop of one's own.
@@ -362,8 +368,11 @@ impl SpeculativeDecoder {
         if wants(DraftKind::Ngram) {
             lookups.push(Box::new(NgramLookup::default()));
         }
+        if wants(DraftKind::Table) {
+            lookups.push(Box::new(TableLookup::new(&self.experience.table)));
+        }
         if wants(DraftKind::Recycling) {
-            lookups.push(Box::new(RecyclingLookup::new(&self.successors)));
+            lookups.push(Box::new(RecyclingLookup::new(&self.experience.successors)));
         }
         let controller = self.controller_of(config, lookups);
         let Some(model) = self.draft.as_ref().filter(|_| wants(DraftKind::Model)) else {
@@ -380,27 +389,17 @@ impl SpeculativeDecoder {
         Ok(controller.with_source(Box::new(draft), TokenSource::Model))
     }
 
-    #[doc(hidden)]
-    pub fn costs(&self) -> &Costs { &self.costs }
-    #[doc(hidden)]
-    pub fn successors(&self) -> &Successors { &self.successors }
-    #[doc(hidden)]
-    pub fn controller_for(&self, config: &SpeculativeConfig, prompt_length: usize) -> Result<Controller> {
-        let processors = self.processors(config, prompt_length)?;
-        self.controller(config, &processors, Noise::new(0), prompt_length)
-    }
-
     fn controller_of(
         &self,
         config: &SpeculativeConfig,
         lookups: Vec<Box<dyn Lookup>>,
     ) -> Controller {
-        let acceptance = Acceptance::new(&self.acceptance, config.is_greedy());
+        let acceptance = Acceptance::new(&self.experience.acceptance, config.is_greedy());
         let lookups = Lookups::new(lookups);
         Controller::new(
             config.gamma,
             config.adaptive,
-            &self.costs,
+            &self.experience.costs,
             acceptance,
             lookups,
         )

@@ -9,7 +9,7 @@ use super::stop::StopMatcher;
 use crate::config::{SpeculativeConfig, Verification};
 use crate::error::{Error, Result};
 use crate::model::{Logits, SharedModel, TokenSequence};
-use crate::sampling::{Noise, NoiseStream, Processors};
+use crate::sampling::{Noise, NoiseStream, Processors, likeliest};
 use crate::speculation::{Controller, Draft, TokenSource, Verdict, verify};
 use crate::text::{Detokenizer, Tokenizer};
 
@@ -175,9 +175,7 @@ impl Session {
         let times = [proposed - began, proposed.elapsed()];
         self.record(&draft, &verdict, times);
         let chunk = self.emit(&draft, &verdict, &logits)?;
-        let (new, accepted) = (chunk.tokens.len(), verdict.accepted.len());
-        self.controller
-            .learn(&self.history, new, &draft, accepted)?;
+        self.learn(&draft, &verdict, &logits, chunk.tokens.len())?;
         Ok(chunk)
     }
 
@@ -265,6 +263,16 @@ impl Session {
         if self.output.tokens.is_empty() {
             stats.time_to_first_token = self.started.elapsed();
         }
+    }
+
+    /// Learns what the draft was worth, and what was likely behind each of the `new` tokens' predecessors.
+    fn learn(&mut self, draft: &Draft, verdict: &Verdict, logits: &Logits, new: usize) -> Result<()> {
+        let accepted = &verdict.accepted;
+        let behind = std::iter::once(None).chain(accepted.iter().copied().map(Some));
+        let rows = behind.map(|node| logits.row(row_behind(node)));
+        let rows: Vec<&[f32]> = rows.take(new).collect();
+        self.controller
+            .learn(&self.history, &rows, draft, accepted.len())
     }
 
     /// Appends the accepted tokens and the target's own, up to where the generation ends.
@@ -372,20 +380,7 @@ fn logprobs(logits: &[f32], token: u32, count: usize) -> (Option<f32>, Vec<(u32,
         .sum();
     let normalizer = f64::from(highest) + total.ln();
     let logprob = |token: u32| (f64::from(logits[token as usize]) - normalizer) as f32;
-    let mut best: Vec<u32> = (0..logits.len() as u32).collect();
-    let likelier = |a: &u32, b: &u32| {
-        let (x, y) = (logits[*a as usize], logits[*b as usize]);
-        y.total_cmp(&x).then(a.cmp(b))
-    };
-    if count < best.len() {
-        best.select_nth_unstable_by(count, likelier);
-        best.truncate(count);
-    }
-    best.sort_unstable_by(likelier);
-    (
-        Some(logprob(token)),
-        best.into_iter()
-            .map(|token| (token, logprob(token)))
-            .collect(),
-    )
+    let best = likeliest(logits, count).into_iter();
+    let best = best.map(|token| (token, logprob(token)));
+    (Some(logprob(token)), best.collect())
 }

@@ -7,7 +7,6 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use super::convert::{field, from_json, to_json};
 use super::record;
 use crate::config;
-use crate::error::Error;
 use crate::response_format::ResponseFormat;
 
 const SIZE: &str = "an integer >= 0";

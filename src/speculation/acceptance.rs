@@ -9,15 +9,14 @@ use super::TokenSource;
 use super::draft::{Candidate, EVIDENCES};
 
 /// How many candidates the experience of other requests weighs, in a request of its own.
-const SHARED_WEIGHT: f64 = 8.0;
+const SHARED_WEIGHT: f64 = 12.0;
 
 /// Of more candidates than this, the older count less: texts change.
 const REQUEST_MEMORY: f64 = 64.0;
 const SHARED_MEMORY: f64 = 4096.0;
 
-/// Before anything is known: so many candidates, of which such a share came true.
-const PRIOR_WEIGHT: f64 = 4.0;
-const PRIOR: f64 = 0.4;
+/// How many candidates a source's own first guess weighs.
+const PRIOR_WEIGHT: f64 = 8.0;
 
 /// How a candidate stands among the others for its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +33,16 @@ pub enum Standing {
 
 impl Standing {
     const COUNT: usize = Self::Later as usize + 1;
+
+    /// How often a candidate of this standing comes true, before anything is measured, where any does so often.
+    fn prior(self, any: f64) -> f64 {
+        match self {
+            Self::Any => any,
+            Self::First => 0.9 * any,
+            Self::Agreed => any + 0.2 * (1.0 - any),
+            Self::Later => 0.5 * any,
+        }
+    }
 }
 
 /// Candidates of one kind.
@@ -59,6 +68,20 @@ pub struct Acceptance {
     shared: Arc<Mutex<Table>>,
 }
 
+impl SharedAcceptance {
+    /// A copy that goes its own way.
+    pub(super) fn apart(&self) -> Self {
+        let copy = |table: &Arc<Mutex<Table>>| {
+            let table = table.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::new(Mutex::new(*table))
+        };
+        Self {
+            greedy: copy(&self.greedy),
+            sampled: copy(&self.sampled),
+        }
+    }
+}
+
 impl Acceptance {
     /// Nothing of its own yet.
     pub fn new(shared: &SharedAcceptance, greedy: bool) -> Self {
@@ -75,10 +98,11 @@ impl Acceptance {
 
     /// The probability that a candidate comes true, if all before it do.
     pub fn rate(&self, candidate: Candidate, standing: Standing) -> f64 {
+        let prior = standing.prior(candidate.prior);
         let Place(source, standing, evidence) = Place::of(candidate, standing);
         let own = self.own[source][standing][evidence];
         let shared = self.shared()[source][standing][evidence];
-        let others = (shared.right + PRIOR_WEIGHT * PRIOR) / (shared.seen + PRIOR_WEIGHT);
+        let others = (shared.right + PRIOR_WEIGHT * prior) / (shared.seen + PRIOR_WEIGHT);
         (own.right + SHARED_WEIGHT * others) / (own.seen + SHARED_WEIGHT)
     }
 
@@ -124,6 +148,7 @@ mod tests {
             token: 1,
             source: TokenSource::Ngram,
             evidence,
+            prior: 0.4,
         }
     }
 
@@ -137,7 +162,7 @@ mod tests {
         assert!(acceptance.rate(candidate(3), Standing::First) > 0.9);
         assert!(acceptance.rate(candidate(4), Standing::First) < 0.1);
         for (evidence, standing) in [(5, Standing::First), (3, Standing::Later)] {
-            assert!((acceptance.rate(candidate(evidence), standing) - PRIOR).abs() < 1e-12);
+            assert!((acceptance.rate(candidate(evidence), standing) - standing.prior(0.4)).abs() < 1e-12);
         }
     }
 
@@ -151,6 +176,7 @@ mod tests {
         (0..20).for_each(|_| second.observe(candidate(1), Standing::First, false));
         assert!(second.rate(candidate(1), Standing::First) < 0.3);
         let sampled = Acceptance::new(&shared, false);
-        assert!((sampled.rate(candidate(1), Standing::First) - PRIOR).abs() < 1e-12);
+        let untold = sampled.rate(candidate(1), Standing::Any);
+        assert!((untold - 0.4).abs() < 1e-12);
     }
 }

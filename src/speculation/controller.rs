@@ -152,18 +152,19 @@ impl Controller {
         }
     }
 
-    /// Learns what a draft was worth, of which so many tokens were accepted, to write the last `new` tokens of the history.
+    /// Learns what a draft was worth, of which so many tokens were accepted. The last tokens of the history are new: as many
+    /// as there are rows of logits, by which they were chosen.
     pub fn learn(
         &mut self,
         history: &[u32],
-        new: usize,
+        rows: &[&[f32]],
         draft: &Draft,
         accepted: usize,
     ) -> Result<()> {
         if let Some(timed) = self.source.as_ref().filter(|timed| timed.made(draft)) {
             timed.learn(draft.depth(), accepted, &mut self.acceptance);
         }
-        self.lookups.learn(history, new, &mut self.acceptance)
+        self.lookups.learn(history, rows, &mut self.acceptance)
     }
 }
 
@@ -220,6 +221,7 @@ impl Timed {
             token: 0,
             source: self.kind,
             evidence: position.min(EVIDENCES - 1) as u8,
+            prior: 0.6,
         }
     }
 }

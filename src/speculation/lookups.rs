@@ -67,14 +67,15 @@ impl Lookups {
         sources.try_for_each(|source| source.follow(text))
     }
 
-    /// Reads on in what the target wrote, the last `new` tokens of the text, and learns which candidates came true.
+    /// Reads on in what the target wrote, the last tokens of the text, by such rows of logits; and learns which candidates
+    /// came true.
     pub fn learn(
         &mut self,
         text: &[u32],
-        new: usize,
+        rows: &[&[f32]],
         acceptance: &mut Acceptance,
     ) -> Result<()> {
-        for end in text.len() - new..text.len() {
+        for (end, row) in (text.len() - rows.len()..).zip(rows) {
             let weighed = self.weigh(None, acceptance);
             for candidate in self.candidates(None) {
                 acceptance.observe(candidate, Standing::Any, candidate.token == text[end]);
@@ -87,7 +88,10 @@ impl Lookups {
             {
                 acceptance.observe(candidate, standing, candidate.token == text[end]);
             }
-            self.read(&text[..=end])?;
+            for source in &mut self.sources {
+                source.learn(&text[..end], row);
+                source.follow(&text[..=end])?;
+            }
         }
         Ok(())
     }

@@ -4,13 +4,13 @@ mod acceptance;
 pub mod controller;
 mod cost;
 pub mod draft;
+mod experience;
 mod lookups;
-pub mod replay;
 pub mod verify;
 
-pub use acceptance::{Acceptance, SharedAcceptance};
+pub use acceptance::Acceptance;
 pub use controller::Controller;
-pub use cost::Costs;
 pub use draft::{Draft, DraftSource, Lookup, TokenSource};
+pub use experience::Experience;
 pub use lookups::Lookups;
 pub use verify::Verdict;

@@ -62,6 +62,7 @@ impl Lookup for ForcedLookup {
                 token: *token,
                 source: TokenSource::Grammar,
                 evidence: 0,
+                prior: 0.95,
             });
         }
     }

@@ -7,6 +7,7 @@ mod ngram;
 mod prediction;
 mod recycling;
 mod suffix;
+mod table;
 mod tree;
 
 use std::fmt;
@@ -19,6 +20,7 @@ pub use model::{Drawing, ModelDraft};
 pub use ngram::NgramLookup;
 pub use prediction::PredictionLookup;
 pub use recycling::{RecyclingLookup, Successors};
+pub use table::{Table, TableLookup};
 pub use tree::Draft;
 
 /// Who wrote a token first.
@@ -35,6 +37,8 @@ pub enum TokenSource {
     Grammar,
     /// The text that the caller expects.
     Prediction,
+    /// What followed the same tokens in other texts.
+    Table,
     /// What the target found likely behind the same token before.
     Recycling,
     /// A source of the caller's own.
@@ -54,6 +58,7 @@ impl fmt::Display for TokenSource {
             Self::Model => "model",
             Self::Grammar => "grammar",
             Self::Prediction => "prediction",
+            Self::Table => "table",
             Self::Recycling => "recycling",
             Self::Custom => "custom",
         })

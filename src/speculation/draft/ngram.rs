@@ -4,7 +4,7 @@
 //! 2411.10666.)
 
 use super::TokenSource;
-use super::lookup::{Candidate, Lookup, length_evidence};
+use super::lookup::{Candidate, Lookup, length_evidence, length_prior};
 use super::suffix::{Match, SuffixAutomaton};
 use crate::error::Result;
 
@@ -74,11 +74,15 @@ impl Lookup for NgramLookup {
                 continue;
             };
             if found[first..].iter().all(|other| other.token != token) {
-                let place = if found.len() == first { 0 } else { SHORTER };
+                let (place, prior) = match found.len() == first {
+                    true => (0, length_prior(matched.length())),
+                    false => (SHORTER, 0.1),
+                };
                 found.push(Candidate {
                     token,
                     source: TokenSource::Ngram,
                     evidence: length_evidence(matched.length()) + place,
+                    prior,
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! A text that the caller expects the output to resemble, as an edit resembles what is edited (OpenAI's Predicted Outputs).
 
 use super::TokenSource;
-use super::lookup::{Candidate, Lookup, length_evidence};
+use super::lookup::{Candidate, Lookup, length_evidence, length_prior};
 use crate::error::Result;
 
 /// What is added to the evidence until the output has left the prediction for the first time.
@@ -113,10 +113,16 @@ impl Lookup for PredictionLookup {
             faithful,
         } = self.place(node);
         if let (Some(agreed), Some(token)) = (agreed, self.prediction.get(next)) {
+            // Whoever gives a prediction expects it to hold.
+            let (place, prior) = match faithful {
+                true => (FAITHFUL, length_prior(agreed + 3)),
+                false => (0, length_prior(agreed)),
+            };
             found.push(Candidate {
                 token: *token,
                 source: TokenSource::Prediction,
-                evidence: length_evidence(agreed) + if faithful { FAITHFUL } else { 0 },
+                evidence: length_evidence(agreed) + place,
+                prior,
             });
         }
     }

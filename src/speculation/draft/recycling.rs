@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::TokenSource;
 use super::lookup::{Candidate, Lookup};
 use crate::error::Result;
+use crate::sampling::likeliest;
 
 /// How many successors are kept.
-pub const SUCCESSORS: usize = 8;
+const SUCCESSORS: usize = 8;
 
 /// What no token is: a place that was not filled.
 const NONE: u32 = u32::MAX;
@@ -20,7 +21,7 @@ pub struct Successors(Arc<Mutex<Vec<[u32; SUCCESSORS]>>>);
 
 impl Successors {
     /// Remembers what follows a token, likeliest first.
-    pub fn remember(&self, token: u32, likeliest: &[u32]) {
+    fn remember(&self, token: u32, likeliest: &[u32]) {
         let table = &mut *self.table();
         let place = token as usize;
         if table.len() <= place {
@@ -31,6 +32,11 @@ impl Successors {
             *slot = *token;
         }
         table[place] = row;
+    }
+
+    /// A copy that goes its own way.
+    pub(in crate::speculation) fn apart(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.table().clone())))
     }
 
     fn of(&self, token: u32) -> [u32; SUCCESSORS] {
@@ -68,6 +74,13 @@ impl Lookup for RecyclingLookup {
         Ok(())
     }
 
+    fn learn(&mut self, text: &[u32], logits: &[f32]) {
+        if let Some(last) = text.last() {
+            let likeliest = likeliest(logits, SUCCESSORS);
+            self.successors.remember(*last, &likeliest);
+        }
+    }
+
     fn enter(&mut self, _parent: Option<usize>, token: u32) {
         self.nodes.push(token);
     }
@@ -81,7 +94,34 @@ impl Lookup for RecyclingLookup {
                 token,
                 source: TokenSource::Recycling,
                 evidence: rank,
+                prior: if rank == 0 { 0.35 } else { 0.1 / f64::from(rank) },
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(lookup: &RecyclingLookup, node: Option<usize>) -> Vec<u32> {
+        let mut found = Vec::new();
+        lookup.candidates(node, &mut found);
+        found.into_iter().map(|candidate| candidate.token).collect()
+    }
+
+    #[test]
+    fn what_was_likely_last_is_proposed_to_all_requests() {
+        let successors = Successors::default();
+        let mut lookup = RecyclingLookup::new(&successors);
+        lookup.learn(&[5, 3], &[0.0, 2.0, 1.0, 0.5]);
+        lookup.learn(&[5, 1], &[9.0, 0.0, 0.0, 0.0]);
+        let mut other = RecyclingLookup::new(&successors);
+        other.follow(&[7, 3]).unwrap();
+        other.enter(None, 1);
+        other.enter(None, 2);
+        assert_eq!(found(&other, None), [1, 2, 3, 0]);
+        assert_eq!(found(&other, Some(0))[0], 0);
+        assert!(found(&other, Some(1)).is_empty());
     }
 }

@@ -1,0 +1,51 @@
+//! The tokens with the highest logits.
+
+/// Logits that are looked at together: most pieces of a row have none of the highest.
+const PIECE: usize = 64;
+
+/// The tokens with the `count` highest logits, highest first, of equals the lower id first.
+pub fn likeliest(logits: &[f32], count: usize) -> Vec<u32> {
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
+    for (piece, start) in logits.chunks(PIECE).zip((0_u32..).step_by(PIECE)) {
+        let lowest = match best.last() {
+            Some(last) if best.len() == count => last.0,
+            _ => f32::NEG_INFINITY,
+        };
+        if best.len() == count && !piece.iter().any(|logit| *logit > lowest) {
+            continue;
+        }
+        for (logit, token) in piece.iter().copied().zip(start..) {
+            let place = best.partition_point(|(other, _)| *other >= logit);
+            if place < count {
+                best.insert(place, (logit, token));
+                best.truncate(count);
+            }
+        }
+    }
+    best.into_iter().map(|(_, token)| token).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn they_are_those_that_sorting_finds(
+            logits in prop::collection::vec((-4_i8..4).prop_map(f32::from), 0..300),
+            count in 0_usize..12,
+        ) {
+            let mut sorted: Vec<u32> = (0..logits.len() as u32).collect();
+            sorted.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
+            sorted.truncate(count);
+            prop_assert_eq!(likeliest(&logits, count), sorted);
+        }
+    }
+
+    #[test]
+    fn forbidden_tokens_come_last() {
+        let logits = [f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 2.0];
+        assert_eq!(likeliest(&logits, 3), [3, 1, 0]);
+    }
+}
