@@ -101,7 +101,8 @@ fn json_holds_the_whole_report() {
     assert_eq!(source["greedy"]["texts"], 9);
     assert_eq!(source["seeded"]["divergences"].as_array().unwrap().len(), 0);
     assert_eq!(source["laws"][2]["verification"], "block");
-    assert_eq!(source["laws"][2]["degrees"], 15);
+    assert_eq!(source["laws"][2]["tokens"], 64);
+    assert_eq!(source["laws"][2]["degrees"], 2);
     assert_eq!(report["sources"].as_array().unwrap().len(), 1);
 }
 
