@@ -357,7 +357,8 @@ impl SpeculativeDecoder {
         let wants = |wanted| drafts && (kind == DraftKind::Auto || kind == wanted);
         let mut lookups: Vec<Box<dyn Lookup>> = Vec::new();
         if drafts && config.response_format.is_some() {
-            lookups.push(Box::new(ForcedLookup::new(processors.clone())));
+            let forced = ForcedLookup::new(processors.clone(), prompt_length);
+            lookups.push(Box::new(forced));
         }
         if let Some(prediction) = &config.prediction
             && wants(DraftKind::Prediction)

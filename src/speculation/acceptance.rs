@@ -174,7 +174,7 @@ mod tests {
         let mut second = Acceptance::new(&shared, true);
         assert!(second.rate(candidate(1), Standing::First) > 0.95);
         (0..20).for_each(|_| second.observe(candidate(1), Standing::First, false));
-        assert!(second.rate(candidate(1), Standing::First) < 0.3);
+        assert!(second.rate(candidate(1), Standing::First) < 0.4);
         let sampled = Acceptance::new(&shared, false);
         let untold = sampled.rate(candidate(1), Standing::Any);
         assert!((untold - 0.4).abs() < 1e-12);

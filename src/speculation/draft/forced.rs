@@ -8,6 +8,7 @@ use crate::sampling::Processors;
 /// Proposes what the response format forces: another spelling of the same text is possible, but rare.
 pub struct ForcedLookup {
     processors: Processors,
+    prompt_length: usize,
     /// What is forced.
     chain: Vec<u32>,
     /// Where in it the text is.
@@ -18,10 +19,11 @@ pub struct ForcedLookup {
 }
 
 impl ForcedLookup {
-    /// For one request with a response format.
-    pub fn new(processors: Processors) -> Self {
+    /// For one request with a response format, behind a prompt of so many tokens.
+    pub fn new(processors: Processors, prompt_length: usize) -> Self {
         Self {
             processors,
+            prompt_length,
             chain: Vec::new(),
             here: 0,
             seen: 0,
@@ -37,6 +39,9 @@ impl ForcedLookup {
 impl Lookup for ForcedLookup {
     fn follow(&mut self, text: &[u32]) -> Result<()> {
         self.nodes.clear();
+        if text.len() < self.prompt_length {
+            return Ok(());
+        }
         let new = &text[self.seen..];
         self.seen = text.len();
         // Asked anew only where the text leaves what was forced, or reaches its end.
