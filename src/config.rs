@@ -45,7 +45,7 @@ impl FromStr for DraftKind {
         let known = Self::NAMES.iter().find(|entry| entry.1 == name);
         known
             .map(|entry| entry.0)
-            .ok_or_else(|| Error::invalid("draft", name, "auto, none, ngram, model or prediction"))
+            .ok_or_else(|| Error::invalid("draft", name, Self::NAMES.map(|entry| entry.1).join(", ")))
     }
 }
 

@@ -519,7 +519,9 @@ fn a_model_without_a_template_does_not_converse() {
 fn bench_says_that_the_text_is_identical() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("prompts.jsonl");
-    std::fs::write(&file, "{\"prompt\": \"You may\"}\nThe licensee\n").unwrap();
+    let questions = "{\"prompt\": \"You may\"}\n\
+        {\"category\": \"law & order\", \"turns\": [\"The licensee\", \"<script>\"]}\n";
+    std::fs::write(&file, questions).unwrap();
     let options = [
         "--runs",
         "1",
@@ -540,7 +542,9 @@ fn bench_says_that_the_text_is_identical() {
     assert!(passes.contains("context tokens"), "{output}");
     assert!(passes.contains("loaded in"), "{output}");
     let lines: Vec<&str> = table.lines().collect();
-    assert_eq!(lines.len(), 1 + 3 + 1, "{table}");
+    assert_eq!(lines.len(), 1 + 4 + 2, "{table}");
+    assert!(lines[5].starts_with("law & order, 2 turns "), "{table}");
+    assert!(lines[6].starts_with("all, 4 turns "), "{table}");
     assert!(lines[0].ends_with("identical"));
     let width = lines[0].len();
     assert!(
@@ -552,7 +556,14 @@ fn bench_says_that_the_text_is_identical() {
         "{table}"
     );
 
-    let report = json(measure(&["--json"]));
+    let page = folder.path().join("bench.html");
+    let report = json(measure(&["--json", "--report", &page.display().to_string()]));
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<svg") && page.contains("law &amp; order") && page.contains("&lt;script"));
+    for outside in ["<script", "http:", "https:", "src=", "href="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert_eq!(report["categories"][0]["turns"], 2);
     assert_eq!(report["identical"], true);
     let verify = report["passes"]["verify"].as_array().unwrap();
     let rows: Vec<u64> = verify
@@ -575,7 +586,7 @@ fn bench_says_that_the_text_is_identical() {
         .iter()
         .map(|result| &result["prompt"])
         .collect();
-    assert_eq!(prompts, ["A program", "You may", "The licensee"]);
+    assert_eq!(prompts, ["A program", "You may", "The licensee", "<script>"]);
     assert!(
         report["results"][0]["baseline"]["tokens_per_second"]
             .as_f64()

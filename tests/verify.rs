@@ -103,7 +103,8 @@ fn json_holds_the_whole_report() {
     assert_eq!(source["laws"][2]["verification"], "block");
     assert_eq!(source["laws"][2]["tokens"], 64);
     assert_eq!(source["laws"][2]["degrees"], 2);
-    assert_eq!(report["sources"].as_array().unwrap().len(), 1);
+    assert_eq!(report["sources"][1]["draft"], "recycling");
+    assert_eq!(report["sources"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod passes;
 
 use serde::Serialize;
 
-use crate::config::{DraftKind, SpeculativeConfig};
+use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::engine::{Generation, Session};
 use crate::error::{Error, Result};
@@ -21,6 +21,12 @@ pub struct Benchmark {
 pub struct Measurement {
     /// Median over the runs of new tokens a second, the prompt's reading left out.
     pub tokens_per_second: f64,
+    /// Median seconds of writing, after the prompt was read.
+    pub decode_seconds: f64,
+    /// Median seconds of drafting.
+    pub draft_seconds: f64,
+    /// Median seconds in the target, writing.
+    pub verify_seconds: f64,
     /// Seconds of each run from request to last token.
     pub latencies: Vec<f64>,
     /// Median seconds to the first token.
@@ -29,8 +35,16 @@ pub struct Measurement {
     pub acceptance_rate: f64,
     /// New tokens a pass of the target, over all runs.
     pub tokens_per_step: f64,
+    /// Passes of the target that wrote, over all runs.
+    pub steps: usize,
+    /// Drafted tokens, over all runs.
+    pub drafted: usize,
+    /// Accepted ones of them.
+    pub accepted: usize,
     /// New tokens of the first run.
     pub new_tokens: usize,
+    /// Steps of the first run that accepted 0, 1, 2, ... drafted tokens.
+    pub accepted_lengths: Vec<usize>,
 }
 
 /// Plain and speculative decoding of the same prompt.
@@ -38,11 +52,13 @@ pub struct Measurement {
 pub struct Comparison {
     /// Median over the runs of speculative over plain tokens a second, each pair run back to back.
     pub speedup: f64,
+    /// The slowest and the fastest pair's.
+    pub speedup_range: [f64; 2],
     /// Without speculation.
     pub baseline: Measurement,
     /// With speculation.
     pub speculative: Measurement,
-    /// Whether greedy decoding gave the same tokens both ways.
+    /// Whether both ways gave the same tokens; with verification that promises only their law, by greedy decoding.
     pub identical: bool,
     /// The text of the first speculative run.
     pub text: String,
@@ -65,8 +81,6 @@ impl Benchmark {
 
     /// Runs both ways `runs` times, interleaved. What the decoder learned from other requests is used; what it learns from
     /// this prompt comes to later ones alone.
-    ///
-    /// End-of-text tokens are passed over, so that both sides write equally much.
     pub fn run_comparison(
         &self,
         prompt: impl Into<Prompt>,
@@ -81,8 +95,6 @@ impl Benchmark {
         }
         let prompt = prompt.into();
         let speculative = SpeculativeConfig {
-            ignore_eos: true,
-            stop: Vec::new(),
             seed: Some(config.seed.unwrap_or(0)),
             ..config.clone()
         };
@@ -91,30 +103,37 @@ impl Benchmark {
             ..speculative.clone()
         };
         let mut pairs = Vec::with_capacity(runs);
-        for _ in 0..runs {
-            // No run may remember the text that another wrote.
-            let decoder = self.decoder.apart();
+        for run in 1..=runs {
+            // No run may remember the text that another wrote; later prompts may.
+            let decoder = match run == runs {
+                true => self.decoder.clone(),
+                false => self.decoder.apart(),
+            };
             let baseline = self.generate(&decoder, &prompt, &plain)?;
             pairs.push((baseline, self.generate(&decoder, &prompt, &speculative)?));
         }
-        let identical =
-            self.greedy_tokens(&prompt, &plain)? == self.greedy_tokens(&prompt, &speculative)?;
-        let ratios = pairs
-            .iter()
-            .map(|(plain, speculative)| {
-                speculative.stats.tokens_per_second() / plain.stats.tokens_per_second()
-            })
-            .collect();
+        let identical = match config.is_greedy() || config.verification == Verification::Coupled {
+            true => pairs.iter().all(|(a, b)| tokens(a) == tokens(b)),
+            false => {
+                self.greedy_tokens(&prompt, &plain)? == self.greedy_tokens(&prompt, &speculative)?
+            }
+        };
+        let ratios = pairs.iter().map(|(plain, speculative)| {
+            speculative.stats.tokens_per_second() / plain.stats.tokens_per_second()
+        });
+        let ratios: Vec<f64> = ratios.collect();
         let (plain, speculative): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let text = speculative.first().map(|run| run.text.clone());
         Ok(Comparison {
+            speedup_range: [
+                ratios.iter().copied().fold(f64::INFINITY, f64::min),
+                ratios.iter().copied().fold(0.0, f64::max),
+            ],
             speedup: median(ratios),
             baseline: Measurement::of(&plain),
-            text: speculative
-                .first()
-                .map(|run| run.text.clone())
-                .unwrap_or_default(),
             speculative: Measurement::of(&speculative),
             identical,
+            text: text.unwrap_or_default(),
         })
     }
 
@@ -124,7 +143,7 @@ impl Benchmark {
             ..config.clone()
         };
         let generation = self.generate(&self.decoder, prompt, &greedy)?;
-        Ok(generation.tokens.iter().map(|token| token.id).collect())
+        Ok(tokens(&generation))
     }
 
     fn generate(
@@ -140,17 +159,36 @@ impl Benchmark {
 impl Measurement {
     fn of(runs: &[Generation]) -> Self {
         let each = |value: fn(&Generation) -> f64| runs.iter().map(value).collect::<Vec<f64>>();
-        let sum = |value: fn(&Generation) -> usize| runs.iter().map(value).sum::<usize>() as f64;
-        let drafted = sum(|run| run.stats.drafted);
+        let sum = |value: fn(&Generation) -> usize| runs.iter().map(value).sum::<usize>();
+        let [steps, drafted, accepted, new_tokens] = [
+            sum(|run| run.stats.steps),
+            sum(|run| run.stats.drafted),
+            sum(|run| run.stats.accepted),
+            sum(|run| run.stats.new_tokens),
+        ];
         Self {
             tokens_per_second: median(each(|run| run.stats.tokens_per_second())),
+            decode_seconds: median(each(|run| run.stats.decode.as_secs_f64())),
+            draft_seconds: median(each(|run| run.stats.draft.as_secs_f64())),
+            verify_seconds: median(each(|run| run.stats.verify.as_secs_f64())),
             latencies: each(|run| (run.stats.prefill + run.stats.decode).as_secs_f64()),
             time_to_first_token: median(each(|run| run.stats.time_to_first_token.as_secs_f64())),
-            acceptance_rate: sum(|run| run.stats.accepted) / drafted.max(1.0),
-            tokens_per_step: sum(|run| run.stats.new_tokens) / sum(|run| run.stats.steps).max(1.0),
+            acceptance_rate: accepted as f64 / drafted.max(1) as f64,
+            tokens_per_step: new_tokens as f64 / steps.max(1) as f64,
+            steps,
+            drafted,
+            accepted,
             new_tokens: runs.first().map_or(0, |run| run.stats.new_tokens),
+            accepted_lengths: runs
+                .first()
+                .map(|run| run.stats.accepted_lengths())
+                .unwrap_or_default(),
         }
     }
+}
+
+fn tokens(generation: &Generation) -> Vec<u32> {
+    generation.tokens.iter().map(|token| token.id).collect()
 }
 
 /// The middle value; of an even number the mean of the two.

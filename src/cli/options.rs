@@ -218,8 +218,19 @@ impl SamplingArgs {
 
 /// A text as a prompt: a user's message where the model has a chat template, unless `raw`.
 pub(super) fn prompt(decoder: &SpeculativeDecoder, text: &str, raw: bool) -> Result<Prompt> {
+    conversation(decoder, &[Message::new("user", text)], raw)
+}
+
+/// A conversation as a prompt: by the model's chat template where it has one, unless `raw`; else what was said, one after the
+/// other.
+pub(super) fn conversation(
+    decoder: &SpeculativeDecoder,
+    messages: &[Message],
+    raw: bool,
+) -> Result<Prompt> {
     if raw || decoder.tokenizer().chat_template().is_none() {
-        return Ok(text.into());
+        let said = messages.iter().map(|message| message.content.as_str());
+        return Ok(said.collect::<Vec<_>>().join("\n\n").into());
     }
-    decoder.chat_prompt(&[Message::new("user", text)])
+    decoder.chat_prompt(messages)
 }

@@ -7,12 +7,38 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// A line of JSON: a prompt, or the turns of a conversation, of which the first is taken.
+/// What a user says, one turn after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Question {
+    /// What kind of question it is, where a file says.
+    pub(super) category: Option<String>,
+    /// At least one.
+    pub(super) turns: Vec<String>,
+}
+
+/// A line of JSON: a prompt, or the turns of a conversation (Spec-Bench's format).
+#[derive(Deserialize)]
+struct Line {
+    #[serde(default)]
+    category: Option<String>,
+    #[serde(flatten)]
+    text: LineText,
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Line {
+enum LineText {
     Prompt { prompt: String },
     Turns { turns: Vec<String> },
+}
+
+impl From<&str> for Question {
+    fn from(text: &str) -> Self {
+        Self {
+            category: None,
+            turns: vec![text.to_owned()],
+        }
+    }
 }
 
 /// Prompts where none is given: prose, code, and a text that repeats its prompt.
@@ -23,14 +49,14 @@ const DEFAULTS: [&str; 3] = [
      and the lazy dog slept on while the quick brown fox jumpd back.",
 ];
 
-/// The prompts given one by one and in a file, or the defaults.
-pub(super) fn of_options(given: &[String], file: Option<&Path>) -> Result<Vec<String>> {
-    let mut all = given.to_vec();
+/// The questions given one by one and in a file, or the defaults.
+pub(super) fn of_options(given: &[String], file: Option<&Path>) -> Result<Vec<Question>> {
+    let mut all: Vec<Question> = given.iter().map(|text| text.as_str().into()).collect();
     if let Some(file) = file {
         all.extend(read_file(file)?);
     }
     if all.is_empty() {
-        all.extend(DEFAULTS.map(str::to_owned));
+        all.extend(DEFAULTS.map(Question::from));
     }
     Ok(all)
 }
@@ -42,8 +68,8 @@ pub(super) fn read_stdin() -> Result<String> {
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
-/// The prompts of a file.
-fn read_file(path: &Path) -> Result<Vec<String>> {
+/// The questions of a file.
+fn read_file(path: &Path) -> Result<Vec<Question>> {
     let text = read_text(path)?;
     // Some editors mark UTF-8 by a first character that is no text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -68,31 +94,37 @@ fn invalid(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// The prompts of a text, blank lines left out; an error says which line is wrong.
-fn parse(text: &str) -> std::result::Result<Vec<String>, String> {
+/// The questions of a text, blank lines left out; an error says which line is wrong.
+fn parse(text: &str) -> std::result::Result<Vec<Question>, String> {
     let lines = text
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());
-    let prompts = lines
-        .map(|(index, line)| prompt(line).map_err(|reason| format!("line {}: {reason}", index + 1)))
+    let questions = lines
+        .map(|(index, line)| {
+            question(line).map_err(|reason| format!("line {}: {reason}", index + 1))
+        })
         .collect::<std::result::Result<Vec<_>, _>>()?;
-    if prompts.is_empty() {
+    if questions.is_empty() {
         return Err("expected a prompt a line, found none".into());
     }
-    Ok(prompts)
+    Ok(questions)
 }
 
-fn prompt(line: &str) -> std::result::Result<String, String> {
+fn question(line: &str) -> std::result::Result<Question, String> {
     if !line.trim_start().starts_with('{') {
-        return Ok(line.to_owned());
+        return Ok(line.into());
     }
     let parsed = serde_json::from_str(line).ok();
-    let prompt = parsed.and_then(|line| match line {
-        Line::Prompt { prompt } => Some(prompt),
-        Line::Turns { turns } => turns.into_iter().next(),
+    let question = parsed.map(|Line { category, text }| Question {
+        category,
+        turns: match text {
+            LineText::Prompt { prompt } => vec![prompt],
+            LineText::Turns { turns } => turns,
+        },
     });
-    prompt.ok_or_else(|| {
+    let question = question.filter(|question| !question.turns.is_empty());
+    question.ok_or_else(|| {
         r#"expected {"prompt": "..."} or {"turns": ["..."]}, as the line begins with a brace"#
             .into()
     })
@@ -105,10 +137,24 @@ mod tests {
     #[test]
     fn lines_are_text_or_json() {
         let text = "A plain line\r\n\n{\"prompt\": \"A \\\"quoted\\\" one\", \"id\": 7}\n{\"turns\": [\"First\", \"Second\"]}";
+        let questions = parse(text).unwrap();
+        let turns: Vec<_> = questions.into_iter().map(|question| question.turns).collect();
         assert_eq!(
-            parse(text).unwrap(),
-            ["A plain line", "A \"quoted\" one", "First"]
+            turns,
+            [
+                &["A plain line"][..],
+                &["A \"quoted\" one"],
+                &["First", "Second"]
+            ]
         );
+    }
+
+    #[test]
+    fn categories_are_kept() {
+        let text = "{\"category\": \"qa\", \"turns\": [\"Why?\"]}\nWhy not?";
+        let questions = parse(text).unwrap();
+        let categories = questions.into_iter().map(|question| question.category);
+        assert_eq!(categories.collect::<Vec<_>>(), [Some("qa".into()), None]);
     }
 
     #[test]

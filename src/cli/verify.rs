@@ -57,9 +57,10 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let config = args.sampling.config()?;
-    let texts = prompts::of_options(&args.prompt, args.prompts.as_deref())?;
+    let questions = prompts::of_options(&args.prompt, args.prompts.as_deref())?;
     let decoder = args.models.load()?;
-    let prompts = texts.iter().map(|text| prompt(&decoder, text, args.raw));
+    let first = questions.iter().map(|question| &question.turns[0]);
+    let prompts = first.map(|text| prompt(&decoder, text, args.raw));
     let prompts: Vec<Prompt> = prompts.collect::<Result<_, _>>()?;
     let bar = terminal::counter("Verifying", 0);
     let watched = bar.clone();

@@ -336,7 +336,8 @@ impl SpeculativeDecoder {
     /// The draft sources that this decoder has.
     pub fn draft_sources(&self) -> Vec<DraftKind> {
         let model = self.draft.as_ref().map(|_| DraftKind::Model);
-        [DraftKind::Ngram].into_iter().chain(model).collect()
+        let without_weights = [DraftKind::Ngram, DraftKind::Recycling];
+        without_weights.into_iter().chain(model).collect()
     }
 
     /// Where a request's drafts may come from, and the choice among them.

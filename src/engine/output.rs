@@ -122,6 +122,17 @@ impl Stats {
         ratio(self.new_tokens as f64, self.decode.as_secs_f64()).unwrap_or(0.0)
     }
 
+    /// Steps that accepted exactly 0, 1, 2, ... drafted tokens.
+    pub fn accepted_lengths(&self) -> Vec<usize> {
+        let reached = std::iter::once(self.steps).chain(self.accepted_per_position.iter().copied());
+        let further = self.accepted_per_position.iter().copied().chain([0]);
+        let mut lengths: Vec<usize> = reached.zip(further).map(|(a, b)| a - b).collect();
+        while lengths.last() == Some(&0) {
+            lengths.pop();
+        }
+        lengths
+    }
+
     /// Against steps without drafts, as they were measured at this length of text; `None` where none was.
     pub fn speedup(&self) -> Option<f64> {
         let plain = self.plain_step?.as_secs_f64() * self.new_tokens as f64;

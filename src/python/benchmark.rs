@@ -14,6 +14,12 @@ record! {
     Measurement(measured: benchmark::Measurement) {
         /// Median over the runs of new tokens a second, the prompt's reading left out.
         tokens_per_second: f64 = measured.tokens_per_second,
+        /// Median time of writing, after the prompt was read.
+        decode_seconds: f64 = measured.decode_seconds,
+        /// Median time of drafting.
+        draft_seconds: f64 = measured.draft_seconds,
+        /// Median time in the target, writing.
+        verify_seconds: f64 = measured.verify_seconds,
         /// Each run from request to last token.
         latencies: Vec<f64> = measured.latencies.clone(),
         /// Median time to the first token.
@@ -22,8 +28,16 @@ record! {
         acceptance_rate: f64 = measured.acceptance_rate,
         /// New tokens a pass of the target, over all runs.
         tokens_per_step: f64 = measured.tokens_per_step,
+        /// Passes of the target that wrote, over all runs.
+        steps: usize = measured.steps,
+        /// Drafted tokens, over all runs.
+        drafted: usize = measured.drafted,
+        /// Accepted ones of them.
+        accepted: usize = measured.accepted,
         /// New tokens of the first run.
         new_tokens: usize = measured.new_tokens,
+        /// Steps of the first run that accepted 0, 1, 2, ... drafted tokens.
+        accepted_lengths: Vec<usize> = measured.accepted_lengths.clone(),
     }
 }
 
@@ -32,11 +46,13 @@ record! {
     Comparison(comparison: benchmark::Comparison) {
         /// Median over the runs of speculative over plain tokens a second.
         speedup: f64 = comparison.speedup,
+        /// The slowest and the fastest pair's.
+        speedup_range: [f64; 2] = comparison.speedup_range,
         /// Without speculation.
         baseline: Measurement = Measurement(comparison.baseline.clone()),
         /// With speculation.
         speculative: Measurement = Measurement(comparison.speculative.clone()),
-        /// Whether greedy decoding gave the same tokens both ways.
+        /// Whether both ways gave the same tokens; with verification that promises only their law, by greedy decoding.
         identical: bool = comparison.identical,
         /// The text of the first speculative run.
         text: String = comparison.text.clone(),

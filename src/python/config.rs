@@ -25,7 +25,8 @@ const NUMBER: &str = "a number";
 /// stop: a text, or several; generation ends before the first of them.
 /// ignore_eos: go on past end-of-text tokens.
 /// logprobs: report each token's log-probability and those of so many alternatives.
-/// draft: where drafts come from: "auto", "none", "ngram", "model" or "prediction"; None is the decoder's own choice.
+/// draft: where drafts come from: "auto" (all there is), "none", "ngram", "recycling", "table", "model" or "prediction"; None
+/// is the decoder's own choice.
 /// verification: how drafts are checked against the target: "coupled" (with a seed, the very text of plain sampling),
 /// "rejection" or "block" (the same law, and more accepted tokens).
 /// prediction: a text that the output is likely to resemble.

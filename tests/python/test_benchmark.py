@@ -5,7 +5,7 @@ from specdec_rs import Benchmark, InvalidConfig, SpeculativeConfig, SpeculativeD
 
 
 def test_comparison(decoder: SpeculativeDecoder) -> None:
-    config = SpeculativeConfig(temperature=0, max_new_tokens=16, gamma=4)
+    config = SpeculativeConfig(temperature=0, max_new_tokens=16, gamma=4, ignore_eos=True)
     comparison = Benchmark(decoder).run_comparison("the free software", config, num_runs=2)
     assert comparison.identical
     assert comparison.speedup > 0
@@ -15,8 +15,14 @@ def test_comparison(decoder: SpeculativeDecoder) -> None:
         assert side.tokens_per_second > 0
     assert comparison.baseline.tokens_per_step == 1
     assert comparison.baseline.acceptance_rate == 0
-    assert comparison.text == decoder.generate("the free software", config, ignore_eos=True).text
-    assert set(comparison.as_dict()) == {"speedup", "baseline", "speculative", "identical", "text"}
+    assert comparison.baseline.accepted_lengths == [16]
+    steps = comparison.speculative.accepted_lengths
+    assert sum(steps) + sum(length * count for length, count in enumerate(steps)) >= 16
+    slowest, fastest = comparison.speedup_range
+    assert slowest <= comparison.speedup <= fastest
+    assert comparison.text == decoder.generate("the free software", config).text
+    names = {"speedup", "speedup_range", "baseline", "speculative", "identical", "text"}
+    assert set(comparison.as_dict()) == names
 
 
 def test_impossible_runs(decoder: SpeculativeDecoder) -> None:

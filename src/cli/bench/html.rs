@@ -1,0 +1,20 @@
+//! What `specdec bench` found, as a page of its own: no script, no style or picture from elsewhere.
+
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, context};
+
+use super::report::Report;
+use crate::error::{Error, Result};
+
+/// The page of a report.
+pub(super) fn page(report: &Report) -> Result<String> {
+    let mut environment = Environment::new();
+    let template = include_str!("report.html");
+    // The name's ending makes the template escape what it writes.
+    let added = environment.add_template("report.html", template);
+    let page = added.and_then(|()| {
+        let template = environment.get_template("report.html")?;
+        template.render(context! { report => Value::from(Serde(report)), version => env!("CARGO_PKG_VERSION") })
+    });
+    page.map_err(|error| Error::Compute(format!("the report's page: {error:#}")))
+}
