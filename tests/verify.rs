@@ -104,7 +104,8 @@ fn json_holds_the_whole_report() {
     assert_eq!(source["laws"][2]["tokens"], 64);
     assert_eq!(source["laws"][2]["degrees"], 2);
     assert_eq!(report["sources"][1]["draft"], "recycling");
-    assert_eq!(report["sources"].as_array().unwrap().len(), 2);
+    assert_eq!(report["sources"][2]["draft"], "auto");
+    assert_eq!(report["sources"].as_array().unwrap().len(), 3);
 }
 
 #[test]

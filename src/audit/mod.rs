@@ -100,7 +100,12 @@ impl Audit {
 
     fn sources(&self, config: &SpeculativeConfig) -> Vec<DraftKind> {
         match config.draft {
-            Some(DraftKind::Auto) | None => self.decoder.draft_sources(),
+            // Each by itself, and all together.
+            Some(DraftKind::Auto) | None => {
+                let mut sources = self.decoder.draft_sources();
+                sources.push(DraftKind::Auto);
+                sources
+            }
             Some(draft) => vec![draft],
         }
     }

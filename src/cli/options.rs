@@ -48,6 +48,9 @@ pub(super) struct LoadingArgs {
     /// Hold keys and values as auto, f32, f16 or q8_0
     #[arg(long, value_name = "DTYPE")]
     kv_cache_dtype: Option<String>,
+    /// File with a table of the target's own texts, to draft from
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
     /// Branch, tag or commit of hub models
     #[arg(long)]
     revision: Option<String>,
@@ -78,6 +81,9 @@ impl ModelArgs {
         }
         if let Some(dtype) = &loading.kv_cache_dtype {
             builder = builder.kv_cache_dtype(dtype);
+        }
+        if let Some(table) = &loading.table {
+            builder = builder.table(table);
         }
         if let Some(revision) = &loading.revision {
             builder = builder.revision(revision);

@@ -1,5 +1,6 @@
 //! How a decoder is put together: names to models.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub struct DecoderBuilder {
     quantize: Option<String>,
     dtype: Option<String>,
     kv_cache_dtype: Option<String>,
+    table: Option<PathBuf>,
     options: LoadOptions,
 }
 
@@ -44,6 +46,7 @@ impl Default for DecoderBuilder {
             quantize: None,
             dtype: None,
             kv_cache_dtype: None,
+            table: None,
             options: LoadOptions::default(),
         }
     }
@@ -61,6 +64,13 @@ impl DecoderBuilder {
     #[must_use]
     pub fn draft(mut self, draft: impl Into<String>) -> Self {
         self.draft = draft.into();
+        self
+    }
+
+    /// A file of [`SpeculativeDecoder::save_table`]'s, to draft from.
+    #[must_use]
+    pub fn table(mut self, path: impl Into<PathBuf>) -> Self {
+        self.table = Some(path.into());
         self
     }
 
@@ -162,6 +172,9 @@ impl DecoderBuilder {
         };
         let target = SharedModel::new(target.model);
         let experience = Experience::default();
+        if let Some(path) = &self.table {
+            experience.table.load(path, tokenizer.fingerprint())?;
+        }
         if default_draft != DraftKind::None {
             experience.costs.measure(&target, MEASURING)?;
         }

@@ -2,6 +2,8 @@
 
 mod builder;
 
+use std::path::Path;
+
 use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::device::Device;
 use crate::engine::{CancelToken, Chunk, Generation, Session};
@@ -212,6 +214,19 @@ impl SpeculativeDecoder {
         Ok(logits)
     }
 
+    /// Learns from a text like those to come, the tokens from a place on: for drafts from the decoder's table.
+    pub fn learn(&self, text: impl Into<Prompt>, from: usize) -> Result<()> {
+        let tokens = self.prompt_tokens(text.into())?;
+        self.experience.table.learn(&tokens, from);
+        Ok(())
+    }
+
+    /// Writes the table that [`Self::learn`] filled to a file, for [`DecoderBuilder::table`].
+    pub fn save_table(&self, path: &Path) -> Result<()> {
+        let fingerprint = self.tokenizer.fingerprint();
+        self.experience.table.save(path, fingerprint)
+    }
+
     /// The same decoder, whose requests share nothing that they learn with this one's: for comparisons that no run before
     /// them is to change.
     #[must_use]
@@ -336,8 +351,13 @@ impl SpeculativeDecoder {
     /// The draft sources that this decoder has.
     pub fn draft_sources(&self) -> Vec<DraftKind> {
         let model = self.draft.as_ref().map(|_| DraftKind::Model);
+        let table = (!self.experience.table.is_empty()).then_some(DraftKind::Table);
         let without_weights = [DraftKind::Ngram, DraftKind::Recycling];
-        without_weights.into_iter().chain(model).collect()
+        without_weights
+            .into_iter()
+            .chain(table)
+            .chain(model)
+            .collect()
     }
 
     /// Where a request's drafts may come from, and the choice among them.

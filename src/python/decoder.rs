@@ -1,5 +1,6 @@
 //! `SpeculativeDecoder`.
 
+use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// revision: branch, tag or commit of a hub model.
 /// num_threads: threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or as many as may be used.
 /// context_length: most tokens in a sequence.
+/// table: a file that `save_table` wrote, to draft from.
 /// progress: None for a bar on a terminal, True, False, or a function (label, done, total).
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct SpeculativeDecoder(pub(super) decoder::SpeculativeDecoder);
@@ -45,7 +47,8 @@ pub struct SpeculativeDecoder(pub(super) decoder::SpeculativeDecoder);
 impl SpeculativeDecoder {
     #[new]
     #[pyo3(signature = (target, draft=None, *, tokenizer=None, device=None, dtype=None, quantize=None,
-                        kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, progress=None))]
+                        kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, table=None,
+                        progress=None))]
     #[expect(
         clippy::too_many_arguments,
         reason = "the keywords of the Python constructor"
@@ -62,6 +65,7 @@ impl SpeculativeDecoder {
         revision: Option<&str>,
         num_threads: Option<&Bound<'_, PyAny>>,
         context_length: Option<&Bound<'_, PyAny>>,
+        table: Option<PathBuf>,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let mut builder = decoder::SpeculativeDecoder::builder()
@@ -93,6 +97,9 @@ impl SpeculativeDecoder {
         }
         if let Some(count) = positive("num_threads", num_threads)? {
             builder = builder.threads(count);
+        }
+        if let Some(table) = table {
+            builder = builder.table(table);
         }
         interruptible(py, move || builder.load()).map(Self)
     }
@@ -218,6 +225,16 @@ impl SpeculativeDecoder {
             logits.map(|values| (values, vocab_size))
         })?;
         PyArray1::from_vec(py, values).reshape([ids.0.len(), vocab_size])
+    }
+
+    /// Learns from a text like those to come, for drafts from the decoder's table.
+    fn learn(&self, py: Python<'_>, text: Prompt) -> PyResult<()> {
+        Ok(py.detach(|| self.0.learn(text, 0))?)
+    }
+
+    /// Writes what `learn` was given to a file, for the constructor's `table`.
+    fn save_table(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        Ok(py.detach(|| self.0.save_table(&path))?)
     }
 
     /// An empty token sequence of the "target" or the "draft", for a decoding loop of one's own.

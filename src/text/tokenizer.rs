@@ -114,6 +114,17 @@ impl Tokenizer {
         self.parts.tokenizer.id_to_token(id)
     }
 
+    /// A number that vocabularies with other tokens have not.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for id in 0..self.vocab_size() as u32 {
+            for byte in self.token(id).unwrap_or_default().bytes().chain([0xff]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        hash
+    }
+
     /// Checks that every token id means the same in both tokenizers.
     pub fn same_vocabulary(&self, draft: &Self) -> Result<()> {
         let size = self.vocab_size().max(draft.vocab_size()) as u32;

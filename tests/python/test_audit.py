@@ -13,7 +13,8 @@ def test_the_pair_is_lossless(decoder: SpeculativeDecoder) -> None:
     assert report.lossless
     assert report.rows.identical
     assert report.rows.largest_difference == 0
-    assert [source.draft for source in report.sources] == ["ngram", "recycling", "model"]
+    names = ["ngram", "recycling", "model", "auto"]
+    assert [source.draft for source in report.sources] == names
     for source in report.sources:
         assert source.greedy.texts == 6
         assert source.greedy.divergences == []

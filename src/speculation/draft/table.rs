@@ -2,11 +2,17 @@
 //!
 //! It is bounded: where it is full, the rarest entries make room.
 
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::TokenSource;
 use super::lookup::{Candidate, Lookup};
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// How a table's file begins.
+const MAGIC: &[u8; 16] = b"specdec table 1\n";
 
 /// Most tokens that an entry looks back at.
 pub const ORDERS: usize = 4;
@@ -48,9 +54,48 @@ impl Table {
         let slots = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
         for place in from.max(1)..text.len() {
             for order in 1..=ORDERS.min(place) {
-                slots.count(hash(&text[place - order..place]), text[place]);
+                slots.entry(hash(&text[place - order..place])).count(text[place]);
             }
         }
+    }
+
+    /// Whether nothing was learned.
+    pub fn is_empty(&self) -> bool {
+        self.slots().used == 0
+    }
+
+    /// Writes it to a file, for a vocabulary with such a fingerprint.
+    ///
+    /// Behind 16 bytes "specdec table 1\\n" come the fingerprint and the number of entries, and each entry's hash (u64), 4
+    /// tokens (u32), their counts (u16) and the total (u32), all with the lowest byte first.
+    pub fn save(&self, path: &Path, fingerprint: u64) -> Result<()> {
+        let write = || {
+            // A reader never sees half a table.
+            let partial = path.with_extension("partial");
+            let mut file = BufWriter::new(File::create(&partial)?);
+            self.slots().write(&mut file, fingerprint)?;
+            file.into_inner()?.sync_all()?;
+            std::fs::rename(&partial, path)
+        };
+        write().map_err(|error| Error::io(path, error))
+    }
+
+    /// Takes what a file holds in place of what it knows: a table for a vocabulary with that fingerprint.
+    pub fn load(&self, path: &Path, fingerprint: u64) -> Result<()> {
+        let file = File::open(path).map_err(|error| Error::io(path, error))?;
+        let mut slots = Slots::default();
+        slots.read(BufReader::new(file), fingerprint).map_err(|error| {
+            let reason = match error.kind() {
+                io::ErrorKind::UnexpectedEof => "the table ends too early".to_owned(),
+                _ => error.to_string(),
+            };
+            Error::CorruptModel {
+                file: path.to_owned(),
+                reason,
+            }
+        })?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = slots;
+        Ok(())
     }
 
     /// A copy that goes its own way.
@@ -76,7 +121,8 @@ impl Slots {
             .map(|place| &self.slots[place])
     }
 
-    fn count(&mut self, hash: u64, token: u32) {
+    /// The entry of a hash: a new one in place of the rarest near it, if there is none.
+    fn entry(&mut self, hash: u64) -> &mut Slot {
         if 2 * self.used >= self.slots.len() && self.slots.len() < MOST_SLOTS {
             self.grow();
         }
@@ -93,7 +139,7 @@ impl Slots {
             };
             place
         });
-        self.slots[place].count(token);
+        &mut self.slots[place]
     }
 
     fn grow(&mut self) {
@@ -108,6 +154,67 @@ impl Slots {
             }
         }
     }
+}
+
+impl Slots {
+    fn write(&self, file: &mut impl Write, fingerprint: u64) -> io::Result<()> {
+        file.write_all(MAGIC)?;
+        file.write_all(&fingerprint.to_le_bytes())?;
+        file.write_all(&(self.used as u64).to_le_bytes())?;
+        for slot in self.slots.iter().filter(|slot| slot.hash != 0) {
+            file.write_all(&slot.hash.to_le_bytes())?;
+            for token in slot.tokens {
+                file.write_all(&token.to_le_bytes())?;
+            }
+            for count in slot.counts {
+                file.write_all(&count.to_le_bytes())?;
+            }
+            file.write_all(&slot.total.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, mut file: impl Read, fingerprint: u64) -> io::Result<()> {
+        let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+        if read::<16>(&mut file)? != *MAGIC {
+            return Err(wrong("no table that `specdec tune --learn` wrote"));
+        }
+        if u64::from_le_bytes(read(&mut file)?) != fingerprint {
+            return Err(wrong("a table for another vocabulary: learn one with this model"));
+        }
+        let entries = u64::from_le_bytes(read(&mut file)?);
+        if entries > MOST_SLOTS as u64 {
+            return Err(wrong("more entries than a table holds"));
+        }
+        for _ in 0..entries {
+            let mut slot = Slot {
+                hash: u64::from_le_bytes(read(&mut file)?),
+                ..Slot::default()
+            };
+            for token in &mut slot.tokens {
+                *token = u32::from_le_bytes(read(&mut file)?);
+            }
+            for count in &mut slot.counts {
+                *count = u16::from_le_bytes(read(&mut file)?);
+            }
+            let counted: u32 = slot.counts.into_iter().map(u32::from).sum();
+            slot.total = u32::from_le_bytes(read(&mut file)?).max(counted);
+            if slot.hash == 0 {
+                return Err(wrong("an entry without a hash"));
+            }
+            *self.entry(slot.hash) = slot;
+        }
+        match file.read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(wrong("bytes behind the table's end")),
+        }
+    }
+}
+
+fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Slot {
@@ -226,4 +333,83 @@ impl Lookup for TableLookup {
 fn evidence(order: usize, share: f64, total: u32) -> u8 {
     let quarter = ((4.0 * share) as u8).min(3);
     (order as u8 - 1) * 8 + quarter * 2 + u8::from(total > 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(table: &Table, text: &[u32]) -> Vec<u32> {
+        let mut lookup = TableLookup::new(table);
+        lookup.follow(text).unwrap();
+        let mut found = Vec::new();
+        lookup.candidates(None, &mut found);
+        found.into_iter().map(|candidate| candidate.token).collect()
+    }
+
+    fn learned() -> Table {
+        let table = Table::default();
+        table.learn(&[1, 2, 3, 1, 2, 3, 9, 2, 4], 0);
+        table
+    }
+
+    #[test]
+    fn longer_ends_come_first_and_what_followed_more_often() {
+        let table = learned();
+        assert_eq!(found(&table, &[1, 2]), [3, 4]);
+        assert_eq!(found(&table, &[9, 2]), [4, 3]);
+        assert_eq!(found(&table, &[7]), []);
+        assert!(!table.is_empty() && Table::default().is_empty());
+    }
+
+    #[test]
+    fn nodes_go_on_from_their_parents() {
+        let table = learned();
+        let mut lookup = TableLookup::new(&table);
+        lookup.follow(&[7, 1]).unwrap();
+        lookup.enter(None, 2);
+        lookup.enter(Some(0), 3);
+        let mut candidates = Vec::new();
+        lookup.candidates(Some(1), &mut candidates);
+        let tokens: Vec<u32> = candidates.iter().map(|c| c.token).collect();
+        assert_eq!(tokens[0], 1);
+    }
+
+    #[test]
+    fn files_hold_all_of_it_and_are_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table");
+        let table = learned();
+        table.save(&path, 5).unwrap();
+        let other = Table::default();
+        other.load(&path, 5).unwrap();
+        for text in [&[1, 2][..], &[9, 2], &[3]] {
+            assert_eq!(found(&other, text), found(&table, text));
+        }
+        let refused = |bytes: &[u8], fingerprint: u64| {
+            std::fs::write(&path, bytes).unwrap();
+            other.load(&path, fingerprint).unwrap_err().to_string()
+        };
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(refused(&bytes, 6).contains("another vocabulary"));
+        assert!(refused(b"no table at all, but a text", 5).contains("no table"));
+        assert!(refused(&bytes[..bytes.len() - 1], 5).contains("ends too early"));
+        assert!(refused(&[&bytes[..], b"x"].concat(), 5).contains("behind"));
+        let mut many = bytes.clone();
+        many[24..32].fill(255);
+        assert!(refused(&many, 5).contains("more entries"));
+        assert_eq!(found(&other, &[1, 2]), [3, 4]);
+    }
+
+    #[test]
+    fn a_full_table_forgets_what_was_rare() {
+        let table = Table::default();
+        for _ in 0..50 {
+            table.learn(&[1, 2], 0);
+        }
+        let many: Vec<u32> = (0..2_000_000).map(|place: u32| place.wrapping_mul(2_654_435_761)).collect();
+        table.learn(&many, 0);
+        assert_eq!(found(&table, &[1])[0], 2);
+        assert!(table.slots().slots.len() <= MOST_SLOTS);
+    }
 }
