@@ -43,9 +43,9 @@ impl FromStr for DraftKind {
 
     fn from_str(name: &str) -> Result<Self> {
         let known = Self::NAMES.iter().find(|entry| entry.1 == name);
-        known
-            .map(|entry| entry.0)
-            .ok_or_else(|| Error::invalid("draft", name, Self::NAMES.map(|entry| entry.1).join(", ")))
+        known.map(|entry| entry.0).ok_or_else(|| {
+            Error::invalid("draft", name, Self::NAMES.map(|entry| entry.1).join(", "))
+        })
     }
 }
 

@@ -557,9 +557,15 @@ fn bench_says_that_the_text_is_identical() {
     );
 
     let page = folder.path().join("bench.html");
-    let report = json(measure(&["--json", "--report", &page.display().to_string()]));
+    let report = json(measure(&[
+        "--json",
+        "--report",
+        &page.display().to_string(),
+    ]));
     let page = std::fs::read_to_string(page).unwrap();
-    assert!(page.contains("<svg") && page.contains("law &amp; order") && page.contains("&lt;script"));
+    assert!(
+        page.contains("<svg") && page.contains("law &amp; order") && page.contains("&lt;script")
+    );
     for outside in ["<script", "http:", "https:", "src=", "href="] {
         assert!(!page.contains(outside), "{outside}");
     }
@@ -586,7 +592,10 @@ fn bench_says_that_the_text_is_identical() {
         .iter()
         .map(|result| &result["prompt"])
         .collect();
-    assert_eq!(prompts, ["A program", "You may", "The licensee", "<script>"]);
+    assert_eq!(
+        prompts,
+        ["A program", "You may", "The licensee", "<script>"]
+    );
     assert!(
         report["results"][0]["baseline"]["tokens_per_second"]
             .as_f64()

@@ -138,7 +138,10 @@ mod tests {
     fn lines_are_text_or_json() {
         let text = "A plain line\r\n\n{\"prompt\": \"A \\\"quoted\\\" one\", \"id\": 7}\n{\"turns\": [\"First\", \"Second\"]}";
         let questions = parse(text).unwrap();
-        let turns: Vec<_> = questions.into_iter().map(|question| question.turns).collect();
+        let turns: Vec<_> = questions
+            .into_iter()
+            .map(|question| question.turns)
+            .collect();
         assert_eq!(
             turns,
             [

@@ -266,7 +266,13 @@ impl Session {
     }
 
     /// Learns what the draft was worth, and what was likely behind each of the `new` tokens' predecessors.
-    fn learn(&mut self, draft: &Draft, verdict: &Verdict, logits: &Logits, new: usize) -> Result<()> {
+    fn learn(
+        &mut self,
+        draft: &Draft,
+        verdict: &Verdict,
+        logits: &Logits,
+        new: usize,
+    ) -> Result<()> {
         let accepted = &verdict.accepted;
         let behind = std::iter::once(None).chain(accepted.iter().copied().map(Some));
         let rows = behind.map(|node| logits.row(row_behind(node)));

@@ -162,7 +162,10 @@ mod tests {
         assert!(acceptance.rate(candidate(3), Standing::First) > 0.9);
         assert!(acceptance.rate(candidate(4), Standing::First) < 0.1);
         for (evidence, standing) in [(5, Standing::First), (3, Standing::Later)] {
-            assert!((acceptance.rate(candidate(evidence), standing) - standing.prior(0.4)).abs() < 1e-12);
+            assert!(
+                (acceptance.rate(candidate(evidence), standing) - standing.prior(0.4)).abs()
+                    < 1e-12
+            );
         }
     }
 

@@ -65,7 +65,10 @@ impl Costs {
         sequence.extend(&tokens[..context], 0)?;
         // The first passes of so many rows find out what memory they take.
         let mut fastest = [f64::INFINITY; MEASURED_ROWS.len()];
-        for index in MEASURED_ORDER.into_iter().chain((0..MEASURED_ROWS.len()).cycle()) {
+        for index in MEASURED_ORDER
+            .into_iter()
+            .chain((0..MEASURED_ROWS.len()).cycle())
+        {
             let rows = MEASURED_ROWS[index];
             if began.elapsed() > budget || context + rows > sequence.context_length() {
                 break;

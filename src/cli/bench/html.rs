@@ -14,7 +14,9 @@ pub(super) fn page(report: &Report) -> Result<String> {
     let added = environment.add_template("report.html", template);
     let page = added.and_then(|()| {
         let template = environment.get_template("report.html")?;
-        template.render(context! { report => Value::from(Serde(report)), version => env!("CARGO_PKG_VERSION") })
+        template.render(
+            context! { report => Value::from(Serde(report)), version => env!("CARGO_PKG_VERSION") },
+        )
     });
     page.map_err(|error| Error::Compute(format!("the report's page: {error:#}")))
 }

@@ -77,14 +77,20 @@ impl Report {
         load_seconds: f64,
     ) -> Self {
         let mut names: Vec<&str> = Vec::new();
-        for name in results.iter().filter_map(|result| result.category.as_deref()) {
+        for name in results
+            .iter()
+            .filter_map(|result| result.category.as_deref())
+        {
             if !names.contains(&name) {
                 names.push(name);
             }
         }
         let of = |name: &str| {
             let turns = results.iter();
-            Total::of(name, turns.filter(|turn| turn.category.as_deref() == Some(name)))
+            Total::of(
+                name,
+                turns.filter(|turn| turn.category.as_deref() == Some(name)),
+            )
         };
         Self {
             target: decoder.info(),
@@ -199,7 +205,8 @@ impl Side {
             let longest = side.accepted_lengths.len().max(turn.accepted_lengths.len());
             side.accepted_lengths.resize(longest, 0);
             let sums = side.accepted_lengths.iter_mut();
-            sums.zip(&turn.accepted_lengths).for_each(|(sum, count)| *sum += count);
+            sums.zip(&turn.accepted_lengths)
+                .for_each(|(sum, count)| *sum += count);
             steps += turn.steps;
             tokens += turn.tokens_per_step * turn.steps as f64;
             drafted += turn.drafted;

@@ -70,7 +70,10 @@ impl PredictionLookup {
 
     /// Where the output's end stands in the prediction: the next place behind where the output left it, else the first.
     fn find(&self, output: &[u32]) -> Option<usize> {
-        let wanted = output.len().checked_sub(ALIKE).map(|from| &output[from..])?;
+        let wanted = output
+            .len()
+            .checked_sub(ALIKE)
+            .map(|from| &output[from..])?;
         let mut windows = self.prediction.windows(ALIKE).enumerate();
         let ends = windows
             .by_ref()

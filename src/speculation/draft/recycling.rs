@@ -94,7 +94,11 @@ impl Lookup for RecyclingLookup {
                 token,
                 source: TokenSource::Recycling,
                 evidence: rank,
-                prior: if rank == 0 { 0.35 } else { 0.1 / f64::from(rank) },
+                prior: if rank == 0 {
+                    0.35
+                } else {
+                    0.1 / f64::from(rank)
+                },
             });
         }
     }

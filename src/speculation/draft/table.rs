@@ -54,7 +54,9 @@ impl Table {
         let slots = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
         for place in from.max(1)..text.len() {
             for order in 1..=ORDERS.min(place) {
-                slots.entry(hash(&text[place - order..place])).count(text[place]);
+                slots
+                    .entry(hash(&text[place - order..place]))
+                    .count(text[place]);
             }
         }
     }
@@ -84,16 +86,18 @@ impl Table {
     pub fn load(&self, path: &Path, fingerprint: u64) -> Result<()> {
         let file = File::open(path).map_err(|error| Error::io(path, error))?;
         let mut slots = Slots::default();
-        slots.read(BufReader::new(file), fingerprint).map_err(|error| {
-            let reason = match error.kind() {
-                io::ErrorKind::UnexpectedEof => "the table ends too early".to_owned(),
-                _ => error.to_string(),
-            };
-            Error::CorruptModel {
-                file: path.to_owned(),
-                reason,
-            }
-        })?;
+        slots
+            .read(BufReader::new(file), fingerprint)
+            .map_err(|error| {
+                let reason = match error.kind() {
+                    io::ErrorKind::UnexpectedEof => "the table ends too early".to_owned(),
+                    _ => error.to_string(),
+                };
+                Error::CorruptModel {
+                    file: path.to_owned(),
+                    reason,
+                }
+            })?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = slots;
         Ok(())
     }
@@ -180,7 +184,9 @@ impl Slots {
             return Err(wrong("no table that `specdec tune --learn` wrote"));
         }
         if u64::from_le_bytes(read(&mut file)?) != fingerprint {
-            return Err(wrong("a table for another vocabulary: learn one with this model"));
+            return Err(wrong(
+                "a table for another vocabulary: learn one with this model",
+            ));
         }
         let entries = u64::from_le_bytes(read(&mut file)?);
         if entries > MOST_SLOTS as u64 {
@@ -220,7 +226,8 @@ fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
 impl Slot {
     fn count(&mut self, token: u32) {
         self.total += 1;
-        let known = (0..SUCCESSORS).find(|place| self.counts[*place] > 0 && self.tokens[*place] == token);
+        let known =
+            (0..SUCCESSORS).find(|place| self.counts[*place] > 0 && self.tokens[*place] == token);
         let rarest = (0..SUCCESSORS).min_by_key(|place| self.counts[*place]);
         let place = known.or(rarest).unwrap_or(0);
         if known.is_none() {
@@ -240,7 +247,10 @@ impl Slot {
         let mut pairs: Vec<(u32, u16)> = pairs.filter(|pair| pair.1 > 0).collect();
         pairs.sort_by_key(|pair| std::cmp::Reverse(pair.1));
         let share = |count: u16| f64::from(count) / f64::from(self.total);
-        pairs.into_iter().map(|(token, count)| (token, share(count))).collect()
+        pairs
+            .into_iter()
+            .map(|(token, count)| (token, share(count)))
+            .collect()
     }
 }
 
@@ -271,7 +281,8 @@ struct Window {
 impl Window {
     fn of(text: &[u32]) -> Self {
         let last = &text[text.len().saturating_sub(ORDERS)..];
-        last.iter().fold(Self::default(), |window, token| window.push(*token))
+        last.iter()
+            .fold(Self::default(), |window, token| window.push(*token))
     }
 
     fn push(mut self, token: u32) -> Self {
@@ -314,7 +325,9 @@ impl Lookup for TableLookup {
         let window = node.map_or(self.here, |node| self.nodes[node]);
         let slots = self.table.slots();
         for order in (1..=ORDERS).rev() {
-            let slot = window.last(order).and_then(|tokens| slots.find(hash(tokens)));
+            let slot = window
+                .last(order)
+                .and_then(|tokens| slots.find(hash(tokens)));
             for (token, share) in slot.map(Slot::successors).unwrap_or_default() {
                 if found[first..].iter().all(|other| other.token != token) {
                     found.push(Candidate {
@@ -407,7 +420,9 @@ mod tests {
         for _ in 0..50 {
             table.learn(&[1, 2], 0);
         }
-        let many: Vec<u32> = (0..2_000_000).map(|place: u32| place.wrapping_mul(2_654_435_761)).collect();
+        let many: Vec<u32> = (0..2_000_000)
+            .map(|place: u32| place.wrapping_mul(2_654_435_761))
+            .collect();
         table.learn(&many, 0);
         assert_eq!(found(&table, &[1])[0], 2);
         assert!(table.slots().slots.len() <= MOST_SLOTS);
