@@ -104,6 +104,8 @@ pub struct Stats {
     pub verify: Duration,
     /// What a step without a draft takes behind such a text; `None` where none was measured.
     pub plain_step: Option<Duration>,
+    /// The speedup that the controller expected of its choices; `None` where it made none.
+    pub predicted_speedup: Option<f64>,
 }
 
 impl Stats {
@@ -143,7 +145,7 @@ impl Stats {
 impl Serialize for Stats {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut fields = serializer.serialize_struct("Stats", 16)?;
+        let mut fields = serializer.serialize_struct("Stats", 17)?;
         fields.serialize_field("prompt_tokens", &self.prompt_tokens)?;
         fields.serialize_field("new_tokens", &self.new_tokens)?;
         fields.serialize_field("steps", &self.steps)?;
@@ -163,6 +165,7 @@ impl Serialize for Stats {
         fields.serialize_field("verify_seconds", &self.verify.as_secs_f64())?;
         fields.serialize_field("tokens_per_second", &self.tokens_per_second())?;
         fields.serialize_field("speedup", &self.speedup())?;
+        fields.serialize_field("predicted_speedup", &self.predicted_speedup)?;
         fields.end()
     }
 }

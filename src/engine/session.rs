@@ -260,6 +260,7 @@ impl Session {
         stats.accepted_per_position.resize(positions, 0);
         stats.steps += 1;
         stats.plain_step = self.controller.plain_step(&self.history);
+        stats.predicted_speedup = self.controller.predicted_speedup();
         if self.output.tokens.is_empty() {
             stats.time_to_first_token = self.started.elapsed();
         }

@@ -66,8 +66,10 @@ record! {
         verify_seconds: f64 = stats.verify.as_secs_f64(),
         /// Tokens a second, once the prompt was read.
         tokens_per_second: f64 = stats.tokens_per_second(),
-        /// Against the plain steps of the same generation; None where it had none.
+        /// Against steps without drafts, as they were measured at this length of text; None where none was.
         speedup: Option<f64> = stats.speedup(),
+        /// The speedup that the controller expected of its choices; None where it made none.
+        predicted_speedup: Option<f64> = stats.predicted_speedup,
     }
 }
 

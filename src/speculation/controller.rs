@@ -30,6 +30,15 @@ pub struct Controller {
     acceptance: Acceptance,
     lookups: Lookups,
     source: Option<Timed>,
+    predicted: Predicted,
+}
+
+/// What was expected of the steps so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Predicted {
+    tokens: f64,
+    /// In plain steps.
+    cost: f64,
 }
 
 /// A source whose tokens take time.
@@ -58,6 +67,7 @@ impl Controller {
             acceptance,
             lookups,
             source: None,
+            predicted: Predicted::default(),
         }
     }
 
@@ -116,29 +126,35 @@ impl Controller {
         };
         let acceptance = &self.acceptance;
         let mut plan = self.lookups.grow(&passes, limit, acceptance, permitted)?;
-        if plan.speedup < MARGIN {
-            plan = Plan::default();
+        if plan.speedup() < MARGIN {
+            plan = Plan::plain();
         }
-        let Some(timed) = &mut self.source else {
-            return Ok(plan.draft);
-        };
-        let cost = self.costs.draft(context, timed.kind);
-        let speedup = plan.speedup.max(MARGIN);
-        match timed.tokens(&passes, tokens, cost, speedup, acceptance) {
-            0 => Ok(plan.draft),
-            tokens => timed.source.propose(history, tokens),
+        if let Some(timed) = &mut self.source {
+            let cost = self.costs.draft(context, timed.kind);
+            let speedup = plan.speedup().max(MARGIN);
+            if let Some(choice) = timed.choose(&passes, tokens, cost, speedup, acceptance) {
+                plan = Plan {
+                    draft: timed.source.propose(history, choice.tokens)?,
+                    expected: choice.expected,
+                    cost: choice.cost,
+                };
+            }
         }
+        self.predicted.tokens += plan.expected;
+        self.predicted.cost += plan.cost;
+        Ok(plan.draft)
+    }
+
+    /// The speedup that was expected of the steps so far; `None` before any that was chosen.
+    pub fn predicted_speedup(&self) -> Option<f64> {
+        let Predicted { tokens, cost } = self.predicted;
+        (cost > 0.0).then_some(tokens / cost)
     }
 
     /// What a step without a draft takes behind such a text; `None` where none was measured.
     pub fn plain_step(&self, history: &[u32]) -> Option<Duration> {
         let seconds = self.costs.plain_step(history.len() - 1);
         seconds.map(Duration::from_secs_f64)
-    }
-
-    /// What a step with a draft of so many tokens costs behind such a text, in plain steps, the drafting not included.
-    pub fn cost(&self, history: &[u32], drafted: usize) -> f64 {
-        self.costs.relative(history.len() - 1, drafted + 1)[drafted + 1]
     }
 
     /// Learns how long it took to draft behind such a text, and to verify.
@@ -168,37 +184,56 @@ impl Controller {
     }
 }
 
+/// A draft of such a source, before it is made.
+#[derive(Debug, Clone, Copy)]
+struct TimedChoice {
+    tokens: usize,
+    expected: f64,
+    cost: f64,
+}
+
+impl TimedChoice {
+    fn speedup(self) -> f64 {
+        self.expected / self.cost
+    }
+}
+
 impl Timed {
-    /// How many tokens it should draft, to be faster than another way; 0: none.
-    fn tokens(
+    /// How many tokens it should draft to be faster than another way; `None`: it is not.
+    fn choose(
         &mut self,
         passes: &[f64],
         most: usize,
         cost: f64,
-        mut speedup: f64,
+        speedup: f64,
         acceptance: &Acceptance,
-    ) -> usize {
-        let (mut best, mut expected, mut reached) = (0, 1.0, 1.0);
+    ) -> Option<TimedChoice> {
+        let mut steps = Vec::with_capacity(most);
+        let (mut expected, mut reached) = (1.0, 1.0);
         for tokens in 1..=most {
             reached *= acceptance.rate(self.at(tokens - 1), Standing::Any);
             expected += reached;
-            let ratio = expected / (passes[tokens + 1] + cost * tokens as f64);
-            if ratio > speedup {
-                (best, speedup) = (tokens, ratio);
-            }
+            let cost = passes[tokens + 1] + cost * tokens as f64;
+            steps.push(TimedChoice {
+                tokens,
+                expected,
+                cost,
+            });
         }
-        if best > 0 {
+        let faster = |a: &TimedChoice, b: &TimedChoice| a.speedup().total_cmp(&b.speedup());
+        let best = steps.iter().copied().max_by(faster);
+        if let Some(best) = best.filter(|best| best.speedup() > speedup) {
             self.passed_over = 0;
             self.probe_every = PROBE_EVERY;
-            return best;
+            return Some(best);
         }
         self.passed_over += 1;
         if self.passed_over < self.probe_every {
-            return 0;
+            return None;
         }
         self.passed_over = 0;
         self.probe_every = (2 * self.probe_every).min(RAREST_PROBE);
-        1
+        steps.first().copied()
     }
 
     /// Whether it made a draft.

@@ -32,12 +32,30 @@ pub struct Limit {
 }
 
 /// A draft, and what is expected of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// The tokens.
     pub draft: Draft,
-    /// Expected tokens of the step, over its cost in plain steps.
-    pub speedup: f64,
+    /// The tokens that the step is expected to write, the target's own included.
+    pub expected: f64,
+    /// What it costs, in plain steps.
+    pub cost: f64,
+}
+
+impl Plan {
+    /// A step without a draft.
+    pub fn plain() -> Self {
+        Self {
+            draft: Draft::default(),
+            expected: 1.0,
+            cost: 1.0,
+        }
+    }
+
+    /// Against a step without a draft.
+    pub fn speedup(&self) -> f64 {
+        self.expected / self.cost
+    }
 }
 
 /// A candidate, and the probability that the target writes it there.
@@ -112,7 +130,8 @@ impl Lookups {
         };
         bud(self, None, 1.0, &mut buds);
         let mut expected = 1.0;
-        let (mut best, mut speedup) = (0, 1.0);
+        let mut best = Plan::plain();
+        let mut length = 0;
         while draft.len() < limit.tokens.min(passes.len().saturating_sub(2)) {
             let Some(Bud {
                 reached,
@@ -134,13 +153,13 @@ impl Lookups {
             }
             bud(self, Some(node), reached, &mut buds);
             expected += reached;
-            let ratio = expected / passes[draft.len() + 1];
-            if ratio >= speedup {
-                (best, speedup) = (draft.len(), ratio);
+            let cost = passes[draft.len() + 1];
+            if expected / cost >= best.speedup() {
+                (best.expected, best.cost, length) = (expected, cost, draft.len());
             }
         }
-        draft.truncate(best);
-        Ok(Plan { draft, speedup })
+        draft.truncate(length);
+        Ok(Plan { draft, ..best })
     }
 
     /// Adds what may follow a node to what the tree may grow by.
