@@ -109,10 +109,10 @@ MUTATIONS = [
             {""",
     ),
     Mutation(
-        "max_new_tokens overshot within a draft",
+        "max_new_tokens overshot by a token",
         "src/engine/session.rs",
         "if full || written == self.config.max_new_tokens {",
-        "if full || (source == TokenSource::Target && written >= self.config.max_new_tokens) {",
+        "if full || written > self.config.max_new_tokens {",
     ),
     Mutation(
         "a wrong token in the cache after a rejection",

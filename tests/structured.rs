@@ -325,6 +325,27 @@ fn what_may_follow_is_a_matter_of_the_text_alone() {
     }
 }
 
+/// Nor where two texts lead to the same place of a form by different ways, of which only one was open.
+#[test]
+fn what_may_follow_knows_the_way() {
+    let decoder = pair::decoder();
+    let grammar = "start: \"(\" NUMBER \")\" | \"[\" NUMBER \"]\"\nNUMBER: /[0-9]+/";
+    let format = ResponseFormat::Lark(grammar.into());
+    let fresh = decoder.tokenizer().grammar(&format).unwrap();
+    let mut used = fresh.clone();
+    for text in ["(1", "[1", "(1", "(12", "[12", "[1", "["] {
+        let text: Vec<u32> = text
+            .chars()
+            .flat_map(|letter| {
+                let tokenizer = decoder.tokenizer();
+                tokenizer.encode(&letter.to_string(), false).unwrap()
+            })
+            .collect();
+        let (found, expected) = (used.allowed(&text, &[]), fresh.clone().allowed(&text, &[]));
+        assert_eq!(found.unwrap(), expected.unwrap(), "{text:?}");
+    }
+}
+
 /// Rules that llguidance can't take back work with drafts too.
 #[test]
 fn rules_without_a_way_back_work_with_drafts() {
