@@ -35,6 +35,7 @@ pub mod sampling;
 pub mod speculation;
 pub mod text;
 mod threads;
+pub mod tune;
 pub mod weights;
 
 pub use audit::{

@@ -27,6 +27,8 @@ fn program<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) ->
             command.env_remove(name);
         }
     }
+    // Whoever runs the tests may have tuned a model.
+    command.env("SPECDEC_PROFILES", pair::folder("no-profiles"));
     command
 }
 
@@ -706,7 +708,9 @@ fn inspect_describes_a_model() {
 
 #[test]
 fn every_help_shows_an_example() {
-    for command in ["generate", "chat", "bench", "pull", "inspect"] {
+    for command in [
+        "generate", "chat", "bench", "verify", "tune", "pull", "inspect",
+    ] {
         let help = stdout(specdec([command, "--help"]));
         assert!(help.contains(&format!("  specdec {command}")), "{help}");
         assert!(help.contains("--json"), "{help}");
@@ -715,4 +719,78 @@ fn every_help_shows_an_example() {
     assert!(stdout(specdec(["--version"])).starts_with("specdec "));
     let help = stdout(program(env!("CARGO_BIN_EXE_benchmark"), ["--help"]));
     assert!(help.contains("  benchmark --target-model"), "{help}");
+}
+
+#[test]
+fn tune_finds_a_profile_that_generate_picks_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let draft = pair::folder("draft").display().to_string();
+    let with_profiles = |mut command: Command| {
+        command.env("SPECDEC_PROFILES", folder.path());
+        command
+    };
+    let options = [
+        "--draft", &draft, "--prompt", "You may", "-n", "8", "--learn", "50",
+    ];
+    let tune = |more: &[&str]| {
+        let mut command = with_profiles(specdec(["tune", "--target"]));
+        command.arg(pair::folder("target")).args(options).args(more);
+        command
+    };
+    let shown = stdout(tune(&["--dry-run"]));
+    assert!(shown.contains("fastest: --draft "), "{shown}");
+    let no_profile = |name: &std::ffi::OsStr| name.to_string_lossy().ends_with(".json");
+    let files = || {
+        std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|file| file.unwrap().file_name())
+    };
+    assert!(!files().any(|name| no_profile(&name)));
+
+    let report = json(tune(&["--json"]));
+    let trials = report["trials"].as_array().unwrap();
+    let tried: Vec<&str> = trials
+        .iter()
+        .map(|trial| trial["draft"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "ngram",
+        "recycling",
+        "table",
+        "auto",
+        "auto",
+        "auto",
+        "model",
+        "auto",
+        "auto",
+        "auto",
+    ];
+    assert_eq!(tried, expected);
+    assert!(
+        trials
+            .iter()
+            .all(|trial| trial["speedup"].as_f64().unwrap() > 0.0)
+    );
+    let path = report["profile"].as_str().unwrap();
+    let profile: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(profile, report["best"]);
+
+    let table = profile["table"].clone();
+    let written = serde_json::json!({"draft": "table", "gamma": 8, "table": table, "speedup": 2.0});
+    std::fs::write(path, written.to_string()).unwrap();
+    let generate = |more: &[&str]| {
+        let mut command = with_profiles(specdec(["generate", "You may", "--target"]));
+        command
+            .arg(pair::folder("target"))
+            .args(["-n", "8", "--json", "--raw"])
+            .args(more);
+        command
+    };
+    let plain = json(generate(&["--draft", "none"]));
+    let drafted = json(generate(&[]));
+    assert_eq!(drafted["tokens"], plain["tokens"]);
+    assert!(drafted["stats"]["drafted"].as_u64().unwrap() > 0);
+    std::fs::write(path, "{\"draft\": 7}").unwrap();
+    assert!(error(generate(&[]), 1).contains("--no-profile"));
+    assert_eq!(json(generate(&["--no-profile"]))["text"], plain["text"]);
 }

@@ -88,6 +88,7 @@ fn commands_run_as_written() {
                 .env("PATH", format!("{}:{path}", bin.display()))
                 .env("HF_ENDPOINT", hub.endpoint())
                 .env("HF_HUB_CACHE", &cache)
+                .env("SPECDEC_PROFILES", scratch.path().join("profiles"))
                 .output()
                 .unwrap();
             let stderr = String::from_utf8_lossy(&output.stderr);

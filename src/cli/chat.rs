@@ -48,11 +48,12 @@ struct Chat<'a> {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let config = args.sampling.config()?;
+    let profile = args.models.profile()?;
+    let config = args.sampling.config(&profile)?;
     let mut chat = Chat {
         args,
         config,
-        decoder: args.models.load()?,
+        decoder: args.models.load(&profile)?,
         messages: Vec::new(),
     };
     chat.clear();

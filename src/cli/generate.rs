@@ -32,7 +32,8 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let config = args.sampling.config()?;
+    let profile = args.models.profile()?;
+    let config = args.sampling.config(&profile)?;
     let text = match args.prompt.as_deref() {
         Some("-") => read_stdin()?,
         Some(text) => text.to_owned(),
@@ -42,7 +43,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         None => read_stdin()?,
     };
-    let decoder = args.models.load()?;
+    let decoder = args.models.load(&profile)?;
     let prompt = prompt(&decoder, &text, args.raw)?;
     let generation = args.output.show(decoder.stream(prompt, &config)?)?;
     if interrupted(&generation) {

@@ -14,9 +14,11 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod options;
+mod profile;
 mod prompts;
 mod pull;
 pub(crate) mod terminal;
+mod tune;
 mod verify;
 
 use std::ffi::OsString;
@@ -51,6 +53,7 @@ enum Command {
     Chat(chat::Args),
     Bench(bench::Args),
     Verify(verify::Args),
+    Tune(tune::Args),
     Pull(pull::Args),
     Inspect(inspect::Args),
 }
@@ -67,6 +70,7 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Chat(args) => chat::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Tune(args) => tune::run(args),
         Command::Pull(args) => pull::run(args),
         Command::Inspect(args) => inspect::run(args),
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::profile::Profile;
 use super::prompts::read_text;
 use super::terminal::Bar;
 use crate::config::{SpeculativeConfig, Verification};
@@ -25,6 +26,9 @@ pub(super) struct ModelArgs {
     /// Draft: a model, auto, ngram (prompt lookup) or none (plain decoding)
     #[arg(short, long, value_name = "MODEL", default_value = "auto")]
     pub(super) draft: String,
+    /// Leave the target's profile alone, which `specdec tune` wrote
+    #[arg(long)]
+    pub(super) no_profile: bool,
     #[command(flatten)]
     pub(super) loading: LoadingArgs,
 }
@@ -50,7 +54,7 @@ pub(super) struct LoadingArgs {
     kv_cache_dtype: Option<String>,
     /// File with a table of the target's own texts, to draft from
     #[arg(long, value_name = "FILE")]
-    table: Option<PathBuf>,
+    pub(super) table: Option<PathBuf>,
     /// Branch, tag or commit of hub models
     #[arg(long)]
     revision: Option<String>,
@@ -60,12 +64,22 @@ pub(super) struct LoadingArgs {
 }
 
 impl ModelArgs {
+    /// What the options leave to the target's profile.
+    pub(super) fn profile(&self) -> Result<Profile> {
+        if self.no_profile || self.draft != Profile::default().draft {
+            return Ok(Profile::default());
+        }
+        Ok(Profile::load(&self.target)?.unwrap_or_default())
+    }
+
     /// Finds, downloads and loads the models, behind a progress bar.
-    pub(super) fn load(&self) -> Result<SpeculativeDecoder> {
+    pub(super) fn load(&self, profile: &Profile) -> Result<SpeculativeDecoder> {
         let loading = &self.loading;
+        let auto = self.draft == Profile::default().draft;
+        let draft = if auto { &profile.draft } else { &self.draft };
         let mut builder = SpeculativeDecoder::builder()
             .target(&self.target)
-            .draft(&self.draft)
+            .draft(draft)
             .progress(Arc::new(Bar::default()));
         if let Some(tokenizer) = &loading.tokenizer {
             builder = builder.tokenizer(tokenizer);
@@ -82,7 +96,7 @@ impl ModelArgs {
         if let Some(dtype) = &loading.kv_cache_dtype {
             builder = builder.kv_cache_dtype(dtype);
         }
-        if let Some(table) = &loading.table {
+        if let Some(table) = loading.table.as_ref().or(profile.table.as_ref()) {
             builder = builder.table(table);
         }
         if let Some(revision) = &loading.revision {
@@ -121,9 +135,9 @@ impl HubArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Generation", allow_negative_numbers = true)]
 pub(super) struct SamplingArgs {
-    /// Most tokens drafted a step; 0 is plain decoding
-    #[arg(short, long, value_name = "N", default_value_t = 16)]
-    gamma: usize,
+    /// Most tokens drafted a step; 0 is plain decoding [default: the profile's, or 16]
+    #[arg(short, long, value_name = "N")]
+    gamma: Option<usize>,
     /// Draft exactly gamma tokens each step, in place of as many as pay
     #[arg(long)]
     fixed: bool,
@@ -179,9 +193,9 @@ pub(super) struct SamplingArgs {
 
 impl SamplingArgs {
     /// The settings, checked: wrong ones are told before a model is loaded.
-    pub(super) fn config(&self) -> Result<SpeculativeConfig> {
+    pub(super) fn config(&self, profile: &Profile) -> Result<SpeculativeConfig> {
         let config = SpeculativeConfig {
-            gamma: self.gamma,
+            gamma: self.gamma.unwrap_or(profile.gamma),
             adaptive: !self.fixed,
             temperature: self.temperature,
             top_k: self.top_k,

@@ -56,9 +56,10 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let config = args.sampling.config()?;
+    let profile = args.models.profile()?;
+    let config = args.sampling.config(&profile)?;
     let questions = prompts::of_options(&args.prompt, args.prompts.as_deref())?;
-    let decoder = args.models.load()?;
+    let decoder = args.models.load(&profile)?;
     let first = questions.iter().map(|question| &question.turns[0]);
     let prompts = first.map(|text| prompt(&decoder, text, args.raw));
     let prompts: Vec<Prompt> = prompts.collect::<Result<_, _>>()?;

@@ -15,13 +15,14 @@ def blocks(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page(page: Path) -> None:
+def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not blocks(page):
         pytest.skip("the page has no Python code")
     try:
         specdec_rs.SpeculativeDecoder("smollm2-135m", "none")
     except specdec_rs.ModelNotFound as error:
         pytest.skip(str(error))
+    monkeypatch.chdir(tmp_path)
     # One after the other, as a reader would type them.
     names: dict[str, object] = {}
     for number, block in enumerate(blocks(page)):

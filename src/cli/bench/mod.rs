@@ -15,6 +15,7 @@ use super::options::{LoadingArgs, ModelArgs, SamplingArgs, conversation};
 use super::prompts::Question;
 use super::{prompts, terminal};
 use crate::benchmark::{Benchmark, PassTimes};
+use crate::config::SpeculativeConfig;
 use crate::decoder::SpeculativeDecoder;
 use crate::device::Device;
 use crate::error::Error;
@@ -102,6 +103,7 @@ impl Program {
         self.workload.run(&ModelArgs {
             target: self.target_model.clone(),
             draft: self.draft_model.clone(),
+            no_profile: true,
             loading,
         })
     }
@@ -109,10 +111,11 @@ impl Program {
 
 impl Workload {
     fn run(&self, models: &ModelArgs) -> Outcome {
-        self.sampling.config()?;
+        let profile = models.profile()?;
+        let config = self.sampling.config(&profile)?;
         let questions = prompts::of_options(&self.prompt, self.prompts.as_deref())?;
         let began = Instant::now();
-        let decoder = models.load()?;
+        let decoder = models.load(&profile)?;
         let load_seconds = began.elapsed().as_secs_f64();
         let passes = PassTimes::measure(&decoder)?;
         let bar = terminal::counter("Measuring", questions.len());
@@ -121,7 +124,7 @@ impl Workload {
         }
         let mut results = Vec::with_capacity(questions.len());
         for question in questions {
-            self.compare(&decoder, &question, |result| {
+            self.compare(&decoder, &question, &config, |result| {
                 if !self.json {
                     print(&bar, &result.row())?;
                 }
@@ -149,15 +152,15 @@ impl Workload {
         &self,
         decoder: &SpeculativeDecoder,
         question: &Question,
+        config: &SpeculativeConfig,
         mut each: impl FnMut(TurnResult) -> Outcome,
     ) -> Outcome {
-        let config = self.sampling.config()?;
         let benchmark = Benchmark::new(decoder.clone());
         let mut messages = Vec::new();
         for turn in &question.turns {
             messages.push(Message::new("user", turn));
             let prompt = conversation(decoder, &messages, self.raw)?;
-            let comparison = benchmark.run_comparison(prompt, &config, usize::from(self.runs))?;
+            let comparison = benchmark.run_comparison(prompt, config, usize::from(self.runs))?;
             messages.push(Message::new("assistant", &comparison.text));
             each(TurnResult {
                 prompt: turn.clone(),

@@ -371,7 +371,7 @@ mod tests {
         let table = learned();
         assert_eq!(found(&table, &[1, 2]), [3, 4]);
         assert_eq!(found(&table, &[9, 2]), [4, 3]);
-        assert_eq!(found(&table, &[7]), []);
+        assert!(found(&table, &[7]).is_empty());
         assert!(!table.is_empty() && Table::default().is_empty());
     }
 

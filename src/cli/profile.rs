@@ -1,0 +1,108 @@
+//! What `specdec tune` found to be the fastest for a target, for the other commands to pick up.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The draft that a command uses, where its options name none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Profile {
+    /// A model's name, or a source's.
+    pub(super) draft: String,
+    /// Most tokens drafted a step.
+    pub(super) gamma: usize,
+    /// A table of the target's own texts.
+    pub(super) table: Option<PathBuf>,
+    /// What was measured.
+    pub(super) speedup: Option<f64>,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            draft: "auto".into(),
+            gamma: 16,
+            table: None,
+            speedup: None,
+        }
+    }
+}
+
+impl Profile {
+    /// The profile of a target, if there is one.
+    pub(super) fn load(target: &str) -> Result<Option<Self>> {
+        let Some(path) = path(target, "json") else {
+            return Ok(None);
+        };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(path, error)),
+        };
+        let profile = serde_json::from_str(&text).map_err(|error| {
+            let reason = format!(
+                "no profile ({error}): write it anew with `specdec tune`, or pass --no-profile"
+            );
+            Error::io(
+                &path,
+                std::io::Error::new(std::io::ErrorKind::InvalidData, reason),
+            )
+        })?;
+        tracing::info!(path = %path.display(), "using the profile");
+        Ok(Some(profile))
+    }
+
+    /// Writes the profile of a target; returns where.
+    pub(super) fn save(&self, target: &str) -> Result<PathBuf> {
+        let path = place(target, "json")?;
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::io(&path, std::io::Error::other(error)))?;
+        std::fs::write(&path, text + "\n").map_err(|error| Error::io(&path, error))?;
+        Ok(path)
+    }
+}
+
+/// Where the table of a target belongs.
+pub(super) fn table(target: &str) -> Result<PathBuf> {
+    place(target, "table")
+}
+
+/// A target's file, in a folder that is there.
+fn place(target: &str, ending: &str) -> Result<PathBuf> {
+    let path = path(target, ending).ok_or_else(|| {
+        let expected = "a folder for profiles, as neither XDG_CACHE_HOME nor HOME is set";
+        Error::invalid("SPECDEC_PROFILES", "(unset)", expected)
+    })?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+    }
+    Ok(path)
+}
+
+/// A target's file: in SPECDEC_PROFILES, or in the user's cache.
+fn path(target: &str, ending: &str) -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let folder = match set("SPECDEC_PROFILES") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            let home = || set("HOME").map(|home| PathBuf::from(home).join(".cache"));
+            let cache = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+            cache.join("specdec").join("profiles")
+        }
+    };
+    // Two names of one folder are one target.
+    let target = std::fs::canonicalize(target)
+        .map_or_else(|_| target.to_owned(), |path| path.display().to_string());
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    let last = target.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = last.chars().filter(|letter| plain(*letter)).collect();
+    let hash = target
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+    Some(folder.join(format!("{name}-{hash:016x}.{ending}")))
+}

@@ -1,0 +1,70 @@
+//! Texts for a decoder's table, without any data: the target asks itself questions, and answers them.
+
+use crate::config::{DraftKind, SpeculativeConfig};
+use crate::decoder::{Prompt, SpeculativeDecoder};
+use crate::engine::{Generation, Session};
+use crate::error::Result;
+use crate::text::Message;
+
+/// Longest question and longest answer, in tokens.
+const QUESTION: usize = 64;
+const ANSWER: usize = 256;
+
+/// Lets a decoder learn from so many tokens that its target writes; returns how many there were.
+///
+/// Questions are sampled from where a user's turn begins in the model's chat template, and answered greedily; without a
+/// template texts are sampled from the beginning. `run` is [`Session::run`], or that of a caller who watches.
+pub fn learn(
+    decoder: &SpeculativeDecoder,
+    tokens: usize,
+    seed: u64,
+    run: impl Fn(Session) -> Result<Generation>,
+) -> Result<usize> {
+    let mut learned = 0;
+    let mut seeds = seed..;
+    while learned < tokens {
+        let sampled = SpeculativeConfig {
+            seed: seeds.next(),
+            max_new_tokens: QUESTION,
+            ..SpeculativeConfig::default()
+        };
+        let begun = run(decoder.session(turn(decoder)?, &sampled)?)?;
+        let (prompt, config) = match decoder.tokenizer().chat_template() {
+            Some(_) => {
+                let question = Message::new("user", begun.text.trim());
+                (decoder.chat_prompt(&[question])?, greedy())
+            }
+            None => (Prompt::Text(begun.text), greedy()),
+        };
+        let prompt = decoder.prompt_tokens(prompt)?;
+        let answer = run(decoder.session(prompt.clone(), &config)?)?;
+        let written = answer.tokens.iter().map(|token| token.id);
+        let text: Vec<u32> = prompt.iter().copied().chain(written).collect();
+        decoder.learn(text, prompt.len())?;
+        // A model that writes nothing at all ends too.
+        learned += answer.tokens.len().max(1);
+    }
+    Ok(learned)
+}
+
+fn greedy() -> SpeculativeConfig {
+    SpeculativeConfig {
+        temperature: 0.0,
+        max_new_tokens: ANSWER,
+        draft: Some(DraftKind::Auto),
+        ..SpeculativeConfig::default()
+    }
+}
+
+/// Where a user begins to write.
+fn turn(decoder: &SpeculativeDecoder) -> Result<Prompt> {
+    /// Stands for what the user writes.
+    const WORDS: &str = "WORDS";
+    let tokenizer = decoder.tokenizer();
+    let Some(template) = tokenizer.chat_template() else {
+        return Ok(Prompt::Text(String::new()));
+    };
+    let text = template.render(&[Message::new("user", WORDS)], false)?;
+    let before = text.split(WORDS).next().unwrap_or_default();
+    Ok(Prompt::Tokens(tokenizer.encode(before, false)?))
+}
