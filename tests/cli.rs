@@ -722,6 +722,20 @@ fn every_help_shows_an_example() {
 }
 
 #[test]
+fn drafted_text_is_coloured_and_otherwise_the_same() {
+    let plain = stdout(generate(&["You may", "--raw", "-n", "40"]));
+    let coloured = stdout(generate(&["You may", "--raw", "-n", "40", "--show-draft"]));
+    assert!(coloured.contains("\u{1b}[3"), "{coloured}");
+    let mut pieces = coloured.split('\u{1b}');
+    let mut text = pieces.next().unwrap().to_owned();
+    for piece in pieces {
+        text.push_str(piece.split_once('m').unwrap().1);
+    }
+    assert_eq!(text, plain);
+    error(generate(&["You may", "--json", "--show-draft"]), 2);
+}
+
+#[test]
 fn tune_finds_a_profile_that_generate_picks_up() {
     let folder = tempfile::tempdir().unwrap();
     let draft = pair::folder("draft").display().to_string();

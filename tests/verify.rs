@@ -71,7 +71,7 @@ fn the_pair_is_lossless_under_any_settings() {
         );
         assert_eq!(
             text.matches("  seeded    12 of 12 texts identical").count(),
-            2,
+            4,
             "{text}"
         );
         assert_eq!(text.matches("  law       ").count(), 6, "{text}");

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::failure::{Failure, Outcome};
 use super::interrupt;
+use super::painter::Painter;
 use super::terminal::show_stats;
 use crate::decoder::Stream;
 use crate::engine::{FinishReason, Generation};
@@ -21,6 +22,9 @@ pub(super) struct OutputArgs {
     /// Tell on stderr how it went: speed, acceptance, speedup
     #[arg(long)]
     stats: bool,
+    /// Colour each token by who wrote it first: the target itself (plain), or a draft
+    #[arg(long, conflicts_with = "json")]
+    show_draft: bool,
 }
 
 impl OutputArgs {
@@ -28,7 +32,7 @@ impl OutputArgs {
     pub(super) fn show(&self, mut stream: Stream) -> Outcome<Generation> {
         let interruptible = interrupt::ends(stream.cancel_token());
         if !self.json {
-            write_text(&mut stream)?;
+            write_text(&mut stream, self.show_draft)?;
         }
         stream.try_for_each(|chunk| chunk.map(drop))?;
         let generation = stream
@@ -39,17 +43,23 @@ impl OutputArgs {
             write_json(&generation)?;
         }
         if self.stats {
-            show_stats(&generation.stats);
+            show_stats(&generation);
         }
         Ok(generation)
     }
 }
 
 /// Writes text as it comes, and a line break behind it.
-fn write_text(stream: &mut Stream) -> Outcome {
+fn write_text(stream: &mut Stream, coloured: bool) -> Outcome {
     let mut out = io::stdout().lock();
+    let mut painter = coloured.then(Painter::default);
     let written = stream.try_for_each(|chunk| {
-        out.write_all(chunk?.text.as_bytes())?;
+        let chunk = chunk?;
+        let text = match &mut painter {
+            Some(painter) => painter.paint(&chunk),
+            None => chunk.text,
+        };
+        out.write_all(text.as_bytes())?;
         out.flush().map_err(Failure::from)
     });
     // After an error too: what was written stays a line of its own.

@@ -14,6 +14,7 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod options;
+mod painter;
 mod profile;
 mod prompts;
 mod pull;

@@ -7,9 +7,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::engine::Stats;
+use crate::engine::Generation;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::speculation::TokenSource;
 
 /// Sends log records to stderr, filtered by `RUST_LOG`, in the format of `SPECDEC_LOG_FORMAT`.
 pub(super) fn start_logging() -> Result<()> {
@@ -89,17 +90,19 @@ pub(super) fn counter(what: &'static str, total: usize) -> ProgressBar {
 }
 
 /// Tells how a generation went.
-pub(super) fn show_stats(stats: &Stats) {
+pub(super) fn show_stats(generation: &Generation) {
+    let stats = &generation.stats;
     let seconds = stats.decode.as_secs_f64();
     let speedup = match stats.speedup() {
-        Some(speedup) => format!("{speedup:.2}x over this generation's plain steps"),
-        None => "unknown: every step had a draft (compare with `specdec bench`)".into(),
+        Some(speedup) => format!("{speedup:.2}x over steps without drafts"),
+        None => "unknown: no step was measured".into(),
     };
     let block = format!(
         "\nprompt      {} tokens, read in {:.2} s\n\
          output      {} tokens in {seconds:.2} s, {:.1} tokens/s\n\
          steps       {}, {:.2} tokens each\n\
          acceptance  {:.0}% of {} drafted tokens\n\
+         written by  {}\n\
          speedup     {speedup}\n",
         stats.prompt_tokens,
         stats.prefill.as_secs_f64(),
@@ -109,6 +112,21 @@ pub(super) fn show_stats(stats: &Stats) {
         stats.tokens_per_step(),
         100.0 * stats.acceptance_rate(),
         stats.drafted,
+        sources(generation),
     );
     let _ = io::stderr().write_all(block.as_bytes());
+}
+
+/// How many tokens each source wrote first.
+fn sources(generation: &Generation) -> String {
+    let mut counts: Vec<(TokenSource, usize)> = Vec::new();
+    for token in &generation.tokens {
+        match counts.iter_mut().find(|count| count.0 == token.source) {
+            Some(count) => count.1 += 1,
+            None => counts.push((token.source, 1)),
+        }
+    }
+    counts.sort_by_key(|count| std::cmp::Reverse(count.1));
+    let shown = counts.iter().map(|(source, count)| format!("{source} {count}"));
+    shown.collect::<Vec<_>>().join(", ")
 }

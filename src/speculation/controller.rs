@@ -260,3 +260,158 @@ impl Timed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampling::Distribution;
+    use crate::speculation::acceptance::SharedAcceptance;
+    use crate::speculation::draft::Lookup;
+
+    /// Proposes one token more than the last, and perhaps two more.
+    struct Counting {
+        width: u32,
+        last: u32,
+        nodes: Vec<u32>,
+    }
+
+    impl Lookup for Counting {
+        fn follow(&mut self, text: &[u32]) -> Result<()> {
+            self.nodes.clear();
+            self.last = text.last().copied().unwrap_or(0);
+            Ok(())
+        }
+
+        fn enter(&mut self, _parent: Option<usize>, token: u32) {
+            self.nodes.push(token);
+        }
+
+        fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
+            let last = node.map_or(self.last, |node| self.nodes[node]);
+            found.extend((1..=self.width).map(|step| Candidate {
+                token: last + step,
+                source: TokenSource::Ngram,
+                evidence: step as u8,
+                prior: 0.5,
+            }));
+        }
+    }
+
+    /// The same as a source that takes time.
+    struct Slow;
+
+    impl DraftSource for Slow {
+        fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+            let mut draft = Draft::default();
+            for token in (history[history.len() - 1] + 1..).take(limit) {
+                draft.push(token, Distribution::Point(token), TokenSource::Custom);
+            }
+            Ok(draft)
+        }
+    }
+
+    /// A controller for passes that cost so much more with every row.
+    fn controller(gamma: usize, adaptive: bool, slope: f64, width: u32) -> Controller {
+        let costs = Costs::default();
+        for rows in 1..=33 {
+            costs.observe_pass(0, rows, 1.0 + slope * (rows - 1) as f64);
+        }
+        let acceptance = Acceptance::new(&SharedAcceptance::default(), true);
+        let counting = Counting {
+            width,
+            last: 0,
+            nodes: Vec::new(),
+        };
+        let lookups: Vec<Box<dyn Lookup>> = match width {
+            0 => Vec::new(),
+            _ => vec![Box::new(counting)],
+        };
+        let lookups = Lookups::new(lookups);
+        Controller::new(gamma, adaptive, &costs, acceptance, lookups)
+    }
+
+    fn propose(controller: &mut Controller, text: &[u32]) -> Draft {
+        controller.propose(text, 100, true, |_| Ok(true)).unwrap()
+    }
+
+    /// Goes through steps of a target that writes one more than the last token at a rate, else two more; returns the text, and
+    /// how many tokens the last 200 steps drafted.
+    fn settled(controller: &mut Controller, rate: f64) -> (Vec<u32>, usize) {
+        let mut text = vec![1];
+        let mut state = 1_u64;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            1 + u32::from(((state >> 33) % 1000) as f64 >= 1000.0 * rate)
+        };
+        controller.read(&text).unwrap();
+        let mut drafted = 0;
+        for step in 0..600 {
+            let draft = propose(controller, &text);
+            drafted += if step >= 400 { draft.len() } else { 0 };
+            let (mut node, mut new) = (None, 0);
+            let mut accepted = 0;
+            loop {
+                let token = text[text.len() - 1] + next();
+                text.push(token);
+                new += 1;
+                let child = draft.children(node).find(|child| draft.tokens()[*child] == token);
+                let Some(child) = child else { break };
+                node = Some(child);
+                accepted += 1;
+            }
+            let rows: Vec<&[f32]> = vec![&[]; new];
+            controller.learn(&text, &rows, &draft, accepted).unwrap();
+        }
+        (text, drafted)
+    }
+
+    #[test]
+    fn length_follows_costs_and_acceptance() {
+        let length = |rate, slope| settled(&mut controller(16, true, slope, 1), rate).1 / 200;
+        // Where rows cost nothing every one pays; where they cost as much as a pass, none does.
+        assert_eq!(length(0.7, 0.0), 16);
+        assert_eq!(length(0.7, 1.0), 0);
+        let (low, high) = (length(0.5, 0.15), length(0.9, 0.15));
+        assert!((1..=3).contains(&low), "{low}");
+        assert!((4..=12).contains(&high), "{high}");
+    }
+
+    #[test]
+    fn what_is_always_wrong_is_not_drafted() {
+        assert_eq!(settled(&mut controller(8, true, 0.2, 1), 0.0).1, 0);
+        // A source that takes time is asked for one token now and then.
+        let mut slow = controller(8, true, 0.2, 0).with_source(Box::new(Slow), TokenSource::Custom);
+        let (_, drafted) = settled(&mut slow, 0.0);
+        assert!((1..=4).contains(&drafted), "{drafted}");
+        let mut slow = controller(8, true, 0.2, 0).with_source(Box::new(Slow), TokenSource::Custom);
+        assert!(settled(&mut slow, 0.95).1 > 200 * 4);
+    }
+
+    #[test]
+    fn alternatives_become_a_tree() {
+        let mut controller = controller(16, true, 0.05, 2);
+        let (text, _) = settled(&mut controller, 0.6);
+        let draft = propose(&mut controller, &text);
+        let last = text[text.len() - 1];
+        let roots: Vec<u32> = draft.children(None).map(|node| draft.tokens()[node]).collect();
+        assert_eq!(roots, [last + 1, last + 2]);
+        assert!(!draft.is_chain());
+        let chain = controller.propose(&text, 100, false, |_| Ok(true)).unwrap();
+        assert!(chain.is_chain() && !chain.is_empty());
+    }
+
+    #[test]
+    fn fixed_lengths_stay_and_none_is_none() {
+        let mut fixed = controller(5, false, 9.0, 2);
+        fixed.read(&[1]).unwrap();
+        assert_eq!(propose(&mut fixed, &[1]).tokens(), [2, 3, 4, 5, 6]);
+        let room = fixed.propose(&[1], 3, true, |_| Ok(true)).unwrap();
+        assert_eq!(room.len(), 3);
+        let mut off = controller(0, true, 0.0, 1);
+        assert!(propose(&mut off, &[1]).is_empty());
+        let mut forbidden = controller(5, false, 0.0, 1);
+        forbidden.read(&[1]).unwrap();
+        let draft = forbidden.propose(&[1], 9, true, |path| Ok(path.len() < 3)).unwrap();
+        assert_eq!(draft.tokens(), [2, 3]);
+    }
+}
