@@ -73,16 +73,23 @@ def main() -> None:
                 answers.add(tuple(answer.tokens))
         assert len(answers) == 1, "the texts differ"
         alike = difflib.SequenceMatcher(None, original.split(), answer.text.split()).ratio()
-        rows.append((names[0], alike, {way: statistics.median(times) for way, times in seconds.items()}))
+        rows.append(
+            (names[0], alike, {way: statistics.median(times) for way, times in seconds.items()})
+        )
     print(f"{'task':<12} {'alike':>6} {'auto':>8} {'prediction':>11} {'useless':>9}")
     for name, alike, times in rows:
         speedups = [times["plain"] / times[way] for way in ("auto", "prediction", "useless")]
-        print(f"{name:<12} {alike:>6.2f} {speedups[0]:>7.2f}x {speedups[1]:>10.2f}x {speedups[2]:>8.2f}x")
+        print(
+            f"{name:<12} {alike:>6.2f} {speedups[0]:>7.2f}x {speedups[1]:>10.2f}x {speedups[2]:>8.2f}x"
+        )
     for title, chosen in (
         ("copies", [row for row in rows if row[1] >= 0.8]),
         ("all", rows),
     ):
-        sums = {way: sum(row[2][way] for row in chosen) for way in ("plain", "auto", "prediction", "useless")}
+        sums = {
+            way: sum(row[2][way] for row in chosen)
+            for way in ("plain", "auto", "prediction", "useless")
+        }
         if chosen:
             print(
                 f"{title}, {len(chosen)}: auto {sums['plain'] / sums['auto']:.2f}x, prediction "

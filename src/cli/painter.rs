@@ -28,8 +28,8 @@ impl Painter {
                 painted.push_str(left);
                 break;
             };
-            let shared = text.bytes().zip(left.bytes()).take_while(|(a, b)| a == b);
-            let length = left.floor_char_boundary(shared.count());
+            let shared = text.chars().zip(left.chars()).take_while(|(a, b)| a == b);
+            let length = shared.map(|(letter, _)| letter.len_utf8()).sum();
             painted.push_str(&coloured(&left[..length], source));
             left = &left[length..];
             if length < text.len() {

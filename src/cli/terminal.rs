@@ -127,6 +127,8 @@ fn sources(generation: &Generation) -> String {
         }
     }
     counts.sort_by_key(|count| std::cmp::Reverse(count.1));
-    let shown = counts.iter().map(|(source, count)| format!("{source} {count}"));
+    let shown = counts
+        .iter()
+        .map(|(source, count)| format!("{source} {count}"));
     shown.collect::<Vec<_>>().join(", ")
 }

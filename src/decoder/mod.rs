@@ -417,7 +417,7 @@ impl SpeculativeDecoder {
         lookups: Vec<Box<dyn Lookup>>,
     ) -> Controller {
         let acceptance = Acceptance::new(&self.experience.acceptance, config.is_greedy());
-        let lookups = Lookups::new(lookups);
+        let lookups = Lookups::new(lookups, self.target.vocab_size());
         Controller::new(
             config.gamma,
             config.adaptive,

@@ -16,7 +16,7 @@ pub fn likeliest(logits: &[f32], count: usize) -> Vec<u32> {
         }
         for (logit, token) in piece.iter().copied().zip(start..) {
             let place = best.partition_point(|(other, _)| *other >= logit);
-            if place < count {
+            if place < count && !logit.is_nan() {
                 best.insert(place, (logit, token));
                 best.truncate(count);
             }

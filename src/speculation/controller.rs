@@ -45,6 +45,8 @@ struct Predicted {
 struct Timed {
     source: Box<dyn DraftSource>,
     kind: TokenSource,
+    /// Whether the last step's draft is its.
+    drafted: bool,
     /// Steps without it, since it was last asked.
     passed_over: usize,
     /// After how many it is asked all the same.
@@ -77,6 +79,7 @@ impl Controller {
         self.source = Some(Timed {
             source,
             kind,
+            drafted: false,
             passed_over: 0,
             probe_every: PROBE_EVERY,
         });
@@ -105,9 +108,10 @@ impl Controller {
             return Ok(Draft::default());
         }
         let context = history.len() - 1;
+        self.lookups.read(history)?;
         if !self.adaptive {
             if let Some(timed) = &mut self.source {
-                return timed.source.propose(history, tokens);
+                return timed.propose(history, tokens);
             }
             let limit = Limit {
                 tokens,
@@ -132,12 +136,17 @@ impl Controller {
         if let Some(timed) = &mut self.source {
             let cost = self.costs.draft(context, timed.kind);
             let speedup = plan.speedup().max(MARGIN);
+            timed.drafted = false;
             if let Some(choice) = timed.choose(&passes, tokens, cost, speedup, acceptance) {
-                plan = Plan {
-                    draft: timed.source.propose(history, choice.tokens)?,
-                    expected: choice.expected,
-                    cost: choice.cost,
-                };
+                let draft = timed.propose(history, choice.tokens)?;
+                // It may know no better, as behind its own context.
+                if timed.drafted {
+                    plan = Plan {
+                        draft,
+                        expected: choice.expected,
+                        cost: choice.cost,
+                    };
+                }
             }
         }
         self.predicted.tokens += plan.expected;
@@ -162,7 +171,7 @@ impl Controller {
         let (context, rows) = (history.len() - 1, draft.len() + 1);
         let seconds = verifying.as_secs_f64();
         self.costs.observe_pass(context, rows, seconds);
-        if let Some(timed) = self.source.as_ref().filter(|timed| timed.made(draft)) {
+        if let Some(timed) = self.source.as_ref().filter(|timed| timed.drafted) {
             let seconds = drafting.as_secs_f64();
             self.costs.observe_draft(timed.kind, draft.len(), seconds);
         }
@@ -177,7 +186,7 @@ impl Controller {
         draft: &Draft,
         accepted: usize,
     ) -> Result<()> {
-        if let Some(timed) = self.source.as_ref().filter(|timed| timed.made(draft)) {
+        if let Some(timed) = self.source.as_ref().filter(|timed| timed.drafted) {
             timed.learn(draft.depth(), accepted, &mut self.acceptance);
         }
         self.lookups.learn(history, rows, &mut self.acceptance)
@@ -236,9 +245,11 @@ impl Timed {
         steps.first().copied()
     }
 
-    /// Whether it made a draft.
-    fn made(&self, draft: &Draft) -> bool {
-        !draft.is_empty() && draft.source(0) == self.kind
+    /// Its draft, and that it made one.
+    fn propose(&mut self, history: &[u32], tokens: usize) -> Result<Draft> {
+        let draft = self.source.propose(history, tokens)?;
+        self.drafted = !draft.is_empty();
+        Ok(draft)
     }
 
     /// Learns from a draft. Tokens behind the first rejection were not verified, and say nothing.
@@ -326,7 +337,7 @@ mod tests {
             0 => Vec::new(),
             _ => vec![Box::new(counting)],
         };
-        let lookups = Lookups::new(lookups);
+        let lookups = Lookups::new(lookups, usize::MAX);
         Controller::new(gamma, adaptive, &costs, acceptance, lookups)
     }
 
@@ -340,7 +351,9 @@ mod tests {
         let mut text = vec![1];
         let mut state = 1_u64;
         let mut next = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             1 + u32::from(((state >> 33) % 1000) as f64 >= 1000.0 * rate)
         };
         controller.read(&text).unwrap();
@@ -354,7 +367,9 @@ mod tests {
                 let token = text[text.len() - 1] + next();
                 text.push(token);
                 new += 1;
-                let child = draft.children(node).find(|child| draft.tokens()[*child] == token);
+                let child = draft
+                    .children(node)
+                    .find(|child| draft.tokens()[*child] == token);
                 let Some(child) = child else { break };
                 node = Some(child);
                 accepted += 1;
@@ -393,7 +408,10 @@ mod tests {
         let (text, _) = settled(&mut controller, 0.6);
         let draft = propose(&mut controller, &text);
         let last = text[text.len() - 1];
-        let roots: Vec<u32> = draft.children(None).map(|node| draft.tokens()[node]).collect();
+        let roots: Vec<u32> = draft
+            .children(None)
+            .map(|node| draft.tokens()[node])
+            .collect();
         assert_eq!(roots, [last + 1, last + 2]);
         assert!(!draft.is_chain());
         let chain = controller.propose(&text, 100, false, |_| Ok(true)).unwrap();
@@ -411,7 +429,9 @@ mod tests {
         assert!(propose(&mut off, &[1]).is_empty());
         let mut forbidden = controller(5, false, 0.0, 1);
         forbidden.read(&[1]).unwrap();
-        let draft = forbidden.propose(&[1], 9, true, |path| Ok(path.len() < 3)).unwrap();
+        let draft = forbidden
+            .propose(&[1], 9, true, |path| Ok(path.len() < 3))
+            .unwrap();
         assert_eq!(draft.tokens(), [2, 3]);
     }
 }

@@ -21,6 +21,9 @@ const SPEED_RATE: f64 = 0.1;
 /// A time this many times the expected one is an accident of the machine's, not a cost.
 const OUTLIER: f64 = 3.0;
 
+/// The same for a first time, against what the others make likely.
+const FIRST_OUTLIER: f64 = 1.5;
+
 /// How much dearer each row makes a pass, before anything is measured.
 const UNMEASURED: f64 = 0.1;
 
@@ -88,8 +91,19 @@ impl Costs {
 
     /// Learns from a pass over so many rows behind so many tokens.
     pub fn observe_pass(&self, context: usize, rows: usize, seconds: f64) {
+        let likely = self.plain_step(context).map(|plain| {
+            let costs = self.relative(context, rows);
+            plain * costs[costs.len() - 1]
+        });
         let table = &mut *self.table();
         if let Some(average) = table.passes[place(context)].get_mut(rows) {
+            // A first time may be an accident as well as any other.
+            let seconds = match (likely, &average) {
+                (Some(likely), None) => {
+                    seconds.clamp(likely / FIRST_OUTLIER, likely * FIRST_OUTLIER)
+                }
+                _ => seconds,
+            };
             learn(average, seconds, &mut table.slowness);
         }
     }
@@ -170,6 +184,10 @@ fn place(context: usize) -> usize {
 }
 
 fn learn(average: &mut Option<f64>, seconds: f64, slowness: &mut f64) {
+    // A clock may be coarser than what it measures.
+    if !(seconds.is_finite() && seconds > 0.0) {
+        return;
+    }
     match average {
         None => *average = Some(seconds / *slowness),
         Some(known) => {

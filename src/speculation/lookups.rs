@@ -20,6 +20,8 @@ const RAREST: f64 = 0.01;
 /// The lookups of one request.
 pub struct Lookups {
     sources: Vec<Box<dyn Lookup>>,
+    /// The target's tokens: a table or a tokenizer may have others.
+    vocab_size: usize,
 }
 
 /// What a draft must be like.
@@ -75,8 +77,11 @@ struct Bud {
 
 impl Lookups {
     /// Of these sources.
-    pub fn new(sources: Vec<Box<dyn Lookup>>) -> Self {
-        Self { sources }
+    pub fn new(sources: Vec<Box<dyn Lookup>>, vocab_size: usize) -> Self {
+        Self {
+            sources,
+            vocab_size,
+        }
     }
 
     /// Reads on in a text that was not the target's to choose.
@@ -189,6 +194,7 @@ impl Lookups {
         for source in &self.sources {
             source.candidates(node, &mut found);
         }
+        found.retain(|candidate| (candidate.token as usize) < self.vocab_size);
         found
     }
 

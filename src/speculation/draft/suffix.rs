@@ -96,7 +96,7 @@ impl SuffixAutomaton {
     /// Appends a token.
     pub fn push(&mut self, token: u32) {
         // Before the token is entered, so that the text's end doesn't find itself.
-        self.matched = self.advance(self.matched, token);
+        self.matched = self.advance_within(usize::MAX - 1, self.matched, token);
         self.enter(token);
     }
 
@@ -123,8 +123,15 @@ impl SuffixAutomaton {
     }
 
     /// The longest end that the text has of a match and one more token.
-    pub fn advance(&self, mut matched: Match, token: u32) -> Match {
-        loop {
+    ///
+    /// For a match that is not the text's own end, far shorter ones are not looked for: only those are paid for by the tokens
+    /// before.
+    pub fn advance(&self, matched: Match, token: u32) -> Match {
+        self.advance_within(MOST_LINKS, matched, token)
+    }
+
+    fn advance_within(&self, links: usize, mut matched: Match, token: u32) -> Match {
+        for _ in 0..=links {
             if let Some(next) = self.transitions.get(&(matched.state, token)) {
                 return Match {
                     state: *next,
@@ -138,6 +145,7 @@ impl SuffixAutomaton {
             matched.state = self.states[matched.state as usize].link;
             matched.length = self.states[matched.state as usize].length;
         }
+        Match::default()
     }
 
     fn enter(&mut self, token: u32) {
