@@ -10,7 +10,7 @@ use crate::response_format::ResponseFormat;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DraftKind {
-    /// The one of all the decoder's sources that promises the most, step by step.
+    /// All of the decoder's sources together: what promises the most, step by step.
     Auto,
     /// No drafts: plain decoding.
     None,
@@ -111,7 +111,7 @@ impl fmt::Display for Verification {
 pub struct SpeculativeConfig {
     /// Most tokens drafted a step (exactly so many if not `adaptive`), up to 256; 0 is plain decoding.
     pub gamma: usize,
-    /// Whether the draft's length follows its success, up to `gamma`.
+    /// Whether each step drafts what pays, up to `gamma` tokens.
     pub adaptive: bool,
     /// Divides the logits; 0 is greedy decoding.
     pub temperature: f64,
