@@ -732,7 +732,8 @@ fn drafted_text_is_coloured_and_otherwise_the_same() {
         text.push_str(piece.split_once('m').unwrap().1);
     }
     assert_eq!(text, plain);
-    error(generate(&["You may", "--json", "--show-draft"]), 2);
+    let both = generate(&["You may", "--json", "--show-draft"]).output().unwrap();
+    assert_eq!(both.status.code(), Some(2));
 }
 
 #[test]
