@@ -120,8 +120,7 @@ impl Benchmark {
             temperature: 0.0,
             ..config.clone()
         };
-        let generation = self.generate(prompt, &greedy)?;
-        Ok(generation.tokens.iter().map(|token| token.id).collect())
+        Ok(self.generate(prompt, &greedy)?.token_ids())
     }
 
     fn generate(&self, prompt: &Prompt, config: &SpeculativeConfig) -> Result<Generation> {
