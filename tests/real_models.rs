@@ -76,7 +76,7 @@ fn check(name: &str, alias: &str) {
         }
         for draft in [DraftKind::None, DraftKind::Ngram] {
             let generation = greedy(&wide, &case.ids, draft, case.greedy.len());
-            let ids: Vec<u32> = generation.tokens.iter().map(|token| token.id).collect();
+            let ids = generation.token_ids();
             assert_eq!(ids, case.greedy, "{name}, {draft}: {:?}", case.text);
         }
         let logits = stored.logits(&case.ids).unwrap();
@@ -140,10 +140,7 @@ fn speculation_changes_no_token_of_a_real_answer() {
     for (gamma, adaptive) in [(1, false), (5, false), (16, true)] {
         let speculative = generate(DraftKind::Ngram, gamma, adaptive);
         assert_eq!(speculative.text, plain.text);
-        let ids = |generation: &Generation| -> Vec<u32> {
-            generation.tokens.iter().map(|token| token.id).collect()
-        };
-        assert_eq!(ids(&speculative), ids(&plain));
+        assert_eq!(speculative.token_ids(), plain.token_ids());
         assert!(speculative.stats.accepted > 0);
     }
 }

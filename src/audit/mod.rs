@@ -82,9 +82,7 @@ impl Audit {
         let sampled = Request::sampled(&prompts, config, samples_of(config, samples));
         let greedy = self.without_speculation(greedy)?;
         let sampled = self.without_speculation(sampled)?;
-        let [(first, text), ..] = &greedy[..] else {
-            return Err(Error::invalid("prompts", "[]", "at least one prompt"));
-        };
+        let (first, text) = &greedy[0];
         let text = [&first.tokens[..], text].concat();
         let rows = target::row_invariance(&self.decoder, &text)?;
         let sources = self.sources(config).into_iter();
@@ -114,7 +112,7 @@ impl Audit {
     fn without_speculation(&self, requests: Vec<Request>) -> Result<Vec<(Request, Vec<u32>)>> {
         let plain = |request: Request| {
             let config = request.with(DraftKind::None, Verification::Coupled);
-            let written = ids(&self.generate(&request, &config)?);
+            let written = self.generate(&request, &config)?.token_ids();
             Ok((request, written))
         };
         requests.into_iter().map(plain).collect()
@@ -130,9 +128,7 @@ impl Audit {
         let mut report = SourceReport::new(draft);
         for verification in Verification::ALL {
             for (request, plain) in greedy {
-                let generation = self.generate(request, &request.with(draft, verification))?;
-                report.count_drafts(&generation.stats);
-                let written = ids(&generation);
+                let written = self.speculate(request, verification, &mut report)?;
                 let found = identity::divergence(&self.decoder, request, plain, &written, rows)?;
                 report.greedy.count(found);
             }
@@ -143,9 +139,7 @@ impl Audit {
         for verification in Verification::ALL {
             let mut places = Places::new(Noise::new(0).stream(TEST_STREAM));
             for (request, plain) in sampled {
-                let generation = self.generate(request, &request.with(draft, verification))?;
-                report.count_drafts(&generation.stats);
-                let written = ids(&generation);
+                let written = self.speculate(request, verification, &mut report)?;
                 if verification == Verification::Coupled {
                     let found =
                         identity::divergence(&self.decoder, request, plain, &written, rows)?;
@@ -160,6 +154,19 @@ impl Audit {
             });
         }
         Ok(report)
+    }
+
+    /// What is written for a request with a report's draft, which is counted there.
+    fn speculate(
+        &self,
+        request: &Request,
+        verification: Verification,
+        report: &mut SourceReport,
+    ) -> Result<Vec<u32>> {
+        let config = request.with(report.draft, verification);
+        let generation = self.generate(request, &config)?;
+        report.count_drafts(&generation.stats);
+        Ok(generation.token_ids())
     }
 
     fn generate(&self, request: &Request, config: &SpeculativeConfig) -> Result<Generation> {
@@ -195,8 +202,4 @@ fn samples_of(config: &SpeculativeConfig, samples: usize) -> usize {
         true => 0,
         false => samples,
     }
-}
-
-fn ids(generation: &Generation) -> Vec<u32> {
-    generation.tokens.iter().map(|token| token.id).collect()
 }

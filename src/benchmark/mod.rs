@@ -113,7 +113,7 @@ impl Benchmark {
             pairs.push((baseline, self.generate(&decoder, &prompt, &speculative)?));
         }
         let identical = match config.is_greedy() || config.verification == Verification::Coupled {
-            true => pairs.iter().all(|(a, b)| tokens(a) == tokens(b)),
+            true => pairs.iter().all(|(a, b)| a.token_ids() == b.token_ids()),
             false => {
                 self.greedy_tokens(&prompt, &plain)? == self.greedy_tokens(&prompt, &speculative)?
             }
@@ -142,8 +142,7 @@ impl Benchmark {
             temperature: 0.0,
             ..config.clone()
         };
-        let generation = self.generate(&self.decoder, prompt, &greedy)?;
-        Ok(tokens(&generation))
+        Ok(self.generate(&self.decoder, prompt, &greedy)?.token_ids())
     }
 
     fn generate(
@@ -185,10 +184,6 @@ impl Measurement {
                 .unwrap_or_default(),
         }
     }
-}
-
-fn tokens(generation: &Generation) -> Vec<u32> {
-    generation.tokens.iter().map(|token| token.id).collect()
 }
 
 /// The middle value; of an even number the mean of the two.

@@ -69,6 +69,13 @@ pub struct Generation {
     pub stats: Stats,
 }
 
+impl Generation {
+    /// The ids of the tokens.
+    pub fn token_ids(&self) -> Vec<u32> {
+        self.tokens.iter().map(|token| token.id).collect()
+    }
+}
+
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

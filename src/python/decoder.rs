@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use super::config::SpeculativeConfig;
 use super::convert::{ModelName, TokenIds, positive};
-use super::errors::Interruption;
+use super::errors::{self, Interruption};
 use super::generation::Generation;
 use super::language_model::PythonModel;
 use super::sequence::Sequence;
@@ -286,9 +286,9 @@ pub(super) fn run(mut session: Session) -> Result<engine::Generation> {
     Ok(session.into_generation())
 }
 
-/// Runs Python's signal handlers; an error if one raised, as Ctrl-C's does. Called without the GIL.
+/// [`errors::check_signals`], to be called without the GIL.
 fn check_signals() -> Result<()> {
-    Python::attach(|py| py.check_signals().map_err(Interruption::from))
+    Python::attach(|py| errors::check_signals(py).map_err(Interruption::from))
 }
 
 /// Runs long work that has no steps, which Ctrl-C abandons.

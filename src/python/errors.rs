@@ -107,6 +107,15 @@ fn classes(py: Python<'_>) -> PyResult<&HashMap<&'static str, Py<PyType>>> {
     })
 }
 
+/// Runs Python's signal handlers; an error if one raised, as Ctrl-C's does.
+pub(super) fn check_signals(py: Python<'_>) -> PyResult<()> {
+    // One that ran within Python's logging, while a record was written, has left its exception set.
+    match PyErr::take(py) {
+        Some(raised) => Err(raised),
+        None => py.check_signals(),
+    }
+}
+
 /// What a signal handler raised, on its way through the library: it is raised as it is.
 #[derive(Debug)]
 pub(super) struct Interruption(PyErr);

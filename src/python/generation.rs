@@ -89,7 +89,7 @@ impl Generation {
     /// The ids of the tokens, an end-of-text token included.
     #[getter]
     fn tokens(&self) -> Vec<u32> {
-        self.0.tokens.iter().map(|token| token.id).collect()
+        self.0.token_ids()
     }
 
     /// The tokens with all that is known of them.

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 
 use super::detached::Detached;
+use super::errors::check_signals;
 use super::generation::{Chunk, Generation};
 use super::threads;
 use crate::decoder;
@@ -89,9 +90,10 @@ impl Stream {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Chunk>> {
         while py.detach(|| self.0.read_prompt())? {
-            py.check_signals()?;
+            check_signals(py)?;
         }
         let next = py.detach(|| self.0.next());
+        check_signals(py)?;
         Ok(next.transpose()?.map(Chunk))
     }
 

@@ -56,7 +56,7 @@ def test_ctrl_c(call: str) -> None:
                 {call}
         except KeyboardInterrupt:
             print("interrupted")
-        print(len(decoder.generate([5], max_new_tokens=3).tokens))
+        print(len(decoder.generate([5], max_new_tokens=3, ignore_eos=True).tokens))
     """
     assert run(program) == "interrupted\n3\n"
 
@@ -168,6 +168,32 @@ def test_what_a_signal_handler_raises_is_raised_as_it_is() -> None:
                 print(error, error.__cause__)
     """
     assert run(program) == "late None\n" * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGALRM")
+def test_what_is_raised_while_a_record_is_logged_is_not_lost() -> None:
+    program = """
+        import logging
+        class Alarm(logging.Handler):
+            def emit(self, record):
+                signal.raise_signal(signal.SIGALRM)
+        def expire(*_):
+            raise LookupError("late")
+        signal.signal(signal.SIGALRM, expire)
+        logging.getLogger("specdec_rs").addHandler(Alarm())
+        logging.getLogger("specdec_rs").setLevel(logging.INFO)
+        for call in (
+            lambda: decoder.generate([5], max_new_tokens=3),
+            lambda: decoder.generate_batch([[5]] * 2, max_new_tokens=3),
+            lambda: list(decoder.stream([5], max_new_tokens=3)),
+            lambda: Benchmark(decoder).run_comparison([5], num_runs=1),
+        ):
+            try:
+                print("nothing raised", call())
+            except LookupError as error:
+                print(error, error.__cause__)
+    """
+    assert run(program) == "late None\n" * 4
 
 
 def test_the_signal_handler_stays_pythons() -> None:

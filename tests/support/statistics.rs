@@ -8,7 +8,7 @@ pub type Law = HashMap<Vec<u32>, f64>;
 
 /// The ids of a generation's tokens.
 pub fn tokens(generation: &Generation) -> Vec<u32> {
-    generation.tokens.iter().map(|token| token.id).collect()
+    generation.token_ids()
 }
 
 /// Counts of the tokens that each seed gives.
