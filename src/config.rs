@@ -6,8 +6,9 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::response_format::ResponseFormat;
 
-/// Where drafted tokens come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+/// Where drafted tokens come from. What a request's prediction and response format propose is used besides, unless it is
+/// `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DraftKind {
     /// All of the decoder's sources together: what promises the most, step by step.
@@ -131,7 +132,8 @@ pub struct SpeculativeConfig {
     pub logit_bias: Vec<(u32, f64)>,
     /// Most tokens generated.
     pub max_new_tokens: usize,
-    /// Makes sampling repeatable; `None` draws a fresh one.
+    /// Makes sampling repeatable; `None` draws a fresh one. Rejection and block verification repeat a text only where the
+    /// drafts are the same, too: not where the controller chooses, which measures time.
     pub seed: Option<u64>,
     /// Generation ends before the first of these texts.
     pub stop: Vec<String>,
@@ -225,6 +227,10 @@ impl SpeculativeConfig {
         for (token, bias) in &self.logit_bias {
             let entry = format!("{{{token}: {bias}}}");
             check(!bias.is_nan(), "logit_bias", &entry, "numbers")?;
+        }
+        if self.draft == Some(DraftKind::Prediction) && self.prediction.is_none() {
+            let expected = "another source, as there is no `prediction` to draft from";
+            return Err(Error::invalid("draft", DraftKind::Prediction, expected));
         }
         let stops = self.stop.iter().all(|stop| !stop.is_empty());
         check(stops, "stop", &"\"\"", "texts that are not empty")?;

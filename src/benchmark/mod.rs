@@ -109,8 +109,17 @@ impl Benchmark {
                 true => self.decoder.clone(),
                 false => self.decoder.apart(),
             };
-            let baseline = self.generate(&decoder, &prompt, &plain)?;
-            pairs.push((baseline, self.generate(&decoder, &prompt, &speculative)?));
+            // In turn, so that what the first of two finds differently favours neither.
+            pairs.push(match run % 2 {
+                1 => {
+                    let plain = self.generate(&decoder, &prompt, &plain)?;
+                    (plain, self.generate(&decoder, &prompt, &speculative)?)
+                }
+                _ => {
+                    let speculative = self.generate(&decoder, &prompt, &speculative)?;
+                    (self.generate(&decoder, &prompt, &plain)?, speculative)
+                }
+            });
         }
         let identical = match config.is_greedy() || config.verification == Verification::Coupled {
             true => pairs.iter().all(|(a, b)| a.token_ids() == b.token_ids()),

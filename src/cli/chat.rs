@@ -48,12 +48,12 @@ struct Chat<'a> {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let profile = args.models.profile()?;
-    let config = args.sampling.config(&profile)?;
+    let profile = args.models.profile(&args.sampling)?;
+    let config = args.sampling.config(profile.as_ref())?;
     let mut chat = Chat {
         args,
         config,
-        decoder: args.models.load(&profile)?,
+        decoder: args.models.load(profile.as_ref())?,
         messages: Vec::new(),
     };
     chat.clear();

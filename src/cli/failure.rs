@@ -12,6 +12,8 @@ pub(super) type Outcome<T = ()> = Result<T, Failure>;
 pub(super) enum Failure {
     /// The library's errors, and those of reading files.
     Error(Error),
+    /// An error of loading what a profile names.
+    Profile(Error),
     /// Arguments that do not go together.
     Usage(String),
     /// stdout can't be written to.
@@ -29,6 +31,11 @@ impl Failure {
             // A setting out of its range is a wrong use, like one that can't be parsed.
             Self::Error(error @ Error::InvalidConfig { .. }) => (error.to_string(), 2),
             Self::Error(error) => (error.to_string(), 1),
+            Self::Profile(error) => {
+                let advice =
+                    "as the profile of `specdec tune` has it: --no-profile leaves it alone";
+                (format!("{error} ({advice})"), 1)
+            }
             Self::Usage(message) => (message, 2),
             Self::Broken(message) => (message, 1),
             // Whoever read our output has seen enough (`| head`).

@@ -32,8 +32,8 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let profile = args.models.profile()?;
-    let config = args.sampling.config(&profile)?;
+    let profile = args.models.profile(&args.sampling)?;
+    let config = args.sampling.config(profile.as_ref())?;
     let text = match args.prompt.as_deref() {
         Some("-") => read_stdin()?,
         Some(text) => text.to_owned(),
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         None => read_stdin()?,
     };
-    let decoder = args.models.load(&profile)?;
+    let decoder = args.models.load(profile.as_ref())?;
     let prompt = prompt(&decoder, &text, args.raw)?;
     let generation = args.output.show(decoder.stream(prompt, &config)?)?;
     if interrupted(&generation) {

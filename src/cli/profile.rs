@@ -1,34 +1,26 @@
 //! What `specdec tune` found to be the fastest for a target, for the other commands to pick up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::DraftKind;
 use crate::error::{Error, Result};
 
-/// The draft that a command uses, where its options name none.
+/// The drafts that a command uses, where its options name none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Profile {
-    /// A model's name, or a source's.
-    pub(super) draft: String,
+    /// The draft model: a name, or where it lies.
+    pub(super) model: Option<String>,
+    /// Which of the sources that there are.
+    pub(super) draft: DraftKind,
     /// Most tokens drafted a step.
     pub(super) gamma: usize,
     /// A table of the target's own texts.
     pub(super) table: Option<PathBuf>,
     /// What was measured.
-    pub(super) speedup: Option<f64>,
-}
-
-impl Default for Profile {
-    fn default() -> Self {
-        Self {
-            draft: "auto".into(),
-            gamma: 16,
-            table: None,
-            speedup: None,
-        }
-    }
+    pub(super) speedup: f64,
 }
 
 impl Profile {
@@ -55,14 +47,23 @@ impl Profile {
         Ok(Some(profile))
     }
 
-    /// Writes the profile of a target; returns where.
-    pub(super) fn save(&self, target: &str) -> Result<PathBuf> {
-        let path = place(target, "json")?;
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|error| Error::io(&path, std::io::Error::other(error)))?;
-        std::fs::write(&path, text + "\n").map_err(|error| Error::io(&path, error))?;
-        Ok(path)
+    /// Writes it to a target's [`file`].
+    pub(super) fn save(&self, file: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other);
+        let written = text.and_then(|text| std::fs::write(file, text + "\n"));
+        written.map_err(|error| Error::io(file, error))
     }
+}
+
+/// Where the profile of a target belongs.
+pub(super) fn file(target: &str) -> Result<PathBuf> {
+    place(target, "json")
+}
+
+/// A model's name, good from any folder.
+pub(super) fn absolute(model: &str) -> String {
+    std::fs::canonicalize(model)
+        .map_or_else(|_| model.to_owned(), |path| path.display().to_string())
 }
 
 /// Where the table of a target belongs.
@@ -94,8 +95,7 @@ fn path(target: &str, ending: &str) -> Option<PathBuf> {
         }
     };
     // Two names of one folder are one target.
-    let target = std::fs::canonicalize(target)
-        .map_or_else(|_| target.to_owned(), |path| path.display().to_string());
+    let target = absolute(target);
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
     let last = target.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = last.chars().filter(|letter| plain(*letter)).collect();

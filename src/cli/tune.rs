@@ -1,7 +1,7 @@
 //! `specdec tune`: which drafts are the fastest here, for this target and these prompts.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -10,16 +10,20 @@ use super::failure::Outcome;
 use super::options::{LoadingArgs, ModelArgs, SamplingArgs, prompt};
 use super::profile::{self, Profile};
 use super::{prompts, terminal};
+use crate::config::{DraftKind, SpeculativeConfig};
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::engine::Session;
 use crate::error::Error;
-use crate::tune::{self, Trial};
+use crate::tune::{self, Setting, Trial};
 
 const EXAMPLES: &str = "\
 Examples:
   specdec tune
   specdec tune --prompts questions.jsonl --learn
   specdec tune --target gpt2-medium --draft gpt2 --draft distilgpt2";
+
+/// Settings whose speeds differ by less are as good as equal: times are noisy.
+const EQUAL: f64 = 1.02;
 
 /// Tokens that the target writes to learn from, where --learn gives no number.
 const LEARNED: &str = "30000";
@@ -44,8 +48,9 @@ pub(super) struct Args {
     #[arg(long)]
     raw: bool,
     /// Let the target write so many tokens first, questions and answers of its own, and draft from a table of them
-    #[arg(long, value_name = "TOKENS", num_args = 0..=1, default_missing_value = LEARNED)]
-    learn: Option<usize>,
+    #[arg(long, value_name = "TOKENS", num_args = 0..=1, default_missing_value = LEARNED,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    learn: Option<u32>,
     /// Only show what is the fastest
     #[arg(long)]
     dry_run: bool,
@@ -78,26 +83,22 @@ struct ModelTrial {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let config = args.sampling.config(&Profile::default())?;
+    let config = args.sampling.config(None)?;
     let questions = prompts::of_options(&args.prompt, args.prompts.as_deref())?;
-    let mut table = args.loading.table.clone();
+    let learned = args.learn(config.seed.unwrap_or(0))?;
+    let table = learned.as_ref().map(Learned::path);
+    let table = table.or(args.loading.table.as_deref());
     let mut trials: Vec<ModelTrial> = Vec::new();
     let models = std::iter::once(None).chain(args.draft.iter().map(Some));
     for model in models {
-        let decoder = args.load(model, table.clone())?;
-        if let (None, Some(tokens)) = (model, args.learn) {
-            learn(&decoder, tokens, config.seed.unwrap_or(0))?;
-            let path = profile::table(&args.target)?;
-            decoder.save_table(&path)?;
-            table = Some(path);
-        }
+        let decoder = args.load(model, table)?;
         let first = questions.iter().map(|question| &question.turns[0]);
         let prompts = first.map(|text| prompt(&decoder, text, args.raw));
         let prompts: Vec<Prompt> = prompts.collect::<Result<_, Error>>()?;
-        let mut settings = tune::settings(&decoder);
+        let mut settings = tune::settings(&decoder, args.sampling.gamma);
         if model.is_some() {
             // What needs no model was tried before.
-            settings.retain(|setting| ["model", "auto"].contains(&&*setting.draft.to_string()));
+            settings.retain(|setting| [DraftKind::Model, DraftKind::Auto].contains(&setting.draft));
         }
         let bar = terminal::counter("Trying", prompts.len() * (settings.len() + 1));
         let tried = tune::trials(
@@ -120,65 +121,106 @@ pub(super) fn run(args: &Args) -> Outcome {
     let best = best(&trials, table);
     let profile = match args.dry_run {
         true => None,
-        false => Some(best.save(&args.target)?),
+        false => Some(profile::file(&args.target)?),
     };
     let report = Report {
         trials,
         best,
         profile,
     };
+    // What was found isn't lost where it can't be kept.
     match args.json {
         true => write_json(&report)?,
-        false => println!("{}", report.table()),
+        false => writeln!(io::stdout().lock(), "{}", report.table())?,
+    }
+    if let Some(path) = &report.profile {
+        report.best.save(path)?;
     }
     Ok(())
+}
+
+/// The table that the target wrote.
+enum Learned {
+    Kept(PathBuf),
+    /// Gone when this is dropped.
+    Tried(tempfile::TempPath),
+}
+
+impl Learned {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Tried(path) => path,
+        }
+    }
 }
 
 impl Args {
-    fn load(&self, model: Option<&String>, table: Option<PathBuf>) -> Outcome<SpeculativeDecoder> {
+    fn load(&self, model: Option<&String>, table: Option<&Path>) -> Outcome<SpeculativeDecoder> {
         let mut loading = self.loading.clone();
-        loading.table = table;
+        loading.table = table.map(Path::to_owned);
         let models = ModelArgs {
             target: self.target.clone(),
-            draft: model.map_or_else(|| "auto".into(), String::clone),
+            draft: model.cloned(),
             no_profile: true,
             loading,
         };
-        Ok(models.load(&Profile::default())?)
+        models.load(None)
+    }
+
+    /// Lets the target write a table, if it is to.
+    fn learn(&self, seed: u64) -> Outcome<Option<Learned>> {
+        let Some(tokens) = self.learn else {
+            return Ok(None);
+        };
+        let tokens = tokens as usize;
+        let decoder = self.load(None, self.loading.table.as_deref())?;
+        let bar = terminal::counter("Learning", tokens);
+        tune::learn(&decoder, tokens, seed, Session::run, |learned| {
+            bar.set_position(learned as u64);
+        })?;
+        bar.finish_and_clear();
+        let learned = match self.dry_run {
+            true => {
+                let file = tempfile::NamedTempFile::new();
+                let temporary = |error| Error::io(std::env::temp_dir(), error);
+                Learned::Tried(file.map_err(temporary)?.into_temp_path())
+            }
+            false => Learned::Kept(profile::table(&self.target)?),
+        };
+        decoder.save_table(learned.path())?;
+        Ok(Some(learned))
     }
 }
 
-fn learn(decoder: &SpeculativeDecoder, tokens: usize, seed: u64) -> Outcome {
-    let bar = Arc::new(terminal::counter("Learning", tokens));
-    let watched = Arc::clone(&bar);
-    tune::learn(decoder, tokens, seed, move |session: Session| {
-        let generation = session.run()?;
-        watched.inc(generation.tokens.len() as u64);
-        Ok(generation)
-    })?;
-    bar.finish_and_clear();
-    Ok(())
-}
-
-/// The fastest trial as a profile.
-fn best(trials: &[ModelTrial], table: Option<PathBuf>) -> Profile {
-    let faster = |a: &&ModelTrial, b: &&ModelTrial| a.trial.speedup.total_cmp(&b.trial.speedup);
+/// The fastest trial as a profile. Of such as are as good as equal, the one that adapts itself.
+fn best(trials: &[ModelTrial], table: Option<&Path>) -> Profile {
+    let usual = SpeculativeConfig::default().gamma;
+    let merit = |trial: &Trial| {
+        let adapts = trial.setting.draft == DraftKind::Auto && trial.setting.gamma == usual;
+        trial.speedup * if adapts { EQUAL } else { 1.0 }
+    };
+    let faster = |a: &&ModelTrial, b: &&ModelTrial| merit(&a.trial).total_cmp(&merit(&b.trial));
     let best = trials.iter().max_by(faster);
-    match best.filter(|best| best.trial.speedup > 1.0) {
-        Some(ModelTrial { model, trial }) => Profile {
-            draft: match model {
-                Some(model) => model.clone(),
-                None => trial.setting.draft.to_string(),
-            },
-            gamma: trial.setting.gamma,
-            table,
-            speedup: Some(trial.speedup),
-        },
-        None => Profile {
-            draft: "none".into(),
-            speedup: Some(1.0),
-            ..Profile::default()
-        },
+    let Some(ModelTrial { model, trial }) = best.filter(|best| best.trial.speedup > 1.0) else {
+        return Profile {
+            model: None,
+            draft: DraftKind::None,
+            gamma: usual,
+            table: None,
+            speedup: 1.0,
+        };
+    };
+    let Setting { draft, gamma } = trial.setting;
+    let reads_table = [DraftKind::Auto, DraftKind::Table].contains(&draft);
+    Profile {
+        model: model.as_deref().map(profile::absolute),
+        draft,
+        gamma,
+        table: table
+            .filter(|_| reads_table)
+            .map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())),
+        speedup: trial.speedup,
     }
 }
 
@@ -204,11 +246,20 @@ impl Report {
                 100.0 * trial.acceptance_rate,
             )
         }));
-        let Profile { draft, gamma, .. } = &self.best;
+        let Profile {
+            model,
+            draft,
+            gamma,
+            ..
+        } = &self.best;
+        let with = model.as_ref().map(|model| format!(" with {model}"));
         lines.push(String::new());
-        lines.push(format!("fastest: --draft {draft} --gamma {gamma}"));
+        lines.push(format!(
+            "fastest: {draft}{}, gamma {gamma}",
+            with.unwrap_or_default()
+        ));
         if let Some(path) = &self.profile {
-            lines.push(format!("written to {}", path.display()));
+            lines.push(format!("to be picked up from {}", path.display()));
         }
         lines.join("\n")
     }

@@ -56,10 +56,10 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let profile = args.models.profile()?;
-    let config = args.sampling.config(&profile)?;
+    let profile = args.models.profile(&args.sampling)?;
+    let config = args.sampling.config(profile.as_ref())?;
     let questions = prompts::of_options(&args.prompt, args.prompts.as_deref())?;
-    let decoder = args.models.load(&profile)?;
+    let decoder = args.models.load(profile.as_ref())?;
     let first = questions.iter().map(|question| &question.turns[0]);
     let prompts = first.map(|text| prompt(&decoder, text, args.raw));
     let prompts: Vec<Prompt> = prompts.collect::<Result<_, _>>()?;

@@ -60,7 +60,7 @@ impl DecoderBuilder {
         self
     }
 
-    /// The draft: a model, "auto", "ngram" or "none".
+    /// The draft: a model, "auto" (all sources that need none), "ngram", "recycling", "table" or "none".
     #[must_use]
     pub fn draft(mut self, draft: impl Into<String>) -> Self {
         self.draft = draft.into();
@@ -158,7 +158,7 @@ impl DecoderBuilder {
         };
         let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
             Ok(DraftKind::Model | DraftKind::Prediction) => {
-                let expected = "a model's name, auto, ngram or none";
+                let expected = "a model's name, auto, ngram, recycling, table or none";
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
             Ok(kind) => (None, kind),

@@ -70,8 +70,9 @@ pub struct SpeculativeDecoder {
 }
 
 impl SpeculativeDecoder {
-    /// Loads a target and a draft: hub names, folders, .gguf files, default aliases; the draft may also be
-    /// "auto" (none: prompt lookup), "ngram" or "none". `device`: `None` is the best there is.
+    /// Loads a target and a draft: hub names, folders, .gguf files, default aliases; the draft may also be "auto" (no model:
+    /// all sources that need none), one of these ("ngram", "recycling", "table"), or "none". `device`: `None` is the best
+    /// there is.
     pub fn new(target: &str, draft: &str, device: Option<Device>) -> Result<Self> {
         let builder = Self::builder().target(target).draft(draft);
         builder.device(device).load()
@@ -371,7 +372,7 @@ impl SpeculativeDecoder {
         let kind = config.draft.unwrap_or(self.default_draft);
         if kind == DraftKind::Model && self.draft.is_none() {
             let expected =
-                "none, ngram, prediction or auto: this decoder was loaded without a draft model";
+                "a source without a model, as this decoder was loaded without a draft model";
             return Err(Error::invalid("draft", kind, expected));
         }
         let drafts = config.gamma > 0 && kind != DraftKind::None;
@@ -382,7 +383,7 @@ impl SpeculativeDecoder {
             lookups.push(Box::new(forced));
         }
         if let Some(prediction) = &config.prediction
-            && wants(DraftKind::Prediction)
+            && drafts
         {
             let tokens = self.tokenizer.encode(prediction, false)?;
             lookups.push(Box::new(PredictionLookup::new(tokens, prompt_length)));

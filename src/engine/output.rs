@@ -109,8 +109,8 @@ pub struct Stats {
     pub draft: Duration,
     /// Spent in the target, writing.
     pub verify: Duration,
-    /// What a step without a draft takes behind such a text; `None` where none was measured.
-    pub plain_step: Option<Duration>,
+    /// What writing as much without drafts would have taken, by what such steps take; `None` where none was measured.
+    pub plain: Option<Duration>,
     /// The speedup that the controller expected of its choices; `None` where it made none.
     pub predicted_speedup: Option<f64>,
 }
@@ -142,10 +142,9 @@ impl Stats {
         lengths
     }
 
-    /// Against steps without drafts, as they were measured at this length of text; `None` where none was.
+    /// Against writing as much without drafts; `None` where no such step was measured.
     pub fn speedup(&self) -> Option<f64> {
-        let plain = self.plain_step?.as_secs_f64() * self.new_tokens as f64;
-        ratio(plain, self.decode.as_secs_f64())
+        ratio(self.plain?.as_secs_f64(), self.decode.as_secs_f64())
     }
 }
 

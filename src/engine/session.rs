@@ -172,8 +172,7 @@ impl Session {
         let logits = self.extend(&draft)?;
         let verdict = self.verify(&draft, &logits)?;
         self.roll_back(&draft, &verdict)?;
-        let times = [proposed - began, proposed.elapsed()];
-        self.record(&draft, &verdict, times);
+        self.record(&draft, &verdict, [proposed - began, proposed.elapsed()]);
         let chunk = self.emit(&draft, &verdict, &logits)?;
         self.learn(&draft, &verdict, &logits, chunk.tokens.len())?;
         Ok(chunk)
@@ -185,9 +184,9 @@ impl Session {
         let most = self.target.most_tree_tokens();
         let (processors, history) = (&mut self.processors, &self.history);
         let permitted = |path: &[u32]| processors.permits(history, path);
-        let mut draft = self
-            .controller
-            .propose(history, room, most > 0, permitted)?;
+        let mut draft =
+            self.controller
+                .propose(history, room, most.saturating_sub(1), permitted)?;
         draft.truncate(room);
         if !draft.is_chain() {
             match most {
@@ -245,9 +244,8 @@ impl Session {
         wanted.min(self.target.context_length() - self.target.len())
     }
 
-    fn record(&mut self, draft: &Draft, verdict: &Verdict, times: [Duration; 2]) {
-        self.controller.time(&self.history, draft, times);
-        let [drafting, verifying] = times;
+    fn record(&mut self, draft: &Draft, verdict: &Verdict, [drafting, verifying]: [Duration; 2]) {
+        self.controller.time(&self.history, draft, verifying);
         let accepted = verdict.accepted.len();
         let stats = &mut self.stats;
         stats.draft += drafting;
@@ -259,7 +257,6 @@ impl Session {
         let positions = stats.drafted_per_position.len();
         stats.accepted_per_position.resize(positions, 0);
         stats.steps += 1;
-        stats.plain_step = self.controller.plain_step(&self.history);
         stats.predicted_speedup = self.controller.predicted_speedup();
         if self.output.tokens.is_empty() {
             stats.time_to_first_token = self.started.elapsed();
@@ -343,6 +340,10 @@ impl Session {
         self.output.text.push_str(&chunk.text);
         self.output.tokens.extend_from_slice(&chunk.tokens);
         self.stats.new_tokens = self.output.tokens.len();
+        if let Some(step) = self.controller.plain_step(&self.history) {
+            let without_drafts = step * chunk.tokens.len() as u32;
+            *self.stats.plain.get_or_insert_default() += without_drafts;
+        }
         self.stats.decode = self.started.elapsed().saturating_sub(self.stats.prefill);
         chunk
     }

@@ -70,7 +70,7 @@ impl Benchmark {
         Self(decoder.0.clone())
     }
 
-    /// Runs both ways `num_runs` times, interleaved, after a pass of each to warm up.
+    /// Runs both ways `num_runs` times, interleaved, in turn the one and the other first.
     #[pyo3(signature = (prompt, config=None, num_runs=None), text_signature = "($self, prompt, config=None, num_runs=3)")]
     fn run_comparison(
         &self,

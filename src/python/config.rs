@@ -18,15 +18,15 @@ const NUMBER: &str = "a number";
 /// temperature: divides the logits; 0 is greedy.
 /// top_k, top_p, min_p: sample among the likeliest tokens only; 0, 1 and 0 are off.
 /// max_new_tokens: most tokens generated.
-/// adaptive: whether the draft's length follows its success, up to gamma.
+/// adaptive: whether each step drafts what pays, up to gamma tokens.
 /// repetition_penalty, presence_penalty, frequency_penalty: against repeating; 1, 0 and 0 are off.
 /// logit_bias: {token id: number added to its logit}.
-/// seed: makes sampling repeatable.
+/// seed: makes sampling repeatable; with "rejection" and "block" only where drafts are the same, too (adaptive=False).
 /// stop: a text, or several; generation ends before the first of them.
 /// ignore_eos: go on past end-of-text tokens.
 /// logprobs: report each token's log-probability and those of so many alternatives.
 /// draft: where drafts come from: "auto" (all there is), "none", "ngram", "recycling", "table", "model" or "prediction"; None
-/// is the decoder's own choice.
+/// is the decoder's own choice. A prediction is used beside any but "none".
 /// verification: how drafts are checked against the target: "coupled" (with a seed, the very text of plain sampling),
 /// "rejection" or "block" (the same law, and more accepted tokens).
 /// prediction: a text that the output is likely to resemble.

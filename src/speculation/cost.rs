@@ -22,7 +22,7 @@ const SPEED_RATE: f64 = 0.1;
 const OUTLIER: f64 = 3.0;
 
 /// The same for a first time, against what the others make likely.
-const FIRST_OUTLIER: f64 = 1.5;
+const FIRST_OUTLIER: f64 = 2.0;
 
 /// How much dearer each row makes a pass, before anything is measured.
 const UNMEASURED: f64 = 0.1;

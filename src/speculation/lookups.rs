@@ -14,9 +14,6 @@ use crate::sampling::Distribution;
 /// Most candidates for one place.
 const MOST_SIBLINGS: usize = 8;
 
-/// A node that is reached more rarely is not looked at.
-const RAREST: f64 = 0.01;
-
 /// The lookups of one request.
 pub struct Lookups {
     sources: Vec<Box<dyn Lookup>>,
@@ -25,12 +22,14 @@ pub struct Lookups {
 }
 
 /// What a draft must be like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limit {
-    /// Most tokens.
+    /// Most tokens, each behind the one before it.
     pub tokens: usize,
-    /// Whether each token must follow the one before it.
-    pub chain: bool,
+    /// Most tokens of a tree; 0 where the target computes none.
+    pub tree: usize,
+    /// The probability with which each must be reached.
+    pub reached: f64,
 }
 
 /// A draft, and what is expected of it.
@@ -131,21 +130,25 @@ impl Lookups {
         let mut draft = Draft::default();
         let mut buds = BinaryHeap::new();
         let bud = |sources: &Self, parent, reached, buds: &mut BinaryHeap<Bud>| {
-            sources.bud(parent, reached, limit, acceptance, buds);
+            sources.bud(parent, reached, acceptance, buds);
         };
         bud(self, None, 1.0, &mut buds);
         let mut expected = 1.0;
         let mut best = Plan::plain();
         let mut length = 0;
-        while draft.len() < limit.tokens.min(passes.len().saturating_sub(2)) {
-            let Some(Bud {
+        let most = limit.tokens.min(passes.len().saturating_sub(2));
+        while draft.len() < most
+            && let Some(Bud {
                 reached,
                 parent,
                 candidate,
             }) = buds.pop()
-            else {
-                break;
-            };
+            && reached >= limit.reached
+        {
+            let chain = draft.is_chain() && parent == draft.len().checked_sub(1);
+            if !chain && draft.len() >= limit.tree {
+                continue;
+            }
             let mut path = parent.map_or_else(Vec::new, |parent| draft.path(parent));
             path.push(candidate.token);
             if !permitted(&path)? {
@@ -172,21 +175,15 @@ impl Lookups {
         &self,
         parent: Option<usize>,
         reached: f64,
-        limit: Limit,
         acceptance: &Acceptance,
         buds: &mut BinaryHeap<Bud>,
     ) {
-        let width = if limit.chain { 1 } else { MOST_SIBLINGS };
-        for weighed in self.weigh(parent, acceptance).into_iter().take(width) {
-            let reached = reached * weighed.probability;
-            if limit.chain || reached >= RAREST {
-                buds.push(Bud {
-                    reached,
-                    parent,
-                    candidate: weighed.candidate,
-                });
-            }
-        }
+        let weighed = self.weigh(parent, acceptance).into_iter();
+        buds.extend(weighed.take(MOST_SIBLINGS).map(|weighed| Bud {
+            reached: reached * weighed.probability,
+            parent,
+            candidate: weighed.candidate,
+        }));
     }
 
     fn candidates(&self, node: Option<usize>) -> Vec<Candidate> {

@@ -13,19 +13,23 @@ const ANSWER: usize = 256;
 /// Lets a decoder learn from so many tokens that its target writes; returns how many there were.
 ///
 /// Questions are sampled from where a user's turn begins in the model's chat template, and answered greedily; without a
-/// template texts are sampled from the beginning. `run` is [`Session::run`], or that of a caller who watches.
+/// template texts are sampled from the beginning. `run` is [`Session::run`], or that of a caller who watches; `progress` is
+/// told how many tokens there are.
 pub fn learn(
     decoder: &SpeculativeDecoder,
     tokens: usize,
     seed: u64,
     run: impl Fn(Session) -> Result<Generation>,
+    progress: impl Fn(usize),
 ) -> Result<usize> {
     let mut learned = 0;
-    let mut seeds = seed..;
+    let mut seed = seed;
+    let question = QUESTION.min(decoder.info().context_length / 4);
     while learned < tokens {
+        seed = seed.wrapping_add(1);
         let sampled = SpeculativeConfig {
-            seed: seeds.next(),
-            max_new_tokens: QUESTION,
+            seed: Some(seed),
+            max_new_tokens: question,
             ..SpeculativeConfig::default()
         };
         let begun = run(decoder.session(turn(decoder)?, &sampled)?)?;
@@ -43,6 +47,7 @@ pub fn learn(
         decoder.learn(text, prompt.len())?;
         // A model that writes nothing at all ends too.
         learned += answer.tokens.len().max(1);
+        progress(learned);
     }
     Ok(learned)
 }
@@ -66,5 +71,8 @@ fn turn(decoder: &SpeculativeDecoder) -> Result<Prompt> {
     };
     let text = template.render(&[Message::new("user", WORDS)], false)?;
     let before = text.split(WORDS).next().unwrap_or_default();
-    Ok(Prompt::Tokens(tokenizer.encode(before, false)?))
+    Ok(match tokenizer.encode(before, false)? {
+        nothing if nothing.is_empty() => Prompt::Text(String::new()),
+        tokens => Prompt::Tokens(tokens),
+    })
 }

@@ -52,11 +52,16 @@ struct Sums {
     predicted: f64,
 }
 
-/// The settings that are worth trying with what a decoder has.
-pub fn settings(decoder: &SpeculativeDecoder) -> Vec<Setting> {
+/// The settings that are worth trying with what a decoder has, with such a gamma or several.
+pub fn settings(decoder: &SpeculativeDecoder, gamma: Option<usize>) -> Vec<Setting> {
+    let usual = gamma.unwrap_or(SpeculativeConfig::default().gamma);
     let sources = decoder.draft_sources().into_iter();
-    let single = sources.map(|draft| Setting { draft, gamma: 16 });
-    let all = GAMMAS.map(|gamma| Setting {
+    let single = sources.map(|draft| Setting {
+        draft,
+        gamma: usual,
+    });
+    let gammas = gamma.map_or(GAMMAS.to_vec(), |gamma| vec![gamma]);
+    let all = gammas.into_iter().map(|gamma| Setting {
         draft: DraftKind::Auto,
         gamma,
     });
@@ -76,6 +81,9 @@ pub fn trials(
 ) -> Result<Vec<Trial>> {
     if prompts.is_empty() {
         return Err(Error::invalid("prompts", "[]", "at least one prompt"));
+    }
+    if config.max_new_tokens == 0 {
+        return Err(Error::invalid("max_new_tokens", 0, "at least 1"));
     }
     let decoders: Vec<SpeculativeDecoder> = settings.iter().map(|_| decoder.apart()).collect();
     let mut plain = Sums::default();

@@ -10,7 +10,7 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 
 use super::answer::write_json;
-use super::failure::Outcome;
+use super::failure::{Outcome, say};
 use super::options::{LoadingArgs, ModelArgs, SamplingArgs, conversation};
 use super::prompts::Question;
 use super::{prompts, terminal};
@@ -52,7 +52,7 @@ pub(super) struct Program {
     /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
     #[arg(long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
     target_model: String,
-    /// Draft: a model, auto, ngram (prompt lookup) or none (plain decoding)
+    /// Draft: a model, auto (all that needs none), ngram, recycling, table or none (plain decoding)
     #[arg(long, value_name = "MODEL", default_value = "auto")]
     draft_model: String,
     /// Short for --device cuda
@@ -102,7 +102,7 @@ impl Program {
         }
         self.workload.run(&ModelArgs {
             target: self.target_model.clone(),
-            draft: self.draft_model.clone(),
+            draft: Some(self.draft_model.clone()),
             no_profile: true,
             loading,
         })
@@ -111,11 +111,11 @@ impl Program {
 
 impl Workload {
     fn run(&self, models: &ModelArgs) -> Outcome {
-        let profile = models.profile()?;
-        let config = self.sampling.config(&profile)?;
+        let profile = models.profile(&self.sampling)?;
+        let config = self.sampling.config(profile.as_ref())?;
         let questions = prompts::of_options(&self.prompt, self.prompts.as_deref())?;
         let began = Instant::now();
-        let decoder = models.load(&profile)?;
+        let decoder = models.load(profile.as_ref())?;
         let load_seconds = began.elapsed().as_secs_f64();
         let passes = PassTimes::measure(&decoder)?;
         let bar = terminal::counter("Measuring", questions.len());
@@ -135,19 +135,21 @@ impl Workload {
         }
         bar.finish_and_clear();
         let report = Report::new(&decoder, results, passes, load_seconds);
+        // What was measured isn't lost where the page can't be written.
+        if self.json {
+            write_json(&report)?;
+        } else {
+            print(&bar, &report.summary())?;
+            print(&bar, &report.passes())?;
+        }
         if let Some(path) = &self.report {
             let written = std::fs::write(path, html::page(&report)?);
             written.map_err(|error| Error::io(path, error))?;
         }
-        if self.json {
-            return write_json(&report);
-        }
-        print(&bar, &report.summary())?;
-        print(&bar, &report.passes())?;
         Ok(())
     }
 
-    /// Asks a question turn by turn, each behind what was said before.
+    /// Asks a question turn by turn, each behind what was said before, as far as the context goes.
     fn compare(
         &self,
         decoder: &SpeculativeDecoder,
@@ -156,11 +158,18 @@ impl Workload {
         mut each: impl FnMut(TurnResult) -> Outcome,
     ) -> Outcome {
         let benchmark = Benchmark::new(decoder.clone());
+        let runs = usize::from(self.runs);
         let mut messages = Vec::new();
         for turn in &question.turns {
             messages.push(Message::new("user", turn));
             let prompt = conversation(decoder, &messages, self.raw)?;
-            let comparison = benchmark.run_comparison(prompt, config, usize::from(self.runs))?;
+            let comparison = match benchmark.run_comparison(prompt, config, runs) {
+                Err(error @ Error::ContextOverflow { .. }) if messages.len() > 1 => {
+                    say(&format!("a turn is left out, and those behind it: {error}"));
+                    break;
+                }
+                comparison => comparison?,
+            };
             messages.push(Message::new("assistant", &comparison.text));
             each(TurnResult {
                 prompt: turn.clone(),

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::TokenSource;
@@ -72,8 +72,10 @@ impl Table {
     /// tokens (u32), their counts (u16) and the total (u32), all with the lowest byte first.
     pub fn save(&self, path: &Path, fingerprint: u64) -> Result<()> {
         let write = || {
-            // A reader never sees half a table.
-            let partial = path.with_extension("partial");
+            // A reader never sees half a table, and two writers don't share one.
+            let mut partial = path.as_os_str().to_owned();
+            partial.push(format!(".{}.partial", std::process::id()));
+            let partial = PathBuf::from(partial);
             let mut file = BufWriter::new(File::create(&partial)?);
             self.slots().write(&mut file, fingerprint)?;
             file.into_inner()?.sync_all()?;
@@ -225,7 +227,7 @@ fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
 
 impl Slot {
     fn count(&mut self, token: u32) {
-        self.total += 1;
+        self.total = self.total.saturating_add(1);
         let known =
             (0..SUCCESSORS).find(|place| self.counts[*place] > 0 && self.tokens[*place] == token);
         let rarest = (0..SUCCESSORS).min_by_key(|place| self.counts[*place]);
