@@ -4,7 +4,9 @@ mod support;
 
 use std::collections::HashMap;
 
-use specdec_rs::{DraftKind, FinishReason, SpeculativeConfig, SpeculativeDecoder, Verification};
+use specdec_rs::{
+    Device, DraftKind, FinishReason, SpeculativeConfig, SpeculativeDecoder, Verification,
+};
 use support::pair;
 use support::statistics::{counts, critical_value, g_statistic, tokens};
 
@@ -341,4 +343,40 @@ fn scoring_more_than_the_context_holds_is_refused_at_once() {
         message.contains("10000000") && message.contains("1024"),
         "{message}"
     );
+}
+
+#[test]
+fn the_target_drafts_for_itself() {
+    let target = pair::folder("target").display().to_string();
+    let load = |draft| SpeculativeDecoder::new(&target, draft, Some(Device::Cpu));
+    let prompt = &pair::licence_prompts(3)[1];
+    let plain = load("none").unwrap();
+    let plain = plain.generate_with(&prompt[..], &config(DraftKind::None, 0, false));
+    let plain = tokens(&plain.unwrap());
+    for (draft, least) in [
+        ("self:0-3", 1.0),
+        ("self:0-1,3", 0.0),
+        ("self:", 0.0),
+        ("self:q8_0", 0.8),
+    ] {
+        let decoder = match draft {
+            "self:" => {
+                let message = load(draft).map(drop).unwrap_err().to_string();
+                assert!(message.contains("quantize"), "{message}");
+                continue;
+            }
+            draft => load(draft).unwrap(),
+        };
+        let drafted = decoder.generate_with(&prompt[..], &config(DraftKind::Model, 3, false));
+        let drafted = drafted.unwrap();
+        assert_eq!(tokens(&drafted), plain, "{draft}");
+        let rate = drafted.stats.acceptance_rate();
+        println!("{draft}: {rate:.2} of {}", drafted.stats.drafted);
+        assert!(
+            rate >= least && drafted.stats.drafted > 0,
+            "{draft}: {rate}"
+        );
+    }
+    let message = load("self:2-4").map(drop).unwrap_err().to_string();
+    assert!(message.contains("layer = 4"), "{message}");
 }

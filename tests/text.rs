@@ -50,7 +50,7 @@ fn a_gguf_tokenizer_is_its_folder_s_tokenizer() {
     let Some(shared) = shared() else { return };
     let embedded = gguf_tokenizer(&shared.join("fixtures/gguf/llama-F16.gguf"));
     let folder = Tokenizer::from_folder(&shared.join("fixtures/hf/llama")).unwrap();
-    embedded.same_vocabulary(&folder).unwrap();
+    assert!(embedded.same_vocabulary(&folder));
     for text in [
         "Hello, world! It's 1234 o'clock.\n\n  naïve 漢字 🙂",
         "",
@@ -90,14 +90,9 @@ fn ends_and_templates_of_real_models_are_known() {
 #[test]
 fn vocabularies_are_compared_token_by_token() {
     let target = pair::tokenizer();
-    target.same_vocabulary(&pair::tokenizer()).unwrap();
-    let Some(shared) = shared() else { return };
-    let other = Tokenizer::from_folder(&shared.join("fixtures/pair/draft-other-vocab")).unwrap();
-    let message = target.same_vocabulary(&other).unwrap_err().to_string();
-    assert!(
-        message.contains("to the target") && message.contains("ngram"),
-        "{message}"
-    );
+    assert!(target.same_vocabulary(&pair::tokenizer()));
+    let other = Tokenizer::from_folder(&pair::folder("draft-other-vocab")).unwrap();
+    assert!(!target.same_vocabulary(&other));
 }
 
 fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {

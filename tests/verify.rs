@@ -74,7 +74,7 @@ fn the_pair_is_lossless_under_any_settings() {
             4,
             "{text}"
         );
-        assert_eq!(text.matches("  law       ").count(), 6, "{text}");
+        assert_eq!(text.matches("  law       ").count(), 12, "{text}");
         let verdict = "verdict  lossless: every text is the one that the target writes alone";
         assert!(text.contains(verdict), "{text}");
     }

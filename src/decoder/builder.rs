@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::SpeculativeDecoder;
+use super::self_draft::SelfDraft;
+use super::{DraftModel, SpeculativeDecoder};
 use crate::backend::WeightPrecision;
 use crate::config::DraftKind;
 use crate::device::Device;
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::{self, LoadOptions, SharedModel};
 use crate::progress::Progress;
 use crate::speculation::Experience;
+use crate::speculation::draft::OtherVocabulary;
 use crate::text::Tokenizer;
 use crate::weights::locate::{LocateOptions, locate};
 
@@ -60,7 +62,8 @@ impl DecoderBuilder {
         self
     }
 
-    /// The draft: a model, "auto" (all sources that need none), "ngram", "recycling", "table" or "none".
+    /// The draft: a model, "auto" (all sources that need none), "ngram", "recycling", "table" or "none"; or the target itself,
+    /// with some of its layers alone ("self:0-9,26-29") or quantized further (`self:q4_0`).
     #[must_use]
     pub fn draft(mut self, draft: impl Into<String>) -> Self {
         self.draft = draft.into();
@@ -156,21 +159,15 @@ impl DecoderBuilder {
                 return Err(Error::not_found(&self.target, reason));
             }
         };
+        let target = SharedModel::new(target.model);
         let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
             Ok(DraftKind::Model | DraftKind::Prediction) => {
                 let expected = "a model's name, auto, ngram, recycling, table or none";
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
             Ok(kind) => (None, kind),
-            Err(_) => {
-                let loaded = self.load_model(&self.draft)?;
-                if let Some(draft_tokenizer) = &loaded.tokenizer {
-                    tokenizer.same_vocabulary(draft_tokenizer)?;
-                }
-                (Some(SharedModel::new(loaded.model)), DraftKind::Auto)
-            }
+            Err(_) => (Some(self.load_draft(&target, &tokenizer)?), DraftKind::Auto),
         };
-        let target = SharedModel::new(target.model);
         let experience = Experience::default();
         if let Some(path) = &self.table {
             experience.table.load(path, tokenizer.fingerprint())?;
@@ -185,6 +182,41 @@ impl DecoderBuilder {
             tokenizer,
             experience,
         })
+    }
+
+    /// The draft model: another model, or the target made cheaper.
+    fn load_draft(&self, target: &SharedModel, tokenizer: &Tokenizer) -> Result<DraftModel> {
+        match SelfDraft::parse(&self.draft) {
+            Some(SelfDraft::Layers(layers)) => Ok(DraftModel {
+                model: SharedModel::new(target.lock().with_layers(&layers)?),
+                other: None,
+            }),
+            Some(SelfDraft::Quantized(format)) => {
+                let files = locate(&self.target, &self.locate_options())?;
+                let options = LoadOptions {
+                    precision: WeightPrecision::from_names(None, Some(&format))?,
+                    ..self.options.clone()
+                };
+                Ok(DraftModel {
+                    model: SharedModel::new(model::load(&files, &options)?.model),
+                    other: None,
+                })
+            }
+            None => {
+                let loaded = self.load_model(&self.draft)?;
+                let own = loaded.tokenizer.as_ref();
+                let differs = own.filter(|own| !tokenizer.same_vocabulary(own));
+                let other = differs.map(|own| OtherVocabulary::new(tokenizer, own));
+                let other = other.transpose()?;
+                if let Some(other) = &other {
+                    tracing::info!(shared = other.shared(), "the draft has another vocabulary");
+                }
+                Ok(DraftModel {
+                    model: SharedModel::new(loaded.model),
+                    other: other.map(Arc::new),
+                })
+            }
+        }
     }
 
     fn load_model(&self, name: &str) -> Result<model::LoadedModel> {

@@ -1,8 +1,10 @@
 //! The product: a target, a draft and a tokenizer that generate text together.
 
 mod builder;
+mod self_draft;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::device::Device;
@@ -11,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence};
 use crate::sampling::{Noise, Processors};
 use crate::speculation::draft::{
-    Drawing, ForcedLookup, ModelDraft, NgramLookup, PredictionLookup, RecyclingLookup, TableLookup,
+    Drawing, ForcedLookup, ModelDraft, NgramLookup, OtherVocabulary, PredictionLookup,
+    RecyclingLookup, TableLookup, TextDraft, Vocabulary,
 };
 use crate::speculation::{
     Acceptance, Controller, DraftSource, Experience, Lookup, Lookups, TokenSource,
@@ -59,11 +62,18 @@ impl From<Vec<u32>> for Prompt {
     }
 }
 
+/// A draft model, and its vocabulary where that is not the target's.
+#[derive(Clone)]
+struct DraftModel {
+    model: SharedModel,
+    other: Option<Arc<OtherVocabulary>>,
+}
+
 /// Decodes speculatively. Cheap to clone; usable from many threads at once.
 #[derive(Clone)]
 pub struct SpeculativeDecoder {
     target: SharedModel,
-    draft: Option<SharedModel>,
+    draft: Option<DraftModel>,
     default_draft: DraftKind,
     tokenizer: Tokenizer,
     experience: Experience,
@@ -92,7 +102,10 @@ impl SpeculativeDecoder {
         Self {
             default_draft: DraftKind::Auto,
             target: SharedModel::new(target),
-            draft: draft.map(SharedModel::new),
+            draft: draft.map(|model| DraftModel {
+                model: SharedModel::new(model),
+                other: None,
+            }),
             tokenizer,
             experience: Experience::default(),
         }
@@ -245,7 +258,8 @@ impl SpeculativeDecoder {
 
     /// A token sequence of the draft model; `None` without one.
     pub fn draft_sequence(&self) -> Option<TokenSequence> {
-        self.draft.as_ref().map(TokenSequence::new)
+        let draft = self.draft.as_ref();
+        draft.map(|draft| TokenSequence::new(&draft.model))
     }
 
     /// The target's tokenizer.
@@ -260,7 +274,8 @@ impl SpeculativeDecoder {
 
     /// Facts about the draft model; `None` without one.
     pub fn draft_info(&self) -> Option<ModelInfo> {
-        self.draft.as_ref().map(|draft| draft.info().clone())
+        let draft = self.draft.as_ref();
+        draft.map(|draft| draft.model.info().clone())
     }
 
     /// A request, to be run step by step.
@@ -401,15 +416,39 @@ impl SpeculativeDecoder {
         let Some(model) = self.draft.as_ref().filter(|_| wants(DraftKind::Model)) else {
             return Ok(controller);
         };
+        let source = self.model_source(model, config, processors, noise)?;
+        Ok(controller.with_source(source, TokenSource::Model))
+    }
+
+    /// A source that drafts with a model.
+    fn model_source(
+        &self,
+        draft: &DraftModel,
+        config: &SpeculativeConfig,
+        processors: &Processors,
+        noise: Noise,
+    ) -> Result<Box<dyn DraftSource>> {
+        let vocabulary = match &draft.other {
+            // Nothing but the likeliest text is asked for: its words may be cut in any way.
+            Some(other) if config.is_greedy() && config.response_format.is_none() => {
+                return Ok(Box::new(TextDraft::new(&draft.model, other)?));
+            }
+            Some(other) => Vocabulary::Other(other.clone(), other.retokenizer()?),
+            None => Vocabulary::Same,
+        };
         let drawing = match config.verification {
             Verification::Coupled => Drawing::Coupled(noise),
             Verification::Rejection | Verification::Block => {
                 Drawing::Independent(noise.stream(DRAFT_STREAM))
             }
         };
-        let vocab_size = self.target.vocab_size();
-        let draft = ModelDraft::new(model, processors.clone(), drawing, vocab_size);
-        Ok(controller.with_source(Box::new(draft), TokenSource::Model))
+        Ok(Box::new(ModelDraft::new(
+            &draft.model,
+            vocabulary,
+            processors.clone(),
+            drawing,
+            self.target.vocab_size(),
+        )))
     }
 
     fn controller_of(

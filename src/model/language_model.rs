@@ -177,6 +177,15 @@ pub trait LanguageModel: Send {
     /// Forgets a sequence; unknown ones are ignored.
     fn free(&mut self, sequence: SequenceId);
 
+    /// A model of the same weights that computes these layers alone, in this order: a cheap draft for the whole.
+    fn with_layers(&self, layers: &[usize]) -> Result<Box<dyn LanguageModel>> {
+        let _ = layers;
+        Err(Error::unsupported(
+            self.info().architecture,
+            "it can't leave out layers: use another draft",
+        ))
+    }
+
     /// Facts for reports.
     fn info(&self) -> ModelInfo {
         ModelInfo {

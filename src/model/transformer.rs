@@ -20,14 +20,14 @@ use crate::error::{Error, Result};
 /// Rows computed at once when a prompt is read; bounds the memory of a step.
 const LARGEST_STEP: usize = 512;
 
-/// A decoder-only transformer.
+/// A decoder-only transformer. What it is made of may be another's, too.
 pub struct Transformer<B: Backend> {
     spec: ModelSpec,
-    backend: B,
+    backend: Arc<B>,
     embedding: Arc<Linear<B>>,
-    positions: Option<B::Matrix>,
-    layers: Vec<Layer<B>>,
-    final_norm: Norm<B>,
+    positions: Option<Arc<B::Matrix>>,
+    layers: Vec<Arc<Layer<B>>>,
+    final_norm: Arc<Norm<B>>,
     head: Arc<Linear<B>>,
     sequences: HashMap<SequenceId, Sequence<B>>,
     info: ModelInfo,
@@ -68,12 +68,12 @@ impl<B: Backend> Transformer<B> {
         let embedding = Arc::new(loader.linear(Slot::Embedding, spec.vocab_size, hidden, false)?);
         let positions = spec
             .learned_positions
-            .then(|| loader.positions())
+            .then(|| loader.positions().map(Arc::new))
             .transpose()?;
         let layers = (0..spec.layers.len())
-            .map(|layer| loader.layer(layer))
+            .map(|layer| loader.layer(layer).map(Arc::new))
             .collect::<Result<_>>()?;
-        let final_norm = loader.norm(Slot::FinalNorm, hidden)?;
+        let final_norm = Arc::new(loader.norm(Slot::FinalNorm, hidden)?);
         let head = loader.head(&embedding)?;
         let info = ModelInfo {
             context_length: wanted,
@@ -90,7 +90,7 @@ impl<B: Backend> Transformer<B> {
         spec.context_length = wanted;
         Ok(Self {
             spec,
-            backend,
+            backend: Arc::new(backend),
             embedding,
             positions,
             layers,
@@ -105,6 +105,39 @@ impl<B: Backend> Transformer<B> {
     /// What the model is made of.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// The same weights, with these layers alone.
+    fn of_layers(&self, layers: &[usize]) -> Result<Self> {
+        let known = self.layers.len();
+        if let Some(layer) = layers.iter().find(|layer| **layer >= known) {
+            let expected = format!("below the number of the model's layers, {known}");
+            return Err(Error::invalid("layer", layer, expected));
+        }
+        let mut spec = self.spec.clone();
+        spec.layers = layers
+            .iter()
+            .map(|layer| self.layers[*layer].spec)
+            .collect();
+        Ok(Self {
+            spec,
+            backend: self.backend.clone(),
+            embedding: self.embedding.clone(),
+            positions: self.positions.clone(),
+            layers: layers
+                .iter()
+                .map(|layer| self.layers[*layer].clone())
+                .collect(),
+            final_norm: self.final_norm.clone(),
+            head: self.head.clone(),
+            sequences: HashMap::new(),
+            info: ModelInfo {
+                // Nothing that the model doesn't hold already.
+                bytes: 0,
+                ..self.info.clone()
+            },
+            cache_precision: self.cache_precision,
+        })
     }
 
     /// Runs the rows of one step through all layers; appends the logits of `wanted` rows.
@@ -415,6 +448,10 @@ impl<B: Backend> LanguageModel for Transformer<B> {
 
     fn free(&mut self, sequence: SequenceId) {
         self.sequences.remove(&sequence);
+    }
+
+    fn with_layers(&self, layers: &[usize]) -> Result<Box<dyn LanguageModel>> {
+        Ok(Box::new(self.of_layers(layers)?))
     }
 
     fn info(&self) -> ModelInfo {

@@ -408,7 +408,7 @@ mod tests {
     fn length_follows_costs_and_acceptance() {
         let length = |rate, slope| settled(&mut controller(16, true, slope, 1), rate).1 / 200;
         // Where rows cost nothing every one pays; where they cost as much as a pass, none does.
-        assert_eq!(length(0.8, 0.0), 16);
+        assert_eq!(length(0.9, 0.0), 16);
         assert_eq!(length(0.7, 1.0), 0);
         let (low, high) = (length(0.5, 0.15), length(0.9, 0.15));
         assert!((1..=3).contains(&low), "{low}");

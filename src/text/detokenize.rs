@@ -35,6 +35,11 @@ impl Detokenizer {
         Ok(take_characters(&mut self.pending))
     }
 
+    /// Whether a character is begun and not complete.
+    pub fn is_within_a_character(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Ends the stream: what was held back, as U+FFFD, since it was not a character.
     pub fn finish(&mut self) -> Result<String> {
         Ok(String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned())

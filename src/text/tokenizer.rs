@@ -50,6 +50,17 @@ impl Tokenizer {
         }
     }
 
+    /// Text that follows another to tokens: without the space that some tokenizers write where a text begins.
+    pub fn encode_behind(&self, text: &str) -> Result<Vec<u32>> {
+        const ANOTHER: &str = "a";
+        let before = self.encode(ANOTHER, false)?;
+        let together = self.encode(&format!("{ANOTHER}{text}"), false)?;
+        match together.strip_prefix(&before[..]) {
+            Some(behind) => Ok(behind.to_vec()),
+            None => self.encode(text, false),
+        }
+    }
+
     /// Tokens to text; bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
         let mut detokenizer = self.detokenizer(skip_special_tokens, false);
@@ -114,6 +125,23 @@ impl Tokenizer {
         self.parts.tokenizer.id_to_token(id)
     }
 
+    /// A token by its spelling.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.parts.tokenizer.token_to_id(token)
+    }
+
+    /// The spelling of a token that marks something, and is no text.
+    pub fn special_token(&self, id: u32) -> Option<String> {
+        let token = self.token(id)?;
+        let added = self.parts.tokenizer.get_added_vocabulary();
+        added.is_special_token(&token).then_some(token)
+    }
+
+    /// What a token adds to a text that has begun, in UTF-8; none for a special one.
+    pub fn bytes(&self, id: u32) -> Result<Vec<u8>> {
+        self.parts.bytes(id, false, true)
+    }
+
     /// A number that vocabularies with other tokens have not.
     pub fn fingerprint(&self) -> u64 {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -125,23 +153,9 @@ impl Tokenizer {
         hash
     }
 
-    /// Checks that every token id means the same in both tokenizers.
-    pub fn same_vocabulary(&self, draft: &Self) -> Result<()> {
-        let size = self.vocab_size().max(draft.vocab_size()) as u32;
-        let differing = (0..size).find(|id| self.token(*id) != draft.token(*id));
-        let Some(id) = differing else {
-            return Ok(());
-        };
-        let spell = |tokenizer: &Self| match tokenizer.token(id) {
-            Some(token) => format!("{token:?}"),
-            None => "no token".to_owned(),
-        };
-        Err(Error::VocabularyMismatch {
-            reason: format!(
-                "token {id} is {} to the target and {} to the draft: use a draft of the target's family, or \"ngram\"",
-                spell(self),
-                spell(draft)
-            ),
-        })
+    /// Whether every token id means the same in both tokenizers.
+    pub fn same_vocabulary(&self, other: &Self) -> bool {
+        let size = self.vocab_size().max(other.vocab_size()) as u32;
+        (0..size).all(|id| self.token(id) == other.token(id))
     }
 }

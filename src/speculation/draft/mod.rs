@@ -5,10 +5,14 @@ mod lookup;
 mod model;
 mod ngram;
 mod prediction;
+mod reader;
 mod recycling;
+mod retokenizer;
 mod suffix;
 mod table;
+mod text;
 mod tree;
+mod vocabulary;
 
 use std::fmt;
 
@@ -21,7 +25,9 @@ pub use ngram::NgramLookup;
 pub use prediction::PredictionLookup;
 pub use recycling::{RecyclingLookup, Successors};
 pub use table::{Table, TableLookup};
+pub use text::TextDraft;
 pub use tree::Draft;
+pub use vocabulary::{OtherVocabulary, Vocabulary};
 
 /// Who wrote a token first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

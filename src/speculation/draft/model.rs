@@ -1,8 +1,10 @@
-//! A smaller model of the same vocabulary.
+//! A smaller model, whose tokens are drawn as the target's are.
 
+use super::reader::Reader;
+use super::vocabulary::Vocabulary;
 use super::{Draft, DraftSource, TokenSource};
 use crate::error::{Error, Result};
-use crate::model::{SharedModel, TokenSequence};
+use crate::model::SharedModel;
 use crate::sampling::{Chance, Distribution, Noise, NoiseStream, Processors};
 
 /// How tokens are drawn from the draft model's laws.
@@ -28,82 +30,57 @@ impl Drawing {
 
 /// Drafts by sampling from a model, under the request's own processors.
 pub struct ModelDraft {
-    sequence: TokenSequence,
+    reader: Reader,
+    vocabulary: Vocabulary,
     processors: Processors,
     drawing: Drawing,
     /// Tokens of the target; a draft model may be padded further.
     vocab_size: usize,
-    /// The tokens in the draft model's cache.
-    cached: Vec<u32>,
 }
 
 impl ModelDraft {
     /// A draft for one request. `vocab_size` is the target's.
     pub fn new(
         model: &SharedModel,
+        vocabulary: Vocabulary,
         processors: Processors,
         drawing: Drawing,
         vocab_size: usize,
     ) -> Self {
         Self {
-            sequence: TokenSequence::new(model),
+            reader: Reader::new(model),
+            vocabulary,
             processors,
             drawing,
             vocab_size,
-            cached: Vec::new(),
         }
-    }
-
-    /// Whether the model has all these tokens: those of one family pad their vocabularies to different sizes.
-    fn knows(&self, tokens: &[u32]) -> bool {
-        let known = self.sequence.vocab_size();
-        tokens.iter().all(|token| (*token as usize) < known)
-    }
-
-    /// Rolls the cache back to what it shares with the history.
-    fn reconcile(&mut self, history: &[u32]) -> Result<()> {
-        let pairs = self.cached.iter().zip(history);
-        let shared = pairs
-            .take_while(|(cached, wanted)| cached == wanted)
-            .count();
-        // At least the newest token must be fed again, to get its logits.
-        let kept = shared.min(history.len().saturating_sub(1));
-        self.cached.truncate(kept);
-        self.sequence.truncate(kept)
     }
 }
 
 impl DraftSource for ModelDraft {
     fn read(&mut self, prompt: &[u32]) -> Result<()> {
-        let (held, room) = (self.cached.len(), self.sequence.context_length());
-        let Some(new) = prompt.get(held..prompt.len().min(room)) else {
-            return Ok(());
-        };
-        if self.knows(new) {
-            self.sequence.extend(new, 0)?;
-            self.cached.extend(new);
+        match self.vocabulary.follow(prompt)? {
+            Some(text) => self.reader.read(text),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
         let mut draft = Draft::default();
-        // The draft's own context may be shorter than the target's.
-        let room = self.sequence.context_length().saturating_sub(history.len());
-        if history.is_empty() || limit.min(room) == 0 {
+        let Some(text) = self.vocabulary.follow(history)? else {
+            return Ok(draft);
+        };
+        let limit = limit.min(self.reader.room(text.len()));
+        if limit == 0 {
             return Ok(draft);
         }
-        self.reconcile(history)?;
-        let mut pending = history[self.cached.len()..].to_vec();
-        if !self.knows(&pending) {
-            return Ok(draft);
-        }
-        while draft.len() < limit.min(room) {
-            let logits = self.sequence.extend(&pending, 1)?;
-            self.cached.append(&mut pending);
-            // Rows that only the draft has are padding, which no law of the target's knows.
-            let row = &logits.row(0)[..self.sequence.vocab_size().min(self.vocab_size)];
-            let law = match self.processors.law(row, history, draft.tokens()) {
+        let mut pending = self.reader.reconcile(text)?;
+        while draft.len() < limit {
+            let Some(logits) = self.reader.next(&mut pending)? else {
+                break;
+            };
+            let row = self.vocabulary.logits(logits.row(0), self.vocab_size);
+            let law = match self.processors.law(&row, history, draft.tokens()) {
                 // Behind tokens that the target may never write, or of a draft model that knows nothing.
                 Err(Error::NoToken { .. }) => break,
                 law => law?,
@@ -111,7 +88,7 @@ impl DraftSource for ModelDraft {
             let position = history.len() + draft.len();
             let (token, law) = self.drawing.draw(law, position);
             draft.push(token, law, TokenSource::Model);
-            pending.push(token);
+            pending.extend(self.vocabulary.to_draft(token));
         }
         Ok(draft)
     }

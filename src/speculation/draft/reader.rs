@@ -1,0 +1,70 @@
+//! A draft model's cache, kept in step with a text in its tokens.
+
+use crate::error::Result;
+use crate::model::{Logits, SharedModel, TokenSequence};
+
+/// Reads what a draft is to follow.
+pub struct Reader {
+    sequence: TokenSequence,
+    /// The tokens in the cache.
+    cached: Vec<u32>,
+}
+
+impl Reader {
+    /// Nothing read yet.
+    pub fn new(model: &SharedModel) -> Self {
+        Self {
+            sequence: TokenSequence::new(model),
+            cached: Vec::new(),
+        }
+    }
+
+    /// How many tokens may follow so many: the draft's own context may be shorter than the target's.
+    pub fn room(&self, tokens: usize) -> usize {
+        self.sequence.context_length().saturating_sub(tokens)
+    }
+
+    /// Reads a text, as far as the context goes.
+    pub fn read(&mut self, text: &[u32]) -> Result<()> {
+        let text = &text[..text.len().min(self.sequence.context_length())];
+        let new = self.roll_back(text, text.len())?;
+        if self.knows(&new) {
+            self.sequence.extend(&new, 0)?;
+            self.cached.extend(new);
+        }
+        Ok(())
+    }
+
+    /// Rolls the cache back to what it shares with a text; returns what is left of that to be fed, the newest token at
+    /// least, to get its logits.
+    pub fn reconcile(&mut self, text: &[u32]) -> Result<Vec<u32>> {
+        self.roll_back(text, text.len().saturating_sub(1))
+    }
+
+    /// The logits behind some tokens, which are read and taken; `None`: the model doesn't have them all.
+    pub fn next(&mut self, tokens: &mut Vec<u32>) -> Result<Option<Logits>> {
+        if tokens.is_empty() || !self.knows(tokens) {
+            return Ok(None);
+        }
+        let logits = self.sequence.extend(tokens, 1)?;
+        self.cached.append(tokens);
+        Ok(Some(logits))
+    }
+
+    fn roll_back(&mut self, text: &[u32], most: usize) -> Result<Vec<u32>> {
+        let pairs = self.cached.iter().zip(text);
+        let shared = pairs
+            .take_while(|(cached, wanted)| cached == wanted)
+            .count();
+        let kept = shared.min(most);
+        self.cached.truncate(kept);
+        self.sequence.truncate(kept)?;
+        Ok(text[kept..].to_vec())
+    }
+
+    /// Whether the model has all these tokens: those of one family pad their vocabularies to different sizes.
+    fn knows(&self, tokens: &[u32]) -> bool {
+        let known = self.sequence.vocab_size();
+        tokens.iter().all(|token| (*token as usize) < known)
+    }
+}

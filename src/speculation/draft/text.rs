@@ -1,0 +1,106 @@
+//! A smaller model of another vocabulary, whose text is compared, not its tokens (string-level exact match, 2502.05202).
+
+use std::sync::Arc;
+
+use super::reader::Reader;
+use super::retokenizer::Retokenizer;
+use super::vocabulary::OtherVocabulary;
+use super::{Draft, DraftSource, TokenSource};
+use crate::error::Result;
+use crate::model::SharedModel;
+use crate::sampling::{Distribution, likeliest};
+
+/// Most tokens of the history that are put into tokens anew together with a draft.
+const LOOK_BEHIND: usize = 8;
+
+/// Drafts the draft model's likeliest text, in the target's tokens.
+pub struct TextDraft {
+    reader: Reader,
+    other: Arc<OtherVocabulary>,
+    retokenizer: Retokenizer,
+}
+
+impl TextDraft {
+    /// A draft for one request.
+    pub fn new(model: &SharedModel, other: &Arc<OtherVocabulary>) -> Result<Self> {
+        Ok(Self {
+            reader: Reader::new(model),
+            retokenizer: other.retokenizer()?,
+            other: Arc::clone(other),
+        })
+    }
+
+    /// The text that the draft model writes behind some tokens, and whether it ends there.
+    fn write(&mut self, history: &[u32], limit: usize) -> Result<Option<(String, bool)>> {
+        let Some(text) = self.retokenizer.follow(history)? else {
+            return Ok(None);
+        };
+        let draft = self.other.draft();
+        let mut detokenizer = draft.detokenizer(true, true);
+        let mut pending = self.reader.reconcile(text)?;
+        let mut written = String::new();
+        for _ in 0..limit.min(self.reader.room(text.len())) {
+            let Some(logits) = self.reader.next(&mut pending)? else {
+                break;
+            };
+            let Some(token) = likeliest(logits.row(0), 1).pop() else {
+                break;
+            };
+            if draft.eos_token_ids().contains(&token) {
+                return Ok(Some((written, true)));
+            }
+            written.push_str(&detokenizer.push(token)?);
+            pending.push(token);
+        }
+        Ok(Some((written, false)))
+    }
+
+    /// A text in the target's tokens, as it writes it behind others: with the word that it may continue.
+    fn tokens_behind(&self, history: &[u32], text: &str) -> Result<Vec<u32>> {
+        let target = self.other.target();
+        let mut word = String::new();
+        let mut begin = history.len();
+        while begin > history.len().saturating_sub(LOOK_BEHIND)
+            && !word.starts_with(char::is_whitespace)
+            && let Ok(before) = String::from_utf8(target.bytes(history[begin - 1])?)
+            && !before.is_empty()
+        {
+            word.insert_str(0, &before);
+            begin -= 1;
+        }
+        let together = target.encode_behind(&(word + text))?;
+        if let Some(tokens) = together.strip_prefix(&history[begin..]) {
+            return Ok(tokens.to_vec());
+        }
+        let alone = target.encode_behind(text)?;
+        let bytes: Result<Vec<Vec<u8>>> = alone.iter().map(|token| target.bytes(*token)).collect();
+        Ok(match bytes?.concat() == text.as_bytes() {
+            true => alone,
+            false => Vec::new(),
+        })
+    }
+}
+
+impl DraftSource for TextDraft {
+    fn read(&mut self, prompt: &[u32]) -> Result<()> {
+        match self.retokenizer.follow(prompt)? {
+            Some(text) => self.reader.read(text),
+            None => Ok(()),
+        }
+    }
+
+    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+        let mut draft = Draft::default();
+        let Some((text, ended)) = self.write(history, limit)? else {
+            return Ok(draft);
+        };
+        let mut tokens = self.tokens_behind(history, &text)?;
+        if ended {
+            tokens.extend(self.other.target().eos_token_ids().first());
+        }
+        for token in tokens.into_iter().take(limit) {
+            draft.push(token, Distribution::Point(token), TokenSource::Model);
+        }
+        Ok(draft)
+    }
+}
