@@ -234,12 +234,14 @@ fn pieces_equal_single_tokens(files: &ModelFiles, kernels: Kernels) {
                 tokens: &ids[..rows],
                 parents: Parents::Chain,
                 rows: 0,
+                hidden: &[],
             },
             Extend {
                 sequence: SequenceId(1),
                 tokens,
                 parents: Parents::Chain,
                 rows,
+                hidden: &[],
             },
         ];
         let together = extend_all(model.as_mut(), &batch);
@@ -263,6 +265,7 @@ fn company_changes_no_bits() {
         tokens: &ids,
         parents: Parents::Chain,
         rows: 1,
+        hidden: &[],
     });
     let together = extend_all(model.as_mut(), &pair);
     assert!(together == [alone.clone(), alone].concat());
@@ -320,6 +323,7 @@ fn a_shorter_context_can_be_asked_for() {
             tokens,
             parents: Parents::Chain,
             rows: 1,
+            hidden: &[],
         };
         assert!(
             model

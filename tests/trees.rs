@@ -56,6 +56,7 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
         tokens: &tokens,
         parents: Parents::Tree(&parents),
         rows: nodes,
+        hidden: &[],
     };
     // With company that reads a chain.
     let chain = Extend {
@@ -63,6 +64,7 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
         tokens: &[1, 2, 3],
         parents: Parents::Chain,
         rows: 2,
+        hidden: &[],
     };
     let rows = extend_all(model, &[tree, chain]);
     model.truncate(SequenceId(9), 0).unwrap();
@@ -156,6 +158,7 @@ fn forks_survive_a_path_being_kept() {
         tokens: &[10, 11, 12, 13, 14],
         parents: Parents::Tree(&[None, None, Some(1), Some(2), Some(3)]),
         rows: 5,
+        hidden: &[],
     };
     extend_all(model.as_mut(), &[tree]);
     model.fork(TREE, within).unwrap();
@@ -222,6 +225,7 @@ fn what_is_no_tree_changes_nothing() {
             tokens,
             parents: Parents::Tree(parents),
             rows: 1,
+            hidden: &[],
         }];
         let mut logits = Logits::new(model.vocab_size());
         assert!(model.extend(&batch, &mut logits).is_err());

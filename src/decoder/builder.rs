@@ -10,12 +10,12 @@ use crate::backend::WeightPrecision;
 use crate::config::DraftKind;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::model::{self, LoadOptions, SharedModel};
+use crate::model::{self, EagleFiles, LoadOptions, SharedModel};
 use crate::progress::Progress;
 use crate::speculation::Experience;
 use crate::speculation::draft::OtherVocabulary;
 use crate::text::Tokenizer;
-use crate::weights::locate::{LocateOptions, locate};
+use crate::weights::locate::{LocateOptions, ModelFiles, locate};
 
 /// How long the target's passes are measured.
 const MEASURING: Duration = Duration::from_millis(80);
@@ -63,7 +63,8 @@ impl DecoderBuilder {
     }
 
     /// The draft: a model, "auto" (all sources that need none), "ngram", "recycling", "table" or "none"; or the target itself,
-    /// with some of its layers alone ("self:0-9,26-29") or quantized further (`self:q4_0`).
+    /// with some of its layers alone ("self:0-9,26-29") or quantized further (`self:q4_0`). A model may be a published head
+    /// of EAGLE, EAGLE-2 or EAGLE-3, too.
     #[must_use]
     pub fn draft(mut self, draft: impl Into<String>) -> Self {
         self.draft = draft.into();
@@ -187,23 +188,27 @@ impl DecoderBuilder {
     /// The draft model: another model, or the target made cheaper.
     fn load_draft(&self, target: &SharedModel, tokenizer: &Tokenizer) -> Result<DraftModel> {
         match SelfDraft::parse(&self.draft) {
-            Some(SelfDraft::Layers(layers)) => Ok(DraftModel {
-                model: SharedModel::new(target.lock().with_layers(&layers)?),
-                other: None,
-            }),
+            Some(SelfDraft::Layers(layers)) => {
+                let model = target.lock().with_layers(&layers)?;
+                Ok(DraftModel::Model(SharedModel::new(model), None))
+            }
             Some(SelfDraft::Quantized(format)) => {
                 let files = locate(&self.target, &self.locate_options())?;
                 let options = LoadOptions {
                     precision: WeightPrecision::from_names(None, Some(&format))?,
                     ..self.options.clone()
                 };
-                Ok(DraftModel {
-                    model: SharedModel::new(model::load(&files, &options)?.model),
-                    other: None,
-                })
+                let model = model::load(&files, &options)?.model;
+                Ok(DraftModel::Model(SharedModel::new(model), None))
             }
             None => {
-                let loaded = self.load_model(&self.draft)?;
+                let files = locate(&self.draft, &self.locate_options())?;
+                if let ModelFiles::Folder(folder) = &files
+                    && let Some(head) = EagleFiles::open(folder)?
+                {
+                    return Ok(DraftModel::Head(target.lock().draft_head(&head)?));
+                }
+                let loaded = model::load(&files, &self.options)?;
                 let own = loaded.tokenizer.as_ref();
                 let differs = own.filter(|own| !tokenizer.same_vocabulary(own));
                 let other = differs.map(|own| OtherVocabulary::new(tokenizer, own));
@@ -211,10 +216,8 @@ impl DecoderBuilder {
                 if let Some(other) = &other {
                     tracing::info!(shared = other.shared(), "the draft has another vocabulary");
                 }
-                Ok(DraftModel {
-                    model: SharedModel::new(loaded.model),
-                    other: other.map(Arc::new),
-                })
+                let model = SharedModel::new(loaded.model);
+                Ok(DraftModel::Model(model, other.map(Arc::new)))
             }
         }
     }

@@ -10,10 +10,10 @@ use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::device::Device;
 use crate::engine::{CancelToken, Chunk, Generation, Session};
 use crate::error::{Error, Result};
-use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence};
+use crate::model::{DraftHead, LanguageModel, ModelInfo, SharedModel, TokenSequence};
 use crate::sampling::{Noise, Processors};
 use crate::speculation::draft::{
-    Drawing, ForcedLookup, ModelDraft, NgramLookup, OtherVocabulary, PredictionLookup,
+    Drawing, ForcedLookup, HeadDraft, ModelDraft, NgramLookup, OtherVocabulary, PredictionLookup,
     RecyclingLookup, TableLookup, TextDraft, Vocabulary,
 };
 use crate::speculation::{
@@ -62,11 +62,13 @@ impl From<Vec<u32>> for Prompt {
     }
 }
 
-/// A draft model, and its vocabulary where that is not the target's.
+/// What drafts with weights.
 #[derive(Clone)]
-struct DraftModel {
-    model: SharedModel,
-    other: Option<Arc<OtherVocabulary>>,
+enum DraftModel {
+    /// A model, and its vocabulary where that is not the target's.
+    Model(SharedModel, Option<Arc<OtherVocabulary>>),
+    /// A head that reads the target's hidden states.
+    Head(Arc<dyn DraftHead>),
 }
 
 /// Decodes speculatively. Cheap to clone; usable from many threads at once.
@@ -102,10 +104,7 @@ impl SpeculativeDecoder {
         Self {
             default_draft: DraftKind::Auto,
             target: SharedModel::new(target),
-            draft: draft.map(|model| DraftModel {
-                model: SharedModel::new(model),
-                other: None,
-            }),
+            draft: draft.map(|model| DraftModel::Model(SharedModel::new(model), None)),
             tokenizer,
             experience: Experience::default(),
         }
@@ -256,10 +255,12 @@ impl SpeculativeDecoder {
         TokenSequence::new(&self.target)
     }
 
-    /// A token sequence of the draft model; `None` without one.
+    /// A token sequence of the draft model; `None` without one that writes by itself.
     pub fn draft_sequence(&self) -> Option<TokenSequence> {
-        let draft = self.draft.as_ref();
-        draft.map(|draft| TokenSequence::new(&draft.model))
+        match self.draft.as_ref()? {
+            DraftModel::Model(model, _) => Some(TokenSequence::new(model)),
+            DraftModel::Head(_) => None,
+        }
     }
 
     /// The target's tokenizer.
@@ -274,8 +275,10 @@ impl SpeculativeDecoder {
 
     /// Facts about the draft model; `None` without one.
     pub fn draft_info(&self) -> Option<ModelInfo> {
-        let draft = self.draft.as_ref();
-        draft.map(|draft| draft.model.info().clone())
+        self.draft.as_ref().map(|draft| match draft {
+            DraftModel::Model(model, _) => model.info().clone(),
+            DraftModel::Head(head) => head.info(),
+        })
     }
 
     /// A request, to be run step by step.
@@ -428,27 +431,32 @@ impl SpeculativeDecoder {
         processors: &Processors,
         noise: Noise,
     ) -> Result<Box<dyn DraftSource>> {
-        let vocabulary = match &draft.other {
-            // Nothing but the likeliest text is asked for: its words may be cut in any way.
-            Some(other) if config.is_greedy() && config.response_format.is_none() => {
-                return Ok(Box::new(TextDraft::new(&draft.model, other)?));
-            }
-            Some(other) => Vocabulary::Other(other.clone(), other.retokenizer()?),
-            None => Vocabulary::Same,
-        };
         let drawing = match config.verification {
             Verification::Coupled => Drawing::Coupled(noise),
             Verification::Rejection | Verification::Block => {
                 Drawing::Independent(noise.stream(DRAFT_STREAM))
             }
         };
-        Ok(Box::new(ModelDraft::new(
-            &draft.model,
-            vocabulary,
-            processors.clone(),
-            drawing,
-            self.target.vocab_size(),
-        )))
+        let (processors, vocab_size) = (processors.clone(), self.target.vocab_size());
+        let (model, vocabulary) = match draft {
+            DraftModel::Head(head) => {
+                let draft = HeadDraft::new(head, processors, drawing, vocab_size)?;
+                return Ok(Box::new(draft));
+            }
+            // Nothing but the likeliest text is asked for: its words may be cut in any way.
+            DraftModel::Model(model, Some(other))
+                if config.is_greedy() && config.response_format.is_none() =>
+            {
+                return Ok(Box::new(TextDraft::new(model, other)?));
+            }
+            DraftModel::Model(model, Some(other)) => (
+                model,
+                Vocabulary::Other(other.clone(), other.retokenizer()?),
+            ),
+            DraftModel::Model(model, None) => (model, Vocabulary::Same),
+        };
+        let draft = ModelDraft::new(model, vocabulary, processors, drawing, vocab_size);
+        Ok(Box::new(draft))
     }
 
     fn controller_of(

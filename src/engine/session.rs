@@ -77,8 +77,10 @@ impl Session {
     ) -> Result<Self> {
         check_prompt(&prompt, target)?;
         let finish = (config.max_new_tokens == 0).then_some(FinishReason::Length);
+        let mut target = TokenSequence::new(target);
+        target.watch(controller.watched());
         Ok(Self {
-            target: TokenSequence::new(target),
+            target,
             controller,
             processors,
             noise,
@@ -158,7 +160,8 @@ impl Session {
             return Ok(false);
         }
         let piece = start..end.min(start + PREFILL_CHUNK);
-        self.target.extend(&self.history[piece.clone()], 0)?;
+        let read = self.target.extend(&self.history[piece.clone()], 0)?;
+        self.controller.observe(read.hidden());
         self.controller.read(&self.history[..piece.end])?;
         Ok(true)
     }
@@ -275,6 +278,9 @@ impl Session {
         let behind = std::iter::once(None).chain(accepted.iter().copied().map(Some));
         let rows = behind.map(|node| logits.row(row_behind(node)));
         let rows: Vec<&[f32]> = rows.take(new).collect();
+        for node in std::iter::once(None).chain(accepted.iter().copied().map(Some)) {
+            self.controller.observe(logits.hidden_of(row_behind(node)));
+        }
         self.controller
             .learn(&self.history, &rows, draft, accepted.len())
     }

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::draft_head::DraftHead;
+use super::eagle::EagleFiles;
 use super::tree::Parents;
 use crate::backend::HostRows;
 use crate::error::{Error, Result};
@@ -21,15 +23,21 @@ pub struct Extend<'a> {
     pub parents: Parents<'a>,
     /// For how many of the last tokens the logits are wanted; at most `tokens.len()`.
     pub rows: usize,
+    /// Of which layers the hidden states of all these tokens are wanted, too: what goes into a layer, or, by the number of
+    /// layers, what comes out of the last norm. The same for all of a batch for which any are.
+    pub hidden: &'a [usize],
 }
 
-/// Next-token scores after each of some tokens: `[rows, vocab_size]`.
+/// Next-token scores after each of some tokens: `[rows, vocab_size]`; and hidden states, where they were asked for.
 ///
 /// Dropped logits leave their memory to the next ones of the same model.
 #[derive(Debug)]
 pub struct Logits {
     rows: HostRows,
     vocab_size: usize,
+    hidden: Vec<f32>,
+    /// Values of a token's hidden states.
+    hidden_width: usize,
     home: Option<Arc<SpareRows>>,
 }
 
@@ -42,6 +50,8 @@ impl Logits {
         Self {
             rows: HostRows::default(),
             vocab_size,
+            hidden: Vec::new(),
+            hidden_width: 0,
             home: None,
         }
     }
@@ -54,6 +64,8 @@ impl Logits {
         Self {
             rows,
             vocab_size,
+            hidden: Vec::new(),
+            hidden_width: 0,
             home: Some(home.clone()),
         }
     }
@@ -63,9 +75,24 @@ impl Logits {
         self.rows.push(rows);
     }
 
-    /// The rows, for a backend to append to.
-    pub(super) fn rows_mut(&mut self) -> &mut HostRows {
-        &mut self.rows
+    /// The logits' rows, and room for so many hidden states, for a backend to fill.
+    pub(super) fn parts_mut(&mut self, tokens: usize, width: usize) -> (&mut HostRows, &mut [f32]) {
+        self.hidden.resize(tokens * width, 0.0);
+        self.hidden_width = width;
+        (&mut self.rows, &mut self.hidden)
+    }
+
+    /// The hidden states of all tokens appended, `[tokens][layers asked for][hidden size]`.
+    pub fn hidden(&self) -> &[f32] {
+        &self.hidden
+    }
+
+    /// Those of one of the tokens; none where none were asked for.
+    ///
+    /// # Panics
+    /// If there is no such token.
+    pub fn hidden_of(&self, token: usize) -> &[f32] {
+        &self.hidden[token * self.hidden_width..][..self.hidden_width]
     }
 
     /// Fails if there are not exactly so many rows.
@@ -183,6 +210,15 @@ pub trait LanguageModel: Send {
         Err(Error::unsupported(
             self.info().architecture,
             "it can't leave out layers: use another draft",
+        ))
+    }
+
+    /// Brings a published head to where this model computes, whose hidden states it reads.
+    fn draft_head(&self, files: &EagleFiles) -> Result<Arc<dyn DraftHead>> {
+        let _ = files;
+        Err(Error::unsupported(
+            self.info().architecture,
+            "it has no hidden states to draft from: use another draft",
         ))
     }
 

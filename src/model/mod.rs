@@ -1,5 +1,7 @@
 //! Models: what they are made of, and the one decoder that runs them all.
 
+mod draft_head;
+mod eagle;
 mod gguf_config;
 mod hf_config;
 pub mod language_model;
@@ -14,6 +16,8 @@ pub mod spec;
 mod transformer;
 mod tree;
 
+pub use draft_head::{DraftHead, Features, HeadOutput, HeadSequence};
+pub use eagle::EagleFiles;
 pub use language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 pub use load::{LoadedModel, OpenModel, load, load_tokenizer};
 pub use options::{Kernels, LoadOptions};

@@ -82,6 +82,8 @@ pub struct TokenSequence {
     model: SharedModel,
     id: SequenceId,
     length: usize,
+    /// The layers whose hidden states are wanted.
+    watched: Vec<usize>,
     /// Whether a tree lies behind the tokens that count.
     in_tree: bool,
 }
@@ -94,8 +96,14 @@ impl TokenSequence {
             model: model.clone(),
             id: SequenceId(NEXT.fetch_add(1, Ordering::Relaxed)),
             length: 0,
+            watched: Vec::new(),
             in_tree: false,
         }
+    }
+
+    /// Asks for hidden states with all logits from now on ([`Extend::hidden`]).
+    pub fn watch(&mut self, layers: &[usize]) {
+        layers.clone_into(&mut self.watched);
     }
 
     /// Number of tokens in the model's cache.
@@ -158,6 +166,7 @@ impl TokenSequence {
             tokens,
             parents,
             rows,
+            hidden: &self.watched,
         }];
         let mut logits = Logits::recycled(self.model.vocab_size, &self.model.spare);
         let mut model = self.model.lock();

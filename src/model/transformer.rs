@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::draft_head::DraftHead;
+use super::eagle::{Eagle, EagleFiles, Host};
 use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
 use super::layers::{Layer, Loader};
 use super::names::{NamedWeights, Slot};
@@ -147,12 +149,14 @@ impl<B: Backend> Transformer<B> {
         batch: Batch<'_>,
         caches: &mut [&mut B::KvCache],
         wanted: &[usize],
+        watched: &mut [Watched],
         rows: &mut HostRows,
     ) -> Result<()> {
         let backend = &self.backend;
         let step = backend.begin(batch, &self.spec.ropes)?;
         let mut x = self.embed(ids, batch)?;
         for (index, layer) in self.layers.iter().enumerate() {
+            self.watch(index, &x, watched)?;
             let attention = Attention {
                 layer: index,
                 shape: self.spec.attention,
@@ -176,6 +180,13 @@ impl<B: Backend> Transformer<B> {
             let post_norm = layer.post_mlp_norm.as_ref();
             x = backend.linear_add(&widened, &layer.down, post_norm, &after_attention)?;
         }
+        if watched
+            .iter()
+            .any(|watched| watched.layer == self.layers.len())
+        {
+            let last = backend.norm(&x, &self.final_norm)?;
+            self.watch(self.layers.len(), &last, watched)?;
+        }
         if wanted.is_empty() {
             return Ok(());
         }
@@ -185,6 +196,15 @@ impl<B: Backend> Transformer<B> {
             logits = backend.softcap(logits, cap)?;
         }
         backend.read(logits, rows)
+    }
+
+    /// Copies the hidden states that go into a layer, if they are wanted.
+    fn watch(&self, layer: usize, x: &B::Activations, watched: &mut [Watched]) -> Result<()> {
+        for watched in watched.iter_mut().filter(|watched| watched.layer == layer) {
+            let rows = self.backend.select(x, &watched.rows)?;
+            self.backend.read(rows, &mut watched.values)?;
+        }
+        Ok(())
     }
 
     fn embed(&self, ids: &[u32], batch: Batch<'_>) -> Result<B::Activations> {
@@ -217,6 +237,11 @@ impl<B: Backend> Transformer<B> {
             if extend.rows > extend.tokens.len() {
                 let expected = format!("at most the {} tokens appended", extend.tokens.len());
                 return Err(Error::invalid("rows", extend.rows, expected));
+            }
+            let layers = self.layers.len();
+            if let Some(layer) = extend.hidden.iter().find(|layer| **layer > layers) {
+                let expected = format!("at most the number of layers, {layers}");
+                return Err(Error::invalid("hidden", layer, expected));
             }
             extend
                 .parents
@@ -260,13 +285,14 @@ impl<B: Backend> Transformer<B> {
         })
     }
 
-    /// Computes one step's pieces; appends the wanted logits.
+    /// Computes one step's pieces; appends the wanted logits, and fills in the hidden states.
     fn compute(
         &self,
         batch: &[Extend<'_>],
         pieces: &[Piece],
         sequences: &mut [Sequence<B>],
         rows: &mut HostRows,
+        hidden: &mut [f32],
     ) -> Result<()> {
         let mut ids = PerRow::<u32>::new();
         let mut wanted = PerRow::<usize>::new();
@@ -299,8 +325,54 @@ impl<B: Backend> Transformer<B> {
             segments: &segments,
             ancestors: &ancestors,
         };
-        self.forward(&ids, step, &mut caches, &wanted, rows)
+        let mut watched = Watched::of(batch, pieces, &segments);
+        self.forward(&ids, step, &mut caches, &wanted, &mut watched, rows)?;
+        let size = self.spec.hidden_size;
+        for (place, one) in watched.iter().enumerate() {
+            for (token, values) in one.tokens.iter().zip(one.values.values().chunks(size)) {
+                hidden[(token * watched.len() + place) * size..][..size].copy_from_slice(values);
+            }
+        }
+        Ok(())
     }
+}
+
+/// The hidden states of one layer that are wanted of a step.
+struct Watched {
+    layer: usize,
+    /// Rows of the step, and which they are of the batch's tokens whose hidden states are wanted.
+    rows: Vec<usize>,
+    tokens: Vec<usize>,
+    values: HostRows,
+}
+
+impl Watched {
+    fn of(batch: &[Extend<'_>], pieces: &[Piece], segments: &[Segment]) -> Vec<Self> {
+        let (mut rows, mut tokens) = (Vec::new(), Vec::new());
+        let mut layers: &[usize] = &[];
+        for (piece, segment) in pieces.iter().zip(segments) {
+            let extend = &batch[piece.sequence];
+            if !extend.hidden.is_empty() {
+                layers = extend.hidden;
+                let before = watched_tokens(&batch[..piece.sequence]);
+                tokens.extend(piece.tokens.clone().map(|token| before + token));
+                rows.extend(segment.first_row..segment.first_row + segment.rows);
+            }
+        }
+        let layers = layers.iter().map(|layer| Self {
+            layer: *layer,
+            rows: rows.clone(),
+            tokens: tokens.clone(),
+            values: HostRows::default(),
+        });
+        layers.collect()
+    }
+}
+
+/// How many tokens' hidden states are wanted.
+fn watched_tokens(batch: &[Extend<'_>]) -> usize {
+    let watched = batch.iter().filter(|extend| !extend.hidden.is_empty());
+    watched.map(|extend| extend.tokens.len()).sum()
 }
 
 /// What a step needs for each of its rows; on the stack, while they are as few as when decoding.
@@ -386,9 +458,11 @@ impl<B: Backend> LanguageModel for Transformer<B> {
             .iter()
             .filter_map(|extend| self.sequences.remove(&extend.sequence));
         let mut sequences: PerSequence<Sequence<B>> = taken.collect();
-        let rows = logits.rows_mut();
+        let layers = batch.iter().map(|extend| extend.hidden.len()).max();
+        let width = layers.unwrap_or(0) * self.spec.hidden_size;
+        let (rows, hidden) = logits.parts_mut(watched_tokens(batch), width);
         let result = for_each_step(batch, self.backend.exact_rows(), |pieces| {
-            self.compute(batch, pieces, &mut sequences, rows)
+            self.compute(batch, pieces, &mut sequences, rows, hidden)
         });
         for (extend, mut sequence) in batch.iter().zip(sequences) {
             // What a failed step wrote lies past the length, where nothing reads it.
@@ -452,6 +526,16 @@ impl<B: Backend> LanguageModel for Transformer<B> {
 
     fn with_layers(&self, layers: &[usize]) -> Result<Box<dyn LanguageModel>> {
         Ok(Box::new(self.of_layers(layers)?))
+    }
+
+    fn draft_head(&self, files: &EagleFiles) -> Result<Arc<dyn DraftHead>> {
+        let host = Host {
+            spec: &self.spec,
+            backend: &self.backend,
+            embedding: &self.embedding,
+            head: &self.head,
+        };
+        Ok(Arc::new(Eagle::load(files, &host)?))
     }
 
     fn info(&self) -> ModelInfo {

@@ -30,7 +30,8 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// Decodes speculatively: the target's exact output, sooner. Usable from many threads at once.
 ///
 /// target, draft: a hub name, a folder, a .gguf file, "pypi:PACKAGE==VERSION" or a default's alias;
-/// the draft may also be "auto" (None: all sources that need no model), "ngram", "recycling", "table" or "none".
+/// the draft may also be "auto" (None: all sources that need no model), "ngram", "recycling", "table" or "none",
+/// an EAGLE head, or the target itself with some of its layers ("self:0-9,26-29") or quantized further ("self:q4_0").
 /// tokenizer: a model whose tokenizer is used in place of the target's.
 /// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is the best there is.
 /// dtype: hold all weights in this type. quantize: "q8_0", "q4_0", ... on loading.

@@ -89,6 +89,19 @@ impl Controller {
         self
     }
 
+    /// The layers of the target whose hidden states the sources want.
+    pub fn watched(&self) -> &[usize] {
+        let timed = self.source.as_ref();
+        timed.map_or(&[], |timed| timed.source.watched())
+    }
+
+    /// Takes those of the tokens that the target has read.
+    pub fn observe(&mut self, hidden: &[f32]) {
+        if let Some(timed) = &mut self.source {
+            timed.source.observe(hidden);
+        }
+    }
+
     /// Reads a prompt, or more of it.
     pub fn read(&mut self, prompt: &[u32]) -> Result<()> {
         self.lookups.read(prompt)?;

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    ops::Range,
     path::{Component, Path, PathBuf},
 };
 
@@ -28,6 +29,8 @@ const MAX_HEADER: usize = 100_000_000;
 pub struct SafetensorsCheckpoint {
     path: PathBuf,
     tensors: MappedTensors,
+    /// Where tables of integers lie.
+    integers: BTreeMap<String, (PathBuf, Range<usize>)>,
 }
 
 /// `model.safetensors.index.json`.
@@ -47,6 +50,7 @@ impl SafetensorsCheckpoint {
         let mut checkpoint = Self {
             path: path.to_owned(),
             tensors: MappedTensors::default(),
+            integers: BTreeMap::new(),
         };
         if !path.is_dir() {
             checkpoint.add(path, None)?;
@@ -58,6 +62,22 @@ impl SafetensorsCheckpoint {
             checkpoint.add(&only_file(path)?, None)?;
         }
         Ok(checkpoint)
+    }
+
+    /// The values of a tensor of 64-bit integers, if there is one of that name.
+    pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        let Some((path, bytes)) = self.integers.get(name) else {
+            return Ok(None);
+        };
+        let file = MappedFile::open(path)?;
+        let bytes = file.bytes().get(bytes.clone()).unwrap_or_default();
+        let (values, _) = bytes.as_chunks::<8>();
+        Ok(Some(
+            values
+                .iter()
+                .map(|value| i64::from_le_bytes(*value))
+                .collect(),
+        ))
     }
 
     fn add_index(&mut self, folder: &Path) -> Result<()> {
@@ -106,16 +126,21 @@ impl SafetensorsCheckpoint {
             let (true, Some(info)) = (wanted, metadata.info(&name)) else {
                 continue;
             };
+            let (start, end) = info.data_offsets;
+            let bytes = data_start + start..data_start + end;
             let Some(storage) = storage_type(path, &name, info.dtype)? else {
+                if info.dtype == Dtype::I64 {
+                    self.integers.insert(name, (path.to_owned(), bytes));
+                    continue;
+                }
                 tracing::debug!(tensor = name, dtype = ?info.dtype, "left out");
                 continue;
             };
-            let (start, end) = info.data_offsets;
             tensors.push(Location {
                 name,
                 storage,
                 shape: info.shape.clone(),
-                bytes: data_start + start..data_start + end,
+                bytes,
             });
         }
         self.tensors.add(file, tensors)

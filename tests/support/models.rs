@@ -44,6 +44,7 @@ pub fn extend(
         tokens,
         parents: Parents::Chain,
         rows,
+        hidden: &[],
     }];
     extend_all(model, &batch)
 }

@@ -140,13 +140,13 @@ impl CpuBackend {
         self.operand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn rows(&self, rows: usize, width: usize) -> Rows {
+    fn empty(&self, rows: usize, width: usize) -> Rows {
         Rows::new(&self.arena, rows, width)
     }
 
     /// Runs `each` on every row's elements and those of a new one.
     fn map_rows(&self, x: &Rows, work: impl RowWork) -> Rows {
-        let mut output = self.rows(x.rows, x.width);
+        let mut output = self.empty(x.rows, x.width);
         self.tier.run(MapRows {
             x,
             output: &mut output,
@@ -285,9 +285,15 @@ impl Backend for CpuBackend {
         })
     }
 
+    fn rows(&self, values: &[f32], width: usize) -> Result<Rows> {
+        let mut output = Rows::new(&self.arena, values.len() / width.max(1), width);
+        output.values_mut().copy_from_slice(values);
+        Ok(output)
+    }
+
     fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Rows> {
         let table = &table.0;
-        let mut output = self.rows(ids.len(), table.inputs);
+        let mut output = self.empty(ids.len(), table.inputs);
         for (id, row) in ids.iter().zip(output.values_mut().chunks_mut(table.inputs)) {
             table.read_row(*id as usize, row);
         }
@@ -299,7 +305,7 @@ impl Backend for CpuBackend {
     }
 
     fn linear(&self, x: &Rows, linear: &Linear<Self>) -> Result<Rows> {
-        let mut output = self.rows(x.rows, linear.matrix.0.outputs);
+        let mut output = self.empty(x.rows, linear.matrix.0.outputs);
         let product = Product {
             layer: layer(linear),
             then: Then::Write,
@@ -390,7 +396,7 @@ impl Backend for CpuBackend {
     }
 
     fn select(&self, x: &Rows, rows: &[usize]) -> Result<Rows> {
-        let mut output = self.rows(rows.len(), x.width);
+        let mut output = self.empty(rows.len(), x.width);
         for (row, output) in rows.iter().zip(output.values_mut().chunks_mut(x.width)) {
             output.copy_from_slice(x.row(*row));
         }
@@ -428,7 +434,7 @@ impl Backend for CpuBackend {
         norm: &Norm<Self>,
         linears: [&Linear<Self>; N],
     ) -> Result<[Rows; N]> {
-        let mut outputs = linears.map(|linear| self.rows(x.rows, linear.matrix.0.outputs));
+        let mut outputs = linears.map(|linear| self.empty(x.rows, linear.matrix.0.outputs));
         let mut own = linears.into_iter();
         let products = outputs.each_mut().map(|output| {
             let Some(linear) = own.next() else {
@@ -456,7 +462,7 @@ impl Backend for CpuBackend {
             let output = self.norm(&self.linear(x, linear)?, norm)?;
             return self.add(&output, residual);
         }
-        let mut output = self.rows(x.rows, linear.matrix.0.outputs);
+        let mut output = self.empty(x.rows, linear.matrix.0.outputs);
         let product = Product {
             layer: layer(linear),
             then: Then::Add(residual),
@@ -474,7 +480,7 @@ impl Backend for CpuBackend {
         up: &Linear<Self>,
         activation: Activation,
     ) -> Result<Rows> {
-        let mut output = self.rows(x.rows, up.matrix.0.outputs);
+        let mut output = self.empty(x.rows, up.matrix.0.outputs);
         let matrices = std::iter::once(up)
             .chain(gate)
             .map(|linear| &linear.matrix.0);

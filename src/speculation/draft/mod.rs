@@ -1,6 +1,7 @@
 //! Drafts: tokens that the target may write next, and where they come from.
 
 mod forced;
+mod head;
 mod lookup;
 mod model;
 mod ngram;
@@ -19,6 +20,7 @@ use std::fmt;
 use crate::error::Result;
 
 pub use forced::ForcedLookup;
+pub use head::HeadDraft;
 pub use lookup::{Candidate, EVIDENCES, Lookup};
 pub use model::{Drawing, ModelDraft};
 pub use ngram::NgramLookup;
@@ -73,6 +75,16 @@ impl fmt::Display for TokenSource {
 
 /// A source whose tokens take time: proposes continuations of one request's tokens.
 pub trait DraftSource: Send {
+    /// Of which layers of the target it wants the hidden states ([`Extend::hidden`](crate::Extend::hidden)).
+    fn watched(&self) -> &[usize] {
+        &[]
+    }
+
+    /// Takes those of the tokens that the target has read since.
+    fn observe(&mut self, hidden: &[f32]) {
+        let _ = hidden;
+    }
+
     /// Reads a prompt, or more of it, before anything is to be proposed; a source may put it off.
     fn read(&mut self, prompt: &[u32]) -> Result<()> {
         let _ = prompt;

@@ -17,7 +17,11 @@ pub enum Drawing {
 
 impl Drawing {
     /// A token for a position, and the law that verification has to know of.
-    fn draw(&mut self, law: Distribution<'_>, position: usize) -> (u32, Distribution<'static>) {
+    pub(super) fn draw(
+        &mut self,
+        law: Distribution<'_>,
+        position: usize,
+    ) -> (u32, Distribution<'static>) {
         match self {
             Self::Coupled(noise) => {
                 let token = noise.choose(position, &law);

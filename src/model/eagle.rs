@@ -1,0 +1,500 @@
+//! Draft heads that read the target's hidden states: EAGLE (2401.15077, 2406.16858) and EAGLE-3 (2503.01840), as published.
+//!
+//! A head is one decoder layer. For a token it reads the embedding, and the feature of the token before it: the target's
+//! hidden states there, or, behind tokens that the target has not seen, its own output.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::draft_head::{DraftHead, Features, HeadOutput, HeadSequence};
+use super::hf_config;
+use super::language_model::ModelInfo;
+use super::spec::ModelSpec;
+use crate::backend::{Attention, Backend, Batch, CachePrecision, HostRows, Linear, Norm, Segment};
+use crate::error::{Error, Result};
+use crate::weights::safetensors::SafetensorsCheckpoint;
+use crate::weights::{Checkpoint, StoredTensor, dequantize};
+
+/// The tensor that tells a head from a model.
+const FUSION: &str = "fc.weight";
+
+/// A published head's opened files.
+pub struct EagleFiles {
+    folder: PathBuf,
+    spec: ModelSpec,
+    /// Of config.json.
+    watched: Option<Vec<usize>>,
+    checkpoint: SafetensorsCheckpoint,
+}
+
+impl EagleFiles {
+    /// Opens a folder; `None` if a model lies there, not a head.
+    pub fn open(folder: &Path) -> Result<Option<Self>> {
+        let checkpoint = SafetensorsCheckpoint::open(folder)?;
+        if checkpoint.tensor(FUSION).is_none() {
+            return Ok(None);
+        }
+        let config = folder.join("config.json");
+        let spec = hf_config::read(&config)?;
+        let text = std::fs::read_to_string(&config).map_err(|error| Error::io(&config, error))?;
+        let value: Value = serde_json::from_str(&text)
+            .map_err(|error| Error::corrupt(&config, error.to_string()))?;
+        let watched = &value["eagle_config"]["eagle_aux_hidden_state_layer_ids"];
+        let watched = watched.as_array().map(|layers| {
+            let layers = layers.iter().filter_map(Value::as_u64);
+            layers.map(|layer| layer as usize).collect()
+        });
+        Ok(Some(Self {
+            folder: folder.to_owned(),
+            spec,
+            watched,
+            checkpoint,
+        }))
+    }
+}
+
+/// What a head takes from the target that it drafts for.
+pub(super) struct Host<'a, B: Backend> {
+    pub(super) spec: &'a ModelSpec,
+    pub(super) backend: &'a Arc<B>,
+    pub(super) embedding: &'a Arc<Linear<B>>,
+    pub(super) head: &'a Arc<Linear<B>>,
+}
+
+/// A head.
+pub(super) struct Eagle<B: Backend>(Arc<Weights<B>>);
+
+struct Weights<B: Backend> {
+    spec: ModelSpec,
+    backend: Arc<B>,
+    embedding: Arc<Linear<B>>,
+    /// Layers of the target before which its hidden states are taken.
+    watched: Vec<usize>,
+    entry: Entry<B>,
+    output: Linear<B>,
+    mlp_norm: Norm<B>,
+    gate: Linear<B>,
+    up: Linear<B>,
+    down: Linear<B>,
+    /// EAGLE-3's.
+    final_norm: Option<Norm<B>>,
+    head: Arc<Linear<B>>,
+    /// The target's token of each of the head's, where it has fewer.
+    to_target: Option<Vec<u32>>,
+    info: ModelInfo,
+}
+
+/// How embedding and feature enter the layer.
+enum Entry<B: Backend> {
+    /// EAGLE: a matrix over both gives the layer's input, which no norm precedes.
+    Fused {
+        embedding: Linear<B>,
+        feature: Linear<B>,
+        projections: [Linear<B>; 3],
+    },
+    /// EAGLE-3: queries, keys and values are projected from both, side by side, each behind a norm of its own; and the
+    /// feature is a matrix over the target's hidden states, one part for each.
+    Paired {
+        feature: Vec<Linear<B>>,
+        embedding_norm: Norm<B>,
+        feature_norm: Norm<B>,
+        of_embedding: [Linear<B>; 3],
+        of_feature: [Linear<B>; 3],
+    },
+}
+
+impl<B: Backend> Eagle<B> {
+    /// Brings a head's weights to its target's backend.
+    pub(super) fn load(files: &EagleFiles, host: &Host<'_, B>) -> Result<Self> {
+        let reader = Reader {
+            files,
+            backend: host.backend,
+        };
+        let mut spec = files.spec.clone();
+        let hidden = spec.hidden_size;
+        if hidden != host.spec.hidden_size {
+            let reason = format!(
+                "it is for targets {hidden} wide, and this one is {}",
+                host.spec.hidden_size
+            );
+            return Err(Error::unsupported(
+                files.folder.display().to_string(),
+                reason,
+            ));
+        }
+        spec.embedding_scale = host.spec.embedding_scale;
+        spec.context_length = host.spec.context_length;
+        let paired = reader.has("midlayer.input_layernorm.weight");
+        let layer = if paired { "midlayer" } else { "layers.0" };
+        let layers = host.spec.layers.len();
+        let watched = match (paired, &files.watched) {
+            (false, _) => vec![layers],
+            (true, Some(watched)) => watched.clone(),
+            (true, None) => vec![2, layers / 2, layers.saturating_sub(3)],
+        };
+        if watched.is_empty() || watched.iter().any(|layer| *layer > layers) {
+            let reason = format!("it reads layers {watched:?} of a target that has {layers}");
+            return Err(Error::unsupported(
+                files.folder.display().to_string(),
+                reason,
+            ));
+        }
+        let at = |name: &str| format!("{layer}.{name}");
+        let entry = reader.entry(&spec, paired, watched.len(), &at)?;
+        let vocab_size = host.spec.vocab_size;
+        let (head, final_norm, to_target) = if paired {
+            let to_target = reader.to_target(vocab_size)?;
+            let outputs = to_target.as_ref().map_or(vocab_size, Vec::len);
+            let head = match reader.has("lm_head.weight") {
+                true => Arc::new(reader.linear("lm_head", outputs, hidden, 0..hidden)?),
+                false => host.head.clone(),
+            };
+            (head, Some(reader.norm("norm", &spec)?), to_target)
+        } else {
+            (host.head.clone(), None, None)
+        };
+        let (queries, width) = (spec.query_size(), spec.intermediate_size);
+        let names = files.checkpoint.names();
+        let tensors = names
+            .into_iter()
+            .filter_map(|name| files.checkpoint.tensor(name));
+        let elements: usize = tensors.filter_map(|tensor| tensor.elements()).sum();
+        Ok(Self(Arc::new(Weights {
+            backend: host.backend.clone(),
+            embedding: host.embedding.clone(),
+            watched,
+            entry,
+            output: reader.linear(&at("self_attn.o_proj"), hidden, queries, 0..queries)?,
+            mlp_norm: reader.norm(&at("post_attention_layernorm"), &spec)?,
+            gate: reader.linear(&at("mlp.gate_proj"), width, hidden, 0..hidden)?,
+            up: reader.linear(&at("mlp.up_proj"), width, hidden, 0..hidden)?,
+            down: reader.linear(&at("mlp.down_proj"), hidden, width, 0..width)?,
+            final_norm,
+            head,
+            to_target,
+            info: ModelInfo {
+                architecture: if paired { "eagle3" } else { "eagle" }.into(),
+                parameters: elements as u64,
+                device: host.backend.device_name(),
+                kernels: host.backend.kernels(),
+                threads: host.backend.threads(),
+                context_length: spec.context_length,
+                vocab_size,
+                ..ModelInfo::default()
+            },
+            spec,
+        })))
+    }
+}
+
+impl<B: Backend> DraftHead for Eagle<B> {
+    fn watched(&self) -> &[usize] {
+        &self.0.watched
+    }
+
+    fn width(&self) -> usize {
+        self.0.watched.len() * self.0.spec.hidden_size
+    }
+
+    fn to_target(&self) -> Option<&[u32]> {
+        self.0.to_target.as_deref()
+    }
+
+    fn begin(&self) -> Result<Box<dyn HeadSequence>> {
+        let (shape, context) = (&self.0.spec.attention, self.0.spec.context_length);
+        let precision = CachePrecision::F32;
+        let cache = self.0.backend.kv_cache(1, shape, precision, context)?;
+        Ok(Box::new(EagleSequence {
+            weights: self.0.clone(),
+            cache,
+            length: 0,
+        }))
+    }
+
+    fn info(&self) -> ModelInfo {
+        self.0.info.clone()
+    }
+}
+
+/// One sequence of a head.
+struct EagleSequence<B: Backend> {
+    weights: Arc<Weights<B>>,
+    cache: B::KvCache,
+    length: usize,
+}
+
+impl<B: Backend> HeadSequence for EagleSequence<B> {
+    fn extend(&mut self, tokens: &[u32], features: Features<'_>) -> Result<HeadOutput> {
+        let weights = &self.weights;
+        let backend = &*weights.backend;
+        let segments = [Segment {
+            past: self.length,
+            first_row: 0,
+            rows: tokens.len(),
+            is_tree: false,
+        }];
+        let batch = Batch {
+            segments: &segments,
+            ancestors: &[],
+        };
+        let step = backend.begin(batch, &weights.spec.ropes)?;
+        let feature = weights.feature(tokens.len(), features)?;
+        let (x, [q, k, v]) = weights.enter(tokens, feature)?;
+        let attention = Attention {
+            layer: 0,
+            shape: weights.spec.attention,
+            window: None,
+            rope: weights.spec.layers.first().and_then(|layer| layer.rope),
+            query_norm: None,
+            key_norm: None,
+        };
+        let attended = backend.attention(q, k, v, &attention, &mut [&mut self.cache], &step)?;
+        let attended = backend.linear_add(&attended, &weights.output, None, &x)?;
+        let widened = backend.mlp(
+            &attended,
+            &weights.mlp_norm,
+            Some(&weights.gate),
+            &weights.up,
+            weights.spec.activation,
+        )?;
+        let hidden = backend.linear_add(&widened, &weights.down, None, &attended)?;
+        let last = backend.select(&hidden, &[tokens.len() - 1])?;
+        let logits = weights.logits(&last)?;
+        self.length += tokens.len();
+        Ok(HeadOutput {
+            logits: read(backend, logits)?,
+            feature: read(backend, last)?,
+        })
+    }
+
+    fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
+    fn room(&self) -> usize {
+        self.weights.spec.context_length - self.length
+    }
+}
+
+impl<B: Backend> Weights<B> {
+    /// The features of some tokens, `[rows, hidden]`.
+    fn feature(&self, rows: usize, features: Features<'_>) -> Result<B::Activations> {
+        let hidden = self.spec.hidden_size;
+        let (values, parts) = match (features, &self.entry) {
+            (Features::Target(values), Entry::Paired { feature, .. }) => (values, &feature[..]),
+            (Features::Target(values) | Features::Own(values), _) => (values, &[][..]),
+        };
+        let width = hidden * parts.len().max(1);
+        if values.len() != rows * width {
+            let reason = format!(
+                "{} features where {rows} rows of {width} were due",
+                values.len()
+            );
+            return Err(Error::Compute(reason));
+        }
+        let mut sum = None;
+        for (index, part) in parts.iter().enumerate() {
+            let rows = values
+                .chunks(width)
+                .map(|row| &row[index * hidden..][..hidden]);
+            let rows = self
+                .backend
+                .rows(&rows.collect::<Vec<_>>().concat(), hidden)?;
+            sum = Some(match sum {
+                None => self.backend.linear(&rows, part)?,
+                Some(sum) => self.backend.linear_add(&rows, part, None, &sum)?,
+            });
+        }
+        match sum {
+            Some(sum) => Ok(sum),
+            None => self.backend.rows(values, hidden),
+        }
+    }
+
+    /// What the layer adds to, and its queries, keys and values.
+    fn enter(
+        &self,
+        tokens: &[u32],
+        feature: B::Activations,
+    ) -> Result<(B::Activations, [B::Activations; 3])> {
+        let backend = &*self.backend;
+        let mut embedded = backend.embed(&self.embedding.matrix, tokens)?;
+        if self.spec.embedding_scale.to_bits() != 1.0_f32.to_bits() {
+            embedded = backend.scale(embedded, self.spec.embedding_scale)?;
+        }
+        match &self.entry {
+            Entry::Fused {
+                embedding,
+                feature: fusion,
+                projections,
+            } => {
+                let x = backend.linear(&embedded, embedding)?;
+                let x = backend.linear_add(&feature, fusion, None, &x)?;
+                let [q, k, v] = projections
+                    .each_ref()
+                    .map(|linear| backend.linear(&x, linear));
+                Ok((x, [q?, k?, v?]))
+            }
+            Entry::Paired {
+                embedding_norm,
+                feature_norm,
+                of_embedding,
+                of_feature,
+                ..
+            } => {
+                let [q, k, v] =
+                    backend.project(&embedded, embedding_norm, of_embedding.each_ref())?;
+                let [fq, fk, fv] =
+                    backend.project(&feature, feature_norm, of_feature.each_ref())?;
+                let sums = [
+                    backend.add(&q, &fq)?,
+                    backend.add(&k, &fk)?,
+                    backend.add(&v, &fv)?,
+                ];
+                Ok((feature, sums))
+            }
+        }
+    }
+
+    fn logits(&self, x: &B::Activations) -> Result<B::Activations> {
+        let Some(norm) = &self.final_norm else {
+            return self.backend.linear(x, &self.head);
+        };
+        let [logits] = self.backend.project(x, norm, [&self.head])?;
+        Ok(logits)
+    }
+}
+
+fn read<B: Backend>(backend: &B, rows: B::Activations) -> Result<Vec<f32>> {
+    let mut host = HostRows::default();
+    backend.read(rows, &mut host)?;
+    Ok(host.into_vec())
+}
+
+/// Brings a head's tensors to a backend.
+struct Reader<'a, B: Backend> {
+    files: &'a EagleFiles,
+    backend: &'a Arc<B>,
+}
+
+impl<B: Backend> Reader<'_, B> {
+    fn has(&self, name: &str) -> bool {
+        self.files.checkpoint.tensor(name).is_some()
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<StoredTensor<'_>> {
+        let checkpoint = &self.files.checkpoint;
+        let corrupt = |reason| Error::corrupt(checkpoint.file_of(name), reason);
+        let tensor = checkpoint
+            .tensor(name)
+            .ok_or_else(|| corrupt(format!("tensor {name:?} is missing")))?;
+        if tensor.shape != shape {
+            let found = &tensor.shape;
+            return Err(corrupt(format!(
+                "tensor {name:?}: expected {shape:?}, found {found:?}"
+            )));
+        }
+        Ok(tensor)
+    }
+
+    /// The columns of a stored matrix that ours multiplies with; its bias, if it has one, is added with the first.
+    fn linear(
+        &self,
+        name: &str,
+        outputs: usize,
+        inputs: usize,
+        columns: std::ops::Range<usize>,
+    ) -> Result<Linear<B>> {
+        let tensor = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bytes = tensor.storage.block_bytes();
+        let rows = tensor.data.chunks(inputs * bytes);
+        let part: Vec<&[u8]> = rows
+            .map(|row| &row[columns.start * bytes..columns.end * bytes])
+            .collect();
+        let part = StoredTensor {
+            storage: tensor.storage,
+            shape: vec![outputs, columns.len()],
+            data: part.concat().into(),
+        };
+        let bias = format!("{name}.bias");
+        let bias = (columns.start == 0 && self.has(&bias)).then(|| self.vector(&bias, outputs));
+        Ok(Linear {
+            matrix: self.backend.matrix(&part)?,
+            bias: bias.transpose()?,
+        })
+    }
+
+    fn vector(&self, name: &str, length: usize) -> Result<B::Vector> {
+        self.backend
+            .vector(dequantize(&self.tensor(name, &[length])?)?)
+    }
+
+    fn norm(&self, name: &str, spec: &ModelSpec) -> Result<Norm<B>> {
+        Ok(Norm {
+            kind: spec.norm,
+            weight: self.vector(&format!("{name}.weight"), spec.hidden_size)?,
+            bias: None,
+        })
+    }
+
+    fn entry(
+        &self,
+        spec: &ModelSpec,
+        paired: bool,
+        watched: usize,
+        at: &impl Fn(&str) -> String,
+    ) -> Result<Entry<B>> {
+        let (hidden, queries, keys) = (spec.hidden_size, spec.query_size(), spec.kv_size());
+        let projections = |inputs: usize, columns: std::ops::Range<usize>| {
+            let linear = |name: &str, outputs| {
+                let name = at(&format!("self_attn.{name}"));
+                self.linear(&name, outputs, inputs, columns.clone())
+            };
+            Ok::<_, Error>([
+                linear("q_proj", queries)?,
+                linear("k_proj", keys)?,
+                linear("v_proj", keys)?,
+            ])
+        };
+        if !paired {
+            return Ok(Entry::Fused {
+                embedding: self.linear("fc", hidden, 2 * hidden, 0..hidden)?,
+                feature: self.linear("fc", hidden, 2 * hidden, hidden..2 * hidden)?,
+                projections: projections(hidden, 0..hidden)?,
+            });
+        }
+        let part = |index: usize| {
+            let columns = index * hidden..(index + 1) * hidden;
+            self.linear("fc", hidden, watched * hidden, columns)
+        };
+        Ok(Entry::Paired {
+            feature: (0..watched).map(part).collect::<Result<_>>()?,
+            embedding_norm: self.norm(&at("input_layernorm"), spec)?,
+            feature_norm: self.norm(&at("hidden_norm"), spec)?,
+            of_embedding: projections(2 * hidden, 0..hidden)?,
+            of_feature: projections(2 * hidden, hidden..2 * hidden)?,
+        })
+    }
+
+    /// The target's tokens: each of the head's, and what is to be added to it (`d2t`).
+    fn to_target(&self, vocab_size: usize) -> Result<Option<Vec<u32>>> {
+        let Some(offsets) = self.files.checkpoint.integers("d2t")? else {
+            return Ok(None);
+        };
+        let targets = (0_i64..).zip(offsets).map(|(token, offset)| {
+            let target = token
+                .checked_add(offset)
+                .and_then(|id| u32::try_from(id).ok());
+            target
+                .filter(|id| (*id as usize) < vocab_size)
+                .ok_or_else(|| {
+                    let reason =
+                        format!("d2t of token {token}: {offset} leads out of the vocabulary");
+                    Error::corrupt(&self.files.folder, reason)
+                })
+        });
+        targets.collect::<Result<_>>().map(Some)
+    }
+}
