@@ -45,7 +45,7 @@ pub use benchmark::{Benchmark, Comparison, ContextTime, Measurement, PassTimes, 
 pub use config::{DraftKind, SpeculativeConfig, Verification};
 pub use decoder::{DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
 pub use device::Device;
-pub use engine::{CancelToken, Chunk, FinishReason, Generation, Stats, Token};
+pub use engine::{CancelToken, Chunk, FinishReason, Generation, SourceStats, Stats, Token};
 pub use error::{Error, Result};
 pub use model::{Extend, LanguageModel, Logits, ModelInfo, Parents, SequenceId};
 pub use response_format::ResponseFormat;

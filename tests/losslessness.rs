@@ -159,7 +159,13 @@ fn accepted_of_identical(decoder: &SpeculativeDecoder, case: u64) -> usize {
             .all(|stop| !speculative.text.contains(stop)),
         "{named}"
     );
-    speculative.stats.accepted
+    let stats = &speculative.stats;
+    let sources = stats.sources.values();
+    let sums = sources.fold((0, 0), |(drafted, accepted), source| {
+        (drafted + source.drafted, accepted + source.accepted)
+    });
+    assert_eq!(sums, (stats.drafted, stats.accepted), "{named}");
+    stats.accepted
 }
 
 #[test]

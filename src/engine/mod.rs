@@ -4,5 +4,5 @@ mod output;
 mod session;
 mod stop;
 
-pub use output::{Chunk, FinishReason, Generation, Stats, Token};
+pub use output::{Chunk, FinishReason, Generation, SourceStats, Stats, Token};
 pub use session::{CancelToken, Session};

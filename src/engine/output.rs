@@ -1,5 +1,6 @@
 //! What a generation gives.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -82,6 +83,15 @@ impl fmt::Display for Generation {
     }
 }
 
+/// What came of one source's drafts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct SourceStats {
+    /// Tokens proposed.
+    pub drafted: usize,
+    /// Those of them that the target accepted.
+    pub accepted: usize,
+}
+
 /// Counts and times of a generation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stats {
@@ -99,6 +109,8 @@ pub struct Stats {
     pub drafted_per_position: Vec<usize>,
     /// For each position of a draft, the steps that accepted so far.
     pub accepted_per_position: Vec<usize>,
+    /// By who proposed them.
+    pub sources: BTreeMap<TokenSource, SourceStats>,
     /// From the request to its first token.
     pub time_to_first_token: Duration,
     /// Reading the prompt.
@@ -151,7 +163,7 @@ impl Stats {
 impl Serialize for Stats {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut fields = serializer.serialize_struct("Stats", 17)?;
+        let mut fields = serializer.serialize_struct("Stats", 18)?;
         fields.serialize_field("prompt_tokens", &self.prompt_tokens)?;
         fields.serialize_field("new_tokens", &self.new_tokens)?;
         fields.serialize_field("steps", &self.steps)?;
@@ -159,6 +171,7 @@ impl Serialize for Stats {
         fields.serialize_field("accepted", &self.accepted)?;
         fields.serialize_field("drafted_per_position", &self.drafted_per_position)?;
         fields.serialize_field("accepted_per_position", &self.accepted_per_position)?;
+        fields.serialize_field("sources", &self.sources)?;
         fields.serialize_field("acceptance_rate", &self.acceptance_rate())?;
         fields.serialize_field("tokens_per_step", &self.tokens_per_step())?;
         fields.serialize_field(

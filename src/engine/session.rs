@@ -255,6 +255,16 @@ impl Session {
         stats.verify += verifying;
         stats.drafted += draft.len();
         stats.accepted += accepted;
+        for node in 0..draft.len() {
+            stats.sources.entry(draft.source(node)).or_default().drafted += 1;
+        }
+        for node in &verdict.accepted {
+            stats
+                .sources
+                .entry(draft.source(*node))
+                .or_default()
+                .accepted += 1;
+        }
         count_positions(&mut stats.drafted_per_position, draft.depth());
         count_positions(&mut stats.accepted_per_position, accepted);
         let positions = stats.drafted_per_position.len();

@@ -1,5 +1,7 @@
 //! What a generation gives: `Generation`, `Stats`, `Chunk`, `Token`.
 
+use std::collections::BTreeMap;
+
 use pyo3::prelude::*;
 
 use super::record::record;
@@ -50,6 +52,8 @@ record! {
         drafted_per_position: Vec<usize> = stats.drafted_per_position.clone(),
         /// For each position of a draft, the steps that accepted so far.
         accepted_per_position: Vec<usize> = stats.accepted_per_position.clone(),
+        /// By who proposed them: {"ngram": {"drafted": 5, "accepted": 4}}.
+        sources: BTreeMap<String, BTreeMap<&'static str, usize>> = sources(stats),
         /// Share of the drafted tokens that were accepted; 0 without drafts.
         acceptance_rate: f64 = stats.acceptance_rate(),
         /// Tokens written a pass of the target.
@@ -66,11 +70,19 @@ record! {
         verify_seconds: f64 = stats.verify.as_secs_f64(),
         /// Tokens a second, once the prompt was read.
         tokens_per_second: f64 = stats.tokens_per_second(),
-        /// Against steps without drafts, as they were measured at this length of text; None where none was.
+        /// Against writing as much without drafts; None where no such step was measured.
         speedup: Option<f64> = stats.speedup(),
         /// The speedup that the controller expected of its choices; None where it made none.
         predicted_speedup: Option<f64> = stats.predicted_speedup,
     }
+}
+
+fn sources(stats: &engine::Stats) -> BTreeMap<String, BTreeMap<&'static str, usize>> {
+    let each = stats.sources.iter().map(|(source, counts)| {
+        let counts = [("drafted", counts.drafted), ("accepted", counts.accepted)];
+        (source.to_string(), BTreeMap::from(counts))
+    });
+    each.collect()
 }
 
 /// A finished generation; `str()` of it is its text.

@@ -70,8 +70,9 @@ def test_streamed_text_is_the_returned_text(
         assert stream.generation is None
         chunks = list(stream)
         assert "".join(chunk.text for chunk in chunks) == returned.text
-        assert [token for chunk in chunks for token in chunk.tokens] == returned.details
         assert stream.generation is not None
+        streamed = [token for chunk in chunks for token in chunk.tokens]
+        assert streamed == stream.generation.details
         assert stream.generation.tokens == returned.tokens
         assert list(stream) == []
 

@@ -32,7 +32,7 @@ pub use tree::Draft;
 pub use vocabulary::{OtherVocabulary, Vocabulary};
 
 /// Who wrote a token first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenSource {
     /// The target itself.

@@ -1,0 +1,103 @@
+"""Whether the controller's choice is as good as the best fixed setting, and what a hopeless draft costs.
+
+    python benches/controller.py PROMPTS [--target MODEL] [--per-category N] [--temperature T]
+    python benches/controller.py --hopeless [--target MODEL] [--draft MODEL] [--repeats N]
+
+PROMPTS is a file in Spec-Bench's format. Every setting decodes every prompt in turn, each with what it
+learned from its own prompts alone. A hopeless draft is by default the target's own first two layers.
+"""
+
+import argparse
+import collections
+import json
+import statistics
+
+from specdec_rs import SpeculativeDecoder
+
+FIXED = [(source, gamma) for source in ("ngram", "recycling") for gamma in (1, 2, 3, 4, 6, 8)]
+
+
+def questions(path: str, per_category: int) -> dict[str, list[str]]:
+    """The first turns of each category's first questions."""
+    by_category = collections.defaultdict(list)
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            question = json.loads(line)
+            by_category[question["category"]].append(question["turns"][0])
+    return {category: turns[:per_category] for category, turns in by_category.items()}
+
+
+def compare_settings(arguments: argparse.Namespace) -> None:
+    """Prints, by category, the speed of every setting over plain decoding."""
+    settings = {"plain": {"draft": "none"}, "auto": {}}
+    for source, gamma in FIXED:
+        settings[f"{source} {gamma}"] = {"draft": source, "gamma": gamma, "adaptive": False}
+    decoders = {name: SpeculativeDecoder(arguments.target) for name in settings}
+    print(f"{'category':<16} {'auto':>6} {'best fixed':>20} {'auto/best':>10}", flush=True)
+    for category, turns in questions(arguments.prompts, arguments.per_category).items():
+        seconds = collections.Counter()
+        tokens = collections.Counter()
+        for number, turn in enumerate(turns):
+            names = list(settings)
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                answer = decoders[name].chat(
+                    [{"role": "user", "content": turn}],
+                    temperature=arguments.temperature,
+                    seed=number,
+                    max_new_tokens=128,
+                    **settings[name],
+                )
+                seconds[name] += answer.stats.decode_seconds
+                tokens[name] += answer.stats.new_tokens
+        speed = {name: tokens[name] / seconds[name] for name in settings}
+        best = max((name for name in settings if name != "auto"), key=speed.__getitem__)
+        ratios = [speed["auto"], speed[best]]
+        auto, fixed = (ratio / speed["plain"] for ratio in ratios)
+        print(
+            f"{category:<16} {auto:>5.2f}x {best:>13} {fixed:>5.2f}x {auto / fixed:>10.3f}",
+            flush=True,
+        )
+
+
+def measure_hopeless(arguments: argparse.Namespace) -> None:
+    """Prints what 200 tokens take with a draft that is always wrong, over what they take without."""
+    prompt = "The licence is granted to everybody who"
+    ratios = []
+    for repeat in range(arguments.repeats):
+        # A fresh decoder has learned nothing about its draft.
+        decoder = SpeculativeDecoder(arguments.target, arguments.draft)
+        seconds = {}
+        ways = ("none", "model") if repeat % 2 == 0 else ("model", "none")
+        for way in ways:
+            answer = decoder.generate(
+                prompt, draft=way, temperature=0, max_new_tokens=200, ignore_eos=True
+            )
+            seconds[way] = answer.stats.decode_seconds
+            if way == "model":
+                drafted, accepted = answer.stats.drafted, answer.stats.accepted
+        ratios.append(seconds["model"] / seconds["none"])
+        print(f"drafted {drafted}, accepted {accepted}: {100 * (ratios[-1] - 1):+.1f} %", flush=True)
+    print(f"median {100 * (statistics.median(ratios) - 1):+.1f} %")
+
+
+def main() -> None:
+    """Measures what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("prompts", nargs="?")
+    parser.add_argument("--target", default="smollm2-135m")
+    parser.add_argument("--draft", default="self:0-1")
+    parser.add_argument("--per-category", type=int, default=5)
+    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--hopeless", action="store_true")
+    parser.add_argument("--repeats", type=int, default=9)
+    arguments = parser.parse_args()
+    if arguments.hopeless:
+        measure_hopeless(arguments)
+    elif arguments.prompts:
+        compare_settings(arguments)
+    else:
+        parser.error("name a file of prompts, or --hopeless")
+
+
+if __name__ == "__main__":
+    main()
