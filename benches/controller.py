@@ -1,10 +1,11 @@
-"""Whether the controller's choice is as good as the best fixed setting, and what a hopeless draft costs.
+"""The controller against the best fixed setting, and what a hopeless draft costs.
 
     python benches/controller.py PROMPTS [--target MODEL] [--per-category N] [--temperature T]
     python benches/controller.py --hopeless [--target MODEL] [--draft MODEL] [--repeats N]
 
-PROMPTS is a file in Spec-Bench's format. Every setting decodes every prompt in turn, each with what it
-learned from its own prompts alone. A hopeless draft is by default the target's own first two layers.
+PROMPTS is a file in Spec-Bench's format. Every setting decodes every prompt in turn, each with what
+it learned from its own prompts alone. A hopeless draft is by default the target's own first two
+layers.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def compare_settings(arguments: argparse.Namespace) -> None:
 
 
 def measure_hopeless(arguments: argparse.Namespace) -> None:
-    """Prints what 200 tokens take with a draft that is always wrong, over what they take without."""
+    """Prints what 200 tokens take with a draft that is always wrong, over what they take plainly."""
     prompt = "The licence is granted to everybody who"
     ratios = []
     for repeat in range(arguments.repeats):
@@ -76,7 +77,8 @@ def measure_hopeless(arguments: argparse.Namespace) -> None:
             if way == "model":
                 drafted, accepted = answer.stats.drafted, answer.stats.accepted
         ratios.append(seconds["model"] / seconds["none"])
-        print(f"drafted {drafted}, accepted {accepted}: {100 * (ratios[-1] - 1):+.1f} %", flush=True)
+        cost = 100 * (ratios[-1] - 1)
+        print(f"drafted {drafted}, accepted {accepted}: {cost:+.1f} %", flush=True)
     print(f"median {100 * (statistics.median(ratios) - 1):+.1f} %")
 
 
