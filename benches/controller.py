@@ -61,7 +61,7 @@ def compare_settings(arguments: argparse.Namespace) -> None:
 
 
 def measure_hopeless(arguments: argparse.Namespace) -> None:
-    """Prints what 200 tokens take with a draft that is always wrong, over what they take plainly."""
+    """Prints what 200 tokens take with a draft that is always wrong, over what plain ones do."""
     prompt = "The licence is granted to everybody who"
     ratios = []
     for repeat in range(arguments.repeats):
