@@ -83,8 +83,8 @@ pub struct SpeculativeDecoder {
 
 impl SpeculativeDecoder {
     /// Loads a target and a draft: hub names, folders, .gguf files, default aliases; the draft may also be "auto" (no model:
-    /// all sources that need none), one of these ("ngram", "recycling", "table"), or "none". `device`: `None` is the best
-    /// there is.
+    /// all sources that need none), one of these ("ngram", "recycling", "table"), "none", or as
+    /// [`DecoderBuilder::draft`] says. `device`: `None` is the best there is.
     pub fn new(target: &str, draft: &str, device: Option<Device>) -> Result<Self> {
         let builder = Self::builder().target(target).draft(draft);
         builder.device(device).load()
@@ -445,9 +445,9 @@ impl SpeculativeDecoder {
             }
             // Nothing but the likeliest text is asked for: its words may be cut in any way.
             DraftModel::Model(model, Some(other))
-                if config.is_greedy() && config.response_format.is_none() =>
+                if config.is_greedy() && config.response_format.is_none() && !other.is_near() =>
             {
-                return Ok(Box::new(TextDraft::new(model, other)?));
+                return Ok(Box::new(TextDraft::new(model, other, vocab_size)?));
             }
             DraftModel::Model(model, Some(other)) => (
                 model,

@@ -11,7 +11,11 @@ pub fn likeliest(logits: &[f32], count: usize) -> Vec<u32> {
             Some(last) if best.len() == count => last.0,
             _ => f32::NEG_INFINITY,
         };
-        if best.len() == count && !piece.iter().any(|logit| *logit > lowest) {
+        // Without an early end, so that it is done by vectors.
+        let any = piece
+            .iter()
+            .fold(false, |any, logit| any | (*logit > lowest));
+        if best.len() == count && !any {
             continue;
         }
         for (logit, token) in piece.iter().copied().zip(start..) {

@@ -175,11 +175,10 @@ impl Controller {
         if let Some(timed) = &mut self.source {
             let cost = self.costs.draft(context, timed.kind);
             let speedup = plan.speedup().max(MARGIN);
-            timed.drafted = false;
             if let Some(choice) = timed.choose(&passes, tokens, cost, speedup, acceptance) {
                 let draft = timed.propose(history, choice.tokens, &self.costs)?;
                 // It may know no better, as behind its own context.
-                if timed.drafted {
+                if !draft.is_empty() {
                     plan = Plan {
                         draft,
                         expected: choice.expected,
@@ -271,6 +270,7 @@ impl Timed {
         }
         self.passed_over += 1;
         if self.passed_over < self.probe_every {
+            self.drafted = false;
             return None;
         }
         self.passed_over = 0;
@@ -278,11 +278,15 @@ impl Timed {
         steps.first().copied()
     }
 
-    /// Its draft, and that it made one, and what that cost: as much as a token, if it is empty.
+    /// Its draft, and what that cost.
     fn propose(&mut self, history: &[u32], tokens: usize, costs: &Costs) -> Result<Draft> {
+        if !self.drafted {
+            // What it missed meanwhile is no cost of this draft's.
+            self.source.read(&history[..history.len() - 1])?;
+        }
         let began = Instant::now();
         let draft = self.source.propose(history, tokens)?;
-        costs.observe_draft(self.kind, draft.len().max(1), began.elapsed().as_secs_f64());
+        costs.observe_draft(self.kind, draft.len(), began.elapsed().as_secs_f64());
         self.drafted = !draft.is_empty();
         Ok(draft)
     }

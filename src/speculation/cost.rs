@@ -108,12 +108,13 @@ impl Costs {
         }
     }
 
-    /// Learns from drafting so many tokens.
+    /// Learns from drafting so many tokens; one that was looked for in vain counts where it took as long as one that is found.
     pub fn observe_draft(&self, source: TokenSource, tokens: usize, seconds: f64) {
         let table = &mut *self.table();
-        if tokens > 0 {
-            let average = &mut table.drafts[source as usize];
-            learn(average, seconds / tokens as f64, &mut table.slowness);
+        let average = &mut table.drafts[source as usize];
+        let expected = average.map(|known| known * table.slowness);
+        if tokens > 0 || expected.is_some_and(|expected| seconds > expected) {
+            learn(average, seconds / tokens.max(1) as f64, &mut table.slowness);
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn read(folder: &Path) -> Result<Parts> {
     eos.dedup();
     Ok(Parts {
         bos: id("bos_token").or_else(|| token_ids(&config["bos_token_id"]).first().copied()),
+        end: id("eos_token").or(eos.first().copied()),
         eos,
         chat_template: template_source(folder, &settings)?
             .map(|source| ChatTemplate::new(source, special_tokens)),

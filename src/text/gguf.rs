@@ -134,6 +134,7 @@ impl<'a> Embedded<'a> {
         checked(self.add_template(&mut tokenizer, add_bos))?;
         Ok(Parts {
             bos: self.special("bos"),
+            end: self.special("eos"),
             eos: self.end_tokens(),
             chat_template: self.chat_template(),
             spelling: Spelling::of(&tokenizer),

@@ -12,6 +12,8 @@ pub(super) struct Parts {
     pub(super) tokenizer: tokenizers::Tokenizer,
     pub(super) bos: Option<u32>,
     pub(super) eos: Vec<u32>,
+    /// The one of them that the tokenizer itself names.
+    pub(super) end: Option<u32>,
     pub(super) chat_template: Option<ChatTemplate>,
     pub(super) spelling: Spelling,
 }

@@ -53,6 +53,9 @@ impl Tokenizer {
     /// Text that follows another to tokens: without the space that some tokenizers write where a text begins.
     pub fn encode_behind(&self, text: &str) -> Result<Vec<u32>> {
         const ANOTHER: &str = "a";
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
         let before = self.encode(ANOTHER, false)?;
         let together = self.encode(&format!("{ANOTHER}{text}"), false)?;
         match together.strip_prefix(&before[..]) {
@@ -93,6 +96,11 @@ impl Tokenizer {
     /// The tokens that end a text.
     pub fn eos_token_ids(&self) -> &[u32] {
         &self.parts.eos
+    }
+
+    /// The one of them that the tokenizer itself names: in a conversation, what ends a turn.
+    pub fn end_token_id(&self) -> Option<u32> {
+        self.parts.end
     }
 
     /// The token that begins a text.
@@ -153,9 +161,12 @@ impl Tokenizer {
         hash
     }
 
-    /// Whether every token id means the same in both tokenizers.
+    /// Whether every token id that both tokenizers have means the same: those of one family add tokens of their own.
     pub fn same_vocabulary(&self, other: &Self) -> bool {
         let size = self.vocab_size().max(other.vocab_size()) as u32;
-        (0..size).all(|id| self.token(id) == other.token(id))
+        (0..size).all(|id| match (self.token(id), other.token(id)) {
+            (Some(own), Some(others)) => own == others,
+            _ => true,
+        })
     }
 }

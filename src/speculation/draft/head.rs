@@ -4,10 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::model::Drawing;
+use super::vocabulary::spread;
 use super::{Draft, DraftSource, TokenSource};
 use crate::error::{Error, Result};
 use crate::model::{DraftHead, Features, HeadOutput, HeadSequence};
 use crate::sampling::Processors;
+
+/// Tokens whose hidden states may wait to be read: a head that isn't asked for as long gives up.
+const MOST_WAITING: usize = 1024;
 
 /// Drafts by sampling from a head, under the request's own processors.
 ///
@@ -49,8 +53,8 @@ impl HeadDraft {
     fn catch_up(&mut self, text: &[u32]) -> Result<Option<HeadOutput>> {
         self.sequence.truncate(self.fed);
         let width = self.head.width();
-        let known = self.features.len() / width;
-        let new = known.min((text.len() - 1).saturating_sub(self.fed));
+        let known = self.features.len() / width.max(1);
+        let new = known.min(text.len().saturating_sub(self.fed + 1));
         if new == 0 || new > self.sequence.room() {
             return Ok(None);
         }
@@ -67,11 +71,8 @@ impl HeadDraft {
         let Some(to_target) = self.head.to_target() else {
             return Cow::Borrowed(logits);
         };
-        let mut all = vec![f32::NEG_INFINITY; self.vocab_size];
-        for (logit, target) in logits.iter().zip(to_target) {
-            all[*target as usize] = *logit;
-        }
-        Cow::Owned(all)
+        let tokens = to_target.iter().copied().map(Some);
+        Cow::Owned(spread(logits, tokens, self.vocab_size))
     }
 }
 
@@ -81,7 +82,10 @@ impl DraftSource for HeadDraft {
     }
 
     fn observe(&mut self, hidden: &[f32]) {
-        self.features.extend_from_slice(hidden);
+        let most = MOST_WAITING * self.head.width();
+        if self.features.len() <= most {
+            self.features.extend_from_slice(hidden);
+        }
     }
 
     fn read(&mut self, prompt: &[u32]) -> Result<()> {

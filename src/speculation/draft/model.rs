@@ -63,7 +63,7 @@ impl ModelDraft {
 
 impl DraftSource for ModelDraft {
     fn read(&mut self, prompt: &[u32]) -> Result<()> {
-        match self.vocabulary.follow(prompt)? {
+        match self.vocabulary.follow(prompt) {
             Some(text) => self.reader.read(text),
             None => Ok(()),
         }
@@ -71,7 +71,7 @@ impl DraftSource for ModelDraft {
 
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
         let mut draft = Draft::default();
-        let Some(text) = self.vocabulary.follow(history)? else {
+        let Some(text) = self.vocabulary.follow(history) else {
             return Ok(draft);
         };
         let limit = limit.min(self.reader.room(text.len()));

@@ -18,21 +18,28 @@ pub struct TextDraft {
     reader: Reader,
     other: Arc<OtherVocabulary>,
     retokenizer: Retokenizer,
+    /// Tokens of the target; its tokenizer may have others.
+    vocab_size: usize,
 }
 
 impl TextDraft {
-    /// A draft for one request.
-    pub fn new(model: &SharedModel, other: &Arc<OtherVocabulary>) -> Result<Self> {
+    /// A draft for one request. `vocab_size` is the target's.
+    pub fn new(
+        model: &SharedModel,
+        other: &Arc<OtherVocabulary>,
+        vocab_size: usize,
+    ) -> Result<Self> {
         Ok(Self {
             reader: Reader::new(model),
             retokenizer: other.retokenizer()?,
             other: Arc::clone(other),
+            vocab_size,
         })
     }
 
     /// The text that the draft model writes behind some tokens, and whether it ends there.
     fn write(&mut self, history: &[u32], limit: usize) -> Result<Option<(String, bool)>> {
-        let Some(text) = self.retokenizer.follow(history)? else {
+        let Some(text) = self.retokenizer.follow(history) else {
             return Ok(None);
         };
         let draft = self.other.draft();
@@ -83,7 +90,7 @@ impl TextDraft {
 
 impl DraftSource for TextDraft {
     fn read(&mut self, prompt: &[u32]) -> Result<()> {
-        match self.retokenizer.follow(prompt)? {
+        match self.retokenizer.follow(prompt) {
             Some(text) => self.reader.read(text),
             None => Ok(()),
         }
@@ -94,11 +101,13 @@ impl DraftSource for TextDraft {
         let Some((text, ended)) = self.write(history, limit)? else {
             return Ok(draft);
         };
-        let mut tokens = self.tokens_behind(history, &text)?;
+        // A text that the target's tokenizer has no way to write is none of the target's.
+        let mut tokens = self.tokens_behind(history, &text).unwrap_or_default();
         if ended {
-            tokens.extend(self.other.target().eos_token_ids().first());
+            tokens.extend(self.other.target().end_token_id());
         }
-        for token in tokens.into_iter().take(limit) {
+        let known = |token: &u32| (*token as usize) < self.vocab_size;
+        for token in tokens.into_iter().take(limit).take_while(known) {
             draft.push(token, Distribution::Point(token), TokenSource::Model);
         }
         Ok(draft)

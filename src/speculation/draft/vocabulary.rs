@@ -29,9 +29,10 @@ impl OtherVocabulary {
         }
         // Tokens without text are no continuation of one.
         known.remove(&[][..]);
-        let ends = target.eos_token_ids().iter().zip(draft.eos_token_ids());
-        let ends = ends.map(|(target, draft)| (*target, *draft));
-        let mut pairs: Vec<(u32, u32)> = ends.collect();
+        // The ends of texts: by their spelling, and those that the tokenizers name themselves.
+        let same = |id: &u32| Some((*id, draft.token_id(&target.token(*id)?)?));
+        let mut pairs: Vec<(u32, u32)> = target.eos_token_ids().iter().filter_map(same).collect();
+        pairs.extend(target.end_token_id().zip(draft.end_token_id()));
         let without_text = pairs.len();
         for id in 0..target.vocab_size() as u32 {
             pairs.extend(known.get(&target.bytes(id)?).map(|draft| (id, *draft)));
@@ -64,6 +65,11 @@ impl OtherVocabulary {
         self.to_target.iter().flatten().count()
     }
 
+    /// Whether nearly all of the target's tokens are among them.
+    pub fn is_near(&self) -> bool {
+        20 * self.shared() >= 19 * self.to_draft.len()
+    }
+
     /// The target's tokenizer.
     pub fn target(&self) -> &Tokenizer {
         &self.target
@@ -80,6 +86,21 @@ impl OtherVocabulary {
     }
 }
 
+/// Logits at the places of the tokens that they are for, of so many; elsewhere minus infinity.
+pub(super) fn spread(
+    row: &[f32],
+    tokens: impl Iterator<Item = Option<u32>>,
+    vocab_size: usize,
+) -> Vec<f32> {
+    let mut logits = vec![f32::NEG_INFINITY; vocab_size];
+    for (logit, token) in row.iter().zip(tokens) {
+        if let Some(place) = token.and_then(|token| logits.get_mut(token as usize)) {
+            *place = *logit;
+        }
+    }
+    logits
+}
+
 /// How a draft model reads the target's tokens, and writes them.
 pub enum Vocabulary {
     /// It has the same.
@@ -90,9 +111,9 @@ pub enum Vocabulary {
 
 impl Vocabulary {
     /// A text of the target's in the draft's tokens; `None` where these have no way to write it.
-    pub fn follow<'a>(&'a mut self, text: &'a [u32]) -> Result<Option<&'a [u32]>> {
+    pub fn follow<'a>(&'a mut self, text: &'a [u32]) -> Option<&'a [u32]> {
         match self {
-            Self::Same => Ok(Some(text)),
+            Self::Same => Some(text),
             Self::Other(_, retokenizer) => retokenizer.follow(text),
         }
     }
@@ -103,13 +124,7 @@ impl Vocabulary {
             // Rows that only the draft has are padding, which no law of the target's knows.
             Self::Same => Cow::Borrowed(&row[..row.len().min(vocab_size)]),
             Self::Other(other, _) => {
-                let mut logits = vec![f32::NEG_INFINITY; vocab_size];
-                for (logit, target) in row.iter().zip(&other.to_target) {
-                    if let Some(place) = target.and_then(|target| logits.get_mut(target as usize)) {
-                        *place = *logit;
-                    }
-                }
-                Cow::Owned(logits)
+                Cow::Owned(spread(row, other.to_target.iter().copied(), vocab_size))
             }
         }
     }

@@ -169,9 +169,10 @@ impl<T: Element> Attend<'_, T> {
         };
         let page = self.page(page, next);
         let (cap, stride) = (self.attention.shape.softcap, 1 + page.chunks);
-        let scores = page.scores::<S, Q>(queries);
-        let weights = weigh::<S, Q>(scores, &seen, cap, stride, results);
-        page.add_values::<S, Q>(weights, seen_tiles(&seen), false, results);
+        let mut scores = page.scores::<S, Q>(queries);
+        let mut weights = [[[0.0; LANES]; TILES]; Q];
+        weigh::<S, Q>(&mut scores, &seen, cap, stride, &mut weights, results);
+        page.add_values::<S, Q>(&mut weights, seen_tiles(&seen), false, results);
     }
 
     /// `Q` queries of a tree from `first` on, over a page of positions that its rows have.
@@ -216,7 +217,8 @@ impl<T: Element> Attend<'_, T> {
             }
         }
         let (cap, stride) = (self.attention.shape.softcap, 1 + self.attention.chunks());
-        let by_position = weigh::<S, Q>(scores, &seen, cap, stride, results);
+        let mut by_position = [[[0.0; LANES]; TILES]; Q];
+        weigh::<S, Q>(&mut scores, &seen, cap, stride, &mut by_position, results);
         for index in pages.clone() {
             let mut weights = [[[0.0; LANES]; TILES]; Q];
             for query in 0..Q {
@@ -233,7 +235,7 @@ impl<T: Element> Attend<'_, T> {
             }
             let onto = index > page;
             let page = self.page(index, self.next);
-            page.add_values::<S, Q>(weights, TILES, onto, results);
+            page.add_values::<S, Q>(&mut weights, TILES, onto, results);
         }
     }
 

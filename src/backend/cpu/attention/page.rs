@@ -19,15 +19,17 @@ pub(super) type Weights<const Q: usize> = [[[f32; LANES]; TILES]; Q];
 
 /// From scores to weights: `exp(score - largest)` where a query sees, 0 elsewhere. Begins each query's result with
 /// `[largest score, sum of weights, ...]`.
+///
+/// Arrays are handed on by reference: they are some kilobytes, and a copy of them costs a tenth of the page.
 #[inline(always)]
 pub(super) fn weigh<S: Simd, const Q: usize>(
-    mut scores: [[S::Floats; TILES]; Q],
+    scores: &mut [[S::Floats; TILES]; Q],
     seen: &[[u16; TILES]; Q],
     cap: Option<f32>,
     stride: usize,
+    weights: &mut Weights<Q>,
     results: &mut [[f32; LANES]],
-) -> Weights<Q> {
-    let mut weights = [[[0.0; LANES]; TILES]; Q];
+) {
     for query in 0..Q {
         let nothing = S::splat(f32::NEG_INFINITY);
         let mut largest = nothing;
@@ -57,7 +59,6 @@ pub(super) fn weigh<S: Simd, const Q: usize>(
         head[0] = largest;
         head[1] = S::sum(sum);
     }
-    weights
 }
 
 impl<T: Element> Page<'_, T> {
@@ -102,7 +103,7 @@ impl<T: Element> Page<'_, T> {
     #[inline(always)]
     pub(super) fn add_values<S: Simd, const Q: usize>(
         &self,
-        mut weights: Weights<Q>,
+        weights: &mut Weights<Q>,
         tiles: usize,
         onto: bool,
         results: &mut [[f32; LANES]],
@@ -118,11 +119,11 @@ impl<T: Element> Page<'_, T> {
         }
         let mut chunk = 0;
         while chunk + 4 <= self.chunks {
-            self.add_chunks::<S, Q, 4>(&weights, chunk, tiles, onto, results);
+            self.add_chunks::<S, Q, 4>(weights, chunk, tiles, onto, results);
             chunk += 4;
         }
         while chunk < self.chunks {
-            self.add_chunks::<S, Q, 1>(&weights, chunk, tiles, onto, results);
+            self.add_chunks::<S, Q, 1>(weights, chunk, tiles, onto, results);
             chunk += 1;
         }
     }
