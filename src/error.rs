@@ -30,10 +30,10 @@ pub enum Error {
         /// The tensor or field, what was expected there and what was found.
         reason: String,
     },
-    /// A draft whose tokens mean something else than the target's.
+    /// A draft that has no token of the target's.
     #[error("draft and target have different vocabularies: {reason}")]
     VocabularyMismatch {
-        /// Where the vocabularies differ, and what to use instead.
+        /// What they lack, and what to use instead.
         reason: String,
     },
     /// A setting out of its range.

@@ -355,6 +355,9 @@ fn hidden_states_are_the_targets() {
         .collect();
     let rest = again.extend_tree(&ids[10..], &parents, 1).unwrap();
     assert_eq!([&first, rest.hidden()].concat(), logits.hidden());
+    again.truncate(10).unwrap();
+    let mut copy = again.fork().unwrap();
+    assert_eq!(copy.extend(&[7], 0).unwrap().hidden().len(), 2 * HIDDEN);
     let mut wrong = TokenSequence::new(&target);
     wrong.watch(&[LAYERS + 1]);
     assert!(
@@ -477,61 +480,67 @@ fn the_text_is_the_targets_own() {
 
 #[test]
 fn acceptance_is_what_theory_says() {
+    const GAMMA: usize = 3;
+    const TEMPERATURE: f64 = 1.5;
     let table = target_matrix(&[EMBEDDING]);
     let target_head = target_matrix(&["lm_head.weight", EMBEDDING]);
+    let law = |logits: Vec<f64>| {
+        let logits: Vec<f64> = logits.into_iter().map(|x| x / TEMPERATURE).collect();
+        softmax(&logits)
+    };
     for kind in [Kind::Eagle, Kind::Eagle3] {
         let naive = Head::new(kind);
         let (_folder, decoder) = decoder(&naive);
-        let (mut drafted, mut accepted, mut expected, mut variance) = (0, 0, 0.0, 0.0);
-        for (seed, prompt) in pair::licence_prompts(12).into_iter().enumerate() {
+        let (mut verified, mut accepted, mut expected, mut variance) = (0, 0, 0.0, 0.0);
+        for (seed, prompt) in pair::licence_prompts(20).into_iter().enumerate() {
             let config = SpeculativeConfig {
-                gamma: 1,
+                gamma: GAMMA,
                 adaptive: false,
                 draft: Some(DraftKind::Model),
                 verification: Verification::Rejection,
-                temperature: 1.5,
+                temperature: TEMPERATURE,
                 seed: Some(seed as u64),
                 max_new_tokens: 40,
                 ignore_eos: true,
                 ..SpeculativeConfig::default()
             };
             let generation = decoder.generate_with(&prompt[..], &config).unwrap();
-            drafted += generation.stats.drafted;
-            accepted += generation.stats.accepted;
             let text = [&prompt[..], &tokens(&generation)].concat();
             let mut sequence = decoder.sequence();
             sequence.watch(&naive.watched());
             let read = sequence.extend(&text, text.len()).unwrap();
             let features = naive.features(read.hidden());
-            let inputs: Vec<_> = text[1..]
-                .iter()
-                .zip(features)
-                .map(|(token, feature)| (embedding(&table, *token), feature))
-                .collect();
-            let outputs = naive.outputs(&inputs);
-            let law = |logits: Vec<f64>| {
-                softmax(&logits.into_iter().map(|x| x / 1.5).collect::<Vec<_>>())
-            };
-            for step in 0..generation.stats.drafted {
-                let before = generation
-                    .tokens
-                    .iter()
-                    .filter(|token| token.step < step)
-                    .count();
-                let last = prompt.len() + before - 1;
-                let p = law(read.row(last).iter().copied().map(f64::from).collect());
-                let mut q = vec![0.0; p.len()];
-                let own = law(naive.logits(&outputs[last - 1], &target_head));
-                for (token, probability) in own.into_iter().enumerate() {
-                    q[naive.target(token)] = probability;
+            let embedded: Vec<_> = text.iter().map(|token| embedding(&table, *token)).collect();
+            let mut written = 0;
+            for step in 0..generation.stats.steps {
+                let new = generation.tokens.iter().filter(|token| token.step == step);
+                let (new, last) = (new.count(), prompt.len() + written - 1);
+                let drafted = GAMMA.min(config.max_new_tokens - written - 1);
+                let known = embedded[1..=last].iter().cloned();
+                let mut inputs: Vec<_> = known.zip(features.iter().cloned()).collect();
+                // Of what was drafted, those behind the first rejection were not looked at.
+                for position in 0..drafted.min(new) {
+                    let output = naive.outputs(&inputs).pop().unwrap();
+                    let row = read.row(last + position).iter().copied();
+                    let p = law(row.map(f64::from).collect());
+                    let mut q = vec![0.0; p.len()];
+                    let own = law(naive.logits(&output, &target_head));
+                    for (token, probability) in own.into_iter().enumerate() {
+                        q[naive.target(token)] = probability;
+                    }
+                    let overlap: f64 = p.iter().zip(&q).map(|(p, q)| p.min(*q)).sum();
+                    expected += overlap;
+                    variance += overlap * (1.0 - overlap);
+                    verified += 1;
+                    inputs.push((embedded[last + position + 1].clone(), output));
                 }
-                let overlap: f64 = p.iter().zip(&q).map(|(p, q)| p.min(*q)).sum();
-                expected += overlap;
-                variance += overlap * (1.0 - overlap);
+                accepted += new - 1;
+                written += new;
             }
+            assert_eq!(written, 40);
         }
         println!(
-            "{kind:?}: accepted {accepted} of {drafted}, in theory {expected:.1} +- {:.1}",
+            "{kind:?}: accepted {accepted} of {verified}, in theory {expected:.1} +- {:.1}",
             variance.sqrt()
         );
         let deviation = (accepted as f64 - expected).abs() / variance.sqrt();
@@ -539,29 +548,75 @@ fn acceptance_is_what_theory_says() {
             deviation < 4.0,
             "{deviation} standard deviations from theory"
         );
-        assert!(drafted > 300);
+        assert!(verified > 300);
     }
 }
 
 #[test]
 fn heads_that_do_not_fit_are_refused() {
     let target = pair::folder("target").display().to_string();
-    let refused = |change: &dyn Fn(&mut Head)| {
+    let refused = |change: &dyn Fn(&mut Head), config: &dyn Fn(&mut serde_json::Value)| {
         let mut head = Head::new(Kind::Eagle3);
         change(&mut head);
         let folder = tempfile::tempdir().unwrap();
         head.write(folder.path());
+        let file = folder.path().join("config.json");
+        let mut value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        config(&mut value);
+        std::fs::write(&file, value.to_string()).unwrap();
         let draft = folder.path().display().to_string();
         let refused = SpeculativeDecoder::new(&target, &draft, Some(Device::Cpu)).map(drop);
         refused.unwrap_err().to_string()
     };
-    let message = refused(&|head| {
-        head.tensors.remove("midlayer.hidden_norm.weight");
-    });
-    assert!(message.contains("midlayer.hidden_norm.weight") && message.contains("missing"));
-    let message = refused(&|head| {
-        let tensor = head.tensors.get_mut("fc.weight").unwrap();
-        tensor.shape = vec![HIDDEN * 3, HIDDEN];
-    });
+    let as_it_is = |_: &mut serde_json::Value| {};
+    let without = |name: &'static str| {
+        refused(
+            &move |head: &mut Head| drop(head.tensors.remove(name)),
+            &as_it_is,
+        )
+    };
+    let message = without("midlayer.hidden_norm.weight");
+    assert!(
+        message.contains("\"midlayer.hidden_norm.weight\" is missing"),
+        "{message}"
+    );
+    let message = without("midlayer.input_layernorm.weight");
+    assert!(
+        message.contains("\"midlayer.input_layernorm.weight\" is missing"),
+        "{message}"
+    );
+    let message = without("lm_head.weight");
+    assert!(message.contains("no lm_head.weight"), "{message}");
+    let turned = |head: &mut Head| {
+        head.tensors.get_mut("fc.weight").unwrap().shape = vec![HIDDEN * 3, HIDDEN];
+    };
+    let message = refused(&turned, &as_it_is);
     assert!(message.contains("expected [128, 384]"), "{message}");
+    for (field, value, expected) in [
+        ("hidden_size", serde_json::json!(64), "targets 64 wide"),
+        (
+            "vocab_size",
+            serde_json::json!(32000),
+            "targets of 32000 tokens",
+        ),
+        (
+            "eagle_config",
+            serde_json::json!({"eagle_aux_hidden_state_layer_ids": [1, 2, 4]}),
+            "layers [2, 3, 5]",
+        ),
+        (
+            "eagle_aux_hidden_state_layer_ids",
+            serde_json::json!(["all"]),
+            "numbers of layers",
+        ),
+        (
+            "speculators_model_type",
+            serde_json::json!("eagle3"),
+            "layout of speculators",
+        ),
+        ("head_dim", serde_json::json!(4096), "expected [16384, 256]"),
+    ] {
+        let message = refused(&|_| {}, &|config| config[field] = value.clone());
+        assert!(message.contains(expected), "{field}: {message}");
+    }
 }

@@ -151,7 +151,9 @@ impl DecoderBuilder {
         if self.options.context_length == Some(0) {
             return Err(Error::invalid("context_length", 0, "at least 1"));
         }
-        let target = self.load_model(&self.target)?;
+        let own = SelfDraft::parse(&self.draft)?;
+        let files = locate(&self.target, &self.locate_options())?;
+        let target = model::load(&files, &self.options)?;
         let tokenizer = match (&self.tokenizer, target.tokenizer) {
             (Some(other), _) => self.load_tokenizer(other)?,
             (None, Some(own)) => own,
@@ -167,7 +169,13 @@ impl DecoderBuilder {
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
             Ok(kind) => (None, kind),
-            Err(_) => (Some(self.load_draft(&target, &tokenizer)?), DraftKind::Auto),
+            Err(_) => {
+                let draft = match own {
+                    Some(own) => self.load_own(own, &target, &files)?,
+                    None => self.load_draft(&target, &tokenizer)?,
+                };
+                (Some(draft), DraftKind::Auto)
+            }
         };
         let experience = Experience::default();
         if let Some(path) = &self.table {
@@ -185,46 +193,44 @@ impl DecoderBuilder {
         })
     }
 
-    /// The draft model: another model, or the target made cheaper.
-    fn load_draft(&self, target: &SharedModel, tokenizer: &Tokenizer) -> Result<DraftModel> {
-        match SelfDraft::parse(&self.draft) {
-            Some(SelfDraft::Layers(layers)) => {
-                let model = target.lock().with_layers(&layers)?;
-                Ok(DraftModel::Model(SharedModel::new(model), None))
-            }
-            Some(SelfDraft::Quantized(format)) => {
-                let files = locate(&self.target, &self.locate_options())?;
+    /// The target itself, made cheaper.
+    fn load_own(
+        &self,
+        own: SelfDraft,
+        target: &SharedModel,
+        files: &ModelFiles,
+    ) -> Result<DraftModel> {
+        let model = match own {
+            SelfDraft::Layers(layers) => target.lock().with_layers(&layers)?,
+            SelfDraft::Quantized(precision) => {
                 let options = LoadOptions {
-                    precision: WeightPrecision::from_names(None, Some(&format))?,
+                    precision,
                     ..self.options.clone()
                 };
-                let model = model::load(&files, &options)?.model;
-                Ok(DraftModel::Model(SharedModel::new(model), None))
+                model::load(files, &options)?.model
             }
-            None => {
-                let files = locate(&self.draft, &self.locate_options())?;
-                if let ModelFiles::Folder(folder) = &files
-                    && let Some(head) = EagleFiles::open(folder)?
-                {
-                    return Ok(DraftModel::Head(target.lock().draft_head(&head)?));
-                }
-                let loaded = model::load(&files, &self.options)?;
-                let own = loaded.tokenizer.as_ref();
-                let differs = own.filter(|own| !tokenizer.same_vocabulary(own));
-                let other = differs.map(|own| OtherVocabulary::new(tokenizer, own));
-                let other = other.transpose()?;
-                if let Some(other) = &other {
-                    tracing::info!(shared = other.shared(), "the draft has another vocabulary");
-                }
-                let model = SharedModel::new(loaded.model);
-                Ok(DraftModel::Model(model, other.map(Arc::new)))
-            }
-        }
+        };
+        Ok(DraftModel::Model(SharedModel::new(model), None))
     }
 
-    fn load_model(&self, name: &str) -> Result<model::LoadedModel> {
-        let files = locate(name, &self.locate_options())?;
-        model::load(&files, &self.options)
+    /// Another model, or a head.
+    fn load_draft(&self, target: &SharedModel, tokenizer: &Tokenizer) -> Result<DraftModel> {
+        let files = locate(&self.draft, &self.locate_options())?;
+        if let ModelFiles::Folder(folder) = &files
+            && let Some(head) = EagleFiles::open(folder)?
+        {
+            return Ok(DraftModel::Head(target.lock().draft_head(&head)?));
+        }
+        let loaded = model::load(&files, &self.options)?;
+        let own = loaded.tokenizer.as_ref();
+        let differs = own.filter(|own| !tokenizer.same_vocabulary(own));
+        let other = differs.map(|own| OtherVocabulary::new(tokenizer, own));
+        let other = other.transpose()?;
+        if let Some(other) = &other {
+            tracing::info!(shared = other.shared(), "the draft has another vocabulary");
+        }
+        let model = SharedModel::new(loaded.model);
+        Ok(DraftModel::Model(model, other.map(Arc::new)))
     }
 
     fn load_tokenizer(&self, name: &str) -> Result<Tokenizer> {

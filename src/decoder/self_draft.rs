@@ -2,6 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use crate::backend::WeightPrecision;
+use crate::error::{Error, Result};
+
 /// How such a draft is named.
 const PREFIX: &str = "self:";
 
@@ -14,18 +17,26 @@ pub(super) enum SelfDraft {
     /// Some of its layers, counted from 0; they take no memory of their own.
     Layers(Vec<usize>),
     /// All of it, quantized further.
-    Quantized(String),
+    Quantized(WeightPrecision),
 }
 
 impl SelfDraft {
-    /// What a draft's name asks for: "self:0-9,26-29" or `self:q4_0`; `None`: another draft.
-    pub(super) fn parse(name: &str) -> Option<Self> {
-        let what = name.strip_prefix(PREFIX)?;
+    /// What a draft's name asks for; `None`: another draft.
+    pub(super) fn parse(name: &str) -> Result<Option<Self>> {
+        let Some(what) = name.strip_prefix(PREFIX) else {
+            return Ok(None);
+        };
         let ranges: Option<Vec<_>> = what.split(',').map(range).collect();
-        Some(match ranges {
-            Some(ranges) => Self::Layers(ranges.into_iter().flatten().take(MOST_LAYERS).collect()),
-            None => Self::Quantized(what.to_owned()),
-        })
+        if let Some(ranges) = ranges {
+            let layers: Vec<usize> = ranges.into_iter().flatten().take(MOST_LAYERS + 1).collect();
+            if !layers.is_empty() && layers.len() <= MOST_LAYERS {
+                return Ok(Some(Self::Layers(layers)));
+            }
+        } else if let Ok(precision) = WeightPrecision::from_names(None, Some(what)) {
+            return Ok(Some(Self::Quantized(precision)));
+        }
+        let expected = "layers of the target, as in \"self:0-9,26-29\", or a format to quantize it to, as in \"self:q4_0\"";
+        Err(Error::invalid("draft", name, expected))
     }
 }
 
@@ -41,15 +52,25 @@ mod tests {
 
     #[test]
     fn names_are_layers_or_formats() {
+        let parsed = |name: &str| SelfDraft::parse(name).unwrap();
         let layers = |layers: &[usize]| Some(SelfDraft::Layers(layers.to_vec()));
-        assert_eq!(SelfDraft::parse("self:0-2,7"), layers(&[0, 1, 2, 7]));
-        assert_eq!(SelfDraft::parse("self: 3 "), layers(&[3]));
-        assert_eq!(SelfDraft::parse("self:5-4"), layers(&[]));
-        let endless = SelfDraft::parse("self:0-99999999999");
-        assert!(matches!(endless, Some(SelfDraft::Layers(layers)) if layers.len() == 4096));
-        let format = |name: &str| Some(SelfDraft::Quantized(name.to_owned()));
-        assert_eq!(SelfDraft::parse("self:q4_0"), format("q4_0"));
-        assert_eq!(SelfDraft::parse("self:"), format(""));
-        assert_eq!(SelfDraft::parse("myself:1"), None);
+        assert_eq!(parsed("self:0-2,7"), layers(&[0, 1, 2, 7]));
+        assert_eq!(parsed("self: 3 "), layers(&[3]));
+        assert!(matches!(parsed("self:q4_0"), Some(SelfDraft::Quantized(_))));
+        assert_eq!(parsed("myself:1"), None);
+        for wrong in [
+            "self:",
+            "self:5-4",
+            "self:0-99999999999",
+            "self:q9",
+            "self:0-9;12",
+            "self:-1",
+        ] {
+            let message = SelfDraft::parse(wrong).unwrap_err().to_string();
+            assert!(
+                message.starts_with(&format!("invalid draft = {wrong}:")),
+                "{message}"
+            );
+        }
     }
 }

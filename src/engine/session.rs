@@ -235,10 +235,7 @@ impl Session {
             let kept = self.history.len() + verdict.accepted.len();
             return self.target.truncate(kept);
         }
-        let accepted = verdict.accepted.iter();
-        let accepted = accepted.map(|node| row_behind(Some(*node)));
-        let path: Vec<usize> = std::iter::once(0).chain(accepted).collect();
-        self.target.keep(&path)
+        self.target.keep(&path_of(verdict))
     }
 
     /// Tokens that may still be written; at least 1 while the generation goes on.
@@ -284,15 +281,14 @@ impl Session {
         logits: &Logits,
         new: usize,
     ) -> Result<()> {
-        let accepted = &verdict.accepted;
-        let behind = std::iter::once(None).chain(accepted.iter().copied().map(Some));
-        let rows = behind.map(|node| logits.row(row_behind(node)));
-        let rows: Vec<&[f32]> = rows.take(new).collect();
-        for node in std::iter::once(None).chain(accepted.iter().copied().map(Some)) {
-            self.controller.observe(logits.hidden_of(row_behind(node)));
+        let path = path_of(verdict);
+        for row in &path {
+            self.controller.observe(logits.hidden_of(*row));
         }
-        self.controller
-            .learn(&self.history, &rows, draft, accepted.len())
+        let rows = path.iter().take(new).map(|row| logits.row(*row));
+        let rows: Vec<&[f32]> = rows.collect();
+        let accepted = verdict.accepted.len();
+        self.controller.learn(&self.history, &rows, draft, accepted)
     }
 
     /// Appends the accepted tokens and the target's own, up to where the generation ends.
@@ -368,6 +364,13 @@ impl Session {
 /// The row of logits that follows a draft's node; `None`: the newest token, which is fed before the draft.
 fn row_behind(node: Option<usize>) -> usize {
     node.map_or(0, |node| node + 1)
+}
+
+/// The rows that stay: the newest token's and the accepted ones'.
+fn path_of(verdict: &Verdict) -> Vec<usize> {
+    let accepted = verdict.accepted.iter().copied().map(Some);
+    let nodes = std::iter::once(None).chain(accepted);
+    nodes.map(row_behind).collect()
 }
 
 /// Counts one more for each of the first `reached` positions.

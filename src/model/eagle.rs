@@ -3,6 +3,7 @@
 //! A head is one decoder layer. For a token it reads the embedding, and the feature of the token before it: the target's
 //! hidden states there, or, behind tokens that the target has not seen, its own output.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +17,12 @@ use crate::backend::{Attention, Backend, Batch, CachePrecision, HostRows, Linear
 use crate::error::{Error, Result};
 use crate::weights::safetensors::SafetensorsCheckpoint;
 use crate::weights::{Checkpoint, StoredTensor, dequantize};
+
+/// Tokens by which the vocabularies of one family differ: rows that fill up a matrix.
+const MOST_PADDING: usize = 1024;
+
+/// One layer's keys and values are few.
+const CACHE: CachePrecision = CachePrecision::F32;
 
 /// The tensor that tells a head from a model.
 const FUSION: &str = "fc.weight";
@@ -37,22 +44,51 @@ impl EagleFiles {
             return Ok(None);
         }
         let config = folder.join("config.json");
-        let spec = hf_config::read(&config)?;
         let text = std::fs::read_to_string(&config).map_err(|error| Error::io(&config, error))?;
         let value: Value = serde_json::from_str(&text)
             .map_err(|error| Error::corrupt(&config, error.to_string()))?;
-        let watched = &value["eagle_config"]["eagle_aux_hidden_state_layer_ids"];
-        let watched = watched.as_array().map(|layers| {
-            let layers = layers.iter().filter_map(Value::as_u64);
-            layers.map(|layer| layer as usize).collect()
-        });
+        if !value["speculators_model_type"].is_null() {
+            let reason =
+                "its config.json is in the layout of speculators: use a head in EAGLE's own";
+            return Err(Error::unsupported(folder.display().to_string(), reason));
+        }
         Ok(Some(Self {
             folder: folder.to_owned(),
-            spec,
-            watched,
+            spec: hf_config::parse(&text, &config)?,
+            watched: watched(&value).map_err(|reason| Error::corrupt(&config, reason))?,
             checkpoint,
         }))
     }
+
+    fn unsupported(&self, reason: impl Into<String>) -> Error {
+        Error::unsupported(self.folder.display().to_string(), reason)
+    }
+
+    /// Whether it is one of EAGLE-3's.
+    fn is_third(&self) -> bool {
+        let names = self.checkpoint.names();
+        names.iter().any(|name| name.starts_with("midlayer."))
+    }
+}
+
+/// The layers of the target before which config.json has its hidden states taken.
+fn watched(config: &Value) -> Result<Option<Vec<usize>>, String> {
+    const NAME: &str = "eagle_aux_hidden_state_layer_ids";
+    // Under `eagle_config` a layer's number stands for what comes out of it.
+    let nested = &config["eagle_config"][NAME];
+    let (layers, further) = match nested {
+        Value::Null => (&config[NAME], 0),
+        nested => (nested, 1),
+    };
+    if layers.is_null() {
+        return Ok(None);
+    }
+    let number = |layer: &Value| Some(usize::try_from(layer.as_u64()?).ok()? + further);
+    let numbers = layers
+        .as_array()
+        .and_then(|layers| layers.iter().map(number).collect());
+    let expected = || format!("{NAME}: expected numbers of layers, found {layers}");
+    numbers.map(Some).ok_or_else(expected)
 }
 
 /// What a head takes from the target that it drafts for.
@@ -80,7 +116,9 @@ struct Weights<B: Backend> {
     down: Linear<B>,
     /// EAGLE-3's.
     final_norm: Option<Norm<B>>,
+    /// Its own, or the target's, with the cap of that.
     head: Arc<Linear<B>>,
+    softcap: Option<f32>,
     /// The target's token of each of the head's, where it has fewer.
     to_target: Option<Vec<u32>>,
     info: ModelInfo,
@@ -94,10 +132,10 @@ enum Entry<B: Backend> {
         feature: Linear<B>,
         projections: [Linear<B>; 3],
     },
-    /// EAGLE-3: queries, keys and values are projected from both, side by side, each behind a norm of its own; and the
-    /// feature is a matrix over the target's hidden states, one part for each.
+    /// EAGLE-3: queries, keys and values are projected from both, side by side, each behind a norm of its own; and a matrix
+    /// over the target's hidden states gives the feature.
     Paired {
-        feature: Vec<Linear<B>>,
+        feature: Linear<B>,
         embedding_norm: Norm<B>,
         feature_norm: Norm<B>,
         of_embedding: [Linear<B>; 3],
@@ -115,18 +153,20 @@ impl<B: Backend> Eagle<B> {
         let mut spec = files.spec.clone();
         let hidden = spec.hidden_size;
         if hidden != host.spec.hidden_size {
-            let reason = format!(
-                "it is for targets {hidden} wide, and this one is {}",
-                host.spec.hidden_size
-            );
-            return Err(Error::unsupported(
-                files.folder.display().to_string(),
-                reason,
-            ));
+            let wide = host.spec.hidden_size;
+            let reason = format!("it is for targets {hidden} wide, and this one is {wide}");
+            return Err(files.unsupported(reason));
+        }
+        let vocab_size = host.spec.vocab_size;
+        if spec.vocab_size.abs_diff(vocab_size) > MOST_PADDING {
+            let theirs = spec.vocab_size;
+            let reason =
+                format!("it is for targets of {theirs} tokens, and this one has {vocab_size}");
+            return Err(files.unsupported(reason));
         }
         spec.embedding_scale = host.spec.embedding_scale;
         spec.context_length = host.spec.context_length;
-        let paired = reader.has("midlayer.input_layernorm.weight");
+        let paired = files.is_third();
         let layer = if paired { "midlayer" } else { "layers.0" };
         let layers = host.spec.layers.len();
         let watched = match (paired, &files.watched) {
@@ -136,25 +176,30 @@ impl<B: Backend> Eagle<B> {
         };
         if watched.is_empty() || watched.iter().any(|layer| *layer > layers) {
             let reason = format!("it reads layers {watched:?} of a target that has {layers}");
-            return Err(Error::unsupported(
-                files.folder.display().to_string(),
-                reason,
-            ));
+            return Err(files.unsupported(reason));
         }
         let at = |name: &str| format!("{layer}.{name}");
         let entry = reader.entry(&spec, paired, watched.len(), &at)?;
-        let vocab_size = host.spec.vocab_size;
-        let (head, final_norm, to_target) = if paired {
-            let to_target = reader.to_target(vocab_size)?;
-            let outputs = to_target.as_ref().map_or(vocab_size, Vec::len);
-            let head = match reader.has("lm_head.weight") {
-                true => Arc::new(reader.linear("lm_head", outputs, hidden, 0..hidden)?),
-                false => host.head.clone(),
-            };
-            (head, Some(reader.norm("norm", &spec)?), to_target)
+        let to_target = if paired {
+            reader.to_target(vocab_size)?
         } else {
-            (host.head.clone(), None, None)
+            None
         };
+        let own_head = match (paired && reader.has("lm_head.weight"), &to_target) {
+            (true, to_target) => {
+                let outputs = to_target.as_ref().map_or(vocab_size, Vec::len);
+                Some(Arc::new(reader.linear("lm_head", outputs, 0..hidden)?))
+            }
+            (false, None) => None,
+            (false, Some(_)) => {
+                let reason = "it has tokens of its own (d2t), and no lm_head.weight for them";
+                return Err(files.unsupported(reason));
+            }
+        };
+        let final_norm = paired.then(|| reader.norm("norm", &spec)).transpose()?;
+        // What the backend can't keep is refused now, not with the first prompt.
+        let backend = host.backend;
+        drop(backend.kv_cache(0, &spec.attention, CACHE, spec.context_length)?);
         let (queries, width) = (spec.query_size(), spec.intermediate_size);
         let names = files.checkpoint.names();
         let tensors = names
@@ -166,13 +211,14 @@ impl<B: Backend> Eagle<B> {
             embedding: host.embedding.clone(),
             watched,
             entry,
-            output: reader.linear(&at("self_attn.o_proj"), hidden, queries, 0..queries)?,
+            output: reader.linear(&at("self_attn.o_proj"), hidden, 0..queries)?,
             mlp_norm: reader.norm(&at("post_attention_layernorm"), &spec)?,
-            gate: reader.linear(&at("mlp.gate_proj"), width, hidden, 0..hidden)?,
-            up: reader.linear(&at("mlp.up_proj"), width, hidden, 0..hidden)?,
-            down: reader.linear(&at("mlp.down_proj"), hidden, width, 0..width)?,
+            gate: reader.linear(&at("mlp.gate_proj"), width, 0..hidden)?,
+            up: reader.linear(&at("mlp.up_proj"), width, 0..hidden)?,
+            down: reader.linear(&at("mlp.down_proj"), hidden, 0..width)?,
             final_norm,
-            head,
+            softcap: host.spec.logit_softcap.filter(|_| own_head.is_none()),
+            head: own_head.unwrap_or_else(|| host.head.clone()),
             to_target,
             info: ModelInfo {
                 architecture: if paired { "eagle3" } else { "eagle" }.into(),
@@ -204,8 +250,7 @@ impl<B: Backend> DraftHead for Eagle<B> {
 
     fn begin(&self) -> Result<Box<dyn HeadSequence>> {
         let (shape, context) = (&self.0.spec.attention, self.0.spec.context_length);
-        let precision = CachePrecision::F32;
-        let cache = self.0.backend.kv_cache(1, shape, precision, context)?;
+        let cache = self.0.backend.kv_cache(1, shape, CACHE, context)?;
         Ok(Box::new(EagleSequence {
             weights: self.0.clone(),
             cache,
@@ -274,7 +319,7 @@ impl<B: Backend> HeadSequence for EagleSequence<B> {
     }
 
     fn room(&self) -> usize {
-        self.weights.spec.context_length - self.length
+        self.weights.spec.context_length.saturating_sub(self.length)
     }
 }
 
@@ -282,34 +327,21 @@ impl<B: Backend> Weights<B> {
     /// The features of some tokens, `[rows, hidden]`.
     fn feature(&self, rows: usize, features: Features<'_>) -> Result<B::Activations> {
         let hidden = self.spec.hidden_size;
-        let (values, parts) = match (features, &self.entry) {
-            (Features::Target(values), Entry::Paired { feature, .. }) => (values, &feature[..]),
-            (Features::Target(values) | Features::Own(values), _) => (values, &[][..]),
+        let (values, width, fusion) = match (features, &self.entry) {
+            (Features::Target(values), Entry::Paired { feature, .. }) => {
+                (values, hidden * self.watched.len(), Some(feature))
+            }
+            (Features::Target(values) | Features::Own(values), _) => (values, hidden, None),
         };
-        let width = hidden * parts.len().max(1);
-        if values.len() != rows * width {
-            let reason = format!(
-                "{} features where {rows} rows of {width} were due",
-                values.len()
-            );
+        if rows == 0 || values.len() != rows * width {
+            let found = values.len();
+            let reason = format!("{found} features where {rows} rows of {width} were due");
             return Err(Error::Compute(reason));
         }
-        let mut sum = None;
-        for (index, part) in parts.iter().enumerate() {
-            let rows = values
-                .chunks(width)
-                .map(|row| &row[index * hidden..][..hidden]);
-            let rows = self
-                .backend
-                .rows(&rows.collect::<Vec<_>>().concat(), hidden)?;
-            sum = Some(match sum {
-                None => self.backend.linear(&rows, part)?,
-                Some(sum) => self.backend.linear_add(&rows, part, None, &sum)?,
-            });
-        }
-        match sum {
-            Some(sum) => Ok(sum),
-            None => self.backend.rows(values, hidden),
+        let rows = self.backend.rows(values, width)?;
+        match fusion {
+            Some(fusion) => self.backend.linear(&rows, fusion),
+            None => Ok(rows),
         }
     }
 
@@ -359,11 +391,17 @@ impl<B: Backend> Weights<B> {
     }
 
     fn logits(&self, x: &B::Activations) -> Result<B::Activations> {
-        let Some(norm) = &self.final_norm else {
-            return self.backend.linear(x, &self.head);
+        let logits = match &self.final_norm {
+            Some(norm) => {
+                let [logits] = self.backend.project(x, norm, [&self.head])?;
+                logits
+            }
+            None => self.backend.linear(x, &self.head)?,
         };
-        let [logits] = self.backend.project(x, norm, [&self.head])?;
-        Ok(logits)
+        match self.softcap {
+            Some(cap) => self.backend.softcap(logits, cap),
+            None => Ok(logits),
+        }
     }
 }
 
@@ -399,13 +437,18 @@ impl<B: Backend> Reader<'_, B> {
         Ok(tensor)
     }
 
-    /// The columns of a stored matrix that ours multiplies with; its bias, if it has one, is added with the first.
-    fn linear(
+    /// A matrix of so many columns.
+    fn linear(&self, name: &str, outputs: usize, columns: Range<usize>) -> Result<Linear<B>> {
+        self.part(name, outputs, columns.end, columns)
+    }
+
+    /// Some columns of a stored matrix; its bias, if it has one, is added with the first.
+    fn part(
         &self,
         name: &str,
         outputs: usize,
         inputs: usize,
-        columns: std::ops::Range<usize>,
+        columns: Range<usize>,
     ) -> Result<Linear<B>> {
         let tensor = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         let bytes = tensor.storage.block_bytes();
@@ -420,8 +463,10 @@ impl<B: Backend> Reader<'_, B> {
         };
         let bias = format!("{name}.bias");
         let bias = (columns.start == 0 && self.has(&bias)).then(|| self.vector(&bias, outputs));
+        let matrix = self.backend.matrix(&part)?;
+        self.files.checkpoint.release(&tensor);
         Ok(Linear {
-            matrix: self.backend.matrix(&part)?,
+            matrix,
             bias: bias.transpose()?,
         })
     }
@@ -447,10 +492,10 @@ impl<B: Backend> Reader<'_, B> {
         at: &impl Fn(&str) -> String,
     ) -> Result<Entry<B>> {
         let (hidden, queries, keys) = (spec.hidden_size, spec.query_size(), spec.kv_size());
-        let projections = |inputs: usize, columns: std::ops::Range<usize>| {
+        let projections = |inputs: usize, columns: Range<usize>| {
             let linear = |name: &str, outputs| {
                 let name = at(&format!("self_attn.{name}"));
-                self.linear(&name, outputs, inputs, columns.clone())
+                self.part(&name, outputs, inputs, columns.clone())
             };
             Ok::<_, Error>([
                 linear("q_proj", queries)?,
@@ -460,17 +505,13 @@ impl<B: Backend> Reader<'_, B> {
         };
         if !paired {
             return Ok(Entry::Fused {
-                embedding: self.linear("fc", hidden, 2 * hidden, 0..hidden)?,
-                feature: self.linear("fc", hidden, 2 * hidden, hidden..2 * hidden)?,
+                embedding: self.part("fc", hidden, 2 * hidden, 0..hidden)?,
+                feature: self.part("fc", hidden, 2 * hidden, hidden..2 * hidden)?,
                 projections: projections(hidden, 0..hidden)?,
             });
         }
-        let part = |index: usize| {
-            let columns = index * hidden..(index + 1) * hidden;
-            self.linear("fc", hidden, watched * hidden, columns)
-        };
         Ok(Entry::Paired {
-            feature: (0..watched).map(part).collect::<Result<_>>()?,
+            feature: self.linear("fc", hidden, 0..watched * hidden)?,
             embedding_norm: self.norm(&at("input_layernorm"), spec)?,
             feature_norm: self.norm(&at("hidden_norm"), spec)?,
             of_embedding: projections(2 * hidden, 0..hidden)?,
@@ -483,6 +524,9 @@ impl<B: Backend> Reader<'_, B> {
         let Some(offsets) = self.files.checkpoint.integers("d2t")? else {
             return Ok(None);
         };
+        if offsets.is_empty() {
+            return Err(Error::corrupt(&self.files.folder, "d2t is empty"));
+        }
         let targets = (0_i64..).zip(offsets).map(|(token, offset)| {
             let target = token
                 .checked_add(offset)

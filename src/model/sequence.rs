@@ -208,6 +208,7 @@ impl TokenSequence {
         let mut copy = Self::new(&self.model);
         self.model.lock().fork(self.id, copy.id)?;
         copy.length = self.length;
+        copy.watched.clone_from(&self.watched);
         Ok(copy)
     }
 }

@@ -260,6 +260,16 @@ impl<B: Backend> Transformer<B> {
                 });
             }
         }
+        let mut watched = batch
+            .iter()
+            .map(|extend| extend.hidden)
+            .filter(|hidden| !hidden.is_empty());
+        if let Some(first) = watched.next()
+            && watched.any(|hidden| hidden != first)
+        {
+            let reason = "a batch asks for hidden states of different layers";
+            return Err(Error::Compute(reason.into()));
+        }
         let mut names: PerSequence<SequenceId> =
             batch.iter().map(|extend| extend.sequence).collect();
         names.sort_unstable();

@@ -29,8 +29,8 @@ const MAX_HEADER: usize = 100_000_000;
 pub struct SafetensorsCheckpoint {
     path: PathBuf,
     tensors: MappedTensors,
-    /// Where tables of integers lie.
-    integers: BTreeMap<String, (PathBuf, Range<usize>)>,
+    /// Where tables of integers lie, and what they are.
+    integers: BTreeMap<String, (PathBuf, Dtype, Range<usize>)>,
 }
 
 /// `model.safetensors.index.json`.
@@ -64,20 +64,28 @@ impl SafetensorsCheckpoint {
         Ok(checkpoint)
     }
 
-    /// The values of a tensor of 64-bit integers, if there is one of that name.
+    /// The values of a tensor of integers, if there is one of that name.
     pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
-        let Some((path, bytes)) = self.integers.get(name) else {
+        let Some((path, dtype, bytes)) = self.integers.get(name) else {
             return Ok(None);
         };
         let file = MappedFile::open(path)?;
-        let bytes = file.bytes().get(bytes.clone()).unwrap_or_default();
-        let (values, _) = bytes.as_chunks::<8>();
-        Ok(Some(
-            values
-                .iter()
-                .map(|value| i64::from_le_bytes(*value))
-                .collect(),
-        ))
+        let bytes = file
+            .bytes()
+            .get(bytes.clone())
+            .ok_or_else(|| Error::corrupt(path, format!("tensor {name:?} lies behind its end")))?;
+        Ok(Some(match dtype {
+            Dtype::I32 => {
+                let (values, _) = bytes.as_chunks::<4>();
+                let values = values.iter().map(|value| i32::from_le_bytes(*value));
+                values.map(i64::from).collect()
+            }
+            _ => {
+                let (values, _) = bytes.as_chunks::<8>();
+                let values = values.iter().map(|value| i64::from_le_bytes(*value));
+                values.collect()
+            }
+        }))
     }
 
     fn add_index(&mut self, folder: &Path) -> Result<()> {
@@ -129,8 +137,9 @@ impl SafetensorsCheckpoint {
             let (start, end) = info.data_offsets;
             let bytes = data_start + start..data_start + end;
             let Some(storage) = storage_type(path, &name, info.dtype)? else {
-                if info.dtype == Dtype::I64 {
-                    self.integers.insert(name, (path.to_owned(), bytes));
+                if matches!(info.dtype, Dtype::I64 | Dtype::I32) {
+                    let table = (path.to_owned(), info.dtype, bytes);
+                    self.integers.insert(name, table);
                     continue;
                 }
                 tracing::debug!(tensor = name, dtype = ?info.dtype, "left out");
