@@ -36,7 +36,7 @@ MUTATIONS = [
         "draft.push(token, law, TokenSource::Model);",
         """{
             let raw = crate::SpeculativeConfig::default();
-            let raw = Processors::new(&raw, 0, None).law(row, &[], &[])?.into_owned();
+            let raw = Processors::new(&raw, 0, None).law(&row, &[], &[])?.into_owned();
             draft.push(token, raw, TokenSource::Model);
             drop(law);
         }""",
@@ -125,8 +125,8 @@ MUTATIONS = [
     Mutation(
         "the wrong branch of a tree is kept",
         "src/engine/session.rs",
-        "let accepted = accepted.map(|node| row_behind(Some(*node)));",
-        "let accepted = accepted.take(0).map(|node| row_behind(Some(*node)));",
+        "self.target.keep(&path_of(verdict))",
+        "self.target.keep(&path_of(verdict)[..1])",
     ),
     Mutation(
         "a stop string is looked for in each step's text alone",

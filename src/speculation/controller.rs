@@ -22,6 +22,9 @@ const RAREST: f64 = 0.01;
 const PROBE_EVERY: usize = 32;
 const RAREST_PROBE: usize = 256;
 
+/// Share of the time that reading a text only to ask for a token may take.
+const MOST_PROBING: f64 = 0.02;
+
 /// How much faster a draft must promise to be: estimates err, and those that err upwards are chosen.
 const MARGIN: f64 = 1.02;
 
@@ -33,6 +36,8 @@ pub struct Controller {
     acceptance: Acceptance,
     lookups: Lookups,
     source: Option<Timed>,
+    /// Whether a draft was chosen before.
+    begun: bool,
     predicted: Predicted,
 }
 
@@ -50,6 +55,8 @@ struct Timed {
     kind: TokenSource,
     /// Whether the last step's draft is its.
     drafted: bool,
+    /// Tokens of the text that it has read.
+    read: usize,
     /// Steps without it, since it was last asked.
     passed_over: usize,
     /// After how many it is asked all the same.
@@ -72,6 +79,7 @@ impl Controller {
             acceptance,
             lookups,
             source: None,
+            begun: false,
             predicted: Predicted::default(),
         }
     }
@@ -83,6 +91,7 @@ impl Controller {
             source,
             kind,
             drafted: false,
+            read: 0,
             passed_over: 0,
             probe_every: PROBE_EVERY,
         });
@@ -102,12 +111,12 @@ impl Controller {
         }
     }
 
-    /// Reads a prompt, or more of it.
+    /// Reads a prompt, or more of it. A source that takes time for it puts it off until it is asked, which may be never.
     pub fn read(&mut self, prompt: &[u32]) -> Result<()> {
         self.lookups.read(prompt)?;
         match &mut self.source {
-            Some(timed) => timed.source.read(prompt),
-            None => Ok(()),
+            Some(timed) if timed.reads_along() => timed.catch_up(prompt, &self.costs),
+            _ => Ok(()),
         }
     }
 
@@ -172,10 +181,17 @@ impl Controller {
         if plan.speedup() < MARGIN {
             plan = Plan::plain();
         }
-        if let Some(timed) = &mut self.source {
-            let cost = self.costs.draft(context, timed.kind);
+        // The first token waits for no draft model to read the prompt.
+        let first = !std::mem::replace(&mut self.begun, true);
+        let timed = self.source.as_mut();
+        if let Some(timed) = timed.filter(|timed| !first || timed.reads_along()) {
+            let costs = TimedCosts {
+                passes: &passes,
+                draft: self.costs.draft(context, timed.kind),
+                catching_up: self.costs.read(context, timed.kind) * (context - timed.read) as f64,
+            };
             let speedup = plan.speedup().max(MARGIN);
-            if let Some(choice) = timed.choose(&passes, tokens, cost, speedup, acceptance) {
+            if let Some(choice) = timed.choose(&costs, tokens, speedup, acceptance) {
                 let draft = timed.propose(history, choice.tokens, &self.costs)?;
                 // It may know no better, as behind its own context.
                 if !draft.is_empty() {
@@ -225,6 +241,16 @@ impl Controller {
     }
 }
 
+/// What steps cost with such a source, in plain steps.
+struct TimedCosts<'a> {
+    /// The target's pass over 0, 1, 2, ... rows.
+    passes: &'a [f64],
+    /// A drafted token.
+    draft: f64,
+    /// Reading what it has missed.
+    catching_up: f64,
+}
+
 /// A draft of such a source, before it is made.
 #[derive(Debug, Clone, Copy)]
 struct TimedChoice {
@@ -240,12 +266,16 @@ impl TimedChoice {
 }
 
 impl Timed {
+    /// Whether it reads what the target has read, and costs little more.
+    fn reads_along(&self) -> bool {
+        !self.source.watched().is_empty()
+    }
+
     /// How many tokens it should draft to be faster than another way; `None`: it is not.
     fn choose(
         &mut self,
-        passes: &[f64],
+        costs: &TimedCosts<'_>,
         most: usize,
-        cost: f64,
         speedup: f64,
         acceptance: &Acceptance,
     ) -> Option<TimedChoice> {
@@ -254,7 +284,10 @@ impl Timed {
         for tokens in 1..=most {
             reached *= acceptance.rate(self.at(tokens - 1), Standing::Any);
             expected += reached;
-            let cost = passes[tokens + 1] + cost * tokens as f64;
+            // Reading pays for the steps to come, too.
+            let cost = costs.passes[tokens + 1]
+                + costs.draft * tokens as f64
+                + costs.catching_up / PROBE_EVERY as f64;
             steps.push(TimedChoice {
                 tokens,
                 expected,
@@ -269,7 +302,8 @@ impl Timed {
             return Some(best);
         }
         self.passed_over += 1;
-        if self.passed_over < self.probe_every {
+        let bearable = MOST_PROBING * self.passed_over as f64;
+        if self.passed_over < self.probe_every || costs.catching_up > bearable {
             self.drafted = false;
             return None;
         }
@@ -282,13 +316,23 @@ impl Timed {
     fn propose(&mut self, history: &[u32], tokens: usize, costs: &Costs) -> Result<Draft> {
         if !self.drafted {
             // What it missed meanwhile is no cost of this draft's.
-            self.source.read(&history[..history.len() - 1])?;
+            self.catch_up(&history[..history.len() - 1], costs)?;
         }
         let began = Instant::now();
         let draft = self.source.propose(history, tokens)?;
         costs.observe_draft(self.kind, draft.len(), began.elapsed().as_secs_f64());
+        self.read = history.len() - 1;
         self.drafted = !draft.is_empty();
         Ok(draft)
+    }
+
+    fn catch_up(&mut self, text: &[u32], costs: &Costs) -> Result<()> {
+        let began = Instant::now();
+        self.source.read(text)?;
+        let new = text.len().saturating_sub(self.read);
+        costs.observe_read(self.kind, new, began.elapsed().as_secs_f64());
+        self.read = text.len();
+        Ok(())
     }
 
     /// Learns from a draft. Tokens behind the first rejection were not verified, and say nothing.

@@ -24,6 +24,9 @@ const OUTLIER: f64 = 3.0;
 /// The same for a first time, against what the others make likely.
 const FIRST_OUTLIER: f64 = 2.0;
 
+/// Tokens read at once whose time says what reading takes.
+const FEWEST_READ: usize = 16;
+
 /// How much dearer each row makes a pass, before anything is measured.
 const UNMEASURED: f64 = 0.1;
 
@@ -37,6 +40,8 @@ struct Table {
     passes: [[Option<f64>; ROWS]; CONTEXTS],
     /// Seconds of a drafted token, by source, likewise.
     drafts: [Option<f64>; TokenSource::COUNT],
+    /// Seconds of a token that a source reads, before it drafts.
+    reads: [Option<f64>; TokenSource::COUNT],
     /// How much slower than usual the machine is: it changes with what else runs, and no choice should change with it.
     slowness: f64,
 }
@@ -46,6 +51,7 @@ impl Default for Table {
         Self {
             passes: [[None; ROWS]; CONTEXTS],
             drafts: [None; TokenSource::COUNT],
+            reads: [None; TokenSource::COUNT],
             slowness: 1.0,
         }
     }
@@ -91,21 +97,21 @@ impl Costs {
 
     /// Learns from a pass over so many rows behind so many tokens.
     pub fn observe_pass(&self, context: usize, rows: usize, seconds: f64) {
-        let likely = self.plain_step(context).map(|plain| {
-            let costs = self.relative(context, rows);
-            plain * costs[costs.len() - 1]
-        });
         let table = &mut *self.table();
-        if let Some(average) = table.passes[place(context)].get_mut(rows) {
-            // A first time may be an accident as well as any other.
-            let seconds = match (likely, &average) {
-                (Some(likely), None) => {
-                    seconds.clamp(likely / FIRST_OUTLIER, likely * FIRST_OUTLIER)
-                }
-                _ => seconds,
-            };
-            learn(average, seconds, &mut table.slowness);
-        }
+        let place = place(context);
+        let Some(known) = table.passes[place].get(rows) else {
+            return;
+        };
+        let likely = match known {
+            Some(_) => None,
+            None => table.likely(place, rows),
+        };
+        // A first time may be an accident as well as any other.
+        let seconds = likely.map_or(seconds, |likely| {
+            seconds.clamp(likely / FIRST_OUTLIER, likely * FIRST_OUTLIER)
+        });
+        let average = &mut table.passes[place][rows];
+        learn(average, seconds, &mut table.slowness);
     }
 
     /// Learns from drafting so many tokens; one that was looked for in vain counts where it took as long as one that is found.
@@ -118,45 +124,35 @@ impl Costs {
         }
     }
 
+    /// Learns from a source's reading of so many tokens.
+    pub fn observe_read(&self, source: TokenSource, tokens: usize, seconds: f64) {
+        let table = &mut *self.table();
+        if tokens >= FEWEST_READ {
+            let average = &mut table.reads[source as usize];
+            learn(average, seconds / tokens as f64, &mut table.slowness);
+        }
+    }
+
     /// Seconds of a plain step behind so many tokens; `None` before any pass was measured.
     pub fn plain_step(&self, context: usize) -> Option<f64> {
-        let relative = self.relative(context, ROWS - 1);
-        let table = self.table();
-        let shorter = (0..=place(context)).rev();
-        let mut contexts = shorter.chain(place(context) + 1..CONTEXTS);
-        contexts.find_map(|context| {
-            let mut passes = table.passes[context].iter().zip(&relative);
-            passes.find_map(|(seconds, cost)| Some((*seconds)? * table.slowness / cost))
-        })
+        self.table().plain_step(place(context))
     }
 
     /// The costs of passes over 0, 1, 2, ... rows, relative to a plain step: never falling, and from 1 on known.
     pub fn relative(&self, context: usize, rows: usize) -> Vec<f64> {
-        let table = self.table();
-        let mut costs = vec![0.0, 1.0];
-        let measured = |rows: usize| table.ratio(place(context), rows);
-        for row in 2..=rows {
-            let before = costs[row - 1];
-            // The next measured one, on a straight line to it.
-            let known = (row..ROWS).find_map(|known| Some((known, measured(known)?)));
-            let cost = match known {
-                Some((known, cost)) => before + (cost - before) / (known - row + 1) as f64,
-                None if row > 2 => before + (before - 1.0) / (row - 2) as f64,
-                None => before + UNMEASURED,
-            };
-            costs.push(cost.max(before));
-        }
-        costs
+        self.table().relative(place(context), rows)
     }
 
     /// The cost of a drafted token, relative to a plain step.
     pub fn draft(&self, context: usize, source: TokenSource) -> f64 {
-        let draft = self.table().drafts[source as usize];
-        let draft = draft.map(|seconds| seconds * self.table().slowness);
-        match (draft, self.plain_step(context)) {
-            (Some(draft), Some(plain)) => draft / plain,
-            _ => 0.0,
-        }
+        let table = self.table();
+        table.over_plain(place(context), table.drafts[source as usize])
+    }
+
+    /// The cost of a token that a source reads, relative to a plain step.
+    pub fn read(&self, context: usize, source: TokenSource) -> f64 {
+        let table = self.table();
+        table.over_plain(place(context), table.reads[source as usize])
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -164,16 +160,67 @@ impl Costs {
     }
 }
 
+/// Contexts here are places in the table.
 impl Table {
+    fn over_plain(&self, context: usize, seconds: Option<f64>) -> f64 {
+        let plain = self.plain_step(context);
+        let both = seconds.zip(plain);
+        both.map_or(0.0, |(seconds, plain)| seconds * self.slowness / plain)
+    }
+
+    fn plain_step(&self, context: usize) -> Option<f64> {
+        if let Some(seconds) = self.passes[context][1] {
+            return Some(seconds * self.slowness);
+        }
+        let relative = self.relative(context, ROWS - 1);
+        nearest(context).find_map(|context| {
+            let mut passes = self.passes[context].iter().zip(&relative);
+            passes.find_map(|(seconds, cost)| Some((*seconds)? * self.slowness / cost))
+        })
+    }
+
+    /// Seconds of a pass that was never made, by what others took.
+    fn likely(&self, context: usize, rows: usize) -> Option<f64> {
+        let relative = self.relative(context, rows);
+        Some(self.plain_step(context)? * relative[relative.len() - 1])
+    }
+
+    fn relative(&self, context: usize, rows: usize) -> Vec<f64> {
+        let mut costs = vec![0.0, 1.0];
+        let mut known: Option<(usize, f64)> = None;
+        for row in 2..=rows {
+            let before = costs[row - 1];
+            if known.is_none_or(|(known, _)| known < row) {
+                let mut measured = row..ROWS;
+                known = measured.find_map(|rows| Some((rows, self.ratio(context, rows)?)));
+                // None is looked for again.
+                known = known.or(Some((usize::MAX, 0.0)));
+            }
+            let cost = match known {
+                // On a straight line to the next measured one.
+                Some((known, cost)) if known < ROWS => {
+                    before + (cost - before) / (known - row + 1) as f64
+                }
+                _ if row > 2 => before + (before - 1.0) / (row - 2) as f64,
+                _ => before + UNMEASURED,
+            };
+            costs.push(cost.max(before));
+        }
+        costs
+    }
+
     /// The cost of so many rows over that of one, by the nearest context where both are known.
     fn ratio(&self, context: usize, rows: usize) -> Option<f64> {
-        let shorter = (0..=context).rev();
-        let mut contexts = shorter.chain(context + 1..CONTEXTS);
-        contexts.find_map(|context| {
+        nearest(context).find_map(|context| {
             let passes = &self.passes[context];
             Some(passes[rows]? / passes[1]?)
         })
     }
+}
+
+/// All contexts, the nearest first, and shorter ones before longer ones.
+fn nearest(context: usize) -> impl Iterator<Item = usize> {
+    (0..=context).rev().chain(context + 1..CONTEXTS)
 }
 
 /// Which contexts are taken for alike.

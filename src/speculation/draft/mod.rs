@@ -85,7 +85,7 @@ pub trait DraftSource: Send {
         let _ = hidden;
     }
 
-    /// Reads a prompt, or more of it, before anything is to be proposed; a source may put it off.
+    /// Reads a text, or more of it, before anything is to be proposed; a source may put it off.
     fn read(&mut self, prompt: &[u32]) -> Result<()> {
         let _ = prompt;
         Ok(())

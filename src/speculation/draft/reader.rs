@@ -28,7 +28,7 @@ impl Reader {
     pub fn read(&mut self, text: &[u32]) -> Result<()> {
         let text = &text[..text.len().min(self.sequence.context_length())];
         let new = self.roll_back(text, text.len())?;
-        if self.knows(&new) {
+        if !new.is_empty() && self.knows(&new) {
             self.sequence.extend(&new, 0)?;
             self.cached.extend(new);
         }
