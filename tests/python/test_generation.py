@@ -30,7 +30,8 @@ def test_greedy_output_is_plain_output(
         assert speculative.text == plain.text
         assert plain.stats.drafted == 0
         accepted += speculative.stats.accepted
-    assert accepted > 0
+    # A controller may find that a target as cheap as this one needs no drafts.
+    assert adaptive or accepted > 0
 
 
 def test_generation(decoder: SpeculativeDecoder) -> None:

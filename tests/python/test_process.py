@@ -125,7 +125,7 @@ def test_other_threads_go_on(decoder: SpeculativeDecoder) -> None:
     thread = threading.Thread(target=work)
     thread.start()
     before = count
-    stats = decoder.generate([5], max_new_tokens=50, ignore_eos=True).stats
+    stats = decoder.generate([5], max_new_tokens=1000, ignore_eos=True).stats
     during = count - before
     running = False
     thread.join()
