@@ -26,6 +26,7 @@ mod decoder;
 mod device;
 pub mod engine;
 mod error;
+mod hash;
 pub mod model;
 pub mod progress;
 #[cfg(feature = "python")]

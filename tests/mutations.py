@@ -32,11 +32,11 @@ class Mutation:
 MUTATIONS = [
     Mutation(
         "raw q: the draft's law before its processors",
-        "src/speculation/draft/model.rs",
+        "src/speculation/draft/sampler.rs",
         "draft.push(token, law, TokenSource::Model);",
         """{
             let raw = crate::SpeculativeConfig::default();
-            let raw = Processors::new(&raw, 0, None).law(&row, &[], &[])?.into_owned();
+            let raw = Processors::new(&raw, 0, None).law(logits, &[], &[])?.into_owned();
             draft.push(token, raw, TokenSource::Model);
             drop(law);
         }""",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::DraftKind;
 use crate::error::{Error, Result};
+use crate::hash::fnv;
 
 /// The drafts that a command uses, where its options name none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,10 +100,6 @@ fn path(target: &str, ending: &str) -> Option<PathBuf> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
     let last = target.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = last.chars().filter(|letter| plain(*letter)).collect();
-    let hash = target
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+    let hash = fnv(target.bytes());
     Some(folder.join(format!("{name}-{hash:016x}.{ending}")))
 }

@@ -14,7 +14,7 @@ use crate::model::{DraftHead, LanguageModel, ModelInfo, SharedModel, TokenSequen
 use crate::sampling::{Noise, Processors};
 use crate::speculation::draft::{
     Drawing, ForcedLookup, HeadDraft, ModelDraft, NgramLookup, OtherVocabulary, PredictionLookup,
-    RecyclingLookup, TableLookup, TextDraft, Vocabulary,
+    RecyclingLookup, Sampler, TableLookup, TextDraft, Vocabulary,
 };
 use crate::speculation::{
     Acceptance, Controller, DraftSource, Experience, Lookup, Lookups, TokenSource,
@@ -437,10 +437,11 @@ impl SpeculativeDecoder {
                 Drawing::Independent(noise.stream(DRAFT_STREAM))
             }
         };
-        let (processors, vocab_size) = (processors.clone(), self.target.vocab_size());
+        let vocab_size = self.target.vocab_size();
+        let sampler = Sampler::new(processors.clone(), drawing, vocab_size);
         let (model, vocabulary) = match draft {
             DraftModel::Head(head) => {
-                let draft = HeadDraft::new(head, processors, drawing, vocab_size)?;
+                let draft = HeadDraft::new(head, sampler)?;
                 return Ok(Box::new(draft));
             }
             // Nothing but the likeliest text is asked for: its words may be cut in any way.
@@ -455,7 +456,7 @@ impl SpeculativeDecoder {
             ),
             DraftModel::Model(model, None) => (model, Vocabulary::Same),
         };
-        let draft = ModelDraft::new(model, vocabulary, processors, drawing, vocab_size);
+        let draft = ModelDraft::new(model, vocabulary, sampler);
         Ok(Box::new(draft))
     }
 

@@ -296,15 +296,14 @@ impl Session {
         let accepted = verdict.accepted.iter();
         let accepted = accepted.map(|node| (draft.tokens()[*node], draft.source(*node)));
         let own = std::iter::once((verdict.next, TokenSource::Target));
-        let behind = std::iter::once(None).chain(verdict.accepted.iter().copied().map(Some));
         let step = self.stats.steps - 1;
         let mut chunk = Chunk::default();
-        for ((id, source), node) in accepted.chain(own).zip(behind) {
+        for ((id, source), row) in accepted.chain(own).zip(path_of(verdict)) {
             self.history.push(id);
             let text = self.output.detokenizer.push(id)?;
             chunk.text.push_str(&self.output.stop.push(&text));
             let (logprob, top_logprobs) = match self.config.logprobs {
-                Some(count) => logprobs(logits.row(row_behind(node)), id, count),
+                Some(count) => logprobs(logits.row(row), id, count),
                 None => (None, Vec::new()),
             };
             chunk.tokens.push(Token {

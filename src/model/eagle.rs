@@ -3,93 +3,26 @@
 //! A head is one decoder layer. For a token it reads the embedding, and the feature of the token before it: the target's
 //! hidden states there, or, behind tokens that the target has not seen, its own output.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+mod files;
+mod reader;
+
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::draft_head::{DraftHead, Features, HeadOutput, HeadSequence};
-use super::hf_config;
 use super::language_model::ModelInfo;
+use super::layers::embed;
 use super::spec::ModelSpec;
 use crate::backend::{Attention, Backend, Batch, CachePrecision, HostRows, Linear, Norm, Segment};
 use crate::error::{Error, Result};
-use crate::weights::safetensors::SafetensorsCheckpoint;
-use crate::weights::{Checkpoint, StoredTensor, dequantize};
+use crate::weights::Checkpoint;
+pub use files::EagleFiles;
+use reader::Reader;
 
 /// Tokens by which the vocabularies of one family differ: rows that fill up a matrix.
 const MOST_PADDING: usize = 1024;
 
 /// One layer's keys and values are few.
 const CACHE: CachePrecision = CachePrecision::F32;
-
-/// The tensor that tells a head from a model.
-const FUSION: &str = "fc.weight";
-
-/// A published head's opened files.
-pub struct EagleFiles {
-    folder: PathBuf,
-    spec: ModelSpec,
-    /// Of config.json.
-    watched: Option<Vec<usize>>,
-    checkpoint: SafetensorsCheckpoint,
-}
-
-impl EagleFiles {
-    /// Opens a folder; `None` if a model lies there, not a head.
-    pub fn open(folder: &Path) -> Result<Option<Self>> {
-        let checkpoint = SafetensorsCheckpoint::open(folder)?;
-        if checkpoint.tensor(FUSION).is_none() {
-            return Ok(None);
-        }
-        let config = folder.join("config.json");
-        let text = std::fs::read_to_string(&config).map_err(|error| Error::io(&config, error))?;
-        let value: Value = serde_json::from_str(&text)
-            .map_err(|error| Error::corrupt(&config, error.to_string()))?;
-        if !value["speculators_model_type"].is_null() {
-            let reason =
-                "its config.json is in the layout of speculators: use a head in EAGLE's own";
-            return Err(Error::unsupported(folder.display().to_string(), reason));
-        }
-        Ok(Some(Self {
-            folder: folder.to_owned(),
-            spec: hf_config::parse(&text, &config)?,
-            watched: watched(&value).map_err(|reason| Error::corrupt(&config, reason))?,
-            checkpoint,
-        }))
-    }
-
-    fn unsupported(&self, reason: impl Into<String>) -> Error {
-        Error::unsupported(self.folder.display().to_string(), reason)
-    }
-
-    /// Whether it is one of EAGLE-3's.
-    fn is_third(&self) -> bool {
-        let names = self.checkpoint.names();
-        names.iter().any(|name| name.starts_with("midlayer."))
-    }
-}
-
-/// The layers of the target before which config.json has its hidden states taken.
-fn watched(config: &Value) -> Result<Option<Vec<usize>>, String> {
-    const NAME: &str = "eagle_aux_hidden_state_layer_ids";
-    // Under `eagle_config` a layer's number stands for what comes out of it.
-    let nested = &config["eagle_config"][NAME];
-    let (layers, further) = match nested {
-        Value::Null => (&config[NAME], 0),
-        nested => (nested, 1),
-    };
-    if layers.is_null() {
-        return Ok(None);
-    }
-    let number = |layer: &Value| Some(usize::try_from(layer.as_u64()?).ok()? + further);
-    let numbers = layers
-        .as_array()
-        .and_then(|layers| layers.iter().map(number).collect());
-    let expected = || format!("{NAME}: expected numbers of layers, found {layers}");
-    numbers.map(Some).ok_or_else(expected)
-}
 
 /// What a head takes from the target that it drafts for.
 pub(super) struct Host<'a, B: Backend> {
@@ -352,10 +285,7 @@ impl<B: Backend> Weights<B> {
         feature: B::Activations,
     ) -> Result<(B::Activations, [B::Activations; 3])> {
         let backend = &*self.backend;
-        let mut embedded = backend.embed(&self.embedding.matrix, tokens)?;
-        if self.spec.embedding_scale.to_bits() != 1.0_f32.to_bits() {
-            embedded = backend.scale(embedded, self.spec.embedding_scale)?;
-        }
+        let embedded = embed(backend, &self.embedding, self.spec.embedding_scale, tokens)?;
         match &self.entry {
             Entry::Fused {
                 embedding,
@@ -409,136 +339,4 @@ fn read<B: Backend>(backend: &B, rows: B::Activations) -> Result<Vec<f32>> {
     let mut host = HostRows::default();
     backend.read(rows, &mut host)?;
     Ok(host.into_vec())
-}
-
-/// Brings a head's tensors to a backend.
-struct Reader<'a, B: Backend> {
-    files: &'a EagleFiles,
-    backend: &'a Arc<B>,
-}
-
-impl<B: Backend> Reader<'_, B> {
-    fn has(&self, name: &str) -> bool {
-        self.files.checkpoint.tensor(name).is_some()
-    }
-
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<StoredTensor<'_>> {
-        let checkpoint = &self.files.checkpoint;
-        let corrupt = |reason| Error::corrupt(checkpoint.file_of(name), reason);
-        let tensor = checkpoint
-            .tensor(name)
-            .ok_or_else(|| corrupt(format!("tensor {name:?} is missing")))?;
-        if tensor.shape != shape {
-            let found = &tensor.shape;
-            return Err(corrupt(format!(
-                "tensor {name:?}: expected {shape:?}, found {found:?}"
-            )));
-        }
-        Ok(tensor)
-    }
-
-    /// A matrix of so many columns.
-    fn linear(&self, name: &str, outputs: usize, columns: Range<usize>) -> Result<Linear<B>> {
-        self.part(name, outputs, columns.end, columns)
-    }
-
-    /// Some columns of a stored matrix; its bias, if it has one, is added with the first.
-    fn part(
-        &self,
-        name: &str,
-        outputs: usize,
-        inputs: usize,
-        columns: Range<usize>,
-    ) -> Result<Linear<B>> {
-        let tensor = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bytes = tensor.storage.block_bytes();
-        let rows = tensor.data.chunks(inputs * bytes);
-        let part: Vec<&[u8]> = rows
-            .map(|row| &row[columns.start * bytes..columns.end * bytes])
-            .collect();
-        let part = StoredTensor {
-            storage: tensor.storage,
-            shape: vec![outputs, columns.len()],
-            data: part.concat().into(),
-        };
-        let bias = format!("{name}.bias");
-        let bias = (columns.start == 0 && self.has(&bias)).then(|| self.vector(&bias, outputs));
-        let matrix = self.backend.matrix(&part)?;
-        self.files.checkpoint.release(&tensor);
-        Ok(Linear {
-            matrix,
-            bias: bias.transpose()?,
-        })
-    }
-
-    fn vector(&self, name: &str, length: usize) -> Result<B::Vector> {
-        self.backend
-            .vector(dequantize(&self.tensor(name, &[length])?)?)
-    }
-
-    fn norm(&self, name: &str, spec: &ModelSpec) -> Result<Norm<B>> {
-        Ok(Norm {
-            kind: spec.norm,
-            weight: self.vector(&format!("{name}.weight"), spec.hidden_size)?,
-            bias: None,
-        })
-    }
-
-    fn entry(
-        &self,
-        spec: &ModelSpec,
-        paired: bool,
-        watched: usize,
-        at: &impl Fn(&str) -> String,
-    ) -> Result<Entry<B>> {
-        let (hidden, queries, keys) = (spec.hidden_size, spec.query_size(), spec.kv_size());
-        let projections = |inputs: usize, columns: Range<usize>| {
-            let linear = |name: &str, outputs| {
-                let name = at(&format!("self_attn.{name}"));
-                self.part(&name, outputs, inputs, columns.clone())
-            };
-            Ok::<_, Error>([
-                linear("q_proj", queries)?,
-                linear("k_proj", keys)?,
-                linear("v_proj", keys)?,
-            ])
-        };
-        if !paired {
-            return Ok(Entry::Fused {
-                embedding: self.part("fc", hidden, 2 * hidden, 0..hidden)?,
-                feature: self.part("fc", hidden, 2 * hidden, hidden..2 * hidden)?,
-                projections: projections(hidden, 0..hidden)?,
-            });
-        }
-        Ok(Entry::Paired {
-            feature: self.linear("fc", hidden, 0..watched * hidden)?,
-            embedding_norm: self.norm(&at("input_layernorm"), spec)?,
-            feature_norm: self.norm(&at("hidden_norm"), spec)?,
-            of_embedding: projections(2 * hidden, 0..hidden)?,
-            of_feature: projections(2 * hidden, hidden..2 * hidden)?,
-        })
-    }
-
-    /// The target's tokens: each of the head's, and what is to be added to it (`d2t`).
-    fn to_target(&self, vocab_size: usize) -> Result<Option<Vec<u32>>> {
-        let Some(offsets) = self.files.checkpoint.integers("d2t")? else {
-            return Ok(None);
-        };
-        if offsets.is_empty() {
-            return Err(Error::corrupt(&self.files.folder, "d2t is empty"));
-        }
-        let targets = (0_i64..).zip(offsets).map(|(token, offset)| {
-            let target = token
-                .checked_add(offset)
-                .and_then(|id| u32::try_from(id).ok());
-            target
-                .filter(|id| (*id as usize) < vocab_size)
-                .ok_or_else(|| {
-                    let reason =
-                        format!("d2t of token {token}: {offset} leads out of the vocabulary");
-                    Error::corrupt(&self.files.folder, reason)
-                })
-        });
-        targets.collect::<Result<_>>().map(Some)
-    }
 }

@@ -29,6 +29,20 @@ pub(super) struct Layer<B: Backend> {
     pub(super) post_mlp_norm: Option<Norm<B>>,
 }
 
+/// The scaled embeddings of some tokens.
+pub(super) fn embed<B: Backend>(
+    backend: &B,
+    embedding: &Linear<B>,
+    scale: f32,
+    ids: &[u32],
+) -> Result<B::Activations> {
+    let x = backend.embed(&embedding.matrix, ids)?;
+    match scale.to_bits() == 1.0_f32.to_bits() {
+        true => Ok(x),
+        false => backend.scale(x, scale),
+    }
+}
+
 /// Reads weights and keeps the tally for [`ModelInfo`].
 pub(super) struct Loader<'a, B: Backend> {
     spec: &'a ModelSpec,

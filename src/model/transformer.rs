@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::draft_head::DraftHead;
 use super::eagle::{Eagle, EagleFiles, Host};
 use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
-use super::layers::{Layer, Loader};
+use super::layers::{Layer, Loader, embed};
 use super::names::{NamedWeights, Slot};
 use super::options::LoadOptions;
 use super::spec::{ModelSpec, Residual};
@@ -208,10 +208,12 @@ impl<B: Backend> Transformer<B> {
     }
 
     fn embed(&self, ids: &[u32], batch: Batch<'_>) -> Result<B::Activations> {
-        let mut x = self.backend.embed(&self.embedding.matrix, ids)?;
-        if self.spec.embedding_scale.to_bits() != 1.0_f32.to_bits() {
-            x = self.backend.scale(x, self.spec.embedding_scale)?;
-        }
+        let x = embed(
+            &*self.backend,
+            &self.embedding,
+            self.spec.embedding_scale,
+            ids,
+        )?;
         match &self.positions {
             None => Ok(x),
             Some(table) => {

@@ -3,12 +3,14 @@
 //! A step whose drafted tokens the target reaches with probabilities `S_1`, `S_2`, ... writes `1 + S_1 + S_2 + ...` tokens in
 //! expectation, and costs the drafting and a pass over one row more than they are.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::acceptance::{Acceptance, Standing};
+use super::acceptance::Acceptance;
 use super::cost::Costs;
-use super::draft::{Candidate, Draft, DraftSource, EVIDENCES, TokenSource};
+use super::draft::{Draft, DraftSource, TokenSource};
 use super::lookups::{Limit, Lookups, Plan};
+use super::prospect::Prospect;
+use super::timed::{Timed, TimedCosts};
 use crate::error::Result;
 
 /// Longest draft: bounds the memory that a step's logits take.
@@ -16,14 +18,6 @@ const MOST_DRAFTED: usize = 256;
 
 /// A token that is reached more rarely is not looked at.
 const RAREST: f64 = 0.01;
-
-/// Where a source that takes time doesn't seem to pay, every so many-th step asks it for a token all the same, to notice
-/// when it would; more and more rarely, while it goes on not to pay.
-const PROBE_EVERY: usize = 32;
-const RAREST_PROBE: usize = 256;
-
-/// Share of the time that reading a text only to ask for a token may take.
-const MOST_PROBING: f64 = 0.02;
 
 /// How much faster a draft must promise to be: estimates err, and those that err upwards are chosen.
 const MARGIN: f64 = 1.02;
@@ -38,29 +32,8 @@ pub struct Controller {
     source: Option<Timed>,
     /// Whether a draft was chosen before.
     begun: bool,
-    predicted: Predicted,
-}
-
-/// What was expected of the steps so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Predicted {
-    tokens: f64,
-    /// In plain steps.
-    cost: f64,
-}
-
-/// A source whose tokens take time.
-struct Timed {
-    source: Box<dyn DraftSource>,
-    kind: TokenSource,
-    /// Whether the last step's draft is its.
-    drafted: bool,
-    /// Tokens of the text that it has read.
-    read: usize,
-    /// Steps without it, since it was last asked.
-    passed_over: usize,
-    /// After how many it is asked all the same.
-    probe_every: usize,
+    /// What was expected of the steps so far.
+    predicted: Prospect,
 }
 
 impl Controller {
@@ -80,21 +53,14 @@ impl Controller {
             lookups,
             source: None,
             begun: false,
-            predicted: Predicted::default(),
+            predicted: Prospect::default(),
         }
     }
 
     /// Adds a source whose tokens take time.
     #[must_use]
     pub fn with_source(mut self, source: Box<dyn DraftSource>, kind: TokenSource) -> Self {
-        self.source = Some(Timed {
-            source,
-            kind,
-            drafted: false,
-            read: 0,
-            passed_over: 0,
-            probe_every: PROBE_EVERY,
-        });
+        self.source = Some(Timed::new(source, kind));
         self
     }
 
@@ -142,8 +108,7 @@ impl Controller {
             reached: RAREST,
         };
         let plan = self.choose(history, limit, permitted)?;
-        self.predicted.tokens += plan.expected;
-        self.predicted.cost += plan.cost;
+        self.predicted += plan.prospect;
         Ok(plan.draft)
     }
 
@@ -178,7 +143,7 @@ impl Controller {
         let passes = self.costs.relative(context, tokens + 1);
         let acceptance = &self.acceptance;
         let mut plan = self.lookups.grow(&passes, limit, acceptance, permitted)?;
-        if plan.speedup() < MARGIN {
+        if plan.prospect.speedup() < MARGIN {
             plan = Plan::plain();
         }
         // The first token waits for no draft model to read the prompt.
@@ -190,16 +155,13 @@ impl Controller {
                 draft: self.costs.draft(context, timed.kind),
                 catching_up: self.costs.read(context, timed.kind) * (context - timed.read) as f64,
             };
-            let speedup = plan.speedup().max(MARGIN);
-            if let Some(choice) = timed.choose(&costs, tokens, speedup, acceptance) {
-                let draft = timed.propose(history, choice.tokens, &self.costs)?;
+            let speedup = plan.prospect.speedup().max(MARGIN);
+            let choice = timed.choose(&costs, tokens, speedup, acceptance);
+            if let Some((tokens, prospect)) = choice {
+                let draft = timed.propose(history, tokens, &self.costs)?;
                 // It may know no better, as behind its own context.
                 if !draft.is_empty() {
-                    plan = Plan {
-                        draft,
-                        expected: choice.expected,
-                        cost: choice.cost,
-                    };
+                    plan = Plan { draft, prospect };
                 }
             }
         }
@@ -208,8 +170,7 @@ impl Controller {
 
     /// The speedup that was expected of the steps so far; `None` before any that was chosen.
     pub fn predicted_speedup(&self) -> Option<f64> {
-        let Predicted { tokens, cost } = self.predicted;
-        (cost > 0.0).then_some(tokens / cost)
+        (self.predicted.cost > 0.0).then(|| self.predicted.speedup())
     }
 
     /// What a step without a draft takes behind such a text; `None` where none was measured.
@@ -241,120 +202,6 @@ impl Controller {
     }
 }
 
-/// What steps cost with such a source, in plain steps.
-struct TimedCosts<'a> {
-    /// The target's pass over 0, 1, 2, ... rows.
-    passes: &'a [f64],
-    /// A drafted token.
-    draft: f64,
-    /// Reading what it has missed.
-    catching_up: f64,
-}
-
-/// A draft of such a source, before it is made.
-#[derive(Debug, Clone, Copy)]
-struct TimedChoice {
-    tokens: usize,
-    expected: f64,
-    cost: f64,
-}
-
-impl TimedChoice {
-    fn speedup(self) -> f64 {
-        self.expected / self.cost
-    }
-}
-
-impl Timed {
-    /// Whether it reads what the target has read, and costs little more.
-    fn reads_along(&self) -> bool {
-        !self.source.watched().is_empty()
-    }
-
-    /// How many tokens it should draft to be faster than another way; `None`: it is not.
-    fn choose(
-        &mut self,
-        costs: &TimedCosts<'_>,
-        most: usize,
-        speedup: f64,
-        acceptance: &Acceptance,
-    ) -> Option<TimedChoice> {
-        let mut steps = Vec::with_capacity(most);
-        let (mut expected, mut reached) = (1.0, 1.0);
-        for tokens in 1..=most {
-            reached *= acceptance.rate(self.at(tokens - 1), Standing::Any);
-            expected += reached;
-            // Reading pays for the steps to come, too.
-            let cost = costs.passes[tokens + 1]
-                + costs.draft * tokens as f64
-                + costs.catching_up / PROBE_EVERY as f64;
-            steps.push(TimedChoice {
-                tokens,
-                expected,
-                cost,
-            });
-        }
-        let faster = |a: &TimedChoice, b: &TimedChoice| a.speedup().total_cmp(&b.speedup());
-        let best = steps.iter().copied().max_by(faster);
-        if let Some(best) = best.filter(|best| best.speedup() > speedup) {
-            self.passed_over = 0;
-            self.probe_every = PROBE_EVERY;
-            return Some(best);
-        }
-        self.passed_over += 1;
-        let bearable = MOST_PROBING * self.passed_over as f64;
-        if self.passed_over < self.probe_every || costs.catching_up > bearable {
-            self.drafted = false;
-            return None;
-        }
-        self.passed_over = 0;
-        self.probe_every = (2 * self.probe_every).min(RAREST_PROBE);
-        steps.first().copied()
-    }
-
-    /// Its draft, and what that cost.
-    fn propose(&mut self, history: &[u32], tokens: usize, costs: &Costs) -> Result<Draft> {
-        if !self.drafted {
-            // What it missed meanwhile is no cost of this draft's.
-            self.catch_up(&history[..history.len() - 1], costs)?;
-        }
-        let began = Instant::now();
-        let draft = self.source.propose(history, tokens)?;
-        costs.observe_draft(self.kind, draft.len(), began.elapsed().as_secs_f64());
-        self.read = history.len() - 1;
-        self.drafted = !draft.is_empty();
-        Ok(draft)
-    }
-
-    fn catch_up(&mut self, text: &[u32], costs: &Costs) -> Result<()> {
-        let began = Instant::now();
-        self.source.read(text)?;
-        let new = text.len().saturating_sub(self.read);
-        costs.observe_read(self.kind, new, began.elapsed().as_secs_f64());
-        self.read = text.len();
-        Ok(())
-    }
-
-    /// Learns from a draft. Tokens behind the first rejection were not verified, and say nothing.
-    fn learn(&self, drafted: usize, accepted: usize, acceptance: &mut Acceptance) {
-        for position in 0..drafted.min(accepted + 1) {
-            let candidate = self.at(position);
-            let right = position < accepted;
-            acceptance.observe(candidate, Standing::Any, right);
-        }
-    }
-
-    /// What is known of its token at a position of a draft.
-    fn at(&self, position: usize) -> Candidate {
-        Candidate {
-            token: 0,
-            source: self.kind,
-            evidence: position.min(EVIDENCES - 1) as u8,
-            prior: 0.6,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -362,7 +209,7 @@ mod tests {
     use super::*;
     use crate::sampling::Distribution;
     use crate::speculation::acceptance::SharedAcceptance;
-    use crate::speculation::draft::Lookup;
+    use crate::speculation::draft::{Candidate, Lookup};
 
     /// Proposes one token more than the last, and perhaps two more.
     struct Counting {

@@ -8,6 +8,7 @@ use std::collections::BinaryHeap;
 
 use super::acceptance::{Acceptance, Standing};
 use super::draft::{Candidate, Draft, Lookup};
+use super::prospect::Prospect;
 use crate::error::Result;
 use crate::sampling::Distribution;
 
@@ -37,10 +38,8 @@ pub struct Limit {
 pub struct Plan {
     /// The tokens.
     pub draft: Draft,
-    /// The tokens that the step is expected to write, the target's own included.
-    pub expected: f64,
-    /// What it costs, in plain steps.
-    pub cost: f64,
+    /// Of a step with them.
+    pub prospect: Prospect,
 }
 
 impl Plan {
@@ -48,14 +47,8 @@ impl Plan {
     pub fn plain() -> Self {
         Self {
             draft: Draft::default(),
-            expected: 1.0,
-            cost: 1.0,
+            prospect: Prospect::PLAIN,
         }
-    }
-
-    /// Against a step without a draft.
-    pub fn speedup(&self) -> f64 {
-        self.expected / self.cost
     }
 }
 
@@ -98,16 +91,14 @@ impl Lookups {
         acceptance: &mut Acceptance,
     ) -> Result<()> {
         for (end, row) in (text.len() - rows.len()..).zip(rows) {
-            let weighed = self.weigh(None, acceptance);
-            for candidate in self.candidates(None) {
-                acceptance.observe(candidate, Standing::Any, candidate.token == text[end]);
-            }
-            for Weighed {
-                candidate,
-                standing,
-                ..
-            } in weighed
-            {
+            let candidates = self.candidates(None);
+            let weighed = weigh(&candidates, acceptance).into_iter();
+            let standings = weighed.map(|weighed| (weighed.candidate, weighed.standing));
+            let standings: Vec<_> = standings.collect();
+            let any = candidates
+                .into_iter()
+                .map(|candidate| (candidate, Standing::Any));
+            for (candidate, standing) in any.chain(standings) {
                 acceptance.observe(candidate, standing, candidate.token == text[end]);
             }
             for source in &mut self.sources {
@@ -133,9 +124,8 @@ impl Lookups {
             sources.bud(parent, reached, acceptance, buds);
         };
         bud(self, None, 1.0, &mut buds);
-        let mut expected = 1.0;
-        let mut best = Plan::plain();
-        let mut length = 0;
+        let mut tokens = 1.0;
+        let (mut best, mut length) = (Prospect::PLAIN, 0);
         let most = limit.tokens.min(passes.len().saturating_sub(2));
         while draft.len() < most
             && let Some(Bud {
@@ -160,14 +150,18 @@ impl Lookups {
                 source.enter(parent, candidate.token);
             }
             bud(self, Some(node), reached, &mut buds);
-            expected += reached;
+            tokens += reached;
             let cost = passes[draft.len() + 1];
-            if expected / cost >= best.speedup() {
-                (best.expected, best.cost, length) = (expected, cost, draft.len());
+            let prospect = Prospect { tokens, cost };
+            if prospect.speedup() >= best.speedup() {
+                (best, length) = (prospect, draft.len());
             }
         }
         draft.truncate(length);
-        Ok(Plan { draft, ..best })
+        Ok(Plan {
+            draft,
+            prospect: best,
+        })
     }
 
     /// Adds what may follow a node to what the tree may grow by.
@@ -178,7 +172,7 @@ impl Lookups {
         acceptance: &Acceptance,
         buds: &mut BinaryHeap<Bud>,
     ) {
-        let weighed = self.weigh(parent, acceptance).into_iter();
+        let weighed = weigh(&self.candidates(parent), acceptance).into_iter();
         buds.extend(weighed.take(MOST_SIBLINGS).map(|weighed| Bud {
             reached: reached * weighed.probability,
             parent,
@@ -194,50 +188,50 @@ impl Lookups {
         found.retain(|candidate| (candidate.token as usize) < self.vocab_size);
         found
     }
+}
 
-    /// The candidates for a place, each token once, likeliest first.
-    fn weigh(&self, node: Option<usize>, acceptance: &Acceptance) -> Vec<Weighed> {
-        let mut weighed: Vec<Weighed> = Vec::new();
-        let rated = self.candidates(node).into_iter().map(|candidate| {
-            let standing = Standing::Any;
-            Weighed {
-                candidate,
-                standing,
-                probability: acceptance.rate(candidate, standing),
+/// The candidates for a place, each token once, likeliest first.
+fn weigh(candidates: &[Candidate], acceptance: &Acceptance) -> Vec<Weighed> {
+    let mut weighed: Vec<Weighed> = Vec::new();
+    let rated = candidates.iter().map(|&candidate| {
+        let standing = Standing::Any;
+        Weighed {
+            candidate,
+            standing,
+            probability: acceptance.rate(candidate, standing),
+        }
+    });
+    let mut rated: Vec<Weighed> = rated.collect();
+    rated.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    for one in rated {
+        let same = weighed
+            .iter_mut()
+            .find(|other| other.candidate.token == one.candidate.token);
+        match same {
+            Some(first) if first.standing == Standing::First => {
+                first.standing = Standing::Agreed;
             }
-        });
-        let mut rated: Vec<Weighed> = rated.collect();
-        rated.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        for one in rated {
-            let same = weighed
-                .iter_mut()
-                .find(|other| other.candidate.token == one.candidate.token);
-            match same {
-                Some(first) if first.standing == Standing::First => {
-                    first.standing = Standing::Agreed;
-                }
-                Some(_) => {}
-                None => {
-                    let standing = match weighed.is_empty() {
-                        true => Standing::First,
-                        false => Standing::Later,
-                    };
-                    weighed.push(Weighed { standing, ..one });
-                }
+            Some(_) => {}
+            None => {
+                let standing = match weighed.is_empty() {
+                    true => Standing::First,
+                    false => Standing::Later,
+                };
+                weighed.push(Weighed { standing, ..one });
             }
         }
-        for one in &mut weighed {
-            one.probability = acceptance.rate(one.candidate, one.standing);
-        }
-        // The best of several is seldom as good as it looks, but the others can't be better than what it leaves.
-        let mut left = 1.0;
-        for one in &mut weighed {
-            one.probability = one.probability.min(left);
-            left -= one.probability;
-        }
-        weighed.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        weighed
     }
+    for one in &mut weighed {
+        one.probability = acceptance.rate(one.candidate, one.standing);
+    }
+    // The best of several is seldom as good as it looks, but the others can't be better than what it leaves.
+    let mut left = 1.0;
+    for one in &mut weighed {
+        one.probability = one.probability.min(left);
+        left -= one.probability;
+    }
+    weighed.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    weighed
 }
 
 impl Ord for Bud {

@@ -6,6 +6,8 @@ mod cost;
 pub mod draft;
 mod experience;
 mod lookups;
+mod prospect;
+mod timed;
 pub mod verify;
 
 pub use acceptance::Acceptance;

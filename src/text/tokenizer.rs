@@ -11,6 +11,7 @@ use super::grammar::{Grammar, GrammarCompiler};
 use super::parts::{Parts, guarded};
 use super::{folder, gguf};
 use crate::error::{Error, Result};
+use crate::hash::fnv;
 use crate::response_format::ResponseFormat;
 use crate::weights::gguf::Metadata;
 
@@ -152,13 +153,9 @@ impl Tokenizer {
 
     /// A number that vocabularies with other tokens have not.
     pub fn fingerprint(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for id in 0..self.vocab_size() as u32 {
-            for byte in self.token(id).unwrap_or_default().bytes().chain([0xff]) {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-        }
-        hash
+        let ids = 0..self.vocab_size() as u32;
+        let spelled = |id| self.token(id).unwrap_or_default().into_bytes();
+        fnv(ids.flat_map(|id| spelled(id).into_iter().chain([0xff])))
     }
 
     /// Whether every token id that both tokenizers have means the same: those of one family add tokens of their own.

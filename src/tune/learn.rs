@@ -42,8 +42,7 @@ pub fn learn(
         };
         let prompt = decoder.prompt_tokens(prompt)?;
         let answer = run(decoder.session(prompt.clone(), &config)?)?;
-        let written = answer.tokens.iter().map(|token| token.id);
-        let text: Vec<u32> = prompt.iter().copied().chain(written).collect();
+        let text = [&prompt[..], &answer.token_ids()].concat();
         decoder.learn(text, prompt.len())?;
         // A model that writes nothing at all ends too.
         learned += answer.tokens.len().max(1);

@@ -11,6 +11,47 @@ pub fn tokens(generation: &Generation) -> Vec<u32> {
     generation.token_ids()
 }
 
+/// Probabilities of logits.
+pub fn softmax<T: Copy + Into<f64>>(logits: &[T]) -> Vec<f64> {
+    let logits = logits.iter().copied().map(Into::into);
+    let highest = logits.clone().fold(f64::NEG_INFINITY, f64::max);
+    let weights = logits.map(|logit| (logit - highest).exp());
+    let total: f64 = weights.clone().sum();
+    weights.map(|weight| weight / total).collect()
+}
+
+/// The probability that a token drawn from q is accepted under p (2211.17192).
+pub fn overlap(p: &[f64], q: &[f64]) -> f64 {
+    p.iter().zip(q).map(|(p, q)| p.min(*q)).sum()
+}
+
+/// How many tokens should be accepted, by the probabilities of each.
+#[derive(Default)]
+pub struct Expected {
+    pub tokens: usize,
+    pub accepted: f64,
+    variance: f64,
+}
+
+impl Expected {
+    /// One more token, that is accepted with such a probability.
+    pub fn add(&mut self, probability: f64) {
+        self.tokens += 1;
+        self.accepted += probability;
+        self.variance += probability * (1.0 - probability);
+    }
+
+    /// Fails if so many are four standard deviations from it.
+    pub fn assert_near(&self, accepted: usize) {
+        let (expected, deviation) = (self.accepted, self.variance.sqrt());
+        println!(
+            "accepted {accepted} of {}, in theory {expected:.1} +- {deviation:.1}",
+            self.tokens
+        );
+        assert!((accepted as f64 - expected).abs() < 4.0 * deviation);
+    }
+}
+
 /// Counts of the tokens that each seed gives.
 pub fn counts(samples: u64, generate: impl Fn(u64) -> Generation) -> Law {
     let mut counts = Law::new();

@@ -286,7 +286,7 @@ impl Backend for CpuBackend {
     }
 
     fn rows(&self, values: &[f32], width: usize) -> Result<Rows> {
-        let mut output = Rows::new(&self.arena, values.len() / width.max(1), width);
+        let mut output = self.empty(values.len() / width.max(1), width);
         output.values_mut().copy_from_slice(values);
         Ok(output)
     }

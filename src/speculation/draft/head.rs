@@ -3,27 +3,23 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::model::Drawing;
+use super::sampler::Sampler;
 use super::vocabulary::spread;
-use super::{Draft, DraftSource, TokenSource};
-use crate::error::{Error, Result};
+use super::{Draft, DraftSource};
+use crate::error::Result;
 use crate::model::{DraftHead, Features, HeadOutput, HeadSequence};
-use crate::sampling::Processors;
 
 /// Tokens whose hidden states may wait to be read: a head that isn't asked for as long gives up.
 const MOST_WAITING: usize = 1024;
 
-/// Drafts by sampling from a head, under the request's own processors.
+/// Drafts by sampling from a head.
 ///
 /// The head's cache holds a place for each token but the first; those of tokens that the target has read with the target's
 /// features, and behind them those of the last draft, which are fed again once the target has read them.
 pub struct HeadDraft {
     head: Arc<dyn DraftHead>,
     sequence: Box<dyn HeadSequence>,
-    processors: Processors,
-    drawing: Drawing,
-    /// Tokens of the target.
-    vocab_size: usize,
+    sampler: Sampler,
     /// Places that were fed with the target's features.
     fed: usize,
     /// The target's features behind those.
@@ -31,19 +27,12 @@ pub struct HeadDraft {
 }
 
 impl HeadDraft {
-    /// A draft for one request. `vocab_size` is the target's.
-    pub fn new(
-        head: &Arc<dyn DraftHead>,
-        processors: Processors,
-        drawing: Drawing,
-        vocab_size: usize,
-    ) -> Result<Self> {
+    /// A draft for one request.
+    pub fn new(head: &Arc<dyn DraftHead>, sampler: Sampler) -> Result<Self> {
         Ok(Self {
             sequence: head.begin()?,
             head: head.clone(),
-            processors,
-            drawing,
-            vocab_size,
+            sampler,
             fed: 0,
             features: Vec::new(),
         })
@@ -72,7 +61,7 @@ impl HeadDraft {
             return Cow::Borrowed(logits);
         };
         let tokens = to_target.iter().copied().map(Some);
-        Cow::Owned(spread(logits, tokens, self.vocab_size))
+        Cow::Owned(spread(logits, tokens, self.sampler.vocab_size()))
     }
 }
 
@@ -105,13 +94,9 @@ impl DraftSource for HeadDraft {
         };
         while draft.len() < limit {
             let logits = self.logits(&output.logits);
-            let law = match self.processors.law(&logits, history, draft.tokens()) {
-                // Behind tokens that the target may never write.
-                Err(Error::NoToken { .. }) => break,
-                law => law?,
+            let Some(token) = self.sampler.draw(&logits, history, &mut draft)? else {
+                break;
             };
-            let (token, law) = self.drawing.draw(law, history.len() + draft.len());
-            draft.push(token, law, TokenSource::Model);
             if draft.len() == limit || self.sequence.room() == 0 {
                 break;
             }
