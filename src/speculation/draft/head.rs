@@ -24,6 +24,8 @@ pub struct HeadDraft {
     fed: usize,
     /// The target's features behind those.
     features: Vec<f32>,
+    /// Whether some were let go.
+    lost: bool,
 }
 
 impl HeadDraft {
@@ -35,6 +37,7 @@ impl HeadDraft {
             sampler,
             fed: 0,
             features: Vec::new(),
+            lost: false,
         })
     }
 
@@ -71,8 +74,12 @@ impl DraftSource for HeadDraft {
     }
 
     fn observe(&mut self, hidden: &[f32]) {
-        let most = MOST_WAITING * self.head.width();
-        if self.features.len() <= most {
+        if self.features.len() > MOST_WAITING * self.head.width() {
+            self.lost = true;
+            self.features = Vec::new();
+        }
+        // Behind a gap none would be at its place.
+        if !self.lost {
             self.features.extend_from_slice(hidden);
         }
     }
@@ -104,5 +111,108 @@ impl DraftSource for HeadDraft {
             output = self.sequence.extend(&[token], feature)?;
         }
         Ok(draft)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SpeculativeConfig;
+    use crate::model::ModelInfo;
+    use crate::sampling::{Noise, Processors};
+    use crate::speculation::draft::Drawing;
+
+    /// Expects behind each token the number of the one before it as its feature, and writes the next number.
+    struct Numbers(usize);
+
+    impl DraftHead for Numbers {
+        fn watched(&self) -> &[usize] {
+            &[0]
+        }
+
+        fn width(&self) -> usize {
+            1
+        }
+
+        fn to_target(&self) -> Option<&[u32]> {
+            None
+        }
+
+        fn begin(&self) -> Result<Box<dyn HeadSequence>> {
+            Ok(Box::new(Self(0)))
+        }
+
+        fn info(&self) -> ModelInfo {
+            ModelInfo::default()
+        }
+    }
+
+    impl HeadSequence for Numbers {
+        fn extend(&mut self, tokens: &[u32], features: Features<'_>) -> Result<HeadOutput> {
+            let (Features::Target(features) | Features::Own(features)) = features;
+            assert_eq!(tokens.len(), features.len());
+            for (token, feature) in tokens.iter().zip(features) {
+                assert_eq!(*feature as u32 + 1, *token);
+                self.0 += 1;
+            }
+            let last = tokens[tokens.len() - 1];
+            let mut logits = vec![0.0; 4096];
+            logits[last as usize + 1] = 9.0;
+            Ok(HeadOutput {
+                logits,
+                feature: vec![last as f32],
+            })
+        }
+
+        fn truncate(&mut self, length: usize) {
+            self.0 = self.0.min(length);
+        }
+
+        fn room(&self) -> usize {
+            10_000
+        }
+    }
+
+    fn draft() -> HeadDraft {
+        let head: Arc<dyn DraftHead> = Arc::new(Numbers(0));
+        let config = SpeculativeConfig {
+            temperature: 0.0,
+            ..SpeculativeConfig::default()
+        };
+        let processors = Processors::new(&config, 1, None);
+        let drawing = Drawing::Coupled(Noise::new(0));
+        HeadDraft::new(&head, Sampler::new(processors, drawing, 4096)).unwrap()
+    }
+
+    fn observe(draft: &mut HeadDraft, places: std::ops::Range<u32>) {
+        places.for_each(|place| draft.observe(&[place as f32]));
+    }
+
+    #[test]
+    fn features_go_to_their_tokens() {
+        let mut draft = draft();
+        let text: Vec<u32> = (0..300).collect();
+        observe(&mut draft, 0..100);
+        draft.read(&text[..100]).unwrap();
+        observe(&mut draft, 100..204);
+        assert_eq!(
+            draft.propose(&text[..205], 3).unwrap().tokens(),
+            [205, 206, 207]
+        );
+        observe(&mut draft, 204..207);
+        assert_eq!(draft.propose(&text[..208], 1).unwrap().tokens(), [208]);
+        // Some are missing.
+        assert!(draft.propose(&text[..240], 3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_was_not_asked_for_too_long_gives_up() {
+        let mut draft = draft();
+        let text: Vec<u32> = (0..2000).collect();
+        observe(&mut draft, 0..1500);
+        assert!(draft.features.is_empty());
+        draft.read(&text[..1500]).unwrap();
+        observe(&mut draft, 1500..1502);
+        assert!(draft.propose(&text[..1503], 3).unwrap().is_empty());
     }
 }
