@@ -36,9 +36,8 @@ fn overlaps(decoder: &SpeculativeDecoder, ids: &[u32]) -> Vec<f64> {
         .collect()
 }
 
-#[test]
-fn acceptance_is_what_theory_says() {
-    let decoder = pair::decoder();
+/// Runs many texts with one drafted token a step, of which so many must be accepted as the laws overlap; returns the share.
+fn acceptance_of(decoder: &SpeculativeDecoder) -> f64 {
     let (mut drafted, mut accepted, mut expected) = (0, 0, Expected::default());
     for (seed, prompt) in pair::licence_prompts(80).into_iter().enumerate() {
         let config = SpeculativeConfig {
@@ -54,7 +53,7 @@ fn acceptance_is_what_theory_says() {
         let generation = decoder.generate_with(&prompt[..], &config).unwrap();
         drafted += generation.stats.drafted;
         accepted += generation.stats.accepted;
-        let overlaps = overlaps(&decoder, &[&prompt[..], &tokens(&generation)].concat());
+        let overlaps = overlaps(decoder, &[&prompt[..], &tokens(&generation)].concat());
         // Each step drafts one token behind all that the steps before it wrote.
         for step in 0..generation.stats.drafted {
             let written = generation
@@ -65,9 +64,24 @@ fn acceptance_is_what_theory_says() {
             expected.add(overlaps[prompt.len() + written - 1]);
         }
     }
-    let rate = accepted as f64 / drafted as f64;
     expected.assert_near(accepted);
+    accepted as f64 / drafted as f64
+}
+
+#[test]
+fn acceptance_is_what_theory_says() {
+    let rate = acceptance_of(&pair::decoder());
     assert!((0.38..0.50).contains(&rate), "{rate}");
+}
+
+#[test]
+fn acceptance_of_the_targets_own_layers_is_what_theory_says() {
+    let target = pair::folder("target").to_string_lossy().into_owned();
+    for (draft, rates) in [("self:0-1,3", 0.1..0.95), ("self:q8_0", 0.9..1.0)] {
+        let decoder = SpeculativeDecoder::new(&target, draft, Some(Device::Cpu)).unwrap();
+        let rate = acceptance_of(&decoder);
+        assert!(rates.contains(&rate), "{draft}: {rate}");
+    }
 }
 
 #[test]

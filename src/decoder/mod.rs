@@ -438,7 +438,10 @@ impl SpeculativeDecoder {
             }
         };
         let vocab_size = self.target.vocab_size();
-        let sampler = Sampler::new(processors.clone(), drawing, vocab_size);
+        let mut sampler = Sampler::new(processors.clone(), drawing, vocab_size);
+        if config.adaptive {
+            sampler = sampler.with_alternatives();
+        }
         let (model, vocabulary) = match draft {
             DraftModel::Head(head) => {
                 let draft = HeadDraft::new(head, sampler)?;

@@ -177,7 +177,7 @@ impl Session {
         self.roll_back(&draft, &verdict)?;
         self.record(&draft, &verdict, [proposed - began, proposed.elapsed()]);
         let chunk = self.emit(&draft, &verdict, &logits)?;
-        self.learn(&draft, &verdict, &logits, chunk.tokens.len())?;
+        self.learn(&verdict, &logits, chunk.tokens.len())?;
         Ok(chunk)
     }
 
@@ -273,22 +273,15 @@ impl Session {
         }
     }
 
-    /// Learns what the draft was worth, and what was likely behind each of the `new` tokens' predecessors.
-    fn learn(
-        &mut self,
-        draft: &Draft,
-        verdict: &Verdict,
-        logits: &Logits,
-        new: usize,
-    ) -> Result<()> {
+    /// Learns what drafts were worth, and what was likely behind each of the `new` tokens' predecessors.
+    fn learn(&mut self, verdict: &Verdict, logits: &Logits, new: usize) -> Result<()> {
         let path = path_of(verdict);
         for row in &path {
             self.controller.observe(logits.hidden_of(*row));
         }
         let rows = path.iter().take(new).map(|row| logits.row(*row));
         let rows: Vec<&[f32]> = rows.collect();
-        let accepted = verdict.accepted.len();
-        self.controller.learn(&self.history, &rows, draft, accepted)
+        self.controller.learn(&self.history, &rows)
     }
 
     /// Appends the accepted tokens and the target's own, up to where the generation ends.

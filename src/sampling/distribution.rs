@@ -101,6 +101,21 @@ impl Distribution<'_> {
         }
     }
 
+    /// The logarithm of a token's weight among the others'; `None` for one that the law doesn't know.
+    pub fn log_weight(&self, token: u32) -> Option<f64> {
+        match self {
+            Self::Point(certain) => (*certain == token).then_some(0.0),
+            Self::Softmax(all) => all
+                .logits
+                .get(token as usize)
+                .map(|logit| all.score(*logit)),
+            Self::Weighted(some) => {
+                let found = some.entries.binary_search_by_key(&token, |entry| entry.0);
+                found.ok().map(|index| libm::log(some.entries[index].1))
+            }
+        }
+    }
+
     /// Calls `visit` with every token of positive probability, by ascending id.
     pub fn for_each(&self, mut visit: impl FnMut(u32, f64)) {
         match self {

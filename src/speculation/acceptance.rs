@@ -29,15 +29,17 @@ pub enum Standing {
     Agreed,
     /// One of the others.
     Later,
+    /// A token that a source would draft at a position, which is all the evidence there is.
+    Undrafted,
 }
 
 impl Standing {
-    const COUNT: usize = Self::Later as usize + 1;
+    const COUNT: usize = Self::Undrafted as usize + 1;
 
     /// How often a candidate of this standing comes true, before anything is measured, where any does so often.
     fn prior(self, any: f64) -> f64 {
         match self {
-            Self::Any => any,
+            Self::Any | Self::Undrafted => any,
             Self::First => 0.9 * any,
             Self::Agreed => any + 0.2 * (1.0 - any),
             Self::Later => 0.5 * any,

@@ -137,15 +137,19 @@ impl Controller {
         &mut self,
         history: &[u32],
         limit: Limit,
-        permitted: impl FnMut(&[u32]) -> Result<bool>,
+        mut permitted: impl FnMut(&[u32]) -> Result<bool>,
     ) -> Result<Plan> {
         let (context, tokens) = (history.len() - 1, limit.tokens);
         let passes = self.costs.relative(context, tokens + 1);
         let acceptance = &self.acceptance;
-        let mut plan = self.lookups.grow(&passes, limit, acceptance, permitted)?;
-        if plan.prospect.speedup() < MARGIN {
-            plan = Plan::plain();
-        }
+        let mut grow = |lookups: &mut Lookups| -> Result<Plan> {
+            let plan = lookups.grow(&passes, limit, acceptance, &mut permitted)?;
+            Ok(match plan.prospect.speedup() < MARGIN {
+                true => Plan::plain(),
+                false => plan,
+            })
+        };
+        let mut plan = grow(&mut self.lookups)?;
         // The first token waits for no draft model to read the prompt.
         let first = !std::mem::replace(&mut self.begun, true);
         let timed = self.source.as_mut();
@@ -159,10 +163,14 @@ impl Controller {
             let choice = timed.choose(&costs, tokens, speedup, acceptance);
             if let Some((tokens, prospect)) = choice {
                 let draft = timed.propose(history, tokens, &self.costs)?;
-                // It may know no better, as behind its own context.
-                if !draft.is_empty() {
-                    plan = Plan { draft, prospect };
+                let drafting = costs.draft * draft.first_chain().len() as f64;
+                if !draft.is_certain() {
+                    return Ok(Plan { draft, prospect });
                 }
+                // Now that it is drafted, what speaks for each token is known, and it costs no more to leave some out.
+                self.lookups.offer(history, draft)?;
+                plan = grow(&mut self.lookups)?;
+                plan.prospect.cost += drafting;
             }
         }
         Ok(plan)
@@ -186,17 +194,12 @@ impl Controller {
         self.costs.observe_pass(context, rows, seconds);
     }
 
-    /// Learns what a draft was worth, of which so many tokens were accepted. The last tokens of the history are new: as many
-    /// as there are rows of logits, by which they were chosen.
-    pub fn learn(
-        &mut self,
-        history: &[u32],
-        rows: &[&[f32]],
-        draft: &Draft,
-        accepted: usize,
-    ) -> Result<()> {
-        if let Some(timed) = self.source.as_ref().filter(|timed| timed.drafted) {
-            timed.learn(draft.depth(), accepted, &mut self.acceptance);
+    /// Learns from what the target wrote: the last tokens of the history, as many as there are rows of logits, by which
+    /// they were chosen.
+    pub fn learn(&mut self, history: &[u32], rows: &[&[f32]]) -> Result<()> {
+        if let Some(timed) = &self.source {
+            let written = &history[history.len() - rows.len()..];
+            timed.learn(written, &mut self.acceptance);
         }
         self.lookups.learn(history, rows, &mut self.acceptance)
     }
@@ -279,8 +282,8 @@ mod tests {
 
     /// Goes through steps of a target that writes one more than the last token at a rate, else two more; returns the text, and
     /// how many tokens the last 200 steps drafted.
-    fn settled(controller: &mut Controller, rate: f64) -> (Vec<u32>, usize) {
-        let mut text = vec![1];
+    fn settled(controller: &mut Controller, text: &[u32], rate: f64) -> (Vec<u32>, usize) {
+        let mut text = text.to_vec();
         let mut state = 1_u64;
         let mut next = move || {
             state = state
@@ -294,7 +297,6 @@ mod tests {
             let draft = propose(controller, &text);
             drafted += if step >= 400 { draft.len() } else { 0 };
             let (mut node, mut new) = (None, 0);
-            let mut accepted = 0;
             loop {
                 let token = text[text.len() - 1] + next();
                 text.push(token);
@@ -304,17 +306,16 @@ mod tests {
                     .find(|child| draft.tokens()[*child] == token);
                 let Some(child) = child else { break };
                 node = Some(child);
-                accepted += 1;
             }
             let rows: Vec<&[f32]> = vec![&[]; new];
-            controller.learn(&text, &rows, &draft, accepted).unwrap();
+            controller.learn(&text, &rows).unwrap();
         }
         (text, drafted)
     }
 
     #[test]
     fn length_follows_costs_and_acceptance() {
-        let length = |rate, slope| settled(&mut controller(16, true, slope, 1), rate).1 / 200;
+        let length = |rate, slope| settled(&mut controller(16, true, slope, 1), &[1], rate).1 / 200;
         // Where rows cost nothing every one pays; where they cost as much as a pass, none does.
         assert_eq!(length(0.9, 0.0), 16);
         assert_eq!(length(0.7, 1.0), 0);
@@ -325,19 +326,18 @@ mod tests {
 
     #[test]
     fn what_is_always_wrong_is_not_drafted() {
-        assert_eq!(settled(&mut controller(8, true, 0.2, 1), 0.0).1, 0);
-        // A source that takes time is asked for one token now and then.
+        assert_eq!(settled(&mut controller(8, true, 0.2, 1), &[1], 0.0).1, 0);
+        // A source that takes time is asked for a token now and then, which need not be verified to learn from it.
         let mut slow = controller(8, true, 0.2, 0).with_source(Box::new(Slow), TokenSource::Custom);
-        let (_, drafted) = settled(&mut slow, 0.0);
-        assert!((1..=4).contains(&drafted), "{drafted}");
-        let mut slow = controller(8, true, 0.2, 0).with_source(Box::new(Slow), TokenSource::Custom);
-        assert!(settled(&mut slow, 0.95).1 > 200 * 4);
+        let (text, drafted) = settled(&mut slow, &[1], 0.0);
+        assert_eq!(drafted, 0);
+        assert!(settled(&mut slow, &text, 1.0).1 > 200 * 4);
     }
 
     #[test]
     fn alternatives_become_a_tree() {
         let mut controller = controller(16, true, 0.05, 2);
-        let (text, _) = settled(&mut controller, 0.6);
+        let (text, _) = settled(&mut controller, &[1], 0.6);
         let draft = propose(&mut controller, &text);
         let last = text[text.len() - 1];
         let roots = draft.children(None).map(|node| draft.tokens()[node]);

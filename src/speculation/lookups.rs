@@ -7,10 +7,9 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::acceptance::{Acceptance, Standing};
-use super::draft::{Candidate, Draft, Lookup};
+use super::draft::{Candidate, Draft, Lookup, OfferedLookup};
 use super::prospect::Prospect;
 use crate::error::Result;
-use crate::sampling::Distribution;
 
 /// Most candidates for one place.
 const MOST_SIBLINGS: usize = 8;
@@ -18,6 +17,8 @@ const MOST_SIBLINGS: usize = 8;
 /// The lookups of one request.
 pub struct Lookups {
     sources: Vec<Box<dyn Lookup>>,
+    /// What a source that takes time proposed last.
+    offered: OfferedLookup,
     /// The target's tokens: a table or a tokenizer may have others.
     vocab_size: usize,
 }
@@ -72,14 +73,21 @@ impl Lookups {
     pub fn new(sources: Vec<Box<dyn Lookup>>, vocab_size: usize) -> Self {
         Self {
             sources,
+            offered: OfferedLookup::default(),
             vocab_size,
         }
     }
 
+    /// Takes what a source that takes time proposes behind a text, as candidates among the others.
+    pub fn offer(&mut self, text: &[u32], draft: Draft) -> Result<()> {
+        self.read(text)?;
+        self.offered.offer(text, draft);
+        Ok(())
+    }
+
     /// Reads on in a text that was not the target's to choose.
     pub fn read(&mut self, text: &[u32]) -> Result<()> {
-        let mut sources = self.sources.iter_mut();
-        sources.try_for_each(|source| source.follow(text))
+        self.each().try_for_each(|source| source.follow(text))
     }
 
     /// Reads on in what the target wrote, the last tokens of the text, by such rows of logits; and learns which candidates
@@ -101,7 +109,7 @@ impl Lookups {
             for (candidate, standing) in any.chain(standings) {
                 acceptance.observe(candidate, standing, candidate.token == text[end]);
             }
-            for source in &mut self.sources {
+            for source in self.each() {
                 source.learn(&text[..end], row);
                 source.follow(&text[..=end])?;
             }
@@ -144,9 +152,8 @@ impl Lookups {
             if !permitted(&path)? {
                 continue;
             }
-            let law = Distribution::Point(candidate.token);
-            let node = draft.push_child(parent, candidate.token, law, candidate.source);
-            for source in &mut self.sources {
+            let node = draft.push_candidate(parent, candidate);
+            for source in self.each() {
                 source.enter(parent, candidate.token);
             }
             bud(self, Some(node), reached, &mut buds);
@@ -180,8 +187,14 @@ impl Lookups {
         }));
     }
 
+    fn each(&mut self) -> impl Iterator<Item = &mut dyn Lookup> {
+        let sources = self.sources.iter_mut().map(|source| &mut **source as _);
+        sources.chain([&mut self.offered as _])
+    }
+
     fn candidates(&self, node: Option<usize>) -> Vec<Candidate> {
         let mut found = Vec::new();
+        self.offered.candidates(node, &mut found);
         for source in &self.sources {
             source.candidates(node, &mut found);
         }

@@ -20,8 +20,8 @@ const MOST_PROBING: f64 = 0.02;
 pub(super) struct Timed {
     pub(super) source: Box<dyn DraftSource>,
     pub(super) kind: TokenSource,
-    /// Whether the last step's draft is its.
-    pub(super) drafted: bool,
+    /// What it drafted for the last step, one behind the other; none where it wasn't asked.
+    drafted: Vec<u32>,
     /// Tokens of the text that it has read.
     pub(super) read: usize,
     /// Steps without it, since it was last asked.
@@ -46,7 +46,7 @@ impl Timed {
         Self {
             source,
             kind,
-            drafted: false,
+            drafted: Vec::new(),
             read: 0,
             passed_over: 0,
             probe_every: PROBE_EVERY,
@@ -69,7 +69,7 @@ impl Timed {
         let mut steps = Vec::with_capacity(most);
         let (mut expected, mut reached) = (1.0, 1.0);
         for tokens in 1..=most {
-            reached *= acceptance.rate(self.at(tokens - 1), Standing::Any);
+            reached *= acceptance.rate(self.at(tokens - 1), Standing::Undrafted);
             expected += reached;
             // Reading pays for the steps to come, too.
             let cost = costs.passes[tokens + 1]
@@ -93,7 +93,7 @@ impl Timed {
         self.passed_over += 1;
         let bearable = MOST_PROBING * self.passed_over as f64;
         if self.passed_over < self.probe_every || costs.catching_up > bearable {
-            self.drafted = false;
+            self.drafted.clear();
             return None;
         }
         self.passed_over = 0;
@@ -108,15 +108,16 @@ impl Timed {
         tokens: usize,
         costs: &Costs,
     ) -> Result<Draft> {
-        if !self.drafted {
+        if self.drafted.is_empty() {
             // What it missed meanwhile is no cost of this draft's.
             self.catch_up(&history[..history.len() - 1], costs)?;
         }
         let began = Instant::now();
         let draft = self.source.propose(history, tokens)?;
-        costs.observe_draft(self.kind, draft.len(), began.elapsed().as_secs_f64());
+        self.drafted = draft.first_chain().to_vec();
+        let seconds = began.elapsed().as_secs_f64();
+        costs.observe_draft(self.kind, self.drafted.len(), seconds);
         self.read = history.len() - 1;
-        self.drafted = !draft.is_empty();
         Ok(draft)
     }
 
@@ -130,16 +131,18 @@ impl Timed {
         Ok(())
     }
 
-    /// Learns from a draft. Tokens behind the first rejection were not verified, and say nothing.
-    pub(super) fn learn(&self, drafted: usize, accepted: usize, acceptance: &mut Acceptance) {
-        for position in 0..drafted.min(accepted + 1) {
-            let candidate = self.at(position);
-            let right = position < accepted;
-            acceptance.observe(candidate, Standing::Any, right);
+    /// Learns from what the target wrote. Tokens behind the first that it wrote otherwise say nothing.
+    pub(super) fn learn(&self, written: &[u32], acceptance: &mut Acceptance) {
+        for (position, (drafted, written)) in self.drafted.iter().zip(written).enumerate() {
+            let right = drafted == written;
+            acceptance.observe(self.at(position), Standing::Undrafted, right);
+            if !right {
+                return;
+            }
         }
     }
 
-    /// What is known of its token at a position of a draft.
+    /// What is known of its token at a position of a draft, before that is drafted.
     fn at(&self, position: usize) -> Candidate {
         Candidate {
             token: 0,

@@ -110,6 +110,7 @@ impl DraftSource for HeadDraft {
             let feature = Features::Own(&output.feature);
             output = self.sequence.extend(&[token], feature)?;
         }
+        self.sampler.widen(&mut draft);
         Ok(draft)
     }
 }

@@ -20,6 +20,18 @@ pub struct Candidate {
 /// How many kinds of evidence a source may tell apart.
 pub const EVIDENCES: usize = 32;
 
+impl Candidate {
+    /// One for which nothing speaks but that its source proposes it.
+    pub(super) fn unmarked(token: u32, source: TokenSource) -> Self {
+        Self {
+            token,
+            source,
+            evidence: 0,
+            prior: 0.6,
+        }
+    }
+}
+
 /// A source without weights.
 ///
 /// It follows the text token by token, and for a draft that is being grown, node by node: nodes are numbered from 0, each

@@ -5,6 +5,7 @@ mod head;
 mod lookup;
 mod model;
 mod ngram;
+mod offered;
 mod prediction;
 mod reader;
 mod recycling;
@@ -25,6 +26,7 @@ pub use head::HeadDraft;
 pub use lookup::{Candidate, EVIDENCES, Lookup};
 pub use model::ModelDraft;
 pub use ngram::NgramLookup;
+pub use offered::OfferedLookup;
 pub use prediction::PredictionLookup;
 pub use recycling::{RecyclingLookup, Successors};
 pub use sampler::{Drawing, Sampler};
@@ -93,7 +95,7 @@ pub trait DraftSource: Send {
         Ok(())
     }
 
-    /// At most `limit` tokens that may follow `history`; fewer, or none, where it knows no better. Of a tree, a target
-    /// that computes none gets the first chain.
+    /// At most `limit` tokens that may follow `history`, each behind the one before it; fewer, or none, where it knows no
+    /// better. Alternatives to them may come behind: of a tree, a target that computes none gets the first chain.
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft>;
 }

@@ -53,6 +53,7 @@ impl DraftSource for ModelDraft {
             };
             pending.extend(self.vocabulary.to_draft(token));
         }
+        self.sampler.widen(&mut draft);
         Ok(draft)
     }
 }

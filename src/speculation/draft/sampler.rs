@@ -1,8 +1,20 @@
 //! How a draft's tokens are drawn from logits.
 
+use super::lookup::Candidate;
 use super::{Draft, TokenSource};
 use crate::error::{Error, Result};
-use crate::sampling::{Chance, Distribution, Noise, NoiseStream, Processors};
+use crate::sampling::{Chance, Distribution, Noise, NoiseStream, Processors, likeliest};
+
+/// Likely tokens that the noise chooses among: another is chosen rarely.
+const LIKELY: usize = 16;
+
+/// Alternatives to a drawn token.
+const ALTERNATIVES: usize = 3;
+
+/// How a draw's confidence is told apart: by the lead of the drawn token before the next, or of that before an
+/// alternative, in steps of a half (of logits over the temperature, noise included).
+const LEADS: u8 = 16;
+const LEADS_PER_UNIT: f64 = 2.0;
 
 /// How tokens are drawn from the draft model's laws.
 pub enum Drawing {
@@ -31,6 +43,8 @@ pub struct Sampler {
     drawing: Drawing,
     /// Tokens of the target.
     vocab_size: usize,
+    /// The places of a chain, and what else may come there; `None`: nothing else is asked for.
+    alternatives: Option<Vec<(Option<usize>, Candidate)>>,
 }
 
 impl Sampler {
@@ -40,6 +54,16 @@ impl Sampler {
             processors,
             drawing,
             vocab_size,
+            alternatives: None,
+        }
+    }
+
+    /// Notes how certain each draw is, and what else is likely; with the target's noise only.
+    #[must_use]
+    pub fn with_alternatives(self) -> Self {
+        Self {
+            alternatives: Some(Vec::new()),
+            ..self
         }
     }
 
@@ -60,8 +84,124 @@ impl Sampler {
             Err(Error::NoToken { .. }) => return Ok(None),
             law => law?,
         };
-        let (token, law) = self.drawing.draw(law, history.len() + draft.len());
+        let position = history.len() + draft.len();
+        if let (Some(alternatives), Drawing::Coupled(noise)) =
+            (&mut self.alternatives, &self.drawing)
+        {
+            let parent = draft.len().checked_sub(1);
+            let (drawn, others) = weigh(logits, &law, *noise, position);
+            alternatives.extend(others.into_iter().map(|other| (parent, other)));
+            draft.push_candidate(parent, drawn);
+            return Ok(Some(drawn.token));
+        }
+        let (token, law) = self.drawing.draw(law, position);
         draft.push(token, law, TokenSource::Model);
         Ok(Some(token))
+    }
+
+    /// Adds what else may come at the places of a chain.
+    pub(super) fn widen(&mut self, draft: &mut Draft) {
+        for (parent, candidate) in self
+            .alternatives
+            .iter_mut()
+            .flat_map(|found| found.drain(..))
+        {
+            draft.push_candidate(parent, candidate);
+        }
+    }
+}
+
+/// The token that the noise chooses, and alternatives, each with how far ahead or behind it is.
+fn weigh(
+    logits: &[f32],
+    law: &Distribution<'_>,
+    noise: Noise,
+    position: usize,
+) -> (Candidate, Vec<Candidate>) {
+    let drawn = noise.choose(position, law);
+    let score = |token: u32| match law {
+        Distribution::Point(_) => Some(f64::from(logits[token as usize])),
+        law => Some(law.log_weight(token)? + noise.gumbel(position, token)),
+    };
+    let first = score(drawn).unwrap_or(f64::NEG_INFINITY);
+    let likely = likeliest(logits, LIKELY).into_iter();
+    let others = likely.filter(|token| *token != drawn);
+    let others = others.filter_map(|token| Some((token, first - score(token)?)));
+    let mut others: Vec<(u32, f64)> = others.filter(|(_, behind)| behind.is_finite()).collect();
+    others.sort_by(|a, b| a.1.total_cmp(&b.1));
+    others.truncate(ALTERNATIVES);
+    let lead = others.first().map_or(f64::INFINITY, |(_, behind)| *behind);
+    let others = others.into_iter().map(|(token, behind)| Candidate {
+        token,
+        source: TokenSource::Model,
+        evidence: LEADS + steps(behind),
+        prior: 0.4 * (-behind.max(0.0) / 2.0).exp(),
+    });
+    let drawn = Candidate {
+        token: drawn,
+        source: TokenSource::Model,
+        evidence: steps(lead),
+        prior: 0.95 - 0.55 * (-lead.max(0.0) / 2.0).exp(),
+    };
+    (drawn, others.collect())
+}
+
+/// A lead, below [`LEADS`].
+fn steps(lead: f64) -> u8 {
+    // The cast takes a negative one, as of a token that penalties passed over, for 0.
+    ((lead * LEADS_PER_UNIT) as u8).min(LEADS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SpeculativeConfig;
+
+    fn draw(temperature: f64, logits: &[f32]) -> Draft {
+        let config = SpeculativeConfig {
+            temperature,
+            ..SpeculativeConfig::default()
+        };
+        let processors = Processors::new(&config, 1, None);
+        let drawing = Drawing::Coupled(Noise::new(3));
+        let mut sampler = Sampler::new(processors, drawing, logits.len()).with_alternatives();
+        let mut draft = Draft::default();
+        for _ in 0..2 {
+            sampler.draw(logits, &[0], &mut draft).unwrap();
+        }
+        sampler.widen(&mut draft);
+        draft
+    }
+
+    #[test]
+    fn alternatives_come_behind_the_chain_by_their_distance() {
+        let draft = draw(0.0, &[0.0, 9.0, 1.0, 8.0, 7.0]);
+        assert_eq!(draft.tokens(), [1, 1, 3, 4, 2, 3, 4, 2]);
+        let parents = [None, Some(0), None, None, None, Some(0), Some(0), Some(0)];
+        assert_eq!(draft.parents(), parents);
+        let evidence: Vec<u8> = (1..5).map(|node| draft.candidate(node).evidence).collect();
+        assert_eq!(evidence, [2, LEADS + 2, LEADS + 4, LEADS + 15]);
+        let surer = draw(0.0, &[0.0, 9.0, 1.0]).candidate(0);
+        assert_eq!(surer.evidence, LEADS - 1);
+        assert!(surer.prior > draft.candidate(0).prior);
+    }
+
+    #[test]
+    fn noise_counts_where_it_chooses() {
+        let draft = draw(1.0, &[1.0, 1.25, 1.5, 1.125]);
+        let noise = Noise::new(3);
+        for (node, parent) in draft.parents().iter().enumerate() {
+            let position = 1 + parent.map_or(0, |parent| parent + 1);
+            let score = |token: u32| {
+                [1.0, 1.25, 1.5, 1.125][token as usize] + noise.gumbel(position, token)
+            };
+            let (token, evidence) = (draft.tokens()[node], draft.candidate(node).evidence);
+            let first = draft.children(*parent).next().unwrap();
+            let behind = score(draft.tokens()[first]) - score(token);
+            assert!(behind >= 0.0);
+            if node != first {
+                assert_eq!(evidence, LEADS + (2.0 * behind).min(15.0) as u8);
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a draft source proposes: tokens that the target may write next, with the laws they were drawn from.
 
 use super::TokenSource;
+use super::lookup::Candidate;
 use crate::sampling::Distribution;
 
 /// A tree of proposed tokens; mostly a chain.
@@ -12,7 +13,7 @@ pub struct Draft {
     /// For each node the one that it follows; `None`: the history.
     parents: Vec<Option<usize>>,
     laws: Vec<Distribution<'static>>,
-    sources: Vec<TokenSource>,
+    candidates: Vec<Candidate>,
 }
 
 impl Draft {
@@ -37,11 +38,28 @@ impl Draft {
         law: Distribution<'static>,
         source: TokenSource,
     ) -> usize {
+        self.add(parent, Candidate::unmarked(token, source), law)
+    }
+
+    /// Adds a token that was drawn from no law behind any node (`None`: the history), and returns its own number.
+    ///
+    /// # Panics
+    /// If there is no such parent.
+    pub fn push_candidate(&mut self, parent: Option<usize>, candidate: Candidate) -> usize {
+        self.add(parent, candidate, Distribution::Point(candidate.token))
+    }
+
+    fn add(
+        &mut self,
+        parent: Option<usize>,
+        candidate: Candidate,
+        law: Distribution<'static>,
+    ) -> usize {
         assert!(parent.is_none_or(|parent| parent < self.len()));
-        self.tokens.push(token);
+        self.tokens.push(candidate.token);
         self.parents.push(parent);
         self.laws.push(law);
-        self.sources.push(source);
+        self.candidates.push(candidate);
         self.len() - 1
     }
 
@@ -50,21 +68,24 @@ impl Draft {
         self.tokens.truncate(length);
         self.parents.truncate(length);
         self.laws.truncate(length);
-        self.sources.truncate(length);
+        self.candidates.truncate(length);
     }
 
-    /// Keeps the nodes up to the first that is not behind the one before it.
-    pub fn truncate_to_chain(&mut self) {
+    /// The tokens up to the first that is not behind the one before it.
+    pub fn first_chain(&self) -> &[u32] {
         let mut places = self.parents.iter().enumerate();
-        if let Some((length, _)) = places.find(|(node, parent)| **parent != node.checked_sub(1)) {
-            self.truncate(length);
-        }
+        let end = places.position(|(node, parent)| *parent != node.checked_sub(1));
+        &self.tokens[..end.unwrap_or(self.len())]
+    }
+
+    /// Keeps the first chain.
+    pub fn truncate_to_chain(&mut self) {
+        self.truncate(self.first_chain().len());
     }
 
     /// Whether every token follows the one before it.
     pub fn is_chain(&self) -> bool {
-        let mut places = self.parents.iter().enumerate();
-        places.all(|(node, parent)| *parent == node.checked_sub(1))
+        self.first_chain().len() == self.len()
     }
 
     /// The nodes that follow one (`None`: the history), eldest first.
@@ -98,7 +119,18 @@ impl Draft {
 
     /// Who proposed a node.
     pub fn source(&self, node: usize) -> TokenSource {
-        self.sources[node]
+        self.candidates[node].source
+    }
+
+    /// A node's token, and what speaks for it.
+    pub(in crate::speculation) fn candidate(&self, node: usize) -> Candidate {
+        self.candidates[node]
+    }
+
+    /// Whether no token was drawn from a law, so that they may be weighed like any others.
+    pub(in crate::speculation) fn is_certain(&self) -> bool {
+        let mut laws = self.laws.iter();
+        laws.all(|law| matches!(law, Distribution::Point(_)))
     }
 
     /// Number of nodes.
