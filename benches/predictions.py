@@ -1,15 +1,17 @@
 """How much faster edits are with the edited text as prediction, and what a useless one costs.
 
-    python benches/predictions.py [--target MODEL] [--repeats N]
+    python benches/predictions.py [--target MODEL] [--repeats N] [--raw]
 
 Twenty texts of about 150 tokens come back with one word changed, greedily: with the text itself as
 prediction, with another text as prediction, and plainly, in turn. "Copies" are the tasks in which
-the model's answer shares most of its words with the text.
+the model's answer shares most of its words with the text. `--raw` is for models without a chat
+template: they continue a page with the text and its second edition.
 """
 
 import argparse
 import difflib
 import statistics
+from functools import partial
 
 from specdec_rs import SpeculativeDecoder
 
@@ -54,10 +56,16 @@ def text(place: str, things: str, people: str) -> str:
 
 
 def measure(
-    decoder: SpeculativeDecoder, original: str, useless: str, repeats: int
+    decoder: SpeculativeDecoder, original: str, useless: str, repeats: int, raw: bool
 ) -> tuple[float, dict[str, float]]:
     """How alike text and answer are, and the seconds a token of each way."""
-    question = f"Repeat the following text, with 'night' in place of 'evening':\n\n{original}"
+    if raw:
+        page = f"{original}\n\nThe same text, with 'night' in place of 'evening':\n\n"
+        page += " ".join(original.split()[:8])
+        ask = partial(decoder.generate, page)
+    else:
+        question = f"Repeat the following text, with 'night' in place of 'evening':\n\n{original}"
+        ask = partial(decoder.chat, [{"role": "user", "content": question}])
     options = {
         "plain": {"draft": "none"},
         "auto": {},
@@ -68,12 +76,7 @@ def measure(
     answers = set()
     for repeat in range(repeats):
         for way in WAYS if repeat % 2 == 0 else reversed(WAYS):
-            answer = decoder.chat(
-                [{"role": "user", "content": question}],
-                temperature=0,
-                max_new_tokens=192,
-                **options[way],
-            )
+            answer = ask(temperature=0, max_new_tokens=192, **options[way])
             seconds[way].append(answer.stats.decode_seconds / answer.stats.new_tokens)
             answers.add(tuple(answer.tokens))
     assert len(answers) == 1, "the texts differ"
@@ -86,13 +89,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="smollm2-135m")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--raw", action="store_true")
     arguments = parser.parse_args()
     decoder = SpeculativeDecoder(arguments.target)
     print(f"{'task':<12} {'alike':>6} {'auto':>7} {'prediction':>11} {'useless':>8}", flush=True)
     rows = []
     for number, names in enumerate(SUBJECTS):
         useless = text(*SUBJECTS[(number + 7) % len(SUBJECTS)])[::-1]
-        alike, times = measure(decoder, text(*names), useless, arguments.repeats)
+        alike, times = measure(decoder, text(*names), useless, arguments.repeats, arguments.raw)
         rows.append((alike, times))
         auto, prediction, worse = (times["plain"] / times[way] for way in WAYS[1:])
         print(
