@@ -44,7 +44,7 @@ pub use audit::{
 };
 pub use benchmark::{Benchmark, Comparison, ContextTime, Measurement, PassTimes, VerifyTime};
 pub use config::{DraftKind, SpeculativeConfig, Verification};
-pub use decoder::{DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
+pub use decoder::{Batch, DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
 pub use device::Device;
 pub use engine::{CancelToken, Chunk, FinishReason, Generation, SourceStats, Stats, Token};
 pub use error::{Error, Result};

@@ -190,6 +190,7 @@ impl DecoderBuilder {
             default_draft,
             tokenizer,
             experience,
+            service: super::SharedService::default(),
         })
     }
 

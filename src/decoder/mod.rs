@@ -1,6 +1,7 @@
 //! The product: a target, a draft and a tokenizer that generate text together.
 
 mod builder;
+mod many;
 mod self_draft;
 
 use std::path::Path;
@@ -21,7 +22,10 @@ use crate::speculation::{
 };
 use crate::text::{Message, Tokenizer};
 
+use many::SharedService;
+
 pub use builder::DecoderBuilder;
+pub use many::Batch;
 
 /// The stream of a request's noise that its draft draws from; verification has another, so that neither shifts the other.
 const DRAFT_STREAM: u16 = 1;
@@ -79,6 +83,7 @@ pub struct SpeculativeDecoder {
     default_draft: DraftKind,
     tokenizer: Tokenizer,
     experience: Experience,
+    service: SharedService,
 }
 
 impl SpeculativeDecoder {
@@ -107,6 +112,7 @@ impl SpeculativeDecoder {
             draft: draft.map(|model| DraftModel::Model(SharedModel::new(model), None)),
             tokenizer,
             experience: Experience::default(),
+            service: SharedService::default(),
         }
     }
 
@@ -140,38 +146,12 @@ impl SpeculativeDecoder {
         self.session(prompt, config)?.run()
     }
 
-    /// Generates without blocking the caller's thread; dropping the future ends the generation.
-    pub async fn generate_async(
-        &self,
-        prompt: impl Into<Prompt>,
-        config: SpeculativeConfig,
-    ) -> Result<Generation> {
-        let (decoder, prompt) = (self.clone(), prompt.into());
-        let session = on_a_thread(move || decoder.session(prompt, &config)).await?;
-        let _guard = CancelOnDrop(session.cancel_token());
-        on_a_thread(move || session.run()).await
-    }
-
     /// Generates chunk by chunk.
     pub fn stream(&self, prompt: impl Into<Prompt>, config: &SpeculativeConfig) -> Result<Stream> {
         let session = self.session(prompt, config)?;
         Ok(Stream {
             session: Some(session),
         })
-    }
-
-    /// Generates for several prompts; the answers come in their order.
-    pub fn generate_batch<P: Into<Prompt>>(
-        &self,
-        prompts: impl IntoIterator<Item = P>,
-        config: &SpeculativeConfig,
-    ) -> Result<Vec<Generation>> {
-        // All are checked before the first is answered, so that no answer is lost to another's mistake.
-        let sessions = prompts
-            .into_iter()
-            .map(|prompt| self.session(prompt, config));
-        let sessions: Vec<Session> = sessions.collect::<Result<_>>()?;
-        sessions.into_iter().map(Session::run).collect()
     }
 
     /// Answers a conversation, put into words by the model's own chat template.

@@ -1,8 +1,14 @@
-//! One request, from prompt to finish.
+//! Requests, from prompt to finish: one by itself, or many at once.
 
 mod output;
+mod prefixes;
+mod scheduler;
+mod service;
 mod session;
 mod stop;
 
 pub use output::{Chunk, FinishReason, Generation, SourceStats, Stats, Token};
+pub use scheduler::{Event, Limits, Listener, Scheduler};
+pub use service::{QueueFull, Service};
+pub(crate) use session::check_prompt;
 pub use session::{CancelToken, Session};

@@ -97,6 +97,8 @@ pub struct SourceStats {
 pub struct Stats {
     /// Tokens in the prompt.
     pub prompt_tokens: usize,
+    /// Those of them that had been read for an earlier request.
+    pub cached_tokens: usize,
     /// Tokens written.
     pub new_tokens: usize,
     /// Passes of the target that wrote them.

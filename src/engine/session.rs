@@ -1,5 +1,10 @@
 //! One request: step after step of choose, propose, verify, roll back, emit.
 
+mod turn;
+
+pub(super) use turn::Turn;
+
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,9 +13,9 @@ use super::output::{Chunk, FinishReason, Generation, Stats, Token};
 use super::stop::StopMatcher;
 use crate::config::{SpeculativeConfig, Verification};
 use crate::error::{Error, Result};
-use crate::model::{Logits, SharedModel, TokenSequence};
+use crate::model::{Logits, LogitsView, Parents, SharedModel, TokenSequence};
 use crate::sampling::{Noise, NoiseStream, Processors, likeliest};
-use crate::speculation::{Controller, Draft, TokenSource, Verdict, verify};
+use crate::speculation::{Controller, Draft, Load, Plan, TokenSource, Verdict, verify};
 use crate::text::{Detokenizer, Tokenizer};
 
 /// Prompt tokens read between two looks at the cancel token.
@@ -134,12 +139,7 @@ impl Session {
 
     /// What was generated so far.
     pub fn into_generation(self) -> Generation {
-        Generation {
-            text: self.output.text,
-            tokens: self.output.tokens,
-            finish_reason: self.finish.unwrap_or(FinishReason::Cancelled),
-            stats: self.stats,
-        }
+        self.into_parts().0
     }
 
     /// Reads the prompt, all but its last token, into the caches of target and draft.
@@ -155,65 +155,90 @@ impl Session {
     /// Reads the next piece of the prompt; `false` if it was read. [`Self::next_chunk`] reads what is
     /// left: this is for a caller with something to do between the pieces.
     pub fn read_prompt(&mut self) -> Result<bool> {
-        let (start, end) = (self.target.len(), self.history.len() - 1);
-        if start >= end || self.finish.is_some() {
+        let piece = self.next_piece(PREFILL_CHUNK);
+        if piece.is_empty() {
             return Ok(false);
         }
-        let piece = start..end.min(start + PREFILL_CHUNK);
         let read = self.target.extend(&self.history[piece.clone()], 0)?;
-        self.controller.observe(read.hidden());
-        self.controller.read(&self.history[..piece.end])?;
+        self.observe_piece(piece, read.view())?;
         Ok(true)
+    }
+
+    /// The next tokens of the prompt that are to be read: all but its last, so many at most; none once they are.
+    fn next_piece(&self, most: usize) -> Range<usize> {
+        let (start, end) = (self.target.len(), self.history.len() - 1);
+        match self.finish {
+            None if self.output.tokens.is_empty() => start..end.min(start + most),
+            _ => start..start,
+        }
+    }
+
+    /// Lets the sources see a piece of the prompt that the target has read.
+    fn observe_piece(&mut self, piece: Range<usize>, read: LogitsView<'_>) -> Result<()> {
+        self.controller.observe(read.hidden());
+        self.controller.read(&self.history[..piece.end])
     }
 
     /// One speculative step: at least one token, at most the draft's and one.
     fn step(&mut self) -> Result<Chunk> {
         let began = Instant::now();
-        debug_assert_eq!(self.target.len(), self.history.len() - 1);
-        let draft = self.propose()?;
+        let draft = self.propose(Load::default())?.draft;
         let proposed = Instant::now();
         let logits = self.extend(&draft)?;
-        let verdict = self.verify(&draft, &logits)?;
-        self.roll_back(&draft, &verdict)?;
-        self.record(&draft, &verdict, [proposed - began, proposed.elapsed()]);
-        let chunk = self.emit(&draft, &verdict, &logits)?;
-        self.learn(&verdict, &logits, chunk.tokens.len())?;
+        let verdict = self.verify(&draft, logits.view())?;
+        self.controller
+            .time(&self.history, &draft, proposed.elapsed());
+        self.conclude(&draft, &verdict, logits.view(), [began, proposed])
+    }
+
+    /// What follows from a verdict: the cache without what was rejected, the tokens for the caller, and what is learned.
+    fn conclude(
+        &mut self,
+        draft: &Draft,
+        verdict: &Verdict,
+        logits: LogitsView<'_>,
+        [began, proposed]: [Instant; 2],
+    ) -> Result<Chunk> {
+        self.roll_back(draft, verdict)?;
+        self.record(draft, verdict, [proposed - began, proposed.elapsed()]);
+        let chunk = self.emit(draft, verdict, logits)?;
+        self.learn(verdict, logits, chunk.tokens.len())?;
         Ok(chunk)
     }
 
-    /// The draft that the controller chooses, for which there is room.
-    fn propose(&mut self) -> Result<Draft> {
+    /// The draft that the controller chooses, beside what others get of the pass, and for which there is room.
+    fn propose(&mut self, load: Load) -> Result<Plan> {
+        debug_assert_eq!(self.target.len(), self.history.len() - 1);
         let room = self.room() - 1;
         let most = self.target.most_tree_tokens();
         let (processors, history) = (&mut self.processors, &self.history);
         let permitted = |path: &[u32]| processors.permits(history, path);
-        let mut draft =
+        let mut plan =
             self.controller
-                .propose(history, room, most.saturating_sub(1), permitted)?;
-        draft.truncate(room);
-        if !draft.is_chain() {
+                .propose(history, load, room, most.saturating_sub(1), permitted)?;
+        plan.draft.truncate(room);
+        if !plan.draft.is_chain() {
             match most {
-                0 => draft.truncate_to_chain(),
-                most => draft.truncate(most - 1),
+                0 => plan.draft.truncate_to_chain(),
+                most => plan.draft.truncate(most - 1),
             }
         }
-        Ok(draft)
+        Ok(plan)
     }
 
     /// Feeds the newest token, and the draft behind it; returns the target's logits behind each.
     fn extend(&mut self, draft: &Draft) -> Result<Logits> {
-        let newest = self.history[self.history.len() - 1];
-        let fed = [&[newest], draft.tokens()].concat();
-        if draft.is_chain() {
-            return self.target.extend(&fed, fed.len());
+        let fed = Fed::new(self.history[self.history.len() - 1], draft);
+        match fed.parents() {
+            Parents::Chain => self.target.extend(&fed.tokens, fed.tokens.len()),
+            Parents::Tree(parents) => {
+                self.target
+                    .extend_tree(&fed.tokens, parents, fed.tokens.len())
+            }
         }
-        let behind = draft.parents().iter();
-        let behind = behind.map(|parent| Some(row_behind(*parent)));
-        let parents: Vec<_> = std::iter::once(None).chain(behind).collect();
-        self.target.extend_tree(&fed, &parents, fed.len())
     }
 
-    fn verify(&mut self, draft: &Draft, logits: &Logits) -> Result<Verdict> {
+    fn verify(&mut self, draft: &Draft, logits: LogitsView<'_>) -> Result<Verdict> {
         let (processors, history, noise) = (&mut self.processors, &self.history, self.noise);
         let mut target_law = |path: &[usize]| {
             let node = path.last().copied();
@@ -245,7 +270,6 @@ impl Session {
     }
 
     fn record(&mut self, draft: &Draft, verdict: &Verdict, [drafting, verifying]: [Duration; 2]) {
-        self.controller.time(&self.history, draft, verifying);
         let accepted = verdict.accepted.len();
         let stats = &mut self.stats;
         stats.draft += drafting;
@@ -274,7 +298,7 @@ impl Session {
     }
 
     /// Learns what drafts were worth, and what was likely behind each of the `new` tokens' predecessors.
-    fn learn(&mut self, verdict: &Verdict, logits: &Logits, new: usize) -> Result<()> {
+    fn learn(&mut self, verdict: &Verdict, logits: LogitsView<'_>, new: usize) -> Result<()> {
         let path = path_of(verdict);
         for row in &path {
             self.controller.observe(logits.hidden_of(*row));
@@ -285,7 +309,7 @@ impl Session {
     }
 
     /// Appends the accepted tokens and the target's own, up to where the generation ends.
-    fn emit(&mut self, draft: &Draft, verdict: &Verdict, logits: &Logits) -> Result<Chunk> {
+    fn emit(&mut self, draft: &Draft, verdict: &Verdict, logits: LogitsView<'_>) -> Result<Chunk> {
         let accepted = verdict.accepted.iter();
         let accepted = accepted.map(|node| (draft.tokens()[*node], draft.source(*node)));
         let own = std::iter::once((verdict.next, TokenSource::Target));
@@ -353,6 +377,34 @@ impl Session {
     }
 }
 
+/// What a step feeds to the target: the newest token, and the draft behind it.
+struct Fed {
+    tokens: Vec<u32>,
+    /// None for a chain.
+    parents: Vec<Option<usize>>,
+}
+
+impl Fed {
+    fn new(newest: u32, draft: &Draft) -> Self {
+        let behind = draft.parents().iter();
+        let behind = behind.map(|parent| Some(row_behind(*parent)));
+        Self {
+            tokens: [&[newest], draft.tokens()].concat(),
+            parents: match draft.is_chain() {
+                true => Vec::new(),
+                false => std::iter::once(None).chain(behind).collect(),
+            },
+        }
+    }
+
+    fn parents(&self) -> Parents<'_> {
+        match &self.parents[..] {
+            [] => Parents::Chain,
+            parents => Parents::Tree(parents),
+        }
+    }
+}
+
 /// The row of logits that follows a draft's node; `None`: the newest token, which is fed before the draft.
 fn row_behind(node: Option<usize>) -> usize {
     node.map_or(0, |node| node + 1)
@@ -372,7 +424,7 @@ fn count_positions(counts: &mut Vec<usize>, reached: usize) {
 }
 
 /// Refuses a prompt that the target can't continue.
-fn check_prompt(prompt: &[u32], target: &SharedModel) -> Result<()> {
+pub(crate) fn check_prompt(prompt: &[u32], target: &SharedModel) -> Result<()> {
     if prompt.is_empty() {
         return Err(Error::invalid("prompt", "empty", "at least one token"));
     }

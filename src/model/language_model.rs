@@ -107,6 +107,16 @@ impl Logits {
         )))
     }
 
+    /// All of it, as the one sequence's of its batch.
+    pub fn view(&self) -> LogitsView<'_> {
+        LogitsView {
+            logits: self,
+            first_row: 0,
+            first_token: 0,
+            tokens: self.hidden.len() / self.hidden_width.max(1),
+        }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.values().len() / self.vocab_size.max(1)
@@ -128,6 +138,80 @@ impl Logits {
     /// All rows, one behind the other.
     pub fn into_vec(mut self) -> Vec<f32> {
         std::mem::take(&mut self.rows).into_vec()
+    }
+}
+
+/// Logits of several sequences.
+#[derive(Debug)]
+pub struct BatchLogits {
+    logits: Logits,
+    /// Of each sequence the first row, the first token among those whose hidden states were asked for, and their number.
+    places: Vec<[usize; 3]>,
+}
+
+impl BatchLogits {
+    pub(super) fn new(logits: Logits, batch: &[Extend<'_>]) -> Self {
+        let (mut first_row, mut first_token) = (0, 0);
+        let place = |extend: &Extend<'_>| {
+            let tokens = match extend.hidden {
+                [] => 0,
+                _ => extend.tokens.len(),
+            };
+            let place = [first_row, first_token, tokens];
+            first_row += extend.rows;
+            first_token += tokens;
+            place
+        };
+        Self {
+            places: batch.iter().map(place).collect(),
+            logits,
+        }
+    }
+
+    /// What a sequence gets, by its place in the batch.
+    ///
+    /// # Panics
+    /// If there is no such place.
+    pub fn of(&self, sequence: usize) -> LogitsView<'_> {
+        let [first_row, first_token, tokens] = self.places[sequence];
+        LogitsView {
+            logits: &self.logits,
+            first_row,
+            first_token,
+            tokens,
+        }
+    }
+}
+
+/// What one sequence of a batch gets of its logits.
+#[derive(Debug, Clone, Copy)]
+pub struct LogitsView<'a> {
+    logits: &'a Logits,
+    first_row: usize,
+    /// Of the tokens whose hidden states were asked for.
+    first_token: usize,
+    /// Its tokens among those.
+    tokens: usize,
+}
+
+impl<'a> LogitsView<'a> {
+    /// [`Logits::row`] of the sequence.
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        self.logits.row(self.first_row + row)
+    }
+
+    /// [`Logits::hidden`] of the sequence.
+    pub fn hidden(&self) -> &'a [f32] {
+        let width = self.logits.hidden_width;
+        &self.logits.hidden[self.first_token * width..][..self.tokens * width]
+    }
+
+    /// [`Logits::hidden_of`] a token of the sequence.
+    pub fn hidden_of(&self, token: usize) -> &'a [f32] {
+        match self.tokens {
+            0 => &[],
+            _ => self.logits.hidden_of(self.first_token + token),
+        }
     }
 }
 

@@ -18,9 +18,11 @@ mod tree;
 
 pub use draft_head::{DraftHead, Features, HeadOutput, HeadSequence};
 pub use eagle::EagleFiles;
-pub use language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
+pub use language_model::{
+    BatchLogits, Extend, LanguageModel, Logits, LogitsView, ModelInfo, SequenceId,
+};
 pub use load::{LoadedModel, OpenModel, load, load_tokenizer};
 pub use options::{Kernels, LoadOptions};
-pub use sequence::{SharedModel, TokenSequence};
+pub use sequence::{Append, SharedModel, TokenSequence, extend_all};
 pub use transformer::Transformer;
 pub use tree::Parents;

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId, SpareRows};
+use super::language_model::{
+    BatchLogits, Extend, LanguageModel, Logits, ModelInfo, SequenceId, SpareRows,
+};
 use super::tree::Parents;
 use crate::error::{Error, Result};
 
@@ -59,6 +61,24 @@ impl SharedModel {
             model.free(sequence);
         }
         model
+    }
+
+    /// Appends to sequences; on an error they are as before, of the lengths in `undo` where they are known.
+    fn extend(&self, batch: &[Extend<'_>], undo: &[Option<usize>]) -> Result<Logits> {
+        let rows = batch.iter().map(|extend| extend.rows).sum();
+        let mut logits = Logits::recycled(self.vocab_size, &self.spare);
+        let mut model = self.lock();
+        let extended = model.extend(batch, &mut logits);
+        if let Err(error) = extended.and_then(|()| logits.check(rows)) {
+            // A user's model may have appended before it failed; its own error says more than a second one.
+            for (extend, length) in batch.iter().zip(undo) {
+                if let Some(length) = length {
+                    drop(model.truncate(extend.sequence, *length));
+                }
+            }
+            return Err(error);
+        }
+        Ok(logits)
     }
 
     /// Frees a sequence now, or when the model is next used.
@@ -160,25 +180,15 @@ impl TokenSequence {
     }
 
     fn append(&mut self, tokens: &[u32], parents: Parents<'_>, rows: usize) -> Result<Logits> {
-        let sequence = self.id;
         let batch = [Extend {
-            sequence,
+            sequence: self.id,
             tokens,
             parents,
             rows,
             hidden: &self.watched,
         }];
-        let mut logits = Logits::recycled(self.model.vocab_size, &self.model.spare);
-        let mut model = self.model.lock();
-        let extended = model.extend(&batch, &mut logits);
-        if let Err(error) = extended.and_then(|()| logits.check(rows)) {
-            // A user's model may have appended before it failed; its own error says more than a second one.
-            if !self.in_tree {
-                drop(model.truncate(sequence, self.length));
-            }
-            return Err(error);
-        }
-        Ok(logits)
+        let undo = [(!self.in_tree).then_some(self.length)];
+        self.model.extend(&batch, &undo)
     }
 
     /// Of the tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
@@ -211,6 +221,52 @@ impl TokenSequence {
         copy.watched.clone_from(&self.watched);
         Ok(copy)
     }
+}
+
+/// Tokens for one of several sequences that are extended at once.
+pub struct Append<'a> {
+    /// The sequence.
+    pub sequence: &'a mut TokenSequence,
+    /// The tokens, in order.
+    pub tokens: &'a [u32],
+    /// Which token each of them follows: for a tree as [`TokenSequence::extend_tree`] has it.
+    pub parents: Parents<'a>,
+    /// For how many of the last tokens the logits are wanted.
+    pub rows: usize,
+}
+
+/// Appends to sequences of one model, in one pass where it can. On an error all are as they were.
+///
+/// # Panics
+/// If they are none, or of different models.
+pub fn extend_all(batch: &mut [Append<'_>]) -> Result<BatchLogits> {
+    let model = batch[0].sequence.model.clone();
+    let extends: Vec<Extend<'_>> = batch
+        .iter()
+        .map(|append| {
+            assert!(Arc::ptr_eq(&append.sequence.model.model, &model.model));
+            Extend {
+                sequence: append.sequence.id,
+                tokens: append.tokens,
+                parents: append.parents,
+                rows: append.rows,
+                hidden: &append.sequence.watched,
+            }
+        })
+        .collect();
+    let length = |append: &Append<'_>| {
+        let sequence = &append.sequence;
+        (!sequence.in_tree).then_some(sequence.length)
+    };
+    let undo: Vec<Option<usize>> = batch.iter().map(length).collect();
+    let logits = BatchLogits::new(model.extend(&extends, &undo)?, &extends);
+    for append in batch {
+        match append.parents {
+            Parents::Chain => append.sequence.length += append.tokens.len(),
+            Parents::Tree(_) => append.sequence.in_tree = !append.tokens.is_empty(),
+        }
+    }
+    Ok(logits)
 }
 
 impl Drop for TokenSequence {

@@ -19,7 +19,7 @@ use super::tokenizer::{Tokenizer, TokenizerArgument};
 use super::{progress, threads};
 use crate::decoder::{self, CancelOnDrop, Prompt};
 use crate::device::Device;
-use crate::engine::{self, Session};
+use crate::engine::{self, Event, Session};
 use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo};
 use crate::text::Message;
@@ -152,8 +152,15 @@ impl SpeculativeDecoder {
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<Generation>> {
         let config = SpeculativeConfig::of_call(config, overrides)?;
-        let run = |prompt| run(self.0.session(prompt, &config)?).map(Generation);
-        Ok(py.detach(|| prompts.into_iter().map(run).collect::<Result<_>>())?)
+        let answer = || {
+            let mut batch = self.0.batch(prompts, &config)?;
+            while batch.step()? {
+                check_signals()?;
+            }
+            batch.into_generations()
+        };
+        let generations = py.detach(answer)?;
+        Ok(generations.into_iter().map(Generation).collect())
     }
 
     /// Answers a conversation, a list of {"role": ..., "content": ...}, by the model's chat template.
@@ -200,7 +207,16 @@ impl SpeculativeDecoder {
         // Not on the loop's thread either: to compile a response format takes time.
         let session = threads::compute(move || decoder.session(prompt, &config)).await??;
         let _guard = CancelOnDrop(session.cancel_token());
-        Ok(Generation(threads::compute(move || session.run()).await??))
+        let decoder = self.0.clone();
+        let end = threads::hear(move |mut sender| {
+            decoder.submit(session, move |event| {
+                if let Event::End(end) = event {
+                    sender.send(end);
+                }
+                true
+            })
+        });
+        Ok(Generation(*end.await???))
     }
 
     /// Generates chunk by chunk without blocking the event loop.

@@ -47,21 +47,40 @@ impl Drop for AtWork {
     }
 }
 
+/// Where a thread that is at work leaves what it came to.
+pub(super) struct Answer<T>(Option<(tokio::sync::oneshot::Sender<T>, AtWork)>);
+
+impl<T> Answer<T> {
+    /// Wakes the coroutine, for which it takes the GIL; nothing happens if nobody waits any more.
+    pub(super) fn send(&mut self, answer: T) {
+        if let Some((sender, at_work)) = self.0.take() {
+            let _ = sender.send(answer);
+            drop(at_work);
+        }
+    }
+}
+
+/// Waits, while the event loop goes on, for what another thread is going to answer.
+pub(super) async fn hear<T: Send + 'static, E>(
+    ask: impl FnOnce(Answer<T>) -> Result<(), E>,
+) -> PyResult<Result<T, E>> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    if let Err(error) = ask(Answer(Some((sender, AtWork::begin())))) {
+        return Ok(Err(error));
+    }
+    let lost = |_| Error::Compute("the generation's thread ended without an answer".into());
+    Ok(Ok(receiver.await.map_err(lost)?))
+}
+
 /// Computes on a thread of its own, while the event loop goes on.
 pub(super) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> PyResult<T> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let at_work = AtWork::begin();
-    let run = move || {
-        // Wakes the coroutine, for which it takes the GIL; fails if nobody waits any more.
-        let _ = sender.send(work());
-        drop(at_work);
-    };
-    let thread = std::thread::Builder::new().name("specdec-async".into());
-    thread.spawn(run)?;
-    let lost = |_| Error::Compute("the generation's thread ended without an answer".into());
-    Ok(receiver.await.map_err(lost)?)
+    let started = hear(|mut answer| {
+        let thread = std::thread::Builder::new().name("specdec-async".into());
+        thread.spawn(move || answer.send(work())).map(drop)
+    });
+    Ok(started.await??)
 }
 
 /// Waits for the threads of coroutines. The interpreter calls this at its end: a thread that wants

@@ -9,7 +9,7 @@ use super::acceptance::Acceptance;
 use super::cost::Costs;
 use super::draft::{Draft, DraftSource, TokenSource};
 use super::lookups::{Limit, Lookups, Plan};
-use super::prospect::Prospect;
+use super::prospect::{Load, Prospect};
 use super::timed::{Timed, TimedCosts};
 use crate::error::Result;
 
@@ -86,30 +86,34 @@ impl Controller {
         }
     }
 
-    /// The draft of a step, with room for so many tokens (fewer, if they are a tree), of such as may follow those before them.
+    /// The draft of a step, with room for so many tokens (fewer, if they are a tree), of such as may follow those before them;
+    /// and what is expected of it.
     pub fn propose(
         &mut self,
         history: &[u32],
+        load: Load,
         room: usize,
         most_tree_tokens: usize,
         permitted: impl FnMut(&[u32]) -> Result<bool>,
-    ) -> Result<Draft> {
+    ) -> Result<Plan> {
         let tokens = self.gamma.min(room);
         if tokens == 0 {
-            return Ok(Draft::default());
+            return Ok(Plan::plain(Prospect::PLAIN));
         }
         self.lookups.read(history)?;
         if !self.adaptive {
-            return self.draft(history, tokens, permitted);
+            let draft = self.draft(history, tokens, permitted)?;
+            let prospect = Prospect::PLAIN;
+            return Ok(Plan { draft, prospect });
         }
         let limit = Limit {
             tokens,
             tree: most_tree_tokens,
             reached: RAREST,
         };
-        let plan = self.choose(history, limit, permitted)?;
+        let plan = self.choose(history, load, limit, permitted)?;
         self.predicted += plan.prospect;
-        Ok(plan.draft)
+        Ok(plan)
     }
 
     /// As many tokens as there are, up to a number.
@@ -128,24 +132,30 @@ impl Controller {
             reached: 0.0,
         };
         let free = vec![1.0; tokens + 2];
-        let plan = self.lookups.grow(&free, limit, &self.acceptance, permitted);
+        let alone = Load::default();
+        let plan = self
+            .lookups
+            .grow(&free, alone, limit, &self.acceptance, permitted);
         Ok(plan?.draft)
     }
 
-    /// The draft that makes a step the fastest.
+    /// The draft that makes a step the fastest; what is expected of it beyond what others get of the pass.
     fn choose(
         &mut self,
         history: &[u32],
+        load: Load,
         limit: Limit,
         mut permitted: impl FnMut(&[u32]) -> Result<bool>,
     ) -> Result<Plan> {
         let (context, tokens) = (history.len() - 1, limit.tokens);
-        let passes = self.costs.relative(context, tokens + 1);
+        let passes = self.costs.relative(context, load.rows + tokens + 1);
+        let plain = load.plain(&passes);
+        let least = MARGIN * plain.rate();
         let acceptance = &self.acceptance;
         let mut grow = |lookups: &mut Lookups| -> Result<Plan> {
-            let plan = lookups.grow(&passes, limit, acceptance, &mut permitted)?;
-            Ok(match plan.prospect.speedup() < MARGIN {
-                true => Plan::plain(),
+            let plan = lookups.grow(&passes, load, limit, acceptance, &mut permitted)?;
+            Ok(match plan.prospect.rate() < least {
+                true => Plan::plain(plain),
                 false => plan,
             })
         };
@@ -156,29 +166,33 @@ impl Controller {
         if let Some(timed) = timed.filter(|timed| !first || timed.reads_along()) {
             let costs = TimedCosts {
                 passes: &passes,
+                load,
                 draft: self.costs.draft(context, timed.kind),
                 catching_up: self.costs.read(context, timed.kind) * (context - timed.read) as f64,
             };
-            let speedup = plan.prospect.speedup().max(MARGIN);
-            let choice = timed.choose(&costs, tokens, speedup, acceptance);
+            let rate = plan.prospect.rate().max(least);
+            let choice = timed.choose(&costs, tokens, rate, acceptance);
             if let Some((tokens, prospect)) = choice {
                 let draft = timed.propose(history, tokens, &self.costs)?;
                 let drafting = costs.draft * draft.first_chain().len() as f64;
-                if !draft.is_certain() {
-                    return Ok(Plan { draft, prospect });
-                }
-                // Now that it is drafted, what speaks for each token is known, and it costs no more to leave some out.
-                self.lookups.offer(history, draft)?;
-                plan = grow(&mut self.lookups)?;
-                plan.prospect.cost += drafting;
+                plan = if draft.is_certain() {
+                    // Now that it is drafted, what speaks for each token is known, and it costs no more to leave some out.
+                    self.lookups.offer(history, draft)?;
+                    let mut plan = grow(&mut self.lookups)?;
+                    plan.prospect.cost += drafting;
+                    plan
+                } else {
+                    Plan { draft, prospect }
+                };
             }
         }
+        plan.prospect = plan.prospect.beside(plain);
         Ok(plan)
     }
 
     /// The speedup that was expected of the steps so far; `None` before any that was chosen.
     pub fn predicted_speedup(&self) -> Option<f64> {
-        (self.predicted.cost > 0.0).then(|| self.predicted.speedup())
+        (self.predicted.cost > 0.0).then(|| self.predicted.rate())
     }
 
     /// What a step without a draft takes behind such a text; `None` where none was measured.
@@ -277,7 +291,10 @@ mod tests {
     }
 
     fn propose(controller: &mut Controller, text: &[u32]) -> Draft {
-        controller.propose(text, 100, 64, |_| Ok(true)).unwrap()
+        controller
+            .propose(text, Load::default(), 100, 64, |_| Ok(true))
+            .unwrap()
+            .draft
     }
 
     /// Goes through steps of a target that writes one more than the last token at a rate, else two more; returns the text, and
@@ -344,7 +361,10 @@ mod tests {
         let roots: BTreeSet<u32> = roots.collect();
         assert_eq!(roots, BTreeSet::from([last + 1, last + 2]));
         assert!(!draft.is_chain());
-        let chain = controller.propose(&text, 100, 0, |_| Ok(true)).unwrap();
+        let chain = controller
+            .propose(&text, Load::default(), 100, 0, |_| Ok(true))
+            .unwrap()
+            .draft;
         assert!(chain.is_chain() && !chain.is_empty());
     }
 
@@ -353,15 +373,19 @@ mod tests {
         let mut fixed = controller(5, false, 9.0, 2);
         fixed.read(&[1]).unwrap();
         assert_eq!(propose(&mut fixed, &[1]).tokens(), [2, 3, 4, 5, 6]);
-        let room = fixed.propose(&[1], 3, 64, |_| Ok(true)).unwrap();
+        let room = fixed
+            .propose(&[1], Load::default(), 3, 64, |_| Ok(true))
+            .unwrap()
+            .draft;
         assert_eq!(room.len(), 3);
         let mut off = controller(0, true, 0.0, 1);
         assert!(propose(&mut off, &[1]).is_empty());
         let mut forbidden = controller(5, false, 0.0, 1);
         forbidden.read(&[1]).unwrap();
         let draft = forbidden
-            .propose(&[1], 9, 64, |path| Ok(path.len() < 3))
-            .unwrap();
+            .propose(&[1], Load::default(), 9, 64, |path| Ok(path.len() < 3))
+            .unwrap()
+            .draft;
         assert_eq!(draft.tokens(), [2, 3]);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 
 use super::acceptance::{Acceptance, Standing};
 use super::draft::{Candidate, Draft, Lookup, OfferedLookup};
-use super::prospect::Prospect;
+use super::prospect::{Load, Prospect};
 use crate::error::Result;
 
 /// Most candidates for one place.
@@ -44,11 +44,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A step without a draft.
-    pub fn plain() -> Self {
+    /// A step without a draft, of which this is expected.
+    pub fn plain(prospect: Prospect) -> Self {
         Self {
             draft: Draft::default(),
-            prospect: Prospect::PLAIN,
+            prospect,
         }
     }
 }
@@ -117,11 +117,12 @@ impl Lookups {
         Ok(())
     }
 
-    /// The draft that makes a step the fastest, given what passes over 0, 1, 2, ... rows cost; only of tokens that may follow
-    /// those before them.
+    /// The draft that makes a step the fastest, beside what the pass computes for others, given what passes over 0, 1, 2, ...
+    /// rows cost; only of tokens that may follow those before them.
     pub fn grow(
         &mut self,
         passes: &[f64],
+        load: Load,
         limit: Limit,
         acceptance: &Acceptance,
         mut permitted: impl FnMut(&[u32]) -> Result<bool>,
@@ -133,8 +134,9 @@ impl Lookups {
         };
         bud(self, None, 1.0, &mut buds);
         let mut tokens = 1.0;
-        let (mut best, mut length) = (Prospect::PLAIN, 0);
-        let most = limit.tokens.min(passes.len().saturating_sub(2));
+        let (mut best, mut length) = (load.plain(passes), 0);
+        let most = passes.len().saturating_sub(load.rows + 2);
+        let most = limit.tokens.min(most);
         while draft.len() < most
             && let Some(Bud {
                 reached,
@@ -158,9 +160,8 @@ impl Lookups {
             }
             bud(self, Some(node), reached, &mut buds);
             tokens += reached;
-            let cost = passes[draft.len() + 1];
-            let prospect = Prospect { tokens, cost };
-            if prospect.speedup() >= best.speedup() {
+            let prospect = load.with(tokens, draft.len() + 1, passes);
+            if prospect.rate() >= best.rate() {
                 (best, length) = (prospect, draft.len());
             }
         }

@@ -14,5 +14,6 @@ pub use acceptance::Acceptance;
 pub use controller::Controller;
 pub use draft::{Draft, DraftSource, Lookup, TokenSource};
 pub use experience::Experience;
-pub use lookups::Lookups;
+pub use lookups::{Lookups, Plan};
+pub use prospect::Load;
 pub use verify::Verdict;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::acceptance::{Acceptance, Standing};
 use super::cost::Costs;
 use super::draft::{Candidate, Draft, DraftSource, EVIDENCES, TokenSource};
-use super::prospect::Prospect;
+use super::prospect::{Load, Prospect};
 use crate::error::Result;
 
 /// Where a source that takes time doesn't seem to pay, every so many-th step asks it for a token all the same, to notice
@@ -34,6 +34,8 @@ pub(super) struct Timed {
 pub(super) struct TimedCosts<'a> {
     /// The target's pass over 0, 1, 2, ... rows.
     pub(super) passes: &'a [f64],
+    /// What it computes for others.
+    pub(super) load: Load,
     /// A drafted token.
     pub(super) draft: f64,
     /// Reading what it has missed.
@@ -58,12 +60,12 @@ impl Timed {
         !self.source.watched().is_empty()
     }
 
-    /// How many tokens it should draft to be faster than another way, and what that promises; `None`: it is not.
+    /// How many tokens it should draft to be faster than at another rate, and what that promises; `None`: it is not.
     pub(super) fn choose(
         &mut self,
         costs: &TimedCosts<'_>,
         most: usize,
-        speedup: f64,
+        rate: f64,
         acceptance: &Acceptance,
     ) -> Option<(usize, Prospect)> {
         let mut steps = Vec::with_capacity(most);
@@ -71,21 +73,16 @@ impl Timed {
         for tokens in 1..=most {
             reached *= acceptance.rate(self.at(tokens - 1), Standing::Undrafted);
             expected += reached;
+            let mut prospect = costs.load.with(expected, tokens + 1, costs.passes);
             // Reading pays for the steps to come, too.
-            let cost = costs.passes[tokens + 1]
-                + costs.draft * tokens as f64
-                + costs.catching_up / PROBE_EVERY as f64;
-            let prospect = Prospect {
-                tokens: expected,
-                cost,
-            };
+            prospect.cost += costs.draft * tokens as f64 + costs.catching_up / PROBE_EVERY as f64;
             steps.push((tokens, prospect));
         }
         let best = steps
             .iter()
             .copied()
-            .max_by(|a, b| a.1.speedup().total_cmp(&b.1.speedup()));
-        if let Some(best) = best.filter(|(_, prospect)| prospect.speedup() > speedup) {
+            .max_by(|a, b| a.1.rate().total_cmp(&b.1.rate()));
+        if let Some(best) = best.filter(|(_, prospect)| prospect.rate() > rate) {
             self.passed_over = 0;
             self.probe_every = PROBE_EVERY;
             return Some(best);

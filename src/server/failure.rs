@@ -1,0 +1,118 @@
+//! What went wrong with a request, in the shape that OpenAI's clients read.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+
+/// Seconds after which a client that found no room may try again.
+const RETRY_AFTER: &str = "1";
+
+/// A refusal, or a failure.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    /// The field of the request that is to blame.
+    param: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            param: None,
+        }
+    }
+
+    /// A request that can't be meant.
+    pub(super) fn invalid(param: &str, message: impl Into<String>) -> Self {
+        Self {
+            param: Some(param.to_owned()),
+            ..Self::new(StatusCode::BAD_REQUEST, "invalid_value", message)
+        }
+    }
+
+    pub(super) fn queue_full() -> Self {
+        let message = "too many requests are waiting: try again later";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message)
+    }
+
+    pub(super) fn timeout(seconds: u64) -> Self {
+        let message = format!(
+            "the answer took longer than the {seconds} s that a request may take: ask for fewer tokens"
+        );
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message)
+    }
+
+    pub(super) fn ended() -> Self {
+        let message = "the server is shutting down: try another one, or again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message)
+    }
+
+    /// The class that counts it in metrics and logs.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(super) fn body(&self) -> Value {
+        let kind = match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "authentication_error",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_client_error() => "invalid_request_error",
+            _ => "server_error",
+        };
+        json!({"error": {
+            "message": self.message,
+            "type": kind,
+            "param": self.param,
+            "code": self.code,
+        }})
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::InvalidConfig { field, .. } => Self::invalid(&field, message),
+            Error::ContextOverflow { .. } => Self {
+                param: Some("messages".into()),
+                ..Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message)
+            },
+            Error::UnsupportedModel { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "unsupported", message)
+            }
+            Error::NoToken { .. } => Self::new(StatusCode::BAD_REQUEST, "no_token", message),
+            Error::OutOfMemory { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "cache_exceeded", message)
+            }
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer"),
+                );
+            }
+            _ => {}
+        }
+        response
+    }
+}
