@@ -33,6 +33,8 @@ pub mod progress;
 mod python;
 mod response_format;
 pub mod sampling;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod speculation;
 pub mod text;
 mod threads;

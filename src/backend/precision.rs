@@ -61,6 +61,17 @@ pub enum CachePrecision {
     Q8_0,
 }
 
+impl CachePrecision {
+    /// Bytes of a head's key, or value, of so many elements.
+    pub fn bytes(self, elements: usize) -> usize {
+        match self {
+            Self::F32 => 4 * elements,
+            Self::Auto | Self::F16 => 2 * elements,
+            Self::Q8_0 => elements + 4,
+        }
+    }
+}
+
 impl FromStr for CachePrecision {
     type Err = Error;
 

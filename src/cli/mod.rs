@@ -18,6 +18,7 @@ mod painter;
 mod profile;
 mod prompts;
 mod pull;
+mod serve;
 pub(crate) mod terminal;
 mod tune;
 mod verify;
@@ -55,6 +56,7 @@ enum Command {
     Bench(bench::Args),
     Verify(verify::Args),
     Tune(tune::Args),
+    Serve(serve::Args),
     Pull(pull::Args),
     Inspect(inspect::Args),
 }
@@ -72,6 +74,7 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Bench(args) => bench::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Tune(args) => tune::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Pull(args) => pull::run(args),
         Command::Inspect(args) => inspect::run(args),
     })

@@ -36,6 +36,22 @@ pub struct Limits {
     pub cache_tokens: Option<usize>,
 }
 
+impl Limits {
+    /// Fails for a request that could never have its turn.
+    pub fn check(&self, session: &Session) -> Result<()> {
+        let needed = reserved(session);
+        match self.cache_tokens {
+            Some(most) if needed > most => Err(Error::OutOfMemory {
+                reason: format!(
+                    "a cache of {needed} tokens, prompt and answer together, where all requests have {most}: ask for fewer \
+                     new tokens, or allow more cache"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum Event {
@@ -84,18 +100,12 @@ impl Scheduler {
             turn: None,
             end: None,
         };
-        let needed = reserved(&request.session);
-        match self.limits.cache_tokens {
-            Some(most) if needed > most => {
-                request.end = Some(Err(Error::OutOfMemory {
-                    reason: format!(
-                        "a cache of {needed} tokens, prompt and answer together, where all requests have {most}: ask for fewer \
-                         new tokens, or allow more cache"
-                    ),
-                }));
+        match self.limits.check(&request.session) {
+            Ok(()) => self.waiting.push_back(request),
+            Err(error) => {
+                request.end = Some(Err(error));
                 self.retire(request);
             }
-            _ => self.waiting.push_back(request),
         }
     }
 

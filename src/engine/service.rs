@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 pub struct Service {
     sender: Sender<(Session, Listener)>,
     status: Arc<Status>,
+    limits: Limits,
     most_requests: usize,
 }
 
@@ -60,8 +61,14 @@ impl Service {
         Ok(Self {
             sender,
             status,
+            limits,
             most_requests: limits.slots.saturating_add(waiting),
         })
+    }
+
+    /// Fails for a request that could never have its turn.
+    pub fn check(&self, session: &Session) -> Result<()> {
+        self.limits.check(session)
     }
 
     /// Takes a request, of which the listener hears.

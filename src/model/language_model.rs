@@ -245,6 +245,8 @@ pub struct ModelInfo {
     pub threads: usize,
     /// Tokens that fit its context.
     pub context_length: usize,
+    /// Bytes that a token's keys and values take; 0: unknown.
+    pub cache_bytes_per_token: usize,
     /// Tokens that it knows.
     pub vocab_size: usize,
 }

@@ -215,6 +215,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             kernels: self.backend.kernels(),
             threads: self.backend.threads(),
             context_length: self.spec.context_length,
+            cache_bytes_per_token: 0,
             vocab_size: self.spec.vocab_size,
         }
     }

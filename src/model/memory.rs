@@ -5,7 +5,7 @@ use std::fs;
 use crate::error::{Error, Result};
 
 /// Bytes that this process may still take; `None` where the system doesn't say.
-fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo
         .lines()

@@ -7,7 +7,7 @@ mod hf_config;
 pub mod language_model;
 mod layers;
 mod load;
-mod memory;
+pub(crate) mod memory;
 mod names;
 mod options;
 pub mod rope;

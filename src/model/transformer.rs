@@ -77,10 +77,6 @@ impl<B: Backend> Transformer<B> {
             .collect::<Result<_>>()?;
         let final_norm = Arc::new(loader.norm(Slot::FinalNorm, hidden)?);
         let head = loader.head(&embedding)?;
-        let info = ModelInfo {
-            context_length: wanted,
-            ..loader.info()
-        };
         let is_quantized = loader.most_common_storage().block_elements() > 1;
         let cache_precision = match options.kv_cache {
             // Whoever keeps weights unquantized wants their precision.
@@ -89,6 +85,12 @@ impl<B: Backend> Transformer<B> {
         };
         // What the device can't keep is refused now, not with the first prompt.
         drop(backend.kv_cache(0, &spec.attention, cache_precision, wanted)?);
+        let heads = spec.layers.len() * spec.attention.kv_heads;
+        let info = ModelInfo {
+            context_length: wanted,
+            cache_bytes_per_token: 2 * heads * cache_precision.bytes(spec.attention.head_dim),
+            ..loader.info()
+        };
         spec.context_length = wanted;
         Ok(Self {
             spec,

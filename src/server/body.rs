@@ -1,16 +1,30 @@
 //! A request's body: JSON, whatever its content type says, of a bounded size.
+//!
+//! What kinds of requests have in common is read out of the same body apart: a flattened structure would lose the names of the
+//! fields that are wrong.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::failure::Failure;
 
-/// A body that was read and understood.
-pub(super) struct Body<T>(pub(super) T);
+/// A body that was read.
+pub(super) struct Body(Value);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl Body {
+    /// What it says.
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_path_to_error::deserialize(&self.0).map_err(|error| {
+            let path = error.path().to_string();
+            Failure::invalid(&path, format!("invalid {path}: {}", error.inner()))
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
@@ -27,14 +41,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                     _ => Failure::new(StatusCode::BAD_REQUEST, "unreadable_body", message),
                 }
             })?;
-        let mut parser = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
-            let path = error.path().to_string();
-            Failure::invalid(&path, format!("invalid {path}: {}", error.inner()))
+        let value = serde_json::from_slice(&bytes).map_err(|error| {
+            let message = format!("the body is no JSON: {error}");
+            Failure::new(StatusCode::BAD_REQUEST, "invalid_json", message)
         })?;
-        parser
-            .end()
-            .map_err(|error| Failure::invalid(".", format!("invalid body: {error}")))?;
         Ok(Self(value))
     }
 }

@@ -16,7 +16,7 @@ const MOST_CHOICES: usize = 128;
 /// Texts that end an answer at most.
 const MOST_STOPS: usize = 16;
 
-/// Of an instant of chance, as OpenAI's API bounds it.
+/// The highest temperature, as in OpenAI's API.
 const HOTTEST: f64 = 2.0;
 
 /// What requests of every kind have. `null` is the same as leaving a field out.
@@ -71,7 +71,10 @@ struct Prediction {
 
 /// A message's content: a text, or parts that are texts.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a text, or a list of {\"type\": \"text\", \"text\": ...}")]
+#[serde(
+    untagged,
+    expecting = "a text, or a list of {\"type\": \"text\", \"text\": ...}"
+)]
 pub(super) enum Content {
     Text(String),
     Parts(Vec<Part>),
@@ -121,8 +124,6 @@ pub(super) struct ChatRequest {
     top_logprobs: Option<usize>,
     #[serde(default)]
     tools: Option<Vec<Value>>,
-    #[serde(flatten)]
-    pub(super) common: Common,
 }
 
 /// /v1/completions.
@@ -137,8 +138,6 @@ pub(super) struct CompletionRequest {
     suffix: Option<String>,
     #[serde(default)]
     best_of: Option<usize>,
-    #[serde(flatten)]
-    pub(super) common: Common,
 }
 
 /// One prompt or several, each a text or tokens.
@@ -158,21 +157,15 @@ impl ChatRequest {
     /// The conversation.
     pub(super) fn take_messages(&mut self) -> Result<Vec<Message>, Failure> {
         if self.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-            let message = "tools can't be called here: describe the answer's form by response_format";
+            let message =
+                "tools can't be called here: describe the answer's form by response_format";
             return Err(Failure::invalid("tools", message));
         }
-        let messages = std::mem::take(&mut self.messages).into_iter().enumerate();
-        messages
-            .map(|(place, message)| {
-                let field = format!("messages[{place}].content");
-                let content = message.content.map(|content| content.into_text(&field));
-                Ok(Message::new(message.role, content.transpose()?.unwrap_or_default()))
-            })
-            .collect()
+        messages(std::mem::take(&mut self.messages))
     }
 
     /// The settings, for answers of any length unless the request says so.
-    pub(super) fn config(&mut self) -> Result<SpeculativeConfig, Failure> {
+    pub(super) fn config(&self, common: &mut Common) -> Result<SpeculativeConfig, Failure> {
         let logprobs = match (self.logprobs, self.top_logprobs) {
             (Some(true), count) => Some(count.unwrap_or(0)),
             (_, Some(count)) if count > 0 => {
@@ -181,8 +174,21 @@ impl ChatRequest {
             }
             _ => None,
         };
-        self.common.config(usize::MAX, logprobs)
+        common.config(usize::MAX, logprobs)
     }
+}
+
+/// A conversation's turns, as templates read them.
+pub(super) fn messages(messages: Vec<ChatMessage>) -> Result<Vec<Message>, Failure> {
+    let messages = messages.into_iter().enumerate();
+    messages
+        .map(|(place, message)| {
+            let field = format!("messages[{place}].content");
+            let content = message.content.map(|content| content.into_text(&field));
+            let content = content.transpose()?.unwrap_or_default();
+            Ok(Message::new(message.role, content))
+        })
+        .collect()
 }
 
 /// Tokens that a completion has where the request doesn't say, as in OpenAI's API.
@@ -190,16 +196,20 @@ const COMPLETION_TOKENS: usize = 16;
 
 impl CompletionRequest {
     /// The settings.
-    pub(super) fn config(&mut self) -> Result<SpeculativeConfig, Failure> {
-        if self.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
+    pub(super) fn config(&self, common: &mut Common) -> Result<SpeculativeConfig, Failure> {
+        if self
+            .suffix
+            .as_ref()
+            .is_some_and(|suffix| !suffix.is_empty())
+        {
             let message = "a suffix: texts are continued at their end alone";
             return Err(Failure::invalid("suffix", message));
         }
-        if self.best_of.is_some_and(|best| best > self.common.choices()) {
+        if self.best_of.is_some_and(|best| best > common.choices()) {
             let message = "best_of: more answers than are returned are not written";
             return Err(Failure::invalid("best_of", message));
         }
-        self.common.config(COMPLETION_TOKENS, self.logprobs)
+        common.config(COMPLETION_TOKENS, self.logprobs)
     }
 }
 
@@ -211,7 +221,9 @@ impl Common {
 
     pub(super) fn include_usage(&self) -> bool {
         let options = self.stream_options.as_ref();
-        options.and_then(|options| options.include_usage).unwrap_or(false)
+        options
+            .and_then(|options| options.include_usage)
+            .unwrap_or(false)
     }
 
     pub(super) fn return_tokens(&self) -> bool {
@@ -251,10 +263,14 @@ impl Common {
             adaptive: self.adaptive.unwrap_or(default.adaptive),
             temperature,
             // vLLM's "off" is -1.
-            top_k: self.top_k.map_or(0, |top_k| usize::try_from(top_k).unwrap_or(0)),
+            top_k: self
+                .top_k
+                .map_or(0, |top_k| usize::try_from(top_k).unwrap_or(0)),
             top_p: self.top_p.unwrap_or(default.top_p),
             min_p: self.min_p.unwrap_or(default.min_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(default.repetition_penalty),
+            repetition_penalty: self
+                .repetition_penalty
+                .unwrap_or(default.repetition_penalty),
             presence_penalty: self.presence_penalty.unwrap_or(default.presence_penalty),
             frequency_penalty: self.frequency_penalty.unwrap_or(default.frequency_penalty),
             logit_bias: self.logit_bias()?,
@@ -266,7 +282,11 @@ impl Common {
             stop,
             ignore_eos: self.ignore_eos.unwrap_or(default.ignore_eos),
             logprobs,
-            draft: self.draft.as_deref().map(str::parse::<DraftKind>).transpose()?,
+            draft: self
+                .draft
+                .as_deref()
+                .map(str::parse::<DraftKind>)
+                .transpose()?,
             verification: match &self.verification {
                 Some(name) => name.parse::<Verification>()?,
                 None => default.verification,

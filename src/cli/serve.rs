@@ -1,0 +1,116 @@
+//! `specdec serve`: an HTTP server that speaks OpenAI's API.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::failure::Outcome;
+use super::interrupt;
+use super::options::ModelArgs;
+use super::prompts::read_text;
+use crate::engine::CancelToken;
+use crate::error::Result;
+use crate::server::{Server, ServerOptions};
+
+const EXAMPLES: &str = "\
+Examples:
+  specdec serve
+  specdec serve --target Qwen/Qwen2.5-1.5B-Instruct --draft Qwen/Qwen2.5-0.5B-Instruct --port 9000
+  specdec serve --host 0.0.0.0 --api-key-file keys.txt --parallel 16
+
+Try it:
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]}'
+or open http://127.0.0.1:8080 in a browser.";
+
+/// Serve a model over OpenAI's API, with a page to try it
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Address to listen at; one that others reach needs an API key
+    #[arg(long, default_value = "127.0.0.1", env = "SPECDEC_HOST")]
+    host: String,
+    /// Port to listen at; 0 takes any that is free
+    #[arg(long, short, default_value_t = 8080, env = "SPECDEC_PORT")]
+    port: u16,
+    /// File with API keys, one a line; requests must show one. SPECDEC_API_KEY holds another
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// Listen beyond this machine without a key
+    #[arg(long)]
+    allow_unauthenticated: bool,
+    /// Let pages of this origin ask, as https://example.com; may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    cors_origin: Vec<String>,
+    /// Requests that are computed at once; others wait
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    parallel: u16,
+    /// Requests that may wait; others are refused
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    queue: usize,
+    /// Tokens that all caches may hold together, earlier texts included [default: what half of the free memory holds]
+    #[arg(long, value_name = "TOKENS")]
+    cache_tokens: Option<usize>,
+    /// Longest that a request may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+    /// Most bytes of a request's body
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    max_body: usize,
+    /// How long running requests may go on after SIGTERM, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    drain: u64,
+    /// Name of the model in answers [default: the target's]
+    #[arg(long, value_name = "NAME")]
+    served_name: Option<String>,
+    #[command(flatten)]
+    models: ModelArgs,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> Outcome {
+    let options = args.options()?;
+    let decoder = args.models.load(None)?;
+    let server = Server::bind(decoder, options)?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "listening at http://{}", server.address())?;
+    stdout.flush()?;
+    drop(stdout);
+    // The first Ctrl-C lets running requests end, as SIGTERM does.
+    let _first = interrupt::ends(CancelToken::default());
+    Ok(server.run()?)
+}
+
+impl Args {
+    fn options(&self) -> Result<ServerOptions> {
+        Ok(ServerOptions {
+            host: self.host.clone(),
+            port: self.port,
+            model: self
+                .served_name
+                .clone()
+                .unwrap_or_else(|| self.models.target.clone()),
+            slots: self.parallel.into(),
+            queue: self.queue,
+            cache_tokens: self.cache_tokens,
+            api_keys: self.api_keys()?,
+            allow_unauthenticated: self.allow_unauthenticated,
+            cors_origins: self.cors_origin.clone(),
+            timeout: Duration::from_secs(self.timeout),
+            most_body: self.max_body,
+            drain: Duration::from_secs(self.drain),
+        })
+    }
+
+    fn api_keys(&self) -> Result<Vec<String>> {
+        let file = self.api_key_file.as_deref().map(read_text).transpose()?;
+        let mut keys: Vec<String> = file
+            .iter()
+            .flat_map(|text| text.lines())
+            .map(|line| line.trim().to_owned())
+            .collect();
+        keys.extend(std::env::var("SPECDEC_API_KEY"));
+        keys.retain(|key| !key.is_empty());
+        Ok(keys)
+    }
+}

@@ -1,0 +1,139 @@
+//! Who may ask.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::failure::Failure;
+use crate::error::Error;
+
+/// The keys' digests: of equal lengths, so that comparing them takes the same time wherever they differ.
+pub(super) struct ApiKeys(Vec<[u8; 32]>);
+
+impl ApiKeys {
+    pub(super) fn new(keys: &[String]) -> Self {
+        Self(keys.iter().map(|key| digest(key.as_bytes())).collect())
+    }
+
+    /// Whether a key is one of them; looks at all, to the end.
+    fn know(&self, key: &[u8]) -> bool {
+        let key = digest(key);
+        let differ = |known: &[u8; 32]| known.iter().zip(key).fold(0, |all, (a, b)| all | (a ^ b));
+        let matches = self.0.iter().map(|known| u8::from(differ(known) == 0));
+        matches.fold(0, |any, one| any | one) != 0
+    }
+}
+
+fn digest(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+/// Lets requests through that show a key, where there are any.
+pub(super) async fn authenticate(
+    State(keys): State<Arc<ApiKeys>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if keys.0.is_empty() {
+        return next.run(request).await;
+    }
+    let shown = request.headers().get(header::AUTHORIZATION);
+    let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let message = match shown {
+        Some(key) if keys.know(key) => return next.run(request).await,
+        Some(_) => "the API key is not one of this server's",
+        None => "no API key: send one in the header \"Authorization: Bearer KEY\"",
+    };
+    Failure::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response()
+}
+
+/// Refuses what other sites' pages send: a browser sends it from inside, where no key may be asked for.
+pub(super) async fn check_origin(
+    State(allowed): State<Arc<Vec<String>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match foreign_origin(request.headers(), &allowed) {
+        None => next.run(request).await,
+        Some(origin) => {
+            let message = format!(
+                "pages of {origin} may not ask this server: --cors-origin {origin} would let them"
+            );
+            Failure::new(StatusCode::FORBIDDEN, "foreign_origin", message).into_response()
+        }
+    }
+}
+
+/// The origin of a request, if it is another site's.
+fn foreign_origin(headers: &HeaderMap, allowed: &[String]) -> Option<String> {
+    let origin = headers.get(header::ORIGIN)?;
+    let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+    let own = origin.split_once("://").map(|(_, host)| host.as_bytes());
+    let is_allowed = allowed.iter().any(|one| one == "*" || *one == origin);
+    (own != host && !is_allowed).then_some(origin)
+}
+
+/// Answers that pages of these origins may read.
+pub(super) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]);
+    if origins.iter().any(|origin| origin == "*") {
+        return Ok(layer.allow_origin(AllowOrigin::any()));
+    }
+    let origins = origins.iter().map(|origin| {
+        let wrong = |_| {
+            Error::invalid(
+                "cors-origin",
+                origin,
+                "an origin, as in https://example.com",
+            )
+        };
+        origin.parse::<HeaderValue>().map_err(wrong)
+    });
+    let origins: Vec<HeaderValue> = origins.collect::<Result<_, _>>()?;
+    Ok(layer.allow_origin(origins))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_known_as_a_whole() {
+        let keys = ApiKeys::new(&["one".into(), "two".into()]);
+        assert!(keys.know(b"one") && keys.know(b"two"));
+        for wrong in [&b""[..], b"on", b"onetwo", b"One", b"one "] {
+            assert!(!keys.know(wrong));
+        }
+    }
+
+    #[test]
+    fn other_sites_are_foreign() {
+        let headers = |origin: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "localhost:8080".parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, origin.parse().unwrap());
+            }
+            headers
+        };
+        let foreign = |origin, allowed: &[&str]| {
+            let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+            foreign_origin(&headers(origin), &allowed).is_some()
+        };
+        assert!(!foreign(None, &[]));
+        assert!(!foreign(Some("http://localhost:8080"), &[]));
+        assert!(foreign(Some("http://localhost:8081"), &[]));
+        assert!(foreign(Some("https://evil.example"), &[]));
+        assert!(foreign(Some("null"), &[]));
+        assert!(!foreign(Some("https://a.example"), &["https://a.example"]));
+        assert!(!foreign(Some("https://a.example"), &["*"]));
+    }
+}

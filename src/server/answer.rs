@@ -1,0 +1,117 @@
+//! Answers in progress: one request's choices, from the scheduler to the client.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
+
+use super::app::App;
+use super::failure::Failure;
+use super::metrics::Watch;
+use crate::config::SpeculativeConfig;
+use crate::decoder::CancelOnDrop;
+use crate::engine::{Chunk, Event, Generation};
+use crate::error::Error;
+
+/// The choices of a request. Dropping it, as when its client is gone, ends them within a step.
+pub(super) struct Answer {
+    events: UnboundedReceiver<(usize, Event)>,
+    /// Choices that have not ended.
+    open: usize,
+    choices: usize,
+    deadline: Instant,
+    limit: Duration,
+    _guards: Vec<CancelOnDrop>,
+}
+
+/// What becomes of a choice.
+pub(super) enum Step {
+    Chunk(usize, Chunk),
+    End(usize, Box<Generation>),
+}
+
+impl Answer {
+    /// Begins so many answers to each of some prompts, all or none.
+    pub(super) async fn begin(
+        app: &App,
+        prompts: Vec<Vec<u32>>,
+        config: SpeculativeConfig,
+        each: usize,
+    ) -> Result<Self, Failure> {
+        let limit = app.options.timeout;
+        let deadline = Instant::now() + limit;
+        let choices = prompts.len() * each;
+        let (sender, events) = unbounded_channel();
+        let (decoder, service) = (app.decoder.clone(), app.service.clone());
+        // To compile a response format takes time.
+        let sessions = tokio::task::spawn_blocking(move || {
+            let mut sessions = Vec::with_capacity(choices);
+            for prompt in &prompts {
+                for choice in 0..each as u64 {
+                    // As different as chance would have it, and the same every time.
+                    let config = SpeculativeConfig {
+                        seed: config.seed.map(|seed| seed.wrapping_add(choice)),
+                        ..config.clone()
+                    };
+                    let session = decoder.session(&prompt[..], &config)?;
+                    service.check(&session)?;
+                    sessions.push(session);
+                }
+            }
+            Ok::<_, Error>(sessions)
+        });
+        let lost = |error| Error::Compute(format!("the request could not be begun: {error}"));
+        let sessions = sessions.await.map_err(lost)??;
+        let mut guards = Vec::with_capacity(choices);
+        for (choice, session) in sessions.into_iter().enumerate() {
+            guards.push(CancelOnDrop(session.cancel_token()));
+            let sender = sender.clone();
+            let listener = Box::new(move |event| sender.send((choice, event)).is_ok());
+            // Those that were begun end with their guards.
+            app.service
+                .submit(session, listener)
+                .map_err(|_| Failure::queue_full())?;
+        }
+        Ok(Self {
+            events,
+            open: choices,
+            choices,
+            deadline,
+            limit,
+            _guards: guards,
+        })
+    }
+
+    /// What comes next; `None` once all choices have ended.
+    pub(super) async fn next(&mut self, watch: &Watch) -> Result<Option<Step>, Failure> {
+        if self.open == 0 {
+            return Ok(None);
+        }
+        let timeout = |_| Failure::timeout(self.limit.as_secs());
+        let event = timeout_at(self.deadline, self.events.recv()).await;
+        match event.map_err(timeout)? {
+            None => Err(Failure::ended()),
+            Some((choice, Event::Chunk(chunk))) => {
+                watch.wrote(choice, chunk.tokens.len());
+                Ok(Some(Step::Chunk(choice, chunk)))
+            }
+            Some((choice, Event::End(end))) => {
+                self.open -= 1;
+                let generation = end?;
+                watch.ended(&generation);
+                Ok(Some(Step::End(choice, generation)))
+            }
+        }
+    }
+
+    /// All choices, in their order, once they have ended.
+    pub(super) async fn gather(mut self, watch: &Watch) -> Result<Vec<Generation>, Failure> {
+        let mut ended: Vec<Option<Generation>> = vec![None; self.choices];
+        while let Some(step) = self.next(watch).await? {
+            if let Step::End(choice, generation) = step {
+                ended[choice] = Some(*generation);
+            }
+        }
+        Ok(ended.into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,175 @@
+//! An HTTP server that speaks OpenAI's API (<https://platform.openai.com/docs/api-reference>).
+
+mod access;
+mod answer;
+mod app;
+mod body;
+mod completions;
+mod dialect;
+mod failure;
+mod log;
+mod metrics;
+mod models;
+mod request;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::watch;
+
+use app::App;
+pub use app::ServerOptions;
+
+use crate::decoder::SpeculativeDecoder;
+use crate::engine::{Limits, Service};
+use crate::error::{Error, Result};
+use crate::model::memory;
+
+/// A server that listens, and answers once it is run.
+pub struct Server {
+    runtime: tokio::runtime::Runtime,
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+}
+
+/// Threads that talk to clients; the target computes on others.
+const THREADS: usize = 2;
+
+impl Server {
+    /// Listens. Fails where the address can't be had, or where it would be open to strangers unasked.
+    pub fn bind(decoder: SpeculativeDecoder, options: ServerOptions) -> Result<Self> {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(THREADS).thread_name("specdec-http");
+        let runtime = runtime.enable_all().build();
+        let runtime = runtime
+            .map_err(|error| Error::Compute(format!("no threads for the server: {error}")))?;
+        let (host, port) = (&options.host, options.port);
+        let wrong = |error: std::io::Error| {
+            let expected = format!("an address to listen at: {error}");
+            Error::invalid("host", format!("{host}:{port}"), expected)
+        };
+        let listener = runtime.block_on(async {
+            let addresses = lookup_host((host.as_str(), port)).await.map_err(wrong)?;
+            let addresses: Vec<SocketAddr> = addresses.collect();
+            check_addresses(&addresses, &options)?;
+            TcpListener::bind(&addresses[..]).await.map_err(wrong)
+        })?;
+        let address = listener.local_addr().map_err(wrong)?;
+        let cache_tokens = options
+            .cache_tokens
+            .or_else(|| cache_tokens(&decoder, &options));
+        let limits = Limits {
+            slots: options.slots,
+            cache_tokens,
+        };
+        let app = App {
+            service: Service::start(limits, options.queue)?,
+            decoder,
+            cache_tokens,
+            metrics: metrics::Metrics::new(),
+            started: app::now(),
+            options,
+        };
+        Ok(Self {
+            runtime,
+            listener,
+            address,
+            app: Arc::new(app),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Tokens of all caches together; `None`: as many as come.
+    pub fn cache_tokens(&self) -> Option<usize> {
+        self.app.cache_tokens
+    }
+
+    /// Answers until the process is asked to end (SIGTERM, Ctrl-C); then what is running may still be answered.
+    pub fn run(self) -> Result<()> {
+        let router = app::router(&self.app)?;
+        let (asked, mut seen) = watch::channel(false);
+        let drain = self.app.options.drain;
+        self.runtime.block_on(async move {
+            tokio::spawn(async move {
+                asked_to_end().await;
+                tracing::info!("ending: running requests are answered first");
+                let _ = asked.send(true);
+                // A second time: at once.
+                asked_to_end().await;
+                std::process::exit(130);
+            });
+            let mut graceful = seen.clone();
+            let serve = axum::serve(self.listener, router).with_graceful_shutdown(async move {
+                let _ = graceful.wait_for(|asked| *asked).await;
+            });
+            let late = async move {
+                let _ = seen.wait_for(|asked| *asked).await;
+                tokio::time::sleep(drain).await;
+            };
+            tokio::select! {
+                ended = async { serve.await } => {
+                    ended.map_err(|error| Error::Compute(format!("the server ended: {error}")))
+                }
+                () = late => {
+                    tracing::warn!("requests that were still running are cut off");
+                    Ok(())
+                }
+            }
+        })
+    }
+}
+
+async fn asked_to_end() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Refuses to answer strangers, unless that was asked for.
+fn check_addresses(addresses: &[SocketAddr], options: &ServerOptions) -> Result<()> {
+    let public = addresses.iter().find(|address| !is_loopback(address.ip()));
+    match public {
+        Some(_) if options.api_keys.is_empty() && !options.allow_unauthenticated => {
+            let expected = "127.0.0.1, or an API key (--api-key-file, SPECDEC_API_KEY) for an address that others \
+                            reach, or --allow-unauthenticated";
+            Err(Error::invalid("host", &options.host, expected))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback(),
+        IpAddr::V6(address) => {
+            let mapped = address.to_ipv4_mapped();
+            address.is_loopback() || mapped.is_some_and(|address| address.is_loopback())
+        }
+    }
+}
+
+/// What half of the free memory holds, but no more than all requests can use.
+fn cache_tokens(decoder: &SpeculativeDecoder, options: &ServerOptions) -> Option<usize> {
+    /// The last page of a cache, and those of a tree.
+    const SPARE: usize = 128;
+    let info = decoder.info();
+    let most = options.slots * (info.context_length + SPARE);
+    let free = memory::available()? as usize / 2;
+    let held = free.checked_div(info.cache_bytes_per_token)?;
+    Some(most.min(held))
+}
