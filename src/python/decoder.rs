@@ -229,9 +229,8 @@ impl SpeculativeDecoder {
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<AsyncStream> {
         let config = SpeculativeConfig::of_call(config, overrides)?;
-        Ok(AsyncStream::new(
-            py.detach(|| self.0.stream(prompt, &config))?,
-        ))
+        let session = py.detach(|| self.0.session(prompt, &config))?;
+        Ok(AsyncStream::new(&self.0, session))
     }
 
     /// The target's logits behind each token, from an empty cache: float32 [len(ids), vocab_size].

@@ -1,35 +1,33 @@
 //! `Stream` and `AsyncStream`: a generation chunk by chunk.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::detached::Detached;
 use super::errors::check_signals;
 use super::generation::{Chunk, Generation};
-use super::threads;
-use crate::decoder;
-use crate::engine::{self, CancelToken};
-use crate::error::Result;
+use super::threads::AtWork;
+use crate::decoder::{self, CancelOnDrop, SpeculativeDecoder};
+use crate::engine::{self, CancelToken, Event, Session};
+use crate::error::{Error, Result};
 
-/// A generation in progress, and what it came to.
-struct Running {
+/// A generation in progress: an iterator of chunks.
+#[pyclass(module = "specdec_rs", frozen)]
+pub struct Stream {
     stream: Detached<decoder::Stream>,
     cancel: CancelToken,
     generation: OnceLock<engine::Generation>,
-    /// Chunks whose coroutine was cancelled while it waited for them: the next one's.
-    kept: Mutex<VecDeque<Result<engine::Chunk>>>,
 }
 
-impl Running {
-    fn new(stream: decoder::Stream) -> Self {
+impl Stream {
+    pub(super) fn new(stream: decoder::Stream) -> Self {
         Self {
             cancel: stream.cancel_token(),
             stream: Detached::new(stream),
             generation: OnceLock::new(),
-            kept: Mutex::default(),
         }
     }
 
@@ -42,22 +40,8 @@ impl Running {
     }
 
     /// The next chunk. To be called without the GIL.
-    fn next(&self) -> Option<Result<engine::Chunk>> {
-        self.advance(&mut self.stream.lock())
-    }
-
-    /// Computes the next chunk and keeps it, in the order of computation. To be called without the GIL.
-    fn keep_next(&self) {
-        let mut stream = self.stream.lock();
-        let next = self.advance(&mut stream);
-        self.kept().extend(next);
-    }
-
-    fn kept(&self) -> MutexGuard<'_, VecDeque<Result<engine::Chunk>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn advance(&self, stream: &mut Option<decoder::Stream>) -> Option<Result<engine::Chunk>> {
+    fn advance(&self) -> Option<Result<engine::Chunk>> {
+        let stream = &mut *self.stream.lock();
         let next = stream.as_mut()?.next();
         if next.is_none()
             && let Some(generation) = stream.take()?.into_generation()
@@ -65,20 +49,6 @@ impl Running {
             self.generation.get_or_init(|| generation);
         }
         next
-    }
-
-    fn generation(&self) -> Option<Generation> {
-        self.generation.get().cloned().map(Generation)
-    }
-}
-
-/// A generation in progress: an iterator of chunks.
-#[pyclass(module = "specdec_rs", frozen)]
-pub struct Stream(Running);
-
-impl Stream {
-    pub(super) fn new(stream: decoder::Stream) -> Self {
-        Self(Running::new(stream))
     }
 }
 
@@ -89,33 +59,69 @@ impl Stream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Chunk>> {
-        while py.detach(|| self.0.read_prompt())? {
+        while py.detach(|| self.read_prompt())? {
             check_signals(py)?;
         }
-        let next = py.detach(|| self.0.next());
+        let next = py.detach(|| self.advance());
         check_signals(py)?;
         Ok(next.transpose()?.map(Chunk))
     }
 
     /// Ends the generation within one step, from any thread.
     fn cancel(&self) {
-        self.0.cancel.cancel();
+        self.cancel.cancel();
     }
 
     /// The whole generation, once the stream has ended; None before.
     #[getter]
     fn generation(&self) -> Option<Generation> {
-        self.0.generation()
+        self.generation.get().cloned().map(Generation)
     }
 }
 
-/// A generation in progress: an asynchronous iterator of chunks.
+/// A generation in progress, in common passes with others: an asynchronous iterator of chunks. It begins with the first
+/// chunk that is waited for, and doesn't wait for the next.
 #[pyclass(module = "specdec_rs", frozen)]
-pub struct AsyncStream(Arc<Running>);
+pub struct AsyncStream {
+    decoder: SpeculativeDecoder,
+    waiting: Detached<Session>,
+    events: tokio::sync::Mutex<Option<UnboundedReceiver<Event>>>,
+    cancel: CancelOnDrop,
+    generation: OnceLock<engine::Generation>,
+}
 
 impl AsyncStream {
-    pub(super) fn new(stream: decoder::Stream) -> Self {
-        Self(Arc::new(Running::new(stream)))
+    pub(super) fn new(decoder: &SpeculativeDecoder, session: Session) -> Self {
+        Self {
+            decoder: decoder.clone(),
+            cancel: CancelOnDrop(session.cancel_token()),
+            waiting: Detached::new(session),
+            events: tokio::sync::Mutex::default(),
+            generation: OnceLock::new(),
+        }
+    }
+
+    /// Begins the generation; `None` if it was begun before.
+    fn begin(&self) -> Result<Option<UnboundedReceiver<Event>>> {
+        let Some(session) = self.waiting.lock().take() else {
+            return Ok(None);
+        };
+        let (sender, events) = unbounded_channel();
+        let at_work = Mutex::new(Some(AtWork::begin()));
+        self.decoder.submit(session, move |event| {
+            let ended = matches!(event, Event::End(_));
+            let listens = sender.send(event).is_ok();
+            if ended {
+                drop(
+                    at_work
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take(),
+                );
+            }
+            listens
+        })?;
+        Ok(Some(events))
     }
 }
 
@@ -131,25 +137,36 @@ impl AsyncStream {
 
     /// The coroutine of `__anext__`, which can't be one itself: PyO3 makes them of named methods only.
     async fn _next(&self) -> PyResult<Chunk> {
-        if self.0.kept().is_empty() {
-            let running = self.0.clone();
-            threads::compute(move || running.keep_next()).await?;
+        let ended = || PyStopAsyncIteration::new_err(());
+        let mut events = self.events.lock().await;
+        if events.is_none() {
+            *events = self.begin()?;
         }
-        let next = self.0.kept().pop_front();
-        match next {
-            Some(chunk) => Ok(Chunk(chunk?)),
-            None => Err(PyStopAsyncIteration::new_err(())),
+        // What arrives while a coroutine gives up waiting is the next one's.
+        let event = events.as_mut().ok_or_else(ended)?.recv().await;
+        match event {
+            Some(Event::Chunk(chunk)) => Ok(Chunk(chunk)),
+            Some(Event::End(end)) => {
+                *events = None;
+                let generation = end?;
+                self.generation.get_or_init(|| *generation);
+                Err(ended())
+            }
+            None => {
+                let lost = "the scheduler's thread ended without an answer";
+                Err(Error::Compute(lost.into()).into())
+            }
         }
     }
 
-    /// Ends the generation within one step, from any thread.
+    /// Ends the generation within one step, from any thread; what was written until then may still be read.
     fn cancel(&self) {
-        self.0.cancel.cancel();
+        self.cancel.0.cancel();
     }
 
     /// The whole generation, once the stream has ended; None before.
     #[getter]
     fn generation(&self) -> Option<Generation> {
-        self.0.generation()
+        self.generation.get().cloned().map(Generation)
     }
 }

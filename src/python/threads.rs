@@ -19,11 +19,11 @@ static AT_WORK: Mutex<Threads> = Mutex::new(Threads {
 });
 static NOT_AT_WORK: Condvar = Condvar::new();
 
-/// A thread's being at work.
-struct AtWork;
+/// A thread's being at work for a coroutine.
+pub(super) struct AtWork;
 
 impl AtWork {
-    fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         let mut at_work = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
         let process = std::process::id();
         if at_work.process != process {

@@ -7,13 +7,12 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::Html;
 use axum::routing::{get, post};
 
 use super::access::{self, ApiKeys};
 use super::failure::Failure;
 use super::metrics::{self, Metrics};
-use super::{completions, log, models};
+use super::{completions, log, models, page};
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::Service;
 
@@ -93,9 +92,10 @@ pub(super) fn router(app: &Arc<App>) -> Result<Router, crate::Error> {
         .route("/detokenize", post(models::detokenize))
         .layer(from_fn_with_state(keys, access::authenticate));
     let open = Router::new()
-        .route("/", get(page))
+        .route("/", get(page::show))
         .route("/health", get(models::health))
-        .route("/metrics", get(metrics::show));
+        .route("/metrics", get(metrics::show))
+        .route("/openapi.json", get(models::description));
     let allowed = Arc::new(app.options.cors_origins.clone());
     let mut router = closed
         .merge(open)
@@ -107,10 +107,6 @@ pub(super) fn router(app: &Arc<App>) -> Result<Router, crate::Error> {
         router = router.layer(access::cors(&app.options.cors_origins)?);
     }
     Ok(router.layer(from_fn(log::request)).with_state(app.clone()))
-}
-
-async fn page() -> Html<&'static str> {
-    Html(include_str!("playground.html"))
 }
 
 async fn not_found(uri: Uri) -> Failure {

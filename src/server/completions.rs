@@ -43,83 +43,125 @@ struct Asked {
 }
 
 /// Answers a conversation.
-pub(super) async fn chat(State(app): Shared, body: Body) -> Result<Response, Failure> {
-    let mut request: ChatRequest = body.parse()?;
-    let mut common: Common = body.parse()?;
-    let mut config = request.config(&mut common)?;
-    let messages = request.take_messages()?;
-    let prompt = app.blocking(move |app| {
-        let prompt = app.decoder.chat_prompt(&messages)?;
-        Ok(app.decoder.prompt_tokens(prompt)?)
-    });
-    let prompt = prompt.await?;
-    if config.max_new_tokens == usize::MAX {
-        config.max_new_tokens = app.default_tokens(prompt.len());
-    }
-    let dialect = Dialect::new(&app, Kind::Chat, &common, &config);
-    answer(
-        app,
-        Asked {
+pub(super) async fn chat(
+    State(app): Shared,
+    body: Result<Body, Failure>,
+) -> Result<Response, Failure> {
+    let asked = async { app.read_chat(&body?).await };
+    app.clone().answer(asked).await
+}
+
+/// Continues texts.
+pub(super) async fn completions(
+    State(app): Shared,
+    body: Result<Body, Failure>,
+) -> Result<Response, Failure> {
+    let asked = async { app.read_completion(&body?).await };
+    app.clone().answer(asked).await
+}
+
+impl App {
+    async fn read_chat(self: &Arc<Self>, body: &Body) -> Result<Asked, Failure> {
+        let mut request: ChatRequest = body.parse()?;
+        let mut common: Common = body.parse()?;
+        let mut config = request.config(&mut common)?;
+        let messages = request.take_messages()?;
+        let prompt = self.blocking(move |app| {
+            let prompt = app.decoder.chat_prompt(&messages)?;
+            Ok(app.decoder.prompt_tokens(prompt)?)
+        });
+        let prompt = prompt.await?;
+        if config.max_new_tokens == usize::MAX {
+            config.max_new_tokens = self.default_tokens(prompt.len());
+        }
+        let dialect = Dialect::new(self, Kind::Chat, &common, &config);
+        Ok(Asked {
             prompts: vec![prompt],
             config,
             common,
             dialect,
-        },
-    )
-    .await
-}
-
-/// Continues texts.
-pub(super) async fn completions(State(app): Shared, body: Body) -> Result<Response, Failure> {
-    let request: CompletionRequest = body.parse()?;
-    let mut common: Common = body.parse()?;
-    let config = request.config(&mut common)?;
-    let echo = request.echo.unwrap_or(false);
-    if echo && config.logprobs.is_some() {
-        let message = "echo with logprobs: the prompt's own log-probabilities are not computed";
-        return Err(Failure::invalid("echo", message));
-    }
-    let prompts: Vec<Prompt> = match request.prompt {
-        PromptField::Text(text) => vec![text.into()],
-        PromptField::Tokens(tokens) => vec![tokens.into()],
-        PromptField::Texts(texts) => texts.into_iter().map(Prompt::from).collect(),
-        PromptField::TokenLists(lists) => lists.into_iter().map(Prompt::from).collect(),
-    };
-    if prompts.is_empty() || prompts.len() > MOST_PROMPTS {
-        let message = format!("{} prompts: expected 1 to {MOST_PROMPTS}", prompts.len());
-        return Err(Failure::invalid("prompt", message));
-    }
-    let mut dialect = Dialect::new(&app, Kind::Completion, &common, &config);
-    let each = common.choices();
-    let (prompts, echoed) = app
-        .blocking(move |app| {
-            let mut echoed = Vec::new();
-            let mut tokens = Vec::with_capacity(prompts.len());
-            for prompt in prompts {
-                let prompt = app.decoder.prompt_tokens(prompt)?;
-                if echo {
-                    let text = app.decoder.tokenizer().decode(&prompt, true)?;
-                    echoed.extend(std::iter::repeat_n(text, each));
-                }
-                tokens.push(prompt);
-            }
-            Ok((tokens, echoed))
         })
-        .await?;
-    dialect.echoed = echoed;
-    answer(
-        app,
-        Asked {
+    }
+
+    async fn read_completion(self: &Arc<Self>, body: &Body) -> Result<Asked, Failure> {
+        let request: CompletionRequest = body.parse()?;
+        let mut common: Common = body.parse()?;
+        let config = request.config(&mut common)?;
+        let echo = request.echo.unwrap_or(false);
+        if echo && config.logprobs.is_some() {
+            let message = "echo with logprobs: the prompt's own log-probabilities are not computed";
+            return Err(Failure::invalid("echo", message));
+        }
+        let prompts: Vec<Prompt> = match request.prompt {
+            PromptField::Text(text) => vec![text.into()],
+            PromptField::Tokens(tokens) => vec![tokens.into()],
+            PromptField::Texts(texts) => texts.into_iter().map(Prompt::from).collect(),
+            PromptField::TokenLists(lists) => lists.into_iter().map(Prompt::from).collect(),
+        };
+        if prompts.is_empty() || prompts.len() > MOST_PROMPTS {
+            let message = format!("{} prompts: expected 1 to {MOST_PROMPTS}", prompts.len());
+            return Err(Failure::invalid("prompt", message));
+        }
+        let mut dialect = Dialect::new(self, Kind::Completion, &common, &config);
+        let each = common.choices();
+        let (prompts, echoed) = self
+            .blocking(move |app| {
+                let mut echoed = Vec::new();
+                let mut tokens = Vec::with_capacity(prompts.len());
+                for prompt in prompts {
+                    let prompt = app.decoder.prompt_tokens(prompt)?;
+                    if echo {
+                        let text = app.decoder.tokenizer().decode(&prompt, true)?;
+                        echoed.extend(std::iter::repeat_n(text, each));
+                    }
+                    tokens.push(prompt);
+                }
+                Ok((tokens, echoed))
+            })
+            .await?;
+        dialect.echoed = echoed;
+        Ok(Asked {
             prompts,
             config,
             common,
             dialect,
-        },
-    )
-    .await
-}
+        })
+    }
 
-impl App {
+    /// Answers what is asked, and counts it.
+    async fn answer(
+        self: Arc<Self>,
+        asked: impl Future<Output = Result<Asked, Failure>>,
+    ) -> Result<Response, Failure> {
+        let watch = self.metrics.watch();
+        let begun = async { self.begin(asked.await?, watch.clone()).await }.await;
+        if let Err(failure) = &begun {
+            watch.refused(failure.code());
+        }
+        begun
+    }
+
+    async fn begin(&self, asked: Asked, watch: Watch) -> Result<Response, Failure> {
+        let prompts = asked.prompts.len();
+        let each = asked.common.choices();
+        let answer = Answer::begin(self, asked.prompts, asked.config, each).await?;
+        if !asked.common.stream.unwrap_or(false) {
+            let generations = answer.gather(&watch).await?;
+            return Ok(Json(asked.dialect.response(&generations, prompts)).into_response());
+        }
+        let (sender, receiver) = channel(UNREAD_PIECES);
+        let writer = Writer {
+            dialect: asked.dialect,
+            include_usage: asked.common.include_usage(),
+            prompts,
+            sender,
+            watch,
+        };
+        tokio::spawn(writer.write(answer, prompts * each));
+        let stream = Sse::new(ReceiverStream::new(receiver));
+        let stream = stream.keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+        Ok(stream.into_response())
+    }
     /// Does what takes too long for a thread that serves others, too.
     pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
@@ -151,37 +193,6 @@ impl Dialect {
 pub(super) fn fresh_id() -> String {
     let random = || RandomState::new().hash_one(Instant::now());
     format!("{:016x}{:016x}", random(), random())
-}
-
-async fn answer(app: Arc<App>, asked: Asked) -> Result<Response, Failure> {
-    let watch = app.metrics.watch();
-    let begun = begin_answer(app, asked, watch.clone()).await;
-    if let Err(failure) = &begun {
-        watch.refused(failure.code());
-    }
-    begun
-}
-
-async fn begin_answer(app: Arc<App>, asked: Asked, watch: Watch) -> Result<Response, Failure> {
-    let prompts = asked.prompts.len();
-    let each = asked.common.choices();
-    let answer = Answer::begin(&app, asked.prompts, asked.config, each).await?;
-    if !asked.common.stream.unwrap_or(false) {
-        let generations = answer.gather(&watch).await?;
-        return Ok(Json(asked.dialect.response(&generations, prompts)).into_response());
-    }
-    let (sender, receiver) = channel(UNREAD_PIECES);
-    let writer = Writer {
-        dialect: asked.dialect,
-        include_usage: asked.common.include_usage(),
-        prompts,
-        sender,
-        watch,
-    };
-    tokio::spawn(writer.write(answer, prompts * each));
-    let stream = Sse::new(ReceiverStream::new(receiver));
-    let stream = stream.keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    Ok(stream.into_response())
 }
 
 /// Writes an answer to a client, piece by piece.

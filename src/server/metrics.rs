@@ -2,6 +2,7 @@
 //!
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -15,7 +16,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use std::sync::atomic::AtomicU64;
 
 use super::app::{App, Shared};
 use crate::engine::{Generation, Stats};
@@ -150,6 +150,12 @@ impl Metrics {
 
 impl Counters {
     fn register(&self, registry: &mut Registry) {
+        self.register_counts(registry);
+        self.register_families(registry);
+        self.register_times(registry);
+    }
+
+    fn register_counts(&self, registry: &mut Registry) {
         // The format adds `_total` to counters.
         for (counter, names, help) in [
             (
@@ -207,6 +213,9 @@ impl Counters {
                 registry.register(*name, help, counter.clone());
             }
         }
+    }
+
+    fn register_families(&self, registry: &mut Registry) {
         for (family, name, help) in [
             (
                 &self.drafted_per_position,
@@ -259,6 +268,9 @@ impl Counters {
         ] {
             registry.register(name, help, family.clone());
         }
+    }
+
+    fn register_times(&self, registry: &mut Registry) {
         for (counter, name, help) in [
             (
                 &self.prefill_seconds,

@@ -10,6 +10,7 @@ mod failure;
 mod log;
 mod metrics;
 mod models;
+mod page;
 mod request;
 
 use std::net::{IpAddr, SocketAddr};

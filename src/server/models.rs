@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::app::{App, Shared};
@@ -14,6 +14,12 @@ use crate::error::Error;
 /// Whether requests are answered.
 pub(super) async fn health() -> Json<Value> {
     Json(json!({"status": "ok"}))
+}
+
+/// What the server takes and gives, in OpenAPI's terms (<https://spec.openapis.org/oas/v3.1.0>).
+pub(super) async fn description() -> ([(HeaderName, &'static str); 1], String) {
+    let text = include_str!("openapi.json").replace("VERSION", env!("CARGO_PKG_VERSION"));
+    ([(header::CONTENT_TYPE, "application/json")], text)
 }
 
 /// The models: one.

@@ -1,0 +1,113 @@
+"""Servers for tests: the program as a user starts it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conftest import PAIR
+
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content }}\n"
+    "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def chatting_target(folder: Path) -> Path:
+    """The pair's target with a chat template."""
+    target = folder / "target"
+    shutil.copytree(PAIR / "target", target)
+    config = target / "tokenizer_config.json"
+    config.chmod(0o644)
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": TEMPLATE}))
+    return target
+
+
+@dataclass
+class Running:
+    """A server that answers."""
+
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+    key: str | None = None
+
+    def request(
+        self, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of an answer; a body is sent as JSON, bytes as they are."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} | (headers or {})
+        if self.key:
+            headers.setdefault("Authorization", f"Bearer {self.key}")
+        request = urllib.request.Request(self.url + path, data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, dict(error.headers), error.read()
+
+    def json(self, path: str, body: object = None, status: int = 200) -> Any:
+        """The JSON of an answer, which has this status."""
+        found, _, answer = self.request(path, body)
+        assert found == status, answer
+        return json.loads(answer)
+
+    def metrics(self) -> dict[str, float]:
+        """All samples by name and labels."""
+        _, _, text = self.request("/metrics")
+        lines = [line for line in text.decode().splitlines() if line and line[0] != "#"]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    def wait_until_idle(self) -> None:
+        """Waits until no request is computed or waits."""
+        for _ in range(500):
+            metrics = self.metrics()
+            if metrics["vllm:num_requests_running"] + metrics["vllm:num_requests_waiting"] == 0:
+                return
+            time.sleep(0.02)
+        raise AssertionError("requests go on though nobody waits for them")
+
+
+@contextmanager
+def serving(target: Path, *arguments: str, key: str | None = None) -> Iterator[Running]:
+    """A server until the end of the block; it must still end well when asked to."""
+    log = target.parent / f"server-{time.monotonic_ns()}.log"
+    environment = os.environ | {"RUST_LOG": "info", "SPECDEC_NUM_THREADS": "1"}
+    environment.pop("SPECDEC_API_KEY", None)
+    if key:
+        environment["SPECDEC_API_KEY"] = key
+    command = [sys.executable, "-m", "specdec_rs", "serve", "--target", str(target), "--port", "0"]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=environment,
+        )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        found = re.fullmatch(r"listening at (http://\S+)\n", line)
+        assert found, line + log.read_text()
+        yield Running(found[1], process, log, key)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGKILL), log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

@@ -1,0 +1,477 @@
+"""The server, as its clients meet it."""
+
+import asyncio
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+import pytest
+from conftest import PAIR
+from serving import Running, chatting_target, serving
+from specdec_rs import SpeculativeDecoder
+
+MESSAGES: Any = [
+    {"role": "system", "content": "You may copy."},
+    {"role": "user", "content": "Permission is hereby granted"},
+]
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return chatting_target(tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture(scope="module")
+def server(target: Path) -> Iterator[Running]:
+    with serving(target, "--draft", str(PAIR / "draft")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def alone(target: Path) -> SpeculativeDecoder:
+    """What the server's answers must be."""
+    return SpeculativeDecoder(target, "none", device="cpu", num_threads=1)
+
+
+@pytest.fixture
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=server.url + "/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+def test_a_conversation(client: openai.OpenAI, alone: SpeculativeDecoder) -> None:
+    answer = client.chat.completions.create(
+        model="any", messages=MESSAGES, max_tokens=24, temperature=0
+    )
+    expected = alone.chat(MESSAGES, max_new_tokens=24, temperature=0)
+    assert answer.choices[0].message.content == expected.text
+    assert answer.choices[0].message.role == "assistant"
+    assert answer.choices[0].finish_reason == expected.finish_reason
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == len(expected.tokens)
+    assert answer.usage.prompt_tokens == expected.stats.prompt_tokens
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + len(expected.tokens)
+
+
+def test_a_stream_is_the_answer_in_pieces(client: openai.OpenAI) -> None:
+    options: Any = {"model": "any", "messages": MESSAGES, "max_tokens": 40, "seed": 5}
+    whole = client.chat.completions.create(**options)
+    pieces = list(
+        client.chat.completions.create(
+            **options, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    assert pieces[0].choices[0].delta.role == "assistant"
+    deltas = [piece.choices[0] for piece in pieces if piece.choices]
+    text = "".join(choice.delta.content or "" for choice in deltas)
+    assert text == whole.choices[0].message.content
+    assert len(deltas) > 3
+    reasons = [choice.finish_reason for choice in deltas]
+    assert reasons[-1] == whole.choices[0].finish_reason
+    assert set(reasons[:-1]) == {None}
+    assert pieces[-1].usage is not None
+    assert whole.usage is not None
+    assert pieces[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert len({piece.id for piece in pieces}) == 1
+
+
+def test_several_choices_differ_and_repeat(client: openai.OpenAI) -> None:
+    def texts(seed: int) -> list[str | None]:
+        answer = client.chat.completions.create(
+            model="any", messages=MESSAGES, max_tokens=16, seed=seed, n=4
+        )
+        assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens <= 64
+        return [choice.message.content for choice in answer.choices]
+
+    first = texts(11)
+    assert len(set(first)) > 1
+    assert texts(11) == first
+    # A choice is what its own seed writes.
+    assert texts(12)[:3] == first[1:]
+    streamed = [""] * 4
+    for piece in client.chat.completions.create(
+        model="any", messages=MESSAGES, max_tokens=16, seed=11, n=4, stream=True
+    ):
+        for choice in piece.choices:
+            streamed[choice.index] += choice.delta.content or ""
+    assert streamed == first
+
+
+def test_logprobs(client: openai.OpenAI, alone: SpeculativeDecoder) -> None:
+    chat = client.chat.completions.create(
+        model="any", messages=MESSAGES, max_tokens=8, temperature=0, logprobs=True, top_logprobs=3
+    )
+    expected = alone.chat(MESSAGES, max_new_tokens=8, temperature=0, logprobs=3)
+    logprobs = chat.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.content is not None
+    found = [entry.logprob for entry in logprobs.content]
+    assert found == pytest.approx([token.logprob for token in expected.details], abs=1e-6)
+    for entry in logprobs.content:
+        # Greedily the likeliest is taken.
+        assert len(entry.top_logprobs) == 3
+        assert entry.top_logprobs[0].token == entry.token
+    spoken = b"".join(bytes(entry.bytes or []) for entry in logprobs.content)
+    assert spoken.decode() == chat.choices[0].message.content
+    completion = client.completions.create(
+        model="any", prompt="You may copy", max_tokens=6, temperature=0, logprobs=2, echo=False
+    )
+    written = completion.choices[0].logprobs
+    assert written is not None
+    assert written.tokens is not None
+    assert "".join(written.tokens) == completion.choices[0].text
+    assert written.text_offset is not None
+    assert written.text_offset[0] == 0
+    assert [len(top) for top in written.top_logprobs or []] == [2] * 6
+
+
+def test_completions_of_every_kind_of_prompt(
+    client: openai.OpenAI, alone: SpeculativeDecoder
+) -> None:
+    texts = ["You may copy", "Permission is"]
+    tokens = [alone.tokenizer.encode(text) for text in texts]
+    expected = [alone.generate(text, max_new_tokens=12, temperature=0).text for text in texts]
+    prompts: list[tuple[Any, list[str]]] = [
+        (texts[0], expected[:1]),
+        (texts, expected),
+        (tokens[0], expected[:1]),
+        (tokens, expected),
+    ]
+    for prompt, answers in prompts:
+        answer = client.completions.create(model="any", prompt=prompt, max_tokens=12, temperature=0)
+        assert [choice.text for choice in answer.choices] == answers
+    echoed = client.completions.create(
+        model="any", prompt=texts, max_tokens=12, temperature=0, echo=True, n=2
+    )
+    both = [text + answer for text, answer in zip(texts, expected, strict=True)]
+    assert [choice.text for choice in echoed.choices] == [both[0]] * 2 + [both[1]] * 2
+    # Of a length as in OpenAI's API where none is asked for.
+    assert client.completions.create(model="any", prompt=[5, 6]).usage.completion_tokens <= 16  # type: ignore[union-attr]
+
+
+def test_stop_formats_and_predictions(client: openai.OpenAI, alone: SpeculativeDecoder) -> None:
+    whole = alone.chat(MESSAGES, max_new_tokens=24, temperature=0).text
+    stop = whole[10:14]
+    for given in (stop, ["never to be seen", stop]):
+        answer = client.chat.completions.create(
+            model="any", messages=MESSAGES, max_tokens=24, temperature=0, stop=given
+        )
+        assert answer.choices[0].message.content == whole[: whole.index(stop)]
+        assert answer.choices[0].finish_reason == "stop"
+    formatted = client.chat.completions.create(
+        model="any",
+        messages=MESSAGES,
+        max_tokens=200,
+        response_format={
+            "type": "json_schema",
+            "json_schema": {
+                "name": "answer",
+                "schema": {
+                    "type": "object",
+                    "properties": {"a": {"enum": ["b", "c"]}},
+                    "required": ["a"],
+                    "additionalProperties": False,
+                },
+            },
+        },
+    )
+    assert json.loads(formatted.choices[0].message.content or "")["a"] in ("b", "c")
+    predicted = client.chat.completions.create(
+        model="any",
+        messages=MESSAGES,
+        max_tokens=24,
+        temperature=0,
+        prediction={"type": "content", "content": whole},
+        extra_body={"adaptive": False, "gamma": 4, "draft": "prediction"},
+    )
+    assert predicted.choices[0].message.content == whole
+    assert predicted.usage is not None
+    details = predicted.usage.completion_tokens_details
+    assert details is not None
+    assert (details.accepted_prediction_tokens or 0) > 8
+
+
+def test_many_clients_get_what_each_alone_would(server: Running, alone: SpeculativeDecoder) -> None:
+    prompts = [f"{number} times: Permission is hereby granted" for number in range(40)]
+    expected = [alone.generate(prompt, max_new_tokens=20, temperature=0).text for prompt in prompts]
+
+    async def ask_all() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="any") as client:
+            answers = [
+                client.completions.create(model="any", prompt=prompt, max_tokens=20, temperature=0)
+                for prompt in prompts
+            ]
+            return [answer.choices[0].text for answer in await asyncio.gather(*answers)]
+
+    assert asyncio.run(ask_all()) == expected
+
+
+def test_models_and_tokens(client: openai.OpenAI, server: Running, target: Path) -> None:
+    (model,) = client.models.list().data
+    assert model.id == str(target)
+    assert client.models.retrieve(model.id) == model
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("another")
+    tokens = server.json("/tokenize", {"content": "You may copy"})["tokens"]
+    assert server.json("/detokenize", {"tokens": tokens, "skip_special_tokens": True}) == {
+        "content": "You may copy",
+        "prompt": "You may copy",
+    }
+    conversation = server.json("/tokenize", {"messages": MESSAGES})
+    answer = client.chat.completions.create(model="any", messages=MESSAGES, max_tokens=1)
+    assert answer.usage is not None
+    assert conversation["count"] == answer.usage.prompt_tokens
+    assert server.json("/health") == {"status": "ok"}
+
+
+REFUSED: list[tuple[str, Any, int, str | None]] = [
+    ("/v1/chat/completions", b"{", 400, None),
+    ("/v1/chat/completions", b"\xff\xfe", 400, None),
+    ("/v1/chat/completions", b"[" * 100_000, 400, None),
+    ("/v1/chat/completions", {}, 400, None),
+    ("/v1/chat/completions", {"messages": []}, 400, "messages"),
+    ("/v1/chat/completions", {"messages": [{"role": 5}]}, 400, "messages[0].role"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "n": 0}, 400, "n"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "n": 10**9}, 400, "n"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "temperature": "hot"}, 400, "temperature"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "temperature": 2.5}, 400, "temperature"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "top_p": 0}, 400, "top_p"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": -1}, 400, "max_tokens"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "top_logprobs": 2}, 400, "top_logprobs"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "draft": "magic"}, 400, "draft"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "stop": ["a"] * 99}, 400, "stop"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "tools": [{}]}, 400, "tools"),
+    (
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+        400,
+        "messages[0].content",
+    ),
+    (
+        "/v1/chat/completions",
+        {"messages": MESSAGES, "response_format": {"type": "yaml"}},
+        400,
+        "response_format",
+    ),
+    ("/v1/completions", {"prompt": []}, 400, "prompt"),
+    ("/v1/completions", {"prompt": {}}, 400, "prompt"),
+    ("/v1/completions", {"prompt": [5, 10**6]}, 400, "prompt token"),
+    ("/v1/completions", {"prompt": [5] * 5000}, 400, None),
+    ("/v1/completions", {"prompt": "a", "suffix": "b"}, 400, "suffix"),
+    ("/v1/completions", {"prompt": "a", "echo": True, "logprobs": 1}, 400, "echo"),
+    ("/v1/completions", {"prompt": "a", "logit_bias": {"x": 1}}, 400, "logit_bias"),
+    ("/v1/completions", {"prompt": "a" * (5 << 20)}, 413, None),
+    ("/tokenize", {}, 400, "content"),
+    ("/detokenize", {"tokens": [10**6]}, 400, "tokens"),
+    ("/v1/nothing", {}, 404, None),
+    ("/health", {}, 405, None),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "param"), REFUSED)
+def test_what_is_wrong_is_named(
+    server: Running, path: str, body: Any, status: int, param: str | None
+) -> None:
+    error = server.json(path, body, status)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    if param:
+        assert error["param"] == param
+
+
+def test_other_sites_may_not_ask(server: Running, target: Path) -> None:
+    foreign = {"Origin": "https://elsewhere.example"}
+    assert server.request("/v1/models", headers=foreign)[0] == 403
+    assert server.request("/v1/models", headers={"Origin": server.url})[0] == 200
+    with serving(target, "--cors-origin", foreign["Origin"]) as open_server:
+        status, headers, _ = open_server.request("/v1/models", headers=foreign)
+        assert status == 200
+        assert headers["access-control-allow-origin"] == foreign["Origin"]
+
+
+def test_keys(target: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("first-key\n\nsecond-key\n")
+    with serving(target, "--api-key-file", str(keys), key="third-key") as server:
+        for key in ("first-key", "second-key", "third-key"):
+            assert (
+                server.request("/v1/models", headers={"Authorization": f"Bearer {key}"})[0] == 200
+            )
+        for wrong in (
+            "Bearer first",
+            "Bearer ",
+            "first-key",
+            "Basic first-key",
+            "Bearer first-key ",
+        ):
+            status, headers, body = server.request("/v1/models", headers={"Authorization": wrong})
+            # A header's end is trimmed on its way.
+            if wrong.strip() != "Bearer first-key":
+                assert (status, headers["www-authenticate"]) == (401, "Bearer"), wrong
+                assert b"first-key" not in body
+        assert server.request("/health", headers={"Authorization": ""})[0] == 200
+        log = server.log.read_text()
+    assert "key" not in log.replace("api-key", "")
+
+
+def test_strangers_are_not_let_in_unasked(target: Path) -> None:
+    command = [sys.executable, "-m", "specdec_rs", "serve", "--target", str(target), "--port", "0"]
+    done = subprocess.run(
+        [*command, "--host", "0.0.0.0"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "--allow-unauthenticated" in done.stderr
+    with serving(target, "--host", "0.0.0.0", key="secret") as server:
+        port = urlsplit(server.url).port
+        server.url = f"http://127.0.0.1:{port}"
+        assert server.request("/v1/models")[0] == 200
+
+
+LONG = {"prompt": [5, 6], "max_tokens": 900, "ignore_eos": True, "draft": "none", "stream": True}
+
+
+def open_stream(server: Running, body: object = LONG) -> http.client.HTTPResponse:
+    """A stream whose first piece was read."""
+    parts = urlsplit(server.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    connection.request("POST", "/v1/completions", json.dumps(body))
+    answer = connection.getresponse()
+    assert answer.readline().startswith(b"data: ")
+    return answer
+
+
+def test_a_full_queue_refuses(target: Path) -> None:
+    with serving(target, "--parallel", "1", "--queue", "0") as server:
+        stream = open_stream(server)
+        status, headers, body = server.request("/v1/completions", {"prompt": "a"})
+        assert (status, headers["retry-after"]) == (429, "1")
+        assert json.loads(body)["error"]["code"] == "queue_full"
+        stream.close()
+        server.wait_until_idle()
+        assert server.request("/v1/completions", {"prompt": "a"})[0] == 200
+        # What can never have its turn is told so at once.
+    with serving(target, "--cache-tokens", "300") as server:
+        body = {"prompt": [5], "max_tokens": 600}
+        assert server.json("/v1/completions", body, 400)["error"]["code"] == "cache_exceeded"
+        assert server.request("/v1/completions", {"prompt": [5], "max_tokens": 100})[0] == 200
+        chat = {"messages": MESSAGES}
+        assert server.json("/v1/chat/completions", chat)["choices"]
+
+
+def test_who_leaves_is_not_computed_for(server: Running) -> None:
+    server.wait_until_idle()
+    written = server.metrics()["specdec_generation_tokens_total"]
+    streams = [open_stream(server) for _ in range(4)]
+    for stream in streams:
+        stream.close()
+    # Those who wait for a whole answer are missed, too.
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        body = json.dumps(LONG | {"stream": False}).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        time.sleep(0.1)
+    server.wait_until_idle()
+    assert server.metrics()["specdec_generation_tokens_total"] - written < 5 * 900
+
+
+def test_a_request_has_its_time(target: Path) -> None:
+    with serving(target, "--timeout", "0") as server:
+        error = server.json("/v1/completions", LONG | {"stream": False}, 504)["error"]
+        assert error["code"] == "timeout"
+        server.wait_until_idle()
+        status, _, body = server.request("/v1/completions", LONG)
+        assert status == 200
+        assert b'"timeout"' in body
+        assert b"[DONE]" not in body
+
+
+def test_what_runs_is_answered_at_the_end(target: Path) -> None:
+    with serving(target) as server:
+        stream = open_stream(server)
+        server.process.send_signal(signal.SIGTERM)
+        rest = stream.read()
+        assert rest.rstrip().endswith(b"data: [DONE]")
+        assert b'"length"' in rest
+        assert server.process.wait(60) == 0
+    with serving(target, "--drain", "0") as server:
+        stream = open_stream(server)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        stream.close()
+
+
+def test_a_killed_server_is_noticed_and_another_answers(target: Path) -> None:
+    with serving(target) as server:
+        failures: list[Exception] = []
+
+        def ask() -> None:
+            with openai.OpenAI(base_url=server.url + "/v1", api_key="a", max_retries=0) as client:
+                try:
+                    client.completions.create(
+                        model="any", prompt="a", max_tokens=900, extra_body={"ignore_eos": True}
+                    )
+                except openai.APIConnectionError as error:
+                    failures.append(error)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while server.metrics()["vllm:num_requests_running"] < 4:
+            time.sleep(0.001)
+        server.process.kill()
+        for thread in threads:
+            thread.join()
+        assert len(failures) == 4
+        port = str(urlsplit(server.url).port)
+    with serving(target, "--port", port) as server:
+        assert server.request("/v1/completions", {"prompt": "a"})[0] == 200
+
+
+def test_metrics_count_what_was_done(target: Path) -> None:
+    with serving(target) as server:
+        body = {"prompt": "You may copy", "max_tokens": 30, "temperature": 0, "ignore_eos": True}
+        options = {"gamma": 3, "adaptive": False, "draft": "ngram"}
+        for _ in range(2):
+            answer = server.json("/v1/completions", body | options)
+        assert server.request("/v1/completions", {"prompt": []})[0] == 400
+        metrics = server.metrics()
+        prompt = answer["usage"]["prompt_tokens"]
+        for ours, others in (
+            ("specdec_generation_tokens_total", "llamacpp:tokens_predicted_total"),
+            ("specdec_prompt_tokens_total", "vllm:prompt_tokens_total"),
+            ("specdec_drafted_tokens_total", "vllm:spec_decode_num_draft_tokens_total"),
+            ("specdec_accepted_tokens_total", "llamacpp:n_drafted_accepted_total"),
+        ):
+            assert metrics[ours] == metrics[others] > 0
+        assert metrics["specdec_generation_tokens_total"] == 60
+        assert metrics["specdec_prompt_tokens_total"] == 2 * prompt
+        assert metrics["vllm:time_to_first_token_seconds_count"] == 2
+        steps = metrics["specdec_steps_total"]
+        accepted = metrics["specdec_accepted_tokens_total"]
+        assert steps + accepted == 60
+        assert metrics['specdec_source_accepted_tokens_total{source="ngram"}'] == accepted
+        assert metrics['specdec_choices_ended_total{reason="length"}'] == 2
+        assert metrics['specdec_requests_refused_total{reason="invalid_value"}'] == 1
+        assert 0 < metrics["vllm:kv_cache_usage_perc"] < 1
+        assert metrics["specdec_speedup"] > 0
+
+
+def test_requests_have_names(server: Running) -> None:
+    _, headers, _ = server.request("/health", headers={"X-Request-Id": "mine"})
+    assert headers["x-request-id"] == "mine"
+    names = {server.request("/health")[1]["x-request-id"] for _ in range(3)}
+    assert len(names) == 3
+    assert "request_id=mine" in server.log.read_text().replace('"', "")
