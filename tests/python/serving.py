@@ -82,14 +82,17 @@ class Running:
 
 
 @contextmanager
-def serving(target: Path, *arguments: str, key: str | None = None) -> Iterator[Running]:
+def serving(
+    target: Path, *arguments: str, port: int = 0, key: str | None = None
+) -> Iterator[Running]:
     """A server until the end of the block; it must still end well when asked to."""
     log = target.parent / f"server-{time.monotonic_ns()}.log"
     environment = os.environ | {"RUST_LOG": "info", "SPECDEC_NUM_THREADS": "1"}
     environment.pop("SPECDEC_API_KEY", None)
     if key:
         environment["SPECDEC_API_KEY"] = key
-    command = [sys.executable, "-m", "specdec_rs", "serve", "--target", str(target), "--port", "0"]
+    command = [sys.executable, "-m", "specdec_rs", "serve", "--target", str(target)]
+    command += ["--port", str(port)]
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [*command, *arguments],

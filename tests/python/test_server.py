@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -342,29 +343,36 @@ def test_strangers_are_not_let_in_unasked(target: Path) -> None:
 LONG = {"prompt": [5, 6], "max_tokens": 900, "ignore_eos": True, "draft": "none", "stream": True}
 
 
-def open_stream(server: Running, body: object = LONG) -> http.client.HTTPResponse:
-    """A stream whose first piece was read."""
-    parts = urlsplit(server.url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-    connection.request("POST", "/v1/completions", json.dumps(body))
-    answer = connection.getresponse()
-    assert answer.readline().startswith(b"data: ")
-    return answer
+class Streaming:
+    """A stream whose first piece was read; the end of the block leaves it."""
+
+    def __init__(self, server: Running, body: object = LONG) -> None:
+        parts = urlsplit(server.url)
+        self.connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        self.connection.request("POST", "/v1/completions", json.dumps(body))
+        self.answer = self.connection.getresponse()
+        assert self.answer.readline().startswith(b"data: ")
+
+    def __enter__(self) -> http.client.HTTPResponse:
+        return self.answer
+
+    def __exit__(self, *_: object) -> None:
+        self.answer.close()
+        self.connection.close()
 
 
 def test_a_full_queue_refuses(target: Path) -> None:
     with serving(target, "--parallel", "1", "--queue", "0") as server:
-        stream = open_stream(server)
-        status, headers, body = server.request("/v1/completions", {"prompt": "a"})
-        assert (status, headers["retry-after"]) == (429, "1")
-        assert json.loads(body)["error"]["code"] == "queue_full"
-        stream.close()
+        with Streaming(server):
+            status, headers, body = server.request("/v1/completions", {"prompt": "a"})
+            assert (status, headers["retry-after"]) == (429, "1")
+            assert json.loads(body)["error"]["code"] == "queue_full"
         server.wait_until_idle()
         assert server.request("/v1/completions", {"prompt": "a"})[0] == 200
-        # What can never have its turn is told so at once.
+    # What can never have its turn is told so at once.
     with serving(target, "--cache-tokens", "300") as server:
-        body = {"prompt": [5], "max_tokens": 600}
-        assert server.json("/v1/completions", body, 400)["error"]["code"] == "cache_exceeded"
+        large = {"prompt": [5], "max_tokens": 600}
+        assert server.json("/v1/completions", large, 400)["error"]["code"] == "cache_exceeded"
         assert server.request("/v1/completions", {"prompt": [5], "max_tokens": 100})[0] == 200
         chat = {"messages": MESSAGES}
         assert server.json("/v1/chat/completions", chat)["choices"]
@@ -373,9 +381,9 @@ def test_a_full_queue_refuses(target: Path) -> None:
 def test_who_leaves_is_not_computed_for(server: Running) -> None:
     server.wait_until_idle()
     written = server.metrics()["specdec_generation_tokens_total"]
-    streams = [open_stream(server) for _ in range(4)]
-    for stream in streams:
-        stream.close()
+    with ExitStack() as streams:
+        for _ in range(4):
+            streams.enter_context(Streaming(server))
     # Those who wait for a whole answer are missed, too.
     parts = urlsplit(server.url)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
@@ -400,17 +408,15 @@ def test_a_request_has_its_time(target: Path) -> None:
 
 def test_what_runs_is_answered_at_the_end(target: Path) -> None:
     with serving(target) as server:
-        stream = open_stream(server)
-        server.process.send_signal(signal.SIGTERM)
-        rest = stream.read()
+        with Streaming(server) as stream:
+            server.process.send_signal(signal.SIGTERM)
+            rest = stream.read()
         assert rest.rstrip().endswith(b"data: [DONE]")
         assert b'"length"' in rest
         assert server.process.wait(60) == 0
-    with serving(target, "--drain", "0") as server:
-        stream = open_stream(server)
+    with serving(target, "--drain", "0") as server, Streaming(server):
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 0
-        stream.close()
 
 
 def test_a_killed_server_is_noticed_and_another_answers(target: Path) -> None:
@@ -435,14 +441,14 @@ def test_a_killed_server_is_noticed_and_another_answers(target: Path) -> None:
         for thread in threads:
             thread.join()
         assert len(failures) == 4
-        port = str(urlsplit(server.url).port)
-    with serving(target, "--port", port) as server:
+        port = urlsplit(server.url).port or 0
+    with serving(target, port=port) as server:
         assert server.request("/v1/completions", {"prompt": "a"})[0] == 200
 
 
 def test_metrics_count_what_was_done(target: Path) -> None:
     with serving(target) as server:
-        body = {"prompt": "You may copy", "max_tokens": 30, "temperature": 0, "ignore_eos": True}
+        body = {"prompt": "You may copy", "max_tokens": 300, "temperature": 0, "ignore_eos": True}
         options = {"gamma": 3, "adaptive": False, "draft": "ngram"}
         for _ in range(2):
             answer = server.json("/v1/completions", body | options)
@@ -456,12 +462,12 @@ def test_metrics_count_what_was_done(target: Path) -> None:
             ("specdec_accepted_tokens_total", "llamacpp:n_drafted_accepted_total"),
         ):
             assert metrics[ours] == metrics[others] > 0
-        assert metrics["specdec_generation_tokens_total"] == 60
+        assert metrics["specdec_generation_tokens_total"] == 600
         assert metrics["specdec_prompt_tokens_total"] == 2 * prompt
         assert metrics["vllm:time_to_first_token_seconds_count"] == 2
         steps = metrics["specdec_steps_total"]
         accepted = metrics["specdec_accepted_tokens_total"]
-        assert steps + accepted == 60
+        assert steps + accepted == 600
         assert metrics['specdec_source_accepted_tokens_total{source="ngram"}'] == accepted
         assert metrics['specdec_choices_ended_total{reason="length"}'] == 2
         assert metrics['specdec_requests_refused_total{reason="invalid_value"}'] == 1
