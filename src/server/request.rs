@@ -85,7 +85,7 @@ pub(super) struct Part {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
-    text: String,
+    text: Option<String>,
 }
 
 impl Content {
@@ -94,9 +94,13 @@ impl Content {
             Self::Text(text) => Ok(text),
             Self::Parts(parts) => parts
                 .into_iter()
-                .map(|part| match &part.kind[..] {
-                    "text" => Ok(part.text),
-                    kind => Err(Failure::invalid(
+                .map(|part| match (&part.kind[..], part.text) {
+                    ("text", Some(text)) => Ok(text),
+                    ("text", None) => Err(Failure::invalid(
+                        field,
+                        "a part of type \"text\" without a text",
+                    )),
+                    (kind, _) => Err(Failure::invalid(
                         field,
                         format!("a part of type {kind:?}: this model reads \"text\" alone"),
                     )),
