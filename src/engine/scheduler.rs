@@ -4,6 +4,7 @@
 //! What a request writes doesn't depend on its company: rows are computed each as if alone, and drafts change no text.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::prefixes::{self, Prefixes};
 use super::session::{Session, Turn};
@@ -12,14 +13,21 @@ use crate::error::{Error, Result};
 use crate::model::{Append, BatchLogits, LogitsView, TokenSequence, extend_all};
 use crate::speculation::Load;
 
-/// Tokens of prompts that are read in a pass, while others write: they wait for it.
-const READ_BESIDE: usize = 96;
-
-/// And while none do.
+/// Tokens of prompts that are read at once where nobody writes, and before it is known how long reading takes.
 const READ_ALONE: usize = 512;
+const READ_FIRST: usize = 32;
 
-/// Tokens that one who has waited the longest reads at least, whoever else has less to read.
-const LEAST_READ: usize = 32;
+/// How much longer than the pass of those who write others may read, who hold them up.
+const READING_SHARE: f64 = 2.0;
+
+/// Fewer tokens are read as slowly as these: each pass reads all weights.
+const FEWEST_READ: usize = 16;
+
+/// Share of what is read that is for the one who has waited the longest, whoever else has less to read.
+const OLDEST_SHARE: usize = 4;
+
+/// How fast the known pace follows what is measured.
+const PACE_RATE: f64 = 0.2;
 
 /// A request waits for another that is about to read so many tokens that both begin with.
 const WORTH_WAITING: usize = 64;
@@ -79,6 +87,31 @@ pub struct Scheduler {
     waiting: VecDeque<Request>,
     running: Vec<Request>,
     prefixes: Prefixes,
+    pace: Pace,
+}
+
+/// What the target takes for prompts and for answers, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    /// A token that is read.
+    read: Option<f64>,
+    /// A pass of those who write.
+    write: Option<f64>,
+}
+
+impl Pace {
+    /// How many tokens may be read while others wait to write.
+    fn most_read(&self) -> usize {
+        let known = self.read.zip(self.write);
+        known.map_or(READ_FIRST, |(read, write)| {
+            ((READING_SHARE * write / read) as usize).clamp(FEWEST_READ, READ_ALONE)
+        })
+    }
+
+    fn follow(known: &mut Option<f64>, seconds: f64) {
+        let before = known.unwrap_or(seconds);
+        *known = Some(before + PACE_RATE * (seconds - before));
+    }
 }
 
 impl Scheduler {
@@ -89,6 +122,7 @@ impl Scheduler {
             waiting: VecDeque::new(),
             running: Vec::new(),
             prefixes: Prefixes::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -142,7 +176,17 @@ impl Scheduler {
         self.cut_off_cancelled();
         self.admit();
         self.take_turns();
-        self.compute();
+        // Those who write first: they have been waiting for the last pieces of prompts.
+        let began = Instant::now();
+        if self.compute(false) > 0 {
+            Pace::follow(&mut self.pace.write, began.elapsed().as_secs_f64());
+        }
+        let began = Instant::now();
+        let read = self.compute(true);
+        if read > 0 {
+            let seconds = began.elapsed().as_secs_f64() / read as f64;
+            Pace::follow(&mut self.pace.read, seconds);
+        }
         self.retire_ended();
     }
 
@@ -278,14 +322,14 @@ impl Scheduler {
             .collect();
         let mut left = match readers.len() == shares.len() {
             true => READ_ALONE,
-            false => READ_BESIDE,
+            false => self.pace.most_read(),
         };
         let oldest = readers
             .iter()
             .copied()
             .min_by_key(|place| self.running[*place].session.started());
         readers.sort_by_key(|place| unread(&self.running[*place]));
-        let first = oldest.map(|oldest| (oldest, LEAST_READ));
+        let first = oldest.map(|oldest| (oldest, left / OLDEST_SHARE));
         for (place, most) in first
             .into_iter()
             .chain(readers.into_iter().map(|place| (place, usize::MAX)))
@@ -298,18 +342,23 @@ impl Scheduler {
         shares
     }
 
-    /// The pass, and what it means to each request.
-    fn compute(&mut self) {
+    /// The pass of those who read, or of those who write, and what it means to each; returns how many tokens it had.
+    fn compute(&mut self, reading: bool) -> usize {
         let mut places = Vec::new();
         let mut appends = Vec::new();
         for (place, request) in self.running.iter_mut().enumerate() {
-            if let Some(append) = request.append() {
+            let takes_part = request
+                .turn
+                .as_ref()
+                .is_some_and(|turn| turn.reads() == reading);
+            if takes_part && let Some(append) = request.append() {
                 places.push(place);
                 appends.push(append);
             }
         }
-        if appends.is_empty() {
-            return;
+        let tokens = appends.iter().map(|append| append.tokens.len()).sum();
+        if tokens == 0 {
+            return 0;
         }
         match extend(appends) {
             Ok(logits) => {
@@ -333,6 +382,7 @@ impl Scheduler {
                 }
             }
         }
+        tokens
     }
 
     fn retire_ended(&mut self) {

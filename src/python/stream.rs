@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// A generation in progress: an iterator of chunks.
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct Stream {
-    stream: Detached<decoder::Stream>,
+    running: Detached<decoder::Stream>,
     cancel: CancelToken,
     generation: OnceLock<engine::Generation>,
 }
@@ -26,14 +26,14 @@ impl Stream {
     pub(super) fn new(stream: decoder::Stream) -> Self {
         Self {
             cancel: stream.cancel_token(),
-            stream: Detached::new(stream),
+            running: Detached::new(stream),
             generation: OnceLock::new(),
         }
     }
 
     /// Reads a piece of the prompt; `false` if it was read. To be called without the GIL.
     fn read_prompt(&self) -> Result<bool> {
-        let mut stream = self.stream.lock();
+        let mut stream = self.running.lock();
         stream
             .as_mut()
             .map_or(Ok(false), decoder::Stream::read_prompt)
@@ -41,7 +41,7 @@ impl Stream {
 
     /// The next chunk. To be called without the GIL.
     fn advance(&self) -> Option<Result<engine::Chunk>> {
-        let stream = &mut *self.stream.lock();
+        let stream = &mut *self.running.lock();
         let next = stream.as_mut()?.next();
         if next.is_none()
             && let Some(generation) = stream.take()?.into_generation()

@@ -16,7 +16,7 @@ pub(super) async fn health() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// What the server takes and gives, in OpenAPI's terms (<https://spec.openapis.org/oas/v3.1.0>).
+/// What the server takes and gives, in the terms of `OpenAPI` (<https://spec.openapis.org/oas/v3.1.0>).
 pub(super) async fn description() -> ([(HeaderName, &'static str); 1], String) {
     let text = include_str!("openapi.json").replace("VERSION", env!("CARGO_PKG_VERSION"));
     ([(header::CONTENT_TYPE, "application/json")], text)

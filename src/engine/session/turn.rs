@@ -27,6 +27,11 @@ enum Work {
 }
 
 impl Turn {
+    /// Whether it is about the prompt.
+    pub fn reads(&self) -> bool {
+        matches!(self.0, Work::Read(_))
+    }
+
     /// What it takes of the pass; nothing where it reads, which costs the same whatever the others do.
     pub fn load(&self) -> Load {
         match &self.0 {
