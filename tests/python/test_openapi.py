@@ -20,7 +20,8 @@ from serving import Running, chatting_target, serving
 DESCRIPTION = json.loads((ROOT / "src" / "server" / "openapi.json").read_text())
 schema = schemathesis.openapi.from_dict(DESCRIPTION)
 
-# Not whether all that fits the description is accepted: a token id may be none of the model's, a regular expression none.
+# Not whether all that fits the description is accepted: a number may be no token of the model's,
+# and a text no regular expression.
 CHECKS = [
     not_a_server_error,
     content_type_conformance,
