@@ -165,8 +165,9 @@ impl Stats {
 impl Serialize for Stats {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut fields = serializer.serialize_struct("Stats", 18)?;
+        let mut fields = serializer.serialize_struct("Stats", 19)?;
         fields.serialize_field("prompt_tokens", &self.prompt_tokens)?;
+        fields.serialize_field("cached_tokens", &self.cached_tokens)?;
         fields.serialize_field("new_tokens", &self.new_tokens)?;
         fields.serialize_field("steps", &self.steps)?;
         fields.serialize_field("drafted", &self.drafted)?;

@@ -40,6 +40,8 @@ record! {
     Stats(stats: engine::Stats) {
         /// Tokens in the prompt.
         prompt_tokens: usize = stats.prompt_tokens,
+        /// Those of them that had been read for an earlier request.
+        cached_tokens: usize = stats.cached_tokens,
         /// Tokens written.
         new_tokens: usize = stats.new_tokens,
         /// Passes of the target that wrote them.

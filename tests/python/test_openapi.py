@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -48,7 +49,9 @@ def test_the_description_is_what_is_served(server: Running) -> None:
 
 @schema.parametrize()
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_what_is_sent_is_answered_as_described(case: schemathesis.Case, server: Running) -> None:
+def test_what_is_sent_is_answered_as_described(
+    case: schemathesis.Case[Any], server: Running
+) -> None:
     case.call_and_validate(base_url=server.url, checks=CHECKS)
 
 

@@ -43,7 +43,7 @@ def page(server: Running, tmp_path: Path) -> Iterator[webdriver.Chrome]:
         browser.get(server.url)
         yield browser
         # Errors of the page's own; one that the server refuses is no error of the page.
-        log = browser.get_log("browser")
+        log = browser.get_log("browser")  # type: ignore[no-untyped-call]
         problems = [entry["message"] for entry in log if entry["level"] == "SEVERE"]
         assert all("401" in problem for problem in problems), problems
     finally:
@@ -99,7 +99,7 @@ def test_an_answer_is_shown_token_by_token(page: webdriver.Chrome, server: Runni
         "max_tokens": 120,
     }
     answer = server.json("/v1/chat/completions", body)
-    shown = page.execute_script("return document.querySelector('.text').textContent")  # type: ignore[no-untyped-call]
+    shown = find(page, ".text")[0].get_property("textContent")
     assert shown == answer["choices"][0]["message"]["content"]
     facts = page.find_element(By.CSS_SELECTOR, ".facts").text
     assert f"{len(spans)} tokens" in facts

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
-from conftest import PAIR
+from conftest import PAIR, ROOT
 from serving import Running, chatting_target, serving
 from specdec_rs import SpeculativeDecoder
 
@@ -473,6 +474,17 @@ def test_metrics_count_what_was_done(target: Path) -> None:
         assert metrics['specdec_requests_refused_total{reason="invalid_value"}'] == 1
         assert 0 < metrics["vllm:kv_cache_usage_perc"] < 1
         assert metrics["specdec_speedup"] > 0
+
+
+def test_the_dashboard_shows_what_is_counted(server: Running) -> None:
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
+    targets = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    shown = {name for expr in targets for name in re.findall(r"(?:specdec_|vllm:)\w+", expr)}
+    server.json("/v1/completions", {"prompt": "You may", "draft": "ngram", "adaptive": False})
+    server.request("/v1/completions", b"{")
+    counted = {sample.partition("{")[0] for sample in server.metrics()}
+    assert shown <= counted
+    assert len(shown) > 15
 
 
 def test_requests_have_names(server: Running) -> None:
