@@ -58,7 +58,7 @@ def test_stats(decoder: SpeculativeDecoder) -> None:
     assert stats.tokens_per_second == pytest.approx(40 / stats.decode_seconds)
     assert stats.draft_seconds + stats.verify_seconds <= stats.decode_seconds
     assert set(stats.as_dict()) > {"speedup", "prefill_seconds", "time_to_first_token"}
-    assert repr(stats).startswith("Stats(prompt_tokens=3, new_tokens=40, ")
+    assert repr(stats).startswith("Stats(prompt_tokens=3, cached_tokens=0, new_tokens=40, ")
 
 
 def test_streamed_text_is_the_returned_text(
