@@ -178,6 +178,13 @@ impl SpeculativeDecoder {
         Ok(Generation(py.detach(answer)?))
     }
 
+    /// A conversation as the tokens of the prompt that `chat` uses, by the model's chat template.
+    fn chat_prompt(&self, py: Python<'_>, messages: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
+        let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
+        let tokens = py.detach(|| self.0.prompt_tokens(self.0.chat_prompt(&messages)?));
+        Ok(tokens?)
+    }
+
     /// Generates chunk by chunk.
     #[pyo3(signature = (prompt, config=None, **overrides))]
     fn stream(

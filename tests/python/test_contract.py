@@ -18,6 +18,7 @@ SIGNATURES = {
     "SpeculativeDecoder.stream_async": "(self, /, prompt, config=None, **overrides)",
     "SpeculativeDecoder.generate_batch": "(self, /, prompts, config=None, **overrides)",
     "SpeculativeDecoder.chat": "(self, /, messages, config=None, **overrides)",
+    "SpeculativeDecoder.chat_prompt": "(self, /, messages)",
     "SpeculativeDecoder.logits": "(self, /, ids)",
     "SpeculativeDecoder.sequence": "(self, /, model='target')",
     "SpeculativeDecoder.info": "(self, /)",

@@ -1,0 +1,1 @@
+"""Speculative decoding inside of other frameworks."""
