@@ -1,5 +1,6 @@
 //! `specdec serve`: an HTTP server that speaks OpenAI's API.
 
+use std::env::VarError;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use super::interrupt;
 use super::options::ModelArgs;
 use super::prompts::read_text;
 use crate::engine::CancelToken;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::{Server, ServerOptions};
 
 const EXAMPLES: &str = "\
@@ -53,13 +54,13 @@ pub(super) struct Args {
     cache_tokens: Option<usize>,
     /// Longest that a request may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    timeout: u64,
+    timeout: u32,
     /// Most bytes of a request's body
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     max_body: usize,
     /// How long running requests may go on after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    drain: u64,
+    drain: u32,
     /// Name of the model in answers [default: the target's]
     #[arg(long, value_name = "NAME")]
     served_name: Option<String>,
@@ -96,21 +97,34 @@ impl Args {
             api_keys: self.api_keys()?,
             allow_unauthenticated: self.allow_unauthenticated,
             cors_origins: self.cors_origin.clone(),
-            timeout: Duration::from_secs(self.timeout),
+            timeout: Duration::from_secs(self.timeout.into()),
             most_body: self.max_body,
-            drain: Duration::from_secs(self.drain),
+            drain: Duration::from_secs(self.drain.into()),
         })
     }
 
+    /// The keys; where some were to be given, there are some.
     fn api_keys(&self) -> Result<Vec<String>> {
         let file = self.api_key_file.as_deref().map(read_text).transpose()?;
-        let mut keys: Vec<String> = file
-            .iter()
-            .flat_map(|text| text.lines())
-            .map(|line| line.trim().to_owned())
+        let own = match std::env::var("SPECDEC_API_KEY") {
+            Ok(key) => Some(key),
+            Err(VarError::NotPresent) => None,
+            Err(VarError::NotUnicode(_)) => {
+                let expected = "a key that is text";
+                return Err(Error::invalid("SPECDEC_API_KEY", "(not shown)", expected));
+            }
+        };
+        let lines = file.iter().flat_map(|text| text.lines());
+        let keys: Vec<String> = lines
+            .chain(own.as_deref())
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
+            .map(str::to_owned)
             .collect();
-        keys.extend(std::env::var("SPECDEC_API_KEY"));
-        keys.retain(|key| !key.is_empty());
+        if let Some(file) = self.api_key_file.as_ref().filter(|_| keys.is_empty()) {
+            let expected = "a file with at least one key";
+            return Err(Error::invalid("api-key-file", file.display(), expected));
+        }
         Ok(keys)
     }
 }

@@ -215,13 +215,19 @@ impl Scheduler {
                 place += 1;
                 continue;
             }
-            if !self.make_room(reserved(&self.waiting[place].session)) {
+            let Some(mut request) = self.waiting.remove(place) else {
+                return;
+            };
+            // Before there is room made: what it begins with may be among what goes.
+            let beginning = self.beginning(&request.session);
+            if !self.make_room(reserved(&request.session)) {
+                self.waiting.insert(place, request);
                 return;
             }
-            if let Some(mut request) = self.waiting.remove(place) {
-                self.begin(&mut request.session);
-                self.running.push(request);
+            if let Some(beginning) = beginning {
+                request.session.begin_with(beginning);
             }
+            self.running.push(request);
         }
     }
 
@@ -241,8 +247,12 @@ impl Scheduler {
             return true;
         };
         let reserved = self.reserved() + tokens;
+        // Earlier texts are not dropped in vain.
+        if reserved > most {
+            return false;
+        }
         while reserved + self.prefixes.tokens() > most && self.prefixes.drop_oldest() {}
-        reserved <= most
+        true
     }
 
     fn reserved(&self) -> usize {
@@ -250,10 +260,10 @@ impl Scheduler {
         running.map(|request| reserved(&request.session)).sum()
     }
 
-    /// Begins a request with what was read of its prompt before, by itself or beside it.
-    fn begin(&self, session: &mut Session) {
-        if !session.shares_prefixes() || !session.cached().is_empty() {
-            return;
+    /// What was read of a request's prompt before, for others; `None`: nothing.
+    fn beginning(&self, session: &Session) -> Option<TokenSequence> {
+        if !session.shares_prefixes() {
+            return None;
         }
         let text = session.history();
         // The last token is fed to get its logits.
@@ -266,9 +276,7 @@ impl Scheduler {
         let beside = beside.max_by_key(|(shared, _)| *shared);
         let beside = beside.and_then(|(shared, cached)| prefixes::fork(cached, shared));
         let caches = self.prefixes.fork(text).into_iter().chain(beside);
-        if let Some(longest) = caches.max_by_key(TokenSequence::len) {
-            session.begin_with(longest);
-        }
+        caches.max_by_key(TokenSequence::len)
     }
 
     /// Asks every request what it wants of the pass: one after the other, each knowing what those before it took.

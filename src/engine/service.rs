@@ -49,6 +49,15 @@ impl Status {
     }
 }
 
+/// A request's place among those that were taken; free again however the request ends.
+struct Place(Arc<Status>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Service {
     /// Starts the thread. Beside the requests that are computed so many may wait.
     pub fn start(limits: Limits, waiting: usize) -> Result<Self> {
@@ -81,10 +90,10 @@ impl Service {
         {
             return Err(QueueFull);
         }
-        let status = self.status.clone();
+        let mut place = Some(Place(self.status.clone()));
         let listener: Listener = Box::new(move |event| {
             if matches!(event, Event::End(_)) {
-                status.requests.fetch_sub(1, Ordering::Relaxed);
+                place = None;
             }
             listener(event)
         });

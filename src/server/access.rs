@@ -7,9 +7,10 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::failure::Failure;
+use super::log::REQUEST_ID;
 use crate::error::Error;
 
 /// The keys' digests: of equal lengths, so that comparing them takes the same time wherever they differ.
@@ -83,7 +84,8 @@ fn foreign_origin(headers: &HeaderMap, allowed: &[String]) -> Option<String> {
 pub(super) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]);
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER]);
     if origins.iter().any(|origin| origin == "*") {
         return Ok(layer.allow_origin(AllowOrigin::any()));
     }

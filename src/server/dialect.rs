@@ -84,7 +84,7 @@ impl Dialect {
                 choice.insert("text".into(), text.into());
             }
         }
-        let mut offset = self.echo(index).len();
+        let mut offset = self.echo(index).chars().count();
         let logprobs = self.logprobs(&generation.tokens, &mut offset);
         choice.insert("logprobs".into(), logprobs);
         let reason = finish_reason(generation.finish_reason);
@@ -207,7 +207,7 @@ impl Dialect {
                     .iter()
                     .map(|token| {
                         let here = *offset;
-                        *offset += token.text.len();
+                        *offset += token.text.chars().count();
                         here
                     })
                     .collect();

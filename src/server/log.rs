@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::completions::fresh_id;
 
 /// Names a request, by whoever sends it or by us.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A longer name is not taken over.
 const LONGEST_ID: usize = 128;

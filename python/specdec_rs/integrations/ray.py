@@ -22,7 +22,6 @@ from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from ray.serve.request_router import (
-    FIFOMixin,
     PendingRequest,
     RequestRouter,
     RunningReplica,
@@ -65,7 +64,7 @@ class Engine:
         yield {"finish_reason": generation.finish_reason, "stats": generation.stats.as_dict()}
 
 
-class PrefixRouter(FIFOMixin, RequestRouter):
+class PrefixRouter(RequestRouter):
     """Sends prompts that begin alike to the same replica, which has read the beginning before.
 
     Each prompt ranks the replicas in an order of its own (rendezvous hashing): with a replica more
@@ -82,9 +81,19 @@ class PrefixRouter(FIFOMixin, RequestRouter):
 
         def weight(replica: RunningReplica) -> bytes:
             name = f"{replica.replica_id.unique_id}\0{begins}"
-            return hashlib.blake2b(name.encode(), digest_size=8).digest()
+            return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
 
         return [[replica] for replica in sorted(candidate_replicas, key=weight)]
+
+
+def _is_prompt(value: object) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list)
+        and (
+            all(isinstance(item, int) for item in value)
+            or all(isinstance(item, dict) for item in value)
+        )
+    )
 
 
 def _beginning(prompt: Prompt) -> str:
@@ -124,7 +133,7 @@ class Front:
                         yield news
                 return
             except RayActorError:
-                if attempt + 1 == _ATTEMPTS or (sent.text and not repeats):
+                if attempt + 1 == _ATTEMPTS or (sent.anything and not repeats):
                     raise
 
     async def generate(self, prompt: Prompt, **config: Any) -> dict[str, Any]:
@@ -142,17 +151,21 @@ class Front:
         """Answers POST with {"prompt" or "messages", "stream", settings}; 400 for what is wrong."""
         try:
             body = await request.json()
-            prompt = body.pop("messages", None) or body.pop("prompt")
             stream = body.pop("stream", False)
-        except (ValueError, KeyError, AttributeError, TypeError):
-            expected = 'expected JSON with "prompt" or "messages"'
+            given = [body.pop(name) for name in ("prompt", "messages") if name in body]
+        except (ValueError, AttributeError, TypeError):
+            given = []
+        if len(given) != 1 or not _is_prompt(given[0]):
+            expected = 'expected JSON with either "prompt" or "messages"'
             return JSONResponse({"error": expected}, status_code=400)
-        pieces = self.stream(prompt, **body)
         try:
             if not stream:
-                return JSONResponse(await self.generate(prompt, **body))
+                return JSONResponse(await self.generate(given[0], **body))
+            pieces = self.stream(given[0], **body)
             # What is wrong shows before the first piece.
             first = await anext(pieces)
+        except TypeError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
         except RayTaskError as error:
             if isinstance(error.cause, SpecdecError | TypeError):
                 return JSONResponse({"error": str(error.cause)}, status_code=400)
@@ -174,6 +187,11 @@ class _Sent:
         self.text = ""
         self._tokens = 0
         self.begin_again()
+
+    @property
+    def anything(self) -> bool:
+        """Whether the client has a part of the answer."""
+        return self._tokens > 0
 
     def begin_again(self) -> None:
         """The answer is written from its beginning."""

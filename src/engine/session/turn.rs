@@ -52,7 +52,10 @@ impl Session {
 
     /// Tokens of the prompt, and those that may be written.
     pub fn most_tokens(&self) -> usize {
-        let most = self.stats.prompt_tokens + self.config.max_new_tokens;
+        let most = self
+            .stats
+            .prompt_tokens
+            .saturating_add(self.config.max_new_tokens);
         most.min(self.target.context_length())
     }
 
