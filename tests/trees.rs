@@ -152,7 +152,7 @@ fn forks_survive_a_path_being_kept() {
     let [before, within, plain] = [2, 3, 4].map(SequenceId);
     extend(model.as_mut(), TREE.0, &prompt, 0);
     extend(model.as_mut(), plain.0, &prompt, 0);
-    model.fork(TREE, before).unwrap();
+    model.fork(TREE, before, usize::MAX).unwrap();
     let tree = Extend {
         sequence: TREE,
         tokens: &[10, 11, 12, 13, 14],
@@ -161,7 +161,7 @@ fn forks_survive_a_path_being_kept() {
         hidden: &[],
     };
     extend_all(model.as_mut(), &[tree]);
-    model.fork(TREE, within).unwrap();
+    model.fork(TREE, within, usize::MAX).unwrap();
     model.keep(TREE, &[1, 2, 3, 4]).unwrap();
     for token in [20, 21, 22] {
         let expected = extend(model.as_mut(), plain.0, &[token], 1);

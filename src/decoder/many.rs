@@ -6,6 +6,7 @@ use super::{CancelOnDrop, Prompt, SpeculativeDecoder, on_a_thread};
 use crate::config::SpeculativeConfig;
 use crate::engine::{Event, Generation, Limits, Scheduler, Service, Session, check_prompt};
 use crate::error::{Error, Result};
+use crate::model::memory;
 
 /// Generations that are computed at once: with more, passes take as much longer as they write more.
 const SLOTS: usize = 16;
@@ -97,7 +98,7 @@ impl SpeculativeDecoder {
             decoder: self.clone(),
             config: config.clone(),
             prompts,
-            scheduler: Scheduler::new(limits()),
+            scheduler: Scheduler::new(self.limits(SLOTS)),
             ended: Arc::default(),
         })
     }
@@ -128,6 +129,22 @@ impl SpeculativeDecoder {
         receiver.await.map_err(lost)?.map(|generation| *generation)
     }
 
+    /// So many requests at once, with caches of as many tokens as they can use, and of what half of the free memory holds.
+    pub(crate) fn limits(&self, slots: usize) -> Limits {
+        /// The last page of a cache, and those of a tree.
+        const SPARE: usize = 128;
+        let info = self.info();
+        let most = slots.saturating_mul(info.context_length.saturating_add(SPARE));
+        // How much an accelerator has left is not known.
+        let free = memory::available().filter(|_| info.device == "cpu");
+        let held =
+            free.and_then(|free| (free as usize / 2).checked_div(info.cache_bytes_per_token));
+        Limits {
+            slots,
+            cache_tokens: Some(held.map_or(most, |held| held.min(most))),
+        }
+    }
+
     /// Runs a session on the thread that futures share, which tells the listener what comes of it.
     pub(crate) fn submit(
         &self,
@@ -139,18 +156,11 @@ impl SpeculativeDecoder {
         let service = match &mut *shared {
             Some((owner, service)) if *owner == process => service,
             shared => {
-                let service = Service::start(limits(), usize::MAX)?;
+                let service = Service::start(self.limits(SLOTS), usize::MAX)?;
                 &mut shared.insert((process, service)).1
             }
         };
         let full = |_| Error::Compute("the scheduler takes no more requests".into());
         service.submit(session, Box::new(listener)).map_err(full)
-    }
-}
-
-fn limits() -> Limits {
-    Limits {
-        slots: SLOTS,
-        cache_tokens: None,
     }
 }

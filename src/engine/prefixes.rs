@@ -77,9 +77,7 @@ pub fn fork(cache: &TokenSequence, tokens: usize) -> Option<TokenSequence> {
     if tokens < FEWEST_SHARED {
         return None;
     }
-    let mut fork = cache.fork().ok()?;
-    fork.truncate(tokens).ok()?;
-    Some(fork)
+    cache.fork_at(tokens).ok()
 }
 
 /// How many first tokens two texts have in common.

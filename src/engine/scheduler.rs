@@ -49,12 +49,14 @@ impl Limits {
     pub fn check(&self, session: &Session) -> Result<()> {
         let needed = reserved(session);
         match self.cache_tokens {
-            Some(most) if needed > most => Err(Error::OutOfMemory {
-                reason: format!(
-                    "a cache of {needed} tokens, prompt and answer together, where all requests have {most}: ask for fewer \
-                     new tokens, or allow more cache"
-                ),
-            }),
+            Some(most) if needed > most => {
+                let expected = format!(
+                    "prompt and answer to fit the {most} tokens that all caches hold together"
+                );
+                let asked =
+                    session.most_tokens() - session.history().len().min(session.most_tokens());
+                Err(Error::invalid("max_new_tokens", asked, expected))
+            }
             _ => Ok(()),
         }
     }

@@ -281,9 +281,9 @@ pub trait LanguageModel: Send {
         Err(Error::Compute("this model computes no trees".into()))
     }
 
-    /// Begins `copy` with the tokens of `sequence`, without a tree behind them.
-    fn fork(&mut self, sequence: SequenceId, copy: SequenceId) -> Result<()> {
-        let _ = (sequence, copy);
+    /// Begins `copy` with the first `length` tokens of `sequence`, without a tree behind them.
+    fn fork(&mut self, sequence: SequenceId, copy: SequenceId, length: usize) -> Result<()> {
+        let _ = (sequence, copy, length);
         Err(Error::Compute("this model cannot fork a sequence".into()))
     }
 

@@ -215,9 +215,15 @@ impl TokenSequence {
 
     /// Another sequence that begins with the same tokens.
     pub fn fork(&self) -> Result<Self> {
+        self.fork_at(self.length)
+    }
+
+    /// Another sequence of the first `length` tokens, or of all if there are fewer.
+    pub fn fork_at(&self, length: usize) -> Result<Self> {
         let mut copy = Self::new(&self.model);
-        self.model.lock().fork(self.id, copy.id)?;
-        copy.length = self.length;
+        let length = length.min(self.length);
+        self.model.lock().fork(self.id, copy.id, length)?;
+        copy.length = length;
         copy.watched.clone_from(&self.watched);
         Ok(copy)
     }

@@ -521,13 +521,14 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         Ok(())
     }
 
-    fn fork(&mut self, sequence: SequenceId, copy: SequenceId) -> Result<()> {
+    fn fork(&mut self, sequence: SequenceId, copy: SequenceId, length: usize) -> Result<()> {
         let Some(original) = self.sequences.get(&sequence) else {
             return Ok(());
         };
+        let length = length.min(original.length);
         let forked = Sequence {
-            cache: self.backend.fork(&original.cache, original.length)?,
-            length: original.length,
+            cache: self.backend.fork(&original.cache, length)?,
+            length,
             tree: Vec::new(),
         };
         self.sequences.insert(copy, forked);

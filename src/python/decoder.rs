@@ -215,7 +215,8 @@ impl SpeculativeDecoder {
         let session = threads::compute(move || decoder.session(prompt, &config)).await??;
         let _guard = CancelOnDrop(session.cancel_token());
         let decoder = self.0.clone();
-        let end = threads::hear(move |mut sender| {
+        let cancel = Some(session.cancel_token());
+        let end = threads::hear(cancel, move |mut sender| {
             decoder.submit(session, move |event| {
                 if let Event::End(end) = event {
                     sender.send(end);

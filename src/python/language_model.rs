@@ -87,8 +87,11 @@ impl LanguageModel for PythonModel {
         Python::attach(|py| self.call(py, "truncate", (sequence.0, length)).map(|_| ()))
     }
 
-    fn fork(&mut self, sequence: SequenceId, copy: SequenceId) -> Result<()> {
-        Python::attach(|py| self.call(py, "fork", (sequence.0, copy.0)).map(|_| ()))
+    fn fork(&mut self, sequence: SequenceId, copy: SequenceId, length: usize) -> Result<()> {
+        Python::attach(|py| {
+            self.call(py, "fork", (sequence.0, copy.0))?;
+            self.call(py, "truncate", (copy.0, length)).map(|_| ())
+        })
     }
 
     fn free(&mut self, sequence: SequenceId) {

@@ -1,6 +1,6 @@
 //! `Stream` and `AsyncStream`: a generation chunk by chunk.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
@@ -107,17 +107,12 @@ impl AsyncStream {
             return Ok(None);
         };
         let (sender, events) = unbounded_channel();
-        let at_work = Mutex::new(Some(AtWork::begin()));
+        let mut at_work = Some(AtWork::begin(Some(session.cancel_token())));
         self.decoder.submit(session, move |event| {
             let ended = matches!(event, Event::End(_));
             let listens = sender.send(event).is_ok();
             if ended {
-                drop(
-                    at_work
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .take(),
-                );
+                drop(at_work.take());
             }
             listens
         })?;

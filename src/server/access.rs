@@ -1,5 +1,6 @@
 //! Who may ask.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -53,13 +54,29 @@ pub(super) async fn authenticate(
     Failure::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response()
 }
 
+/// Which pages' requests are answered.
+pub(super) struct Origins {
+    /// Those of other sites.
+    pub(super) allowed: Vec<String>,
+    /// The name that the server listens at; `None` where a key shows who asks, by whatever name.
+    pub(super) host: Option<String>,
+}
+
 /// Refuses what other sites' pages send: a browser sends it from inside, where no key may be asked for.
 pub(super) async fn check_origin(
-    State(allowed): State<Arc<Vec<String>>>,
+    State(origins): State<Arc<Origins>>,
     request: Request,
     next: Next,
 ) -> Response {
-    match foreign_origin(request.headers(), &allowed) {
+    let headers = request.headers();
+    if let Some(host) = &origins.host
+        && let Some(name) = foreign_host(headers, host)
+    {
+        let message =
+            format!("{name:?} is no name of this server: use its address, or give it an API key");
+        return Failure::new(StatusCode::FORBIDDEN, "foreign_host", message).into_response();
+    }
+    match foreign_origin(headers, &origins.allowed) {
         None => next.run(request).await,
         Some(origin) => {
             let message = format!(
@@ -68,6 +85,20 @@ pub(super) async fn check_origin(
             Failure::new(StatusCode::FORBIDDEN, "foreign_origin", message).into_response()
         }
     }
+}
+
+/// The name that a request asks for, if it is neither an address nor the server's own: a page may have brought a name of its
+/// own to mean this machine (DNS rebinding).
+fn foreign_host(headers: &HeaderMap, own: &str) -> Option<String> {
+    let host = headers.get(header::HOST)?;
+    let host = String::from_utf8_lossy(host.as_bytes()).into_owned();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => &host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let known = address.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost");
+    (!known && !name.eq_ignore_ascii_case(own)).then_some(host)
 }
 
 /// The origin of a request, if it is another site's.
@@ -113,6 +144,34 @@ mod tests {
         assert!(keys.know(b"one") && keys.know(b"two"));
         for wrong in [&b""[..], b"on", b"onetwo", b"One", b"one "] {
             assert!(!keys.know(wrong));
+        }
+    }
+
+    #[test]
+    fn names_of_others_are_foreign() {
+        let foreign = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            foreign_host(&headers, "box.lan").is_some()
+        };
+        for own in [
+            "127.0.0.1:8080",
+            "localhost",
+            "LOCALHOST:80",
+            "[::1]:8080",
+            "[::1]",
+            "box.lan:1",
+            "10.0.0.1",
+        ] {
+            assert!(!foreign(own), "{own}");
+        }
+        for other in [
+            "evil.example:8080",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "box.lan.evil",
+        ] {
+            assert!(foreign(other), "{other}");
         }
     }
 

@@ -13,6 +13,12 @@ use crate::decoder::CancelOnDrop;
 use crate::engine::{Chunk, Event, Generation};
 use crate::error::Error;
 
+/// Bytes of a token, hardly ever more.
+const LONGEST_TOKEN: usize = 16;
+
+/// Answers to all prompts of a request at most.
+const MOST_CHOICES: usize = 128;
+
 /// The choices of a request. Dropping it, as when its client is gone, ends them within a step.
 pub(super) struct Answer {
     events: UnboundedReceiver<(usize, Event)>,
@@ -37,10 +43,30 @@ impl Answer {
         prompts: Vec<Vec<u32>>,
         config: SpeculativeConfig,
         each: usize,
+        watch: &Watch,
     ) -> Result<Self, Failure> {
         let limit = app.options.timeout;
         let deadline = Instant::now() + limit;
         let choices = prompts.len() * each;
+        let most = MOST_CHOICES.min(app.options.slots.saturating_add(app.options.queue));
+        if choices > most {
+            let message = format!("{choices} answers, of all prompts together: at most {most}");
+            return Err(Failure::invalid("n", message));
+        }
+        // Each answer reads it for itself, and can't be longer than the context.
+        let longest = app
+            .decoder
+            .info()
+            .context_length
+            .saturating_mul(LONGEST_TOKEN);
+        if config
+            .prediction
+            .as_ref()
+            .is_some_and(|text| text.len() > longest)
+        {
+            let message = "a prediction that is longer than any answer can be";
+            return Err(Failure::invalid("prediction", message));
+        }
         let (sender, events) = unbounded_channel();
         let (decoder, service) = (app.decoder.clone(), app.service.clone());
         // To compile a response format takes time.
@@ -65,8 +91,16 @@ impl Answer {
         let mut guards = Vec::with_capacity(choices);
         for (choice, session) in sessions.into_iter().enumerate() {
             guards.push(CancelOnDrop(session.cancel_token()));
-            let sender = sender.clone();
-            let listener = Box::new(move |event| sender.send((choice, event)).is_ok());
+            let (sender, watch) = (sender.clone(), watch.clone());
+            let listener = Box::new(move |event| {
+                // Whether anybody listens or not: it was computed.
+                match &event {
+                    Event::Chunk(chunk) => watch.wrote(choice, chunk.tokens.len()),
+                    Event::End(Ok(generation)) => watch.ended(generation, choice % each == 0),
+                    Event::End(Err(_)) => {}
+                }
+                sender.send((choice, event)).is_ok()
+            });
             // Those that were begun end with their guards.
             app.service
                 .submit(session, listener)
@@ -83,7 +117,7 @@ impl Answer {
     }
 
     /// What comes next; `None` once all choices have ended.
-    pub(super) async fn next(&mut self, watch: &Watch) -> Result<Option<Step>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<Step>, Failure> {
         if self.open == 0 {
             return Ok(None);
         }
@@ -91,23 +125,23 @@ impl Answer {
         let event = timeout_at(self.deadline, self.events.recv()).await;
         match event.map_err(timeout)? {
             None => Err(Failure::ended()),
-            Some((choice, Event::Chunk(chunk))) => {
-                watch.wrote(choice, chunk.tokens.len());
-                Ok(Some(Step::Chunk(choice, chunk)))
-            }
+            Some((choice, Event::Chunk(chunk))) => Ok(Some(Step::Chunk(choice, chunk))),
             Some((choice, Event::End(end))) => {
                 self.open -= 1;
-                let generation = end?;
-                watch.ended(&generation);
-                Ok(Some(Step::End(choice, generation)))
+                Ok(Some(Step::End(choice, end?)))
             }
         }
     }
 
+    /// When its time is over.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// All choices, in their order, once they have ended.
-    pub(super) async fn gather(mut self, watch: &Watch) -> Result<Vec<Generation>, Failure> {
+    pub(super) async fn gather(mut self) -> Result<Vec<Generation>, Failure> {
         let mut ended: Vec<Option<Generation>> = vec![None; self.choices];
-        while let Some(step) = self.next(watch).await? {
+        while let Some(step) = self.next().await? {
             if let Step::End(choice, generation) = step {
                 ended[choice] = Some(*generation);
             }

@@ -96,13 +96,18 @@ pub(super) fn router(app: &Arc<App>) -> Result<Router, crate::Error> {
         .route("/health", get(models::health))
         .route("/metrics", get(metrics::show))
         .route("/openapi.json", get(models::description));
-    let allowed = Arc::new(app.options.cors_origins.clone());
+    let without_keys = app.options.api_keys.is_empty();
+    let origins = Arc::new(access::Origins {
+        allowed: app.options.cors_origins.clone(),
+        host: (without_keys && !app.options.allow_unauthenticated)
+            .then(|| app.options.host.clone()),
+    });
     let mut router = closed
         .merge(open)
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(app.options.most_body))
-        .layer(from_fn_with_state(allowed, access::check_origin));
+        .layer(from_fn_with_state(origins, access::check_origin));
     if !app.options.cors_origins.is_empty() {
         router = router.layer(access::cors(&app.options.cors_origins)?);
     }

@@ -11,6 +11,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::sync::mpsc::{Sender, channel};
+use tokio::time::timeout_at;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::answer::{Answer, Step};
@@ -30,6 +31,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Pieces of a stream that wait for a client that reads slowly.
 const UNREAD_PIECES: usize = 64;
+
+/// How long a client may take to read what waits for it when its time is over.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Prompts of one request at most.
 const MOST_PROMPTS: usize = 128;
@@ -144,9 +148,9 @@ impl App {
     async fn begin(&self, asked: Asked, watch: Watch) -> Result<Response, Failure> {
         let prompts = asked.prompts.len();
         let each = asked.common.choices();
-        let answer = Answer::begin(self, asked.prompts, asked.config, each).await?;
+        let answer = Answer::begin(self, asked.prompts, asked.config, each, &watch).await?;
         if !asked.common.stream.unwrap_or(false) {
-            let generations = answer.gather(&watch).await?;
+            let generations = answer.gather().await?;
             return Ok(Json(asked.dialect.response(&generations, prompts)).into_response());
         }
         let (sender, receiver) = channel(UNREAD_PIECES);
@@ -209,8 +213,10 @@ struct Gone;
 
 impl Writer {
     async fn write(self, answer: Answer, choices: usize) {
+        // Some more than its time: an answer that is late is told so.
+        let deadline = answer.deadline() + LAST_WORDS;
         // Where nobody reads any more there is nobody to tell.
-        let _ = self.write_all(answer, choices).await;
+        let _ = timeout_at(deadline, self.write_all(answer, choices)).await;
     }
 
     async fn write_all(&self, mut answer: Answer, choices: usize) -> Result<(), Gone> {
@@ -224,7 +230,7 @@ impl Writer {
         loop {
             // A client may leave while nothing is said to it.
             let next = tokio::select! {
-                next = answer.next(&self.watch) => next,
+                next = answer.next() => next,
                 () = self.sender.closed() => return Err(Gone),
             };
             match next {

@@ -90,7 +90,7 @@ impl From<Error> for Failure {
             }
             Error::NoToken { .. } => Self::new(StatusCode::BAD_REQUEST, "no_token", message),
             Error::OutOfMemory { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, "cache_exceeded", message)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "out_of_memory", message)
             }
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message),
         }

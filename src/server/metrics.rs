@@ -322,10 +322,12 @@ impl Counters {
         }
     }
 
-    fn count(&self, generation: &Generation) {
+    fn count(&self, generation: &Generation, with_prompt: bool) {
         let stats = &generation.stats;
-        self.prompt_tokens.inc_by(stats.prompt_tokens as u64);
-        self.cached_tokens.inc_by(stats.cached_tokens as u64);
+        if with_prompt {
+            self.prompt_tokens.inc_by(stats.prompt_tokens as u64);
+            self.cached_tokens.inc_by(stats.cached_tokens as u64);
+        }
         self.new_tokens.inc_by(stats.new_tokens as u64);
         self.steps.inc_by(stats.steps as u64);
         self.drafted.inc_by(stats.drafted as u64);
@@ -402,11 +404,11 @@ impl Watch {
         }
     }
 
-    /// A choice ended.
-    pub(super) fn ended(&self, generation: &Generation) {
+    /// A choice ended; its prompt counts with the first of several that have it.
+    pub(super) fn ended(&self, generation: &Generation, with_prompt: bool) {
         let seconds = self.0.began.elapsed().as_secs_f64();
         self.0.counters.request.0.observe(seconds);
-        self.0.counters.count(generation);
+        self.0.counters.count(generation, with_prompt);
     }
 
     /// The request was refused, or failed.

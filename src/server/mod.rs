@@ -23,9 +23,8 @@ use app::App;
 pub use app::ServerOptions;
 
 use crate::decoder::SpeculativeDecoder;
-use crate::engine::{Limits, Service};
+use crate::engine::Service;
 use crate::error::{Error, Result};
-use crate::model::memory;
 
 /// A server that listens, and answers once it is run.
 pub struct Server {
@@ -58,17 +57,12 @@ impl Server {
             TcpListener::bind(&addresses[..]).await.map_err(wrong)
         })?;
         let address = listener.local_addr().map_err(wrong)?;
-        let cache_tokens = options
-            .cache_tokens
-            .or_else(|| cache_tokens(&decoder, &options));
-        let limits = Limits {
-            slots: options.slots,
-            cache_tokens,
-        };
+        let mut limits = decoder.limits(options.slots);
+        limits.cache_tokens = options.cache_tokens.or(limits.cache_tokens);
         let app = App {
             service: Service::start(limits, options.queue)?,
             decoder,
-            cache_tokens,
+            cache_tokens: limits.cache_tokens,
             metrics: metrics::Metrics::new(),
             started: app::now(),
             options,
@@ -162,15 +156,4 @@ fn is_loopback(address: IpAddr) -> bool {
             address.is_loopback() || mapped.is_some_and(|address| address.is_loopback())
         }
     }
-}
-
-/// What half of the free memory holds, but no more than all requests can use.
-fn cache_tokens(decoder: &SpeculativeDecoder, options: &ServerOptions) -> Option<usize> {
-    /// The last page of a cache, and those of a tree.
-    const SPARE: usize = 128;
-    let info = decoder.info();
-    let most = options.slots * (info.context_length + SPARE);
-    let free = memory::available()? as usize / 2;
-    let held = free.checked_div(info.cache_bytes_per_token)?;
-    Some(most.min(held))
 }

@@ -76,7 +76,7 @@ class Client:
     async def send(self, content: bytes, length: int | None = None) -> Any:
         reader, writer = await asyncio.open_connection(*self.address)
         length = len(content) if length is None else length
-        head = "POST /v1/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         writer.write(f"{head}Content-Length: {length}\r\n\r\n".encode() + content)
         return reader, writer
 
