@@ -93,7 +93,7 @@ impl Service {
         let mut place = Some(Place(self.status.clone()));
         let listener: Listener = Box::new(move |event| {
             if matches!(event, Event::End(_)) {
-                place = None;
+                drop(place.take());
             }
             listener(event)
         });
