@@ -1,6 +1,6 @@
 //! Several generations at once, in common passes of the target.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{CancelOnDrop, Prompt, SpeculativeDecoder, on_a_thread};
 use crate::config::SpeculativeConfig;
@@ -56,13 +56,11 @@ impl Batch {
     pub fn into_generations(self) -> Result<Vec<Generation>> {
         let ended = std::mem::take(&mut *self.ended());
         let unfinished = || Error::Compute("a generation of the batch was not finished".into());
-        let mut ended = ended.into_iter();
-        std::iter::from_fn(|| ended.next())
-            .map(|end| end.ok_or_else(unfinished)?)
-            .collect()
+        let ended = ended.into_iter();
+        ended.map(|end| end.ok_or_else(unfinished)?).collect()
     }
 
-    fn ended(&self) -> std::sync::MutexGuard<'_, Ended> {
+    fn ended(&self) -> MutexGuard<'_, Ended> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

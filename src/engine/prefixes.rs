@@ -49,27 +49,38 @@ impl Prefixes {
         true
     }
 
-    /// How many first tokens of a text the best of the kept ones has, which counts as used.
-    pub fn shared(&mut self, text: &[u32]) -> usize {
-        let Some((place, shared)) = self.best(text) else {
-            return 0;
-        };
-        let kept = self.0.remove(place);
+    /// The text that has the most first tokens in common with a prompt.
+    pub fn find(&self, prompt: &[u32]) -> Option<Found> {
+        let text = readable(prompt);
+        let all = self.0.iter().enumerate();
+        let best = all.map(|(place, kept)| Found {
+            place,
+            tokens: shared(&kept.tokens, text),
+        });
+        let best = best.max_by_key(|found| found.tokens);
+        best.filter(|found| found.tokens >= FEWEST_SHARED)
+    }
+
+    /// Another cache of what was found, which counts as used now.
+    pub fn fork(&mut self, found: Found) -> Option<TokenSequence> {
+        let kept = self.0.remove(found.place);
+        let fork = fork(&kept.cache, found.tokens);
         self.0.push(kept);
-        shared
+        fork
     }
+}
 
-    /// A cache of the first tokens of a text, as far as any is kept.
-    pub fn fork(&self, text: &[u32]) -> Option<TokenSequence> {
-        let (place, shared) = self.best(text)?;
-        fork(&self.0[place].cache, shared)
-    }
+/// A text that is kept, until another is kept or forgotten.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    place: usize,
+    /// The first tokens that both have.
+    pub tokens: usize,
+}
 
-    fn best(&self, text: &[u32]) -> Option<(usize, usize)> {
-        let shared = self.0.iter().map(|kept| shared(&kept.tokens, text));
-        let best = shared.enumerate().max_by_key(|(_, shared)| *shared);
-        best.filter(|(_, shared)| *shared >= FEWEST_SHARED)
-    }
+/// What of a prompt is read before it is answered: the last token is fed to get its logits.
+pub fn readable(prompt: &[u32]) -> &[u32] {
+    &prompt[..prompt.len() - 1]
 }
 
 /// Another cache of the first tokens; `None` where a model can't have one, or it isn't worth it.

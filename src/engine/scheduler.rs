@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::prefixes::{self, Prefixes};
+use super::prefixes::{self, Found, Prefixes};
 use super::session::{Session, Turn};
 use super::{Chunk, Generation};
 use crate::error::{Error, Result};
-use crate::model::{Append, BatchLogits, LogitsView, TokenSequence, extend_all};
+use crate::model::{Append, LogitsView, TokenSequence, extend_all};
 use crate::speculation::Load;
 
 /// Tokens of prompts that are read at once where nobody writes, and before it is known how long reading takes.
@@ -212,7 +212,7 @@ impl Scheduler {
         let mut place = 0;
         while place < self.waiting.len() && self.running.len() < self.limits.slots {
             let session = &self.waiting[place].session;
-            let kept = self.prefixes.shared(session.history());
+            let kept = self.prefixes.find(session.history());
             if self.is_read_meanwhile(session, kept) {
                 place += 1;
                 continue;
@@ -221,7 +221,7 @@ impl Scheduler {
                 return;
             };
             // Before there is room made: what it begins with may be among what goes.
-            let beginning = self.beginning(&request.session);
+            let beginning = self.beginning(&request.session, kept);
             if !self.make_room(reserved(&request.session)) {
                 self.waiting.insert(place, request);
                 return;
@@ -234,7 +234,8 @@ impl Scheduler {
     }
 
     /// Whether another request is about to read much of what this one begins with.
-    fn is_read_meanwhile(&self, session: &Session, kept: usize) -> bool {
+    fn is_read_meanwhile(&self, session: &Session, kept: Option<Found>) -> bool {
+        let kept = kept.map_or(0, |kept| kept.tokens);
         session.shares_prefixes()
             && self.running.iter().any(|other| {
                 let shared = prefixes::shared(other.session.history(), session.history());
@@ -262,23 +263,24 @@ impl Scheduler {
         running.map(|request| reserved(&request.session)).sum()
     }
 
-    /// What was read of a request's prompt before, for others; `None`: nothing.
-    fn beginning(&self, session: &Session) -> Option<TokenSequence> {
+    /// What was read of a request's prompt before, for others or beside it; `None`: nothing.
+    fn beginning(&mut self, session: &Session, kept: Option<Found>) -> Option<TokenSequence> {
         if !session.shares_prefixes() {
             return None;
         }
-        let text = session.history();
-        // The last token is fed to get its logits.
-        let text = &text[..text.len() - 1];
+        let text = prefixes::readable(session.history());
         let beside = self.running.iter().map(|other| {
             let cached = other.session.cached();
             let shared = prefixes::shared(&other.session.history()[..cached.len()], text);
             (shared, cached)
         });
         let beside = beside.max_by_key(|(shared, _)| *shared);
-        let beside = beside.and_then(|(shared, cached)| prefixes::fork(cached, shared));
-        let caches = self.prefixes.fork(text).into_iter().chain(beside);
-        caches.max_by_key(TokenSequence::len)
+        match (kept, beside) {
+            (Some(kept), beside) if beside.is_none_or(|(shared, _)| kept.tokens >= shared) => {
+                self.prefixes.fork(kept)
+            }
+            (_, beside) => beside.and_then(|(shared, cached)| prefixes::fork(cached, shared)),
+        }
     }
 
     /// Asks every request what it wants of the pass: one after the other, each knowing what those before it took.
@@ -370,7 +372,7 @@ impl Scheduler {
         if tokens == 0 {
             return 0;
         }
-        match extend(appends) {
+        match extend_all(&mut appends) {
             Ok(logits) => {
                 let alone = places.len() == 1;
                 for (index, place) in places.into_iter().enumerate() {
@@ -384,7 +386,7 @@ impl Scheduler {
             Err(_) => {
                 for place in places {
                     let request = &mut self.running[place];
-                    match request.append().map(|append| extend(vec![append])) {
+                    match request.append().map(|append| extend_all(&mut [append])) {
                         Some(Ok(logits)) => request.end_turn(logits.of(0), true),
                         Some(Err(error)) => request.end = Some(Err(error)),
                         None => {}
@@ -446,10 +448,6 @@ impl Request {
             (self.listener)(Event::Chunk(chunk));
         }));
     }
-}
-
-fn extend(mut batch: Vec<Append<'_>>) -> Result<BatchLogits> {
-    extend_all(&mut batch)
 }
 
 /// Tokens of the cache that a request may come to need.

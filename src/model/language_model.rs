@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use smallvec::SmallVec;
+
 use super::draft_head::DraftHead;
 use super::eagle::EagleFiles;
 use super::tree::Parents;
@@ -146,7 +148,7 @@ impl Logits {
 pub struct BatchLogits {
     logits: Logits,
     /// Of each sequence the first row, the first token among those whose hidden states were asked for, and their number.
-    places: Vec<[usize; 3]>,
+    places: SmallVec<[[usize; 3]; 4]>,
 }
 
 impl BatchLogits {
@@ -166,6 +168,11 @@ impl BatchLogits {
             places: batch.iter().map(place).collect(),
             logits,
         }
+    }
+
+    /// All of them.
+    pub(super) fn into_logits(self) -> Logits {
+        self.logits
     }
 
     /// What a sequence gets, by its place in the batch.

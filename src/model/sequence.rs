@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use smallvec::SmallVec;
+
 use super::language_model::{
     BatchLogits, Extend, LanguageModel, Logits, ModelInfo, SequenceId, SpareRows,
 };
@@ -61,6 +63,19 @@ impl SharedModel {
             model.free(sequence);
         }
         model
+    }
+
+    /// Fails for trees that the model doesn't compute: here, since a user's may never look at the parents.
+    fn check_trees(&self, batch: &[Append<'_>]) -> Result<()> {
+        let most = self.most_tree_tokens;
+        for append in batch {
+            if most == 0 && append.parents != Parents::Chain {
+                let reason = "this model computes no trees: its sequences are chains";
+                return Err(Error::Compute(reason.into()));
+            }
+            append.parents.check(append.tokens.len(), most)?;
+        }
+        Ok(())
     }
 
     /// Appends to sequences; on an error they are as before, of the lengths in `undo` where they are known.
@@ -148,9 +163,7 @@ impl TokenSequence {
 
     /// Appends tokens; returns the logits of the last `rows` of them.
     pub fn extend(&mut self, tokens: &[u32], rows: usize) -> Result<Logits> {
-        let logits = self.append(tokens, Parents::Chain, rows)?;
-        self.length += tokens.len();
-        Ok(logits)
+        self.append(tokens, Parents::Chain, rows)
     }
 
     /// Most tokens of a tree; 0: the model computes chains alone.
@@ -167,28 +180,17 @@ impl TokenSequence {
         parents: &[Option<usize>],
         rows: usize,
     ) -> Result<Logits> {
-        // Here, since a user's model may never look at the parents.
-        let most = self.model.most_tree_tokens;
-        if most == 0 {
-            let reason = "this model computes no trees: its sequences are chains";
-            return Err(Error::Compute(reason.into()));
-        }
-        Parents::Tree(parents).check(tokens.len(), most)?;
-        let logits = self.append(tokens, Parents::Tree(parents), rows)?;
-        self.in_tree = !tokens.is_empty();
-        Ok(logits)
+        self.append(tokens, Parents::Tree(parents), rows)
     }
 
     fn append(&mut self, tokens: &[u32], parents: Parents<'_>, rows: usize) -> Result<Logits> {
-        let batch = [Extend {
-            sequence: self.id,
+        let append = Append {
+            sequence: self,
             tokens,
             parents,
             rows,
-            hidden: &self.watched,
-        }];
-        let undo = [(!self.in_tree).then_some(self.length)];
-        self.model.extend(&batch, &undo)
+        };
+        extend_all(&mut [append]).map(BatchLogits::into_logits)
     }
 
     /// Of the tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
@@ -229,6 +231,9 @@ impl TokenSequence {
     }
 }
 
+/// What a pass needs for each of its sequences; on the stack, while they are few.
+type PerSequence<T> = SmallVec<[T; 4]>;
+
 /// Tokens for one of several sequences that are extended at once.
 pub struct Append<'a> {
     /// The sequence.
@@ -247,7 +252,8 @@ pub struct Append<'a> {
 /// If they are none, or of different models.
 pub fn extend_all(batch: &mut [Append<'_>]) -> Result<BatchLogits> {
     let model = batch[0].sequence.model.clone();
-    let extends: Vec<Extend<'_>> = batch
+    model.check_trees(batch)?;
+    let extends: PerSequence<Extend<'_>> = batch
         .iter()
         .map(|append| {
             assert!(Arc::ptr_eq(&append.sequence.model.model, &model.model));
@@ -264,8 +270,9 @@ pub fn extend_all(batch: &mut [Append<'_>]) -> Result<BatchLogits> {
         let sequence = &append.sequence;
         (!sequence.in_tree).then_some(sequence.length)
     };
-    let undo: Vec<Option<usize>> = batch.iter().map(length).collect();
+    let undo: PerSequence<Option<usize>> = batch.iter().map(length).collect();
     let logits = BatchLogits::new(model.extend(&extends, &undo)?, &extends);
+    drop(extends);
     for append in batch {
         match append.parents {
             Parents::Chain => append.sequence.length += append.tokens.len(),

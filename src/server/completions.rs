@@ -68,16 +68,13 @@ impl App {
     async fn read_chat(self: &Arc<Self>, body: &Body) -> Result<Asked, Failure> {
         let mut request: ChatRequest = body.parse()?;
         let mut common: Common = body.parse()?;
-        let mut config = request.config(&mut common)?;
         let messages = request.take_messages()?;
         let prompt = self.blocking(move |app| {
             let prompt = app.decoder.chat_prompt(&messages)?;
             Ok(app.decoder.prompt_tokens(prompt)?)
         });
         let prompt = prompt.await?;
-        if config.max_new_tokens == usize::MAX {
-            config.max_new_tokens = self.default_tokens(prompt.len());
-        }
+        let config = request.config(&mut common, self.default_tokens(prompt.len()))?;
         let dialect = Dialect::new(self, Kind::Chat, &common, &config);
         Ok(Asked {
             prompts: vec![prompt],
@@ -166,6 +163,7 @@ impl App {
         let stream = stream.keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
         Ok(stream.into_response())
     }
+
     /// Does what takes too long for a thread that serves others, too.
     pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,

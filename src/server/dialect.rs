@@ -1,6 +1,6 @@
 //! How answers are written: as chat completions or as completions.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::engine::{Chunk, FinishReason, Generation, Stats, Token};
 use crate::speculation::TokenSource;
@@ -70,30 +70,32 @@ impl Dialect {
     }
 
     fn choice(&self, index: usize, generation: &Generation) -> Value {
-        let mut choice = Map::new();
-        choice.insert("index".into(), index.into());
-        match self.kind {
+        let (name, content) = match self.kind {
             Kind::Chat => {
-                let message = json!({
-                    "role": "assistant", "content": generation.text, "refusal": null,
-                });
-                choice.insert("message".into(), message);
+                let text = &generation.text;
+                (
+                    "message",
+                    json!({"role": "assistant", "content": text, "refusal": null}),
+                )
             }
             Kind::Completion => {
                 let text = format!("{}{}", self.echo(index), generation.text);
-                choice.insert("text".into(), text.into());
+                ("text", text.into())
             }
-        }
+        };
         let mut offset = self.echo(index).chars().count();
         let logprobs = self.logprobs(&generation.tokens, &mut offset);
-        choice.insert("logprobs".into(), logprobs);
-        let reason = finish_reason(generation.finish_reason);
-        choice.insert("finish_reason".into(), reason.into());
+        let mut choice = json!({
+            "index": index,
+            name: content,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason(generation.finish_reason),
+        });
         if self.return_tokens {
-            choice.insert("tokens".into(), tokens(&generation.tokens));
-            choice.insert("stats".into(), json!(generation.stats));
+            choice["tokens"] = tokens(&generation.tokens);
+            choice["stats"] = json!(generation.stats);
         }
-        choice.into()
+        choice
     }
 
     fn echo(&self, choice: usize) -> &str {
@@ -102,23 +104,12 @@ impl Dialect {
 
     /// What a stream begins each choice with, if anything.
     pub(super) fn first(&self, index: usize) -> Option<Value> {
-        match self.kind {
-            Kind::Chat => {
-                let delta = json!({"role": "assistant", "content": ""});
-                let choice = json!({
-                    "index": index, "delta": delta, "logprobs": null, "finish_reason": null,
-                });
-                Some(self.chunk(&[choice]))
-            }
-            Kind::Completion if !self.echo(index).is_empty() => {
-                let choice = json!({
-                    "index": index, "text": self.echo(index), "logprobs": null,
-                    "finish_reason": null,
-                });
-                Some(self.chunk(&[choice]))
-            }
-            Kind::Completion => None,
-        }
+        let content = match self.kind {
+            Kind::Chat => json!({"role": "assistant", "content": ""}),
+            Kind::Completion if self.echo(index).is_empty() => return None,
+            Kind::Completion => self.echo(index).into(),
+        };
+        Some(self.chunk(&[self.delta(index, &content)]))
     }
 
     /// A piece of a choice; `None` where it says nothing yet.
@@ -126,35 +117,39 @@ impl Dialect {
         if piece.text.is_empty() && !self.return_tokens && !self.logprobs {
             return None;
         }
-        let mut choice = Map::new();
-        choice.insert("index".into(), index.into());
-        match self.kind {
-            Kind::Chat => choice.insert("delta".into(), json!({"content": piece.text})),
-            Kind::Completion => choice.insert("text".into(), piece.text.clone().into()),
+        let content = match self.kind {
+            Kind::Chat => json!({"content": piece.text}),
+            Kind::Completion => piece.text.as_str().into(),
         };
-        choice.insert("logprobs".into(), self.logprobs(&piece.tokens, offset));
-        choice.insert("finish_reason".into(), Value::Null);
+        let mut choice = self.delta(index, &content);
+        choice["logprobs"] = self.logprobs(&piece.tokens, offset);
         if self.return_tokens {
-            choice.insert("tokens".into(), tokens(&piece.tokens));
+            choice["tokens"] = tokens(&piece.tokens);
         }
-        Some(self.chunk(&[choice.into()]))
+        Some(self.chunk(&[choice]))
     }
 
     /// A choice's end.
     pub(super) fn last(&self, index: usize, generation: &Generation) -> Value {
-        let mut choice = Map::new();
-        choice.insert("index".into(), index.into());
-        match self.kind {
-            Kind::Chat => choice.insert("delta".into(), json!({})),
-            Kind::Completion => choice.insert("text".into(), "".into()),
+        let content = match self.kind {
+            Kind::Chat => json!({}),
+            Kind::Completion => "".into(),
         };
-        choice.insert("logprobs".into(), Value::Null);
-        let reason = finish_reason(generation.finish_reason);
-        choice.insert("finish_reason".into(), reason.into());
+        let mut choice = self.delta(index, &content);
+        choice["finish_reason"] = finish_reason(generation.finish_reason).into();
         if self.return_tokens {
-            choice.insert("stats".into(), json!(generation.stats));
+            choice["stats"] = json!(generation.stats);
         }
-        self.chunk(&[choice.into()])
+        self.chunk(&[choice])
+    }
+
+    /// A choice's part of a stream's piece.
+    fn delta(&self, index: usize, content: &Value) -> Value {
+        let name = match self.kind {
+            Kind::Chat => "delta",
+            Kind::Completion => "text",
+        };
+        json!({"index": index, name: content, "logprobs": null, "finish_reason": null})
     }
 
     /// The piece behind all choices that says what they used.

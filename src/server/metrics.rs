@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use super::app::{App, Shared};
 use crate::engine::{Generation, Stats};
@@ -45,9 +45,9 @@ const POSITIONS: usize = 16;
 pub(super) struct Metrics {
     registry: Registry,
     counters: Arc<Counters>,
-    running: [Gauge; 2],
-    waiting: [Gauge; 2],
-    cache_usage: [FloatGauge; 2],
+    running: Gauge,
+    waiting: Gauge,
+    cache_usage: FloatGauge,
 }
 
 #[derive(Default)]
@@ -88,33 +88,33 @@ impl Default for Latency {
     }
 }
 
+/// Where metrics are made known.
+struct Register<'a>(&'a mut Registry);
+
+impl Register<'_> {
+    /// Adds one, under each of some names.
+    fn add(&mut self, metric: &(impl Metric + Clone), names: &[&str], help: &str) {
+        for name in names {
+            self.0.register(*name, help, metric.clone());
+        }
+    }
+}
+
 impl Metrics {
     pub(super) fn new() -> Self {
         let counters = Arc::new(Counters::default());
         let mut registry = Registry::default();
         counters.register(&mut registry);
-        let mut gauge = |names: [&str; 2], help: &str| {
-            names.map(|name| {
-                let gauge = Gauge::default();
-                registry.register(name, help, gauge.clone());
-                gauge
-            })
-        };
-        let running = gauge(
-            ["vllm:num_requests_running", "llamacpp:requests_processing"],
-            "Requests that are computed",
-        );
-        let waiting = gauge(
-            ["vllm:num_requests_waiting", "llamacpp:requests_deferred"],
-            "Requests that wait for their turn",
-        );
-        let cache_usage =
-            ["vllm:kv_cache_usage_perc", "llamacpp:kv_cache_usage_ratio"].map(|name| {
-                let gauge = FloatGauge::default();
-                let help = "Share of the tokens that caches may hold which are taken, 1 is all";
-                registry.register(name, help, gauge.clone());
-                gauge
-            });
+        let to = &mut Register(&mut registry);
+        let [running, waiting] = <[Gauge; 2]>::default();
+        let names = ["vllm:num_requests_running", "llamacpp:requests_processing"];
+        to.add(&running, &names, "Requests that are computed");
+        let names = ["vllm:num_requests_waiting", "llamacpp:requests_deferred"];
+        to.add(&waiting, &names, "Requests that wait for their turn");
+        let cache_usage = FloatGauge::default();
+        let names = ["vllm:kv_cache_usage_perc", "llamacpp:kv_cache_usage_ratio"];
+        let help = "Share of the tokens that caches may hold which are taken, 1 is all";
+        to.add(&cache_usage, &names, help);
         Self {
             registry,
             counters,
@@ -135,191 +135,107 @@ impl Metrics {
 
     fn observe(&self, app: &App) {
         let status = app.service.status();
-        for gauge in &self.running {
-            gauge.set(status.running() as i64);
-        }
-        for gauge in &self.waiting {
-            gauge.set(status.waiting() as i64);
-        }
+        self.running.set(status.running() as i64);
+        self.waiting.set(status.waiting() as i64);
         let most = app.cache_tokens.unwrap_or(usize::MAX);
-        for gauge in &self.cache_usage {
-            gauge.set(status.cached_tokens() as f64 / most as f64);
-        }
+        self.cache_usage
+            .set(status.cached_tokens() as f64 / most as f64);
     }
 }
 
 impl Counters {
+    /// The format adds `_total` to the names of counters.
     fn register(&self, registry: &mut Registry) {
-        self.register_counts(registry);
-        self.register_families(registry);
-        self.register_times(registry);
+        let to = &mut Register(registry);
+        self.register_counts(to);
+        self.register_families(to);
+        self.register_times(to);
     }
 
-    fn register_counts(&self, registry: &mut Registry) {
-        // The format adds `_total` to counters.
-        for (counter, names, help) in [
-            (
-                &self.prompt_tokens,
-                &[
-                    "specdec_prompt_tokens",
-                    "vllm:prompt_tokens",
-                    "llamacpp:prompt_tokens",
-                ][..],
-                "Tokens of prompts",
-            ),
-            (
-                &self.cached_tokens,
-                &["specdec_prompt_cached_tokens", "vllm:prefix_cache_hits"],
-                "Tokens of prompts that had been read for earlier requests",
-            ),
-            (
-                &self.new_tokens,
-                &[
-                    "specdec_generation_tokens",
-                    "vllm:generation_tokens",
-                    "llamacpp:tokens_predicted",
-                ],
-                "Tokens written",
-            ),
-            (
-                &self.steps,
-                &[
-                    "specdec_steps",
-                    "vllm:spec_decode_num_drafts",
-                    "llamacpp:n_decode",
-                ],
-                "Steps of requests: passes of the target, each request's counted by itself",
-            ),
-            (
-                &self.drafted,
-                &[
-                    "specdec_drafted_tokens",
-                    "vllm:spec_decode_num_draft_tokens",
-                    "llamacpp:n_drafted",
-                ],
-                "Tokens drafted",
-            ),
-            (
-                &self.accepted,
-                &[
-                    "specdec_accepted_tokens",
-                    "vllm:spec_decode_num_accepted_tokens",
-                    "llamacpp:n_drafted_accepted",
-                ],
-                "Drafted tokens that the target accepted",
-            ),
-        ] {
-            for name in names {
-                registry.register(*name, help, counter.clone());
-            }
-        }
-    }
-
-    fn register_families(&self, registry: &mut Registry) {
-        for (family, name, help) in [
-            (
-                &self.drafted_per_position,
-                "specdec_drafted_tokens_per_position",
-                "Steps that drafted as far as a position, from 0",
-            ),
-            (
-                &self.accepted_per_position,
-                "specdec_accepted_tokens_per_position",
-                "Steps that accepted as far as a position, from 0",
-            ),
-            (
-                &self.accepted_per_position,
-                "vllm:spec_decode_num_accepted_tokens_per_pos",
-                "Steps that accepted as far as a position, from 0",
-            ),
-        ] {
-            registry.register(name, help, family.clone());
-        }
-        for (family, name, help) in [
-            (
-                &self.drafted_by_source,
-                "specdec_source_drafted_tokens",
-                "Tokens drafted, by who proposed them",
-            ),
-            (
-                &self.accepted_by_source,
-                "specdec_source_accepted_tokens",
-                "Accepted tokens, by who proposed them",
-            ),
-        ] {
-            registry.register(name, help, family.clone());
-        }
-        for (family, name, help) in [
-            (
-                &self.ended,
-                "specdec_choices_ended",
-                "Answers, by why they ended",
-            ),
-            (
-                &self.ended,
-                "vllm:request_success",
-                "Answers, by why they ended",
-            ),
-            (
-                &self.refused,
-                "specdec_requests_refused",
-                "Requests that were refused or failed, by why",
-            ),
-        ] {
-            registry.register(name, help, family.clone());
-        }
-    }
-
-    fn register_times(&self, registry: &mut Registry) {
-        for (counter, name, help) in [
-            (
-                &self.prefill_seconds,
-                "specdec_prefill_seconds",
-                "From requests' arrival to when their prompts were read",
-            ),
-            (
-                &self.decode_seconds,
-                "specdec_decode_seconds",
-                "From there to the answers' ends",
-            ),
-            (
-                &self.plain_seconds,
-                "specdec_plain_seconds",
-                "What the answers would have taken by plain steps, one request at a time",
-            ),
-            (&self.draft_seconds, "specdec_draft_seconds", "Drafting"),
-            (
-                &self.verify_seconds,
-                "specdec_verify_seconds",
-                "Passes of the target, each request's counted by itself",
-            ),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
-        registry.register(
-            "specdec_speedup",
-            "How much faster the newest answer was than by plain steps alone",
-            self.speedup.clone(),
+    fn register_counts(&self, to: &mut Register<'_>) {
+        let names = [
+            "specdec_prompt_tokens",
+            "vllm:prompt_tokens",
+            "llamacpp:prompt_tokens",
+        ];
+        to.add(&self.prompt_tokens, &names, "Tokens of prompts");
+        let names = ["specdec_prompt_cached_tokens", "vllm:prefix_cache_hits"];
+        let help = "Tokens of prompts that had been read for earlier requests";
+        to.add(&self.cached_tokens, &names, help);
+        let names = [
+            "specdec_generation_tokens",
+            "vllm:generation_tokens",
+            "llamacpp:tokens_predicted",
+        ];
+        to.add(&self.new_tokens, &names, "Tokens written");
+        let names = [
+            "specdec_steps",
+            "vllm:spec_decode_num_drafts",
+            "llamacpp:n_decode",
+        ];
+        let help = "Steps of requests: passes of the target, each request's counted by itself";
+        to.add(&self.steps, &names, help);
+        let names = [
+            "specdec_drafted_tokens",
+            "vllm:spec_decode_num_draft_tokens",
+            "llamacpp:n_drafted",
+        ];
+        to.add(&self.drafted, &names, "Tokens drafted");
+        let names = [
+            "specdec_accepted_tokens",
+            "vllm:spec_decode_num_accepted_tokens",
+            "llamacpp:n_drafted_accepted",
+        ];
+        to.add(
+            &self.accepted,
+            &names,
+            "Drafted tokens that the target accepted",
         );
-        for (latency, name, help) in [
-            (
-                &self.time_to_first_token,
-                "vllm:time_to_first_token_seconds",
-                "From a request's arrival to its first token",
-            ),
-            (
-                &self.inter_token,
-                "vllm:inter_token_latency_seconds",
-                "Between a token and the next; several of one step share its time",
-            ),
-            (
-                &self.request,
-                "vllm:e2e_request_latency_seconds",
-                "From a request's arrival to an answer's end",
-            ),
-        ] {
-            registry.register(name, help, latency.0.clone());
-        }
+    }
+
+    fn register_families(&self, to: &mut Register<'_>) {
+        let help = "Steps that drafted as far as a position, from 0";
+        let names = ["specdec_drafted_tokens_per_position"];
+        to.add(&self.drafted_per_position, &names, help);
+        let help = "Steps that accepted as far as a position, from 0";
+        let names = [
+            "specdec_accepted_tokens_per_position",
+            "vllm:spec_decode_num_accepted_tokens_per_pos",
+        ];
+        to.add(&self.accepted_per_position, &names, help);
+        let help = "Tokens drafted, by who proposed them";
+        let names = ["specdec_source_drafted_tokens"];
+        to.add(&self.drafted_by_source, &names, help);
+        let help = "Accepted tokens, by who proposed them";
+        let names = ["specdec_source_accepted_tokens"];
+        to.add(&self.accepted_by_source, &names, help);
+        let names = ["specdec_choices_ended", "vllm:request_success"];
+        to.add(&self.ended, &names, "Answers, by why they ended");
+        let help = "Requests that were refused or failed, by why";
+        to.add(&self.refused, &["specdec_requests_refused"], help);
+    }
+
+    fn register_times(&self, to: &mut Register<'_>) {
+        let help = "From requests' arrival to when their prompts were read";
+        to.add(&self.prefill_seconds, &["specdec_prefill_seconds"], help);
+        let help = "From there to the answers' ends";
+        to.add(&self.decode_seconds, &["specdec_decode_seconds"], help);
+        let help = "What the answers would have taken by plain steps, one request at a time";
+        to.add(&self.plain_seconds, &["specdec_plain_seconds"], help);
+        to.add(&self.draft_seconds, &["specdec_draft_seconds"], "Drafting");
+        let help = "Passes of the target, each request's counted by itself";
+        to.add(&self.verify_seconds, &["specdec_verify_seconds"], help);
+        let help = "How much faster the newest answer was than by plain steps alone";
+        to.add(&self.speedup, &["specdec_speedup"], help);
+        let help = "From a request's arrival to its first token";
+        let names = ["vllm:time_to_first_token_seconds"];
+        to.add(&self.time_to_first_token.0, &names, help);
+        let help = "Between a token and the next; several of one step share its time";
+        let names = ["vllm:inter_token_latency_seconds"];
+        to.add(&self.inter_token.0, &names, help);
+        let help = "From a request's arrival to an answer's end";
+        let names = ["vllm:e2e_request_latency_seconds"];
+        to.add(&self.request.0, &names, help);
     }
 
     fn count(&self, generation: &Generation, with_prompt: bool) {

@@ -23,7 +23,6 @@ const HOTTEST: f64 = 2.0;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Common {
-    pub(super) model: Option<String>,
     max_tokens: Option<usize>,
     max_completion_tokens: Option<usize>,
     temperature: Option<f64>,
@@ -168,8 +167,12 @@ impl ChatRequest {
         messages(std::mem::take(&mut self.messages))
     }
 
-    /// The settings, for answers of any length unless the request says so.
-    pub(super) fn config(&self, common: &mut Common) -> Result<SpeculativeConfig, Failure> {
+    /// The settings, for answers of so many tokens unless the request says so.
+    pub(super) fn config(
+        &self,
+        common: &mut Common,
+        most_tokens: usize,
+    ) -> Result<SpeculativeConfig, Failure> {
         let logprobs = match (self.logprobs, self.top_logprobs) {
             (Some(true), count) => Some(count.unwrap_or(0)),
             (_, Some(count)) if count > 0 => {
@@ -178,7 +181,7 @@ impl ChatRequest {
             }
             _ => None,
         };
-        common.config(usize::MAX, logprobs)
+        common.config(most_tokens, logprobs)
     }
 }
 
