@@ -20,7 +20,7 @@ const READ_FIRST: usize = 32;
 /// How much longer than the pass of those who write others may read, who hold them up.
 const READING_SHARE: f64 = 2.0;
 
-/// Fewer tokens are read as slowly as these: each pass reads all weights.
+/// Tokens of prompts that are read however long that takes.
 const FEWEST_READ: usize = 16;
 
 /// Share of what is read that is for the one who has waited the longest, whoever else has less to read.
@@ -92,12 +92,12 @@ pub struct Scheduler {
     pace: Pace,
 }
 
-/// What the target takes for prompts and for answers, in seconds.
+/// What the target takes for prompts and for answers, in seconds; unknown until a pass does the one alone.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pace {
-    /// A token that is read.
+    /// For each token that is read.
     read: Option<f64>,
-    /// A pass of those who write.
+    /// For all who write, a pass.
     write: Option<f64>,
 }
 
@@ -108,6 +108,23 @@ impl Pace {
         known.map_or(READ_FIRST, |(read, write)| {
             ((READING_SHARE * write / read) as usize).clamp(FEWEST_READ, READ_ALONE)
         })
+    }
+
+    /// Learns from a pass in which some wrote, and so many tokens were read.
+    fn observe(&mut self, writes: bool, tokens: usize, seconds: f64) {
+        match (writes, tokens) {
+            (true, 0) => Self::follow(&mut self.write, seconds),
+            (false, tokens) => Self::follow(&mut self.read, seconds / tokens as f64),
+            // How it was divided isn't seen: both are taken to be as much slower, or faster.
+            (true, tokens) => {
+                if let (Some(read), Some(write)) = (&mut self.read, &mut self.write) {
+                    let expected = *write + tokens as f64 * *read;
+                    let change = 1.0 + PACE_RATE * (seconds / expected - 1.0);
+                    *read *= change;
+                    *write *= change;
+                }
+            }
+        }
     }
 
     fn follow(known: &mut Option<f64>, seconds: f64) {
@@ -178,17 +195,7 @@ impl Scheduler {
         self.cut_off_cancelled();
         self.admit();
         self.take_turns();
-        // Those who write first: they have been waiting for the last pieces of prompts.
-        let began = Instant::now();
-        if self.compute(false) > 0 {
-            Pace::follow(&mut self.pace.write, began.elapsed().as_secs_f64());
-        }
-        let began = Instant::now();
-        let read = self.compute(true);
-        if read > 0 {
-            let seconds = began.elapsed().as_secs_f64() / read as f64;
-            Pace::follow(&mut self.pace.read, seconds);
-        }
+        self.compute();
         self.retire_ended();
     }
 
@@ -354,26 +361,28 @@ impl Scheduler {
         shares
     }
 
-    /// The pass of those who read, or of those who write, and what it means to each; returns how many tokens it had.
-    fn compute(&mut self, reading: bool) -> usize {
+    /// The pass, and what it means to each.
+    fn compute(&mut self) {
         let mut places = Vec::new();
         let mut appends = Vec::new();
+        let (mut writes, mut read) = (false, 0);
         for (place, request) in self.running.iter_mut().enumerate() {
-            let takes_part = request
-                .turn
-                .as_ref()
-                .is_some_and(|turn| turn.reads() == reading);
-            if takes_part && let Some(append) = request.append() {
+            let reads = request.turn.as_ref().is_some_and(Turn::reads);
+            if let Some(append) = request.append() {
+                writes |= !reads;
+                read += if reads { append.tokens.len() } else { 0 };
                 places.push(place);
                 appends.push(append);
             }
         }
-        let tokens = appends.iter().map(|append| append.tokens.len()).sum();
-        if tokens == 0 {
-            return 0;
+        if appends.is_empty() {
+            return;
         }
+        let began = Instant::now();
         match extend_all(&mut appends) {
             Ok(logits) => {
+                self.pace
+                    .observe(writes, read, began.elapsed().as_secs_f64());
                 let alone = places.len() == 1;
                 for (index, place) in places.into_iter().enumerate() {
                     self.running[place].end_turn(logits.of(index), alone);
@@ -394,7 +403,6 @@ impl Scheduler {
                 }
             }
         }
-        tokens
     }
 
     fn retire_ended(&mut self) {

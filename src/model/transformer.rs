@@ -407,20 +407,20 @@ type Pieces = PerSequence<Piece>;
 
 /// Cuts a batch into steps and computes them; a sequence appears once in a step.
 ///
-/// Rows whose logits are wanted are computed few enough at a time to be exact, those before them as many as
-/// memory allows, but apart from other sequences: what a sequence gets never depends on its company.
+/// What a sequence gets never depends on its company. So rows whose logits are wanted are computed few enough at a time to
+/// be exact; and unless steps of any size are, those before them as many as memory allows, but apart from other sequences.
 fn for_each_step(
     batch: &[Extend<'_>],
     exact_rows: usize,
     mut compute: impl FnMut(&[Piece]) -> Result<()>,
 ) -> Result<()> {
     // A tree is computed at once, and is small.
-    let first_wanted = |extend: &Extend<'_>| match extend.parents {
-        Parents::Chain => extend.tokens.len() - extend.rows,
-        Parents::Tree(_) => 0,
+    let first_shared = |extend: &Extend<'_>| match extend.parents {
+        Parents::Chain if exact_rows < LARGEST_STEP => extend.tokens.len() - extend.rows,
+        Parents::Chain | Parents::Tree(_) => 0,
     };
     for (sequence, extend) in batch.iter().enumerate() {
-        let end = first_wanted(extend);
+        let end = first_shared(extend);
         for start in (0..end).step_by(LARGEST_STEP) {
             let tokens = start..end.min(start + LARGEST_STEP);
             compute(&[Piece { sequence, tokens }])?;
@@ -429,7 +429,7 @@ fn for_each_step(
     let largest_step = LARGEST_STEP.min(exact_rows);
     let (mut pieces, mut room) = (Pieces::new(), largest_step);
     for (sequence, extend) in batch.iter().enumerate() {
-        let mut rest = first_wanted(extend)..extend.tokens.len();
+        let mut rest = first_shared(extend)..extend.tokens.len();
         while !rest.is_empty() {
             let least = match extend.parents {
                 Parents::Chain => 1,

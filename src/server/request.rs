@@ -65,7 +65,15 @@ enum OneOrMore {
 /// OpenAI's Predicted Outputs: a text that the answer is likely to resemble.
 #[derive(Debug, Deserialize)]
 struct Prediction {
+    #[serde(rename = "type", default)]
+    _kind: Option<PredictionKind>,
     content: Content,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PredictionKind {
+    Content,
 }
 
 /// A message's content: a text, or parts that are texts.

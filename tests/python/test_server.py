@@ -423,31 +423,45 @@ def test_what_runs_is_answered_at_the_end(target: Path) -> None:
         assert server.process.wait(10) == 0
 
 
-def test_a_killed_server_is_noticed_and_another_answers(target: Path) -> None:
-    with serving(target) as server:
-        failures: list[Exception] = []
+def test_clients_of_a_killed_server_are_answered_by_the_next(target: Path) -> None:
+    asked = {"model": "any", "prompt": "a", "max_tokens": 900, "temperature": 0}
+    lost: list[Exception] = []
+    answers: list[str] = []
 
-        def ask() -> None:
-            with openai.OpenAI(base_url=server.url + "/v1", api_key="a", max_retries=0) as client:
-                try:
-                    client.completions.create(
-                        model="any", prompt="a", max_tokens=900, extra_body={"ignore_eos": True}
-                    )
-                except openai.APIConnectionError as error:
-                    failures.append(error)
+    def ask_until_answered(client: openai.OpenAI, stream: bool) -> None:
+        while True:
+            try:
+                answer = client.completions.create(
+                    **asked, stream=stream, extra_body={"ignore_eos": True}
+                )
+                pieces = answer if stream else [answer]
+                answers.append("".join(piece.choices[0].text for piece in pieces))
+                return
+            except (openai.APIConnectionError, httpx.RemoteProtocolError) as error:
+                lost.append(error)
+                time.sleep(0.05)
 
-        threads = [threading.Thread(target=ask) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        while server.metrics()["vllm:num_requests_running"] < 4:
-            time.sleep(0.001)
-        server.process.kill()
-        for thread in threads:
-            thread.join()
-        assert len(failures) == 4
-        port = urlsplit(server.url).port or 0
-    with serving(target, port=port) as server:
-        assert server.request("/v1/completions", {"prompt": "a"})[0] == 200
+    with ExitStack() as clients:
+        with serving(target) as server:
+            expected = server.json("/v1/completions", asked | {"ignore_eos": True})
+            address = {"base_url": server.url + "/v1", "api_key": "a", "max_retries": 0}
+            threads = []
+            for number in range(6):
+                client = clients.enter_context(openai.OpenAI(**address))
+                arguments = (client, number % 2 == 0)
+                threads.append(threading.Thread(target=ask_until_answered, args=arguments))
+            for thread in threads:
+                thread.start()
+            while server.metrics()["vllm:num_requests_running"] < len(threads):
+                time.sleep(0.001)
+            server.process.kill()
+            port = urlsplit(server.url).port or 0
+        with serving(target, port=port):
+            for thread in threads:
+                thread.join()
+    # Each of them lost its connection to the first, some more while there was none.
+    assert len(lost) >= len(threads)
+    assert answers == [expected["choices"][0]["text"]] * len(threads)
 
 
 def test_metrics_count_what_was_done(target: Path) -> None:

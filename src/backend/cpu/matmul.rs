@@ -2,21 +2,17 @@
 //!
 //! A row's sums are taken block by block in the order of the inputs, and do not depend on the rows beside it.
 
-#[cfg(target_arch = "x86_64")]
-use super::blocks::sum_of_part;
-use super::blocks::{Block, HalfBlock, QuantizedBlock};
+use std::cell::Cell;
+use std::ops::Range;
+
+use super::blocks::{Block, HalfBlock, QuantizedBlock, sum_of_part};
 use super::layout::BLOCK;
 use super::math::{activate, load_some, store_some};
 use super::memory::Shared;
 use super::pack::{Packed, Weights};
 use super::pool::Pool;
 use super::rows::{Forms, Group, Operand, QuantizedX, Rows, groups};
-use super::simd::{LANES, Simd};
-#[cfg(target_arch = "x86_64")]
-use super::simd::{
-    VECTOR_ROWS,
-    amx::{TILE_ROWS, Tiles as AmxTiles},
-};
+use super::simd::{LANES, Simd, TILE_ROWS, TileProducts as _, TileSums, TileWeights, VECTOR_ROWS};
 use super::tier::{Kernel, Tier};
 use crate::backend::Activation;
 
@@ -82,53 +78,96 @@ fn sum_blocks<S: Simd, B: Block, const M: usize>(blocks: &[B], x: &[[B::X; M]], 
     }
 }
 
-/// The sums of a tile with more rows than vector registers hold, by AMX.
-#[cfg(target_arch = "x86_64")]
+/// What a tile's products by the tier's own tiles need: those, and the weights unpacked.
+type ByTiles<'a, S> = (&'a <S as Simd>::Tiles, &'a [TileWeights]);
+
+/// The same sums by the tier's tiles, which multiply a block while what came of the block before is added.
 #[inline(always)]
-fn sum_with_tiles<S: Simd, B: QuantizedBlock>(
+fn sum_by_tiles<S: Simd, B: QuantizedBlock, const M: usize>(
     blocks: &[B],
+    (tiles, weights): ByTiles<'_, S>,
     x: &[QuantizedX],
-    rows: usize,
     sums: &mut Sums,
 ) {
-    let vectors = 8 / B::PARTS;
-    // SAFETY: tiers with tiles are available only where they work.
-    let tiles = unsafe { AmxTiles::configure(rows, vectors) };
-    let mut unpacked = [[0; 4 * LANES]; 8];
-    let mut products = [[[0; LANES]; TILE_ROWS]; 2];
-    *sums = [[0.0; LANES]; MOST_ROWS];
-    for (block, x) in blocks.iter().zip(x.chunks_exact(rows)) {
-        for index in 0..4 {
-            let (first, second) = block.vectors::<S>(index);
-            S::keep_bytes(first, &mut unpacked[index]);
-            S::keep_bytes(second, &mut unpacked[index + 4]);
+    let mut lanes = [S::splat(0.0); M];
+    let mut products = [[TileSums([[0; LANES]; TILE_ROWS]); 2]; 2];
+    begin_tile::<S, B>(tiles, &weights[0], x);
+    finish_tile::<S, B>(tiles, &mut products[0]);
+    if blocks.len() > 1 {
+        begin_tile::<S, B>(tiles, &weights[1], &x[M..]);
+    }
+    for (index, block) in blocks.iter().enumerate() {
+        let Some(own) = x[index * M..].first_chunk::<M>() else {
+            unreachable!("a block has all rows");
+        };
+        add_tile::<S, B, M>(block, &products[index % 2], own, 0..M / 2, &mut lanes);
+        // Halfway: multiplying takes about as long as adding half of the rows.
+        if index + 1 < blocks.len() {
+            finish_tile::<S, B>(tiles, &mut products[(index + 1) % 2]);
         }
-        for part in 0..B::PARTS {
-            let first = &raw const x[0].quants[4 * vectors * part];
-            let weights = &unpacked[vectors * part..];
-            // SAFETY: `x` has `rows` elements, and a part's activations lie in each.
-            unsafe { tiles.multiply(first, size_of::<QuantizedX>(), weights, &mut products[part]) };
+        add_tile::<S, B, M>(block, &products[index % 2], own, M / 2..M, &mut lanes);
+        if index + 2 < blocks.len() {
+            begin_tile::<S, B>(tiles, &weights[index + 2], &x[(index + 2) * M..]);
         }
-        for row in 0..rows {
-            let mut integers = [S::splat_int(0); 2];
-            for part in 0..B::PARTS {
-                let offset = -B::OFFSET * sum_of_part::<B>(&x[row], part);
-                let products = S::load_ints(&products[part][row]);
-                integers[part] = S::add_ints(products, S::splat_int(offset));
-            }
-            let mut lanes = S::load(&sums[row]);
-            block.add::<S>(integers, &x[row], &mut lanes);
-            S::store(lanes, &mut sums[row]);
+    }
+    for row in 0..M {
+        S::store(lanes[row], &mut sums[row]);
+    }
+}
+
+/// Begins the products of a block with the first of these activations.
+#[inline(always)]
+fn begin_tile<S: Simd, B: QuantizedBlock>(
+    tiles: &S::Tiles,
+    weights: &TileWeights,
+    x: &[QuantizedX],
+) {
+    let x = &x[..TILE_ROWS];
+    let (first, stride) = (x[0].quants.as_ptr(), size_of::<QuantizedX>());
+    // SAFETY: there are sixteen such elements, each of which begins with 32 quants.
+    unsafe {
+        match B::PARTS {
+            1 => tiles.multiply::<1>(first, stride, weights),
+            _ => tiles.multiply::<2>(first, stride, weights),
         }
     }
 }
 
-/// Calls [`sum_blocks`] with the group's number of rows as `M`.
+#[inline(always)]
+fn finish_tile<S: Simd, B: QuantizedBlock>(tiles: &S::Tiles, products: &mut [TileSums; 2]) {
+    match B::PARTS {
+        1 => tiles.finish::<1>(products),
+        _ => tiles.finish::<2>(products),
+    }
+}
+
+/// Adds what some rows' products of a block stand for.
+#[inline(always)]
+fn add_tile<S: Simd, B: QuantizedBlock, const M: usize>(
+    block: &B,
+    products: &[TileSums; 2],
+    x: &[QuantizedX; M],
+    rows: Range<usize>,
+    lanes: &mut [S::Floats; M],
+) {
+    for row in rows {
+        let mut integers = [S::splat_int(0); 2];
+        for part in 0..B::PARTS {
+            let offset = -B::OFFSET * sum_of_part::<B>(&x[row], part);
+            let products = S::load_ints(&products[part].0[row]);
+            integers[part] = S::add_ints(products, S::splat_int(offset));
+        }
+        block.add::<S>(integers, &x[row], &mut lanes[row]);
+    }
+}
+
+/// Calls a function with the group's number of rows as `M`.
 macro_rules! for_rows {
-    ($x:ident.$form:ident, $group:ident, $blocks:expr, $sums:ident, [$($rows:literal)*]) => {
+    ($group:ident, [$($rows:literal)*], $M:ident => $call:expr) => {
         match $group.rows {
             $($rows if $rows <= S::ROWS => {
-                sum_blocks::<S, _, $rows>($blocks, $x.$form::<$rows>($group), $sums);
+                const $M: usize = $rows;
+                $call
             })*
             rows => unreachable!("a group of {rows} rows"),
         }
@@ -139,15 +178,22 @@ macro_rules! for_rows {
 #[inline(always)]
 fn sum_quantized<S: Simd, B: QuantizedBlock + Block<X = QuantizedX>>(
     blocks: &[B],
+    by_tiles: Option<ByTiles<'_, S>>,
     x: &Operand,
     group: Group,
     sums: &mut Sums,
 ) {
-    #[cfg(target_arch = "x86_64")]
-    if S::TILES && group.rows > VECTOR_ROWS {
-        return sum_with_tiles::<S, B>(blocks, x.quantized_rows(group), group.rows, sums);
+    match by_tiles {
+        Some(by_tiles) if group.rows > VECTOR_ROWS => {
+            let x = x.quantized_for_tiles(group);
+            for_rows!(group, [9 10 11 12 13 14 15 16], M => {
+                sum_by_tiles::<S, B, M>(blocks, by_tiles, x, sums);
+            });
+        }
+        _ => for_rows!(group, [1 2 3 4 5 6 7 8], M => {
+            sum_blocks::<S, B, M>(blocks, x.quantized::<M>(group), sums);
+        }),
     }
-    for_rows!(x.quantized, group, blocks, sums, [1 2 3 4 5 6 7 8]);
 }
 
 /// The sums of blocks of floats, for any group.
@@ -158,7 +204,9 @@ fn sum_floats<S: Simd, B: Block<X = [f32; BLOCK]>>(
     group: Group,
     sums: &mut Sums,
 ) {
-    for_rows!(x.floats, group, blocks, sums, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16]);
+    for_rows!(group, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], M => {
+        sum_blocks::<S, B, M>(blocks, x.floats::<M>(group), sums);
+    });
 }
 
 /// The products of one tile with a group of rows, bias included.
@@ -166,17 +214,17 @@ fn sum_floats<S: Simd, B: Block<X = [f32; BLOCK]>>(
 fn multiply_tile<S: Simd>(
     layer: Layer<'_>,
     tile: usize,
+    by_tiles: Option<ByTiles<'_, S>>,
     x: &Operand,
     group: Group,
     sums: &mut Sums,
 ) {
-    let blocks = layer.matrix.blocks();
-    let own = tile * blocks..(tile + 1) * blocks;
+    let own = layer.matrix.blocks_of(tile);
     match &layer.matrix.weights {
-        Weights::Q4(all) => sum_quantized::<S, _>(&all.as_slice()[own], x, group, sums),
-        Weights::Q5(all) => sum_quantized::<S, _>(&all.as_slice()[own], x, group, sums),
-        Weights::Q6(all) => sum_quantized::<S, _>(&all.as_slice()[own], x, group, sums),
-        Weights::Q8(all) => sum_quantized::<S, _>(&all.as_slice()[own], x, group, sums),
+        Weights::Q4(all) => sum_quantized::<S, _>(&all.as_slice()[own], by_tiles, x, group, sums),
+        Weights::Q5(all) => sum_quantized::<S, _>(&all.as_slice()[own], by_tiles, x, group, sums),
+        Weights::Q6(all) => sum_quantized::<S, _>(&all.as_slice()[own], by_tiles, x, group, sums),
+        Weights::Q8(all) => sum_quantized::<S, _>(&all.as_slice()[own], by_tiles, x, group, sums),
         Weights::F32(all) => sum_floats::<S, _>(&all.as_slice()[own], x, group, sums),
         Weights::F16(all) => {
             let blocks = HalfBlock::<false>::from_bits(&all.as_slice()[own]);
@@ -197,6 +245,31 @@ fn multiply_tile<S: Simd>(
     }
 }
 
+/// A tile's quants, a byte each.
+#[inline(always)]
+fn unpack_tile<S: Simd>(matrix: &Packed, tile: usize, unpacked: &mut Vec<TileWeights>) {
+    let own = matrix.blocks_of(tile);
+    match &matrix.weights {
+        Weights::Q4(all) => unpack::<S, _>(&all.as_slice()[own], unpacked),
+        Weights::Q5(all) => unpack::<S, _>(&all.as_slice()[own], unpacked),
+        Weights::Q6(all) => unpack::<S, _>(&all.as_slice()[own], unpacked),
+        Weights::Q8(all) => unpack::<S, _>(&all.as_slice()[own], unpacked),
+        Weights::F32(_) | Weights::F16(_) | Weights::BF16(_) => {}
+    }
+}
+
+#[inline(always)]
+fn unpack<S: Simd, B: QuantizedBlock>(blocks: &[B], unpacked: &mut Vec<TileWeights>) {
+    unpacked.resize(blocks.len(), TileWeights([[0; 4 * LANES]; 8]));
+    for (block, unpacked) in blocks.iter().zip(unpacked) {
+        for index in 0..4 {
+            let (first, second) = block.vectors::<S>(index);
+            S::keep_bytes(first, &mut unpacked.0[index]);
+            S::keep_bytes(second, &mut unpacked.0[index + 4]);
+        }
+    }
+}
+
 /// Some tiles of a product.
 struct Tiles<'a> {
     layer: Layer<'a>,
@@ -207,19 +280,37 @@ struct Tiles<'a> {
     count: usize,
 }
 
+thread_local! {
+    /// Of a product's tile, and of its gate's.
+    static UNPACKED: Cell<[Vec<TileWeights>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
+}
+
 impl Kernel for Tiles<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let width = self.layer.matrix.outputs;
+        let (rows, width) = (self.x.rows(), self.layer.matrix.outputs);
+        let tiles = S::tiles(rows);
+        let mut unpacked = UNPACKED.take();
         let mut sums = [[0.0; LANES]; MOST_ROWS];
         let mut gates = [[0.0; LANES]; MOST_ROWS];
         for tile in self.first..self.first + self.count {
             let first = tile * LANES;
             let outputs = LANES.min(width - first);
-            for group in groups(self.x.rows(), S::ROWS) {
-                multiply_tile::<S>(self.layer, tile, self.x, group, &mut sums);
+            let mut by_tiles = [None, None];
+            if let Some(tiles) = &tiles {
+                unpack_tile::<S>(self.layer.matrix, tile, &mut unpacked[0]);
                 if let Then::Gate(gate, _) = self.then {
-                    multiply_tile::<S>(gate, tile, self.x, group, &mut gates);
+                    unpack_tile::<S>(gate.matrix, tile, &mut unpacked[1]);
+                }
+                by_tiles = [
+                    Some((tiles, &unpacked[0][..])),
+                    Some((tiles, &unpacked[1][..])),
+                ];
+            }
+            for group in groups(rows, S::rows_at_once(rows)) {
+                multiply_tile::<S>(self.layer, tile, by_tiles[0], self.x, group, &mut sums);
+                if let Then::Gate(gate, _) = self.then {
+                    multiply_tile::<S>(gate, tile, by_tiles[1], self.x, group, &mut gates);
                 }
                 for row in 0..group.rows {
                     let product = S::load(&sums[row]);
@@ -240,6 +331,7 @@ impl Kernel for Tiles<'_> {
                 }
             }
         }
+        UNPACKED.set(unpacked);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Weight matrices in the layouts that the kernels read: tiles of sixteen outputs, cut into blocks of 32 inputs.
 
+use std::ops::Range;
+
 use super::formats::{q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, to_8_bits};
 use super::layout::{BLOCK, Block4, Block5, Block6, Block8, BlockLayout, Unpacked, widen};
 use super::memory::{Buffer, Plain, Reserve, Shared};
@@ -114,6 +116,11 @@ impl Packed {
     /// Blocks of a tile.
     pub(super) fn blocks(&self) -> usize {
         self.inputs.div_ceil(BLOCK)
+    }
+
+    /// Where a tile's blocks lie.
+    pub(super) fn blocks_of(&self, tile: usize) -> Range<usize> {
+        tile * self.blocks()..(tile + 1) * self.blocks()
     }
 
     /// Number of tiles.

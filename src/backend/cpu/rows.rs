@@ -6,7 +6,7 @@ use super::layout::BLOCK;
 use super::math::{load_some, store_some};
 use super::memory::Shared;
 use super::pool::Pool;
-use super::simd::{LANES, Simd};
+use super::simd::{LANES, Simd, TILE_ROWS};
 use super::tier::{Kernel, Tier};
 use crate::backend::{HostRows, NormKind};
 
@@ -237,8 +237,8 @@ impl Operand {
         self.blocks = x.width.div_ceil(BLOCK);
         let total = self.rows * self.blocks;
         // They only grow, so that later steps allocate nothing.
-        if forms.quantized && self.quantized.len() < total {
-            self.quantized.resize(total, QuantizedX::ZERO);
+        if forms.quantized && self.quantized.len() < total + TILE_ROWS {
+            self.quantized.resize(total + TILE_ROWS, QuantizedX::ZERO);
         }
         if forms.floats && self.floats.len() < total {
             self.floats.resize(total, [0.0; BLOCK]);
@@ -280,11 +280,10 @@ impl Operand {
         self.quantized[start..start + M * self.blocks].as_chunks().0
     }
 
-    /// A group's blocks, those of all its rows side by side.
-    #[cfg(target_arch = "x86_64")]
+    /// The same, and behind the last one what a tile reads past its rows, for nothing.
     #[inline(always)]
-    pub(super) fn quantized_rows(&self, group: Group) -> &[QuantizedX] {
-        &self.quantized[group.first * self.blocks..][..group.rows * self.blocks]
+    pub(super) fn quantized_for_tiles(&self, group: Group) -> &[QuantizedX] {
+        &self.quantized[group.first * self.blocks..][..group.rows * self.blocks + TILE_ROWS]
     }
 
     /// A group's blocks, those of its `M` rows side by side.
@@ -310,7 +309,7 @@ impl Kernel for Prepare<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         let mut normed = self.norm.map(|_| Rows::new(&self.x.arena, 1, self.x.width));
-        for group in groups(self.x.rows, S::ROWS) {
+        for group in groups(self.x.rows, S::rows_at_once(self.x.rows)) {
             let rows =
                 self.first.max(group.first)..(self.first + self.rows).min(group.first + group.rows);
             for row in rows {

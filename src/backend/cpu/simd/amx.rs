@@ -5,15 +5,11 @@
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
+use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::LANES;
-
-/// Rows of a tile.
-pub(in super::super) const TILE_ROWS: usize = 16;
-
-/// Integer sums of sixteen outputs for each of up to sixteen rows.
-pub(in super::super) type TileSums = [[i32; LANES]; TILE_ROWS];
+use super::{LANES, TILE_ROWS, TileProducts, TileSums, TileWeights};
 
 /// `ldtilecfg`'s operand.
 #[repr(C, align(64))]
@@ -26,21 +22,29 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-/// Tiles configured on this thread, until dropped.
-pub(in super::super) struct Tiles {
-    rows: usize,
-    vectors: usize,
-}
+/// The tiles, as rows and bytes of a row: the sums of a block or its first half, and those of the second; activations and
+/// weights of a block; of its first half; of its second.
+const SHAPES: [(usize, usize); 8] = [
+    (TILE_ROWS, 64),
+    (TILE_ROWS, 64),
+    (TILE_ROWS, 32),
+    (8, 64),
+    (TILE_ROWS, 16),
+    (4, 64),
+    (TILE_ROWS, 16),
+    (4, 64),
+];
 
-impl Tiles {
-    /// Configures tiles for products of so many rows (at most sixteen) with so many vectors of weights (at most
-    /// sixteen), each of four inputs of sixteen outputs.
+/// Tiles configured on this thread, until dropped.
+pub(in super::super) struct AmxTiles(PhantomData<*const ()>);
+
+impl AmxTiles {
+    /// Configures this thread's tiles.
     ///
     /// # Safety
-    /// [`works`] must have returned true.
+    /// [`works`] must have returned true, or [`is_right`] be asking.
     #[inline(always)]
-    pub(in super::super) unsafe fn configure(rows: usize, vectors: usize) -> Self {
-        debug_assert!((1..=TILE_ROWS).contains(&rows) && (1..=16).contains(&vectors));
+    pub(super) unsafe fn configure() -> Self {
         let mut configuration = Configuration {
             palette: 1,
             start_row: 0,
@@ -48,9 +52,7 @@ impl Tiles {
             row_bytes: [0; 16],
             rows: [0; 16],
         };
-        // Tile 0 holds the sums, tile 1 the activations, tile 2 the weights.
-        let shapes = [(rows, 64), (rows, 4 * vectors), (vectors, 64)];
-        for (tile, (rows, bytes)) in shapes.into_iter().enumerate() {
+        for (tile, (rows, bytes)) in SHAPES.into_iter().enumerate() {
             configuration.rows[tile] = rows as u8;
             configuration.row_bytes[tile] = bytes as u16;
         }
@@ -64,46 +66,78 @@ impl Tiles {
                 options(nostack, preserves_flags),
             );
         }
-        Self { rows, vectors }
+        Self(PhantomData)
     }
+}
 
-    /// Dot products of the rows' signed bytes with the weights' unsigned ones.
-    ///
-    /// `x` is the first row's first byte; the others follow at a distance of `stride` bytes each.
-    ///
-    /// # Safety
-    /// Each row holds four bytes for every vector that the tiles were configured with.
+impl TileProducts for AmxTiles {
     #[inline(always)]
-    pub(in super::super) unsafe fn multiply(
+    unsafe fn multiply<const PARTS: usize>(
         &self,
         x: *const i8,
         stride: usize,
-        weights: &[[u8; 4 * LANES]],
-        sums: &mut TileSums,
+        weights: &TileWeights,
     ) {
-        assert!(weights.len() >= self.vectors && self.rows <= sums.len());
-        // SAFETY: tiles are configured; what is read and written lies in the operands, by the caller's promise
-        // and the check.
+        // SAFETY: tiles are configured; what is read lies in the operands, by the caller's promise.
+        unsafe {
+            if PARTS == 1 {
+                asm!(
+                    "tilezero tmm0",
+                    "tileloadd tmm2, [{x} + {stride}]",
+                    "tileloadd tmm3, [{weights} + {line}]",
+                    "tdpbsud tmm0, tmm2, tmm3",
+                    x = in(reg) x,
+                    stride = in(reg) stride,
+                    weights = in(reg) weights,
+                    line = in(reg) 64_usize,
+                    out("tmm0") _, out("tmm2") _, out("tmm3") _,
+                    options(nostack, preserves_flags, readonly),
+                );
+            } else {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tileloadd tmm4, [{x} + {stride}]",
+                    "tileloadd tmm5, [{weights} + {line}]",
+                    "tileloadd tmm6, [{x} + {stride} + 16]",
+                    "tileloadd tmm7, [{weights} + {line} + 256]",
+                    "tdpbsud tmm0, tmm4, tmm5",
+                    "tdpbsud tmm1, tmm6, tmm7",
+                    x = in(reg) x,
+                    stride = in(reg) stride,
+                    weights = in(reg) weights,
+                    line = in(reg) 64_usize,
+                    out("tmm0") _, out("tmm1") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn finish<const PARTS: usize>(&self, [first, second]: &mut [TileSums; 2]) {
+        // SAFETY: tiles are configured; a tile's sums have the size of what is written.
         unsafe {
             asm!(
-                "tilezero tmm0",
-                "tileloadd tmm1, [{x} + {stride}]",
-                "tileloadd tmm2, [{weights} + {line}]",
-                "tdpbsud tmm0, tmm1, tmm2",
                 "tilestored [{sums} + {line}], tmm0",
-                x = in(reg) x,
-                stride = in(reg) stride,
-                weights = in(reg) weights.as_ptr(),
-                sums = in(reg) sums.as_mut_ptr(),
+                sums = in(reg) first,
                 line = in(reg) 64_usize,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _,
                 options(nostack, preserves_flags),
             );
+            if PARTS == 2 {
+                asm!(
+                    "tilestored [{sums} + {line}], tmm1",
+                    sums = in(reg) second,
+                    line = in(reg) 64_usize,
+                    options(nostack, preserves_flags),
+                );
+            }
         }
     }
 }
 
-impl Drop for Tiles {
+impl Drop for AmxTiles {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: tiles are configured.
@@ -170,24 +204,36 @@ fn is_permitted() -> bool {
     false
 }
 
-/// A product against its definition: no machine is trusted with a tier that it gets wrong.
+/// Products against their definition: no machine is trusted with a tier that it gets wrong.
 fn is_right() -> bool {
-    let weights: [[u8; 64]; 8] =
-        std::array::from_fn(|i| std::array::from_fn(|j| ((i * 64 + j) * 37 % 256) as u8));
+    let byte = |i: usize, j: usize| (i * 64 + j) * 37 % 256;
+    let weights = TileWeights(std::array::from_fn(|i| {
+        std::array::from_fn(|j| byte(i, j) as u8)
+    }));
     let x: [[i8; 32]; TILE_ROWS] =
-        std::array::from_fn(|i| std::array::from_fn(|j| ((i * 32 + j) * 53 % 255) as u8 as i8));
-    [(TILE_ROWS, 8), (9, 4)].into_iter().all(|(rows, vectors)| {
-        let mut sums = [[0; LANES]; TILE_ROWS];
-        // SAFETY: the processor has the instructions and the process its permission; rows hold 32 bytes.
-        unsafe { Tiles::configure(rows, vectors).multiply(x[0].as_ptr(), 32, &weights, &mut sums) };
-        (0..rows).all(|row| {
-            (0..LANES).all(|lane| {
-                let products = (0..4 * vectors).map(|input| {
-                    let weight = weights[input / 4][4 * lane + input % 4];
-                    i32::from(x[row][input]) * i32::from(weight)
-                });
-                sums[row][lane] == products.sum::<i32>()
-            })
+        std::array::from_fn(|i| std::array::from_fn(|j| byte(j, i) as u8 as i8));
+    let expected = |row: usize, lane: usize, inputs: Range<usize>| {
+        let products = inputs.map(|input| {
+            let weight = weights.0[input / 4][4 * lane + input % 4];
+            i32::from(x[row][input]) * i32::from(weight)
+        });
+        products.sum::<i32>()
+    };
+    let mut found = [[TileSums([[0; LANES]; TILE_ROWS]); 2]; 2];
+    // SAFETY: the processor has the instructions and the process its permission; rows hold 32 bytes.
+    unsafe {
+        let tiles = AmxTiles::configure();
+        tiles.multiply::<1>(x[0].as_ptr(), 32, &weights);
+        tiles.finish::<1>(&mut found[0]);
+        tiles.multiply::<2>(x[0].as_ptr(), 32, &weights);
+        tiles.finish::<2>(&mut found[1]);
+    }
+    let [[whole, _], [first, second]] = found;
+    (0..TILE_ROWS).all(|row| {
+        (0..LANES).all(|lane| {
+            whole.0[row][lane] == expected(row, lane, 0..32)
+                && first.0[row][lane] == expected(row, lane, 0..16)
+                && second.0[row][lane] == expected(row, lane, 16..32)
         })
     })
 }

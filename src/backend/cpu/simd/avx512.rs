@@ -3,8 +3,11 @@
 #[allow(clippy::wildcard_imports, reason = "intrinsics")]
 use std::arch::x86_64::*;
 
-use super::amx::TILE_ROWS;
-use super::{LANES, Simd, VECTOR_ROWS};
+use super::amx::AmxTiles;
+use super::{LANES, Simd, TILE_ROWS, VECTOR_ROWS};
+
+/// Fewer rows than these are multiplied as fast without tiles, for which weights must be unpacked.
+const FEWEST_TILE_ROWS: usize = 13;
 
 /// AVX-512 F, BW, VL and VNNI; `AMX`: tiles of bytes too.
 #[derive(Clone, Copy)]
@@ -25,9 +28,28 @@ impl<const AMX: bool> Simd for Avx512<AMX> {
     type Ints = __m512i;
     type Bytes = __m512i;
 
+    type Tiles = AmxTiles;
+
     const ROWS: usize = if AMX { TILE_ROWS } else { VECTOR_ROWS };
-    const TILES: bool = AMX;
     const QUERIES: usize = 6;
+
+    #[inline(always)]
+    fn rows_at_once(rows: usize) -> usize {
+        if AMX && rows >= FEWEST_TILE_ROWS {
+            TILE_ROWS
+        } else {
+            VECTOR_ROWS
+        }
+    }
+    #[inline(always)]
+    fn tiles(rows: usize) -> Option<AmxTiles> {
+        if AMX && rows >= FEWEST_TILE_ROWS {
+            // SAFETY: the tier with tiles is available only where they work.
+            Some(unsafe { AmxTiles::configure() })
+        } else {
+            None
+        }
+    }
 
     #[inline(always)]
     fn splat(value: f32) -> __m512 {

@@ -19,6 +19,52 @@ pub(super) const LANES: usize = 16;
 /// Most rows that any tier multiplies a weight block with in its vector registers.
 pub(super) const VECTOR_ROWS: usize = 8;
 
+/// Rows of a tile.
+pub(super) const TILE_ROWS: usize = 16;
+
+/// The integer sums of sixteen outputs for each of sixteen rows.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct TileSums(pub(super) [[i32; LANES]; TILE_ROWS]);
+
+/// The weights of 32 inputs and sixteen outputs, a byte each: four inputs of each output in a vector.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct TileWeights(pub(super) [[u8; 4 * LANES]; 8]);
+
+/// Products of 32 inputs with sixteen rows at once, by instructions of their own.
+pub(super) trait TileProducts {
+    /// Begins dot products of the rows' signed bytes with the weights' unsigned ones; of `PARTS` equal parts of the inputs
+    /// each by itself.
+    ///
+    /// `x` is the first row's first byte; the others follow at a distance of `stride` bytes each.
+    ///
+    /// # Safety
+    /// Sixteen rows of 32 bytes can be read.
+    unsafe fn multiply<const PARTS: usize>(
+        &self,
+        x: *const i8,
+        stride: usize,
+        weights: &TileWeights,
+    );
+
+    /// Writes the sums that were last begun, of each part.
+    fn finish<const PARTS: usize>(&self, sums: &mut [TileSums; 2]);
+}
+
+/// The tiles of a tier that has none: there are no values of this type.
+pub(super) enum NoTiles {}
+
+impl TileProducts for NoTiles {
+    unsafe fn multiply<const PARTS: usize>(&self, _: *const i8, _: usize, _: &TileWeights) {
+        match *self {}
+    }
+
+    fn finish<const PARTS: usize>(&self, _: &mut [TileSums; 2]) {
+        match *self {}
+    }
+}
+
 /// Sixteen lanes of one tier's instructions.
 ///
 /// Implementations contain instructions that not every processor has: only
@@ -31,12 +77,24 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen times four bytes.
     type Bytes: Copy;
 
-    /// Rows of activations that a weight block is multiplied with while it is in registers.
+    /// Products of whole tiles; [`NoTiles`], if it has none.
+    type Tiles: TileProducts;
+
+    /// Most rows of activations that a weight block is multiplied with at once.
     const ROWS: usize;
-    /// Whether groups of more rows than [`VECTOR_ROWS`] are multiplied by [`amx`]'s tiles.
-    const TILES: bool = false;
     /// Queries that a page of keys is multiplied with while it is in registers.
     const QUERIES: usize;
+
+    /// With how many rows at once a weight block is multiplied, where there are so many.
+    #[inline(always)]
+    fn rows_at_once(_rows: usize) -> usize {
+        Self::ROWS
+    }
+    /// Tiles for this thread, where there are so many rows that they pay.
+    #[inline(always)]
+    fn tiles(_rows: usize) -> Option<Self::Tiles> {
+        None
+    }
 
     fn splat(value: f32) -> Self::Floats;
     fn load(values: &[f32; LANES]) -> Self::Floats;
