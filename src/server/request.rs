@@ -23,6 +23,9 @@ const HOTTEST: f64 = 2.0;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Common {
+    /// Whatever it names: there is one model.
+    #[serde(rename = "model")]
+    _model: Option<String>,
     max_tokens: Option<usize>,
     max_completion_tokens: Option<usize>,
     temperature: Option<f64>,
@@ -277,10 +280,7 @@ impl Common {
             gamma: self.gamma.unwrap_or(default.gamma),
             adaptive: self.adaptive.unwrap_or(default.adaptive),
             temperature,
-            // vLLM's "off" is -1.
-            top_k: self
-                .top_k
-                .map_or(0, |top_k| usize::try_from(top_k).unwrap_or(0)),
+            top_k: self.top_k()?,
             top_p: self.top_p.unwrap_or(default.top_p),
             min_p: self.min_p.unwrap_or(default.min_p),
             repetition_penalty: self
@@ -314,6 +314,18 @@ impl Common {
         };
         config.validate()?;
         Ok(config)
+    }
+
+    /// 0: off, which vLLM's clients call -1.
+    fn top_k(&self) -> Result<usize, Failure> {
+        let top_k = self.top_k.unwrap_or(0);
+        if top_k == -1 {
+            return Ok(0);
+        }
+        usize::try_from(top_k).map_err(|_| {
+            let message = format!("invalid top_k = {top_k}: expected at least 0, or -1 for off");
+            Failure::invalid("top_k", message)
+        })
     }
 
     fn logit_bias(&self) -> Result<Vec<(u32, f64)>, Failure> {
