@@ -48,7 +48,7 @@ struct Chat<'a> {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let profile = args.models.profile(&args.sampling)?;
+    let profile = args.models.profile(args.sampling.prediction.as_deref())?;
     let config = args.sampling.config(profile.as_ref())?;
     let mut chat = Chat {
         args,

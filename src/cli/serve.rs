@@ -8,7 +8,10 @@ use std::time::Duration;
 use super::failure::Outcome;
 use super::interrupt;
 use super::options::ModelArgs;
+use super::profile::Profile;
 use super::prompts::read_text;
+use crate::config::SpeculativeConfig;
+use crate::decoder::SpeculativeDecoder;
 use crate::engine::CancelToken;
 use crate::error::{Error, Result};
 use crate::server::{Server, ServerOptions};
@@ -61,6 +64,9 @@ pub(super) struct Args {
     /// How long running requests may go on after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u32,
+    /// Learn from what is answered, to draft from, and keep that in this file; it then holds pieces of users' texts
+    #[arg(long, value_name = "FILE", conflicts_with = "table")]
+    learn: Option<PathBuf>,
     /// Name of the model in answers [default: the target's]
     #[arg(long, value_name = "NAME")]
     served_name: Option<String>,
@@ -70,8 +76,9 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let options = args.options()?;
-    let decoder = args.models.load(None)?;
+    let profile = args.models.profile(None)?;
+    let options = args.options(profile.as_ref())?;
+    let decoder = args.load(profile.as_ref())?;
     let server = Server::bind(decoder, options)?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "listening at http://{}", server.address())?;
@@ -83,7 +90,22 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 impl Args {
-    fn options(&self) -> Result<ServerOptions> {
+    /// The models, with what was learned by an earlier server.
+    fn load(&self, profile: Option<&Profile>) -> Outcome<SpeculativeDecoder> {
+        let mut models = self.models.clone();
+        if let Some(file) = self.learn.as_ref().filter(|file| file.exists()) {
+            models.loading.table = Some(file.clone());
+        }
+        models.load(profile)
+    }
+
+    fn options(&self, profile: Option<&Profile>) -> Result<ServerOptions> {
+        let mut defaults = SpeculativeConfig::default();
+        if let Some(profile) = profile {
+            defaults.gamma = profile.gamma;
+            // What is learned here the profile didn't know.
+            defaults.draft = self.learn.is_none().then_some(profile.draft);
+        }
         Ok(ServerOptions {
             host: self.host.clone(),
             port: self.port,
@@ -100,6 +122,8 @@ impl Args {
             timeout: Duration::from_secs(self.timeout.into()),
             most_body: self.max_body,
             drain: Duration::from_secs(self.drain.into()),
+            learn: self.learn.clone(),
+            defaults,
         })
     }
 

@@ -57,7 +57,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let profile = args.models.profile(&args.sampling)?;
+    let profile = args.models.profile(args.sampling.prediction.as_deref())?;
     let config = SpeculativeConfig {
         // Every source is tried, whatever a profile holds for the fastest.
         draft: None,

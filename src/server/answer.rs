@@ -1,5 +1,6 @@
 //! Answers in progress: one request's choices, from the scheduler to the client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -72,7 +73,8 @@ impl Answer {
         // To compile a response format takes time.
         let sessions = tokio::task::spawn_blocking(move || {
             let mut sessions = Vec::with_capacity(choices);
-            for prompt in &prompts {
+            for prompt in prompts {
+                let prompt: Arc<[u32]> = prompt.into();
                 for choice in 0..each as u64 {
                     // As different as chance would have it, and the same every time.
                     let config = SpeculativeConfig {
@@ -81,7 +83,7 @@ impl Answer {
                     };
                     let session = decoder.session(&prompt[..], &config)?;
                     service.check(&session)?;
-                    sessions.push(session);
+                    sessions.push((prompt.clone(), session));
                 }
             }
             Ok::<_, Error>(sessions)
@@ -89,14 +91,19 @@ impl Answer {
         let lost = |error| Error::Compute(format!("the request could not be begun: {error}"));
         let sessions = sessions.await.map_err(lost)??;
         let mut guards = Vec::with_capacity(choices);
-        for (choice, session) in sessions.into_iter().enumerate() {
+        for (choice, (prompt, session)) in sessions.into_iter().enumerate() {
             guards.push(CancelOnDrop(session.cancel_token()));
-            let (sender, watch) = (sender.clone(), watch.clone());
+            let (sender, watch, lessons) = (sender.clone(), watch.clone(), app.lessons.clone());
             let listener = Box::new(move |event| {
                 // Whether anybody listens or not: it was computed.
                 match &event {
                     Event::Chunk(chunk) => watch.wrote(choice, chunk.tokens.len()),
-                    Event::End(Ok(generation)) => watch.ended(generation, choice % each == 0),
+                    Event::End(Ok(generation)) => {
+                        watch.ended(generation, choice % each == 0);
+                        if let Some(lessons) = &lessons {
+                            lessons.learn(&prompt, generation);
+                        }
+                    }
                     Event::End(Err(_)) => {}
                 }
                 sender.send((choice, event)).is_ok()

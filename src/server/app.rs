@@ -1,5 +1,6 @@
 //! What requests are answered with, and which path leads where.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,8 +12,10 @@ use axum::routing::{get, post};
 
 use super::access::{self, ApiKeys};
 use super::failure::Failure;
+use super::lessons::Lessons;
 use super::metrics::{self, Metrics};
 use super::{completions, log, models, page};
+use crate::config::SpeculativeConfig;
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::Service;
 
@@ -43,12 +46,17 @@ pub struct ServerOptions {
     pub most_body: usize,
     /// How long requests may go on once the server is asked to end.
     pub drain: Duration,
+    /// The file of a table that learns from the answers, to draft from; `None`: nothing is learned from them.
+    pub learn: Option<PathBuf>,
+    /// What holds where a request doesn't say.
+    pub defaults: SpeculativeConfig,
 }
 
 /// What all requests share.
 pub(super) struct App {
     pub(super) decoder: SpeculativeDecoder,
     pub(super) service: Service,
+    pub(super) lessons: Option<Arc<Lessons>>,
     pub(super) options: ServerOptions,
     /// Tokens of all caches together.
     pub(super) cache_tokens: Option<usize>,

@@ -74,7 +74,11 @@ impl App {
             Ok(app.decoder.prompt_tokens(prompt)?)
         });
         let prompt = prompt.await?;
-        let config = request.config(&mut common, self.default_tokens(prompt.len()))?;
+        let defaults = SpeculativeConfig {
+            max_new_tokens: self.default_tokens(prompt.len()),
+            ..self.options.defaults.clone()
+        };
+        let config = request.config(&mut common, defaults)?;
         let dialect = Dialect::new(self, Kind::Chat, &common, &config);
         Ok(Asked {
             prompts: vec![prompt],
@@ -87,7 +91,7 @@ impl App {
     async fn read_completion(self: &Arc<Self>, body: &Body) -> Result<Asked, Failure> {
         let request: CompletionRequest = body.parse()?;
         let mut common: Common = body.parse()?;
-        let config = request.config(&mut common)?;
+        let config = request.config(&mut common, self.options.defaults.clone())?;
         let echo = request.echo.unwrap_or(false);
         if echo && config.logprobs.is_some() {
             let message = "echo with logprobs: the prompt's own log-probabilities are not computed";

@@ -7,6 +7,7 @@ mod body;
 mod completions;
 mod dialect;
 mod failure;
+mod lessons;
 mod log;
 mod metrics;
 mod models;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 use app::App;
 pub use app::ServerOptions;
+use lessons::Lessons;
 
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::Service;
@@ -59,7 +61,10 @@ impl Server {
         let address = listener.local_addr().map_err(wrong)?;
         let mut limits = decoder.limits(options.slots);
         limits.cache_tokens = options.cache_tokens.or(limits.cache_tokens);
+        let lessons = options.learn.as_deref();
+        let lessons = lessons.map(|file| Lessons::new(&decoder, file).map(Arc::new));
         let app = App {
+            lessons: lessons.transpose()?,
             service: Service::start(limits, options.queue)?,
             decoder,
             cache_tokens: limits.cache_tokens,
@@ -90,7 +95,11 @@ impl Server {
         let router = app::router(&self.app)?;
         let (asked, mut seen) = watch::channel(false);
         let drain = self.app.options.drain;
-        self.runtime.block_on(async move {
+        let lessons = self.app.lessons.clone();
+        if let Some(lessons) = lessons.clone() {
+            self.runtime.spawn(lessons.keep_saving());
+        }
+        let served = self.runtime.block_on(async move {
             tokio::spawn(async move {
                 asked_to_end().await;
                 tracing::info!("ending: running requests are answered first");
@@ -116,7 +125,11 @@ impl Server {
                     Ok(())
                 }
             }
-        })
+        });
+        if let Some(lessons) = lessons {
+            lessons.save();
+        }
+        served
     }
 }
 

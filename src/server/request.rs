@@ -178,11 +178,11 @@ impl ChatRequest {
         messages(std::mem::take(&mut self.messages))
     }
 
-    /// The settings, for answers of so many tokens unless the request says so.
+    /// The settings: these unless the request says so.
     pub(super) fn config(
         &self,
         common: &mut Common,
-        most_tokens: usize,
+        defaults: SpeculativeConfig,
     ) -> Result<SpeculativeConfig, Failure> {
         let logprobs = match (self.logprobs, self.top_logprobs) {
             (Some(true), count) => Some(count.unwrap_or(0)),
@@ -192,7 +192,10 @@ impl ChatRequest {
             }
             _ => None,
         };
-        common.config(most_tokens, logprobs)
+        common.config(SpeculativeConfig {
+            logprobs,
+            ..defaults
+        })
     }
 }
 
@@ -213,8 +216,12 @@ pub(super) fn messages(messages: Vec<ChatMessage>) -> Result<Vec<Message>, Failu
 const COMPLETION_TOKENS: usize = 16;
 
 impl CompletionRequest {
-    /// The settings.
-    pub(super) fn config(&self, common: &mut Common) -> Result<SpeculativeConfig, Failure> {
+    /// The settings: these unless the request says so.
+    pub(super) fn config(
+        &self,
+        common: &mut Common,
+        defaults: SpeculativeConfig,
+    ) -> Result<SpeculativeConfig, Failure> {
         if self
             .suffix
             .as_ref()
@@ -227,7 +234,11 @@ impl CompletionRequest {
             let message = "best_of: more answers than are returned are not written";
             return Err(Failure::invalid("best_of", message));
         }
-        common.config(COMPLETION_TOKENS, self.logprobs)
+        common.config(SpeculativeConfig {
+            max_new_tokens: COMPLETION_TOKENS,
+            logprobs: self.logprobs,
+            ..defaults
+        })
     }
 }
 
@@ -248,17 +259,17 @@ impl Common {
         self.return_tokens.unwrap_or(false)
     }
 
-    fn config(
-        &mut self,
-        most_tokens: usize,
-        logprobs: Option<usize>,
-    ) -> Result<SpeculativeConfig, Failure> {
+    fn config(&mut self, mut default: SpeculativeConfig) -> Result<SpeculativeConfig, Failure> {
         let choices = self.choices();
         if choices == 0 || choices > MOST_CHOICES {
             let message = format!("invalid n = {choices}: expected 1 to {MOST_CHOICES}");
             return Err(Failure::invalid("n", message));
         }
-        let default = SpeculativeConfig::default();
+        if self.prediction.is_some() {
+            // The drafts that were chosen for all requests were chosen without one.
+            let SpeculativeConfig { gamma, draft, .. } = SpeculativeConfig::default();
+            (default.gamma, default.draft) = (gamma, draft);
+        }
         let temperature = self.temperature.unwrap_or(default.temperature);
         if temperature > HOTTEST {
             let message = format!("invalid temperature = {temperature}: expected 0 to {HOTTEST}");
@@ -292,16 +303,15 @@ impl Common {
             max_new_tokens: self
                 .max_completion_tokens
                 .or(self.max_tokens)
-                .unwrap_or(most_tokens),
+                .unwrap_or(default.max_new_tokens),
             seed: self.seed.map(|seed| seed as u64),
             stop,
             ignore_eos: self.ignore_eos.unwrap_or(default.ignore_eos),
-            logprobs,
-            draft: self
-                .draft
-                .as_deref()
-                .map(str::parse::<DraftKind>)
-                .transpose()?,
+            logprobs: default.logprobs,
+            draft: match &self.draft {
+                Some(name) => Some(name.parse::<DraftKind>()?),
+                None => default.draft,
+            },
             verification: match &self.verification {
                 Some(name) => name.parse::<Verification>()?,
                 None => default.verification,

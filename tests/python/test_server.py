@@ -469,6 +469,64 @@ def test_clients_of_a_killed_server_are_answered_by_the_next(target: Path) -> No
     assert answers == [expected] * len(threads)
 
 
+def test_answers_teach_where_that_is_wanted(target: Path, tmp_path: Path) -> None:
+    file = tmp_path / "answers.table"
+    asked = {"prompt": "You may copy", "max_tokens": 60, "temperature": 0, "ignore_eos": True}
+    drafted = asked | {"draft": "table", "adaptive": False, "gamma": 4, "return_tokens": True}
+
+    def accepted(server: Running) -> tuple[str, int]:
+        choice = server.json("/v1/completions", drafted)["choices"][0]
+        return choice["text"], choice["stats"]["accepted"]
+
+    with serving(target) as server:
+        text, none = accepted(server)
+        assert (accepted(server), none) == ((text, 0), 0)
+    with serving(target, "--learn", str(file)) as server:
+        assert accepted(server) == (text, 0)
+        same, learned = accepted(server)
+        assert (same, learned > 20) == (text, True)
+    # The next server goes on with it.
+    assert file.stat().st_size > 1000
+    with serving(target, "--learn", str(file)) as server:
+        same, learned = accepted(server)
+        assert (same, learned > 20) == (text, True)
+    command = [sys.executable, "-m", "specdec_rs", "serve", "--target", str(target), "--port", "0"]
+    nowhere = [*command, "--learn", str(tmp_path / "missing" / "table")]
+    refused = subprocess.run(nowhere, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert "missing" in refused.stderr
+
+
+def test_a_profile_holds_where_requests_name_nothing(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECDEC_PROFILES", str(tmp_path))
+    command = [sys.executable, "-m", "specdec_rs", "tune", "--target", str(target), "--json"]
+    tuned = subprocess.run(
+        [*command, "--prompt", "You may", "-n", "8"], capture_output=True, text=True, check=True
+    )
+    profile = Path(json.loads(tuned.stdout)["profile"])
+    best = {"model": None, "draft": "ngram", "gamma": 2, "table": None, "speedup": 1.5}
+    profile.write_text(json.dumps(best))
+    asked = {"prompt": "You may copy", "max_tokens": 60, "temperature": 0, "ignore_eos": True}
+    asked |= {"adaptive": False, "return_tokens": True}
+
+    def drafts(server: Running, **more: object) -> tuple[set[str], int]:
+        """From where, and how many at most in a step."""
+        stats = server.json("/v1/completions", asked | more)["choices"][0]["stats"]
+        return set(stats["sources"]), len(stats["drafted_per_position"])
+
+    with serving(target) as server:
+        assert drafts(server) == ({"ngram"}, 2)
+        assert drafts(server, draft="none") == (set(), 0)
+        assert drafts(server, gamma=3) == ({"ngram"}, 3)
+        # It was made without a prediction.
+        predicted = {"type": "content", "content": "You may copy" * 9}
+        assert drafts(server, prediction=predicted)[1] > 2
+    with serving(target, "--no-profile") as server:
+        assert drafts(server)[1] > 2
+
+
 def test_metrics_count_what_was_done(target: Path) -> None:
     with serving(target) as server:
         body = {"prompt": "You may copy", "max_tokens": 300, "temperature": 0, "ignore_eos": True}

@@ -111,7 +111,7 @@ impl Program {
 
 impl Workload {
     fn run(&self, models: &ModelArgs) -> Outcome {
-        let profile = models.profile(&self.sampling)?;
+        let profile = models.profile(self.sampling.prediction.as_deref())?;
         let config = self.sampling.config(profile.as_ref())?;
         let questions = prompts::of_options(&self.prompt, self.prompts.as_deref())?;
         let began = Instant::now();

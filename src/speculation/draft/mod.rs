@@ -30,7 +30,7 @@ pub use offered::OfferedLookup;
 pub use prediction::PredictionLookup;
 pub use recycling::{RecyclingLookup, Successors};
 pub use sampler::{Drawing, Sampler};
-pub use table::{Table, TableLookup};
+pub use table::{ORDERS as TABLE_ORDERS, Table, TableLookup};
 pub use text::TextDraft;
 pub use tree::Draft;
 pub use vocabulary::{OtherVocabulary, Vocabulary};
