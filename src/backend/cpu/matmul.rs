@@ -12,7 +12,7 @@ use super::memory::Shared;
 use super::pack::{Packed, Weights};
 use super::pool::Pool;
 use super::rows::{Forms, Group, Operand, QuantizedX, Rows, groups};
-use super::simd::{LANES, Simd, TILE_ROWS, TileProducts as _, TileSums, TileWeights, VECTOR_ROWS};
+use super::simd::{LANES, Simd, TILE_ROWS, TileProducts as _, TileSums, TileWeights};
 use super::tier::{Kernel, Tier};
 use crate::backend::Activation;
 
@@ -184,13 +184,14 @@ fn sum_quantized<S: Simd, B: QuantizedBlock + Block<X = QuantizedX>>(
     sums: &mut Sums,
 ) {
     match by_tiles {
-        Some(by_tiles) if group.rows > VECTOR_ROWS => {
+        // So many rows are cut into groups of eleven or more.
+        Some(by_tiles) => {
             let x = x.quantized_for_tiles(group);
-            for_rows!(group, [9 10 11 12 13 14 15 16], M => {
+            for_rows!(group, [11 12 13 14 15 16], M => {
                 sum_by_tiles::<S, B, M>(blocks, by_tiles, x, sums);
             });
         }
-        _ => for_rows!(group, [1 2 3 4 5 6 7 8], M => {
+        None => for_rows!(group, [1 2 3 4 5 6 7 8], M => {
             sum_blocks::<S, B, M>(blocks, x.quantized::<M>(group), sums);
         }),
     }

@@ -16,9 +16,6 @@ pub(super) mod scalar;
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
-/// Most rows that any tier multiplies a weight block with in its vector registers.
-pub(super) const VECTOR_ROWS: usize = 8;
-
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 16;
 
