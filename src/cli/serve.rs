@@ -101,10 +101,17 @@ impl Args {
 
     fn options(&self, profile: Option<&Profile>) -> Result<ServerOptions> {
         let mut defaults = SpeculativeConfig::default();
-        if let Some(profile) = profile {
+        // What is learned here the profile didn't know.
+        if let Some(profile) = profile.filter(|_| self.learn.is_none()) {
             defaults.gamma = profile.gamma;
-            // What is learned here the profile didn't know.
-            defaults.draft = self.learn.is_none().then_some(profile.draft);
+            defaults.draft = Some(profile.draft);
+        }
+        let learns_in_vain = |draft: &String| ["none", "ngram", "recycling"].contains(&&**draft);
+        if let (Some(file), Some(draft)) = (&self.learn, &self.models.draft)
+            && learns_in_vain(draft)
+        {
+            let expected = format!("no such file with --draft {draft}, which never reads it");
+            return Err(Error::invalid("learn", file.display(), expected));
         }
         Ok(ServerOptions {
             host: self.host.clone(),

@@ -407,8 +407,9 @@ type Pieces = PerSequence<Piece>;
 
 /// Cuts a batch into steps and computes them; a sequence appears once in a step.
 ///
-/// What a sequence gets never depends on its company. So rows whose logits are wanted are computed few enough at a time to
-/// be exact; and unless steps of any size are, those before them as many as memory allows, but apart from other sequences.
+/// What a sequence gets doesn't depend on its company, where the backend can do so. So rows whose logits are wanted are
+/// computed few enough at a time to be exact; and those before them, unless larger steps are as good, as many as memory
+/// allows, but apart from other sequences.
 fn for_each_step(
     batch: &[Extend<'_>],
     exact_rows: usize,

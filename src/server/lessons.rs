@@ -1,8 +1,8 @@
 //! What the server learns from its own answers, where its operator wants that: a table to draft the next ones from.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::decoder::SpeculativeDecoder;
@@ -18,6 +18,8 @@ pub(super) struct Lessons {
     decoder: SpeculativeDecoder,
     file: PathBuf,
     unsaved: AtomicBool,
+    /// Held by whoever writes the file.
+    saving: Mutex<()>,
 }
 
 impl Lessons {
@@ -28,6 +30,7 @@ impl Lessons {
             decoder: decoder.clone(),
             file: file.to_owned(),
             unsaved: AtomicBool::new(false),
+            saving: Mutex::default(),
         })
     }
 
@@ -48,6 +51,7 @@ impl Lessons {
 
     /// Saves what is new; where that fails, later again.
     pub(super) fn save(&self) {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.unsaved.swap(false, Ordering::Relaxed) {
             return;
         }

@@ -99,11 +99,15 @@ impl Server {
         if let Some(lessons) = lessons.clone() {
             self.runtime.spawn(lessons.keep_saving());
         }
+        let until_now = lessons.clone();
         let served = self.runtime.block_on(async move {
             tokio::spawn(async move {
                 asked_to_end().await;
                 tracing::info!("ending: running requests are answered first");
                 let _ = asked.send(true);
+                if let Some(lessons) = until_now {
+                    let _ = tokio::task::spawn_blocking(move || lessons.save()).await;
+                }
                 // A second time: at once.
                 asked_to_end().await;
                 std::process::exit(130);

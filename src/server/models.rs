@@ -60,9 +60,11 @@ pub(super) async fn tokenize(State(app): Shared, body: Body) -> Result<Json<Valu
     let request: TokenizeRequest = body.parse()?;
     let work = move |app: &App| {
         let tokenizer = app.decoder.tokenizer();
-        match (request.content, request.messages) {
-            (Some(text), None) => Ok(tokenizer.encode(&text, request.add_special_tokens)?),
-            (None, Some(messages)) => {
+        match (request.content, request.prompt, request.messages) {
+            (Some(text), None, None) | (None, Some(text), None) => {
+                Ok(tokenizer.encode(&text, request.add_special_tokens)?)
+            }
+            (None, None, Some(messages)) => {
                 let messages = super::request::messages(messages)?;
                 let prompt = app.decoder.chat_prompt(&messages)?;
                 Ok(app.decoder.prompt_tokens(prompt)?)

@@ -265,8 +265,8 @@ impl Common {
             let message = format!("invalid n = {choices}: expected 1 to {MOST_CHOICES}");
             return Err(Failure::invalid("n", message));
         }
-        if self.prediction.is_some() {
-            // The drafts that were chosen for all requests were chosen without one.
+        if self.prediction.is_some() || self.draft.is_some() {
+            // What was chosen for all requests was chosen for other drafts.
             let SpeculativeConfig { gamma, draft, .. } = SpeculativeConfig::default();
             (default.gamma, default.draft) = (gamma, draft);
         }
@@ -355,8 +355,11 @@ impl Common {
 /// /tokenize: a text, or a conversation.
 #[derive(Debug, Deserialize)]
 pub(super) struct TokenizeRequest {
-    #[serde(default, alias = "prompt")]
+    #[serde(default)]
     pub(super) content: Option<String>,
+    /// vLLM's name of the same.
+    #[serde(default)]
+    pub(super) prompt: Option<String>,
     #[serde(default)]
     pub(super) messages: Option<Vec<ChatMessage>>,
     #[serde(default = "yes", alias = "add_special")]

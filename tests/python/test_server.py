@@ -279,6 +279,7 @@ REFUSED: list[tuple[str, Any, int, str | None]] = [
     ("/v1/completions", {"prompt": "a", "logit_bias": {"x": 1}}, 400, "logit_bias"),
     ("/v1/completions", {"prompt": "a" * (5 << 20)}, 413, None),
     ("/tokenize", {}, 400, "content"),
+    ("/tokenize", {"content": "a", "prompt": "a"}, 400, "content"),
     ("/detokenize", {"tokens": [10**6]}, 400, "tokens"),
     ("/v1/nothing", {}, 404, None),
     ("/health", {}, 405, None),
@@ -491,10 +492,12 @@ def test_answers_teach_where_that_is_wanted(target: Path, tmp_path: Path) -> Non
         same, learned = accepted(server)
         assert (same, learned > 20) == (text, True)
     command = [sys.executable, "-m", "specdec_rs", "serve", "--target", str(target), "--port", "0"]
-    nowhere = [*command, "--learn", str(tmp_path / "missing" / "table")]
-    refused = subprocess.run(nowhere, capture_output=True, text=True, timeout=60)
-    assert refused.returncode == 1
-    assert "missing" in refused.stderr
+    for wrong, named, status in (
+        (["--learn", str(tmp_path / "missing" / "table")], "missing", 1),
+        (["--learn", str(file), "--draft", "ngram"], "--draft ngram", 2),
+    ):
+        refused = subprocess.run([*command, *wrong], capture_output=True, text=True, timeout=60)
+        assert (refused.returncode, named in refused.stderr) == (status, True)
 
 
 def test_a_profile_holds_where_requests_name_nothing(
@@ -520,7 +523,8 @@ def test_a_profile_holds_where_requests_name_nothing(
         assert drafts(server) == ({"ngram"}, 2)
         assert drafts(server, draft="none") == (set(), 0)
         assert drafts(server, gamma=3) == ({"ngram"}, 3)
-        # It was made without a prediction.
+        # It was made for the drafts that it names.
+        assert drafts(server, draft="ngram")[1] > 2
         predicted = {"type": "content", "content": "You may copy" * 9}
         assert drafts(server, prediction=predicted)[1] > 2
     with serving(target, "--no-profile") as server:

@@ -123,7 +123,7 @@ fn begin_tile<S: Simd, B: QuantizedBlock>(
     x: &[QuantizedX],
 ) {
     let x = &x[..TILE_ROWS];
-    let (first, stride) = (x[0].quants.as_ptr(), size_of::<QuantizedX>());
+    let (first, stride) = (x.as_ptr().cast(), size_of::<QuantizedX>());
     // SAFETY: there are sixteen such elements, each of which begins with 32 quants.
     unsafe {
         match B::PARTS {
@@ -184,7 +184,7 @@ fn sum_quantized<S: Simd, B: QuantizedBlock + Block<X = QuantizedX>>(
     sums: &mut Sums,
 ) {
     match by_tiles {
-        // So many rows are cut into groups of eleven or more.
+        // Into groups of eleven or more at least `FEWEST_TILE_ROWS` are cut.
         Some(by_tiles) => {
             let x = x.quantized_for_tiles(group);
             for_rows!(group, [11 12 13 14 15 16], M => {

@@ -280,7 +280,7 @@ impl Operand {
         self.quantized[start..start + M * self.blocks].as_chunks().0
     }
 
-    /// The same, and behind the last one what a tile reads past its rows, for nothing.
+    /// A group's blocks one by one, and behind the last what a tile reads past its rows, for nothing.
     #[inline(always)]
     pub(super) fn quantized_for_tiles(&self, group: Group) -> &[QuantizedX] {
         &self.quantized[group.first * self.blocks..][..group.rows * self.blocks + TILE_ROWS]

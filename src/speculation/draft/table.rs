@@ -2,8 +2,8 @@
 //!
 //! It is bounded: where it is full, the rarest entries make room.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -76,9 +76,12 @@ impl Table {
             let mut partial = path.as_os_str().to_owned();
             partial.push(format!(".{}.partial", std::process::id()));
             let partial = PathBuf::from(partial);
-            let mut file = BufWriter::new(File::create(&partial)?);
-            self.slots().write(&mut file, fingerprint)?;
-            file.into_inner()?.sync_all()?;
+            // Nobody who learns waits for the disk.
+            let mut bytes = Vec::new();
+            self.slots().write(&mut bytes, fingerprint)?;
+            let mut file = create_private(&partial)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
             std::fs::rename(&partial, path)
         };
         write().map_err(|error| Error::io(path, error))
@@ -112,6 +115,15 @@ impl Table {
     fn slots(&self) -> RwLockReadGuard<'_, Slots> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A new file that no other user can read, where the system has such: texts can be guessed from a table.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 impl Slots {

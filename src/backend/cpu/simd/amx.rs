@@ -1,4 +1,4 @@
-//! AMX tiles: products of whole blocks with up to sixteen rows, as exact integers.
+//! AMX tiles: products of whole blocks with sixteen rows, as exact integers.
 //!
 //! Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18. The instructions are inline
 //! assembly: their intrinsics are not stable.

@@ -4,13 +4,10 @@
 use std::arch::x86_64::*;
 
 use super::amx::AmxTiles;
-use super::{LANES, Simd, TILE_ROWS};
+use super::{FEWEST_TILE_ROWS, LANES, Simd, TILE_ROWS};
 
 /// Rows that a weight block is multiplied with in registers.
 const VECTOR_ROWS: usize = 8;
-
-/// Fewer rows than these are multiplied as fast without tiles, for which weights must be unpacked.
-const FEWEST_TILE_ROWS: usize = 32;
 
 /// AVX-512 F, BW, VL and VNNI; `AMX`: tiles of bytes too.
 #[derive(Clone, Copy)]

@@ -19,6 +19,9 @@ pub(super) const LANES: usize = 16;
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 16;
 
+/// Fewer rows than these are multiplied as fast without tiles, for which weights must be unpacked.
+pub(super) const FEWEST_TILE_ROWS: usize = 32;
+
 /// The integer sums of sixteen outputs for each of sixteen rows.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
