@@ -1,6 +1,7 @@
 //! Requests, from prompt to finish: one by itself, or many at once.
 
 mod output;
+mod pace;
 mod prefixes;
 mod scheduler;
 mod service;
