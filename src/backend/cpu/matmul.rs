@@ -92,7 +92,7 @@ fn sum_by_tiles<S: Simd, B: QuantizedBlock, const M: usize>(
     let mut lanes = [S::splat(0.0); M];
     let mut products = [[TileSums([[0; LANES]; TILE_ROWS]); 2]; 2];
     begin_tile::<S, B>(tiles, &weights[0], x);
-    finish_tile::<S, B>(tiles, &mut products[0]);
+    tiles.finish(B::PARTS, &mut products[0]);
     if blocks.len() > 1 {
         begin_tile::<S, B>(tiles, &weights[1], &x[M..]);
     }
@@ -103,7 +103,7 @@ fn sum_by_tiles<S: Simd, B: QuantizedBlock, const M: usize>(
         add_tile::<S, B, M>(block, &products[index % 2], own, 0..M / 2, &mut lanes);
         // Halfway: multiplying takes about as long as adding half of the rows.
         if index + 1 < blocks.len() {
-            finish_tile::<S, B>(tiles, &mut products[(index + 1) % 2]);
+            tiles.finish(B::PARTS, &mut products[(index + 1) % 2]);
         }
         add_tile::<S, B, M>(block, &products[index % 2], own, M / 2..M, &mut lanes);
         if index + 2 < blocks.len() {
@@ -125,20 +125,7 @@ fn begin_tile<S: Simd, B: QuantizedBlock>(
     let x = &x[..TILE_ROWS];
     let (first, stride) = (x.as_ptr().cast(), size_of::<QuantizedX>());
     // SAFETY: there are sixteen such elements, each of which begins with 32 quants.
-    unsafe {
-        match B::PARTS {
-            1 => tiles.multiply::<1>(first, stride, weights),
-            _ => tiles.multiply::<2>(first, stride, weights),
-        }
-    }
-}
-
-#[inline(always)]
-fn finish_tile<S: Simd, B: QuantizedBlock>(tiles: &S::Tiles, products: &mut [TileSums; 2]) {
-    match B::PARTS {
-        1 => tiles.finish::<1>(products),
-        _ => tiles.finish::<2>(products),
-    }
+    unsafe { tiles.multiply(B::PARTS, first, stride, weights) }
 }
 
 /// Adds what some rows' products of a block stand for.

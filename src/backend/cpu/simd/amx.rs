@@ -72,15 +72,10 @@ impl AmxTiles {
 
 impl TileProducts for AmxTiles {
     #[inline(always)]
-    unsafe fn multiply<const PARTS: usize>(
-        &self,
-        x: *const i8,
-        stride: usize,
-        weights: &TileWeights,
-    ) {
+    unsafe fn multiply(&self, parts: usize, x: *const i8, stride: usize, weights: &TileWeights) {
         // SAFETY: tiles are configured; what is read lies in the operands, by the caller's promise.
         unsafe {
-            if PARTS == 1 {
+            if parts == 1 {
                 asm!(
                     "tilezero tmm0",
                     "tileloadd tmm2, [{x} + {stride}]",
@@ -116,7 +111,7 @@ impl TileProducts for AmxTiles {
     }
 
     #[inline(always)]
-    fn finish<const PARTS: usize>(&self, [first, second]: &mut [TileSums; 2]) {
+    fn finish(&self, parts: usize, [first, second]: &mut [TileSums; 2]) {
         // SAFETY: tiles are configured; a tile's sums have the size of what is written.
         unsafe {
             asm!(
@@ -125,7 +120,7 @@ impl TileProducts for AmxTiles {
                 line = in(reg) 64_usize,
                 options(nostack, preserves_flags),
             );
-            if PARTS == 2 {
+            if parts == 2 {
                 asm!(
                     "tilestored [{sums} + {line}], tmm1",
                     sums = in(reg) second,
@@ -223,10 +218,10 @@ fn is_right() -> bool {
     // SAFETY: the processor has the instructions and the process its permission; rows hold 32 bytes.
     unsafe {
         let tiles = AmxTiles::configure();
-        tiles.multiply::<1>(x[0].as_ptr(), 32, &weights);
-        tiles.finish::<1>(&mut found[0]);
-        tiles.multiply::<2>(x[0].as_ptr(), 32, &weights);
-        tiles.finish::<2>(&mut found[1]);
+        tiles.multiply(1, x[0].as_ptr(), 32, &weights);
+        tiles.finish(1, &mut found[0]);
+        tiles.multiply(2, x[0].as_ptr(), 32, &weights);
+        tiles.finish(2, &mut found[1]);
     }
     let [[whole, _], [first, second]] = found;
     (0..TILE_ROWS).all(|row| {

@@ -34,33 +34,28 @@ pub(super) struct TileWeights(pub(super) [[u8; 4 * LANES]; 8]);
 
 /// Products of 32 inputs with sixteen rows at once, by instructions of their own.
 pub(super) trait TileProducts {
-    /// Begins dot products of the rows' signed bytes with the weights' unsigned ones; of `PARTS` equal parts of the inputs
+    /// Begins dot products of the rows' signed bytes with the weights' unsigned ones; of one or two equal parts of the inputs
     /// each by itself.
     ///
     /// `x` is the first row's first byte; the others follow at a distance of `stride` bytes each.
     ///
     /// # Safety
     /// Sixteen rows of 32 bytes can be read.
-    unsafe fn multiply<const PARTS: usize>(
-        &self,
-        x: *const i8,
-        stride: usize,
-        weights: &TileWeights,
-    );
+    unsafe fn multiply(&self, parts: usize, x: *const i8, stride: usize, weights: &TileWeights);
 
     /// Writes the sums that were last begun, of each part.
-    fn finish<const PARTS: usize>(&self, sums: &mut [TileSums; 2]);
+    fn finish(&self, parts: usize, sums: &mut [TileSums; 2]);
 }
 
 /// The tiles of a tier that has none: there are no values of this type.
 pub(super) enum NoTiles {}
 
 impl TileProducts for NoTiles {
-    unsafe fn multiply<const PARTS: usize>(&self, _: *const i8, _: usize, _: &TileWeights) {
+    unsafe fn multiply(&self, _: usize, _: *const i8, _: usize, _: &TileWeights) {
         match *self {}
     }
 
-    fn finish<const PARTS: usize>(&self, _: &mut [TileSums; 2]) {
+    fn finish(&self, _: usize, _: &mut [TileSums; 2]) {
         match *self {}
     }
 }
