@@ -6,9 +6,9 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use specdec_rs::sampling::{Chance, Noise, Processors};
-use specdec_rs::speculation::Lookup;
-use specdec_rs::speculation::draft::NgramLookup;
+use specdec_rs::sampling::{Noise, Processors, Rng};
+use specdec_rs::speculation::RetrievalDrafter;
+use specdec_rs::speculation::retrieval::NgramDrafter;
 use specdec_rs::{DraftKind, SpeculativeConfig, SpeculativeDecoder, Tokenizer};
 
 fn folder(model: &str) -> String {
@@ -93,13 +93,13 @@ fn processors(criterion: &mut Criterion) {
         let mut stream = noise.stream(0);
         group.bench_function(format!("{name}, chosen by noise"), |bencher| {
             bencher.iter(|| {
-                let law = processors.law(black_box(&logits), &[5; 16], &[]);
+                let law = processors.distribution(black_box(&logits), &[5; 16], &[]);
                 law.map(|law| noise.choose(16, &law))
             });
         });
         group.bench_function(format!("{name}, with a probability"), |bencher| {
             bencher.iter(|| {
-                let law = processors.law(black_box(&logits), &[5; 16], &[]);
+                let law = processors.distribution(black_box(&logits), &[5; 16], &[]);
                 law.map(|law| (stream.categorical(&law), law.probability(7)))
             });
         });
@@ -112,7 +112,7 @@ fn prompt_lookup(criterion: &mut Criterion) {
     let history: Vec<u32> = (0..4000_u32).map(|place| place * place % 251).collect();
     criterion.bench_function("prompt lookup reads 4,000 tokens", |bencher| {
         bencher.iter(|| {
-            let mut lookup = NgramLookup::default();
+            let mut lookup = NgramDrafter::default();
             lookup.follow(black_box(&history))
         });
     });

@@ -11,7 +11,7 @@
 //! # Ok::<(), specdec_rs::Error>(())
 //! ```
 //!
-//! Reading order: [`engine::Session`] (one request, step by step), [`speculation::verify`] (why the output is
+//! Reading order: [`engine::Request`] (one request, step by step), [`speculation::verify`] (why the output is
 //! the target's own), [`model::Transformer`] (one decoder for every architecture), [`backend::Backend`]
 //! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `audit` and
 //! `benchmark`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `text`, `backend`, `weights`.

@@ -329,7 +329,7 @@ fn hidden_states_are_the_targets() {
     let target = SharedModel::new(target.model);
     let ids = &pair::licence_prompts(2)[1];
     let mut sequence = TokenSequence::new(&target);
-    sequence.watch(&[0, LAYERS]);
+    sequence.capture(&[0, LAYERS]);
     let logits = sequence.extend(ids, ids.len()).unwrap();
     let table = target_matrix(&[EMBEDDING]);
     let head = target_matrix(&["lm_head.weight", EMBEDDING]);
@@ -341,7 +341,7 @@ fn hidden_states_are_the_targets() {
     }
     // A prompt that is read in pieces, and a tree, give the same.
     let mut again = TokenSequence::new(&target);
-    again.watch(&[0, LAYERS]);
+    again.capture(&[0, LAYERS]);
     let first = again.extend(&ids[..10], 0).unwrap().hidden().to_vec();
     let parents: Vec<Option<usize>> = (0..ids.len() - 10)
         .map(|token| token.checked_sub(1))
@@ -352,7 +352,7 @@ fn hidden_states_are_the_targets() {
     let mut copy = again.fork().unwrap();
     assert_eq!(copy.extend(&[7], 0).unwrap().hidden().len(), 2 * HIDDEN);
     let mut wrong = TokenSequence::new(&target);
-    wrong.watch(&[LAYERS + 1]);
+    wrong.capture(&[LAYERS + 1]);
     assert!(
         wrong
             .extend(ids, 0)
@@ -386,7 +386,7 @@ fn heads_compute_what_the_papers_say() {
             &LoadOptions::default(),
         );
         let mut sequence = TokenSequence::new(&SharedModel::new(shared.unwrap().model));
-        sequence.watch(head.watched());
+        sequence.capture(head.watched());
         let hidden = sequence.extend(&ids, 0).unwrap().hidden().to_vec();
         let features = naive.features(&hidden);
         let mut inputs: Vec<(Vec<f64>, Vec<f64>)> = ids[1..]
@@ -500,7 +500,7 @@ fn acceptance_is_what_theory_says() {
             let generation = decoder.generate_with(&prompt[..], &config).unwrap();
             let text = [&prompt[..], &tokens(&generation)].concat();
             let mut sequence = decoder.sequence();
-            sequence.watch(&naive.watched());
+            sequence.capture(&naive.watched());
             let read = sequence.extend(&text, text.len()).unwrap();
             let features = naive.features(read.hidden());
             let embedded: Vec<_> = text.iter().map(|token| embedding(&table, *token)).collect();

@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use specdec_rs::sampling::{Chance, Distribution, Weighted};
+use specdec_rs::sampling::{Distribution, Rng, Weighted};
 use specdec_rs::speculation::{Draft, TokenSource, Verdict, verify};
 
 /// Takes the branches that a script names, the first where it names none, and remembers their probability.
@@ -46,7 +46,7 @@ impl Walk {
     }
 }
 
-impl Chance for Walk {
+impl Rng for Walk {
     fn bernoulli(&mut self, probability: f64) -> bool {
         assert!((0.0..=1.0).contains(&probability), "{probability}");
         // Branches that can't be are not walked.
@@ -103,7 +103,7 @@ struct Toy {
 }
 
 impl Toy {
-    fn law(self, written: &[u32]) -> Distribution<'static> {
+    fn distribution(self, written: &[u32]) -> Distribution<'static> {
         let mut state = self.seed;
         let mut weight = |token: u32| {
             for part in written.iter().chain([&token]) {
@@ -125,9 +125,9 @@ impl Toy {
         Weighted::new(weights).unwrap().into()
     }
 
-    fn likeliest(self, written: &[u32]) -> u32 {
+    fn top_k(self, written: &[u32]) -> u32 {
         let mut best = (0, 0.0);
-        self.law(written).for_each(|token, p| {
+        self.distribution(written).for_each(|token, p| {
             if p > best.1 {
                 best = (token, p);
             }
@@ -187,11 +187,11 @@ fn draw(shape: Shape, drawing: Drawing, toy: Toy, chance: &mut Walk) -> Draft {
             .collect();
         let number = match drawing {
             Drawing::Certain => {
-                let token = (toy.likeliest(&written) + elders.len() as u32) % toy.vocab_size;
+                let token = (toy.top_k(&written) + elders.len() as u32) % toy.vocab_size;
                 Some((token, Distribution::Point(token)))
             }
             Drawing::Sampled => {
-                let whole = Some(toy.law(&written));
+                let whole = Some(toy.distribution(&written));
                 let left = elders.iter().fold(whole, |law, elder| law?.without(*elder));
                 left.map(|law| (chance.categorical(&law), law))
             }
@@ -260,7 +260,7 @@ fn no_residual(
         let mut children = draft.children(accepted.last().copied());
         let passes = |child: &usize| {
             let token = draft.tokens()[*child];
-            let ratio = p.probability(token) / draft.law(*child).probability(token);
+            let ratio = p.probability(token) / draft.distribution(*child).probability(token);
             chance.bernoulli(ratio.min(1.0))
         };
         let Some(child) = children.find(passes) else {
@@ -279,12 +279,12 @@ fn written(
     length: usize,
     chance: &mut Walk,
 ) -> (Vec<u32>, usize) {
-    let law = |path: &[usize]| target.law(&tokens_to(draft, path.last().copied()));
+    let law = |path: &[usize]| target.distribution(&tokens_to(draft, path.last().copied()));
     let verdict = verifier(draft, &law, chance);
     let mut tokens = tokens_to(draft, verdict.accepted.last().copied());
     tokens.push(verdict.next);
     while tokens.len() < length {
-        tokens.push(chance.categorical(&target.law(&tokens)));
+        tokens.push(chance.categorical(&target.distribution(&tokens)));
     }
     tokens.truncate(length);
     (tokens, verdict.accepted.len())
@@ -378,8 +378,8 @@ fn judging_whole_paths_accepts_at_least_as_much() {
     for (target, toy) in pairs() {
         let mut overlap = 0.0;
         target
-            .law(&[])
-            .for_each(|token, p| overlap += p.min(toy.law(&[]).probability(token)));
+            .distribution(&[])
+            .for_each(|token, p| overlap += p.min(toy.distribution(&[]).probability(token)));
         let single = accepted(rejection, target, toy, &[None]);
         assert!((single - overlap).abs() < 1e-12, "{single}, {overlap}");
         for shape in SHAPES {
@@ -429,7 +429,7 @@ fn law_of_block(target: Toy, toy: Toy, gamma: usize) -> Law {
         let mut p = 1.0;
         let mut tau = 0;
         for i in 0..=gamma {
-            let (law, q) = (target.law(&tokens), toy.law(&tokens));
+            let (law, q) = (target.distribution(&tokens), toy.distribution(&tokens));
             let h = if i == gamma {
                 p
             } else {

@@ -132,21 +132,21 @@ fn accepted_of_identical(decoder: &SpeculativeDecoder, case: u64) -> usize {
         })
     };
     let speculative = match way {
-        0 => decoder.session(&prompt[..], &of(DraftKind::Ngram)),
-        1 => decoder.session(&prompt[..], &of(DraftKind::Model)),
+        0 => decoder.stream(&prompt[..], &of(DraftKind::Ngram)),
+        1 => decoder.stream(&prompt[..], &of(DraftKind::Model)),
         2 | 3 => {
             let tree = ModelTree::new(decoder, &config, prompt.len(), random.shape());
-            decoder.session_with(&prompt[..], &config, Box::new(tree))
+            decoder.stream_with(&prompt[..], &config, Box::new(tree))
         }
-        4 => decoder.session_with(&prompt[..], &config, recited(2 + case as usize % 7)),
-        _ => decoder.session_with(&prompt[..], &config, recited(1)),
+        4 => decoder.stream_with(&prompt[..], &config, recited(2 + case as usize % 7)),
+        _ => decoder.stream_with(&prompt[..], &config, recited(1)),
     };
     let mut speculative = speculative.unwrap();
     let mut chunks = Vec::new();
-    while let Some(chunk) = speculative.next_chunk().unwrap() {
-        chunks.push(chunk);
+    for chunk in speculative.by_ref() {
+        chunks.push(chunk.unwrap());
     }
-    let speculative = speculative.into_generation();
+    let speculative = speculative.into_generation().unwrap();
     assert_same(&speculative, &plain, &named);
     let streamed: String = chunks.iter().map(|chunk| chunk.text.as_str()).collect();
     assert_eq!(streamed, speculative.text, "{named}");
@@ -217,14 +217,14 @@ fn sampled_output_follows_the_target_law() {
                 verification,
                 ..SpeculativeConfig::default()
             };
-            let session = match &shape {
-                None => decoder.session(&prompt[..], &config),
+            let stream = match &shape {
+                None => decoder.stream(&prompt[..], &config),
                 Some(shape) => {
                     let tree = ModelTree::new(&decoder, &config, prompt.len(), shape.clone());
-                    decoder.session_with(&prompt[..], &config, Box::new(tree))
+                    decoder.stream_with(&prompt[..], &config, Box::new(tree))
                 }
             };
-            session.unwrap().run().unwrap()
+            stream.unwrap().run().unwrap()
         });
         let g = g_statistic(&counts, &law);
         let way = format!("{draft}, {verification}, {shape:?}: G = {g:.1}, limit {limit:.1}");

@@ -125,8 +125,8 @@ MUTATIONS = [
     Mutation(
         "the wrong branch of a tree is kept",
         "src/engine/session.rs",
-        "self.target.keep(&path_of(verdict))",
-        "self.target.keep(&path_of(verdict)[..1])",
+        "self.target.accept(&path_of(verdict))",
+        "self.target.accept(&path_of(verdict)[..1])",
     ),
     Mutation(
         "a stop string is looked for in each step's text alone",

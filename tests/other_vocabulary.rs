@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use serde_json::Value;
-use specdec_rs::speculation::draft::OtherVocabulary;
+use specdec_rs::speculation::drafter::OtherVocabulary;
 use specdec_rs::{
     Device, DraftKind, ResponseFormat, SpeculativeConfig, SpeculativeDecoder, Tokenizer,
     Verification,

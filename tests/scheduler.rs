@@ -2,63 +2,75 @@
 
 mod support;
 
-use std::sync::mpsc::{Receiver, channel};
+use std::collections::BTreeMap;
 
-use specdec_rs::engine::{Event, Limits, Scheduler, Session};
+use specdec_rs::engine::{Event, KvCacheManager, Request, RequestId, Scheduler};
 use specdec_rs::{
     Chunk, DraftKind, FinishReason, Generation, Result, SpeculativeConfig, SpeculativeDecoder,
     Verification,
 };
 use support::pair;
 
-/// What a request's listener hears.
-struct Heard(Receiver<Event>);
+/// A scheduler, and the events of its requests.
+struct Events {
+    scheduler: Scheduler,
+    cache: KvCacheManager,
+    chunks: BTreeMap<RequestId, Vec<Chunk>>,
+    ends: BTreeMap<RequestId, Result<Generation>>,
+}
 
-impl Heard {
-    /// All chunks, and the end; `None` while there is none.
-    fn all(&self) -> (Vec<Chunk>, Option<Result<Generation>>) {
-        let (mut chunks, mut end) = (Vec::new(), None);
-        for event in self.0.try_iter() {
-            assert!(end.is_none(), "nothing follows the end");
-            match event {
-                Event::Chunk(chunk) => chunks.push(chunk),
-                Event::End(ended) => end = Some(ended.map(|generation| *generation)),
-            }
+impl Events {
+    fn new(slots: usize, cache_tokens: Option<usize>) -> Self {
+        let cache = KvCacheManager::new(cache_tokens, usize::MAX);
+        Self {
+            scheduler: Scheduler::new(slots, cache.clone()),
+            cache,
+            chunks: BTreeMap::new(),
+            ends: BTreeMap::new(),
         }
-        (chunks, end)
     }
 
-    fn generation(&self) -> Generation {
-        let (chunks, end) = self.all();
-        let generation = end.unwrap().unwrap();
-        let streamed: String = chunks.iter().map(|chunk| &chunk.text[..]).collect();
+    fn add(&mut self, request: Request) -> RequestId {
+        self.scheduler.add(request)
+    }
+
+    fn step(&mut self) {
+        self.scheduler.step();
+        for (id, event) in self.scheduler.events() {
+            assert!(!self.ends.contains_key(&id), "nothing follows the end");
+            match event {
+                Event::Chunk(chunk) => self.chunks.entry(id).or_default().push(chunk),
+                Event::End(end) => {
+                    self.ends.insert(id, end.map(|generation| *generation));
+                }
+            }
+        }
+    }
+
+    /// Steps until all requests have ended; the number of steps.
+    fn run(&mut self) -> usize {
+        let mut steps = 0;
+        while !self.scheduler.is_idle() {
+            self.step();
+            steps += 1;
+            assert!(steps < 100_000, "it never ends");
+        }
+        steps
+    }
+
+    /// The chunks so far.
+    fn chunks(&self, id: RequestId) -> &[Chunk] {
+        self.chunks.get(&id).map_or(&[], |chunks| chunks)
+    }
+
+    /// A request's generation, which is what was streamed.
+    fn generation(&mut self, id: RequestId) -> Generation {
+        let generation = self.ends.remove(&id).unwrap().unwrap();
+        let chunks = self.chunks(id).iter();
+        let streamed: String = chunks.map(|chunk| &chunk.text[..]).collect();
         assert_eq!(streamed, generation.text);
         generation
     }
-}
-
-fn submit(scheduler: &mut Scheduler, session: Session) -> Heard {
-    let (sender, receiver) = channel();
-    let listener = Box::new(move |event| sender.send(event).is_ok());
-    scheduler.submit(session, listener);
-    Heard(receiver)
-}
-
-fn scheduler(slots: usize, cache_tokens: Option<usize>) -> Scheduler {
-    Scheduler::new(Limits {
-        slots,
-        cache_tokens,
-    })
-}
-
-fn run(scheduler: &mut Scheduler) -> usize {
-    let mut steps = 0;
-    while !scheduler.is_idle() {
-        scheduler.step();
-        steps += 1;
-        assert!(steps < 100_000, "it never ends");
-    }
-    steps
 }
 
 fn greedy(max_new_tokens: usize) -> SpeculativeConfig {
@@ -93,23 +105,23 @@ fn config(number: usize) -> SpeculativeConfig {
 }
 
 #[test]
-fn company_changes_no_text() {
+fn a_batch_changes_no_text() {
     let decoder = pair::decoder();
     for slots in [1, 3, 40] {
-        let mut scheduler = scheduler(slots, None);
-        let mut asked = Vec::new();
+        let mut batch = Events::new(slots, None);
+        let mut added = Vec::new();
         for (number, prompt) in pair::prompts(60).into_iter().enumerate() {
-            let session = decoder.session(&prompt[..], &config(number)).unwrap();
-            asked.push((number, prompt, submit(&mut scheduler, session)));
-            // Some come while others are computed.
+            let request = decoder.request(&prompt[..], &config(number)).unwrap();
+            added.push((number, prompt, batch.add(request)));
+            // Some arrive while others run.
             if number.is_multiple_of(5) {
-                scheduler.step();
+                batch.step();
             }
         }
-        run(&mut scheduler);
-        for (number, prompt, heard) in asked {
+        batch.run();
+        for (number, prompt, id) in added {
             let alone = decoder.generate_with(&prompt[..], &config(number)).unwrap();
-            let together = heard.generation();
+            let together = batch.generation(id);
             assert_eq!(together.token_ids(), alone.token_ids(), "{number}");
             assert_eq!(together.text, alone.text);
             assert_eq!(together.finish_reason, alone.finish_reason);
@@ -124,7 +136,7 @@ fn company_changes_no_text() {
 }
 
 #[test]
-fn rejection_draws_the_same_whatever_the_company_where_lengths_are_fixed() {
+fn rejection_draws_the_same_in_any_batch_if_lengths_are_fixed() {
     let decoder = pair::decoder();
     let config = |number: usize| SpeculativeConfig {
         verification: [Verification::Rejection, Verification::Block][number % 2],
@@ -135,19 +147,16 @@ fn rejection_draws_the_same_whatever_the_company_where_lengths_are_fixed() {
         max_new_tokens: 24,
         ..SpeculativeConfig::default()
     };
-    let mut scheduler = scheduler(8, None);
+    let mut batch = Events::new(8, None);
     let prompts = pair::licence_prompts(12);
-    let sessions = prompts.iter().enumerate();
-    let heard: Vec<Heard> = sessions
-        .map(|(number, prompt)| {
-            let session = decoder.session(&prompt[..], &config(number)).unwrap();
-            submit(&mut scheduler, session)
-        })
+    let requests = prompts.iter().enumerate();
+    let ids: Vec<RequestId> = requests
+        .map(|(number, prompt)| batch.add(decoder.request(&prompt[..], &config(number)).unwrap()))
         .collect();
-    run(&mut scheduler);
-    for (number, (prompt, heard)) in prompts.iter().zip(heard).enumerate() {
+    batch.run();
+    for (number, (prompt, id)) in prompts.iter().zip(ids).enumerate() {
         let alone = decoder.generate_with(&prompt[..], &config(number)).unwrap();
-        assert_eq!(heard.generation().token_ids(), alone.token_ids());
+        assert_eq!(batch.generation(id).token_ids(), alone.token_ids());
     }
 }
 
@@ -177,45 +186,45 @@ fn text(tokens: usize, salt: usize) -> Vec<u32> {
 }
 
 #[test]
-fn what_was_read_before_is_not_read_again() {
+fn a_cached_prefix_is_not_prefilled_again() {
     let decoder = pair::decoder();
-    let mut scheduler = scheduler(4, Some(10_000));
-    let ask = |scheduler: &mut Scheduler, prompt: &[u32]| {
-        let heard = submit(scheduler, decoder.session(prompt, &greedy(8)).unwrap());
-        run(scheduler);
-        let generation = heard.generation();
-        let alone = decoder.generate_with(prompt, &greedy(8)).unwrap();
+    let without_cache = decoder.without_prefix_cache();
+    let mut batch = Events::new(4, Some(10_000));
+    let ask = |batch: &mut Events, prompt: &[u32]| {
+        let id = batch.add(decoder.request(prompt, &greedy(8)).unwrap());
+        batch.run();
+        let generation = batch.generation(id);
+        let alone = without_cache.generate_with(prompt, &greedy(8)).unwrap();
+        assert_eq!(alone.stats.cached_tokens, 0);
         assert_eq!(generation.token_ids(), alone.token_ids());
         generation
     };
     let first = text(200, 1);
-    let answer = ask(&mut scheduler, &first);
+    let answer = ask(&mut batch, &first);
     assert_eq!(answer.stats.cached_tokens, 0);
     // The same again, but for the last token, which is fed; and what goes on from the answer.
-    assert_eq!(ask(&mut scheduler, &first).stats.cached_tokens, 199);
+    assert_eq!(ask(&mut batch, &first).stats.cached_tokens, 199);
     let longer = [&first[..], &answer.token_ids(), &text(20, 9)].concat();
-    let cached = ask(&mut scheduler, &longer).stats.cached_tokens;
+    let cached = ask(&mut batch, &longer).stats.cached_tokens;
     // The last token of an answer was never fed.
     assert_eq!(cached, 200 + 7);
     let half = [&first[..100], &text(100, 2)].concat();
-    assert_eq!(ask(&mut scheduler, &half).stats.cached_tokens, 100);
+    assert_eq!(ask(&mut batch, &half).stats.cached_tokens, 100);
     let other = text(200, 3);
-    assert_eq!(ask(&mut scheduler, &other).stats.cached_tokens, 0);
+    assert_eq!(ask(&mut batch, &other).stats.cached_tokens, 0);
 }
 
 #[test]
-fn several_with_one_prompt_read_it_once() {
+fn a_prompt_that_several_share_is_prefilled_once() {
     let decoder = pair::decoder();
-    let mut scheduler = scheduler(4, None);
+    let mut batch = Events::new(4, None);
     let prompt = text(700, 4);
-    let heard: Vec<Heard> = (0..4)
-        .map(|_| {
-            let session = decoder.session(&prompt[..], &greedy(6)).unwrap();
-            submit(&mut scheduler, session)
-        })
+    let ids: Vec<RequestId> = (0..4)
+        .map(|_| batch.add(decoder.request(&prompt[..], &greedy(6)).unwrap()))
         .collect();
-    run(&mut scheduler);
-    let generations: Vec<Generation> = heard.iter().map(Heard::generation).collect();
+    batch.run();
+    let ids = ids.into_iter();
+    let generations: Vec<Generation> = ids.map(|id| batch.generation(id)).collect();
     let cached = generations.iter().map(|one| one.stats.cached_tokens);
     assert_eq!(cached.collect::<Vec<_>>(), [0, 699, 699, 699]);
     let first = generations[0].token_ids();
@@ -223,93 +232,94 @@ fn several_with_one_prompt_read_it_once() {
 }
 
 #[test]
-fn a_long_prompt_stalls_nobody() {
+fn a_long_prompt_does_not_stall_the_others() {
     let decoder = pair::decoder();
-    let mut scheduler = scheduler(4, None);
-    let writer = submit(
-        &mut scheduler,
-        decoder.session(&[5, 6][..], &greedy(100)).unwrap(),
-    );
-    scheduler.step();
-    let long = submit(
-        &mut scheduler,
-        decoder.session(text(900, 5), &greedy(4)).unwrap(),
-    );
-    let short = submit(
-        &mut scheduler,
-        decoder.session(text(40, 6), &greedy(4)).unwrap(),
-    );
+    let mut batch = Events::new(4, None);
+    let decoding = batch.add(decoder.request(&[5, 6][..], &greedy(100)).unwrap());
+    batch.step();
+    let long = batch.add(decoder.request(text(900, 5), &greedy(4)).unwrap());
+    let short = batch.add(decoder.request(text(40, 6), &greedy(4)).unwrap());
     for _ in 0..4 {
-        scheduler.step();
+        batch.step();
     }
-    // Some steps on, the short one is answered, and the first, whose own prompt took the first step, went on with every one.
-    assert!(!short.all().0.is_empty());
-    assert!(long.all().0.is_empty());
-    assert_eq!(writer.all().0.len(), 4);
-    run(&mut scheduler);
-    assert_eq!(long.all().1.unwrap().unwrap().tokens.len(), 4);
+    // After some steps the short one has begun its answer, and the first, whose own prompt took the first step, went on with
+    // every one.
+    assert!(!batch.chunks(short).is_empty());
+    assert!(batch.chunks(long).is_empty());
+    assert_eq!(batch.chunks(decoding).len(), 4);
+    batch.run();
+    assert_eq!(batch.generation(long).tokens.len(), 4);
 }
 
 #[test]
-fn memory_is_never_exceeded_and_nobody_starves() {
+fn the_budget_is_never_exceeded_and_no_request_starves() {
     let decoder = pair::decoder();
-    let most = 600;
-    let mut scheduler = scheduler(8, Some(most));
-    let heard: Vec<Heard> = (0..20)
-        .map(|number| {
-            let session = decoder.session(text(60 + number, number), &greedy(60));
-            submit(&mut scheduler, session.unwrap())
-        })
+    let capacity = 600;
+    let mut batch = Events::new(8, Some(capacity));
+    let requests = (0..20).map(|number| decoder.request(text(60 + number, number), &greedy(60)));
+    let ids: Vec<RequestId> = requests
+        .map(|request| batch.add(request.unwrap()))
         .collect();
     let mut steps = 0;
-    while !scheduler.is_idle() {
-        scheduler.step();
-        assert!(scheduler.cached_tokens() <= most);
+    while !batch.scheduler.is_idle() {
+        batch.step();
+        assert!(batch.cache.used() <= capacity);
         steps += 1;
         assert!(steps < 10_000);
     }
-    for heard in heard {
-        assert_eq!(heard.generation().tokens.len(), 60);
+    for id in ids {
+        assert_eq!(batch.generation(id).tokens.len(), 60);
     }
-    // What could never have its turn is told so.
-    let large = submit(
-        &mut scheduler,
-        decoder.session(text(600, 1), &greedy(100)).unwrap(),
-    );
-    let message = large.all().1.unwrap().unwrap_err().to_string();
-    assert!(message.contains("600"), "{message}");
-    assert!(scheduler.is_idle());
+    // What could never fit is refused by name.
+    let refused = batch.cache.check(600, 700).unwrap_err().to_string();
+    assert!(refused.contains("600"), "{refused}");
 }
 
 #[test]
-fn who_is_not_listened_to_ends() {
+fn requests_that_are_cancelled_end_at_the_next_step() {
     let decoder = pair::decoder();
-    let mut scheduler = scheduler(2, None);
-    let session = || decoder.session(text(300, 7), &greedy(500)).unwrap();
-    let [kept, gone, cancelled, waiting] = [(); 4].map(|()| session());
+    let mut batch = Events::new(2, None);
+    let request = || decoder.request(text(300, 7), &greedy(500)).unwrap();
+    let [kept, aborted, cancelled, waiting] = [(); 4].map(|()| request());
     let (token, waiting_token) = (cancelled.cancel_token(), waiting.cancel_token());
-    let gone = submit(&mut scheduler, gone);
-    let cancelled = submit(&mut scheduler, cancelled);
+    let aborted = batch.add(aborted);
+    let cancelled = batch.add(cancelled);
     for _ in 0..12 {
-        scheduler.step();
+        batch.step();
     }
-    let waiting = submit(&mut scheduler, waiting);
-    let kept = submit(&mut scheduler, kept);
-    drop(gone);
+    let waiting = batch.add(waiting);
+    let kept = batch.add(kept);
     waiting_token.cancel();
-    scheduler.step();
-    let (chunks, end) = waiting.all();
-    let end = end.unwrap().unwrap();
-    assert_eq!(end.finish_reason, FinishReason::Cancelled);
-    assert!(end.tokens.is_empty() && chunks.iter().all(|chunk| chunk.tokens.is_empty()));
+    batch.step();
+    let generation = batch.generation(waiting);
+    assert_eq!(generation.finish_reason, FinishReason::Cancelled);
+    assert!(generation.tokens.is_empty());
     token.cancel();
-    scheduler.step();
-    let (_, end) = cancelled.all();
-    let end = end.unwrap().unwrap();
-    assert_eq!(end.finish_reason, FinishReason::Cancelled);
-    assert!(!end.tokens.is_empty());
-    run(&mut scheduler);
-    assert_eq!(kept.generation().tokens.len(), 500);
+    batch.scheduler.abort(aborted);
+    batch.step();
+    for id in [cancelled, aborted] {
+        let generation = batch.generation(id);
+        assert_eq!(generation.finish_reason, FinishReason::Cancelled);
+        assert!(!generation.tokens.is_empty());
+    }
+    batch.run();
+    assert_eq!(batch.generation(kept).tokens.len(), 500);
+}
+
+#[test]
+fn single_requests_share_the_prefix_cache_of_their_decoder() {
+    let decoder = pair::decoder().apart();
+    let prompt = text(200, 8);
+    let first = decoder.generate_with(&prompt[..], &greedy(8)).unwrap();
+    assert_eq!(first.stats.cached_tokens, 0);
+    let again = decoder.generate_with(&prompt[..], &greedy(8)).unwrap();
+    assert_eq!(again.stats.cached_tokens, 199);
+    assert_eq!(again.token_ids(), first.token_ids());
+    let batch = decoder.generate_batch([&prompt[..]], &greedy(8)).unwrap();
+    assert_eq!(batch[0].stats.cached_tokens, 199);
+    assert_eq!(batch[0].token_ids(), first.token_ids());
+    let apart = decoder.apart().generate_with(&prompt[..], &greedy(8));
+    assert_eq!(apart.unwrap().stats.cached_tokens, 0);
 }
 
 /// A model that fails for one sequence's tokens.
@@ -349,15 +359,11 @@ fn one_that_fails_takes_no_other_with_it() {
         logit_bias: vec![(13, f64::NEG_INFINITY)],
         ..greedy(20)
     };
-    let mut scheduler = scheduler(4, None);
-    let heard = [[5, 6], [5, 13], [7, 8]].map(|prompt| {
-        submit(
-            &mut scheduler,
-            decoder.session(&prompt[..], &config).unwrap(),
-        )
-    });
-    run(&mut scheduler);
-    let [first, failed, last] = heard.map(|heard| heard.all().1.unwrap());
+    let mut batch = Events::new(4, None);
+    let ids = [[5, 6], [5, 13], [7, 8]]
+        .map(|prompt| batch.add(decoder.request(&prompt[..], &config).unwrap()));
+    batch.run();
+    let [first, failed, last] = ids.map(|id| batch.ends.remove(&id).unwrap());
     assert_eq!(first.unwrap().tokens.len(), 20);
     assert!(failed.unwrap_err().to_string().contains("thirteen"));
     assert_eq!(last.unwrap().tokens.len(), 20);

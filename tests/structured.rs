@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use specdec_rs::engine::Session;
+use specdec_rs::Stream;
 use specdec_rs::model::{LoadOptions, load};
 use specdec_rs::speculation::TokenSource;
 use specdec_rs::weights::locate::ModelFiles;
@@ -148,8 +148,8 @@ fn the_output_is_of_the_form_and_the_same_with_any_draft() {
                 decoder.generate_with(PROMPT, &of(DraftKind::Ngram)),
                 decoder.generate_with(PROMPT, &of(DraftKind::Model)),
                 decoder
-                    .session_with(PROMPT, &config, Box::new(tree))
-                    .and_then(Session::run),
+                    .stream_with(PROMPT, &config, Box::new(tree))
+                    .and_then(Stream::run),
             ] {
                 let speculative = speculative.unwrap();
                 assert_eq!(tokens(&speculative), tokens(&plain), "{format:?}, {seed}");

@@ -85,7 +85,7 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
     }
     // The last token's path is kept, and is then like any other text.
     let path = path_to(&parents, nodes - 1);
-    model.keep(TREE, &path).unwrap();
+    model.accept(TREE, &path).unwrap();
     extend(model, plain, &prompt, 0);
     for token in follow(&path) {
         extend(model, plain, &[token], 1);
@@ -104,7 +104,7 @@ fn rows_of_trees_are_those_of_chains() {
     for files in all_fixtures() {
         for kernels in [Kernels::Best, Kernels::Candle] {
             let mut model = open(&files, WeightPrecision::Stored, kernels);
-            let most = model.most_tree_tokens();
+            let most = model.max_tree_tokens();
             // Within a page of 64 positions, up to its end, and over it.
             for (past, nodes) in [(0, 5), (3, 12), (50, 20), (62, 9), (64, most)] {
                 let about = format!("{files:?}, {kernels:?}");
@@ -162,7 +162,7 @@ fn forks_survive_a_path_being_kept() {
     };
     extend_all(model.as_mut(), &[tree]);
     model.fork(TREE, within, usize::MAX).unwrap();
-    model.keep(TREE, &[1, 2, 3, 4]).unwrap();
+    model.accept(TREE, &[1, 2, 3, 4]).unwrap();
     for token in [20, 21, 22] {
         let expected = extend(model.as_mut(), plain.0, &[token], 1);
         for fork in [before, within] {
@@ -193,9 +193,9 @@ fn a_sequence_waits_for_a_path() {
     assert_eq!(sequence.len(), 3);
     let waiting = sequence.extend(&[7], 1).unwrap_err().to_string();
     assert!(waiting.contains("keep one of its paths"), "{waiting}");
-    let crossing = sequence.keep(&[1, 2]).unwrap_err().to_string();
+    let crossing = sequence.accept(&[1, 2]).unwrap_err().to_string();
     assert!(crossing.contains("path"), "{crossing}");
-    sequence.keep(&[0, 2]).unwrap();
+    sequence.accept(&[0, 2]).unwrap();
     assert_eq!(sequence.len(), 5);
     sequence.extend(&[7], 1).unwrap();
 
@@ -204,8 +204,8 @@ fn a_sequence_waits_for_a_path() {
     let again = sequence.extend(&[8], 1).unwrap();
     sequence.truncate(6).unwrap();
     assert_eq!(sequence.extend(&[8], 1).unwrap().row(0), again.row(0));
-    sequence.keep(&[]).unwrap();
-    assert!(sequence.keep(&[0]).is_err());
+    sequence.accept(&[]).unwrap();
+    assert!(sequence.accept(&[0]).is_err());
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn margin(
             if history.len() == request.tokens.len() + written.len() {
                 let mut logits = logits.to_vec();
                 logits[other as usize] += raised as f32;
-                let law = processors.law(&logits, history, &[])?;
+                let law = processors.distribution(&logits, history, &[])?;
                 let score = |token| {
                     let gumbel = noise.map_or(0.0, |noise| noise.gumbel(history.len(), token));
                     law.probability(token).ln() + gumbel

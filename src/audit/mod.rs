@@ -8,8 +8,8 @@ mod target;
 mod uniformity;
 
 use crate::config::{DraftKind, SpeculativeConfig, Verification};
-use crate::decoder::{Prompt, SpeculativeDecoder};
-use crate::engine::{Generation, Session};
+use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
+use crate::engine::Generation;
 use crate::error::{Error, Result};
 use crate::sampling::Noise;
 
@@ -25,19 +25,19 @@ const TEST_STREAM: u16 = u16::MAX;
 /// Tests a decoder's promises.
 pub struct Audit {
     decoder: SpeculativeDecoder,
-    run: Box<dyn Fn(Session) -> Result<Generation> + Send + Sync>,
+    run: Box<dyn Fn(Stream) -> Result<Generation> + Send + Sync>,
 }
 
 impl Audit {
     /// An audit of that decoder.
     pub fn new(decoder: SpeculativeDecoder) -> Self {
-        Self::running(decoder, Session::run)
+        Self::running(decoder, Stream::run)
     }
 
-    /// An audit that runs each request with `run` in place of [`Session::run`], for a caller that watches.
+    /// An audit that runs each request with `run` in place of [`Stream::run`], for a caller that watches.
     pub fn running(
         decoder: SpeculativeDecoder,
-        run: impl Fn(Session) -> Result<Generation> + Send + Sync + 'static,
+        run: impl Fn(Stream) -> Result<Generation> + Send + Sync + 'static,
     ) -> Self {
         Self {
             decoder,
@@ -170,7 +170,7 @@ impl Audit {
     }
 
     fn generate(&self, request: &Request, config: &SpeculativeConfig) -> Result<Generation> {
-        (self.run)(self.decoder.session(&request.tokens[..], config)?)
+        (self.run)(self.decoder.stream(&request.tokens[..], config)?)
     }
 
     /// Enters a text's tokens with the laws that they should have been drawn from.
@@ -189,7 +189,7 @@ impl Audit {
             &request.tokens,
             written,
             |history, token, logits| {
-                places.enter(token, &processors.law(logits, history, &[])?);
+                places.enter(token, &processors.distribution(logits, history, &[])?);
                 Ok(())
             },
         )

@@ -112,7 +112,7 @@ fn exceeding(value: f64, degrees: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampling::{Chance, Noise, Weighted};
+    use crate::sampling::{Noise, Rng, Weighted};
 
     fn law(weights: &[f64]) -> Distribution<'static> {
         let entries = (0..).zip(weights.iter().copied()).collect();

@@ -5,15 +5,15 @@ mod passes;
 use serde::Serialize;
 
 use crate::config::{DraftKind, SpeculativeConfig, Verification};
-use crate::decoder::{Prompt, SpeculativeDecoder};
-use crate::engine::{Generation, Session};
+use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
+use crate::engine::Generation;
 use crate::error::{Error, Result};
 pub use passes::{ContextTime, PassTimes, VerifyTime};
 
 /// Compares a decoder with itself without speculation.
 pub struct Benchmark {
     decoder: SpeculativeDecoder,
-    run: fn(Session) -> Result<Generation>,
+    run: fn(Stream) -> Result<Generation>,
 }
 
 /// One side of a comparison.
@@ -69,13 +69,13 @@ impl Benchmark {
     pub fn new(decoder: SpeculativeDecoder) -> Self {
         Self {
             decoder,
-            run: Session::run,
+            run: Stream::run,
         }
     }
 
-    /// Runs each request with `run` in place of [`Session::run`], for a caller that watches the steps.
+    /// Runs each request with `run` in place of [`Stream::run`], for a caller that watches the steps.
     #[must_use]
-    pub fn running(self, run: fn(Session) -> Result<Generation>) -> Self {
+    pub fn running(self, run: fn(Stream) -> Result<Generation>) -> Self {
         Self { run, ..self }
     }
 
@@ -109,6 +109,8 @@ impl Benchmark {
                 true => self.decoder.clone(),
                 false => self.decoder.apart(),
             };
+            // Every run prefills the whole prompt: the times to the first token are compared.
+            let decoder = decoder.without_prefix_cache();
             // In turn, so that what the first of two finds differently favours neither.
             pairs.push(match run % 2 {
                 1 => {
@@ -160,7 +162,7 @@ impl Benchmark {
         prompt: &Prompt,
         config: &SpeculativeConfig,
     ) -> Result<Generation> {
-        (self.run)(decoder.session(prompt.clone(), config)?)
+        (self.run)(decoder.stream(prompt.clone(), config)?)
     }
 }
 

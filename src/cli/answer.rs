@@ -10,7 +10,6 @@ use super::painter::Painter;
 use super::terminal::show_stats;
 use crate::decoder::Stream;
 use crate::engine::{FinishReason, Generation};
-use crate::error::Error;
 
 /// How answers are shown.
 #[derive(clap::Args)]
@@ -35,9 +34,7 @@ impl OutputArgs {
             write_text(&mut stream, self.show_draft)?;
         }
         stream.try_for_each(|chunk| chunk.map(drop))?;
-        let generation = stream
-            .into_generation()
-            .ok_or_else(|| Error::Compute("the generation ended without a result".into()))?;
+        let generation = stream.into_generation()?;
         drop(interruptible);
         if self.json {
             write_json(&generation)?;

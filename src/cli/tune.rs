@@ -11,8 +11,8 @@ use super::options::{LoadingArgs, ModelArgs, SamplingArgs, prompt};
 use super::profile::{self, Profile};
 use super::{prompts, terminal};
 use crate::config::{DraftKind, SpeculativeConfig};
+use crate::decoder::Stream;
 use crate::decoder::{Prompt, SpeculativeDecoder};
-use crate::engine::Session;
 use crate::error::Error;
 use crate::tune::{self, Setting, Trial};
 
@@ -101,17 +101,11 @@ pub(super) fn run(args: &Args) -> Outcome {
             settings.retain(|setting| [DraftKind::Model, DraftKind::Auto].contains(&setting.draft));
         }
         let bar = terminal::counter("Trying", prompts.len() * (settings.len() + 1));
-        let tried = tune::trials(
-            &decoder,
-            &settings,
-            &prompts,
-            &config,
-            |session: Session| {
-                let generation = session.run();
-                bar.inc(1);
-                generation
-            },
-        )?;
+        let tried = tune::trials(&decoder, &settings, &prompts, &config, |stream: Stream| {
+            let generation = stream.run();
+            bar.inc(1);
+            generation
+        })?;
         bar.finish_and_clear();
         trials.extend(tried.into_iter().map(|trial| ModelTrial {
             model: model.cloned(),
@@ -176,7 +170,7 @@ impl Args {
         let tokens = tokens as usize;
         let decoder = self.load(None, self.loading.table.as_deref())?;
         let bar = terminal::counter("Learning", tokens);
-        tune::learn(&decoder, tokens, seed, Session::run, |learned| {
+        tune::learn(&decoder, tokens, seed, Stream::run, |learned| {
             bar.set_position(learned as u64);
         })?;
         bar.finish_and_clear();

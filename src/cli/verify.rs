@@ -10,8 +10,8 @@ use super::options::{ModelArgs, SamplingArgs, prompt};
 use super::{prompts, terminal};
 use crate::audit::{Audit, AuditReport, Divergence, Identity, LawTest, SourceReport};
 use crate::config::SpeculativeConfig;
+use crate::decoder::Stream;
 use crate::decoder::{Prompt, SpeculativeDecoder};
-use crate::engine::Session;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,8 +70,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let prompts: Vec<Prompt> = prompts.collect::<Result<_, _>>()?;
     let bar = terminal::counter("Verifying", 0);
     let watched = bar.clone();
-    let audit = Audit::running(decoder.clone(), move |session: Session| {
-        let generation = session.run();
+    let audit = Audit::running(decoder.clone(), move |stream: Stream| {
+        let generation = stream.run();
         watched.inc(1);
         generation
     });

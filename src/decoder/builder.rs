@@ -12,8 +12,8 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{self, EagleFiles, LoadOptions, SharedModel};
 use crate::progress::Progress;
-use crate::speculation::Experience;
-use crate::speculation::draft::OtherVocabulary;
+use crate::speculation::DraftingStatistics;
+use crate::speculation::drafter::OtherVocabulary;
 use crate::text::Tokenizer;
 use crate::weights::locate::{LocateOptions, ModelFiles, locate};
 
@@ -177,19 +177,20 @@ impl DecoderBuilder {
                 (Some(draft), DraftKind::Auto)
             }
         };
-        let experience = Experience::default();
+        let statistics = DraftingStatistics::default();
         if let Some(path) = &self.table {
-            experience.table.load(path, tokenizer.fingerprint())?;
+            statistics.table.load(path, tokenizer.fingerprint())?;
         }
         if default_draft != DraftKind::None {
-            experience.costs.measure(&target, MEASURING)?;
+            statistics.costs.measure(&target, MEASURING)?;
         }
         Ok(SpeculativeDecoder {
+            cache: super::kv_cache(target.info()),
             target,
             draft,
             default_draft,
             tokenizer,
-            experience,
+            statistics,
             service: super::SharedService::default(),
         })
     }

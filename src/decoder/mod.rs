@@ -1,36 +1,41 @@
 //! The product: a target, a draft and a tokenizer that generate text together.
 
+mod batch;
 mod builder;
-mod many;
 mod self_draft;
+mod stream;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::device::Device;
-use crate::engine::{CancelToken, Chunk, Generation, Session};
+use crate::engine::{CancelToken, Generation, KvCacheManager, Request};
 use crate::error::{Error, Result};
-use crate::model::{DraftHead, LanguageModel, ModelInfo, SharedModel, TokenSequence};
+use crate::model::{DraftHead, LanguageModel, ModelInfo, SharedModel, TokenSequence, memory};
 use crate::sampling::{Noise, Processors};
-use crate::speculation::draft::{
-    Drawing, ForcedLookup, HeadDraft, ModelDraft, NgramLookup, OtherVocabulary, PredictionLookup,
-    RecyclingLookup, Sampler, TableLookup, TextDraft, Vocabulary,
+use crate::speculation::drafter::{
+    Drawing, HeadDrafter, ModelDrafter, OtherVocabulary, Sampler, TextDrafter, Vocabulary,
+};
+use crate::speculation::retrieval::{
+    GrammarDrafter, NgramDrafter, PredictionDrafter, RecyclingDrafter, TableDrafter,
 };
 use crate::speculation::{
-    Acceptance, Controller, DraftSource, Experience, Lookup, Lookups, TokenSource,
+    Acceptance, Controller, Drafter, DraftingStatistics, RetrievalDrafter, RetrievalDrafters,
+    TokenSource,
 };
 use crate::text::{Message, Tokenizer};
 
-use many::SharedService;
+use batch::SharedService;
 
+pub use batch::Batch;
 pub use builder::DecoderBuilder;
-pub use many::Batch;
+pub use stream::Stream;
 
 /// The stream of a request's noise that its draft draws from; verification has another, so that neither shifts the other.
 const DRAFT_STREAM: u16 = 1;
 
-/// Rows of logits asked for at once when a text is scored.
+/// Rows of logits computed at once when a text is scored.
 const SCORED_ROWS: usize = 64;
 
 /// A prompt: text, or tokens that are used as they are.
@@ -66,7 +71,7 @@ impl From<Vec<u32>> for Prompt {
     }
 }
 
-/// What drafts with weights.
+/// A drafter with weights.
 #[derive(Clone)]
 enum DraftModel {
     /// A model, and its vocabulary where that is not the target's.
@@ -82,8 +87,9 @@ pub struct SpeculativeDecoder {
     draft: Option<DraftModel>,
     default_draft: DraftKind,
     tokenizer: Tokenizer,
-    experience: Experience,
+    statistics: DraftingStatistics,
     service: SharedService,
+    cache: KvCacheManager,
 }
 
 impl SpeculativeDecoder {
@@ -106,12 +112,14 @@ impl SpeculativeDecoder {
         draft: Option<Box<dyn LanguageModel>>,
         tokenizer: Tokenizer,
     ) -> Self {
+        let target = SharedModel::new(target);
         Self {
             default_draft: DraftKind::Auto,
-            target: SharedModel::new(target),
+            cache: kv_cache(target.info()),
+            target,
             draft: draft.map(|model| DraftModel::Model(SharedModel::new(model), None)),
             tokenizer,
-            experience: Experience::default(),
+            statistics: DraftingStatistics::default(),
             service: SharedService::default(),
         }
     }
@@ -143,18 +151,15 @@ impl SpeculativeDecoder {
         prompt: impl Into<Prompt>,
         config: &SpeculativeConfig,
     ) -> Result<Generation> {
-        self.session(prompt, config)?.run()
+        self.stream(prompt, config)?.run()
     }
 
     /// Generates chunk by chunk.
     pub fn stream(&self, prompt: impl Into<Prompt>, config: &SpeculativeConfig) -> Result<Stream> {
-        let session = self.session(prompt, config)?;
-        Ok(Stream {
-            session: Some(session),
-        })
+        Ok(Stream::new(self.request(prompt, config)?, &self.cache))
     }
 
-    /// Answers a conversation, put into words by the model's own chat template.
+    /// Answers a conversation, rendered by the model's own chat template.
     pub fn chat(&self, messages: &[Message], config: &SpeculativeConfig) -> Result<Generation> {
         self.generate_with(self.chat_prompt(messages)?, config)
     }
@@ -175,13 +180,13 @@ impl SpeculativeDecoder {
         Ok(Prompt::Tokens(self.tokenizer.encode(&text, false)?))
     }
 
-    /// The target's logits behind each of some tokens, from an empty cache: `[ids.len(), vocab_size]`.
+    /// The target's logits after each token, from an empty cache: `[ids.len(), vocab_size]`.
     pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>> {
-        self.logits_in_pieces(ids, || Ok(()))
+        self.logits_in_chunks(ids, || Ok(()))
     }
 
-    /// [`Self::logits`], with a look at something else between pieces of the work; its error ends it.
-    pub(crate) fn logits_in_pieces(
+    /// [`Self::logits`], with a call between chunks of the work, whose error ends it.
+    pub(crate) fn logits_in_chunks(
         &self,
         ids: &[u32],
         mut between: impl FnMut() -> Result<()>,
@@ -207,25 +212,37 @@ impl SpeculativeDecoder {
         Ok(logits)
     }
 
-    /// Learns from a text like those to come, the tokens from a place on: for drafts from the decoder's table.
+    /// Feeds the decoder's n-gram table with a text, from a position on, for later drafts.
     pub fn learn(&self, text: impl Into<Prompt>, from: usize) -> Result<()> {
         let tokens = self.prompt_tokens(text.into())?;
-        self.experience.table.learn(&tokens, from);
+        self.statistics.table.learn(&tokens, from);
         Ok(())
     }
 
     /// Writes the table that [`Self::learn`] filled to a file, for [`DecoderBuilder::table`].
     pub fn save_table(&self, path: &Path) -> Result<()> {
         let fingerprint = self.tokenizer.fingerprint();
-        self.experience.table.save(path, fingerprint)
+        self.statistics.table.save(path, fingerprint)
     }
 
-    /// The same decoder, whose requests share nothing that they learn with this one's: for comparisons that no run before
-    /// them is to change.
+    /// The same decoder, with drafting statistics and a KV cache of its own: for comparisons that earlier runs must not
+    /// affect.
     #[must_use]
     pub fn apart(&self) -> Self {
         Self {
-            experience: self.experience.apart(),
+            statistics: self.statistics.apart(),
+            cache: self.cache.apart(),
+            service: SharedService::default(),
+            ..self.clone()
+        }
+    }
+
+    /// The same decoder, whose requests prefill their whole prompts: for measurements of the time to the first token.
+    #[must_use]
+    pub fn without_prefix_cache(&self) -> Self {
+        Self {
+            cache: self.cache.without_prefixes(),
+            service: SharedService::default(),
             ..self.clone()
         }
     }
@@ -235,7 +252,7 @@ impl SpeculativeDecoder {
         TokenSequence::new(&self.target)
     }
 
-    /// A token sequence of the draft model; `None` without one that writes by itself.
+    /// A token sequence of the draft model; `None` without one, or if it is a head.
     pub fn draft_sequence(&self) -> Option<TokenSequence> {
         match self.draft.as_ref()? {
             DraftModel::Model(model, _) => Some(TokenSequence::new(model)),
@@ -261,28 +278,29 @@ impl SpeculativeDecoder {
         })
     }
 
-    /// A request, to be run step by step.
-    pub fn session(
+    /// A request for a [`Scheduler`](crate::engine::Scheduler) of one's own.
+    pub fn request(
         &self,
         prompt: impl Into<Prompt>,
         config: &SpeculativeConfig,
-    ) -> Result<Session> {
+    ) -> Result<Request> {
         self.begin(prompt.into(), config, |processors, noise, prompt_length| {
             self.controller(config, processors, noise, prompt_length)
         })
     }
 
-    /// A request with a draft source of the caller's own, in place of the one that `config.draft` names.
-    pub fn session_with(
+    /// [`Self::stream`] with a draft source of the caller's own, in place of the one that `config.draft` names.
+    pub fn stream_with(
         &self,
         prompt: impl Into<Prompt>,
         config: &SpeculativeConfig,
-        source: Box<dyn DraftSource>,
-    ) -> Result<Session> {
-        self.begin(prompt.into(), config, |_, _, _| {
+        source: Box<dyn Drafter>,
+    ) -> Result<Stream> {
+        let request = self.begin(prompt.into(), config, |_, _, _| {
             let controller = self.controller_of(config, Vec::new());
-            Ok(controller.with_source(source, TokenSource::Custom))
-        })
+            Ok(controller.with_drafter(source, TokenSource::Custom))
+        })?;
+        Ok(Stream::new(request, &self.cache))
     }
 
     fn begin(
@@ -290,7 +308,7 @@ impl SpeculativeDecoder {
         prompt: Prompt,
         config: &SpeculativeConfig,
         controller: impl FnOnce(&Processors, Noise, usize) -> Result<Controller>,
-    ) -> Result<Session> {
+    ) -> Result<Request> {
         config.validate()?;
         let prompt = self.prompt_tokens(prompt)?;
         let vocab_size = self.target.vocab_size();
@@ -309,7 +327,7 @@ impl SpeculativeDecoder {
         let noise = Noise::new(config.seed.unwrap_or_else(fresh_seed));
         let processors = self.processors(config, prompt.len())?;
         let controller = controller(&processors, noise, prompt.len())?;
-        Session::new(
+        Request::new(
             &self.target,
             controller,
             processors,
@@ -320,7 +338,7 @@ impl SpeculativeDecoder {
         )
     }
 
-    /// What makes laws of the target's logits, for a prompt of so many tokens.
+    /// What turns the target's logits into distributions, for a prompt of so many tokens.
     pub fn processors(
         &self,
         config: &SpeculativeConfig,
@@ -341,16 +359,16 @@ impl SpeculativeDecoder {
         };
         let tokens = self.tokenizer.encode(&text, true)?;
         if tokens.is_empty() {
-            // An empty text still begins somewhere: at the model's beginning-of-text token.
+            // An empty text starts with the model's BOS token.
             return Ok(self.tokenizer.bos_token_id().into_iter().collect());
         }
         Ok(tokens)
     }
 
-    /// The draft sources that this decoder has.
+    /// The drafters that this decoder has.
     pub fn draft_sources(&self) -> Vec<DraftKind> {
         let model = self.draft.as_ref().map(|_| DraftKind::Model);
-        let table = (!self.experience.table.is_empty()).then_some(DraftKind::Table);
+        let table = (!self.statistics.table.is_empty()).then_some(DraftKind::Table);
         let without_weights = [DraftKind::Ngram, DraftKind::Recycling];
         without_weights
             .into_iter()
@@ -359,7 +377,7 @@ impl SpeculativeDecoder {
             .collect()
     }
 
-    /// Where a request's drafts may come from, and the choice among them.
+    /// The drafters of a request, and the planner that chooses among them.
     fn controller(
         &self,
         config: &SpeculativeConfig,
@@ -375,42 +393,42 @@ impl SpeculativeDecoder {
         }
         let drafts = config.gamma > 0 && kind != DraftKind::None;
         let wants = |wanted| drafts && (kind == DraftKind::Auto || kind == wanted);
-        let mut lookups: Vec<Box<dyn Lookup>> = Vec::new();
+        let mut retrieval: Vec<Box<dyn RetrievalDrafter>> = Vec::new();
         if drafts && config.response_format.is_some() {
-            let forced = ForcedLookup::new(processors.clone(), prompt_length);
-            lookups.push(Box::new(forced));
+            let forced = GrammarDrafter::new(processors.clone(), prompt_length);
+            retrieval.push(Box::new(forced));
         }
         if let Some(prediction) = &config.prediction
             && drafts
         {
             let tokens = self.tokenizer.encode(prediction, false)?;
-            lookups.push(Box::new(PredictionLookup::new(tokens, prompt_length)));
+            retrieval.push(Box::new(PredictionDrafter::new(tokens, prompt_length)));
         }
         if wants(DraftKind::Ngram) {
-            lookups.push(Box::new(NgramLookup::default()));
+            retrieval.push(Box::new(NgramDrafter::default()));
         }
         if wants(DraftKind::Table) {
-            lookups.push(Box::new(TableLookup::new(&self.experience.table)));
+            retrieval.push(Box::new(TableDrafter::new(&self.statistics.table)));
         }
         if wants(DraftKind::Recycling) {
-            lookups.push(Box::new(RecyclingLookup::new(&self.experience.successors)));
+            retrieval.push(Box::new(RecyclingDrafter::new(&self.statistics.successors)));
         }
-        let controller = self.controller_of(config, lookups);
+        let controller = self.controller_of(config, retrieval);
         let Some(model) = self.draft.as_ref().filter(|_| wants(DraftKind::Model)) else {
             return Ok(controller);
         };
         let source = self.model_source(model, config, processors, noise)?;
-        Ok(controller.with_source(source, TokenSource::Model))
+        Ok(controller.with_drafter(source, TokenSource::Model))
     }
 
-    /// A source that drafts with a model.
+    /// A drafter with weights, for one request.
     fn model_source(
         &self,
         draft: &DraftModel,
         config: &SpeculativeConfig,
         processors: &Processors,
         noise: Noise,
-    ) -> Result<Box<dyn DraftSource>> {
+    ) -> Result<Box<dyn Drafter>> {
         let drawing = match config.verification {
             Verification::Coupled => Drawing::Coupled(noise),
             Verification::Rejection | Verification::Block => {
@@ -424,14 +442,14 @@ impl SpeculativeDecoder {
         }
         let (model, vocabulary) = match draft {
             DraftModel::Head(head) => {
-                let draft = HeadDraft::new(head, sampler)?;
+                let draft = HeadDrafter::new(head, sampler)?;
                 return Ok(Box::new(draft));
             }
-            // Nothing but the likeliest text is asked for: its words may be cut in any way.
+            // Greedy decoding compares texts, so the draft may tokenize its words in any way.
             DraftModel::Model(model, Some(other))
                 if config.is_greedy() && config.response_format.is_none() && !other.is_near() =>
             {
-                return Ok(Box::new(TextDraft::new(model, other, vocab_size)?));
+                return Ok(Box::new(TextDrafter::new(model, other, vocab_size)?));
             }
             DraftModel::Model(model, Some(other)) => (
                 model,
@@ -439,68 +457,28 @@ impl SpeculativeDecoder {
             ),
             DraftModel::Model(model, None) => (model, Vocabulary::Same),
         };
-        let draft = ModelDraft::new(model, vocabulary, sampler);
+        let draft = ModelDrafter::new(model, vocabulary, sampler);
         Ok(Box::new(draft))
     }
 
     fn controller_of(
         &self,
         config: &SpeculativeConfig,
-        lookups: Vec<Box<dyn Lookup>>,
+        retrieval: Vec<Box<dyn RetrievalDrafter>>,
     ) -> Controller {
-        let acceptance = Acceptance::new(&self.experience.acceptance, config.is_greedy());
-        let lookups = Lookups::new(lookups, self.target.vocab_size());
+        let acceptance = Acceptance::new(&self.statistics.acceptance, config.is_greedy());
+        let retrieval = RetrievalDrafters::new(retrieval, self.target.vocab_size());
         Controller::new(
             config.gamma,
             config.adaptive,
-            &self.experience.costs,
+            &self.statistics.costs,
             acceptance,
-            lookups,
+            retrieval,
         )
     }
 }
 
-/// A generation in progress, chunk by chunk. Dropping it ends the generation.
-pub struct Stream {
-    session: Option<Session>,
-}
-
-impl Stream {
-    /// A handle that ends the generation from elsewhere.
-    pub fn cancel_token(&self) -> CancelToken {
-        self.session
-            .as_ref()
-            .map(Session::cancel_token)
-            .unwrap_or_default()
-    }
-
-    /// Reads the next piece of the prompt; `false` if it was read. The iterator reads what is left: this is
-    /// for a caller with something to do between the pieces.
-    pub fn read_prompt(&mut self) -> Result<bool> {
-        self.session
-            .as_mut()
-            .map_or(Ok(false), Session::read_prompt)
-    }
-
-    /// What was generated so far; `None` after an error.
-    pub fn into_generation(self) -> Option<Generation> {
-        self.session.map(Session::into_generation)
-    }
-}
-
-impl Iterator for Stream {
-    type Item = Result<Chunk>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let next = self.session.as_mut()?.next_chunk();
-        if next.is_err() {
-            self.session = None;
-        }
-        next.transpose()
-    }
-}
-
-/// Ends a generation whose future nobody waits for any more.
+/// Cancels a generation when its future is dropped.
 pub(crate) struct CancelOnDrop(pub(crate) CancelToken);
 
 impl Drop for CancelOnDrop {
@@ -509,17 +487,29 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Does work on a thread of its own.
+/// Runs work on a thread of its own.
 async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    // The send fails where nobody waits any more.
+    // The send fails if the future was dropped.
     std::thread::spawn(move || drop(sender.send(work())));
     let lost = "the generation's thread ended without an answer";
     receiver
         .await
         .unwrap_or_else(|_| Err(Error::Compute(lost.into())))
+}
+
+/// The KV cache of a model: half of the memory that is free, some contexts of it for the prefixes of ended requests.
+fn kv_cache(info: &ModelInfo) -> KvCacheManager {
+    /// Contexts that the prefix cache may hold, unless a server takes the whole cache for it.
+    const PREFIX_CONTEXTS: usize = 4;
+    // How much memory an accelerator has left is not known.
+    let free = memory::available().filter(|_| info.device == "cpu");
+    let tokens = free.and_then(|free| (free as usize / 2).checked_div(info.cache_bytes_per_token));
+    let unknown = batch::SLOTS.saturating_mul(info.context_length.saturating_add(batch::SPARE));
+    let prefixes = info.context_length.saturating_mul(PREFIX_CONTEXTS);
+    KvCacheManager::new(Some(tokens.unwrap_or(unknown)), prefixes)
 }
 
 /// A seed that differs from call to call and from process to process.

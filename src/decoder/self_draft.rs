@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 const PREFIX: &str = "self:";
 
 /// Layers that are read from a name at most: more than any model has.
-const MOST_LAYERS: usize = 4096;
+const MAX_LAYERS: usize = 4096;
 
 /// The target as its own draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +28,8 @@ impl SelfDraft {
         };
         let ranges: Option<Vec<_>> = what.split(',').map(range).collect();
         if let Some(ranges) = ranges {
-            let layers: Vec<usize> = ranges.into_iter().flatten().take(MOST_LAYERS + 1).collect();
-            if !layers.is_empty() && layers.len() <= MOST_LAYERS {
+            let layers: Vec<usize> = ranges.into_iter().flatten().take(MAX_LAYERS + 1).collect();
+            if !layers.is_empty() && layers.len() <= MAX_LAYERS {
                 return Ok(Some(Self::Layers(layers)));
             }
         } else if let Ok(precision) = WeightPrecision::from_names(None, Some(what)) {

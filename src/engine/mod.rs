@@ -1,15 +1,22 @@
-//! Requests, from prompt to finish: one by itself, or many at once.
+//! From prompt to finished generation: every request runs through the [`Scheduler`], alone or in a batch.
+//!
+//! [`Request`] is one request's state and step, [`KvCacheManager`] the memory that requests share, [`Service`] a scheduler on
+//! its own thread.
 
+mod kv_cache;
 mod output;
-mod pace;
-mod prefixes;
+mod prefill_budget;
+mod prefix_cache;
+mod request;
 mod scheduler;
 mod service;
-mod session;
 mod stop;
+mod work;
+mod writer;
 
+pub use kv_cache::KvCacheManager;
 pub use output::{Chunk, FinishReason, Generation, SourceStats, Stats, Token};
-pub use scheduler::{Event, Limits, Listener, Scheduler};
-pub use service::{QueueFull, Service};
-pub(crate) use session::check_prompt;
-pub use session::{CancelToken, Session};
+pub(crate) use request::check_prompt;
+pub use request::{CancelToken, Request};
+pub use scheduler::{Event, RequestId, Scheduler};
+pub use service::{Listener, QueueFull, Service};

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::speculation::TokenSource;
+use crate::speculation::{Draft, TokenSource};
 
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FinishReason {
-    /// The model wrote an end-of-text token or a stop string.
+    /// The model generated an end-of-text token or a stop string.
     Stop,
-    /// `max_new_tokens` were written, or the context is full.
+    /// `max_new_tokens` were generated, or the context is full.
     Length,
     /// The caller asked to end.
     Cancelled,
@@ -40,9 +40,9 @@ pub struct Token {
     /// Natural logarithm of the probability that the target gave it, before any processor;
     /// `None` unless asked for.
     pub logprob: Option<f32>,
-    /// The likeliest alternatives with their log-probabilities, best first.
+    /// The most probable tokens with their log-probabilities, best first.
     pub top_logprobs: Vec<(u32, f32)>,
-    /// Who wrote it first.
+    /// Where it came from: the target itself, or the drafter that proposed it.
     pub source: TokenSource,
     /// The step that accepted it, from 0.
     pub step: usize,
@@ -66,7 +66,7 @@ pub struct Generation {
     pub tokens: Vec<Token>,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// How it went.
+    /// Counts and times.
     pub stats: Stats,
 }
 
@@ -83,7 +83,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// What came of one source's drafts.
+/// How one drafter's tokens fared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct SourceStats {
     /// Tokens proposed.
@@ -97,11 +97,11 @@ pub struct SourceStats {
 pub struct Stats {
     /// Tokens in the prompt.
     pub prompt_tokens: usize,
-    /// Those of them that had been read for an earlier request.
+    /// Those of them that the prefix cache held.
     pub cached_tokens: usize,
-    /// Tokens written.
+    /// Tokens generated.
     pub new_tokens: usize,
-    /// Passes of the target that wrote them.
+    /// Forward passes of the target that generated them.
     pub steps: usize,
     /// Tokens proposed.
     pub drafted: usize,
@@ -111,36 +111,64 @@ pub struct Stats {
     pub drafted_per_position: Vec<usize>,
     /// For each position of a draft, the steps that accepted so far.
     pub accepted_per_position: Vec<usize>,
-    /// By who proposed them.
+    /// By drafter.
     pub sources: BTreeMap<TokenSource, SourceStats>,
     /// From the request to its first token.
     pub time_to_first_token: Duration,
-    /// Reading the prompt.
+    /// Prefilling the prompt.
     pub prefill: Duration,
-    /// Writing, after the prompt was read.
+    /// Decoding, after the prefill.
     pub decode: Duration,
     /// Spent drafting.
     pub draft: Duration,
-    /// Spent in the target, writing.
+    /// Spent in the target while decoding.
     pub verify: Duration,
-    /// What writing as much without drafts would have taken, by what such steps take; `None` where none was measured.
+    /// What the same tokens would have taken without drafts, by the measured time of such steps; `None` before any was measured.
     pub plain: Option<Duration>,
-    /// The speedup that the controller expected of its choices; `None` where it made none.
+    /// The speedup that the planner expected of its choices; `None` if it made none.
     pub predicted_speedup: Option<f64>,
 }
 
 impl Stats {
+    /// Counts a step: its draft, the nodes of it that were accepted, and what drafting and verifying took.
+    pub(super) fn record_step(
+        &mut self,
+        draft: &Draft,
+        accepted: &[usize],
+        drafting: Duration,
+        verifying: Duration,
+    ) {
+        self.steps += 1;
+        self.draft += drafting;
+        self.verify += verifying;
+        self.drafted += draft.len();
+        self.accepted += accepted.len();
+        for node in 0..draft.len() {
+            self.sources.entry(draft.source(node)).or_default().drafted += 1;
+        }
+        for node in accepted {
+            self.sources
+                .entry(draft.source(*node))
+                .or_default()
+                .accepted += 1;
+        }
+        count_positions(&mut self.drafted_per_position, draft.depth());
+        count_positions(&mut self.accepted_per_position, accepted.len());
+        let positions = self.drafted_per_position.len();
+        self.accepted_per_position.resize(positions, 0);
+    }
+
     /// Share of the drafted tokens that were accepted; 0 without drafts.
     pub fn acceptance_rate(&self) -> f64 {
         ratio(self.accepted as f64, self.drafted as f64).unwrap_or(0.0)
     }
 
-    /// Tokens written a pass of the target.
+    /// Tokens generated per step.
     pub fn tokens_per_step(&self) -> f64 {
         ratio(self.new_tokens as f64, self.steps as f64).unwrap_or(0.0)
     }
 
-    /// Tokens a second, once the prompt was read.
+    /// Tokens per second, after the prefill.
     pub fn tokens_per_second(&self) -> f64 {
         ratio(self.new_tokens as f64, self.decode.as_secs_f64()).unwrap_or(0.0)
     }
@@ -156,7 +184,7 @@ impl Stats {
         lengths
     }
 
-    /// Against writing as much without drafts; `None` where no such step was measured.
+    /// Against decoding without drafts; `None` before such a step was measured.
     pub fn speedup(&self) -> Option<f64> {
         ratio(self.plain?.as_secs_f64(), self.decode.as_secs_f64())
     }
@@ -190,6 +218,12 @@ impl Serialize for Stats {
         fields.serialize_field("predicted_speedup", &self.predicted_speedup)?;
         fields.end()
     }
+}
+
+/// Counts one more for each of the first `reached` positions.
+fn count_positions(counts: &mut Vec<usize>, reached: usize) {
+    counts.resize(counts.len().max(reached), 0);
+    counts[..reached].iter_mut().for_each(|count| *count += 1);
 }
 
 /// `a / b`, where that means something.

@@ -1,56 +1,47 @@
-//! Many requests at once: in each pass of the target the drafts of all that write, and pieces of the prompts of those that wait
-//! to (continuous batching with chunked prefill; Orca, OSDI'22; Sarathi-Serve, 2403.02310).
+//! The executor of all requests, one or many: in each forward pass of the target the drafts of all that decode, and chunks of
+//! the prompts of those that prefill (continuous batching with chunked prefill; Orca, OSDI'22; Sarathi-Serve, 2403.02310).
 //!
-//! What a request writes doesn't depend on its company: rows are computed each as if alone, and drafts change no text.
+//! Add requests, then step, and take the events of each step:
+//!
+//! ```text
+//! let id = scheduler.add(request);
+//! while !scheduler.is_idle() {
+//!     scheduler.step();
+//!     for (id, event) in scheduler.events() { ... }
+//! }
+//! ```
+//!
+//! What a request generates does not depend on its batch: each row is computed as if it were alone, and drafts change no text.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::pace::{Pace, READ_ALONE};
-use super::prefixes::{self, Found, Prefixes};
-use super::session::{Session, Turn};
+use smallvec::SmallVec;
+
+use super::kv_cache::{KvCacheManager, Reservation};
+use super::prefill_budget::{PREFILL_ALONE, PrefillBudget};
+use super::prefix_cache::{self, MIN_PREFIX};
+use super::request::Request;
+use super::work::WorkItem;
 use super::{Chunk, Generation};
 use crate::error::{Error, Result};
 use crate::model::{Append, LogitsView, TokenSequence, extend_all};
 use crate::speculation::Load;
 
-/// Share of what is read that is for the one who has waited the longest, whoever else has less to read.
+/// The oldest request gets one part in so many of the prefill budget, even if others have less to prefill.
 const OLDEST_SHARE: usize = 4;
 
-/// A request waits for another that is about to read so many tokens that both begin with.
+/// A request waits for another that is about to prefill so many more tokens that both start with.
 const WORTH_WAITING: usize = 64;
 
-/// Tokens of the smallest piece of a cache, and those of a tree, which lie in it for a moment.
-const PAGE: usize = 64;
+/// Requests of a batch that fit the stack.
+const FEW: usize = 4;
 
-/// What a scheduler takes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Requests that are computed at once; others wait.
-    pub slots: usize,
-    /// Tokens of all caches together; `None`: as many as come.
-    pub cache_tokens: Option<usize>,
-}
+/// Names a request of one scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(u64);
 
-impl Limits {
-    /// Fails for a request that could never have its turn.
-    pub fn check(&self, session: &Session) -> Result<()> {
-        let needed = reserved(session);
-        match self.cache_tokens {
-            Some(most) if needed > most => {
-                let expected = format!(
-                    "prompt and answer to fit the {most} tokens that all caches hold together"
-                );
-                let asked =
-                    session.most_tokens() - session.history().len().min(session.most_tokens());
-                Err(Error::invalid("max_new_tokens", asked, expected))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Debug)]
 pub enum Event {
     /// The next tokens.
@@ -59,268 +50,261 @@ pub enum Event {
     End(Result<Box<Generation>>),
 }
 
-/// Who is told; `false`: nobody listens any more, and the request ends.
-pub type Listener = Box<dyn FnMut(Event) -> bool + Send>;
-
 /// A request, from its arrival to its end.
-struct Request {
-    session: Session,
-    listener: Listener,
-    turn: Option<Turn>,
-    /// What it came to, once it is over.
+struct Entry {
+    id: RequestId,
+    request: Request,
+    /// What it may come to need of the KV cache, once it runs.
+    reservation: Option<Reservation>,
+    work: Option<WorkItem>,
+    /// How it ended, once it has.
     end: Option<Result<()>>,
 }
 
 /// The requests of one target.
 pub struct Scheduler {
-    limits: Limits,
-    waiting: VecDeque<Request>,
-    running: Vec<Request>,
-    prefixes: Prefixes,
-    pace: Pace,
+    slots: usize,
+    cache: KvCacheManager,
+    waiting: VecDeque<Entry>,
+    running: Vec<Entry>,
+    budget: PrefillBudget,
+    events: Vec<(RequestId, Event)>,
+    next_id: u64,
 }
 
 impl Scheduler {
-    /// Without requests yet.
-    pub fn new(limits: Limits) -> Self {
+    /// Without requests. At most `slots` run at once; others wait, as do those that the cache has no room for.
+    pub fn new(slots: usize, cache: KvCacheManager) -> Self {
         Self {
-            limits,
+            slots,
+            cache,
             waiting: VecDeque::new(),
             running: Vec::new(),
-            prefixes: Prefixes::default(),
-            pace: Pace::default(),
+            budget: PrefillBudget::default(),
+            events: Vec::new(),
+            next_id: 0,
         }
     }
 
-    /// Takes a request, which waits for its turn. One that could never have its turn ends at once.
-    pub fn submit(&mut self, session: Session, listener: Listener) {
-        let mut request = Request {
-            session,
-            listener,
-            turn: None,
+    /// Queues a request.
+    pub fn add(&mut self, request: Request) -> RequestId {
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        self.waiting.push_back(Entry {
+            id,
+            request,
+            reservation: None,
+            work: None,
             end: None,
-        };
-        match self.limits.check(&request.session) {
-            Ok(()) => self.waiting.push_back(request),
-            Err(error) => {
-                request.end = Some(Err(error));
-                self.retire(request);
-            }
+        });
+        id
+    }
+
+    /// One forward pass of the target, and what comes before and after it.
+    pub fn step(&mut self) {
+        self.abort_cancelled();
+        self.admit();
+        self.plan();
+        self.forward();
+        self.retire_ended();
+    }
+
+    /// What happened since they were last taken, in order.
+    pub fn events(&mut self) -> impl Iterator<Item = (RequestId, Event)> {
+        self.events.drain(..)
+    }
+
+    /// Ends a request at the next step; one that has ended is ignored.
+    pub fn abort(&mut self, id: RequestId) {
+        let mut requests = self.running.iter().chain(&self.waiting);
+        if let Some(entry) = requests.find(|entry| entry.id == id) {
+            entry.request.cancel_token().cancel();
         }
-    }
-
-    /// Whether nothing is left to do.
-    pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
-    }
-
-    /// Requests that wait, and those that are computed.
-    pub fn requests(&self) -> [usize; 2] {
-        [self.waiting.len(), self.running.len()]
-    }
-
-    /// Tokens of caches that are taken: by requests as many as they may come to need, and by earlier texts that are kept.
-    pub fn cached_tokens(&self) -> usize {
-        self.reserved() + self.prefixes.tokens()
     }
 
     /// Ends all requests with an error.
-    pub fn abandon(&mut self, reason: &str) {
-        let requests: Vec<Request> = self
+    pub fn fail_all(&mut self, reason: &str) {
+        let requests: Vec<Entry> = self
             .running
             .drain(..)
             .chain(self.waiting.drain(..))
             .collect();
-        for mut request in requests {
-            request.end = Some(Err(Error::Compute(reason.into())));
-            self.retire(request);
+        for mut entry in requests {
+            entry.end = Some(Err(Error::Compute(reason.into())));
+            self.retire(entry);
         }
     }
 
-    /// One pass of the target, and what comes before and after it.
-    pub fn step(&mut self) {
-        self.cut_off_cancelled();
-        self.admit();
-        self.take_turns();
-        self.compute();
-        self.retire_ended();
+    /// Whether all requests have ended.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
     }
 
-    fn cut_off_cancelled(&mut self) {
+    /// Requests that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Requests that run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    fn abort_cancelled(&mut self) {
         let requests = self.running.iter_mut().chain(&mut self.waiting);
-        for request in requests.filter(|request| request.session.is_cancelled()) {
-            request.cut_off();
+        for entry in requests.filter(|entry| entry.request.is_cancelled()) {
+            entry.abort(&mut self.events);
         }
-        let (ended, waiting): (VecDeque<_>, _) = self
-            .waiting
-            .drain(..)
-            .partition(|request| request.end.is_some());
-        self.waiting = waiting;
-        for request in ended {
-            self.retire(request);
+        for _ in 0..self.waiting.len() {
+            match self.waiting.pop_front() {
+                Some(entry) if entry.end.is_some() => self.retire(entry),
+                Some(entry) => self.waiting.push_back(entry),
+                None => return,
+            }
         }
     }
 
-    /// Lets requests in, the one that waits the longest first, as far as there is room.
+    /// Moves requests from the queue into the batch, in their order, while there is room.
     fn admit(&mut self) {
-        let mut place = 0;
-        while place < self.waiting.len() && self.running.len() < self.limits.slots {
-            let session = &self.waiting[place].session;
-            let kept = self.prefixes.find(session.history());
-            if self.is_read_meanwhile(session, kept) {
-                place += 1;
+        let mut index = 0;
+        while index < self.waiting.len() && self.running.len() < self.slots {
+            let request = &self.waiting[index].request;
+            let cached = self.cache.cached_prefix(request.history());
+            if self.shares_running_prefill(request, cached) {
+                index += 1;
                 continue;
             }
-            let Some(mut request) = self.waiting.remove(place) else {
+            // Copied before room is made for the rest, which may evict it.
+            let prefix = self.fork_prefix(request, cached);
+            // A request that nothing runs beside could only wait for requests that this scheduler can't advance.
+            let force = self.running.is_empty();
+            let Some(reservation) = self.cache.reserve(request, force) else {
                 return;
             };
-            // Before there is room made: what it begins with may be among what goes.
-            let beginning = self.beginning(&request.session, kept);
-            if !self.make_room(reserved(&request.session)) {
-                self.waiting.insert(place, request);
+            let Some(mut entry) = self.waiting.remove(index) else {
                 return;
+            };
+            entry.reservation = Some(reservation);
+            if let Some(prefix) = prefix {
+                entry.request.adopt_prefix(prefix);
             }
-            if let Some(beginning) = beginning {
-                request.session.begin_with(beginning);
-            }
-            self.running.push(request);
+            self.running.push(entry);
         }
     }
 
-    /// Whether another request is about to read much of what this one begins with.
-    fn is_read_meanwhile(&self, session: &Session, kept: Option<Found>) -> bool {
-        let kept = kept.map_or(0, |kept| kept.tokens);
-        session.shares_prefixes()
+    /// Whether a running request is about to prefill much of what this one starts with.
+    fn shares_running_prefill(&self, request: &Request, cached: usize) -> bool {
+        request.shares_prefixes()
             && self.running.iter().any(|other| {
-                let shared = prefixes::shared(other.session.history(), session.history());
-                let read = other.session.cached().len();
-                other.session.unread() > 0 && read < shared && shared >= kept + WORTH_WAITING
+                let other = &other.request;
+                let shared = prefix_cache::shared(other.history(), request.history());
+                let prefilled = other.cache().len();
+                other.tokens_to_prefill() > 0
+                    && prefilled < shared
+                    && shared >= cached + WORTH_WAITING
             })
     }
 
-    /// Whether so many tokens more may be cached, perhaps in place of earlier texts.
-    fn make_room(&mut self, tokens: usize) -> bool {
-        let Some(most) = self.limits.cache_tokens else {
-            return true;
-        };
-        let reserved = self.reserved() + tokens;
-        // Earlier texts are not dropped in vain.
-        if reserved > most {
-            return false;
-        }
-        while reserved + self.prefixes.tokens() > most && self.prefixes.drop_oldest() {}
-        true
-    }
-
-    fn reserved(&self) -> usize {
-        let running = self.running.iter();
-        running.map(|request| reserved(&request.session)).sum()
-    }
-
-    /// What was read of a request's prompt before, for others or beside it; `None`: nothing.
-    fn beginning(&mut self, session: &Session, kept: Option<Found>) -> Option<TokenSequence> {
-        if !session.shares_prefixes() {
+    /// The cache of a request's first tokens, out of the prefix cache or a running request; `None`: there is none.
+    fn fork_prefix(&self, request: &Request, cached: usize) -> Option<TokenSequence> {
+        if !request.shares_prefixes() {
             return None;
         }
-        let text = prefixes::readable(session.history());
-        let beside = self.running.iter().map(|other| {
-            let cached = other.session.cached();
-            let shared = prefixes::shared(&other.session.history()[..cached.len()], text);
-            (shared, cached)
+        let prompt = prefix_cache::to_prefill(request.history());
+        let running = self.running.iter().map(|other| {
+            let cache = other.request.cache();
+            let tokens = &other.request.history()[..cache.len()];
+            (prefix_cache::shared(tokens, prompt), cache)
         });
-        let beside = beside.max_by_key(|(shared, _)| *shared);
-        match (kept, beside) {
-            (Some(kept), beside) if beside.is_none_or(|(shared, _)| kept.tokens >= shared) => {
-                self.prefixes.fork(kept)
-            }
-            (_, beside) => beside.and_then(|(shared, cached)| prefixes::fork(cached, shared)),
+        match running.max_by_key(|(shared, _)| *shared) {
+            Some((shared, cache)) if shared > cached => prefix_cache::fork(cache, shared),
+            _ if cached < MIN_PREFIX => None,
+            _ => self.cache.fork_prefix(request.history()),
         }
     }
 
-    /// Asks every request what it wants of the pass: one after the other, each knowing what those before it took.
-    fn take_turns(&mut self) {
-        // Whoever is asked first sees the emptiest pass.
-        if !self.running.is_empty() {
+    /// Asks each request what it wants of the pass: one after the other, each knowing what those before it took.
+    fn plan(&mut self) {
+        // The first to be asked sees the emptiest pass.
+        if self.running.len() > 1 {
             self.running.rotate_left(1);
         }
-        let shares = self.shares();
-        let writing = shares.iter().filter(|share| share.is_none()).count();
+        let shares = self.prefill_shares();
+        let decoding = shares.iter().filter(|share| share.is_none()).count();
         let mut load = Load {
-            rows: writing,
-            tokens: writing as f64,
+            rows: decoding,
+            tokens: decoding as f64,
         };
-        for (request, share) in self.running.iter_mut().zip(shares) {
+        for (entry, share) in self.running.iter_mut().zip(shares) {
             if share.is_none() {
                 load = load.without(Load::PLAIN);
             }
-            if request.end.is_some() {
+            if entry.end.is_some() {
                 continue;
             }
-            match request.session.turn(load, share.unwrap_or(0)) {
-                Ok(turn) => {
-                    load = load.and(turn.as_ref().map_or(Load::default(), Turn::load));
-                    request.turn = turn;
-                    if request.turn.is_none() {
-                        request.end = Some(Ok(()));
+            match entry.request.plan(load, share.unwrap_or(0)) {
+                Ok(work) => {
+                    load = load.and(work.as_ref().map_or(Load::default(), WorkItem::load));
+                    entry.work = work;
+                    if entry.work.is_none() {
+                        entry.end = Some(Ok(()));
                     }
                 }
-                Err(error) => request.end = Some(Err(error)),
+                Err(error) => entry.end = Some(Err(error)),
             }
         }
     }
 
-    /// How many tokens of its prompt each request may read; `None`: it writes.
+    /// How many tokens of its prompt each request may prefill; `None`: it decodes.
     ///
-    /// Those with the least to read come first, since most answers begin the soonest that way; but the one that waits the
-    /// longest is never passed over.
-    fn shares(&self) -> Vec<Option<usize>> {
-        let unread = |request: &Request| match request.end {
-            None => request.session.unread(),
+    /// Those with the least to prefill come first, since most answers start the soonest that way; but the oldest request always
+    /// gets a share.
+    fn prefill_shares(&self) -> SmallVec<[Option<usize>; FEW]> {
+        let to_prefill = |entry: &Entry| match entry.end {
+            None => entry.request.tokens_to_prefill(),
             Some(_) => 0,
         };
-        let mut shares: Vec<Option<usize>> = self
+        let mut shares: SmallVec<[Option<usize>; FEW]> = self
             .running
             .iter()
-            .map(|request| (unread(request) > 0).then_some(0))
+            .map(|entry| (to_prefill(entry) > 0).then_some(0))
             .collect();
-        let mut readers: Vec<usize> = (0..shares.len())
-            .filter(|place| shares[*place].is_some())
+        let mut prefilling: SmallVec<[usize; FEW]> = (0..shares.len())
+            .filter(|index| shares[*index].is_some())
             .collect();
-        let mut left = match readers.len() == shares.len() {
-            true => READ_ALONE,
-            false => self.pace.most_read(),
+        let mut left = match prefilling.len() == shares.len() {
+            true => PREFILL_ALONE,
+            false => self.budget.tokens(),
         };
-        let oldest = readers
+        let oldest = prefilling
             .iter()
             .copied()
-            .min_by_key(|place| self.running[*place].session.started());
-        readers.sort_by_key(|place| unread(&self.running[*place]));
+            .min_by_key(|index| self.running[*index].request.started());
+        prefilling.sort_by_key(|index| to_prefill(&self.running[*index]));
         let first = oldest.map(|oldest| (oldest, left / OLDEST_SHARE));
-        for (place, most) in first
-            .into_iter()
-            .chain(readers.into_iter().map(|place| (place, usize::MAX)))
-        {
-            let has = shares[place].unwrap_or(0);
-            let more = (unread(&self.running[place]) - has).min(left).min(most);
-            shares[place] = Some(has + more);
+        let rest = prefilling.into_iter().map(|index| (index, usize::MAX));
+        for (index, most) in first.into_iter().chain(rest) {
+            let has = shares[index].unwrap_or(0);
+            let more = (to_prefill(&self.running[index]) - has).min(left).min(most);
+            shares[index] = Some(has + more);
             left -= more;
         }
         shares
     }
 
-    /// The pass, and what it means to each.
-    fn compute(&mut self) {
-        let mut places = Vec::new();
-        let mut appends = Vec::new();
-        let (mut written, mut read) = (0, 0);
-        for (place, request) in self.running.iter_mut().enumerate() {
-            let reads = request.turn.as_ref().is_some_and(Turn::reads);
-            if let Some(append) = request.append() {
-                match reads {
-                    true => read += append.tokens.len(),
-                    false => written += append.tokens.len(),
+    /// The pass, and what it means to each request.
+    fn forward(&mut self) {
+        let mut batch: SmallVec<[usize; FEW]> = SmallVec::new();
+        let mut appends: SmallVec<[Append<'_>; FEW]> = SmallVec::new();
+        let (mut decoded, mut prefilled) = (0, 0);
+        for (index, entry) in self.running.iter_mut().enumerate() {
+            let is_prefill = entry.work.as_ref().is_some_and(WorkItem::is_prefill);
+            if let Some(append) = entry.append() {
+                match is_prefill {
+                    true => prefilled += append.tokens.len(),
+                    false => decoded += append.tokens.len(),
                 }
-                places.push(place);
+                batch.push(index);
                 appends.push(append);
             }
         }
@@ -328,25 +312,26 @@ impl Scheduler {
             return;
         }
         let began = Instant::now();
-        match extend_all(&mut appends) {
+        let extended = extend_all(&mut appends);
+        drop(appends);
+        match extended {
             Ok(logits) => {
-                self.pace
-                    .observe(written, read, began.elapsed().as_secs_f64());
-                let alone = places.len() == 1;
-                for (index, place) in places.into_iter().enumerate() {
-                    self.running[place].end_turn(logits.of(index), alone);
+                let seconds = began.elapsed().as_secs_f64();
+                self.budget.observe(decoded, prefilled, seconds);
+                let alone = batch.len() == 1;
+                for (position, index) in batch.into_iter().enumerate() {
+                    let logits = logits.of(position);
+                    self.running[index].complete(logits, alone, &mut self.events);
                 }
             }
-            Err(error) if places.len() == 1 => {
-                self.running[places[0]].end = Some(Err(error));
-            }
+            Err(error) if batch.len() == 1 => self.running[batch[0]].end = Some(Err(error)),
             // Alone each of them meets its own error, or none.
             Err(_) => {
-                for place in places {
-                    let request = &mut self.running[place];
-                    match request.append().map(|append| extend_all(&mut [append])) {
-                        Some(Ok(logits)) => request.end_turn(logits.of(0), true),
-                        Some(Err(error)) => request.end = Some(Err(error)),
+                for index in batch {
+                    let entry = &mut self.running[index];
+                    match entry.append().map(|append| extend_all(&mut [append])) {
+                        Some(Ok(logits)) => entry.complete(logits.of(0), true, &mut self.events),
+                        Some(Err(error)) => entry.end = Some(Err(error)),
                         None => {}
                     }
                 }
@@ -355,59 +340,59 @@ impl Scheduler {
     }
 
     fn retire_ended(&mut self) {
-        let (ended, running) = self
-            .running
-            .drain(..)
-            .partition(|request| request.end.is_some());
-        self.running = running;
-        let ended: Vec<Request> = ended;
-        for request in ended {
-            self.retire(request);
+        let mut index = 0;
+        while index < self.running.len() {
+            match self.running[index].end {
+                Some(_) => {
+                    let entry = self.running.remove(index);
+                    self.retire(entry);
+                }
+                None => index += 1,
+            }
         }
     }
 
-    /// Tells how a request ended; what the target has read of it may serve others.
-    fn retire(&mut self, mut request: Request) {
-        let end = request.end.take().unwrap_or(Ok(()));
-        let shares = request.session.shares_prefixes();
-        let (generation, tokens, cache) = request.session.into_parts();
+    /// Reports how a request ended, and keeps its cache for later ones.
+    fn retire(&mut self, mut entry: Entry) {
+        let end = entry.end.take().unwrap_or(Ok(()));
+        let shares = entry.request.shares_prefixes();
+        let (generation, tokens, sequence) = entry.request.into_parts();
+        drop(entry.reservation);
         if end.is_ok() && shares {
-            self.prefixes.keep(&tokens, cache);
-            self.make_room(0);
+            self.cache.keep_prefix(&tokens, sequence);
         }
-        (request.listener)(Event::End(end.map(|()| Box::new(generation))));
+        let end = end.map(|()| Box::new(generation));
+        self.events.push((entry.id, Event::End(end)));
     }
 }
 
-impl Request {
+impl Entry {
     fn append(&mut self) -> Option<Append<'_>> {
-        self.session.append(self.turn.as_ref()?)
+        self.request.append(self.work.as_ref()?)
     }
 
-    fn end_turn(&mut self, logits: LogitsView<'_>, alone: bool) {
-        let Some(turn) = self.turn.take() else { return };
-        match self.session.end_turn(turn, logits, alone) {
+    fn complete(
+        &mut self,
+        logits: LogitsView<'_>,
+        alone: bool,
+        events: &mut Vec<(RequestId, Event)>,
+    ) {
+        let Some(work) = self.work.take() else { return };
+        match self.request.complete(work, logits, alone) {
             Err(error) => self.end = Some(Err(error)),
             Ok(chunk) => {
-                let listens = chunk.is_none_or(|chunk| (self.listener)(Event::Chunk(chunk)));
-                if self.session.is_finished() {
+                events.extend(chunk.map(|chunk| (self.id, Event::Chunk(chunk))));
+                if self.request.is_finished() {
                     self.end = Some(Ok(()));
-                } else if !listens {
-                    self.cut_off();
                 }
             }
         }
     }
 
-    /// Ends before its time, with what is written.
-    fn cut_off(&mut self) {
-        self.end = Some(self.session.cut_off().map(|chunk| {
-            (self.listener)(Event::Chunk(chunk));
+    /// Ends early, with the text that was held back.
+    fn abort(&mut self, events: &mut Vec<(RequestId, Event)>) {
+        self.end = Some(self.request.abort().map(|chunk| {
+            events.push((self.id, Event::Chunk(chunk)));
         }));
     }
-}
-
-/// Tokens of the cache that a request may come to need.
-fn reserved(session: &Session) -> usize {
-    session.most_tokens().next_multiple_of(PAGE) + PAGE
 }

@@ -1,38 +1,42 @@
-//! The thread on which a scheduler runs.
+//! A scheduler on a thread of its own, which takes requests from any thread.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::scheduler::{Event, Limits, Listener, Scheduler};
-use super::session::Session;
+use super::kv_cache::KvCacheManager;
+use super::request::Request;
+use super::scheduler::{Event, RequestId, Scheduler};
 use crate::error::{Error, Result};
 
-/// Takes requests from any thread. Its own thread ends with the last handle, once all requests have.
+/// Receives the events of a request; `false`: the client disconnected, and the request ends.
+pub type Listener = Box<dyn FnMut(Event) -> bool + Send>;
+
+/// A handle to the thread. The thread ends with the last handle, once all requests have.
 #[derive(Clone)]
 pub struct Service {
-    sender: Sender<(Session, Listener)>,
+    sender: Sender<(Request, Listener)>,
     status: Arc<Status>,
-    limits: Limits,
-    most_requests: usize,
+    cache: KvCacheManager,
+    max_requests: usize,
 }
 
-/// There is no room for another request: neither to compute it nor to wait.
+/// There is no room for another request, neither to run nor to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
 
-/// What the thread does, for whoever looks.
+/// What the thread is doing, for metrics.
 #[derive(Debug, Default)]
 pub struct Status {
-    /// Requests that were taken and have not ended.
+    /// Requests that were accepted and have not ended.
     requests: AtomicUsize,
     running: AtomicUsize,
-    cached_tokens: AtomicUsize,
 }
 
 impl Status {
-    /// Requests that are computed.
+    /// Requests that run.
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
@@ -42,62 +46,58 @@ impl Status {
         let requests = self.requests.load(Ordering::Relaxed);
         requests.saturating_sub(self.running())
     }
-
-    /// Tokens of caches that are taken.
-    pub fn cached_tokens(&self) -> usize {
-        self.cached_tokens.load(Ordering::Relaxed)
-    }
 }
 
-/// A request's place among those that were taken; free again however the request ends.
-struct Place(Arc<Status>);
+/// A request's share of the queue's limit; returned however the request ends.
+struct Admission(Arc<Status>);
 
-impl Drop for Place {
+impl Drop for Admission {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Service {
-    /// Starts the thread. Beside the requests that are computed so many may wait.
-    pub fn start(limits: Limits, waiting: usize) -> Result<Self> {
+    /// Starts the thread. `slots` requests run at once, and `queue` more may wait.
+    pub fn start(slots: usize, queue: usize, cache: KvCacheManager) -> Result<Self> {
         let (sender, receiver) = channel();
         let status = Arc::new(Status::default());
-        let (seen, scheduler) = (status.clone(), Scheduler::new(limits));
+        let (shared, scheduler) = (status.clone(), Scheduler::new(slots, cache.clone()));
         let thread = std::thread::Builder::new().name("specdec-scheduler".into());
-        let thread = thread.spawn(move || run(scheduler, &receiver, &seen));
+        let thread = thread.spawn(move || run(scheduler, &receiver, &shared));
         thread.map_err(|error| Error::Compute(format!("no thread for the scheduler: {error}")))?;
         Ok(Self {
             sender,
             status,
-            limits,
-            most_requests: limits.slots.saturating_add(waiting),
+            cache,
+            max_requests: slots.saturating_add(queue),
         })
     }
 
-    /// Fails for a request that could never have its turn.
-    pub fn check(&self, session: &Session) -> Result<()> {
-        self.limits.check(session)
+    /// Fails for a request that needs more than the whole KV cache.
+    pub fn check(&self, request: &Request) -> Result<()> {
+        self.cache
+            .check(request.history().len(), request.max_tokens())
     }
 
-    /// Takes a request, of which the listener hears.
-    pub fn submit(&self, session: Session, mut listener: Listener) -> Result<(), QueueFull> {
+    /// Takes a request, whose events the listener receives.
+    pub fn submit(&self, request: Request, mut listener: Listener) -> Result<(), QueueFull> {
         let requests = &self.status.requests;
-        let more = |requests: usize| (requests < self.most_requests).then_some(requests + 1);
+        let more = |requests: usize| (requests < self.max_requests).then_some(requests + 1);
         if requests
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .is_err()
         {
             return Err(QueueFull);
         }
-        let mut place = Some(Place(self.status.clone()));
+        let mut admission = Some(Admission(self.status.clone()));
         let listener: Listener = Box::new(move |event| {
             if matches!(event, Event::End(_)) {
-                drop(place.take());
+                drop(admission.take());
             }
             listener(event)
         });
-        if let Err(unsent) = self.sender.send((session, listener)) {
+        if let Err(unsent) = self.sender.send((request, listener)) {
             let (_, mut listener) = unsent.0;
             listener(Event::End(Err(Error::Compute(
                 "the scheduler's thread has ended".into(),
@@ -106,31 +106,48 @@ impl Service {
         Ok(())
     }
 
-    /// What the thread does.
+    /// What the thread is doing.
     pub fn status(&self) -> &Status {
         &self.status
     }
+
+    /// Tokens of the KV cache that are taken, by running requests and by prefixes that are kept.
+    pub fn cached_tokens(&self) -> usize {
+        self.cache.used()
+    }
 }
 
-fn run(mut scheduler: Scheduler, requests: &Receiver<(Session, Listener)>, status: &Status) {
+fn run(mut scheduler: Scheduler, requests: &Receiver<(Request, Listener)>, status: &Status) {
+    let mut listeners: HashMap<RequestId, Listener> = HashMap::new();
+    let mut disconnected: Vec<RequestId> = Vec::new();
     loop {
         if scheduler.is_idle() {
-            let Ok((session, listener)) = requests.recv() else {
+            let Ok((request, listener)) = requests.recv() else {
                 return;
             };
-            scheduler.submit(session, listener);
+            listeners.insert(scheduler.add(request), listener);
         }
-        while let Ok((session, listener)) = requests.try_recv() {
-            scheduler.submit(session, listener);
+        while let Ok((request, listener)) = requests.try_recv() {
+            listeners.insert(scheduler.add(request), listener);
         }
-        // A user's model may panic; the requests to come have done nothing wrong.
+        // A user's model may panic; later requests are not affected.
         if catch_unwind(AssertUnwindSafe(|| scheduler.step())).is_err() {
-            scheduler.abandon("the target panicked: see the log");
+            scheduler.fail_all("the target panicked: see the log");
         }
-        let [_, running] = scheduler.requests();
-        status.running.store(running, Ordering::Relaxed);
-        status
-            .cached_tokens
-            .store(scheduler.cached_tokens(), Ordering::Relaxed);
+        // Counted before an end is reported, so that the next request finds its place free.
+        status.running.store(scheduler.running(), Ordering::Relaxed);
+        for (id, event) in scheduler.events() {
+            let ended = matches!(event, Event::End(_));
+            let Some(listener) = listeners.get_mut(&id) else {
+                continue;
+            };
+            if !listener(event) {
+                disconnected.push(id);
+            }
+            if ended {
+                listeners.remove(&id);
+            }
+        }
+        disconnected.drain(..).for_each(|id| scheduler.abort(id));
     }
 }

@@ -4,13 +4,13 @@
 #[derive(Debug, Clone, Default)]
 pub struct StopMatcher {
     stops: Vec<String>,
-    /// Text that may be the beginning of a stop string.
+    /// Text that may be the prefix of a stop string.
     held: String,
     stopped: bool,
 }
 
 impl StopMatcher {
-    /// Looks for these texts, none of them empty.
+    /// Looks for these strings, none of them empty.
     pub fn new(stops: &[String]) -> Self {
         Self {
             stops: stops.to_vec(),
@@ -34,7 +34,7 @@ impl StopMatcher {
             self.held.truncate(start);
             return std::mem::take(&mut self.held);
         }
-        let keep = self.possible_beginning();
+        let keep = self.possible_prefix();
         let rest = self.held.split_off(self.held.len() - keep);
         std::mem::replace(&mut self.held, rest)
     }
@@ -50,7 +50,7 @@ impl StopMatcher {
     }
 
     /// Length of the longest end of the held text that some stop string begins with.
-    fn possible_beginning(&self) -> usize {
+    fn possible_prefix(&self) -> usize {
         let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
         let from = self.held.len().saturating_sub(longest);
         (from..self.held.len())
@@ -69,16 +69,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn run(stops: &[&str], pieces: &[&str]) -> (String, bool) {
+    fn run(stops: &[&str], chunks: &[&str]) -> (String, bool) {
         let stops: Vec<String> = stops.iter().map(ToString::to_string).collect();
         let mut matcher = StopMatcher::new(&stops);
-        let mut text: String = pieces.iter().map(|piece| matcher.push(piece)).collect();
+        let mut text: String = chunks.iter().map(|chunk| matcher.push(chunk)).collect();
         text.push_str(&matcher.finish());
         (text, matcher.stopped())
     }
 
     #[test]
-    fn stops_are_found_across_pieces() {
+    fn stops_are_found_across_chunks() {
         assert_eq!(
             run(&["\n\nQ"], &["a\n", "b\n", "\n", "Qc"]),
             ("a\nb".into(), true)
@@ -91,14 +91,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_give_what_the_whole_text_gives(
-            pieces in prop::collection::vec("[abé]{0,4}", 0..12),
+        fn chunks_give_what_the_whole_text_gives(
+            chunks in prop::collection::vec("[abé]{0,4}", 0..12),
             stops in prop::collection::vec("[abé]{1,4}", 0..3),
         ) {
-            let whole = pieces.concat();
+            let whole = chunks.concat();
             let first = stops.iter().filter_map(|stop| whole.find(stop.as_str())).min();
             let mut matcher = StopMatcher::new(&stops);
-            let mut text: String = pieces.iter().map(|piece| matcher.push(piece)).collect();
+            let mut text: String = chunks.iter().map(|chunk| matcher.push(chunk)).collect();
             text.push_str(&matcher.finish());
             // A longer stop that began earlier may be completed later than a shorter one inside it.
             let found = matcher.stopped();

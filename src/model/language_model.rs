@@ -137,7 +137,7 @@ impl Logits {
         &self.rows.values()[row * self.vocab_size..(row + 1) * self.vocab_size]
     }
 
-    /// All rows, one behind the other.
+    /// All rows, one after the other.
     pub fn into_vec(mut self) -> Vec<f32> {
         std::mem::take(&mut self.rows).into_vec()
     }
@@ -269,26 +269,31 @@ pub trait LanguageModel: Send {
     fn context_length(&self) -> usize;
 
     /// Most tokens of a tree; 0: this model computes chains alone.
-    fn most_tree_tokens(&self) -> usize {
+    fn max_tree_tokens(&self) -> usize {
         0
     }
 
     /// Appends tokens to sequences, and the wanted rows of each, in the batch's order, to the logits.
     ///
-    /// Behind a tree the sequence waits for [`Self::keep`] or [`Self::truncate`]. On an error the sequences named are
+    /// After a tree the sequence waits for [`Self::accept`] or [`Self::truncate`]. On an error the sequences named are
     /// as they were.
     fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()>;
 
-    /// Forgets all but the first `length` tokens of a sequence, and a tree behind them.
+    /// Forgets all but the first `length` tokens of a sequence, and a tree after them.
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()>;
 
     /// Of a tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
-    fn keep(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
+    fn accept(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
         let _ = (sequence, path);
         Err(Error::Compute("this model computes no trees".into()))
     }
 
-    /// Begins `copy` with the first `length` tokens of `sequence`, without a tree behind them.
+    /// Whether it can [fork](Self::fork) sequences. Where it can't, later requests prefill their whole prompts.
+    fn can_fork(&self) -> bool {
+        false
+    }
+
+    /// Starts `copy` with the first `length` tokens of `sequence`, without a tree after them.
     fn fork(&mut self, sequence: SequenceId, copy: SequenceId, length: usize) -> Result<()> {
         let _ = (sequence, copy, length);
         Err(Error::Compute("this model cannot fork a sequence".into()))

@@ -20,7 +20,8 @@ pub struct SharedModel {
     spare: Arc<SpareRows>,
     vocab_size: usize,
     context_length: usize,
-    most_tree_tokens: usize,
+    max_tree_tokens: usize,
+    can_fork: bool,
     info: Arc<ModelInfo>,
 }
 
@@ -30,7 +31,8 @@ impl SharedModel {
         Self {
             vocab_size: model.vocab_size(),
             context_length: model.context_length(),
-            most_tree_tokens: model.most_tree_tokens(),
+            max_tree_tokens: model.max_tree_tokens(),
+            can_fork: model.can_fork(),
             info: Arc::new(model.info()),
             model: Arc::new(Mutex::new(model)),
             dropped: Arc::default(),
@@ -67,7 +69,7 @@ impl SharedModel {
 
     /// Fails for trees that the model doesn't compute: here, since a user's may never look at the parents.
     fn check_trees(&self, batch: &[Append<'_>]) -> Result<()> {
-        let most = self.most_tree_tokens;
+        let most = self.max_tree_tokens;
         for append in batch {
             if most == 0 && append.parents != Parents::Chain {
                 let reason = "this model computes no trees: its sequences are chains";
@@ -118,8 +120,8 @@ pub struct TokenSequence {
     id: SequenceId,
     length: usize,
     /// The layers whose hidden states are wanted.
-    watched: Vec<usize>,
-    /// Whether a tree lies behind the tokens that count.
+    captured: Vec<usize>,
+    /// Whether a tree follows the accepted tokens.
     in_tree: bool,
 }
 
@@ -131,14 +133,14 @@ impl TokenSequence {
             model: model.clone(),
             id: SequenceId(NEXT.fetch_add(1, Ordering::Relaxed)),
             length: 0,
-            watched: Vec::new(),
+            captured: Vec::new(),
             in_tree: false,
         }
     }
 
     /// Asks for hidden states with all logits from now on ([`Extend::hidden`]).
-    pub fn watch(&mut self, layers: &[usize]) {
-        layers.clone_into(&mut self.watched);
+    pub fn capture(&mut self, layers: &[usize]) {
+        layers.clone_into(&mut self.captured);
     }
 
     /// Number of tokens in the model's cache.
@@ -167,11 +169,11 @@ impl TokenSequence {
     }
 
     /// Most tokens of a tree; 0: the model computes chains alone.
-    pub fn most_tree_tokens(&self) -> usize {
-        self.model.most_tree_tokens
+    pub fn max_tree_tokens(&self) -> usize {
+        self.model.max_tree_tokens
     }
 
-    /// Appends a tree of tokens, of which [`Self::keep`] keeps one path; returns the logits of its last `rows` tokens.
+    /// Appends a tree of tokens, of which [`Self::accept`] keeps one path; returns the logits of its last `rows` tokens.
     ///
     /// `parents` are the indices of the tokens that they follow; `None`: what the sequence holds.
     pub fn extend_tree(
@@ -194,14 +196,14 @@ impl TokenSequence {
     }
 
     /// Of the tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
-    pub fn keep(&mut self, path: &[usize]) -> Result<()> {
-        self.model.lock().keep(self.id, path)?;
+    pub fn accept(&mut self, path: &[usize]) -> Result<()> {
+        self.model.lock().accept(self.id, path)?;
         self.length += path.len();
         self.in_tree = false;
         Ok(())
     }
 
-    /// Forgets all but the first `length` tokens, and a tree behind them.
+    /// Forgets all but the first `length` tokens, and a tree after them.
     pub fn truncate(&mut self, length: usize) -> Result<()> {
         if length > self.length {
             let expected = format!("at most the {} tokens held", self.length);
@@ -215,6 +217,11 @@ impl TokenSequence {
         Ok(())
     }
 
+    /// Whether the model can [fork](Self::fork) it.
+    pub fn can_fork(&self) -> bool {
+        self.model.can_fork
+    }
+
     /// Another sequence that begins with the same tokens.
     pub fn fork(&self) -> Result<Self> {
         self.fork_at(self.length)
@@ -226,7 +233,7 @@ impl TokenSequence {
         let length = length.min(self.length);
         self.model.lock().fork(self.id, copy.id, length)?;
         copy.length = length;
-        copy.watched.clone_from(&self.watched);
+        copy.captured.clone_from(&self.captured);
         Ok(copy)
     }
 }
@@ -262,7 +269,7 @@ pub fn extend_all(batch: &mut [Append<'_>]) -> Result<BatchLogits> {
                 tokens: append.tokens,
                 parents: append.parents,
                 rows: append.rows,
-                hidden: &append.sequence.watched,
+                hidden: &append.sequence.captured,
             }
         })
         .collect();

@@ -249,7 +249,7 @@ impl<B: Backend> Transformer<B> {
             }
             extend
                 .parents
-                .check(extend.tokens.len(), self.most_tree_tokens())?;
+                .check(extend.tokens.len(), self.max_tree_tokens())?;
             let held = self.sequences.get(&extend.sequence);
             if held.is_some_and(|held| !held.tree.is_empty()) {
                 let reason = "the sequence ends in a tree: keep one of its paths, or truncate it";
@@ -507,11 +507,11 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         Ok(())
     }
 
-    fn most_tree_tokens(&self) -> usize {
+    fn max_tree_tokens(&self) -> usize {
         MOST_TREE_ROWS.min(self.backend.exact_rows())
     }
 
-    fn keep(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
+    fn accept(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
         let Some(held) = self.sequences.get_mut(&sequence) else {
             return tree::check_path(&[], path);
         };
@@ -520,6 +520,10 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         held.length += path.len();
         held.tree.clear();
         Ok(())
+    }
+
+    fn can_fork(&self) -> bool {
+        true
     }
 
     fn fork(&mut self, sequence: SequenceId, copy: SequenceId, length: usize) -> Result<()> {

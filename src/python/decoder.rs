@@ -19,7 +19,7 @@ use super::tokenizer::{Tokenizer, TokenizerArgument};
 use super::{progress, threads};
 use crate::decoder::{self, CancelOnDrop, Prompt};
 use crate::device::Device;
-use crate::engine::{self, Event, Session};
+use crate::engine::{self, Event};
 use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo};
 use crate::text::Message;
@@ -138,7 +138,7 @@ impl SpeculativeDecoder {
     ) -> PyResult<Generation> {
         let config = SpeculativeConfig::of_call(config, overrides)?;
         Ok(Generation(
-            py.detach(|| run(self.0.session(prompt, &config)?))?,
+            py.detach(|| run(self.0.stream(prompt, &config)?))?,
         ))
     }
 
@@ -174,7 +174,7 @@ impl SpeculativeDecoder {
     ) -> PyResult<Generation> {
         let config = SpeculativeConfig::of_call(config, overrides)?;
         let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
-        let answer = || run(self.0.session(self.0.chat_prompt(&messages)?, &config)?);
+        let answer = || run(self.0.stream(self.0.chat_prompt(&messages)?, &config)?);
         Ok(Generation(py.detach(answer)?))
     }
 
@@ -212,12 +212,12 @@ impl SpeculativeDecoder {
         })?;
         let decoder = self.0.clone();
         // Not on the loop's thread either: to compile a response format takes time.
-        let session = threads::compute(move || decoder.session(prompt, &config)).await??;
-        let _guard = CancelOnDrop(session.cancel_token());
+        let request = threads::compute(move || decoder.request(prompt, &config)).await??;
+        let _guard = CancelOnDrop(request.cancel_token());
         let decoder = self.0.clone();
-        let cancel = Some(session.cancel_token());
+        let cancel = Some(request.cancel_token());
         let end = threads::hear(cancel, move |mut sender| {
-            decoder.submit(session, move |event| {
+            decoder.submit(request, move |event| {
                 if let Event::End(end) = event {
                     sender.send(end);
                 }
@@ -237,15 +237,15 @@ impl SpeculativeDecoder {
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<AsyncStream> {
         let config = SpeculativeConfig::of_call(config, overrides)?;
-        let session = py.detach(|| self.0.session(prompt, &config))?;
-        Ok(AsyncStream::new(&self.0, session))
+        let request = py.detach(|| self.0.request(prompt, &config))?;
+        Ok(AsyncStream::new(&self.0, request))
     }
 
     /// The target's logits behind each token, from an empty cache: float32 [len(ids), vocab_size].
     fn logits<'py>(&self, py: Python<'py>, ids: TokenIds) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let (values, vocab_size) = py.detach(|| {
             let vocab_size = self.0.sequence().vocab_size();
-            let logits = self.0.logits_in_pieces(&ids.0, check_signals);
+            let logits = self.0.logits_in_chunks(&ids.0, check_signals);
             logits.map(|values| (values, vocab_size))
         })?;
         PyArray1::from_vec(py, values).reshape([ids.0.len(), vocab_size])
@@ -298,16 +298,9 @@ impl SpeculativeDecoder {
     }
 }
 
-/// Runs a request piece by piece and step by step, so that Ctrl-C ends it between two of them. Called
-/// without the GIL.
-pub(super) fn run(mut session: Session) -> Result<engine::Generation> {
-    while session.read_prompt()? {
-        check_signals()?;
-    }
-    while session.next_chunk()?.is_some() {
-        check_signals()?;
-    }
-    Ok(session.into_generation())
+/// Runs a generation pass by pass, so that Ctrl-C ends it between two of them. Called without the GIL.
+pub(super) fn run(stream: decoder::Stream) -> Result<engine::Generation> {
+    stream.run_with(check_signals)
 }
 
 /// [`errors::check_signals`], to be called without the GIL.

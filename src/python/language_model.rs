@@ -12,6 +12,7 @@ pub(super) struct PythonModel {
     object: Py<PyAny>,
     vocab_size: usize,
     context_length: usize,
+    can_fork: bool,
 }
 
 impl PythonModel {
@@ -25,6 +26,7 @@ impl PythonModel {
         Ok(Self {
             vocab_size: size("vocab_size")?,
             context_length: size("context_length")?,
+            can_fork: object.hasattr("fork")?,
             object: object.clone().unbind(),
         })
     }
@@ -85,6 +87,10 @@ impl LanguageModel for PythonModel {
 
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {
         Python::attach(|py| self.call(py, "truncate", (sequence.0, length)).map(|_| ()))
+    }
+
+    fn can_fork(&self) -> bool {
+        self.can_fork
     }
 
     fn fork(&mut self, sequence: SequenceId, copy: SequenceId, length: usize) -> Result<()> {

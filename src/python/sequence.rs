@@ -56,10 +56,15 @@ impl Sequence {
         PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
     }
 
-    /// Of a tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
-    fn keep(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Accepts a path of a tree's tokens (their indices, from the root), and rolls back the others.
+    fn accept(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
         let path: Vec<usize> = field("path", path, "indices of the tree's tokens")?;
-        Ok(self.0.with(py, |sequence| sequence.keep(&path))??)
+        Ok(self.0.with(py, |sequence| sequence.accept(&path))??)
+    }
+
+    /// The old name of `accept`, for one release.
+    fn keep(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.accept(py, path)
     }
 
     /// Forgets all but the first `length` tokens, and a tree behind them.

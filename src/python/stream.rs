@@ -11,7 +11,7 @@ use super::errors::check_signals;
 use super::generation::{Chunk, Generation};
 use super::threads::AtWork;
 use crate::decoder::{self, CancelOnDrop, SpeculativeDecoder};
-use crate::engine::{self, CancelToken, Event, Session};
+use crate::engine::{self, CancelToken, Event, Request};
 use crate::error::{Error, Result};
 
 /// A generation in progress: an iterator of chunks.
@@ -31,25 +31,36 @@ impl Stream {
         }
     }
 
-    /// Reads a piece of the prompt; `false` if it was read. To be called without the GIL.
-    fn read_prompt(&self) -> Result<bool> {
-        let mut stream = self.running.lock();
-        stream
-            .as_mut()
-            .map_or(Ok(false), decoder::Stream::read_prompt)
-    }
-
-    /// The next chunk. To be called without the GIL.
-    fn advance(&self) -> Option<Result<engine::Chunk>> {
+    /// One forward pass at most. To be called without the GIL.
+    fn advance(&self) -> Result<Progress> {
         let stream = &mut *self.running.lock();
-        let next = stream.as_mut()?.next();
-        if next.is_none()
-            && let Some(generation) = stream.take()?.into_generation()
-        {
-            self.generation.get_or_init(|| generation);
+        let Some(running) = stream else {
+            return Ok(Progress::Ended);
+        };
+        if let Some(chunk) = running.next_ready() {
+            return Ok(Progress::Chunk(chunk));
         }
-        next
+        if !running.step()
+            && let Some(chunk) = running.next_ready()
+        {
+            return Ok(Progress::Chunk(chunk));
+        }
+        if running.is_ended()
+            && let Some(ended) = stream.take()
+        {
+            let generation = ended.into_generation()?;
+            self.generation.get_or_init(|| generation);
+            return Ok(Progress::Ended);
+        }
+        Ok(Progress::Prefilling)
     }
+}
+
+/// What a forward pass came to.
+enum Progress {
+    Prefilling,
+    Chunk(engine::Chunk),
+    Ended,
 }
 
 #[pymethods]
@@ -59,12 +70,15 @@ impl Stream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Chunk>> {
-        while py.detach(|| self.read_prompt())? {
+        loop {
+            let progress = py.detach(|| self.advance());
             check_signals(py)?;
+            match progress? {
+                Progress::Prefilling => {}
+                Progress::Chunk(chunk) => return Ok(Some(Chunk(chunk))),
+                Progress::Ended => return Ok(None),
+            }
         }
-        let next = py.detach(|| self.advance());
-        check_signals(py)?;
-        Ok(next.transpose()?.map(Chunk))
     }
 
     /// Ends the generation within one step, from any thread.
@@ -84,18 +98,18 @@ impl Stream {
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct AsyncStream {
     decoder: SpeculativeDecoder,
-    waiting: Detached<Session>,
+    waiting: Detached<Request>,
     events: tokio::sync::Mutex<Option<UnboundedReceiver<Event>>>,
     cancel: CancelOnDrop,
     generation: OnceLock<engine::Generation>,
 }
 
 impl AsyncStream {
-    pub(super) fn new(decoder: &SpeculativeDecoder, session: Session) -> Self {
+    pub(super) fn new(decoder: &SpeculativeDecoder, request: Request) -> Self {
         Self {
             decoder: decoder.clone(),
-            cancel: CancelOnDrop(session.cancel_token()),
-            waiting: Detached::new(session),
+            cancel: CancelOnDrop(request.cancel_token()),
+            waiting: Detached::new(request),
             events: tokio::sync::Mutex::default(),
             generation: OnceLock::new(),
         }
@@ -103,12 +117,12 @@ impl AsyncStream {
 
     /// Begins the generation; `None` if it was begun before.
     fn begin(&self) -> Result<Option<UnboundedReceiver<Event>>> {
-        let Some(session) = self.waiting.lock().take() else {
+        let Some(request) = self.waiting.lock().take() else {
             return Ok(None);
         };
         let (sender, events) = unbounded_channel();
-        let mut at_work = Some(AtWork::begin(Some(session.cancel_token())));
-        self.decoder.submit(session, move |event| {
+        let mut at_work = Some(AtWork::begin(Some(request.cancel_token())));
+        self.decoder.submit(request, move |event| {
             let ended = matches!(event, Event::End(_));
             let listens = sender.send(event).is_ok();
             if ended {

@@ -1,4 +1,4 @@
-//! A law over tokens, after every processor.
+//! A distribution over tokens, after every processor.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -14,7 +14,7 @@ pub enum Distribution<'a> {
     Weighted(Weighted),
 }
 
-/// A temperature's law over all tokens. Its sum is computed only where it is asked for.
+/// A temperature's distribution over all tokens. Its sum is computed only where it is asked for.
 #[derive(Debug, Clone)]
 pub struct Softmax<'a> {
     logits: Cow<'a, [f32]>,
@@ -77,16 +77,16 @@ impl Weighted {
 }
 
 impl From<Weighted> for Distribution<'_> {
-    fn from(law: Weighted) -> Self {
-        match law.entries[..] {
+    fn from(distribution: Weighted) -> Self {
+        match distribution.entries[..] {
             [(token, _)] => Self::Point(token),
-            _ => Self::Weighted(law),
+            _ => Self::Weighted(distribution),
         }
     }
 }
 
 impl Distribution<'_> {
-    /// The probability of a token; 0 for one that the law doesn't know.
+    /// The probability of a token; 0 for one that the distribution doesn't know.
     pub fn probability(&self, token: u32) -> f64 {
         match self {
             Self::Point(certain) => f64::from(u8::from(*certain == token)),
@@ -101,7 +101,7 @@ impl Distribution<'_> {
         }
     }
 
-    /// The logarithm of a token's weight among the others'; `None` for one that the law doesn't know.
+    /// The logarithm of a token's weight among the others'; `None` for one that the distribution doesn't know.
     pub fn log_weight(&self, token: u32) -> Option<f64> {
         match self {
             Self::Point(certain) => (*certain == token).then_some(0.0),
@@ -136,10 +136,10 @@ impl Distribution<'_> {
         }
     }
 
-    /// What `share` of this law, p, has beyond another, q: the sum Z of `[share p - q]+`, and that as a law;
+    /// What `share` of this distribution, p, has beyond another, q: the sum Z of `[share p - q]+`, and that as a distribution;
     /// `None` where there is nothing.
     ///
-    /// With a share of 1 it is the law to draw from after a draft from q was rejected (2211.17192).
+    /// With a share of 1 it is the distribution to draw from after a draft from q was rejected (2211.17192).
     #[must_use]
     pub fn beyond(
         &self,
@@ -154,18 +154,18 @@ impl Distribution<'_> {
             }
         });
         match Weighted::new(entries) {
-            Some(law) => (law.total, Some(law.into())),
+            Some(distribution) => (distribution.total, Some(distribution.into())),
             None => (0.0, None),
         }
     }
 
-    /// This law given that it is not `token`; `None` where it can be no other.
+    /// This distribution given that it is not `token`; `None` where it can be no other.
     #[must_use]
     pub fn without(&self, token: u32) -> Option<Distribution<'static>> {
         self.beyond(1.0, &Distribution::Point(token)).1
     }
 
-    /// The same law, with logits of its own.
+    /// The same distribution, with logits of its own.
     pub fn into_owned(self) -> Distribution<'static> {
         match self {
             Self::Point(token) => Distribution::Point(token),
@@ -208,35 +208,35 @@ mod tests {
     fn what_is_beyond_is_the_normalized_excess() {
         let p = softmax(&[0.5, 0.3, 0.2]);
         let q = weighted(&[(0, 1.0), (2, 9.0)]);
-        let (excess, law) = p.beyond(1.0, &q);
-        let law = law.unwrap();
+        let (excess, distribution) = p.beyond(1.0, &q);
+        let distribution = distribution.unwrap();
         assert!((excess - 0.7).abs() < 1e-6);
-        assert!((law.probability(0) - 4.0 / 7.0).abs() < 1e-6);
-        assert!((law.probability(1) - 3.0 / 7.0).abs() < 1e-6);
-        assert!(law.probability(2).abs() < 1e-6);
-        let (half, law) = p.beyond(0.5, &q);
+        assert!((distribution.probability(0) - 4.0 / 7.0).abs() < 1e-6);
+        assert!((distribution.probability(1) - 3.0 / 7.0).abs() < 1e-6);
+        assert!(distribution.probability(2).abs() < 1e-6);
+        let (half, distribution) = p.beyond(0.5, &q);
         assert!((half - 0.3).abs() < 1e-6);
-        assert!((law.unwrap().probability(0) - 0.5).abs() < 1e-6);
+        assert!((distribution.unwrap().probability(0) - 0.5).abs() < 1e-6);
         assert!(p.beyond(1.0, &p).1.is_none());
     }
 
     #[test]
     fn unknown_tokens_have_no_probability() {
-        for law in [
+        for distribution in [
             Distribution::Point(3),
             softmax(&[1.0]),
             weighted(&[(3, 1.0), (4, 1.0)]),
         ] {
-            assert!(law.probability(9) <= 0.0);
+            assert!(distribution.probability(9) <= 0.0);
         }
         assert!(Weighted::new(vec![(1, 0.0)]).is_none());
     }
 
     #[test]
     fn weights_are_relative() {
-        let law = weighted(&[(1, 3.0), (2, 0.0), (5, 1.0)]);
+        let distribution = weighted(&[(1, 3.0), (2, 0.0), (5, 1.0)]);
         let mut seen = Vec::new();
-        law.for_each(|token, probability| seen.push((token, probability)));
+        distribution.for_each(|token, probability| seen.push((token, probability)));
         assert_eq!(seen, [(1, 0.75), (5, 0.25)]);
     }
 }

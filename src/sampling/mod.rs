@@ -1,11 +1,11 @@
-//! From logits to a law over tokens, and from a law to a token.
+//! From logits to a distribution over tokens, and from a distribution to a token.
 
 mod distribution;
-mod likeliest;
 mod noise;
 mod processors;
+mod top_k;
 
 pub use distribution::{Distribution, Softmax, Weighted};
-pub use likeliest::likeliest;
-pub use noise::{Chance, Noise, NoiseStream};
+pub use noise::{Noise, NoiseStream, Rng};
 pub use processors::Processors;
+pub use top_k::top_k;

@@ -1,4 +1,4 @@
-//! Chance, reproducible: a counter-based generator, Philox4x32-10 (Salmon et al., SC'11).
+//! Rng, reproducible: a counter-based generator, Philox4x32-10 (Salmon et al., SC'11).
 //!
 //! What is drawn depends on nothing but the seed and what it is drawn for. That makes sampling the same whatever was
 //! drafted: the token at a position is the winner of a race that the position's own noise decides.
@@ -7,23 +7,23 @@ use std::f64::consts::LN_2;
 
 use super::distribution::{Distribution, largest};
 
-/// Where verification gets its chance from.
+/// Where verification gets its rng from.
 ///
 /// A trait, so that tests can walk every branch instead of drawing one.
-pub trait Chance {
+pub trait Rng {
     /// True with that probability.
     fn bernoulli(&mut self, probability: f64) -> bool;
-    /// A token drawn from a law.
-    fn categorical(&mut self, law: &Distribution<'_>) -> u32;
+    /// A token drawn from a distribution.
+    fn categorical(&mut self, distribution: &Distribution<'_>) -> u32;
 }
 
-/// All the chance of a request, fixed for all time by its seed.
+/// All the rng of a request, fixed for all time by its seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Noise {
     key: [u32; 2],
 }
 
-/// A sequence of draws from a request's chance.
+/// A sequence of draws from a request's rng.
 #[derive(Debug, Clone)]
 pub struct NoiseStream {
     noise: Noise,
@@ -56,13 +56,13 @@ impl Noise {
         }
     }
 
-    /// The token of a law that this noise chooses for a position: the first to arrive, where each token's time is
+    /// The token of a distribution that this noise chooses for a position: the first to arrive, where each token's time is
     /// exponential with its probability as rate (the Gumbel-max trick, in other words).
     ///
-    /// The chosen token follows the law. A token's time depends on the seed, the position and the token alone, so that
-    /// similar laws mostly agree (2408.07978), and the same ones always.
-    pub fn choose(&self, position: usize, law: &Distribution<'_>) -> u32 {
-        self.race(Domain::POSITIONS, position as u64, law)
+    /// The chosen token follows the distribution. A token's time depends on the seed, the position and the token alone, so that
+    /// similar distributions mostly agree (2408.07978), and the same ones always.
+    pub fn choose(&self, position: usize, distribution: &Distribution<'_>) -> u32 {
+        self.race(Domain::POSITIONS, position as u64, distribution)
     }
 
     /// The Gumbel noise of a token at a position: [`Self::choose`] takes the token with the largest sum of this and the
@@ -85,9 +85,9 @@ impl Noise {
         }
     }
 
-    fn race(self, domain: Domain, position: u64, law: &Distribution<'_>) -> u32 {
+    fn race(self, domain: Domain, position: u64, distribution: &Distribution<'_>) -> u32 {
         let mut race = Race::new(self, domain, position);
-        match law {
+        match distribution {
             Distribution::Point(token) => return *token,
             Distribution::Softmax(all) => {
                 for (index, logits) in (0..).zip(all.logits().chunks(CHUNK)) {
@@ -178,7 +178,7 @@ impl Race {
     }
 }
 
-/// A number whose law is exponential with rate 1, out of 64 random bits. The small ones, which win races, are the
+/// A number whose distribution is exponential with rate 1, out of 64 random bits. The small ones, which win races, are the
 /// most precise.
 fn exponential(high: u32, low: u32) -> f64 {
     let bits = u64::from(high) << 32 | u64::from(low);
@@ -203,14 +203,14 @@ impl NoiseStream {
     }
 }
 
-impl Chance for NoiseStream {
+impl Rng for NoiseStream {
     fn bernoulli(&mut self, probability: f64) -> bool {
         self.uniform() < probability
     }
 
-    fn categorical(&mut self, law: &Distribution<'_>) -> u32 {
+    fn categorical(&mut self, distribution: &Distribution<'_>) -> u32 {
         let counter = self.next();
-        self.noise.race(self.domain, counter, law)
+        self.noise.race(self.domain, counter, distribution)
     }
 }
 
@@ -239,6 +239,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 mod tests {
     use super::super::distribution::{Softmax, Weighted};
     use super::*;
+    use crate::sampling::Rng;
     use proptest::prelude::*;
 
     /// The known answers published with the generator (Random123, `kat_vectors`).
@@ -254,17 +255,17 @@ mod tests {
         );
     }
 
-    fn law() -> Distribution<'static> {
+    fn distribution() -> Distribution<'static> {
         Weighted::new(vec![(2, 0.1), (5, 0.6), (7, 0.3)])
             .unwrap()
             .into()
     }
 
-    /// Fails where counts are five standard deviations off a law.
-    fn check_counts(counts: &[u32], law: &Distribution<'_>) {
+    /// Fails where counts are five standard deviations off a distribution.
+    fn check_counts(counts: &[u32], distribution: &Distribution<'_>) {
         let samples: f64 = counts.iter().copied().map(f64::from).sum();
         for (token, count) in (0..).zip(counts) {
-            let p = law.probability(token);
+            let p = distribution.probability(token);
             let deviation = (f64::from(*count) - samples * p).abs();
             let spread = (samples * p * (1.0 - p)).sqrt();
             assert!(deviation <= 5.0 * spread, "{token}: {counts:?}");
@@ -272,31 +273,33 @@ mod tests {
     }
 
     #[test]
-    fn draws_follow_the_law() {
+    fn draws_follow_the_distribution() {
         let mut stream = Noise::new(1).stream(0);
         let mut counts = [0; 8];
         for _ in 0..100_000 {
-            counts[stream.categorical(&law()) as usize] += 1;
+            counts[stream.categorical(&distribution()) as usize] += 1;
         }
-        check_counts(&counts, &law());
+        check_counts(&counts, &distribution());
     }
 
     /// Over positions, over seeds, and for two positions together.
     #[test]
-    fn choices_follow_the_law_and_are_independent() {
+    fn choices_follow_the_distribution_and_are_independent() {
         let mut positions = [0; 8];
         let mut seeds = [0; 8];
         let mut pairs = [0; 64];
         for n in 0..100_000 {
-            let choose = |seed: usize, position| Noise::new(seed as u64).choose(position, &law());
+            let choose =
+                |seed: usize, position| Noise::new(seed as u64).choose(position, &distribution());
             positions[choose(7, n) as usize] += 1;
             seeds[choose(n, 7) as usize] += 1;
             pairs[(8 * choose(n, 0) + choose(n, 1)) as usize] += 1;
         }
-        check_counts(&positions, &law());
-        check_counts(&seeds, &law());
+        check_counts(&positions, &distribution());
+        check_counts(&seeds, &distribution());
         let mut products = Vec::new();
-        law().for_each(|a, p| law().for_each(|b, q| products.push((8 * a + b, p * q))));
+        distribution()
+            .for_each(|a, p| distribution().for_each(|b, q| products.push((8 * a + b, p * q))));
         check_counts(&pairs, &Weighted::new(products).unwrap().into());
     }
 
@@ -343,13 +346,13 @@ mod tests {
         ) {
             let logits = [&logits[..], &[0.0]].concat();
             let scores: Vec<(u32, f64)> = (0..).zip(logits.iter().map(|l| f64::from(*l) / 0.7)).collect();
-            let law = Distribution::Softmax(Softmax::new(logits.into(), 0.0, 0.7));
+            let distribution = Distribution::Softmax(Softmax::new(logits.into(), 0.0, 0.7));
             let noise = Noise::new(seed);
-            prop_assert_eq!(noise.choose(position, &law), first(noise, position, &scores));
+            prop_assert_eq!(noise.choose(position, &distribution), first(noise, position, &scores));
         }
     }
 
-    /// Tokens behind the end of a smaller vocabulary change no token's noise: a draft's laws couple with the target's.
+    /// Tokens beyond the end of a smaller vocabulary change no token's noise: a draft's distributions couple with the target's.
     #[test]
     fn noise_is_the_tokens_own() {
         let noise = Noise::new(11);
@@ -372,12 +375,12 @@ mod tests {
         let drawn: Vec<u32> = (0..4).map(|_| (stream.uniform() * 1e6) as u32).collect();
         assert_eq!(drawn, [767_450, 205_474, 385_258, 971_199]);
         let logits: Vec<f32> = (0..100_u8).map(|i| -f32::from(i % 10)).collect();
-        let law = Distribution::Softmax(Softmax::new(logits.into(), 0.0, 1.0));
+        let distribution = Distribution::Softmax(Softmax::new(logits.into(), 0.0, 1.0));
         let chosen: Vec<u32> = (0..8)
-            .map(|position| noise.choose(position, &law))
+            .map(|position| noise.choose(position, &distribution))
             .collect();
         assert_eq!(chosen, [30, 20, 61, 70, 34, 0, 53, 70]);
-        let drawn: Vec<u32> = (0..4).map(|_| stream.categorical(&law)).collect();
+        let drawn: Vec<u32> = (0..4).map(|_| stream.categorical(&distribution)).collect();
         assert_eq!(drawn, [1, 81, 90, 41]);
     }
 }

@@ -53,10 +53,10 @@ impl Processors {
         }
     }
 
-    /// The law of the token that follows `history` + `drafted`, given its logits.
+    /// The distribution of the token that follows `history` + `drafted`, given its logits.
     ///
     /// Fails where no token is possible: the model returned no numbers, or biases forbid every token.
-    pub fn law<'a>(
+    pub fn distribution<'a>(
         &mut self,
         logits: &'a [f32],
         history: &[u32],
@@ -136,14 +136,14 @@ impl Processors {
             let all = Softmax::new(logits, highest, self.temperature);
             return Ok(Distribution::Softmax(all));
         }
-        let mut likeliest: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
-        likeliest.retain(|entry| entry.1 > f32::NEG_INFINITY);
-        if cuts && self.top_k < likeliest.len() {
-            likeliest.select_nth_unstable_by(self.top_k, likelier_first);
-            likeliest.truncate(self.top_k);
+        let mut candidates: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+        candidates.retain(|entry| entry.1 > f32::NEG_INFINITY);
+        if cuts && self.top_k < candidates.len() {
+            candidates.select_nth_unstable_by(self.top_k, likelier_first);
+            candidates.truncate(self.top_k);
         }
         let weight = |logit: f32| libm::exp(f64::from(logit - highest) / self.temperature);
-        let weighted = likeliest
+        let weighted = candidates
             .iter()
             .map(|(token, logit)| (*token, weight(*logit)));
         let mut kept: Vec<(u32, f64)> = weighted.collect();
@@ -200,15 +200,15 @@ mod tests {
 
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 3.0];
 
-    fn law(config: &SpeculativeConfig) -> Distribution<'static> {
+    fn distribution(config: &SpeculativeConfig) -> Distribution<'static> {
         Processors::new(config, 1, None)
-            .law(&LOGITS, &[1, 4], &[4])
+            .distribution(&LOGITS, &[1, 4], &[4])
             .unwrap()
     }
 
-    fn support(law: &Distribution<'_>) -> Vec<u32> {
+    fn support(distribution: &Distribution<'_>) -> Vec<u32> {
         let mut tokens = Vec::new();
-        law.for_each(|token, _| tokens.push(token));
+        distribution.for_each(|token, _| tokens.push(token));
         tokens
     }
 
@@ -218,19 +218,19 @@ mod tests {
             temperature: 0.0,
             ..Default::default()
         };
-        assert!(matches!(law(&config), Distribution::Point(1)));
+        assert!(matches!(distribution(&config), Distribution::Point(1)));
     }
 
     #[test]
     fn temperature_divides_the_logits() {
-        let law = law(&SpeculativeConfig {
+        let distribution = distribution(&SpeculativeConfig {
             temperature: 0.5,
             ..Default::default()
         });
         let weights: Vec<f64> = LOGITS.iter().map(|l| f64::from(2.0 * l).exp()).collect();
         let total: f64 = weights.iter().sum();
         for (token, weight) in weights.iter().enumerate() {
-            let difference = law.probability(token as u32) - weight / total;
+            let difference = distribution.probability(token as u32) - weight / total;
             assert!(difference.abs() < 1e-6);
         }
     }
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn filters_keep_what_they_should() {
         let with = |top_k, top_p, min_p| {
-            support(&law(&SpeculativeConfig {
+            support(&distribution(&SpeculativeConfig {
                 top_k,
                 top_p,
                 min_p,
@@ -264,8 +264,8 @@ mod tests {
             top_p: 0.9,
             ..Default::default()
         };
-        let law = Processors::new(&config, 0, None)
-            .law(&logits, &[], &[])
+        let distribution = Processors::new(&config, 0, None)
+            .distribution(&logits, &[], &[])
             .unwrap();
         let mut weights: Vec<(u32, f64)> = (0_u32..)
             .zip(logits.iter().map(|l| f64::from(*l).exp()))
@@ -282,7 +282,7 @@ mod tests {
             }
         }
         expected.sort_unstable();
-        assert_eq!(support(&law), expected);
+        assert_eq!(support(&distribution), expected);
     }
 
     #[test]
@@ -322,13 +322,13 @@ mod tests {
             [f32::NEG_INFINITY; 3],
             [f32::INFINITY, 0.0, f32::NAN],
         ] {
-            let law = Processors::new(&config, 0, None).law(&logits, &[], &[]);
-            assert!(matches!(law, Err(Error::NoToken { .. })));
+            let distribution = Processors::new(&config, 0, None).distribution(&logits, &[], &[]);
+            assert!(matches!(distribution, Err(Error::NoToken { .. })));
         }
-        let law = Processors::new(&config, 0, None)
-            .law(&[-1.0, f32::NAN, 3.0], &[], &[])
+        let distribution = Processors::new(&config, 0, None)
+            .distribution(&[-1.0, f32::NAN, 3.0], &[], &[])
             .unwrap();
-        assert_eq!(support(&law), [0, 2]);
-        assert!((law.probability(2) - 0.982).abs() < 1e-3);
+        assert_eq!(support(&distribution), [0, 2]);
+        assert!((distribution.probability(2) - 0.982).abs() < 1e-3);
     }
 }

@@ -71,8 +71,8 @@ impl Answer {
         let (sender, events) = unbounded_channel();
         let (decoder, service) = (app.decoder.clone(), app.service.clone());
         // To compile a response format takes time.
-        let sessions = tokio::task::spawn_blocking(move || {
-            let mut sessions = Vec::with_capacity(choices);
+        let requests = tokio::task::spawn_blocking(move || {
+            let mut requests = Vec::with_capacity(choices);
             for prompt in prompts {
                 let prompt: Arc<[u32]> = prompt.into();
                 for choice in 0..each as u64 {
@@ -81,18 +81,18 @@ impl Answer {
                         seed: config.seed.map(|seed| seed.wrapping_add(choice)),
                         ..config.clone()
                     };
-                    let session = decoder.session(&prompt[..], &config)?;
-                    service.check(&session)?;
-                    sessions.push((prompt.clone(), session));
+                    let request = decoder.request(&prompt[..], &config)?;
+                    service.check(&request)?;
+                    requests.push((prompt.clone(), request));
                 }
             }
-            Ok::<_, Error>(sessions)
+            Ok::<_, Error>(requests)
         });
         let lost = |error| Error::Compute(format!("the request could not be begun: {error}"));
-        let sessions = sessions.await.map_err(lost)??;
+        let requests = requests.await.map_err(lost)??;
         let mut guards = Vec::with_capacity(choices);
-        for (choice, (prompt, session)) in sessions.into_iter().enumerate() {
-            guards.push(CancelOnDrop(session.cancel_token()));
+        for (choice, (prompt, request)) in requests.into_iter().enumerate() {
+            guards.push(CancelOnDrop(request.cancel_token()));
             let (sender, watch, lessons) = (sender.clone(), watch.clone(), app.lessons.clone());
             let listener = Box::new(move |event| {
                 // Whether anybody listens or not: it was computed.
@@ -110,7 +110,7 @@ impl Answer {
             });
             // Those that were begun end with their guards.
             app.service
-                .submit(session, listener)
+                .submit(request, listener)
                 .map_err(|_| Failure::queue_full())?;
         }
         Ok(Self {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::{FinishReason, Generation};
 use crate::error::Result;
-use crate::speculation::draft::TABLE_ORDERS;
+use crate::speculation::retrieval::TABLE_ORDERS;
 
 /// How often what was learned is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);

@@ -139,7 +139,7 @@ impl Metrics {
         self.waiting.set(status.waiting() as i64);
         let most = app.cache_tokens.unwrap_or(usize::MAX);
         self.cache_usage
-            .set(status.cached_tokens() as f64 / most as f64);
+            .set(app.service.cached_tokens() as f64 / most as f64);
     }
 }
 

@@ -59,15 +59,15 @@ impl Server {
             TcpListener::bind(&addresses[..]).await.map_err(wrong)
         })?;
         let address = listener.local_addr().map_err(wrong)?;
-        let mut limits = decoder.limits(options.slots);
-        limits.cache_tokens = options.cache_tokens.or(limits.cache_tokens);
+        let cache = decoder.kv_cache().clone();
+        cache.dedicate(options.cache_tokens);
         let lessons = options.learn.as_deref();
         let lessons = lessons.map(|file| Lessons::new(&decoder, file).map(Arc::new));
         let app = App {
             lessons: lessons.transpose()?,
-            service: Service::start(limits, options.queue)?,
+            service: Service::start(options.slots, options.queue, cache.clone())?,
             decoder,
-            cache_tokens: limits.cache_tokens,
+            cache_tokens: cache.capacity(),
             metrics: metrics::Metrics::new(),
             started: app::now(),
             options,

@@ -1,19 +1,17 @@
-//! Speculation: propose tokens, check them against the target's laws, learn what to draft.
+//! Speculation: propose tokens, verify them against the target's distributions, plan what the next step drafts.
 
-mod acceptance;
-pub mod controller;
-mod cost;
-pub mod draft;
-mod experience;
-mod lookups;
-mod prospect;
-mod timed;
+mod candidate;
+mod draft;
+pub mod drafter;
+pub mod planner;
+pub mod retrieval;
+mod source;
 pub mod verify;
 
-pub use acceptance::Acceptance;
-pub use controller::Controller;
-pub use draft::{Draft, DraftSource, Lookup, TokenSource};
-pub use experience::Experience;
-pub use lookups::{Lookups, Plan};
-pub use prospect::Load;
+pub use candidate::Candidate;
+pub use draft::Draft;
+pub use drafter::Drafter;
+pub use planner::{Acceptance, Controller, DraftingStatistics, Load, Plan, RetrievalDrafters};
+pub use retrieval::RetrievalDrafter;
+pub use source::TokenSource;
 pub use verify::Verdict;

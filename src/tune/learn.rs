@@ -1,8 +1,8 @@
 //! Texts for a decoder's table, without any data: the target asks itself questions, and answers them.
 
 use crate::config::{DraftKind, SpeculativeConfig};
-use crate::decoder::{Prompt, SpeculativeDecoder};
-use crate::engine::{Generation, Session};
+use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
+use crate::engine::Generation;
 use crate::error::Result;
 use crate::text::Message;
 
@@ -13,13 +13,13 @@ const ANSWER: usize = 256;
 /// Lets a decoder learn from so many tokens that its target writes; returns how many there were.
 ///
 /// Questions are sampled from where a user's turn begins in the model's chat template, and answered greedily; without a
-/// template texts are sampled from the beginning. `run` is [`Session::run`], or that of a caller who watches; `progress` is
+/// template texts are sampled from the beginning. `run` is [`Stream::run`], or that of a caller who watches; `progress` is
 /// told how many tokens there are.
 pub fn learn(
     decoder: &SpeculativeDecoder,
     tokens: usize,
     seed: u64,
-    run: impl Fn(Session) -> Result<Generation>,
+    run: impl Fn(Stream) -> Result<Generation>,
     progress: impl Fn(usize),
 ) -> Result<usize> {
     let mut learned = 0;
@@ -32,7 +32,7 @@ pub fn learn(
             max_new_tokens: question,
             ..SpeculativeConfig::default()
         };
-        let begun = run(decoder.session(turn(decoder)?, &sampled)?)?;
+        let begun = run(decoder.stream(turn(decoder)?, &sampled)?)?;
         let (prompt, config) = match decoder.tokenizer().chat_template() {
             Some(_) => {
                 let question = Message::new("user", begun.text.trim());
@@ -41,7 +41,7 @@ pub fn learn(
             None => (Prompt::Text(begun.text), greedy()),
         };
         let prompt = decoder.prompt_tokens(prompt)?;
-        let answer = run(decoder.session(prompt.clone(), &config)?)?;
+        let answer = run(decoder.stream(prompt.clone(), &config)?)?;
         let text = [&prompt[..], &answer.token_ids()].concat();
         decoder.learn(text, prompt.len())?;
         // A model that writes nothing at all ends too.

@@ -5,8 +5,8 @@ mod learn;
 use serde::Serialize;
 
 use crate::config::{DraftKind, SpeculativeConfig};
-use crate::decoder::{Prompt, SpeculativeDecoder};
-use crate::engine::{Generation, Session};
+use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
+use crate::engine::Generation;
 use crate::error::{Error, Result};
 pub use learn::learn;
 
@@ -68,7 +68,7 @@ pub fn settings(decoder: &SpeculativeDecoder, gamma: Option<usize>) -> Vec<Setti
     single.chain(all).collect()
 }
 
-/// Tries settings on every prompt, each in turn with plain decoding; `run` is [`Session::run`], or that of a caller who
+/// Tries settings on every prompt, each in turn with plain decoding; `run` is [`Stream::run`], or that of a caller who
 /// watches.
 ///
 /// Each setting begins with what the decoder knows, and learns from prompt to prompt by itself.
@@ -77,7 +77,7 @@ pub fn trials(
     settings: &[Setting],
     prompts: &[Prompt],
     config: &SpeculativeConfig,
-    run: impl Fn(Session) -> Result<Generation>,
+    run: impl Fn(Stream) -> Result<Generation>,
 ) -> Result<Vec<Trial>> {
     if prompts.is_empty() {
         return Err(Error::invalid("prompts", "[]", "at least one prompt"));
@@ -85,7 +85,10 @@ pub fn trials(
     if config.max_new_tokens == 0 {
         return Err(Error::invalid("max_new_tokens", 0, "at least 1"));
     }
-    let decoders: Vec<SpeculativeDecoder> = settings.iter().map(|_| decoder.apart()).collect();
+    let decoders: Vec<SpeculativeDecoder> = settings
+        .iter()
+        .map(|_| decoder.apart().without_prefix_cache())
+        .collect();
     let mut plain = Sums::default();
     let mut sums = vec![Sums::default(); settings.len()];
     for prompt in prompts {
@@ -96,7 +99,7 @@ pub fn trials(
                 seed: Some(config.seed.unwrap_or(0)),
                 ..config.clone()
             };
-            run(decoder.session(prompt.clone(), &config)?)
+            run(decoder.stream(prompt.clone(), &config)?)
         };
         let none = Setting {
             draft: DraftKind::None,

@@ -59,8 +59,8 @@ impl LanguageModel for Memoized {
         self.model.context_length()
     }
 
-    fn most_tree_tokens(&self) -> usize {
-        self.model.most_tree_tokens()
+    fn max_tree_tokens(&self) -> usize {
+        self.model.max_tree_tokens()
     }
 
     fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
@@ -95,7 +95,7 @@ impl LanguageModel for Memoized {
         Ok(())
     }
 
-    fn keep(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
+    fn accept(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
         if let (Some(sequence), Some(last)) = (self.sequences.get_mut(&sequence), path.last()) {
             let way = std::mem::take(&mut sequence.tree).swap_remove(*last);
             sequence.tokens.extend(way);

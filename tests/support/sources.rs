@@ -1,8 +1,8 @@
 //! Draft sources that the product doesn't have: trees, and drafts that are wrong.
 
 use specdec_rs::model::TokenSequence;
-use specdec_rs::sampling::{Chance, Distribution, Noise, NoiseStream, Processors};
-use specdec_rs::speculation::{Draft, DraftSource, TokenSource};
+use specdec_rs::sampling::{Distribution, Noise, NoiseStream, Processors, Rng};
+use specdec_rs::speculation::{Draft, Drafter, TokenSource};
 use specdec_rs::{Result, SpeculativeConfig, SpeculativeDecoder, Verification};
 
 /// The shape of a draft: for each node its parent.
@@ -35,16 +35,18 @@ impl ModelTree {
     }
 
     /// What the draft model gives the tokens that follow a node.
-    fn law(&mut self, history: &[u32], drafted: &[u32]) -> Result<Distribution<'static>> {
+    fn distribution(&mut self, history: &[u32], drafted: &[u32]) -> Result<Distribution<'static>> {
         self.sequence.truncate(0)?;
         let ids = [history, drafted].concat();
         let logits = self.sequence.extend(&ids, 1)?;
-        let law = self.processors.law(logits.row(0), history, drafted)?;
+        let law = self
+            .processors
+            .distribution(logits.row(0), history, drafted)?;
         Ok(law.into_owned())
     }
 }
 
-impl DraftSource for ModelTree {
+impl Drafter for ModelTree {
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
         let mut draft = Draft::default();
         for parent in self.shape.clone().into_iter().take(limit) {
@@ -52,7 +54,7 @@ impl DraftSource for ModelTree {
                 break;
             }
             let above = parent.map_or_else(Vec::new, |parent| draft.path(parent));
-            let mut law = Some(self.law(history, &above)?);
+            let mut law = Some(self.distribution(history, &above)?);
             for elder in draft.children(parent).collect::<Vec<_>>() {
                 law = law.and_then(|law| law.without(draft.tokens()[elder]));
             }
@@ -82,7 +84,7 @@ pub struct Recited {
     pub vocab_size: u32,
 }
 
-impl DraftSource for Recited {
+impl Drafter for Recited {
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
         let mut draft = Draft::default();
         for (index, token) in self

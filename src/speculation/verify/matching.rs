@@ -1,13 +1,13 @@
-//! The target chooses for itself, and the draft only saves it the waiting.
+//! Coupled verification: the target's own choices, which the draft only anticipates.
 
 use super::Verdict;
-use crate::speculation::draft::Draft;
+use crate::speculation::Draft;
 
-/// Follows the target's own choices through the draft for as long as it foresaw them.
+/// Follows the target's own choices through the draft for as long as it holds them.
 ///
-/// `choose(path)` is the token that the target writes behind these nodes: the likeliest one (greedy decoding), or one
+/// `choose(path)` is the token that the target generates after these nodes: the most probable one (greedy decoding), or one
 /// that the noise of its position chooses ([`Noise::choose`](crate::sampling::Noise::choose), the coupling of
-/// 2408.07978). The draft has no say in it, so that the output is the same token for token whatever was drafted.
+/// 2408.07978). The draft does not enter into it, so the output is the same, token for token, whatever was drafted.
 pub fn matching<E>(
     draft: &Draft,
     mut choose: impl FnMut(&[usize]) -> Result<u32, E>,

@@ -1,7 +1,7 @@
-//! Verification: which drafted tokens the target would have written itself.
+//! Verification: which drafted tokens the target would have generated itself.
 //!
-//! Pure functions of laws and chance: no model, no cache, no I/O. Each takes a tree of drafted tokens, of which a chain
-//! is the simplest, and asks for the target's law behind a path of its nodes only where it needs it.
+//! Pure functions of distributions and random numbers: no model, no cache, no I/O. Each takes a tree of drafted tokens, of which a chain
+//! is the simplest, and asks for the target's distribution after a path of its nodes only where it needs it.
 
 mod matching;
 mod rejection;
@@ -14,8 +14,8 @@ pub use traversal::traversal;
 /// What verification decided about a draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The draft's nodes that stand, each the parent of the next.
+    /// The accepted nodes of the draft, each the parent of the next.
     pub accepted: Vec<usize>,
-    /// The target's own token behind them.
+    /// The target's own token after them.
     pub next: u32,
 }

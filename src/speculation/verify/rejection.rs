@@ -2,25 +2,25 @@
 //! tree (recursive rejection sampling: 2305.09781; without replacement: 2402.12374).
 
 use super::Verdict;
-use crate::sampling::{Chance, Distribution};
-use crate::speculation::draft::Draft;
+use crate::sampling::{Distribution, Rng};
+use crate::speculation::Draft;
 
 /// Accepts a drafted token x, drawn from q, with probability min(1, p(x) / q(x)); after a rejection, p becomes
-/// norm([p - q]+), for its younger sibling or, where there is none, to draw from. The tokens then follow the target's law.
+/// norm([p - q]+), for its younger sibling or, where there is none, to draw from. The tokens then follow the target's distribution.
 ///
-/// `target_law(path)` is p behind these nodes. Greedy laws are points, for which the rule is equality.
+/// `target_distribution(path)` is p after these nodes. Greedy distributions are points, for which the rule is equality.
 pub fn rejection<'a, E>(
     draft: &Draft,
-    mut target_law: impl FnMut(&[usize]) -> Result<Distribution<'a>, E>,
-    chance: &mut impl Chance,
+    mut target_distribution: impl FnMut(&[usize]) -> Result<Distribution<'a>, E>,
+    rng: &mut impl Rng,
 ) -> Result<Verdict, E> {
     let mut accepted = Vec::new();
     'next_token: loop {
-        let mut p = target_law(&accepted)?;
+        let mut p = target_distribution(&accepted)?;
         for child in draft.children(accepted.last().copied()) {
-            let (token, q) = (draft.tokens()[child], draft.law(child));
+            let (token, q) = (draft.tokens()[child], draft.distribution(child));
             let ratio = p.probability(token) / q.probability(token);
-            if ratio >= 1.0 || chance.bernoulli(ratio) {
+            if ratio >= 1.0 || rng.bernoulli(ratio) {
                 accepted.push(child);
                 continue 'next_token;
             }
@@ -29,7 +29,7 @@ pub fn rejection<'a, E>(
                 p = excess;
             }
         }
-        let next = chance.categorical(&p);
+        let next = rng.categorical(&p);
         return Ok(Verdict { accepted, next });
     }
 }

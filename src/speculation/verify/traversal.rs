@@ -1,16 +1,16 @@
 //! Block verification (Sun et al., 2403.10444), and its extension to trees, traversal verification (2505.12398).
 
 use super::Verdict;
-use crate::sampling::{Chance, Distribution};
-use crate::speculation::draft::Draft;
+use crate::sampling::{Distribution, Rng};
+use crate::speculation::Draft;
 
 /// A node on the way from the root to the one that is being judged.
-struct Place<'a, E> {
+struct State<'a, E> {
     /// The probability with which the path to here is to be accepted, as a whole.
     acceptance: f64,
-    /// The target's law behind it, less what its judged children had. It may not exist, behind tokens that the target never
-    /// writes.
-    law: Result<Distribution<'a>, E>,
+    /// The target's distribution after it, less what its judged children had. It may not exist, after tokens that the target never
+    /// generates.
+    distribution: Result<Distribution<'a>, E>,
     /// Nodes up to here (by number) are judged, or being judged.
     judged: usize,
 }
@@ -21,54 +21,54 @@ struct Place<'a, E> {
 /// With `a = 1` at the root, a child x of a node is to be accepted with `min(1, a p(x) / q(x))`. Where a leaf is not, it is
 /// removed, and its parent's `p` becomes `norm([a p - q]+)`, with the sum Z, and its `a` becomes `Z / (Z + 1 - a)`.
 ///
-/// `target_law(path)` is p behind these nodes.
+/// `target_distribution(path)` is p after these nodes.
 pub fn traversal<'a, E>(
     draft: &Draft,
-    mut target_law: impl FnMut(&[usize]) -> Result<Distribution<'a>, E>,
-    chance: &mut impl Chance,
+    mut target_distribution: impl FnMut(&[usize]) -> Result<Distribution<'a>, E>,
+    rng: &mut impl Rng,
 ) -> Result<Verdict, E> {
     let mut path = Vec::new();
-    let mut here = Place {
+    let mut here = State {
         acceptance: 1.0,
-        law: target_law(&path),
+        distribution: target_distribution(&path),
         judged: 0,
     };
     let mut above = Vec::new();
     loop {
         let mut children = draft.children(path.last().copied());
         let child = children.find(|child| *child >= here.judged);
-        if let (Some(child), Ok(law)) = (child, &here.law) {
-            let (token, q) = (draft.tokens()[child], draft.law(child));
-            let ratio = here.acceptance * law.probability(token) / q.probability(token);
+        if let (Some(child), Ok(distribution)) = (child, &here.distribution) {
+            let (token, q) = (draft.tokens()[child], draft.distribution(child));
+            let ratio = here.acceptance * distribution.probability(token) / q.probability(token);
             path.push(child);
             here.judged = child + 1;
-            let behind = Place {
+            let child = State {
                 acceptance: ratio.min(1.0),
-                law: target_law(&path),
+                distribution: target_distribution(&path),
                 judged: child + 1,
             };
-            above.push(std::mem::replace(&mut here, behind));
+            above.push(std::mem::replace(&mut here, child));
             continue;
         }
         here = match above.pop() {
-            Some(parent) if !chance.bernoulli(here.acceptance) => parent,
+            Some(parent) if !rng.bernoulli(here.acceptance) => parent,
             _ => {
-                let next = chance.categorical(&here.law?);
+                let next = rng.categorical(&here.distribution?);
                 let accepted = path;
                 return Ok(Verdict { accepted, next });
             }
         };
         path.pop();
-        let rejected = draft.law(here.judged - 1);
-        let law = here.law?;
-        let (excess, beyond) = law.beyond(here.acceptance, rejected);
-        // Where both are 0 the laws are equal, and the path to here was as good as accepted.
+        let rejected = draft.distribution(here.judged - 1);
+        let distribution = here.distribution?;
+        let (excess, beyond) = distribution.beyond(here.acceptance, rejected);
+        // Where both are 0 the distributions are equal, and the path to here was as good as accepted.
         let remaining = (1.0 - here.acceptance) + excess;
         here.acceptance = if remaining > 0.0 {
             excess / remaining
         } else {
             1.0
         };
-        here.law = Ok(beyond.unwrap_or(law));
+        here.distribution = Ok(beyond.unwrap_or(distribution));
     }
 }

@@ -1,0 +1,154 @@
+//! Several generations at once, which share the forward passes of the target.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{CancelOnDrop, Prompt, SpeculativeDecoder, on_a_thread};
+use crate::config::SpeculativeConfig;
+use crate::engine::{
+    Event, Generation, KvCacheManager, Request, RequestId, Scheduler, Service, check_prompt,
+};
+use crate::error::{Error, Result};
+
+/// Generations that run at once: with more, passes take as much longer as they generate more.
+pub(super) const SLOTS: usize = 16;
+
+/// Tokens of a sequence's last page, and of a tree.
+pub(super) const SPARE: usize = 128;
+
+/// The thread that runs asynchronous generations, and its process: a forked process has none of its parent's threads.
+pub(super) type SharedService = Arc<Mutex<Option<(u32, Service)>>>;
+
+/// Generations for several prompts in progress.
+pub struct Batch {
+    decoder: SpeculativeDecoder,
+    config: SpeculativeConfig,
+    /// Those that have not begun, the first at the end.
+    prompts: Vec<Vec<u32>>,
+    scheduler: Scheduler,
+    /// Of those that have, in the prompts' order.
+    begun: Vec<RequestId>,
+    ended: HashMap<RequestId, Result<Generation>>,
+}
+
+impl Batch {
+    /// One forward pass, for as many prompts as it has room for; `false` once all generations have ended.
+    pub fn step(&mut self) -> Result<bool> {
+        while self.scheduler.running() + self.scheduler.waiting() < SLOTS
+            && let Some(prompt) = self.prompts.pop()
+        {
+            let request = self.decoder.request(prompt, &self.config)?;
+            self.begun.push(self.scheduler.add(request));
+        }
+        if self.scheduler.is_idle() {
+            return Ok(false);
+        }
+        self.scheduler.step();
+        for (id, event) in self.scheduler.events() {
+            if let Event::End(end) = event {
+                self.ended.insert(id, end.map(|generation| *generation));
+            }
+        }
+        Ok(true)
+    }
+
+    /// The generations, in the prompts' order.
+    pub fn into_generations(mut self) -> Result<Vec<Generation>> {
+        let unfinished = || Error::Compute("a generation of the batch was not finished".into());
+        let begun = self.begun.iter();
+        begun
+            .map(|id| self.ended.remove(id).ok_or_else(unfinished)?)
+            .collect()
+    }
+}
+
+impl SpeculativeDecoder {
+    /// Generates for several prompts, which share forward passes; the answers come in the prompts' order.
+    pub fn generate_batch<P: Into<Prompt>>(
+        &self,
+        prompts: impl IntoIterator<Item = P>,
+        config: &SpeculativeConfig,
+    ) -> Result<Vec<Generation>> {
+        let mut batch = self.batch(prompts, config)?;
+        while batch.step()? {}
+        batch.into_generations()
+    }
+
+    /// [`Self::generate_batch`], one pass at a time.
+    pub fn batch<P: Into<Prompt>>(
+        &self,
+        prompts: impl IntoIterator<Item = P>,
+        config: &SpeculativeConfig,
+    ) -> Result<Batch> {
+        config.validate()?;
+        // All are checked before the first is answered: a mistake in one must not lose the answers to the others.
+        let context_length = self.target.context_length();
+        let tokens = prompts.into_iter().map(|prompt| {
+            let tokens = self.prompt_tokens(prompt.into())?;
+            check_prompt(&tokens, &self.target)?;
+            let most = tokens.len().saturating_add(config.max_new_tokens);
+            self.cache.check(tokens.len(), most.min(context_length))?;
+            Ok(tokens)
+        });
+        let mut prompts: Vec<Vec<u32>> = tokens.collect::<Result<_>>()?;
+        prompts.reverse();
+        Ok(Batch {
+            decoder: self.clone(),
+            config: config.clone(),
+            prompts,
+            scheduler: Scheduler::new(SLOTS, self.cache.clone()),
+            begun: Vec::new(),
+            ended: HashMap::new(),
+        })
+    }
+
+    /// Generates without blocking the caller's thread, sharing passes with other such calls; dropping the future ends the
+    /// generation.
+    pub async fn generate_async(
+        &self,
+        prompt: impl Into<Prompt>,
+        config: SpeculativeConfig,
+    ) -> Result<Generation> {
+        let (decoder, prompt) = (self.clone(), prompt.into());
+        // Compiling a response format takes time.
+        let request = on_a_thread(move || decoder.request(prompt, &config)).await?;
+        let _guard = CancelOnDrop(request.cancel_token());
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let mut sender = Some(sender);
+        self.submit(request, move |event| {
+            if let Event::End(end) = event
+                && let Some(sender) = sender.take()
+            {
+                // Fails if the future was dropped.
+                drop(sender.send(end));
+            }
+            true
+        })?;
+        let lost = |_| Error::Compute("the scheduler's thread ended without an answer".into());
+        receiver.await.map_err(lost)?.map(|generation| *generation)
+    }
+
+    /// The KV cache that all requests share.
+    pub(crate) fn kv_cache(&self) -> &KvCacheManager {
+        &self.cache
+    }
+
+    /// Runs a request on the thread that asynchronous generations share; the listener receives its events.
+    pub(crate) fn submit(
+        &self,
+        request: Request,
+        listener: impl FnMut(Event) -> bool + Send + 'static,
+    ) -> Result<()> {
+        let mut shared = self.service.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = std::process::id();
+        let service = match &mut *shared {
+            Some((owner, service)) if *owner == process => service,
+            shared => {
+                let service = Service::start(SLOTS, usize::MAX, self.cache.clone())?;
+                &mut shared.insert((process, service)).1
+            }
+        };
+        let full = |_| Error::Compute("the scheduler accepts no more requests".into());
+        service.submit(request, Box::new(listener)).map_err(full)
+    }
+}

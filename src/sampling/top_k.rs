@@ -1,0 +1,53 @@
+//! The tokens with the highest logits.
+
+/// Logits that are compared together: most chunks of a row have none of the highest.
+const CHUNK: usize = 64;
+
+/// The tokens with the `count` highest logits, highest first, of equals the lower id first.
+pub fn top_k(logits: &[f32], count: usize) -> Vec<u32> {
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
+    for (chunk, start) in logits.chunks(CHUNK).zip((0_u32..).step_by(CHUNK)) {
+        let lowest = match best.last() {
+            Some(last) if best.len() == count => last.0,
+            _ => f32::NEG_INFINITY,
+        };
+        // Counted, not searched: that is done by vectors.
+        let higher: u32 = chunk.iter().map(|logit| u32::from(*logit > lowest)).sum();
+        if best.len() == count && higher == 0 {
+            continue;
+        }
+        for (logit, token) in chunk.iter().copied().zip(start..) {
+            let index = best.partition_point(|(other, _)| *other >= logit);
+            if index < count && !logit.is_nan() {
+                best.insert(index, (logit, token));
+                best.truncate(count);
+            }
+        }
+    }
+    best.into_iter().map(|(_, token)| token).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn they_are_those_that_sorting_finds(
+            logits in prop::collection::vec((-4_i8..4).prop_map(f32::from), 0..300),
+            count in 0_usize..12,
+        ) {
+            let mut sorted: Vec<u32> = (0..logits.len() as u32).collect();
+            sorted.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
+            sorted.truncate(count);
+            prop_assert_eq!(top_k(&logits, count), sorted);
+        }
+    }
+
+    #[test]
+    fn forbidden_tokens_come_last() {
+        let logits = [f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 2.0];
+        assert_eq!(top_k(&logits, 3), [3, 1, 0]);
+    }
+}

@@ -1,0 +1,220 @@
+//! A head that reads the target's hidden states.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Drafter;
+use super::sampler::Sampler;
+use super::vocabulary::spread;
+use crate::error::Result;
+use crate::model::{DraftHead, Features, HeadOutput, HeadSequence};
+use crate::speculation::Draft;
+
+/// Tokens whose hidden states may wait to be read: a head that isn't asked for as long gives up.
+const MAX_WAITING: usize = 1024;
+
+/// Drafts by sampling from a head.
+///
+/// The head's cache holds a position for each token but the first; those of tokens that the target has read with the target's
+/// features, and after them those of the last draft, which are fed again once the target has read them.
+pub struct HeadDrafter {
+    head: Arc<dyn DraftHead>,
+    sequence: Box<dyn HeadSequence>,
+    sampler: Sampler,
+    /// Places that were fed with the target's features.
+    fed: usize,
+    /// The target's features of the tokens after those.
+    features: Vec<f32>,
+    /// Whether some were let go.
+    lost: bool,
+}
+
+impl HeadDrafter {
+    /// A draft for one request.
+    pub fn new(head: &Arc<dyn DraftHead>, sampler: Sampler) -> Result<Self> {
+        Ok(Self {
+            sequence: head.begin()?,
+            head: head.clone(),
+            sampler,
+            fed: 0,
+            features: Vec::new(),
+            lost: false,
+        })
+    }
+
+    /// Feeds what the target has read since; `None` where nothing is new.
+    fn catch_up(&mut self, text: &[u32]) -> Result<Option<HeadOutput>> {
+        self.sequence.truncate(self.fed);
+        let width = self.head.width();
+        let known = self.features.len() / width.max(1);
+        let new = known.min(text.len().saturating_sub(self.fed + 1));
+        if new == 0 || new > self.sequence.room() {
+            return Ok(None);
+        }
+        let tokens = &text[self.fed + 1..][..new];
+        let features = Features::Target(&self.features[..new * width]);
+        let output = self.sequence.extend(tokens, features)?;
+        self.features.drain(..new * width);
+        self.fed += new;
+        Ok(Some(output))
+    }
+
+    /// The head's logits for the target's tokens; of those that it lacks minus infinity.
+    fn logits<'a>(&self, logits: &'a [f32]) -> Cow<'a, [f32]> {
+        let Some(to_target) = self.head.to_target() else {
+            return Cow::Borrowed(logits);
+        };
+        let tokens = to_target.iter().copied().map(Some);
+        Cow::Owned(spread(logits, tokens, self.sampler.vocab_size()))
+    }
+}
+
+impl Drafter for HeadDrafter {
+    fn captured_layers(&self) -> &[usize] {
+        self.head.watched()
+    }
+
+    fn observe_hidden(&mut self, hidden: &[f32]) {
+        if self.features.len() > MAX_WAITING * self.head.width() {
+            self.lost = true;
+            self.features = Vec::new();
+        }
+        // Behind a gap none would be at its place.
+        if !self.lost {
+            self.features.extend_from_slice(hidden);
+        }
+    }
+
+    fn prefill(&mut self, prompt: &[u32]) -> Result<()> {
+        self.catch_up(prompt).map(drop)
+    }
+
+    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+        let mut draft = Draft::default();
+        let Some(mut output) = self.catch_up(history)? else {
+            return Ok(draft);
+        };
+        // Behind a place that is missing nothing is right.
+        let limit = if self.fed + 1 == history.len() {
+            limit
+        } else {
+            0
+        };
+        while draft.len() < limit {
+            let logits = self.logits(&output.logits);
+            let Some(token) = self.sampler.draw(&logits, history, &mut draft)? else {
+                break;
+            };
+            if draft.len() == limit || self.sequence.room() == 0 {
+                break;
+            }
+            let feature = Features::Own(&output.feature);
+            output = self.sequence.extend(&[token], feature)?;
+        }
+        self.sampler.widen(&mut draft);
+        Ok(draft)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SpeculativeConfig;
+    use crate::model::ModelInfo;
+    use crate::sampling::{Noise, Processors};
+    use crate::speculation::drafter::Drawing;
+
+    /// Expects after each token the number of the one before it as its feature, and writes the next number.
+    struct Numbers(usize);
+
+    impl DraftHead for Numbers {
+        fn watched(&self) -> &[usize] {
+            &[0]
+        }
+
+        fn width(&self) -> usize {
+            1
+        }
+
+        fn to_target(&self) -> Option<&[u32]> {
+            None
+        }
+
+        fn begin(&self) -> Result<Box<dyn HeadSequence>> {
+            Ok(Box::new(Self(0)))
+        }
+
+        fn info(&self) -> ModelInfo {
+            ModelInfo::default()
+        }
+    }
+
+    impl HeadSequence for Numbers {
+        fn extend(&mut self, tokens: &[u32], features: Features<'_>) -> Result<HeadOutput> {
+            let (Features::Target(features) | Features::Own(features)) = features;
+            assert_eq!(tokens.len(), features.len());
+            for (token, feature) in tokens.iter().zip(features) {
+                assert_eq!(*feature as u32 + 1, *token);
+                self.0 += 1;
+            }
+            let last = tokens[tokens.len() - 1];
+            let mut logits = vec![0.0; 4096];
+            logits[last as usize + 1] = 9.0;
+            Ok(HeadOutput {
+                logits,
+                feature: vec![last as f32],
+            })
+        }
+
+        fn truncate(&mut self, length: usize) {
+            self.0 = self.0.min(length);
+        }
+
+        fn room(&self) -> usize {
+            10_000
+        }
+    }
+
+    fn draft() -> HeadDrafter {
+        let head: Arc<dyn DraftHead> = Arc::new(Numbers(0));
+        let config = SpeculativeConfig {
+            temperature: 0.0,
+            ..SpeculativeConfig::default()
+        };
+        let processors = Processors::new(&config, 1, None);
+        let drawing = Drawing::Coupled(Noise::new(0));
+        HeadDrafter::new(&head, Sampler::new(processors, drawing, 4096)).unwrap()
+    }
+
+    fn observe(draft: &mut HeadDrafter, places: std::ops::Range<u32>) {
+        places.for_each(|place| draft.observe_hidden(&[place as f32]));
+    }
+
+    #[test]
+    fn features_go_to_their_tokens() {
+        let mut draft = draft();
+        let text: Vec<u32> = (0..300).collect();
+        observe(&mut draft, 0..100);
+        draft.prefill(&text[..100]).unwrap();
+        observe(&mut draft, 100..204);
+        assert_eq!(
+            draft.propose(&text[..205], 3).unwrap().tokens(),
+            [205, 206, 207]
+        );
+        observe(&mut draft, 204..207);
+        assert_eq!(draft.propose(&text[..208], 1).unwrap().tokens(), [208]);
+        // Some are missing.
+        assert!(draft.propose(&text[..240], 3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_was_not_asked_for_too_long_gives_up() {
+        let mut draft = draft();
+        let text: Vec<u32> = (0..2000).collect();
+        observe(&mut draft, 0..1500);
+        assert!(draft.features.is_empty());
+        draft.prefill(&text[..1500]).unwrap();
+        observe(&mut draft, 1500..1502);
+        assert!(draft.propose(&text[..1503], 3).unwrap().is_empty());
+    }
+}

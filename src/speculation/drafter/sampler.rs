@@ -1,0 +1,213 @@
+//! How a draft's tokens are drawn from logits.
+
+use crate::error::{Error, Result};
+use crate::sampling::{Distribution, Noise, NoiseStream, Processors, Rng, top_k};
+use crate::speculation::{Candidate, Draft, TokenSource};
+
+/// Likely tokens that the noise chooses among: another is chosen rarely.
+const LIKELY: usize = 16;
+
+/// Alternatives to a drawn token.
+const ALTERNATIVES: usize = 3;
+
+/// How a draw's confidence is told apart: by the lead of the drawn token before the next, or of that before an
+/// alternative, in steps of a half (of logits over the temperature, noise included).
+const LEADS: u8 = 16;
+const LEADS_PER_UNIT: f64 = 2.0;
+
+/// How tokens are drawn from the draft model's distributions.
+pub enum Drawing {
+    /// With the noise by which the target will choose: the drafted token is certain, not drawn.
+    Coupled(Noise),
+    /// By rng of its own, for verification that weighs p against q.
+    Independent(NoiseStream),
+}
+
+impl Drawing {
+    /// A token for a position, and the distribution that verification has to know of.
+    fn draw(
+        &mut self,
+        distribution: Distribution<'_>,
+        position: usize,
+    ) -> (u32, Distribution<'static>) {
+        match self {
+            Self::Coupled(noise) => {
+                let token = noise.choose(position, &distribution);
+                (token, Distribution::Point(token))
+            }
+            Self::Independent(rng) => (rng.categorical(&distribution), distribution.into_owned()),
+        }
+    }
+}
+
+/// Draws tokens under the request's own processors.
+pub struct Sampler {
+    processors: Processors,
+    drawing: Drawing,
+    /// Tokens of the target.
+    vocab_size: usize,
+    /// The places of a chain, and what else may come there; `None`: nothing else is asked for.
+    alternatives: Option<Vec<(Option<usize>, Candidate)>>,
+}
+
+impl Sampler {
+    /// For one request. `vocab_size` is the target's.
+    pub fn new(processors: Processors, drawing: Drawing, vocab_size: usize) -> Self {
+        Self {
+            processors,
+            drawing,
+            vocab_size,
+            alternatives: None,
+        }
+    }
+
+    /// Notes how certain each draw is, and what else is likely; with the target's noise only.
+    #[must_use]
+    pub fn with_alternatives(self) -> Self {
+        Self {
+            alternatives: Some(Vec::new()),
+            ..self
+        }
+    }
+
+    /// Number of the target's tokens.
+    pub(super) fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Adds a token to a chain, by logits of the target's tokens; returns it. `None`: none is possible, as after tokens that
+    /// the target may never write, or of a draft model that knows nothing.
+    pub(super) fn draw(
+        &mut self,
+        logits: &[f32],
+        history: &[u32],
+        draft: &mut Draft,
+    ) -> Result<Option<u32>> {
+        let distribution = match self
+            .processors
+            .distribution(logits, history, draft.tokens())
+        {
+            Err(Error::NoToken { .. }) => return Ok(None),
+            distribution => distribution?,
+        };
+        let position = history.len() + draft.len();
+        if let (Some(alternatives), Drawing::Coupled(noise)) =
+            (&mut self.alternatives, &self.drawing)
+        {
+            let parent = draft.len().checked_sub(1);
+            let (drawn, others) = weigh(logits, &distribution, *noise, position);
+            alternatives.extend(others.into_iter().map(|other| (parent, other)));
+            draft.push_candidate(parent, drawn);
+            return Ok(Some(drawn.token));
+        }
+        let (token, distribution) = self.drawing.draw(distribution, position);
+        draft.push(token, distribution, TokenSource::Model);
+        Ok(Some(token))
+    }
+
+    /// Adds what else may come at the places of a chain.
+    pub(super) fn widen(&mut self, draft: &mut Draft) {
+        for (parent, candidate) in self
+            .alternatives
+            .iter_mut()
+            .flat_map(|found| found.drain(..))
+        {
+            draft.push_candidate(parent, candidate);
+        }
+    }
+}
+
+/// The token that the noise chooses, and alternatives, each with its gap to the chosen one.
+fn weigh(
+    logits: &[f32],
+    distribution: &Distribution<'_>,
+    noise: Noise,
+    position: usize,
+) -> (Candidate, Vec<Candidate>) {
+    let drawn = noise.choose(position, distribution);
+    let score = |token: u32| match distribution {
+        Distribution::Point(_) => Some(f64::from(logits[token as usize])),
+        distribution => Some(distribution.log_weight(token)? + noise.gumbel(position, token)),
+    };
+    let first = score(drawn).unwrap_or(f64::NEG_INFINITY);
+    let likely = top_k(logits, LIKELY).into_iter();
+    let others = likely.filter(|token| *token != drawn);
+    let others = others.filter_map(|token| Some((token, first - score(token)?)));
+    let mut others: Vec<(u32, f64)> = others.filter(|(_, gap)| gap.is_finite()).collect();
+    others.sort_by(|a, b| a.1.total_cmp(&b.1));
+    others.truncate(ALTERNATIVES);
+    let lead = others.first().map_or(f64::INFINITY, |(_, gap)| *gap);
+    let others = others.into_iter().map(|(token, gap)| Candidate {
+        token,
+        source: TokenSource::Model,
+        feature: LEADS + steps(gap),
+        prior: 0.4 * (-gap.max(0.0) / 2.0).exp(),
+    });
+    let drawn = Candidate {
+        token: drawn,
+        source: TokenSource::Model,
+        feature: steps(lead),
+        prior: 0.95 - 0.55 * (-lead.max(0.0) / 2.0).exp(),
+    };
+    (drawn, others.collect())
+}
+
+/// A lead, below [`LEADS`].
+fn steps(lead: f64) -> u8 {
+    // The cast takes a negative one, as of a token that penalties passed over, for 0.
+    ((lead * LEADS_PER_UNIT) as u8).min(LEADS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SpeculativeConfig;
+
+    fn draw(temperature: f64, logits: &[f32]) -> Draft {
+        let config = SpeculativeConfig {
+            temperature,
+            ..SpeculativeConfig::default()
+        };
+        let processors = Processors::new(&config, 1, None);
+        let drawing = Drawing::Coupled(Noise::new(3));
+        let mut sampler = Sampler::new(processors, drawing, logits.len()).with_alternatives();
+        let mut draft = Draft::default();
+        for _ in 0..2 {
+            sampler.draw(logits, &[0], &mut draft).unwrap();
+        }
+        sampler.widen(&mut draft);
+        draft
+    }
+
+    #[test]
+    fn alternatives_follow_the_chain_by_their_distance() {
+        let draft = draw(0.0, &[0.0, 9.0, 1.0, 8.0, 7.0]);
+        assert_eq!(draft.tokens(), [1, 1, 3, 4, 2, 3, 4, 2]);
+        let parents = [None, Some(0), None, None, None, Some(0), Some(0), Some(0)];
+        assert_eq!(draft.parents(), parents);
+        let feature: Vec<u8> = (1..5).map(|node| draft.candidate(node).feature).collect();
+        assert_eq!(feature, [2, LEADS + 2, LEADS + 4, LEADS + 15]);
+        let surer = draw(0.0, &[0.0, 9.0, 1.0]).candidate(0);
+        assert_eq!(surer.feature, LEADS - 1);
+        assert!(surer.prior > draft.candidate(0).prior);
+    }
+
+    #[test]
+    fn noise_counts_where_it_chooses() {
+        let draft = draw(1.0, &[1.0, 1.25, 1.5, 1.125]);
+        let noise = Noise::new(3);
+        for (node, parent) in draft.parents().iter().enumerate() {
+            let position = 1 + parent.map_or(0, |parent| parent + 1);
+            let score = |token: u32| {
+                [1.0, 1.25, 1.5, 1.125][token as usize] + noise.gumbel(position, token)
+            };
+            let (token, feature) = (draft.tokens()[node], draft.candidate(node).feature);
+            let first = draft.children(*parent).next().unwrap();
+            let gap = score(draft.tokens()[first]) - score(token);
+            assert!(gap >= 0.0);
+            if node != first {
+                assert_eq!(feature, LEADS + (2.0 * gap).min(15.0) as u8);
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! How often candidates turn out to be the target's token, by drafter, feature and rank.
+//!
+//! A retrieval drafter's candidates are compared with each token that the target generates, drafted or not: nothing is
+//! censored, and nothing must be drafted to learn.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::speculation::candidate::MAX_FEATURES;
+use crate::speculation::{Candidate, TokenSource};
+
+/// How many observations of a request the statistics of other requests are worth.
+const SHARED_WEIGHT: f64 = 12.0;
+
+/// Beyond so many observations older ones decay: texts change.
+const REQUEST_MEMORY: f64 = 64.0;
+const SHARED_MEMORY: f64 = 4096.0;
+
+/// How many observations a drafter's prior is worth.
+const PRIOR_WEIGHT: f64 = 8.0;
+
+/// A candidate's rank among the others for its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// Whatever the others are.
+    Any,
+    /// The most probable, from one drafter.
+    First,
+    /// The most probable, from several drafters.
+    Agreed,
+    /// One of the others.
+    Later,
+    /// A token that a drafter would draft at a position, which is all that is known of it.
+    Undrafted,
+}
+
+impl Rank {
+    const COUNT: usize = Self::Undrafted as usize + 1;
+
+    /// The prior of this rank, given the prior of any candidate.
+    fn prior(self, any: f64) -> f64 {
+        match self {
+            Self::Any | Self::Undrafted => any,
+            Self::First => 0.9 * any,
+            Self::Agreed => any + 0.2 * (1.0 - any),
+            Self::Later => 0.5 * any,
+        }
+    }
+}
+
+/// Observations of one kind of candidate.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    seen: f64,
+    right: f64,
+}
+
+type Table = [[[Count; MAX_FEATURES]; Rank::COUNT]; TokenSource::COUNT];
+
+/// What all requests of a decoder observed; greedy and sampled ones apart, since sampling follows a text less closely.
+#[derive(Debug, Clone, Default)]
+pub struct SharedAcceptance {
+    greedy: Arc<Mutex<Table>>,
+    sampled: Arc<Mutex<Table>>,
+}
+
+/// What a request observed, on top of what others did.
+#[derive(Debug, Clone)]
+pub struct Acceptance {
+    own: Box<Table>,
+    shared: Arc<Mutex<Table>>,
+}
+
+impl SharedAcceptance {
+    /// An independent copy.
+    pub(super) fn apart(&self) -> Self {
+        let copy = |table: &Arc<Mutex<Table>>| {
+            let table = table.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::new(Mutex::new(*table))
+        };
+        Self {
+            greedy: copy(&self.greedy),
+            sampled: copy(&self.sampled),
+        }
+    }
+}
+
+impl Acceptance {
+    /// Without observations of its own.
+    pub fn new(shared: &SharedAcceptance, greedy: bool) -> Self {
+        let shared = if greedy {
+            &shared.greedy
+        } else {
+            &shared.sampled
+        };
+        Self {
+            own: Box::default(),
+            shared: Arc::clone(shared),
+        }
+    }
+
+    /// The probability that a candidate is the target's token, if all before it are.
+    pub fn rate(&self, candidate: Candidate, rank: Rank) -> f64 {
+        let prior = rank.prior(candidate.prior);
+        let Index(source, rank, feature) = Index::of(candidate, rank);
+        let own = self.own[source][rank][feature];
+        let shared = self.shared()[source][rank][feature];
+        let others = (shared.right + PRIOR_WEIGHT * prior) / (shared.seen + PRIOR_WEIGHT);
+        (own.right + SHARED_WEIGHT * others) / (own.seen + SHARED_WEIGHT)
+    }
+
+    /// Observes whether a candidate was the target's token.
+    pub fn observe(&mut self, candidate: Candidate, rank: Rank, right: bool) {
+        let Index(source, rank, feature) = Index::of(candidate, rank);
+        self.own[source][rank][feature].count(right, REQUEST_MEMORY);
+        self.shared()[source][rank][feature].count(right, SHARED_MEMORY);
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Table> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a table counts a kind of candidate.
+struct Index(usize, usize, usize);
+
+impl Index {
+    fn of(candidate: Candidate, rank: Rank) -> Self {
+        let feature = usize::from(candidate.feature).min(MAX_FEATURES - 1);
+        Self(candidate.source as usize, rank as usize, feature)
+    }
+}
+
+impl Count {
+    fn count(&mut self, right: bool, memory: f64) {
+        if self.seen >= memory {
+            self.seen /= 2.0;
+            self.right /= 2.0;
+        }
+        self.seen += 1.0;
+        self.right += f64::from(u8::from(right));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(feature: u8) -> Candidate {
+        Candidate {
+            token: 1,
+            source: TokenSource::Ngram,
+            feature,
+            prior: 0.4,
+        }
+    }
+
+    #[test]
+    fn kinds_are_counted_apart() {
+        let mut acceptance = Acceptance::new(&SharedAcceptance::default(), true);
+        for _ in 0..50 {
+            acceptance.observe(candidate(3), Rank::First, true);
+            acceptance.observe(candidate(4), Rank::First, false);
+        }
+        assert!(acceptance.rate(candidate(3), Rank::First) > 0.9);
+        assert!(acceptance.rate(candidate(4), Rank::First) < 0.1);
+        for (feature, rank) in [(5, Rank::First), (3, Rank::Later)] {
+            assert!((acceptance.rate(candidate(feature), rank) - rank.prior(0.4)).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn a_request_starts_from_the_observations_of_others_and_soon_outweighs_them() {
+        let shared = SharedAcceptance::default();
+        let mut first = Acceptance::new(&shared, true);
+        (0..200).for_each(|_| first.observe(candidate(1), Rank::First, true));
+        let mut second = Acceptance::new(&shared, true);
+        assert!(second.rate(candidate(1), Rank::First) > 0.95);
+        (0..20).for_each(|_| second.observe(candidate(1), Rank::First, false));
+        assert!(second.rate(candidate(1), Rank::First) < 0.4);
+        let sampled = Acceptance::new(&shared, false);
+        let untold = sampled.rate(candidate(1), Rank::Any);
+        assert!((untold - 0.4).abs() < 1e-12);
+    }
+}

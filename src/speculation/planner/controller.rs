@@ -1,0 +1,389 @@
+//! The choice of each step's draft: the fastest by the costs and the acceptance so far, no draft included.
+
+use std::time::Duration;
+
+use super::acceptance::Acceptance;
+use super::cost::Costs;
+use super::costed::{CostedDrafter, StepCosts};
+use super::estimate::{Load, StepEstimate};
+use super::retrieval_tree::{Limit, Plan, RetrievalDrafters};
+use crate::error::Result;
+use crate::speculation::{Draft, Drafter, TokenSource};
+
+/// Longest draft: bounds the memory that a step's logits take.
+const MAX_DRAFTED: usize = 256;
+
+/// A token that is reached more rarely is not considered.
+const MIN_REACHED: f64 = 0.01;
+
+/// How much faster than a plain step a draft must promise to be: the largest of several noisy estimates is biased upwards.
+const MARGIN: f64 = 1.02;
+
+/// The drafters of one request, and the choice among them.
+pub struct Controller {
+    gamma: usize,
+    adaptive: bool,
+    costs: Costs,
+    acceptance: Acceptance,
+    retrieval: RetrievalDrafters,
+    drafter: Option<CostedDrafter>,
+    /// Whether a step was planned before.
+    begun: bool,
+    /// What was expected of the steps so far.
+    predicted: StepEstimate,
+}
+
+impl Controller {
+    /// Drafts exactly `gamma` tokens a step; or, if `adaptive`, at most so many. A `gamma` above 256 counts as 256.
+    pub fn new(
+        gamma: usize,
+        adaptive: bool,
+        costs: &Costs,
+        acceptance: Acceptance,
+        retrieval: RetrievalDrafters,
+    ) -> Self {
+        Self {
+            gamma: gamma.min(MAX_DRAFTED),
+            adaptive,
+            costs: costs.clone(),
+            acceptance,
+            retrieval,
+            drafter: None,
+            begun: false,
+            predicted: StepEstimate::default(),
+        }
+    }
+
+    /// Adds a drafter whose tokens take time.
+    #[must_use]
+    pub fn with_drafter(mut self, source: Box<dyn Drafter>, kind: TokenSource) -> Self {
+        self.drafter = Some(CostedDrafter::new(source, kind));
+        self
+    }
+
+    /// The target's layers whose hidden states the drafters need.
+    pub fn captured_layers(&self) -> &[usize] {
+        let costed = self.drafter.as_ref();
+        costed.map_or(&[], |costed| costed.drafter.captured_layers())
+    }
+
+    /// Receives the hidden states of tokens that the target has processed.
+    pub fn observe_hidden(&mut self, hidden: &[f32]) {
+        if let Some(costed) = &mut self.drafter {
+            costed.drafter.observe_hidden(hidden);
+        }
+    }
+
+    /// Follows a prompt, or more of it. A drafter for which this takes time puts it off until it is asked for a draft.
+    pub fn prefill(&mut self, prompt: &[u32]) -> Result<()> {
+        self.retrieval.follow(prompt)?;
+        match &mut self.drafter {
+            Some(costed) if costed.captures_hidden() => costed.catch_up(prompt, &self.costs),
+            _ => Ok(()),
+        }
+    }
+
+    /// The draft of a step, with its estimate: at most `room` tokens (fewer in a tree), each permitted after those before it.
+    pub fn propose(
+        &mut self,
+        history: &[u32],
+        load: Load,
+        room: usize,
+        max_tree_tokens: usize,
+        permitted: impl FnMut(&[u32]) -> Result<bool>,
+    ) -> Result<Plan> {
+        let tokens = self.gamma.min(room);
+        if tokens == 0 {
+            return Ok(Plan::plain(StepEstimate::PLAIN));
+        }
+        self.retrieval.follow(history)?;
+        if !self.adaptive {
+            let draft = self.draft(history, tokens, permitted)?;
+            let estimate = StepEstimate::PLAIN;
+            return Ok(Plan { draft, estimate });
+        }
+        let limit = Limit {
+            tokens,
+            tree: max_tree_tokens,
+            reached: MIN_REACHED,
+        };
+        let plan = self.choose(history, load, limit, permitted)?;
+        self.predicted += plan.estimate;
+        Ok(plan)
+    }
+
+    /// As many tokens as there are, up to a limit.
+    fn draft(
+        &mut self,
+        history: &[u32],
+        tokens: usize,
+        permitted: impl FnMut(&[u32]) -> Result<bool>,
+    ) -> Result<Draft> {
+        if let Some(costed) = &mut self.drafter {
+            return costed.propose(history, tokens, &self.costs);
+        }
+        let limit = Limit {
+            tokens,
+            tree: 0,
+            reached: 0.0,
+        };
+        let free = vec![1.0; tokens + 2];
+        let alone = Load::default();
+        let plan = self
+            .retrieval
+            .grow(&free, alone, limit, &self.acceptance, permitted);
+        Ok(plan?.draft)
+    }
+
+    /// The draft that makes the step the fastest, and its estimate beyond what other requests get of the pass.
+    fn choose(
+        &mut self,
+        history: &[u32],
+        load: Load,
+        limit: Limit,
+        mut permitted: impl FnMut(&[u32]) -> Result<bool>,
+    ) -> Result<Plan> {
+        let (context, tokens) = (history.len() - 1, limit.tokens);
+        let passes = self.costs.relative(context, load.rows + tokens + 1);
+        let plain = load.plain(&passes);
+        let least = MARGIN * plain.rate();
+        let acceptance = &self.acceptance;
+        let mut grow = |retrieval: &mut RetrievalDrafters| -> Result<Plan> {
+            let plan = retrieval.grow(&passes, load, limit, acceptance, &mut permitted)?;
+            Ok(match plan.estimate.rate() < least {
+                true => Plan::plain(plain),
+                false => plan,
+            })
+        };
+        let mut plan = grow(&mut self.retrieval)?;
+        // The first token does not wait for a draft model to prefill the prompt.
+        let first = !std::mem::replace(&mut self.begun, true);
+        let costed = self.drafter.as_mut();
+        if let Some(costed) = costed.filter(|costed| !first || costed.captures_hidden()) {
+            let costs = StepCosts {
+                passes: &passes,
+                load,
+                draft: self.costs.draft(context, costed.kind),
+                catching_up: self.costs.prefill(context, costed.kind)
+                    * (context - costed.prefilled) as f64,
+            };
+            let rate = plan.estimate.rate().max(least);
+            let choice = costed.choose(&costs, tokens, rate, acceptance);
+            if let Some((tokens, estimate)) = choice {
+                let draft = costed.propose(history, tokens, &self.costs)?;
+                let drafting = costs.draft * draft.first_chain().len() as f64;
+                plan = if draft.is_certain() {
+                    // Once drafted, each token's features are known, and leaving some out costs nothing.
+                    self.retrieval.offer(history, draft)?;
+                    let mut plan = grow(&mut self.retrieval)?;
+                    plan.estimate.cost += drafting;
+                    plan
+                } else {
+                    Plan { draft, estimate }
+                };
+            }
+        }
+        plan.estimate = plan.estimate.beside(plain);
+        Ok(plan)
+    }
+
+    /// The speedup that was expected of the steps so far; `None` before the first.
+    pub fn predicted_speedup(&self) -> Option<f64> {
+        (self.predicted.cost > 0.0).then(|| self.predicted.rate())
+    }
+
+    /// The time of a step without a draft after such a text; `None` before one was measured.
+    pub fn plain_step(&self, history: &[u32]) -> Option<Duration> {
+        let seconds = self.costs.plain_step(history.len() - 1);
+        seconds.map(Duration::from_secs_f64)
+    }
+
+    /// Observes how long it took to verify a draft after such a text.
+    pub fn time(&self, history: &[u32], draft: &Draft, verifying: Duration) {
+        let (context, rows) = (history.len() - 1, draft.len() + 1);
+        let seconds = verifying.as_secs_f64();
+        self.costs.observe_pass(context, rows, seconds);
+    }
+
+    /// Learns from what the target generated: the last tokens of the history, as many as there are rows of logits, from which
+    /// they were chosen.
+    pub fn learn(&mut self, history: &[u32], rows: &[&[f32]]) -> Result<()> {
+        if let Some(costed) = &self.drafter {
+            let written = &history[history.len() - rows.len()..];
+            costed.learn(written, &mut self.acceptance);
+        }
+        self.retrieval.learn(history, rows, &mut self.acceptance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::sampling::Distribution;
+    use crate::speculation::planner::acceptance::SharedAcceptance;
+    use crate::speculation::{Candidate, RetrievalDrafter};
+
+    /// Proposes one token more than the last, and perhaps two more.
+    struct Counting {
+        width: u32,
+        last: u32,
+        nodes: Vec<u32>,
+    }
+
+    impl RetrievalDrafter for Counting {
+        fn follow(&mut self, text: &[u32]) -> Result<()> {
+            self.nodes.clear();
+            self.last = text.last().copied().unwrap_or(0);
+            Ok(())
+        }
+
+        fn enter(&mut self, _parent: Option<usize>, token: u32) {
+            self.nodes.push(token);
+        }
+
+        fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
+            let last = node.map_or(self.last, |node| self.nodes[node]);
+            found.extend((1..=self.width).map(|step| Candidate {
+                token: last + step,
+                source: TokenSource::Ngram,
+                feature: step as u8,
+                prior: 0.5,
+            }));
+        }
+    }
+
+    /// The same as a drafter that takes time.
+    struct Slow;
+
+    impl Drafter for Slow {
+        fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+            let mut draft = Draft::default();
+            for token in (history[history.len() - 1] + 1..).take(limit) {
+                draft.push(token, Distribution::Point(token), TokenSource::Custom);
+            }
+            Ok(draft)
+        }
+    }
+
+    /// A controller for passes that cost so much more with every row.
+    fn controller(gamma: usize, adaptive: bool, slope: f64, width: u32) -> Controller {
+        let costs = Costs::default();
+        for rows in 1..=33 {
+            costs.observe_pass(0, rows, 1.0 + slope * (rows - 1) as f64);
+        }
+        let acceptance = Acceptance::new(&SharedAcceptance::default(), true);
+        let counting = Counting {
+            width,
+            last: 0,
+            nodes: Vec::new(),
+        };
+        let retrieval: Vec<Box<dyn RetrievalDrafter>> = match width {
+            0 => Vec::new(),
+            _ => vec![Box::new(counting)],
+        };
+        let retrieval = RetrievalDrafters::new(retrieval, usize::MAX);
+        Controller::new(gamma, adaptive, &costs, acceptance, retrieval)
+    }
+
+    fn propose(controller: &mut Controller, text: &[u32]) -> Draft {
+        controller
+            .propose(text, Load::default(), 100, 64, |_| Ok(true))
+            .unwrap()
+            .draft
+    }
+
+    /// Goes through steps of a target that writes one more than the last token at a rate, else two more; returns the text, and
+    /// how many tokens the last 200 steps drafted.
+    fn settled(controller: &mut Controller, text: &[u32], rate: f64) -> (Vec<u32>, usize) {
+        let mut text = text.to_vec();
+        let mut state = 1_u64;
+        let mut next = move || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            1 + u32::from(((state >> 33) % 1000) as f64 >= 1000.0 * rate)
+        };
+        controller.prefill(&text).unwrap();
+        let mut drafted = 0;
+        for step in 0..600 {
+            let draft = propose(controller, &text);
+            drafted += if step >= 400 { draft.len() } else { 0 };
+            let (mut node, mut new) = (None, 0);
+            loop {
+                let token = text[text.len() - 1] + next();
+                text.push(token);
+                new += 1;
+                let child = draft
+                    .children(node)
+                    .find(|child| draft.tokens()[*child] == token);
+                let Some(child) = child else { break };
+                node = Some(child);
+            }
+            let rows: Vec<&[f32]> = vec![&[]; new];
+            controller.learn(&text, &rows).unwrap();
+        }
+        (text, drafted)
+    }
+
+    #[test]
+    fn length_follows_costs_and_acceptance() {
+        let length = |rate, slope| settled(&mut controller(16, true, slope, 1), &[1], rate).1 / 200;
+        // Where rows cost nothing every one pays; where they cost as much as a pass, none does.
+        assert_eq!(length(0.9, 0.0), 16);
+        assert_eq!(length(0.7, 1.0), 0);
+        let (low, high) = (length(0.5, 0.15), length(0.9, 0.15));
+        assert!((1..=3).contains(&low), "{low}");
+        assert!((4..=12).contains(&high), "{high}");
+    }
+
+    #[test]
+    fn what_is_always_wrong_is_not_drafted() {
+        assert_eq!(settled(&mut controller(8, true, 0.2, 1), &[1], 0.0).1, 0);
+        // A source that takes time is asked for a token now and then, which need not be verified to learn from it.
+        let mut slow =
+            controller(8, true, 0.2, 0).with_drafter(Box::new(Slow), TokenSource::Custom);
+        let (text, drafted) = settled(&mut slow, &[1], 0.0);
+        assert_eq!(drafted, 0);
+        assert!(settled(&mut slow, &text, 1.0).1 > 200 * 4);
+    }
+
+    #[test]
+    fn alternatives_become_a_tree() {
+        let mut controller = controller(16, true, 0.05, 2);
+        let (text, _) = settled(&mut controller, &[1], 0.6);
+        let draft = propose(&mut controller, &text);
+        let last = text[text.len() - 1];
+        let roots = draft.children(None).map(|node| draft.tokens()[node]);
+        let roots: BTreeSet<u32> = roots.collect();
+        assert_eq!(roots, BTreeSet::from([last + 1, last + 2]));
+        assert!(!draft.is_chain());
+        let chain = controller
+            .propose(&text, Load::default(), 100, 0, |_| Ok(true))
+            .unwrap()
+            .draft;
+        assert!(chain.is_chain() && !chain.is_empty());
+    }
+
+    #[test]
+    fn fixed_lengths_stay_and_none_is_none() {
+        let mut fixed = controller(5, false, 9.0, 2);
+        fixed.prefill(&[1]).unwrap();
+        assert_eq!(propose(&mut fixed, &[1]).tokens(), [2, 3, 4, 5, 6]);
+        let room = fixed
+            .propose(&[1], Load::default(), 3, 64, |_| Ok(true))
+            .unwrap()
+            .draft;
+        assert_eq!(room.len(), 3);
+        let mut off = controller(0, true, 0.0, 1);
+        assert!(propose(&mut off, &[1]).is_empty());
+        let mut forbidden = controller(5, false, 0.0, 1);
+        forbidden.prefill(&[1]).unwrap();
+        let draft = forbidden
+            .propose(&[1], Load::default(), 9, 64, |path| Ok(path.len() < 3))
+            .unwrap()
+            .draft;
+        assert_eq!(draft.tokens(), [2, 3]);
+    }
+}

@@ -1,0 +1,273 @@
+//! The retrieval drafters of one request: their candidates, the probability of each, and the tree that pays.
+//!
+//! A tree's nodes are taken in the order of the probability that the target reaches them, which for any number of nodes
+//! accepts the most (OPT-Tree, 2406.17276); and as many as give the best rate.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use super::acceptance::{Acceptance, Rank};
+use super::drafted::DraftedCandidates;
+use super::estimate::{Load, StepEstimate};
+use crate::error::Result;
+use crate::speculation::{Candidate, Draft, RetrievalDrafter};
+
+/// Most candidates for one position.
+const MAX_SIBLINGS: usize = 8;
+
+/// The retrieval drafters of one request.
+pub struct RetrievalDrafters {
+    sources: Vec<Box<dyn RetrievalDrafter>>,
+    /// What a model or a head drafted last.
+    offered: DraftedCandidates,
+    /// The target's; a table or a tokenizer may have more tokens.
+    vocab_size: usize,
+}
+
+/// What a draft must be like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limit {
+    /// Most tokens of a chain.
+    pub tokens: usize,
+    /// Most tokens of a tree; 0 where the target computes none.
+    pub tree: usize,
+    /// The least probability of reaching a node.
+    pub reached: f64,
+}
+
+/// A draft and its estimate.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The tokens.
+    pub draft: Draft,
+    /// Of a step with them.
+    pub estimate: StepEstimate,
+}
+
+impl Plan {
+    /// A step without a draft.
+    pub fn plain(estimate: StepEstimate) -> Self {
+        Self {
+            draft: Draft::default(),
+            estimate,
+        }
+    }
+}
+
+/// A candidate with the probability that it is the target's token.
+#[derive(Debug, Clone, Copy)]
+struct Weighed {
+    candidate: Candidate,
+    rank: Rank,
+    probability: f64,
+}
+
+/// A node that may be added to the tree.
+struct FrontierNode {
+    reached: f64,
+    parent: Option<usize>,
+    candidate: Candidate,
+}
+
+impl RetrievalDrafters {
+    /// Of these sources.
+    pub fn new(sources: Vec<Box<dyn RetrievalDrafter>>, vocab_size: usize) -> Self {
+        Self {
+            sources,
+            offered: DraftedCandidates::default(),
+            vocab_size,
+        }
+    }
+
+    /// Adds what a model or a head drafted after a text to the candidates.
+    pub fn offer(&mut self, text: &[u32], draft: Draft) -> Result<()> {
+        self.follow(text)?;
+        self.offered.offer(text, draft);
+        Ok(())
+    }
+
+    /// Follows a text that the target did not choose.
+    pub fn follow(&mut self, text: &[u32]) -> Result<()> {
+        self.each().try_for_each(|source| source.follow(text))
+    }
+
+    /// Follows what the target generated, the last tokens of the text, from such rows of logits; and learns which candidates
+    /// were right.
+    pub fn learn(
+        &mut self,
+        text: &[u32],
+        rows: &[&[f32]],
+        acceptance: &mut Acceptance,
+    ) -> Result<()> {
+        for (end, row) in (text.len() - rows.len()..).zip(rows) {
+            let candidates = self.candidates(None);
+            let weighed = weigh(&candidates, acceptance).into_iter();
+            let ranks = weighed.map(|weighed| (weighed.candidate, weighed.rank));
+            let ranks: Vec<_> = ranks.collect();
+            let any = candidates
+                .into_iter()
+                .map(|candidate| (candidate, Rank::Any));
+            for (candidate, rank) in any.chain(ranks) {
+                acceptance.observe(candidate, rank, candidate.token == text[end]);
+            }
+            for source in self.each() {
+                source.learn(&text[..end], row);
+                source.follow(&text[..=end])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The draft that makes a step the fastest, beside the load of other requests, given the costs of passes over 0, 1, 2, ...
+    /// rows; only of permitted tokens.
+    pub fn grow(
+        &mut self,
+        passes: &[f64],
+        load: Load,
+        limit: Limit,
+        acceptance: &Acceptance,
+        mut permitted: impl FnMut(&[u32]) -> Result<bool>,
+    ) -> Result<Plan> {
+        let mut draft = Draft::default();
+        let mut frontier = BinaryHeap::new();
+        let expand = |sources: &Self, parent, reached, frontier: &mut BinaryHeap<FrontierNode>| {
+            sources.expand(parent, reached, acceptance, frontier);
+        };
+        expand(self, None, 1.0, &mut frontier);
+        let mut tokens = 1.0;
+        let (mut best, mut length) = (load.plain(passes), 0);
+        let most = passes.len().saturating_sub(load.rows + 2);
+        let most = limit.tokens.min(most);
+        while draft.len() < most
+            && let Some(FrontierNode {
+                reached,
+                parent,
+                candidate,
+            }) = frontier.pop()
+            && reached >= limit.reached
+        {
+            let chain = draft.is_chain() && parent == draft.len().checked_sub(1);
+            if !chain && draft.len() >= limit.tree {
+                continue;
+            }
+            let mut path = parent.map_or_else(Vec::new, |parent| draft.path(parent));
+            path.push(candidate.token);
+            if !permitted(&path)? {
+                continue;
+            }
+            let node = draft.push_candidate(parent, candidate);
+            for source in self.each() {
+                source.enter(parent, candidate.token);
+            }
+            expand(self, Some(node), reached, &mut frontier);
+            tokens += reached;
+            let estimate = load.with(tokens, draft.len() + 1, passes);
+            if estimate.rate() >= best.rate() {
+                (best, length) = (estimate, draft.len());
+            }
+        }
+        draft.truncate(length);
+        Ok(Plan {
+            draft,
+            estimate: best,
+        })
+    }
+
+    /// Adds the candidates after a node to the frontier.
+    fn expand(
+        &self,
+        parent: Option<usize>,
+        reached: f64,
+        acceptance: &Acceptance,
+        frontier: &mut BinaryHeap<FrontierNode>,
+    ) {
+        let weighed = weigh(&self.candidates(parent), acceptance).into_iter();
+        frontier.extend(weighed.take(MAX_SIBLINGS).map(|weighed| FrontierNode {
+            reached: reached * weighed.probability,
+            parent,
+            candidate: weighed.candidate,
+        }));
+    }
+
+    fn each(&mut self) -> impl Iterator<Item = &mut dyn RetrievalDrafter> {
+        let sources = self.sources.iter_mut().map(|source| &mut **source as _);
+        sources.chain([&mut self.offered as _])
+    }
+
+    fn candidates(&self, node: Option<usize>) -> Vec<Candidate> {
+        let mut found = Vec::new();
+        self.offered.candidates(node, &mut found);
+        for source in &self.sources {
+            source.candidates(node, &mut found);
+        }
+        found.retain(|candidate| (candidate.token as usize) < self.vocab_size);
+        found
+    }
+}
+
+/// The candidates for a position, each token once, most probable first.
+fn weigh(candidates: &[Candidate], acceptance: &Acceptance) -> Vec<Weighed> {
+    let mut weighed: Vec<Weighed> = Vec::new();
+    let rated = candidates.iter().map(|&candidate| {
+        let rank = Rank::Any;
+        Weighed {
+            candidate,
+            rank,
+            probability: acceptance.rate(candidate, rank),
+        }
+    });
+    let mut rated: Vec<Weighed> = rated.collect();
+    rated.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    for one in rated {
+        let same = weighed
+            .iter_mut()
+            .find(|other| other.candidate.token == one.candidate.token);
+        match same {
+            Some(first) if first.rank == Rank::First => {
+                first.rank = Rank::Agreed;
+            }
+            Some(_) => {}
+            None => {
+                let rank = match weighed.is_empty() {
+                    true => Rank::First,
+                    false => Rank::Later,
+                };
+                weighed.push(Weighed { rank, ..one });
+            }
+        }
+    }
+    for one in &mut weighed {
+        one.probability = acceptance.rate(one.candidate, one.rank);
+    }
+    // The probabilities of siblings sum to 1 at most.
+    let mut left = 1.0;
+    for one in &mut weighed {
+        one.probability = one.probability.min(left);
+        left -= one.probability;
+    }
+    weighed.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    weighed
+}
+
+impl Ord for FrontierNode {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.reached
+            .total_cmp(&other.reached)
+            // Of equals the older, so that one token repeated over and over is a chain.
+            .then(other.parent.cmp(&self.parent))
+    }
+}
+
+impl PartialOrd for FrontierNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for FrontierNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for FrontierNode {}

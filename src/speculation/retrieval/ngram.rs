@@ -1,0 +1,142 @@
+//! Prompt lookup: copy what followed the longest end of the text that stood before, or a shorter one.
+//!
+//! (Saxena, 2023: <https://github.com/apoorvumang/prompt-lookup-decoding>; the longest end of any length: SAM-Decoding,
+//! 2411.10666.)
+
+use super::suffix::{Match, SuffixAutomaton};
+use super::{RetrievalDrafter, length_feature, length_prior};
+use crate::error::Result;
+use crate::speculation::{Candidate, TokenSource};
+
+/// So many matches of different lengths are asked what followed them.
+const MAX_MATCHES: usize = 4;
+
+/// What is added to the feature for what followed a match that is not the longest.
+const SHORTER: u8 = 16;
+
+/// Looks the end of the text up among all before it.
+#[derive(Default)]
+pub struct NgramDrafter {
+    known: SuffixAutomaton,
+    nodes: Vec<Node>,
+}
+
+#[derive(Clone, Copy)]
+struct Node {
+    parent: Option<usize>,
+    token: u32,
+    matched: Match,
+}
+
+impl NgramDrafter {
+    fn matched(&self, node: Option<usize>) -> Match {
+        node.map_or_else(|| self.known.end(), |node| self.nodes[node].matched)
+    }
+
+    /// The token at a position of the text and of the nodes after it.
+    fn token(&self, node: Option<usize>, place: usize) -> Option<u32> {
+        if let Some(token) = self.known.text().get(place) {
+            return Some(*token);
+        }
+        let above = std::iter::successors(node, |node| self.nodes[*node].parent);
+        let path: Vec<usize> = above.collect();
+        let depth = place - self.known.text().len();
+        let index = path.len().checked_sub(depth + 1)?;
+        Some(self.nodes[path[index]].token)
+    }
+}
+
+impl RetrievalDrafter for NgramDrafter {
+    fn follow(&mut self, text: &[u32]) -> Result<()> {
+        self.nodes.clear();
+        for token in &text[self.known.text().len()..] {
+            self.known.push(*token);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, parent: Option<usize>, token: u32) {
+        self.nodes.push(Node {
+            parent,
+            token,
+            matched: self.known.advance(self.matched(parent), token),
+        });
+    }
+
+    fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
+        let first = found.len();
+        let shorter = |matched: &Match| self.known.shorter(*matched);
+        let matches = std::iter::successors(Some(self.matched(node)), shorter);
+        let matches = matches.take_while(|matched| matched.length() > 0 && matched.end() > 0);
+        for matched in matches.take(MAX_MATCHES) {
+            // A text that repeats itself goes on repeating: its continuation may be in the nodes.
+            let Some(token) = self.token(node, matched.end()) else {
+                continue;
+            };
+            if found[first..].iter().all(|other| other.token != token) {
+                let (place, prior) = match found.len() == first {
+                    true => (0, length_prior(matched.length())),
+                    false => (SHORTER, 0.1),
+                };
+                found.push(Candidate {
+                    token,
+                    source: TokenSource::Ngram,
+                    feature: length_feature(matched.length()) + place,
+                    prior,
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The most probable tokens, one after the other.
+    fn chain(text: &[u32], length: usize) -> Vec<u32> {
+        let mut lookup = NgramDrafter::default();
+        lookup.follow(text).unwrap();
+        let mut chain = Vec::new();
+        while chain.len() < length {
+            let mut found = Vec::new();
+            lookup.candidates(chain.len().checked_sub(1), &mut found);
+            let Some(best) = found.first() else { break };
+            lookup.enter(chain.len().checked_sub(1), best.token);
+            chain.push(best.token);
+        }
+        chain
+    }
+
+    fn candidates(text: &[u32]) -> Vec<(u32, u8)> {
+        let mut lookup = NgramDrafter::default();
+        lookup.follow(text).unwrap();
+        let mut found = Vec::new();
+        lookup.candidates(None, &mut found);
+        found.iter().map(|c| (c.token, c.feature)).collect()
+    }
+
+    #[test]
+    fn copies_what_followed_the_longest_end() {
+        let text = [1, 2, 3, 9, 8, 5, 3, 7, 1, 2, 3];
+        assert_eq!(chain(&text, 3), [9, 8, 5]);
+        // And a shorter end, where it stood last.
+        assert_eq!(candidates(&text), [(9, 3), (7, 1 + SHORTER)]);
+        let text = [&text[..], &[4, 6, 3]].concat();
+        assert_eq!(chain(&text, 2), [4, 6]);
+        assert_eq!(candidates(&text), [(4, 1)]);
+    }
+
+    #[test]
+    fn nothing_known_proposes_nothing() {
+        for text in [&[][..], &[1], &[1, 2]] {
+            assert_eq!(candidates(text), []);
+        }
+    }
+
+    #[test]
+    fn repetition_is_continued() {
+        assert_eq!(chain(&[4, 4], 3), [4, 4, 4]);
+        assert_eq!(chain(&[1, 2, 1, 2, 1], 4), [2, 1, 2, 1]);
+    }
+}

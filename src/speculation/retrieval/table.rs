@@ -1,0 +1,444 @@
+//! A table of texts like the target's own: what followed the last few tokens, and how often.
+//!
+//! It is bounded: where it is full, the rarest entries make room.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use super::RetrievalDrafter;
+use crate::error::{Error, Result};
+use crate::speculation::{Candidate, TokenSource};
+
+/// How a table's file begins.
+const MAGIC: &[u8; 16] = b"specdec table 1\n";
+
+/// Most tokens that an entry looks back at.
+pub const ORDERS: usize = 4;
+
+/// Different tokens that an entry remembers to have followed.
+const SUCCESSORS: usize = 4;
+
+/// Slots that an entry may lie in, from the one that its hash names.
+const NEIGHBOURS: usize = 8;
+
+/// The first number of slots, and the last; each takes 40 bytes.
+const MIN_SLOTS: usize = 1 << 12;
+const MAX_SLOTS: usize = 1 << 20;
+
+/// Counts that all requests of a decoder share.
+#[derive(Debug, Clone, Default)]
+pub struct Table(Arc<RwLock<Slots>>);
+
+#[derive(Debug, Clone, Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    used: usize,
+}
+
+/// What followed some tokens, which are known by their hash.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// 0: free.
+    hash: u64,
+    tokens: [u32; SUCCESSORS],
+    counts: [u16; SUCCESSORS],
+    /// All that followed, those included that are not remembered.
+    total: u32,
+}
+
+impl Table {
+    /// Counts the tokens of a text from a place on.
+    pub fn learn(&self, text: &[u32], from: usize) {
+        let slots = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for place in from.max(1)..text.len() {
+            for order in 1..=ORDERS.min(place) {
+                slots
+                    .entry(hash(&text[place - order..place]))
+                    .count(text[place]);
+            }
+        }
+    }
+
+    /// Whether nothing was learned.
+    pub fn is_empty(&self) -> bool {
+        self.slots().used == 0
+    }
+
+    /// Writes it to a file, for a vocabulary with such a fingerprint.
+    ///
+    /// Behind 16 bytes "specdec table 1\\n" come the fingerprint and the number of entries, and each entry's hash (u64), 4
+    /// tokens (u32), their counts (u16) and the total (u32), all with the lowest byte first.
+    pub fn save(&self, path: &Path, fingerprint: u64) -> Result<()> {
+        let write = || {
+            // A reader never sees half a table, and two writers don't share one.
+            let mut partial = path.as_os_str().to_owned();
+            partial.push(format!(".{}.partial", std::process::id()));
+            let partial = PathBuf::from(partial);
+            // Nobody who learns waits for the disk.
+            let mut bytes = Vec::new();
+            self.slots().write(&mut bytes, fingerprint)?;
+            let mut file = create_private(&partial)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&partial, path)
+        };
+        write().map_err(|error| Error::io(path, error))
+    }
+
+    /// Takes what a file holds in place of what it knows: a table for a vocabulary with that fingerprint.
+    pub fn load(&self, path: &Path, fingerprint: u64) -> Result<()> {
+        let file = File::open(path).map_err(|error| Error::io(path, error))?;
+        let mut slots = Slots::default();
+        slots
+            .read(BufReader::new(file), fingerprint)
+            .map_err(|error| {
+                let reason = match error.kind() {
+                    io::ErrorKind::UnexpectedEof => "the table ends too early".to_owned(),
+                    _ => error.to_string(),
+                };
+                Error::CorruptModel {
+                    file: path.to_owned(),
+                    reason,
+                }
+            })?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = slots;
+        Ok(())
+    }
+
+    /// A copy that goes its own way.
+    pub(in crate::speculation) fn apart(&self) -> Self {
+        Self(Arc::new(RwLock::new(self.slots().clone())))
+    }
+
+    fn slots(&self) -> RwLockReadGuard<'_, Slots> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A new file that no other user can read, where the system has such: texts can be guessed from a table.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+impl Slots {
+    fn neighbours(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let length = self.slots.len();
+        (0..NEIGHBOURS.min(length)).map(move |step| (hash as usize + step) % length)
+    }
+
+    fn find(&self, hash: u64) -> Option<&Slot> {
+        let mut places = self.neighbours(hash);
+        places
+            .find(|place| self.slots[*place].hash == hash)
+            .map(|place| &self.slots[place])
+    }
+
+    /// The entry of a hash: a new one in place of the rarest near it, if there is none.
+    fn entry(&mut self, hash: u64) -> &mut Slot {
+        if 2 * self.used >= self.slots.len() && self.slots.len() < MAX_SLOTS {
+            self.grow();
+        }
+        let mut places = self.neighbours(hash);
+        let known = places.find(|place| self.slots[*place].hash == hash);
+        let place = known.unwrap_or_else(|| {
+            let places = self.neighbours(hash);
+            let rarest = places.min_by_key(|place| self.slots[*place].total);
+            let place = rarest.unwrap_or(0);
+            self.used += usize::from(self.slots[place].hash == 0);
+            self.slots[place] = Slot {
+                hash,
+                ..Slot::default()
+            };
+            place
+        });
+        &mut self.slots[place]
+    }
+
+    fn grow(&mut self) {
+        let length = (2 * self.slots.len()).max(MIN_SLOTS);
+        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); length]);
+        self.used = 0;
+        for slot in old.into_iter().filter(|slot| slot.hash != 0) {
+            let mut places = self.neighbours(slot.hash);
+            if let Some(place) = places.find(|place| self.slots[*place].hash == 0) {
+                self.slots[place] = slot;
+                self.used += 1;
+            }
+        }
+    }
+}
+
+impl Slots {
+    fn write(&self, file: &mut impl Write, fingerprint: u64) -> io::Result<()> {
+        file.write_all(MAGIC)?;
+        file.write_all(&fingerprint.to_le_bytes())?;
+        file.write_all(&(self.used as u64).to_le_bytes())?;
+        for slot in self.slots.iter().filter(|slot| slot.hash != 0) {
+            file.write_all(&slot.hash.to_le_bytes())?;
+            for token in slot.tokens {
+                file.write_all(&token.to_le_bytes())?;
+            }
+            for count in slot.counts {
+                file.write_all(&count.to_le_bytes())?;
+            }
+            file.write_all(&slot.total.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, mut file: impl Read, fingerprint: u64) -> io::Result<()> {
+        let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+        if read::<16>(&mut file)? != *MAGIC {
+            return Err(wrong("no table that `specdec tune --learn` wrote"));
+        }
+        if u64::from_le_bytes(read(&mut file)?) != fingerprint {
+            return Err(wrong(
+                "a table for another vocabulary: learn one with this model",
+            ));
+        }
+        let entries = u64::from_le_bytes(read(&mut file)?);
+        if entries > MAX_SLOTS as u64 {
+            return Err(wrong("more entries than a table holds"));
+        }
+        for _ in 0..entries {
+            let mut slot = Slot {
+                hash: u64::from_le_bytes(read(&mut file)?),
+                ..Slot::default()
+            };
+            for token in &mut slot.tokens {
+                *token = u32::from_le_bytes(read(&mut file)?);
+            }
+            for count in &mut slot.counts {
+                *count = u16::from_le_bytes(read(&mut file)?);
+            }
+            let counted: u32 = slot.counts.into_iter().map(u32::from).sum();
+            slot.total = u32::from_le_bytes(read(&mut file)?).max(counted);
+            if slot.hash == 0 {
+                return Err(wrong("an entry without a hash"));
+            }
+            *self.entry(slot.hash) = slot;
+        }
+        match file.read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(wrong("bytes after the table's end")),
+        }
+    }
+}
+
+fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Slot {
+    fn count(&mut self, token: u32) {
+        self.total = self.total.saturating_add(1);
+        let known =
+            (0..SUCCESSORS).find(|place| self.counts[*place] > 0 && self.tokens[*place] == token);
+        let rarest = (0..SUCCESSORS).min_by_key(|place| self.counts[*place]);
+        let place = known.or(rarest).unwrap_or(0);
+        if known.is_none() {
+            self.tokens[place] = token;
+            self.counts[place] = 0;
+        }
+        self.counts[place] = self.counts[place].saturating_add(1);
+        if self.counts[place] == u16::MAX {
+            self.counts.iter_mut().for_each(|count| *count /= 2);
+            self.total /= 2;
+        }
+    }
+
+    /// What followed, most often first, with its share of all that did.
+    fn successors(&self) -> Vec<(u32, f64)> {
+        let pairs = self.tokens.into_iter().zip(self.counts);
+        let mut pairs: Vec<(u32, u16)> = pairs.filter(|pair| pair.1 > 0).collect();
+        pairs.sort_by_key(|pair| std::cmp::Reverse(pair.1));
+        let share = |count: u16| f64::from(count) / f64::from(self.total);
+        pairs
+            .into_iter()
+            .map(|(token, count)| (token, share(count)))
+            .collect()
+    }
+}
+
+/// Tokens' hash, never 0.
+fn hash(tokens: &[u32]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for token in tokens {
+        hash = (hash ^ u64::from(*token)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 29;
+    }
+    hash.max(1)
+}
+
+/// Proposes what followed the last tokens most often.
+pub struct TableDrafter {
+    table: Table,
+    here: Window,
+    nodes: Vec<Window>,
+}
+
+/// The last tokens, the newest last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    tokens: [u32; ORDERS],
+    length: usize,
+}
+
+impl Window {
+    fn of(text: &[u32]) -> Self {
+        let last = &text[text.len().saturating_sub(ORDERS)..];
+        last.iter()
+            .fold(Self::default(), |window, token| window.push(*token))
+    }
+
+    fn push(mut self, token: u32) -> Self {
+        self.tokens.rotate_left(1);
+        self.tokens[ORDERS - 1] = token;
+        self.length = (self.length + 1).min(ORDERS);
+        self
+    }
+
+    fn last(&self, order: usize) -> Option<&[u32]> {
+        (order <= self.length).then(|| &self.tokens[ORDERS - order..])
+    }
+}
+
+impl TableDrafter {
+    /// From such a table.
+    pub fn new(table: &Table) -> Self {
+        Self {
+            table: table.clone(),
+            here: Window::default(),
+            nodes: Vec::new(),
+        }
+    }
+}
+
+impl RetrievalDrafter for TableDrafter {
+    fn follow(&mut self, text: &[u32]) -> Result<()> {
+        self.nodes.clear();
+        self.here = Window::of(text);
+        Ok(())
+    }
+
+    fn enter(&mut self, parent: Option<usize>, token: u32) {
+        let window = parent.map_or(self.here, |node| self.nodes[node]);
+        self.nodes.push(window.push(token));
+    }
+
+    fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
+        let first = found.len();
+        let window = node.map_or(self.here, |node| self.nodes[node]);
+        let slots = self.table.slots();
+        for order in (1..=ORDERS).rev() {
+            let slot = window
+                .last(order)
+                .and_then(|tokens| slots.find(hash(tokens)));
+            for (token, share) in slot.map(Slot::successors).unwrap_or_default() {
+                if found[first..].iter().all(|other| other.token != token) {
+                    found.push(Candidate {
+                        token,
+                        source: TokenSource::Table,
+                        feature: feature(order, share, slot.map_or(0, |slot| slot.total)),
+                        prior: 0.5 * share,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The order, the share in quarters, and whether it was counted more than once.
+fn feature(order: usize, share: f64, total: u32) -> u8 {
+    let quarter = ((4.0 * share) as u8).min(3);
+    (order as u8 - 1) * 8 + quarter * 2 + u8::from(total > 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(table: &Table, text: &[u32]) -> Vec<u32> {
+        let mut lookup = TableDrafter::new(table);
+        lookup.follow(text).unwrap();
+        let mut found = Vec::new();
+        lookup.candidates(None, &mut found);
+        found.into_iter().map(|candidate| candidate.token).collect()
+    }
+
+    fn learned() -> Table {
+        let table = Table::default();
+        table.learn(&[1, 2, 3, 1, 2, 3, 9, 2, 4], 0);
+        table
+    }
+
+    #[test]
+    fn longer_ends_come_first_and_what_followed_more_often() {
+        let table = learned();
+        assert_eq!(found(&table, &[1, 2]), [3, 4]);
+        assert_eq!(found(&table, &[9, 2]), [4, 3]);
+        assert!(found(&table, &[7]).is_empty());
+        assert!(!table.is_empty() && Table::default().is_empty());
+    }
+
+    #[test]
+    fn nodes_go_on_from_their_parents() {
+        let table = learned();
+        let mut lookup = TableDrafter::new(&table);
+        lookup.follow(&[7, 1]).unwrap();
+        lookup.enter(None, 2);
+        lookup.enter(Some(0), 3);
+        let mut candidates = Vec::new();
+        lookup.candidates(Some(1), &mut candidates);
+        let tokens: Vec<u32> = candidates.iter().map(|c| c.token).collect();
+        assert_eq!(tokens[0], 1);
+    }
+
+    #[test]
+    fn files_hold_all_of_it_and_are_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table");
+        let table = learned();
+        table.save(&path, 5).unwrap();
+        let other = Table::default();
+        other.load(&path, 5).unwrap();
+        for text in [&[1, 2][..], &[9, 2], &[3]] {
+            assert_eq!(found(&other, text), found(&table, text));
+        }
+        let refused = |bytes: &[u8], fingerprint: u64| {
+            std::fs::write(&path, bytes).unwrap();
+            other.load(&path, fingerprint).unwrap_err().to_string()
+        };
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(refused(&bytes, 6).contains("another vocabulary"));
+        assert!(refused(b"no table at all, but a text", 5).contains("no table"));
+        assert!(refused(&bytes[..bytes.len() - 1], 5).contains("ends too early"));
+        assert!(refused(&[&bytes[..], b"x"].concat(), 5).contains("after the table"));
+        let mut many = bytes.clone();
+        many[24..32].fill(255);
+        assert!(refused(&many, 5).contains("more entries"));
+        assert_eq!(found(&other, &[1, 2]), [3, 4]);
+    }
+
+    #[test]
+    fn a_full_table_forgets_what_was_rare() {
+        let table = Table::default();
+        for _ in 0..50 {
+            table.learn(&[1, 2], 0);
+        }
+        let many: Vec<u32> = (0..2_000_000)
+            .map(|place: u32| place.wrapping_mul(2_654_435_761))
+            .collect();
+        table.learn(&many, 0);
+        assert_eq!(found(&table, &[1])[0], 2);
+        assert!(table.slots().slots.len() <= MAX_SLOTS);
+    }
+}
