@@ -104,7 +104,7 @@ def test_an_answer_is_shown_token_by_token(page: webdriver.Chrome, server: Runni
     facts = page.find_element(By.CSS_SELECTOR, ".facts").text
     assert f"{len(spans)} tokens" in facts
     assert "tokens/s" in facts
-    assert "plain steps" in facts
+    assert "vs. plain decoding" in facts
     # The same answer again, by plain decoding.
     page.find_element(By.CSS_SELECTOR, ".compare").click()
     (verdict,) = wait(page, ".verdict")
