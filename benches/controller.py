@@ -1,11 +1,11 @@
-"""The controller against the best fixed setting, and what a hopeless draft costs.
+"""The controller against the best fixed setting, and the cost of a draft that is always wrong.
 
     python benches/controller.py PROMPTS [--target MODEL] [--per-category N] [--temperature T]
     python benches/controller.py --hopeless [--target MODEL] [--draft MODEL] [--repeats N]
 
-PROMPTS is a file in Spec-Bench's format. Every setting decodes every prompt in turn, each with what
-it learned from its own prompts alone. A hopeless draft is by default the target's own first two
-layers.
+PROMPTS is a file in Spec-Bench's format. The settings take turns on every prompt, each with its own
+decoder, so that none profits from what another one measured. With --hopeless, the draft is by
+default the target's own first two layers.
 """
 
 import argparse
@@ -18,24 +18,24 @@ from specdec_rs import SpeculativeDecoder
 FIXED = [(source, gamma) for source in ("ngram", "recycling") for gamma in (1, 2, 3, 4, 6, 8)]
 
 
-def questions(path: str, per_category: int) -> dict[str, list[str]]:
-    """The first turns of each category's first questions."""
+def first_turns(path: str, per_category: int) -> dict[str, list[str]]:
+    """Return the first turns of the first prompts in each category."""
     by_category = collections.defaultdict(list)
     with open(path, encoding="utf-8") as file:
         for line in file:
-            question = json.loads(line)
-            by_category[question["category"]].append(question["turns"][0])
+            prompt = json.loads(line)
+            by_category[prompt["category"]].append(prompt["turns"][0])
     return {category: turns[:per_category] for category, turns in by_category.items()}
 
 
 def compare_settings(arguments: argparse.Namespace) -> None:
-    """Prints, by category, the speed of every setting over plain decoding."""
+    """Print, by category, the speed of the settings relative to plain decoding."""
     settings = {"plain": {"draft": "none"}, "auto": {}}
     for source, gamma in FIXED:
         settings[f"{source} {gamma}"] = {"draft": source, "gamma": gamma, "adaptive": False}
     decoders = {name: SpeculativeDecoder(arguments.target) for name in settings}
     print(f"{'category':<16} {'auto':>6} {'best fixed':>20} {'auto/best':>10}", flush=True)
-    for category, turns in questions(arguments.prompts, arguments.per_category).items():
+    for category, turns in first_turns(arguments.prompts, arguments.per_category).items():
         seconds = collections.Counter()
         tokens = collections.Counter()
         for number, turn in enumerate(turns):
@@ -61,7 +61,7 @@ def compare_settings(arguments: argparse.Namespace) -> None:
 
 
 def measure_hopeless(arguments: argparse.Namespace) -> None:
-    """Prints what 200 tokens take with a draft that is always wrong, over what plain ones do."""
+    """Print the time of 200 tokens with a useless draft, relative to plain decoding."""
     prompt = "The licence is granted to everybody who"
     ratios = []
     for repeat in range(arguments.repeats):
@@ -83,7 +83,7 @@ def measure_hopeless(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Measures what the arguments ask for."""
+    """Run the benchmark that the arguments select."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("prompts", nargs="?")
     parser.add_argument("--target", default="smollm2-135m")

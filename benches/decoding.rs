@@ -1,6 +1,6 @@
-//! Costs of the parts of a step, on the tiny pair and without a network: `cargo bench`.
+//! The cost of each part of a step, with the tiny test models and without a network: `cargo bench`.
 //!
-//! Whole models side by side are measured with `specdec bench`.
+//! `specdec bench` measures whole models.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn folder(model: &str) -> String {
     folder.join(model).to_string_lossy().into_owned()
 }
 
-/// 32 greedy tokens, plainly and with each kind of draft.
+/// 32 greedy tokens, without a draft and with each kind of draft.
 fn generation(criterion: &mut Criterion) {
     let decoder = SpeculativeDecoder::new(&folder("target"), &folder("draft"), None)
         .expect("the pair lies in the repository");
@@ -37,7 +37,7 @@ fn generation(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One pass of the target over rows to be verified.
+/// One forward pass of the target over the rows of a draft.
 fn verification(criterion: &mut Criterion) {
     let decoder = SpeculativeDecoder::new(&folder("target"), "none", None)
         .expect("the pair lies in the repository");
@@ -62,7 +62,7 @@ fn verification(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Logits of a large vocabulary to a law, and from there to a token.
+/// From the logits of a large vocabulary to a distribution, and to a token.
 fn processors(criterion: &mut Criterion) {
     let mut state = 1_u32;
     let mut random = || {
@@ -91,13 +91,13 @@ fn processors(criterion: &mut Criterion) {
         let mut processors = Processors::new(&config, 8, None);
         let noise = Noise::new(1);
         let mut stream = noise.stream(0);
-        group.bench_function(format!("{name}, chosen by noise"), |bencher| {
+        group.bench_function(format!("{name}, coupled"), |bencher| {
             bencher.iter(|| {
                 let law = processors.distribution(black_box(&logits), &[5; 16], &[]);
                 law.map(|law| noise.choose(16, &law))
             });
         });
-        group.bench_function(format!("{name}, with a probability"), |bencher| {
+        group.bench_function(format!("{name}, sampled, with a probability"), |bencher| {
             bencher.iter(|| {
                 let law = processors.distribution(black_box(&logits), &[5; 16], &[]);
                 law.map(|law| (stream.categorical(&law), law.probability(7)))
@@ -109,8 +109,8 @@ fn processors(criterion: &mut Criterion) {
 
 /// Prompt lookup in a long history.
 fn prompt_lookup(criterion: &mut Criterion) {
-    let history: Vec<u32> = (0..4000_u32).map(|place| place * place % 251).collect();
-    criterion.bench_function("prompt lookup reads 4,000 tokens", |bencher| {
+    let history: Vec<u32> = (0..4000_u32).map(|index| index * index % 251).collect();
+    criterion.bench_function("prompt lookup over 4,000 tokens", |bencher| {
         bencher.iter(|| {
             let mut lookup = NgramDrafter::default();
             lookup.follow(black_box(&history))

@@ -1,11 +1,11 @@
-"""How much faster edits are with the edited text as prediction, and what a useless one costs.
+"""The speedup of edits with the original text as prediction, and the cost of a useless prediction.
 
     python benches/predictions.py [--target MODEL] [--repeats N] [--raw]
 
-Twenty texts of about 150 tokens come back with one word changed, greedily: with the text itself as
-prediction, with another text as prediction, and plainly, in turn. "Copies" are the tasks in which
-the model's answer shares most of its words with the text. `--raw` is for models without a chat
-template: they continue a page with the text and its second edition.
+The model repeats twenty texts of about 150 tokens with one word changed, greedily. Plain decoding,
+no prediction, the text as prediction, and another text as prediction take turns. "Copies" are the
+tasks in which the answer shares most of its words with the text. `--raw` is for models without a
+chat template: they continue a page that contains the text and the start of its second edition.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def text(place: str, things: str, people: str) -> str:
 def measure(
     decoder: SpeculativeDecoder, original: str, useless: str, repeats: int, raw: bool
 ) -> tuple[float, dict[str, float]]:
-    """How alike text and answer are, and the seconds a token of each way."""
+    """Return the similarity of text and answer, and the seconds per token of each method."""
     if raw:
         page = f"{original}\n\nThe same text, with 'night' in place of 'evening':\n\n"
         page += " ".join(original.split()[:8])
@@ -79,13 +79,13 @@ def measure(
             answer = ask(temperature=0, max_new_tokens=192, **options[way])
             seconds[way].append(answer.stats.decode_seconds / answer.stats.new_tokens)
             answers.add(tuple(answer.tokens))
-    assert len(answers) == 1, "the texts differ"
+    assert len(answers) == 1, "the outputs differ"
     alike = difflib.SequenceMatcher(None, original.split(), answer.text.split()).ratio()
     return alike, {way: statistics.median(times) for way, times in seconds.items()}
 
 
 def main() -> None:
-    """Prints a table of all tasks."""
+    """Print a table of all tasks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="smollm2-135m")
     parser.add_argument("--repeats", type=int, default=2)

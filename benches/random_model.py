@@ -1,7 +1,7 @@
-"""Writes a GGUF model of random weights in the shape of a known one, to measure speed with.
+"""Write a GGUF model with random weights in the shape of a known model, to measure its speed.
 
 python benches/random_model.py gpt2-medium q4_k_m model.gguf --vocabulary-of smollm2.gguf
-(needs `pip install gguf`; the vocabulary is another file's, filled up to the shape's size)
+(needs `pip install gguf`; the vocabulary is copied from another file and padded to the right size)
 """
 
 import argparse
@@ -12,40 +12,40 @@ from gguf import GGMLQuantizationType as Q
 
 
 def blocks(rng, rows, columns, kind):
-    """Random blocks whose weights are about normal, with a deviation of 0.02."""
+    """Random blocks of roughly normal weights with a standard deviation of 0.02."""
     weights, size = gguf.GGML_QUANT_SIZES[kind]
     data = rng.integers(0, 256, (rows, columns // weights, size), dtype=np.uint8)
-    # Where each format keeps its scales (and minimums), and how large one is for such weights.
+    # The byte offsets of each format's scales (and minimums), and their value for such weights.
     scales = {
         Q.Q8_0: [(0, 0.02 / 74)],
         Q.Q4_K: [(0, 0.02 / 4.6 / 31), (2, 0.02 * 1.6 / 31)],
         Q.Q5_K: [(0, 0.02 / 9.2 / 31), (2, 0.02 * 1.6 / 31)],
         Q.Q6_K: [(208, 0.02 / 18.5 / 74)],
     }[kind]
-    for at, scale in scales:
-        data[:, :, at : at + 2] = np.frombuffer(np.float16(scale).tobytes(), np.uint8)
+    for offset, scale in scales:
+        data[:, :, offset : offset + 2] = np.frombuffer(np.float16(scale).tobytes(), np.uint8)
     return data.reshape(rows, -1)
 
 
 class Model:
-    """A model being written."""
+    """A GGUF file that is being written."""
 
     def __init__(self, path, architecture, seed):
-        """Begins a file."""
+        """Open the file."""
         self.writer = gguf.GGUFWriter(path, architecture)
         self.rng = np.random.default_rng(seed)
 
     def matrix(self, name, rows, columns, kind):
-        """Adds a random matrix [rows, columns]."""
+        """Add a random matrix [rows, columns]."""
         data = blocks(self.rng, rows, columns, kind)
         self.writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
 
     def vector(self, name, values):
-        """Adds plain values."""
+        """Add a vector of f32 values."""
         self.writer.add_tensor(name, values.astype(np.float32))
 
     def vocabulary(self, source, size):
-        """Adds another file's tokens, filled up to a size."""
+        """Add another file's tokens, padded to a size."""
         fields = gguf.GGUFReader(source).fields
         tokens = fields["tokenizer.ggml.tokens"].contents()
         types = fields["tokenizer.ggml.token_type"].contents()
@@ -61,7 +61,7 @@ class Model:
         writer.add_eos_token_id(2)
 
     def write(self):
-        """Ends the file."""
+        """Write the file and close it."""
         self.writer.write_header_to_file()
         self.writer.write_kv_data_to_file()
         self.writer.write_tensors_to_file()
@@ -69,7 +69,7 @@ class Model:
 
 
 def more_bits(layer, layers):
-    """The layers whose values and down projections llama.cpp's Q4_K_M keeps in six bits."""
+    """Whether llama.cpp's Q4_K_M uses six bits for this layer's value and down projections."""
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
 
@@ -148,14 +148,14 @@ FORMATS = {
 
 
 def main():
-    """The command line."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("shape", choices=SHAPES)
-    arguments.add_argument("format", choices=FORMATS)
-    arguments.add_argument("file")
-    arguments.add_argument("--vocabulary-of", required=True, metavar="GGUF")
-    given = arguments.parse_args()
-    SHAPES[given.shape](given.file, FORMATS[given.format], given.vocabulary_of)
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("format", choices=FORMATS)
+    parser.add_argument("file")
+    parser.add_argument("--vocabulary-of", required=True, metavar="GGUF")
+    arguments = parser.parse_args()
+    SHAPES[arguments.shape](arguments.file, FORMATS[arguments.format], arguments.vocabulary_of)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What a server of OpenAI's API does under load: tokens a second, time to the first, pauses.
+"""Load an OpenAI-compatible server: tokens per second, time to first token, time between chunks.
 
     python benches/serving.py PROMPTS.jsonl --url http://127.0.0.1:8080/v1 [--clients 8]
     python benches/serving.py PROMPTS.jsonl --check [--target MODEL]
 
-Needs the openai package. The prompts are lines with "turns" or "prompt", and perhaps a "category",
-which are taken in turn. With --check a server of our own is started, and every answer is compared
-with what the decoder writes by itself.
+Needs the openai package. Each line of the file has "turns" or "prompt", and optionally a
+"category"; categories take turns. With --check, the script starts its own server, and compares
+every answer with what the decoder generates for that request alone.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import openai
 
 @dataclass
 class Answer:
-    """One conversation's."""
+    """An answer and its timings."""
 
     prompt: str
     text: str = ""
@@ -34,7 +34,7 @@ class Answer:
 
 
 def read_prompts(path: Path, count: int) -> list[str]:
-    """The first prompts of each category in turn."""
+    """Return the first prompts of each category, taking turns."""
     groups: dict[str, list[str]] = {}
     for line in path.read_text().splitlines():
         entry = json.loads(line)
@@ -46,7 +46,7 @@ def read_prompts(path: Path, count: int) -> list[str]:
 
 
 async def ask(client: openai.AsyncOpenAI, prompt: str, tokens: int) -> Answer:
-    """Streams an answer."""
+    """Stream an answer."""
     answer = Answer(prompt)
     began = last = time.perf_counter()
     stream = await client.chat.completions.create(
@@ -58,10 +58,10 @@ async def ask(client: openai.AsyncOpenAI, prompt: str, tokens: int) -> Answer:
         stream_options={"include_usage": True},
         extra_body={"ignore_eos": True},
     )
-    async for piece in stream:
-        if piece.usage:
-            answer.tokens = piece.usage.completion_tokens
-        text = "".join(choice.delta.content or "" for choice in piece.choices)
+    async for chunk in stream:
+        if chunk.usage:
+            answer.tokens = chunk.usage.completion_tokens
+        text = "".join(choice.delta.content or "" for choice in chunk.choices)
         if not text:
             continue
         now = time.perf_counter()
@@ -75,7 +75,7 @@ async def ask(client: openai.AsyncOpenAI, prompt: str, tokens: int) -> Answer:
 
 
 async def load(url: str, prompts: list[str], clients: int, tokens: int) -> list[Answer]:
-    """All answers, so many clients asking at once."""
+    """Return all answers, with this many concurrent clients."""
     waiting = iter(prompts)
     answers: list[Answer] = []
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
@@ -89,35 +89,35 @@ async def load(url: str, prompts: list[str], clients: int, tokens: int) -> list[
 
 
 def report(answers: list[Answer], seconds: float) -> None:
-    """Prints one line."""
+    """Print one line of results."""
 
-    def share(values: list[float], part: float) -> str:
-        return f"{1000 * sorted(values)[int(part * (len(values) - 1))]:.0f} ms"
+    def percentile(values: list[float], share: float) -> str:
+        return f"{1000 * sorted(values)[int(share * (len(values) - 1))]:.0f} ms"
 
     tokens = sum(answer.tokens for answer in answers)
     first = [answer.first for answer in answers]
     pauses = [pause for answer in answers for pause in answer.pauses]
     print(
         f"{tokens / seconds:.1f} tokens/s; first token: median "
-        f"{1000 * statistics.median(first):.0f} ms, 95 % {share(first, 0.95)}; "
-        f"pauses: median {share(pauses, 0.5)}, 95 % {share(pauses, 0.95)}"
+        f"{1000 * statistics.median(first):.0f} ms, 95 % {percentile(first, 0.95)}; "
+        f"between chunks: median {percentile(pauses, 0.5)}, 95 % {percentile(pauses, 0.95)}"
     )
 
 
 def check(answers: list[Answer], target: str, tokens: int) -> None:
-    """Compares all answers with those of single requests."""
+    """Compare all answers with those of requests that run alone."""
     from specdec_rs import SpeculativeDecoder
 
     decoder = SpeculativeDecoder(target, "none")
     for answer in answers:
         messages = [{"role": "user", "content": answer.prompt}]
         alone = decoder.chat(messages, max_new_tokens=tokens, temperature=0, ignore_eos=True)
-        assert answer.text == alone.text, f"another answer to {answer.prompt!r}"
-    print(f"all {len(answers)} answers are those of single requests")
+        assert answer.text == alone.text, f"a different answer to {answer.prompt!r}"
+    print(f"all {len(answers)} answers match those of requests that run alone")
 
 
 def main() -> None:
-    """Loads the server."""
+    """Run the load."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("prompts", type=Path)
     parser.add_argument("--url", default="http://127.0.0.1:8080/v1")

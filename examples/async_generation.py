@@ -12,13 +12,13 @@ PROMPTS = ["The capital of France is", "Water boils at", "The first month of the
 
 
 async def answer(decoder: SpeculativeDecoder, prompt: str) -> None:
-    """Generate for one prompt, and say so when done."""
+    """Generate for one prompt and print the result."""
     generation = await decoder.generate_async(prompt, temperature=0, max_new_tokens=24)
     print(f"{prompt!r}: {generation.text!r}")
 
 
 async def main(target: str = "smollm2-135m", draft: str = "auto") -> None:
-    """Run requests side by side, then one as a stream, then one that is too slow."""
+    """Run concurrent requests, then a stream, then a request that times out."""
     decoder = SpeculativeDecoder(target, draft)
     await asyncio.gather(*(answer(decoder, prompt) for prompt in PROMPTS))
 
@@ -27,7 +27,7 @@ async def main(target: str = "smollm2-135m", draft: str = "auto") -> None:
     print()
 
     try:
-        # Whatever ends the task ends the generation: a timeout, a client that hung up.
+        # Cancelling the task cancels the generation: here a timeout, in a server a disconnect.
         await asyncio.wait_for(decoder.generate_async("Forever", max_new_tokens=500), timeout=0.01)
     except asyncio.TimeoutError:
         print("gave up after 0.01 s")

@@ -1,4 +1,4 @@
-//! A decoding loop of your own over the target's cache: here, the likeliest of several continuations.
+//! Your own decoding loop over the target's KV cache: rank continuations of a prompt by their probability.
 //!
 //!     cargo run --release --example decoding_loop -- MODEL "The capital of France is" " Paris" " London"
 
@@ -6,7 +6,7 @@ use std::error::Error;
 
 use specdec_rs::SpeculativeDecoder;
 
-/// The log-probability of a token under a row of logits.
+/// The log-probability of a token, from a row of logits.
 fn logprob(logits: &[f32], token: u32) -> f64 {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f64 = logits
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let after_prompt = sequence.extend(&tokenizer.encode(prompt, true)?, 1)?;
     let mut scored = Vec::new();
     for continuation in continuations {
-        // The prompt is computed once: each continuation goes on from a copy of its cache.
+        // The prompt is prefilled once; each continuation starts from a copy of its KV cache.
         let mut branch = sequence.fork()?;
         let tokens = tokenizer.encode(continuation, false)?;
         let rows = branch.extend(&tokens, tokens.len())?;

@@ -1,4 +1,4 @@
-//! Speculate with a model of your own: here the Llama of candle-transformers.
+//! Speculate with your own model: here, the Llama from candle-transformers.
 //!
 //!     cargo run --release --example own_model -- TARGET_FOLDER DRAFT_FOLDER "Once upon a time,"
 //!
@@ -16,11 +16,11 @@ use specdec_rs::{
     Tokenizer,
 };
 
-/// A Llama that can be rolled back: its cache is kept as it was after every token.
+/// A Llama that can be rolled back, because a copy of its cache is kept for every token.
 struct OwnLlama {
     llama: Llama,
     config: Config,
-    /// For each sequence, the cache after each of its tokens. Copies share their tensors.
+    /// For each sequence, the cache after each of its tokens. The copies share tensors.
     sequences: HashMap<SequenceId, Vec<Cache>>,
 }
 
@@ -38,7 +38,7 @@ impl OwnLlama {
         })
     }
 
-    /// Appends one token to a sequence; returns its logits.
+    /// Appends one token to a sequence and returns its logits.
     fn append(&mut self, sequence: SequenceId, token: u32) -> Result<Vec<f32>> {
         let caches = self.sequences.entry(sequence).or_default();
         let position = caches.len();
@@ -106,7 +106,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let generation = decoder.generate_with(prompt.as_str(), &config)?;
     println!("{generation}");
     eprintln!(
-        "{:.2} tokens a step, {:.0}% of the draft accepted",
+        "{:.2} tokens per step, {:.0}% of drafted tokens accepted",
         generation.stats.tokens_per_step(),
         100.0 * generation.stats.acceptance_rate()
     );

@@ -1,8 +1,8 @@
-"""Speculate with models of your own: any object with a few methods, here two in PyTorch.
+"""Speculate with your own models: any object with a few methods, here two in PyTorch.
 
 Usage: python own_torch_model.py [TOKENIZER]
 where TOKENIZER is any model; only its tokenizer is loaded. The models have random weights, so the
-text means nothing; what matters is that the draft changes none of it.
+text is meaningless. The point is that the draft does not change it.
 """
 
 import sys
@@ -22,7 +22,7 @@ class TinyModel(nn.Module):
     """A recurrent causal language model."""
 
     def __init__(self, vocab_size: int, noise: float = 0.0) -> None:
-        """Random weights, the same in every run but for some noise."""
+        """Initialize with fixed random weights, plus some noise."""
         super().__init__()
         torch.manual_seed(0)
         width = 64
@@ -33,7 +33,7 @@ class TinyModel(nn.Module):
             weights.data += noise * torch.randn_like(weights)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits [batch, length, vocab_size] of tokens [batch, length]."""
+        """Compute logits [batch, length, vocab_size] for tokens [batch, length]."""
         hidden, _ = self.layers(self.embedding(tokens))
         logits: torch.Tensor = self.head(hidden)
         return logits
@@ -42,14 +42,14 @@ class TinyModel(nn.Module):
 class TorchLanguageModel:
     """The `specdec_rs.LanguageModel` protocol over a torch module.
 
-    It reads the whole sequence anew each time, which is simple; a model with a key-value cache
-    would keep the cache in place of the tokens, and cut it in `truncate`.
+    It recomputes the whole sequence on every call, which is simple. A model with a KV cache would
+    store the cache instead of the tokens, and shorten it in `truncate`.
     """
 
     context_length = 512
 
     def __init__(self, module: TinyModel, vocab_size: int) -> None:
-        """Wrap a module whose rows of logits are `vocab_size` long."""
+        """Wrap a module that returns rows of `vocab_size` logits."""
         self.module = module.eval()
         self.vocab_size = vocab_size
         self.sequences: dict[int, list[int]] = {}
@@ -57,7 +57,7 @@ class TorchLanguageModel:
     def extend(
         self, sequence: int, tokens: npt.NDArray[np.uint32], rows: int
     ) -> npt.NDArray[np.float32] | None:
-        """Append tokens; return the logits of the last `rows` of them."""
+        """Append tokens and return the logits of the last `rows` of them."""
         held = self.sequences.setdefault(sequence, [])
         held.extend(tokens.tolist())
         if rows == 0:
@@ -77,11 +77,11 @@ class TorchLanguageModel:
 
 
 def main(tokenizer_of: str = "smollm2-135m") -> None:
-    """Decode with and without the draft, and compare."""
+    """Decode with and without the draft, and compare the tokens."""
     tokenizer = Tokenizer(tokenizer_of)
     size = tokenizer.vocab_size
     target = TorchLanguageModel(TinyModel(size), size)
-    # In place of a smaller model that was trained on the same texts: one that mostly agrees.
+    # A stand-in for a smaller model trained on the same texts: it mostly agrees with the target.
     draft = TorchLanguageModel(TinyModel(size, noise=0.002), size)
     decoder = SpeculativeDecoder.with_models(target, draft, tokenizer)
 

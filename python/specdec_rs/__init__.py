@@ -1,4 +1,4 @@
-"""Lossless speculative decoding: the target model's exact output, sooner.
+"""Lossless speculative decoding: exactly the target model's output, faster.
 
 >>> from specdec_rs import SpeculativeDecoder
 >>> decoder = SpeculativeDecoder("smollm2-135m")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""What `SpeculativeDecoder.with_models` asks of a model."""
+"""The protocol of the models that `SpeculativeDecoder.with_models` accepts."""
 
 from typing import Any, Protocol
 
@@ -7,31 +7,31 @@ import numpy.typing as npt
 
 
 class LanguageModel(Protocol):
-    """A causal language model over token sequences that can be rolled back.
+    """A causal language model whose token sequences can be rolled back.
 
-    The logits of a token must depend on the tokens before it in its sequence alone. A sequence is
-    named by a number, and begins, empty, when its number is first seen. After an exception it must
-    be as it was. A model whose sequences can be copied also has `fork(sequence: int, copy: int)`,
-    which begins `copy` with the tokens of `sequence`.
+    The logits of a token must depend only on the tokens before it in its sequence. A number
+    identifies each sequence; the first call with a new number starts an empty sequence. An
+    exception must leave the sequence unchanged. A model that can copy sequences also has
+    `fork(sequence: int, copy: int)`, which starts `copy` with the tokens of `sequence`.
     """
 
     @property
     def vocab_size(self) -> int:
-        """Number of tokens; the length of a row of logits."""
+        """Size of the vocabulary, and length of a row of logits."""
 
     @property
     def context_length(self) -> int:
-        """Most tokens that a sequence may hold."""
+        """Maximum number of tokens in a sequence."""
 
     def extend(self, sequence: int, tokens: npt.NDArray[np.uint32], rows: int) -> Any:
-        """Append tokens; return the logits of the last `rows` of them.
+        """Append tokens and return the logits of the last `rows` of them.
 
-        Returns a numpy array of float32, shape [rows, vocab_size]. With rows = 0 the tokens are
-        only read, and whatever is returned is ignored.
+        Returns a numpy array of float32 with shape [rows, vocab_size]. With rows = 0 the tokens
+        are only appended, and the return value is ignored.
         """
 
     def truncate(self, sequence: int, length: int) -> None:
-        """Forget all but the first `length` tokens."""
+        """Drop all but the first `length` tokens."""
 
     def free(self, sequence: int) -> None:
-        """Forget a sequence; unknown ones are ignored."""
+        """Delete a sequence; unknown sequences are ignored."""

@@ -1,4 +1,4 @@
-"""The tiny pair of models that lies in the repository, as a decoder."""
+"""Fixtures: a decoder with the tiny pair of models under tests/data."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ def decoder() -> SpeculativeDecoder:
 
 @pytest.fixture(scope="session")
 def prompts() -> list[list[int]]:
-    """Prompts of many lengths, the same in every run."""
+    """Fixed prompts of many lengths."""
 
-    def token(prompt: int, place: int) -> int:
-        return 2 + (prompt * 7919 + place * place * 31 + place * 101) % 510
+    def token(prompt: int, index: int) -> int:
+        return 2 + (prompt * 7919 + index * index * 31 + index * 101) % 510
 
-    return [[token(prompt, place) for place in range(1 + 3 * prompt)] for prompt in range(12)]
+    return [[token(prompt, index) for index in range(1 + 3 * prompt)] for prompt in range(12)]

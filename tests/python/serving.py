@@ -1,4 +1,4 @@
-"""Servers for tests: the program as a user starts it."""
+"""Servers for tests, started the way a user starts them."""
 
 import json
 import os
@@ -25,7 +25,7 @@ TEMPLATE = (
 
 
 def chatting_target(folder: Path) -> Path:
-    """The pair's target with a chat template."""
+    """Copy the pair's target and add a chat template."""
     target = folder / "target"
     shutil.copytree(PAIR / "target", target)
     config = target / "tokenizer_config.json"
@@ -36,7 +36,7 @@ def chatting_target(folder: Path) -> Path:
 
 @dataclass
 class Running:
-    """A server that answers."""
+    """A running server."""
 
     url: str
     process: subprocess.Popen[str]
@@ -46,7 +46,7 @@ class Running:
     def request(
         self, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of an answer; a body is sent as JSON, bytes as they are."""
+        """Send a request, bytes as they are or else JSON; return status, headers, body."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} | (headers or {})
         if self.key:
@@ -60,19 +60,19 @@ class Running:
                 return error.code, dict(error.headers), error.read()
 
     def json(self, path: str, body: object = None, status: int = 200) -> Any:
-        """The JSON of an answer, which has this status."""
+        """Return the JSON of a response that must have this status."""
         found, _, answer = self.request(path, body)
         assert found == status, answer
         return json.loads(answer)
 
     def metrics(self) -> dict[str, float]:
-        """All samples by name and labels."""
+        """Return all samples by name and labels."""
         _, _, text = self.request("/metrics")
         lines = [line for line in text.decode().splitlines() if line and line[0] != "#"]
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
     def wait_until_idle(self) -> None:
-        """Waits until no request is computed or waits."""
+        """Wait until no request is running or waiting."""
         for _ in range(500):
             metrics = self.metrics()
             if metrics["vllm:num_requests_running"] + metrics["vllm:num_requests_waiting"] == 0:
@@ -85,7 +85,7 @@ class Running:
 def serving(
     target: Path, *arguments: str, port: int = 0, key: str | None = None
 ) -> Iterator[Running]:
-    """A server until the end of the block; it must still end well when asked to."""
+    """Run a server for the block; it must shut down cleanly afterwards."""
     log = target.parent / f"server-{time.monotonic_ns()}.log"
     environment = os.environ | {"RUST_LOG": "info", "SPECDEC_NUM_THREADS": "1"}
     environment.pop("SPECDEC_API_KEY", None)

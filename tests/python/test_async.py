@@ -1,4 +1,4 @@
-"""Coroutines: the event loop goes on, tasks can be cancelled."""
+"""Coroutines: the event loop is not blocked, and tasks can be cancelled."""
 
 import asyncio
 
@@ -27,11 +27,11 @@ def test_concurrent_requests(decoder: SpeculativeDecoder, prompts: list[list[int
         return [generation.tokens for generation in generations]
 
     assert asyncio.run(main()) == alone
-    # Far more turns than requests: the loop was free while they computed.
+    # The loop ran far more often than there are requests: it was free meanwhile.
     assert ticks > 100
 
 
-def test_a_coroutine_runs_as_a_program(decoder: SpeculativeDecoder) -> None:
+def test_asyncio_run_accepts_the_coroutine(decoder: SpeculativeDecoder) -> None:
     generation = asyncio.run(decoder.generate_async([5], GREEDY, max_new_tokens=3))
     assert len(generation.tokens) == 3
 
@@ -55,13 +55,13 @@ def test_cancelling_the_task_ends_the_generation(decoder: SpeculativeDecoder) ->
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(decoder.generate_async([5], LONG), 0.01)
-        # The model is free for others.
+        # The model is free for other requests.
         assert len((await decoder.generate_async([5], GREEDY)).tokens) == 40
 
     asyncio.run(main())
 
 
-def test_streams_side_by_side(decoder: SpeculativeDecoder, prompts: list[list[int]]) -> None:
+def test_concurrent_streams(decoder: SpeculativeDecoder, prompts: list[list[int]]) -> None:
     async def text(prompt: list[int]) -> str:
         stream = decoder.stream_async(prompt, GREEDY)
         text = "".join([chunk.text async for chunk in stream])
@@ -76,21 +76,21 @@ def test_streams_side_by_side(decoder: SpeculativeDecoder, prompts: list[list[in
     assert asyncio.run(main()) == expected
 
 
-def test_a_stream_may_be_left_early(decoder: SpeculativeDecoder) -> None:
+def test_a_stream_can_be_abandoned(decoder: SpeculativeDecoder) -> None:
     async def main() -> str | None:
         async for _ in decoder.stream_async([5], LONG):
             break
         stream = decoder.stream_async([5], LONG)
         await anext(stream)
         stream.cancel()
-        # What was written until then may come, but not much more.
+        # Tokens generated before the cancellation may arrive, but few more.
         assert sum([len(chunk.tokens) async for chunk in stream]) < LONG.max_new_tokens / 2
         return stream.generation.finish_reason if stream.generation else None
 
     assert asyncio.run(main()) == "cancelled"
 
 
-def test_a_chunk_whose_waiter_gave_up_is_the_next_ones(decoder: SpeculativeDecoder) -> None:
+def test_a_chunk_whose_awaiter_was_cancelled_goes_to_the_next(decoder: SpeculativeDecoder) -> None:
     config = SpeculativeConfig(temperature=0, max_new_tokens=40, ignore_eos=True, draft="none")
     whole = decoder.generate([5], config)
 

@@ -8,7 +8,7 @@ from toy import Bigrams, successor
 
 
 def test_the_pair_is_lossless(decoder: SpeculativeDecoder) -> None:
-    # A controller may find that a target as cheap as this one needs no drafts.
+    # The controller may find that a target this cheap needs no drafts.
     config = SpeculativeConfig(temperature=0.9, top_p=0.95, max_new_tokens=24, adaptive=False)
     report = Audit(decoder).run(["the free software", "You may"], config, samples=8)
     assert report.lossless
@@ -21,8 +21,8 @@ def test_the_pair_is_lossless(decoder: SpeculativeDecoder) -> None:
         assert source.greedy.divergences == []
         assert source.seeded is not None
         assert (source.seeded.texts, source.seeded.divergences) == (8, [])
-        assert [law.verification for law in source.laws] == ["coupled", "rejection", "block"]
-        assert all(law.holds and law.tokens > 50 for law in source.laws)
+        assert [test.verification for test in source.laws] == ["coupled", "rejection", "block"]
+        assert all(test.holds and test.tokens > 50 for test in source.laws)
         assert source.drafted_per_position[0] >= source.accepted_per_position[0] > 0
 
 
@@ -34,7 +34,7 @@ def test_greedy_settings_have_nothing_to_sample(decoder: SpeculativeDecoder) -> 
 
 
 class Distracted(Bigrams):
-    """A model that is swayed by how many rows are computed at once."""
+    """A model whose logits depend on how many rows are computed at once."""
 
     def __init__(self, sway: float) -> None:
         super().__init__()
@@ -64,10 +64,10 @@ def test_a_broken_promise_is_found(decoder: SpeculativeDecoder) -> None:
     assert (divergence.speculative, divergence.position) == (9, 0)
     assert divergence.margin == pytest.approx(8)
     assert not divergence.by_rounding
-    assert not all(law.holds for law in source.laws)
+    assert not all(test.holds for test in source.laws)
 
 
-def test_rounding_is_told_from_a_broken_promise(decoder: SpeculativeDecoder) -> None:
+def test_rounding_is_distinguished_from_a_broken_promise(decoder: SpeculativeDecoder) -> None:
     table = Distracted(2e-4)
     table.table[:, 9] = 8 - 1e-4
     rounded = SpeculativeDecoder.with_models(table, None, decoder.tokenizer)

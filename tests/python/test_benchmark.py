@@ -1,4 +1,4 @@
-"""Benchmark: plain against speculative decoding."""
+"""Benchmark: plain and speculative decoding compared."""
 
 import pytest
 from specdec_rs import Benchmark, InvalidConfig, SpeculativeConfig, SpeculativeDecoder

@@ -1,6 +1,7 @@
-"""A server among clients that behave badly: it must answer, refuse, and be as before.
+"""A server with misbehaving clients: it must answer or reject, and not degrade.
 
-Runs some seconds; SPECDEC_CHAOS_SECONDS=300 and SPECDEC_CHAOS_REQUESTS=2000 make a trial of it.
+Runs for some seconds; SPECDEC_CHAOS_SECONDS=300 and SPECDEC_CHAOS_REQUESTS=2000 make it a soak
+test.
 """
 
 import asyncio
@@ -31,32 +32,32 @@ def server(tmp_path: Path) -> Iterator[Running]:
 
 
 def memory(process: int) -> int:
-    """Bytes that a process holds."""
+    """Return the resident memory of a process in bytes."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError("the process is gone")
+    raise AssertionError("the process has exited")
 
 
-def body(chance: random.Random, **changes: object) -> dict[str, Any]:
-    """A request like those that are meant."""
+def body(rng: random.Random, **changes: object) -> dict[str, Any]:
+    """Return a valid random request."""
     return {
-        "prompt": [chance.randrange(2, 500) for _ in range(chance.randrange(1, 300))],
-        "max_tokens": chance.randrange(1, 120),
-        "temperature": chance.choice([0, 1]),
-        "draft": chance.choice(["auto", "none", "ngram"]),
-        "n": chance.choice([1, 1, 2]),
+        "prompt": [rng.randrange(2, 500) for _ in range(rng.randrange(1, 300))],
+        "max_tokens": rng.randrange(1, 120),
+        "temperature": rng.choice([0, 1]),
+        "draft": rng.choice(["auto", "none", "ngram"]),
+        "n": rng.choice([1, 1, 2]),
         "ignore_eos": True,
     } | changes
 
 
 class Client:
-    """A client by chance: what it sends, and how it waits for the answer."""
+    """A client that chooses at random what it sends and how it waits for the answer."""
 
     def __init__(self, server: Running, seed: int) -> None:
         parts = urlsplit(server.url)
         self.address = (parts.hostname or "", parts.port or 0)
-        self.chance = random.Random(seed)
+        self.rng = random.Random(seed)
         self.ends: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -71,7 +72,7 @@ class Client:
             self.oversized,
             self.cut_short,
         )
-        self.ends[await self.chance.choice(ways)()] += 1
+        self.ends[await self.rng.choice(ways)()] += 1
 
     async def send(self, content: bytes, length: int | None = None) -> Any:
         reader, writer = await asyncio.open_connection(*self.address)
@@ -81,7 +82,7 @@ class Client:
         return reader, writer
 
     async def ask(self, content: object, leave_after: float | None = None) -> tuple[int, bytes]:
-        """Status and body of an answer; 0 where it wasn't waited for."""
+        """Return status and body of the response; status 0 if the client disconnected before."""
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         reader, writer = await self.send(data)
         try:
@@ -90,7 +91,7 @@ class Client:
             assert leave_after, "no answer in a minute"
             return 0, b""
         except ConnectionError:
-            # The server may close before it has read all of a body that it refuses.
+            # The server may close the connection before it has read all of a body that it rejects.
             return 413, b""
         finally:
             writer.transport.abort()
@@ -98,27 +99,27 @@ class Client:
         return int(head.split()[1]), rest
 
     async def patient(self) -> str:
-        status, rest = await self.ask(body(self.chance))
+        status, rest = await self.ask(body(self.rng))
         assert status in (200, 429, 504), (status, rest)
         if status == 200:
             assert all(c["finish_reason"] == "length" for c in json.loads(rest)["choices"])
         return f"answered {status}"
 
     async def streaming(self) -> str:
-        status, rest = await self.ask(body(self.chance, stream=True))
+        status, rest = await self.ask(body(self.rng, stream=True))
         assert status in (200, 429), rest
         if status == 200:
             assert b"[DONE]" in rest or b'"timeout"' in rest
         return f"streamed {status}"
 
     async def leaving(self) -> str:
-        stream = self.chance.choice([True, False])
-        long = body(self.chance, stream=stream, max_tokens=700)
-        status, _ = await self.ask(long, self.chance.random() * 0.3)
+        stream = self.rng.choice([True, False])
+        long = body(self.rng, stream=stream, max_tokens=700)
+        status, _ = await self.ask(long, self.rng.random() * 0.3)
         return "left" if status == 0 else f"left after {status}"
 
     async def slow(self) -> str:
-        reader, writer = await self.send(json.dumps(body(self.chance, stream=True)).encode())
+        reader, writer = await self.send(json.dumps(body(self.rng, stream=True)).encode())
         for _ in range(20):
             if not await reader.read(50):
                 break
@@ -127,20 +128,20 @@ class Client:
         return "read slowly"
 
     async def late(self) -> str:
-        """Asks for more than there is time for."""
-        status, rest = await self.ask(body(self.chance, max_tokens=700, n=8, draft="none"))
+        """Ask for more than the timeout allows."""
+        status, rest = await self.ask(body(self.rng, max_tokens=700, n=8, draft="none"))
         assert status in (200, 429, 504), (status, rest)
         return f"asked for much {status}"
 
     async def malformed(self) -> str:
-        whole = json.dumps(body(self.chance)).encode()
-        broken = self.chance.choice(
+        whole = json.dumps(body(self.rng)).encode()
+        broken = self.rng.choice(
             [
-                whole[: self.chance.randrange(len(whole))],
-                bytes(self.chance.randrange(256) for _ in range(50)),
-                json.dumps(body(self.chance, n="many")).encode(),
-                json.dumps(body(self.chance, prompt=[10**9])).encode(),
-                json.dumps(body(self.chance, max_tokens=-1)).encode(),
+                whole[: self.rng.randrange(len(whole))],
+                bytes(self.rng.randrange(256) for _ in range(50)),
+                json.dumps(body(self.rng, n="many")).encode(),
+                json.dumps(body(self.rng, prompt=[10**9])).encode(),
+                json.dumps(body(self.rng, max_tokens=-1)).encode(),
             ]
         )
         status, rest = await self.ask(broken)
@@ -153,7 +154,7 @@ class Client:
         return "oversized"
 
     async def cut_short(self) -> str:
-        """Leaves in the middle of a body."""
+        """Disconnect in the middle of the request body."""
         _, writer = await self.send(b'{"prompt": "a', 100)
         await asyncio.sleep(0.01)
         writer.transport.abort()
@@ -161,7 +162,7 @@ class Client:
 
 
 async def storm(server: Running) -> Counter[str]:
-    """Clients without end for so long, and so many requests."""
+    """Run clients until both the time and the number of requests are reached."""
     ends: Counter[str] = Counter()
     began = asyncio.get_running_loop().time()
     numbers = iter(range(10**9))
@@ -176,10 +177,10 @@ async def storm(server: Running) -> Counter[str]:
     return ends
 
 
-def test_bad_company_changes_nothing(server: Running) -> None:
+def test_misbehaving_clients_change_nothing(server: Running) -> None:
     asked = {"prompt": "You may copy", "max_tokens": 40, "temperature": 0}
     expected = server.json("/v1/completions", asked)["choices"]
-    # What caches may hold is reached before it is measured.
+    # The first storm fills the caches, so that the second must not need more memory.
     asyncio.run(storm(server))
     server.wait_until_idle()
     before = memory(server.process.pid)
@@ -193,7 +194,7 @@ def test_bad_company_changes_nothing(server: Running) -> None:
     assert metrics["vllm:num_requests_waiting"] == 0
     assert memory(server.process.pid) < before + (32 << 20)
     assert "panicked" not in server.log.read_text()
-    # All kinds were there, and some were answered.
+    # All kinds of clients took part, and some were answered.
     assert ends["answered 200"] > 0
     assert ends["malformed"] > 0
     assert ends["left"] > 0

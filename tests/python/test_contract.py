@@ -1,4 +1,4 @@
-"""The public names, with their signatures."""
+"""The public names and their signatures."""
 
 import inspect
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -96,7 +96,7 @@ def test_properties(name: str) -> None:
         assert inspect.getdoc(look_up(f"{name}.{field}")), field
 
 
-def test_defaults_are_those_of_the_signature() -> None:
+def test_defaults_match_the_signature() -> None:
     parameters = inspect.signature(SpeculativeConfig).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     assert SpeculativeConfig().as_dict() == defaults
@@ -112,13 +112,13 @@ def test_exceptions(name: str) -> None:
     assert str(exception("what, where")) == "what, where"
 
 
-def test_everything_public_is_listed() -> None:
+def test_all_public_names_are_listed() -> None:
     for name in specdec_rs.__all__:
         assert hasattr(specdec_rs, name), name
     assert set(PROPERTIES) | set(EXCEPTIONS) <= set(specdec_rs.__all__)
 
 
-def test_results_are_what_their_names_say(decoder: SpeculativeDecoder) -> None:
+def test_results_have_their_types(decoder: SpeculativeDecoder) -> None:
     assert isinstance(decoder.stream([5], max_new_tokens=1), Iterator)
     assert isinstance(decoder.stream_async([5], max_new_tokens=1), AsyncIterator)
     coroutine = decoder.generate_async([5], max_new_tokens=1)

@@ -1,4 +1,4 @@
-"""The Python code in README.md and docs/ runs as it is written."""
+"""The Python code in README.md and docs/ runs as written."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     except specdec_rs.ModelNotFound as error:
         pytest.skip(str(error))
     monkeypatch.chdir(tmp_path)
-    # One after the other, as a reader would type them.
+    # In order and in one namespace, as a reader would type them.
     names: dict[str, object] = {}
     for number, block in enumerate(blocks(page)):
         exec(compile(block, f"{page.name}, block {number}", "exec"), names)

@@ -1,4 +1,4 @@
-"""Draft sources that a request or a decoder is given: predictions, and tables of texts."""
+"""Draft sources that the caller fills: predictions and tables."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_a_prediction_is_drafted(decoder: SpeculativeDecoder) -> None:
     assert wrong.tokens == plain.tokens
 
 
-def test_shared_experience_changes_no_text(decoder: SpeculativeDecoder) -> None:
+def test_shared_statistics_change_no_text(decoder: SpeculativeDecoder) -> None:
     plain = decoder.generate("The licensee", CONFIG, draft="none")
     for _ in range(3):
         again = decoder.generate("The licensee", CONFIG, draft="auto")

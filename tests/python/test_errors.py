@@ -1,4 +1,4 @@
-"""Errors of loading, one for each kind of mistake."""
+"""Errors while loading, one for each kind of mistake."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ DRAFT = PAIR / "draft"
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A copy of the draft, to be damaged."""
+    """Copy the draft model, for tests that corrupt it."""
     return Path(shutil.copytree(DRAFT, tmp_path / "model"))
 
 
@@ -80,10 +80,10 @@ def test_wrong_types(keyword: str, value: Any) -> None:
         SpeculativeDecoder(5)  # type: ignore[arg-type]
 
 
-def test_progress_is_told() -> None:
-    told: list[tuple[str, int, int | None]] = []
-    SpeculativeDecoder(DRAFT, progress=lambda *state: told.append(state))
-    (label, done, total) = told[-1]
+def test_progress_is_reported() -> None:
+    states: list[tuple[str, int, int | None]] = []
+    SpeculativeDecoder(DRAFT, progress=lambda *state: states.append(state))
+    (label, done, total) = states[-1]
     assert "draft" in label
     assert total is not None
     assert 0 < done <= total

@@ -1,4 +1,4 @@
-"""The examples and the docstrings run."""
+"""The examples and docstrings run."""
 
 import doctest
 import importlib.util
@@ -45,7 +45,7 @@ def test_docstrings() -> None:
     assert results.failed == 0
 
 
-def test_console_scripts_say_how_they_went() -> None:
+def test_console_scripts_return_their_exit_code() -> None:
     for command in (
         ["-m", "specdec_rs"],
         ["-c", "from specdec_rs.__main__ import *; exit(benchmark())"],

@@ -1,4 +1,4 @@
-"""Generation on the pair: speculation changes speed, never text."""
+"""Generation with the tiny pair: speculation changes speed, never text."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ GREEDY = SpeculativeConfig(temperature=0, max_new_tokens=40)
 @pytest.mark.parametrize("draft", ["model", "ngram", "auto"])
 @pytest.mark.parametrize("gamma", [1, 4, 16])
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_greedy_output_is_plain_output(
+def test_greedy_output_matches_plain_decoding(
     decoder: SpeculativeDecoder, prompts: list[list[int]], draft: Any, gamma: int, adaptive: bool
 ) -> None:
     accepted = 0
@@ -30,7 +30,7 @@ def test_greedy_output_is_plain_output(
         assert speculative.text == plain.text
         assert plain.stats.drafted == 0
         accepted += speculative.stats.accepted
-    # A controller may find that a target as cheap as this one needs no drafts.
+    # The controller may find that a target this cheap needs no drafts.
     assert adaptive or accepted > 0
 
 
@@ -42,7 +42,7 @@ def test_generation(decoder: SpeculativeDecoder) -> None:
     assert [token.id for token in generation.details] == generation.tokens
     assert generation.logprobs == [token.logprob for token in generation.details]
     for token in generation.details:
-        # Greedy decoding writes the likeliest token.
+        # Greedy decoding picks the most probable token.
         assert token.top_logprobs[0] == (token.id, token.logprob)
         assert len(token.top_logprobs) == 3
     assert decoder.generate([5], GREEDY).logprobs is None
@@ -61,7 +61,7 @@ def test_stats(decoder: SpeculativeDecoder) -> None:
     assert repr(stats).startswith("Stats(prompt_tokens=3, cached_tokens=0, new_tokens=40, ")
 
 
-def test_streamed_text_is_the_returned_text(
+def test_streamed_text_matches_the_returned_text(
     decoder: SpeculativeDecoder, prompts: list[list[int]]
 ) -> None:
     for seed, prompt in enumerate(prompts):
@@ -110,19 +110,19 @@ def test_prompts_of_all_kinds(decoder: SpeculativeDecoder) -> None:
     [b"bytes", bytearray(b"b"), 5, None, {5: 6}, {5, 6}, [5.5], ["a"], [None], [[5]],
      np.array([[5, 6]]), np.array([0.5]), iter([5])],
 )  # fmt: skip
-def test_what_is_no_prompt_is_a_type_error(decoder: SpeculativeDecoder, prompt: Any) -> None:
+def test_an_invalid_prompt_type_is_a_type_error(decoder: SpeculativeDecoder, prompt: Any) -> None:
     with pytest.raises(TypeError):
         decoder.generate(prompt)
 
 
 @pytest.mark.parametrize("token", [-1, 2**32, 10**30, 512])
-def test_impossible_tokens_are_named(decoder: SpeculativeDecoder, token: int) -> None:
+def test_invalid_token_ids_are_named(decoder: SpeculativeDecoder, token: int) -> None:
     for use in (decoder.generate, decoder.logits, decoder.sequence().extend, decoder.stream):
         with pytest.raises(InvalidConfig, match=rf"token.* = {token}: expected"):
             use([5, token])
 
 
-def test_impossible_prompts_are_refused(decoder: SpeculativeDecoder) -> None:
+def test_invalid_prompts_are_rejected(decoder: SpeculativeDecoder) -> None:
     with pytest.raises(InvalidConfig, match="prompt"):
         decoder.generate([])
     with pytest.raises(ContextOverflow, match=r"1025 tokens .* 1024"):
@@ -158,7 +158,7 @@ def test_info(decoder: SpeculativeDecoder) -> None:
     assert repr(decoder).startswith("<SpeculativeDecoder: llama, ")
 
 
-def test_a_batch_is_checked_before_it_is_begun(decoder: SpeculativeDecoder) -> None:
+def test_a_batch_is_validated_before_it_starts(decoder: SpeculativeDecoder) -> None:
     with pytest.raises(ContextOverflow):
         decoder.generate_batch([[5], [5] * 2000])
     with pytest.raises(InvalidConfig, match="logit_bias"):

@@ -1,4 +1,4 @@
-"""Models of the user's own: any object with the LanguageModel protocol."""
+"""User-defined models: any object with the LanguageModel protocol."""
 
 import asyncio
 import threading
@@ -25,7 +25,7 @@ GREEDY = SpeculativeConfig(temperature=0, max_new_tokens=50, ignore_eos=True)
 
 
 def path(token: int, length: int) -> list[int]:
-    """What greedy decoding writes behind a token."""
+    """Return the tokens that greedy decoding generates after a token."""
     tokens = []
     for _ in range(length):
         token = successor(token)
@@ -47,7 +47,7 @@ def test_greedy_path(draft: Bigrams | None, adaptive: bool) -> None:
     if draft is not None and not adaptive:
         same = bool((draft.table == target.table).all())
         assert generation.stats.acceptance_rate == (1.0 if same else 0.0)
-    # Every sequence was given back.
+    # Every sequence was freed.
     assert target.sequences == {}
 
 
@@ -75,7 +75,7 @@ def test_sequences_and_logits() -> None:
 
 
 class Failing(Bigrams):
-    """Fails in its own way."""
+    """A model that returns whatever `fail` makes of its logits."""
 
     def __init__(self, fail: Callable[[np.ndarray[Any, Any]], Any]) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_wrong_arrays_are_described(fail: Callable[[Any], Any], found: str) -> N
         own(Failing(fail)).generate([5], GREEDY)
 
 
-def test_layouts_do_not_matter() -> None:
+def test_any_memory_layout_is_accepted() -> None:
     layouts: list[Callable[[Any], Any]] = [np.asfortranarray, lambda rows: rows[:, ::-1][:, ::-1]]
     for layout in layouts:
         assert own(Failing(layout)).generate([5], GREEDY).tokens == path(5, 50)
@@ -109,7 +109,7 @@ def test_layouts_do_not_matter() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("temperature", [0, 1])
-def test_logits_that_are_no_numbers_do_not_crash(value: float, temperature: float) -> None:
+def test_non_finite_logits_do_not_crash(value: float, temperature: float) -> None:
     decoder = own(Failing(lambda rows: np.full_like(rows, value)))
     try:
         tokens = decoder.generate([5], max_new_tokens=5, temperature=temperature).tokens
@@ -131,7 +131,7 @@ def test_the_users_exception_is_the_cause() -> None:
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
-def test_what_is_no_error_passes_through(interruption: type[BaseException]) -> None:
+def test_interruptions_pass_through(interruption: type[BaseException]) -> None:
     def fail(rows: Any) -> Any:
         raise interruption
 
@@ -154,7 +154,7 @@ def test_sizes_are_checked(name: str) -> None:
         own(object())  # type: ignore[arg-type]
 
 
-def test_a_model_in_python_in_coroutines() -> None:
+def test_a_python_model_in_coroutines() -> None:
     async def main() -> list[Generation]:
         decoder = own(Bigrams(), Bigrams(step=8))
         stream = decoder.stream_async([5], GREEDY)
@@ -166,7 +166,7 @@ def test_a_model_in_python_in_coroutines() -> None:
         assert generation.tokens == path(token, 50)
 
 
-def test_a_model_in_python_is_used_from_many_threads() -> None:
+def test_a_python_model_in_many_threads() -> None:
     decoder = own(Bigrams(), Bigrams(step=8))
     results: list[list[int]] = []
 

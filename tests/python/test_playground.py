@@ -1,4 +1,4 @@
-"""The page at `/`, in a real browser: Chromium of the system's packages."""
+"""The playground at `/`, in a real browser (Chromium from the system's packages)."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def page(server: Running, tmp_path: Path) -> Iterator[webdriver.Chrome]:
     try:
         browser.get(server.url)
         yield browser
-        # Errors of the page's own; one that the server refuses is no error of the page.
+        # Only errors of the page count, not requests that the server rejects.
         log = browser.get_log("browser")  # type: ignore[no-untyped-call]
         problems = [entry["message"] for entry in log if entry["level"] == "SEVERE"]
         assert all("401" in problem for problem in problems), problems
@@ -70,7 +70,7 @@ def give_key(page: webdriver.Chrome) -> None:
     )
 
 
-def test_a_missing_key_is_told(page: webdriver.Chrome) -> None:
+def test_a_missing_key_is_reported(page: webdriver.Chrome) -> None:
     ask(page, "Permission is hereby granted")
     (error,) = wait(page, ".error")
     assert "no API key" in error.text
@@ -104,8 +104,8 @@ def test_an_answer_is_shown_token_by_token(page: webdriver.Chrome, server: Runni
     facts = page.find_element(By.CSS_SELECTOR, ".facts").text
     assert f"{len(spans)} tokens" in facts
     assert "tokens/s" in facts
-    assert "plain steps" in facts
-    # The same again by plain decoding, side by side.
+    assert "vs. plain decoding" in facts
+    # The same answer again, by plain decoding.
     page.find_element(By.CSS_SELECTOR, ".compare").click()
     (verdict,) = wait(page, ".verdict")
     assert verdict.text.startswith("identical text")
@@ -114,7 +114,7 @@ def test_an_answer_is_shown_token_by_token(page: webdriver.Chrome, server: Runni
     assert {span.get_attribute("class") for span in plain} == {"target"}
 
 
-def test_speculation_can_be_turned_off_and_the_talk_goes_on(page: webdriver.Chrome) -> None:
+def test_speculation_off_and_a_conversation_of_two_turns(page: webdriver.Chrome) -> None:
     give_key(page)
     page.find_element(By.ID, "speculate").click()
     ask(page, "Permission")

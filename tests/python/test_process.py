@@ -1,4 +1,4 @@
-"""What a whole process does: Ctrl-C, forks, threads, its end."""
+"""Whole processes: Ctrl-C, forks, threads, exit."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from specdec_rs import SpeculativeConfig, SpeculativeDecoder
 PRELUDE = f"""
 import asyncio, os, signal, sys, threading, time
 from specdec_rs import Benchmark, SpecdecError, SpeculativeDecoder
-# A process that a shell starts in the background ignores Ctrl-C.
+# A process that a shell starts in the background ignores SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 MODEL = {str(PAIR / "target")!r}
 decoder = SpeculativeDecoder(MODEL, "none", device="cpu")
@@ -21,7 +21,7 @@ decoder = SpeculativeDecoder(MODEL, "none", device="cpu")
 
 
 def run(program: str, expected_status: int = 0) -> str:
-    """The output of a program on the pair; fails if it hangs."""
+    """Run a program with the tiny pair and return its output; fail if it hangs."""
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(program)],
         capture_output=True,
@@ -32,7 +32,7 @@ def run(program: str, expected_status: int = 0) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT of the process's own")
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for a single process")
 @pytest.mark.parametrize(
     "call",
     [
@@ -45,7 +45,7 @@ def run(program: str, expected_status: int = 0) -> str:
     ],
 )
 def test_ctrl_c(call: str) -> None:
-    # A context of 1024 tokens would end before the signal: start over until it comes.
+    # A context of 1024 tokens would be full before the signal: repeat until it comes.
     program = f"""
         def interrupt():
             time.sleep(0.2)
@@ -75,7 +75,7 @@ def test_a_fork_after_import_and_loading_generates() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-def test_a_fork_after_computing_goes_on() -> None:
+def test_a_fork_after_computing_keeps_working() -> None:
     program = """
         decoder = SpeculativeDecoder(MODEL, num_threads=3)
         before = decoder.generate([5], max_new_tokens=9, temperature=0).text
@@ -88,7 +88,7 @@ def test_a_fork_after_computing_goes_on() -> None:
     assert run(program) == "True 0\n"
 
 
-def test_the_end_waits_for_coroutines() -> None:
+def test_exit_waits_for_coroutines() -> None:
     program = """
         async def main():
             stream = decoder.stream_async([5], max_new_tokens=1000, ignore_eos=True)
@@ -108,13 +108,13 @@ def test_nothing_starts_at_import() -> None:
         capture_output=True,
         text=True,
         check=True,
-        # numpy's own threads are not ours.
+        # numpy starts threads of its own.
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
     assert done.stdout.split() == ["1", "1"]
 
 
-def test_other_threads_go_on(decoder: SpeculativeDecoder) -> None:
+def test_other_threads_keep_running(decoder: SpeculativeDecoder) -> None:
     count, running = 0, True
 
     def work() -> None:
@@ -129,7 +129,7 @@ def test_other_threads_go_on(decoder: SpeculativeDecoder) -> None:
     during = count - before
     running = False
     thread.join()
-    # Without the GIL's release the thread would get a turn a step at most.
+    # If the GIL were not released, the thread would run at most once per step.
     assert during > 100 * stats.steps
 
 
@@ -152,7 +152,7 @@ def test_many_threads_share_a_decoder(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGALRM")
-def test_what_a_signal_handler_raises_is_raised_as_it_is() -> None:
+def test_exceptions_of_signal_handlers_pass_through() -> None:
     program = """
         def expire(*_):
             raise LookupError("late")
@@ -171,7 +171,7 @@ def test_what_a_signal_handler_raises_is_raised_as_it_is() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGALRM")
-def test_what_is_raised_while_a_record_is_logged_is_not_lost() -> None:
+def test_exceptions_of_log_handlers_are_not_lost() -> None:
     program = """
         import logging
         class Alarm(logging.Handler):
@@ -196,7 +196,7 @@ def test_what_is_raised_while_a_record_is_logged_is_not_lost() -> None:
     assert run(program) == "late None\n" * 4
 
 
-def test_the_signal_handler_stays_pythons() -> None:
+def test_pythons_signal_handler_stays() -> None:
     program = """
         decoder.generate([5], max_new_tokens=1)
         print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)

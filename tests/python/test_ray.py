@@ -15,19 +15,19 @@ import pytest
 from serving import chatting_target
 from specdec_rs import SpeculativeDecoder
 
-ray = pytest.importorskip("ray", reason='no Ray: pip install "specdec_rs[ray]"')
+ray = pytest.importorskip("ray", reason='no Ray: pip install ".[ray]"')
 serve = pytest.importorskip("ray.serve")
 
 from ray.cluster_utils import Cluster  # noqa: E402
 from ray.util.state import list_actors  # noqa: E402
 from specdec_rs.integrations.ray import (  # noqa: E402
     PrefixRouter,
-    _beginning,
+    _prefix,
     deployment,
     predict,
 )
 
-# Ray's own, of sockets and processes at its end.
+# Ray warns about its own sockets and processes at exit.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 PROMPTS = [f"{number} times: Permission is hereby granted" for number in range(24)]
@@ -69,7 +69,7 @@ def front(nodes: Any, target: Path) -> Any:
 
 
 def replicas() -> dict[str, int]:
-    """The engines' actors, and their processes."""
+    """Return the engines' actor ids and process ids."""
     actors = list_actors(filters=[("state", "=", "ALIVE")], detail=True)
     engines = [actor for actor in actors if "specdec-engine" in actor.class_name]
     return {actor.actor_id: actor.pid or 0 for actor in engines}
@@ -77,10 +77,10 @@ def replicas() -> dict[str, int]:
 
 async def text_of(front: Any, prompt: Any, **config: Any) -> str:
     stream = front.options(stream=True).stream.remote(prompt, **CONFIG, **config)
-    return "".join([piece.get("text", "") async for piece in stream])
+    return "".join([chunk.get("text", "") async for chunk in stream])
 
 
-def test_answers_are_those_of_one_decoder(front: Any, alone: SpeculativeDecoder) -> None:
+def test_answers_match_a_single_decoder(front: Any, alone: SpeculativeDecoder) -> None:
     async def main() -> list[str]:
         return await asyncio.gather(*(text_of(front, prompt) for prompt in PROMPTS))
 
@@ -112,7 +112,7 @@ def test_a_killed_replica_loses_no_request(front: Any, alone: SpeculativeDecoder
         if len(after) == 2:
             break
         time.sleep(0.1)
-    # Another took its place.
+    # Another replica replaced it.
     assert len(after) == 2
     assert after.keys() != before.keys()
 
@@ -136,37 +136,37 @@ def test_http(front: Any, alone: SpeculativeDecoder) -> None:
     status, text = post(json.dumps(body | {"stream": True}).encode())
     events = [line.removeprefix("data: ") for line in text.splitlines() if line]
     assert events[-1] == "[DONE]"
-    pieces = [json.loads(event) for event in events[:-1]]
-    assert "".join(piece.get("text", "") for piece in pieces) == expected
-    assert pieces[-1]["finish_reason"] == "length"
-    for wrong in (
+    chunks = [json.loads(event) for event in events[:-1]]
+    assert "".join(chunk.get("text", "") for chunk in chunks) == expected
+    assert chunks[-1]["finish_reason"] == "length"
+    for invalid in (
         b"{",
         b"[]",
         b"{}",
         json.dumps(body | {"temperature": -1}).encode(),
         json.dumps(body | {"temperatur": 1, "stream": True}).encode(),
     ):
-        status, text = post(wrong)
+        status, text = post(invalid)
         assert status == 400, text
         assert json.loads(text)["error"]
 
 
-def test_prompts_that_begin_alike_go_the_same_way(front: Any) -> None:
+def test_prompts_with_a_common_prefix_share_a_replica(front: Any) -> None:
     long = "You may copy, distribute and modify " * 20
 
     def cached(prompt: str) -> int:
         answer = front.generate.remote(prompt, **CONFIG).result()
         return int(answer["stats"]["cached_tokens"])
 
-    # Whichever replica it is: it has read the beginning before. One that came late, in place of one
-    # that was killed, may be chosen once all know of it.
+    # Every chosen replica must have the prefix cached. The replacement of the killed replica may be
+    # chosen only after the routers know it.
     for attempt in range(5):
         cached(f"{long}{attempt}")
         if all(cached(f"{long}{attempt}.{number}") > 100 for number in range(6)):
             break
         time.sleep(1)
     else:
-        raise AssertionError("each time another replica")
+        raise AssertionError("a different replica each time")
 
     class Named:
         def __init__(self, name: str) -> None:
@@ -185,12 +185,12 @@ def test_prompts_that_begin_alike_go_the_same_way(front: Any) -> None:
         orders = {prompt: await order(prompt, "abcd") for prompt in PROMPTS}
         assert {ranks[0] for ranks in orders.values()} == set("abcd")
         for prompt, ranks in orders.items():
-            # Without a replica the others keep their order.
+            # Without one replica, the others keep their order.
             assert await order(prompt, "abd") == [name for name in ranks if name != "c"]
 
     asyncio.run(main())
-    assert _beginning("a" * 999) == _beginning("a" * 300)
-    assert _beginning([5] * 999) == _beginning([5] * 300)
+    assert _prefix("a" * 999) == _prefix("a" * 300)
+    assert _prefix([5] * 999) == _prefix([5] * 300)
 
 
 def test_a_dataset_is_answered(nodes: Any, target: Path, alone: SpeculativeDecoder) -> None:

@@ -1,4 +1,4 @@
-"""Logits and sequences: a decoding loop of one's own."""
+"""Logits and sequences: a user-defined decoding loop."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ def test_logits_and_sequence_agree(decoder: SpeculativeDecoder) -> None:
     assert logits.shape == (100, 512)
     assert logits.dtype == np.float32
     sequence = decoder.sequence()
-    pieces = [sequence.extend(IDS[start : start + 7], rows=1) for start in range(0, 98, 7)]
-    np.testing.assert_allclose(np.concatenate(pieces), logits[6:98:7], rtol=1e-4, atol=1e-4)
+    chunks = [sequence.extend(IDS[start : start + 7], rows=1) for start in range(0, 98, 7)]
+    np.testing.assert_allclose(np.concatenate(chunks), logits[6:98:7], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(sequence.extend(IDS[98:], 2), logits[98:], rtol=1e-4, atol=1e-4)
     assert len(sequence) == 100
 
 
-def test_greedy_loop_is_generate(decoder: SpeculativeDecoder) -> None:
+def test_greedy_loop_matches_generate(decoder: SpeculativeDecoder) -> None:
     sequence, fed, written = decoder.sequence(), [5, 6, 7], []
     for _ in range(30):
         token = int(sequence.extend(fed)[0].argmax())
@@ -43,7 +43,7 @@ def test_truncate_and_fork(decoder: SpeculativeDecoder) -> None:
         np.testing.assert_allclose(rows, logits[10:], rtol=1e-4, atol=1e-4)
 
 
-def test_a_path_of_a_tree_is_a_chain(decoder: SpeculativeDecoder) -> None:
+def test_a_path_of_a_tree_equals_a_chain(decoder: SpeculativeDecoder) -> None:
     sequence, chain = decoder.sequence(), decoder.sequence()
     for each in (sequence, chain):
         each.extend(IDS[:60])
@@ -70,7 +70,7 @@ def test_empty_calls(decoder: SpeculativeDecoder) -> None:
     assert len(sequence) == 100
 
 
-def test_what_is_impossible_is_refused(decoder: SpeculativeDecoder) -> None:
+def test_invalid_calls_are_rejected(decoder: SpeculativeDecoder) -> None:
     sequence = decoder.sequence()
     sequence.extend(IDS)
     refusals: list[tuple[Any, tuple[Any, ...], str]] = [
@@ -90,7 +90,7 @@ def test_what_is_impossible_is_refused(decoder: SpeculativeDecoder) -> None:
             call(*arguments)
     with pytest.raises(ContextOverflow):
         sequence.extend([5] * 1000)
-    # A refused call changes nothing.
+    # A rejected call changes nothing.
     assert len(sequence) == 100
 
 

@@ -1,4 +1,4 @@
-"""The server, as its clients meet it."""
+"""The server as its clients see it."""
 
 import asyncio
 import http.client
@@ -41,7 +41,7 @@ def server(target: Path) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def alone(target: Path) -> SpeculativeDecoder:
-    """What the server's answers must be."""
+    """A decoder whose output the server's answers must match."""
     return SpeculativeDecoder(target, "none", device="cpu", num_threads=1)
 
 
@@ -65,26 +65,26 @@ def test_a_conversation(client: openai.OpenAI, alone: SpeculativeDecoder) -> Non
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + len(expected.tokens)
 
 
-def test_a_stream_is_the_answer_in_pieces(client: openai.OpenAI) -> None:
+def test_a_stream_is_the_answer_in_chunks(client: openai.OpenAI) -> None:
     options: Any = {"model": "any", "messages": MESSAGES, "max_tokens": 40, "seed": 5}
     whole = client.chat.completions.create(**options)
-    pieces = list(
+    chunks = list(
         client.chat.completions.create(
             **options, stream=True, stream_options={"include_usage": True}
         )
     )
-    assert pieces[0].choices[0].delta.role == "assistant"
-    deltas = [piece.choices[0] for piece in pieces if piece.choices]
+    assert chunks[0].choices[0].delta.role == "assistant"
+    deltas = [chunk.choices[0] for chunk in chunks if chunk.choices]
     text = "".join(choice.delta.content or "" for choice in deltas)
     assert text == whole.choices[0].message.content
     assert len(deltas) > 3
     reasons = [choice.finish_reason for choice in deltas]
     assert reasons[-1] == whole.choices[0].finish_reason
     assert set(reasons[:-1]) == {None}
-    assert pieces[-1].usage is not None
+    assert chunks[-1].usage is not None
     assert whole.usage is not None
-    assert pieces[-1].usage.completion_tokens == whole.usage.completion_tokens
-    assert len({piece.id for piece in pieces}) == 1
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert len({chunk.id for chunk in chunks}) == 1
 
 
 def test_several_choices_differ_and_repeat(client: openai.OpenAI) -> None:
@@ -100,13 +100,13 @@ def test_several_choices_differ_and_repeat(client: openai.OpenAI) -> None:
     first = texts(11)
     assert len(set(first)) > 1
     assert texts(11) == first
-    # A choice is what its own seed writes.
+    # Each choice is what its seed generates.
     assert texts(12)[:3] == first[1:]
     streamed = [""] * 4
-    for piece in client.chat.completions.create(
+    for chunk in client.chat.completions.create(
         model="any", messages=MESSAGES, max_tokens=16, seed=11, n=4, stream=True
     ):
-        for choice in piece.choices:
+        for choice in chunk.choices:
             streamed[choice.index] += choice.delta.content or ""
     assert streamed == first
 
@@ -122,7 +122,7 @@ def test_logprobs(client: openai.OpenAI, alone: SpeculativeDecoder) -> None:
     found = [entry.logprob for entry in logprobs.content]
     assert found == pytest.approx([token.logprob for token in expected.details], abs=1e-6)
     for entry in logprobs.content:
-        # Greedily the likeliest is taken.
+        # Greedy decoding picks the most probable token.
         assert len(entry.top_logprobs) == 3
         assert entry.top_logprobs[0].token == entry.token
     spoken = b"".join(bytes(entry.bytes or []) for entry in logprobs.content)
@@ -159,7 +159,7 @@ def test_completions_of_every_kind_of_prompt(
     )
     both = [text + answer for text, answer in zip(texts, expected, strict=True)]
     assert [choice.text for choice in echoed.choices] == [both[0]] * 2 + [both[1]] * 2
-    # Of a length as in OpenAI's API where none is asked for.
+    # Without max_tokens, the length limit is that of OpenAI's API.
     assert client.completions.create(model="any", prompt=[5, 6]).usage.completion_tokens <= 16  # type: ignore[union-attr]
 
 
@@ -205,7 +205,9 @@ def test_stop_formats_and_predictions(client: openai.OpenAI, alone: SpeculativeD
     assert (details.accepted_prediction_tokens or 0) > 8
 
 
-def test_many_clients_get_what_each_alone_would(server: Running, alone: SpeculativeDecoder) -> None:
+def test_concurrent_clients_get_what_each_would_alone(
+    server: Running, alone: SpeculativeDecoder
+) -> None:
     prompts = [f"{number} times: Permission is hereby granted" for number in range(40)]
     expected = [alone.generate(prompt, max_new_tokens=20, temperature=0).text for prompt in prompts]
 
@@ -287,7 +289,7 @@ REFUSED: list[tuple[str, Any, int, str | None]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "status", "param"), REFUSED)
-def test_what_is_wrong_is_named(
+def test_errors_name_the_field(
     server: Running, path: str, body: Any, status: int, param: str | None
 ) -> None:
     error = server.json(path, body, status)["error"]
@@ -297,7 +299,7 @@ def test_what_is_wrong_is_named(
         assert error["param"] == param
 
 
-def test_other_sites_may_not_ask(server: Running, target: Path) -> None:
+def test_other_origins_are_rejected(server: Running, target: Path) -> None:
     foreign = {"Origin": "https://elsewhere.example"}
     assert server.request("/v1/models", headers=foreign)[0] == 403
     assert server.request("/v1/models", headers={"Origin": server.url})[0] == 200
@@ -317,24 +319,24 @@ def test_keys(target: Path, tmp_path: Path) -> None:
             assert (
                 server.request("/v1/models", headers={"Authorization": f"Bearer {key}"})[0] == 200
             )
-        for wrong in (
+        for header in (
             "Bearer first",
             "Bearer ",
             "first-key",
             "Basic first-key",
             "Bearer first-key ",
         ):
-            status, headers, body = server.request("/v1/models", headers={"Authorization": wrong})
-            # A header's end is trimmed on its way.
-            if wrong.strip() != "Bearer first-key":
-                assert (status, headers["www-authenticate"]) == (401, "Bearer"), wrong
+            status, headers, body = server.request("/v1/models", headers={"Authorization": header})
+            # Trailing whitespace of a header is trimmed in transit.
+            if header.strip() != "Bearer first-key":
+                assert (status, headers["www-authenticate"]) == (401, "Bearer"), header
                 assert b"first-key" not in body
         assert server.request("/health", headers={"Authorization": ""})[0] == 200
         log = server.log.read_text()
     assert "key" not in log.replace("api-key", "")
 
 
-def test_strangers_are_not_let_in_unasked(target: Path) -> None:
+def test_public_addresses_need_a_key(target: Path) -> None:
     command = [sys.executable, "-m", "specdec_rs", "serve", "--target", str(target), "--port", "0"]
     done = subprocess.run(
         [*command, "--host", "0.0.0.0"], capture_output=True, text=True, timeout=60
@@ -351,7 +353,7 @@ LONG = {"prompt": [5, 6], "max_tokens": 900, "ignore_eos": True, "draft": "none"
 
 
 class Streaming:
-    """A stream whose first piece was read; the end of the block leaves it."""
+    """A stream whose first chunk has arrived; the end of the block disconnects."""
 
     def __init__(self, server: Running, body: object = LONG) -> None:
         parts = urlsplit(server.url)
@@ -376,7 +378,7 @@ def test_a_full_queue_refuses(target: Path) -> None:
             assert json.loads(body)["error"]["code"] == "queue_full"
         server.wait_until_idle()
         assert server.request("/v1/completions", {"prompt": "a"})[0] == 200
-    # What can never have its turn is told so at once.
+    # A request that can never be admitted is rejected at once.
     with serving(target, "--cache-tokens", "300") as server:
         large = {"prompt": [5], "max_tokens": 600}
         assert server.json("/v1/completions", large, 400)["error"]["param"] == "max_new_tokens"
@@ -385,13 +387,13 @@ def test_a_full_queue_refuses(target: Path) -> None:
         assert server.json("/v1/chat/completions", chat)["choices"]
 
 
-def test_who_leaves_is_not_computed_for(server: Running) -> None:
+def test_a_disconnect_cancels_the_request(server: Running) -> None:
     server.wait_until_idle()
     written = server.metrics()["specdec_generation_tokens_total"]
     with ExitStack() as streams:
         for _ in range(4):
             streams.enter_context(Streaming(server))
-    # Those who wait for a whole answer are missed, too.
+    # Clients that wait for a whole answer are noticed, too.
     parts = urlsplit(server.url)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         body = json.dumps(LONG | {"stream": False}).encode()
@@ -403,7 +405,7 @@ def test_who_leaves_is_not_computed_for(server: Running) -> None:
     assert server.metrics()["specdec_generation_tokens_total"] - written < 5 * 900
 
 
-def test_a_request_has_its_time(target: Path) -> None:
+def test_a_request_times_out(target: Path) -> None:
     with serving(target, "--timeout", "0") as server:
         error = server.json("/v1/completions", LONG | {"stream": False}, 504)["error"]
         assert error["code"] == "timeout"
@@ -414,7 +416,7 @@ def test_a_request_has_its_time(target: Path) -> None:
         assert b"[DONE]" not in body
 
 
-def test_what_runs_is_answered_at_the_end(target: Path) -> None:
+def test_running_requests_finish_at_shutdown(target: Path) -> None:
     with serving(target) as server:
         with Streaming(server) as stream:
             server.process.send_signal(signal.SIGTERM)
@@ -437,8 +439,8 @@ def test_clients_of_a_killed_server_are_answered_by_the_next(target: Path) -> No
         while True:
             try:
                 answer: Any = client.completions.create(**asked, stream=stream)
-                pieces = answer if stream else [answer]
-                answers.append("".join(piece.choices[0].text for piece in pieces))
+                chunks = answer if stream else [answer]
+                answers.append("".join(chunk.choices[0].text for chunk in chunks))
                 return
             except openai.APIConnectionError as error:
                 lost.append(error)
@@ -465,12 +467,12 @@ def test_clients_of_a_killed_server_are_answered_by_the_next(target: Path) -> No
         with serving(target, port=port):
             for thread in threads:
                 thread.join()
-    # Each of them lost its connection to the first server, and some found none in between.
+    # Each client lost its connection to the first server, and some could not connect in between.
     assert len(lost) >= len(threads)
     assert answers == [expected] * len(threads)
 
 
-def test_answers_teach_where_that_is_wanted(target: Path, tmp_path: Path) -> None:
+def test_answers_fill_the_table_with_learn(target: Path, tmp_path: Path) -> None:
     file = tmp_path / "answers.table"
     asked = {"prompt": "You may copy", "max_tokens": 60, "temperature": 0, "ignore_eos": True}
     drafted = asked | {"draft": "table", "adaptive": False, "gamma": 4, "return_tokens": True}
@@ -486,7 +488,7 @@ def test_answers_teach_where_that_is_wanted(target: Path, tmp_path: Path) -> Non
         assert accepted(server) == (text, 0)
         same, learned = accepted(server)
         assert (same, learned > 20) == (text, True)
-    # The next server goes on with it.
+    # The next server continues with the file.
     assert file.stat().st_size > 1000
     with serving(target, "--learn", str(file)) as server:
         same, learned = accepted(server)
@@ -500,7 +502,7 @@ def test_answers_teach_where_that_is_wanted(target: Path, tmp_path: Path) -> Non
         assert (refused.returncode, named in refused.stderr) == (status, True)
 
 
-def test_a_profile_holds_where_requests_name_nothing(
+def test_a_profile_applies_where_requests_name_nothing(
     target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPECDEC_PROFILES", str(tmp_path))
@@ -515,7 +517,7 @@ def test_a_profile_holds_where_requests_name_nothing(
     asked |= {"adaptive": False, "return_tokens": True}
 
     def drafts(server: Running, **more: object) -> tuple[set[str], int]:
-        """From where, and how many at most in a step."""
+        """Return the sources of the drafts and the maximum number drafted per step."""
         stats = server.json("/v1/completions", asked | more)["choices"][0]["stats"]
         return set(stats["sources"]), len(stats["drafted_per_position"])
 
@@ -523,7 +525,7 @@ def test_a_profile_holds_where_requests_name_nothing(
         assert drafts(server) == ({"ngram"}, 2)
         assert drafts(server, draft="none") == (set(), 0)
         assert drafts(server, gamma=3) == ({"ngram"}, 3)
-        # It was made for the drafts that it names.
+        # The profile is for the drafts that it names.
         assert drafts(server, draft="ngram")[1] > 2
         predicted = {"type": "content", "content": "You may copy" * 9}
         assert drafts(server, prediction=predicted)[1] > 2
@@ -531,7 +533,7 @@ def test_a_profile_holds_where_requests_name_nothing(
         assert drafts(server)[1] > 2
 
 
-def test_metrics_count_what_was_done(target: Path) -> None:
+def test_metrics_count_requests_and_tokens(target: Path) -> None:
     with serving(target) as server:
         body = {"prompt": "You may copy", "max_tokens": 300, "temperature": 0, "ignore_eos": True}
         options = {"gamma": 3, "adaptive": False, "draft": "ngram"}
@@ -560,7 +562,7 @@ def test_metrics_count_what_was_done(target: Path) -> None:
         assert metrics["specdec_speedup"] > 0
 
 
-def test_the_dashboard_shows_what_is_counted(server: Running) -> None:
+def test_the_dashboard_uses_existing_metrics(server: Running) -> None:
     dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
     targets = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     shown = {name for expr in targets for name in re.findall(r"(?:specdec_|vllm:)\w+", expr)}
@@ -571,7 +573,7 @@ def test_the_dashboard_shows_what_is_counted(server: Running) -> None:
     assert len(shown) > 15
 
 
-def test_requests_have_names(server: Running) -> None:
+def test_requests_have_ids(server: Running) -> None:
     _, headers, _ = server.request("/health", headers={"X-Request-Id": "mine"})
     assert headers["x-request-id"] == "mine"
     names = {server.request("/health")[1]["x-request-id"] for _ in range(3)}

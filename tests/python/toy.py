@@ -1,4 +1,4 @@
-"""A model in numpy, whose output is known beforehand."""
+"""A numpy model whose output is known in advance."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,12 +7,12 @@ VOCAB_SIZE = 512
 
 
 def successor(token: int, step: int = 7) -> int:
-    """The likeliest token behind another."""
+    """Return the most probable token after a token."""
     return (token * 5 + step) % 500 + 3
 
 
 class Bigrams:
-    """Says of each token that its successor is the likeliest to follow."""
+    """A bigram model: the most probable token after each token is its successor."""
 
     vocab_size = VOCAB_SIZE
     context_length = 256
@@ -40,7 +40,7 @@ class Bigrams:
 
 
 class ForkingBigrams(Bigrams):
-    """The same, with sequences that can be copied."""
+    """A bigram model whose sequences can be copied."""
 
     def fork(self, sequence: int, copy: int) -> None:
         self.sequences[copy] = list(self.sequences[sequence])

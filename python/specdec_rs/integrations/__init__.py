@@ -1,1 +1,1 @@
-"""Speculative decoding inside of other frameworks."""
+"""Integrations with other frameworks."""

@@ -1,7 +1,7 @@
-"""Past one machine, with Ray: `pip install "specdec_rs[ray]"`.
+"""Beyond one machine, with Ray: a deployment for Ray Serve and a predictor for Ray Data.
 
-A deployment for Ray Serve, whose replicas are found again by the beginning of a prompt, and a
-predictor for Ray Data:
+Needs the extra `ray` (`pip install ".[ray]"`). The deployment routes prompts with a common prefix
+to the same replica, which has it in its prefix cache:
 
 >>> from ray import serve
 >>> from specdec_rs.integrations.ray import deployment, predict
@@ -35,28 +35,28 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 Prompt = str | list[int] | list[dict[str, str]]
-"""A text, token ids, or a conversation."""
+"""A text, token ids, or a list of messages."""
 
-_ATTEMPTS = 5
-"""Replicas that a request is given to, one after the other, as they die."""
+_MAX_ATTEMPTS = 5
+"""How many replicas a request is sent to if they die."""
 
-_PREFIX = 256
-"""Characters of a prompt's beginning by which its replica is chosen; of token ids a quarter."""
+_PREFIX_CHARS = 256
+"""Characters of a prompt's prefix that choose its replica; for token ids, a quarter as many ids."""
 
 
 class Engine:
-    """A replica: a decoder whose requests share passes of the target."""
+    """A replica: a decoder whose requests share forward passes of the target."""
 
     def __init__(self, target: str, draft: str | None, options: dict[str, Any]) -> None:
-        """Loads the models, with the options of `SpeculativeDecoder`."""
+        """Load the models, with the options of `SpeculativeDecoder`."""
         self._decoder = SpeculativeDecoder(target, draft, **options)
 
     async def stream(self, prompt: Prompt, config: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Yields {"text", "tokens"} for each step, and last {"finish_reason", "stats"}."""
-        plain: Any = prompt
+        """Yield {"text", "tokens"} for each step, then {"finish_reason", "stats"}."""
+        text_or_ids: Any = prompt
         if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
-            plain = self._decoder.chat_prompt(plain)
-        stream = self._decoder.stream_async(plain, **config)
+            text_or_ids = self._decoder.chat_prompt(text_or_ids)
+        stream = self._decoder.stream_async(text_or_ids, **config)
         async for chunk in stream:
             yield {"text": chunk.text, "tokens": [token.as_dict() for token in chunk.tokens]}
         generation = stream.generation
@@ -65,10 +65,11 @@ class Engine:
 
 
 class PrefixRouter(RequestRouter):
-    """Sends prompts that begin alike to the same replica, which has read the beginning before.
+    """Routes prompts with a common prefix to the same replica, which has it in its prefix cache.
 
-    Each prompt ranks the replicas in an order of its own (rendezvous hashing): with a replica more
-    or less only its own prompts move. Where one is full the next in the order gets the prompt.
+    Each prefix ranks the replicas in its own order (rendezvous hashing), so adding or removing a
+    replica only moves the prompts of that replica. If a replica is full, the next one in the order
+    gets the prompt.
     """
 
     async def choose_replicas(
@@ -76,11 +77,11 @@ class PrefixRouter(RequestRouter):
         candidate_replicas: list[RunningReplica],
         pending_request: PendingRequest | None = None,
     ) -> list[list[RunningReplica]]:
-        """The replicas, the first choice first."""
-        begins = _beginning(pending_request.args[0]) if pending_request else ""
+        """Return the replicas in order of preference."""
+        prefix = _prefix(pending_request.args[0]) if pending_request else ""
 
         def weight(replica: RunningReplica) -> bytes:
-            name = f"{replica.replica_id.unique_id}\0{begins}"
+            name = f"{replica.replica_id.unique_id}\0{prefix}"
             return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
 
         return [[replica] for replica in sorted(candidate_replicas, key=weight)]
@@ -96,59 +97,59 @@ def _is_prompt(value: object) -> bool:
     )
 
 
-def _beginning(prompt: Prompt) -> str:
+def _prefix(prompt: Prompt) -> str:
     if isinstance(prompt, str):
-        return prompt[:_PREFIX]
+        return prompt[:_PREFIX_CHARS]
     if prompt and isinstance(prompt[0], dict):
-        return json.dumps(prompt)[:_PREFIX]
-    return json.dumps(prompt[: _PREFIX // 4])
+        return json.dumps(prompt)[:_PREFIX_CHARS]
+    return json.dumps(prompt[: _PREFIX_CHARS // 4])
 
 
 class Front:
-    """Gives requests to replicas, and those of one that died to another, where they go on.
+    """Sends requests to replicas, and resumes them on another replica if one dies.
 
-    What is written depends on the prompt and the seed alone. So another replica writes the same
-    text again, of which a client gets what it has not seen.
+    The output depends only on the prompt and the seed, so another replica generates the same text
+    again, and the client receives the part that it does not have yet.
     """
 
     def __init__(self, engines: Any) -> None:
-        """Takes the replicas' handle."""
+        """Store the handle of the replicas."""
         self._engines = engines.options(stream=True)
 
     async def stream(self, prompt: Prompt, **config: Any) -> AsyncIterator[dict[str, Any]]:
-        """Yields {"text", "tokens"}, and last {"finish_reason", "stats"}.
+        """Yield {"text", "tokens"} for each step, then {"finish_reason", "stats"}.
 
         The keywords are those of `SpeculativeConfig`.
         """
         if config.get("seed") is None:
             config["seed"] = secrets.randbits(63)
         repeats = config.get("verification", "coupled") == "coupled"
-        sent = _Sent()
-        for attempt in range(_ATTEMPTS):
-            sent.begin_again()
+        sent = _SentOutput()
+        for attempt in range(_MAX_ATTEMPTS):
+            sent.restart()
             try:
-                async for piece in self._engines.stream.remote(prompt, config):
-                    news = sent.news(piece)
-                    if news is not None:
-                        yield news
+                async for chunk in self._engines.stream.remote(prompt, config):
+                    unsent = sent.remove_sent(chunk)
+                    if unsent is not None:
+                        yield unsent
                 return
             except RayActorError:
-                if attempt + 1 == _ATTEMPTS or (sent.anything and not repeats):
+                if attempt + 1 == _MAX_ATTEMPTS or (sent.has_tokens and not repeats):
                     raise
 
     async def generate(self, prompt: Prompt, **config: Any) -> dict[str, Any]:
-        """The whole answer: {"text", "tokens", "finish_reason", "stats"}."""
+        """Return the whole answer: {"text", "tokens", "finish_reason", "stats"}."""
         whole: dict[str, Any] = {"text": "", "tokens": []}
-        async for piece in self.stream(prompt, **config):
-            if "text" in piece:
-                whole["text"] += piece["text"]
-                whole["tokens"] += piece["tokens"]
+        async for chunk in self.stream(prompt, **config):
+            if "text" in chunk:
+                whole["text"] += chunk["text"]
+                whole["tokens"] += chunk["tokens"]
             else:
-                whole |= piece
+                whole |= chunk
         return whole
 
     async def __call__(self, request: Request) -> Response:
-        """Answers POST with {"prompt" or "messages", "stream", settings}; 400 for what is wrong."""
+        """Answer POST with {"prompt" or "messages", "stream", settings}; 400 if it is invalid."""
         try:
             body = await request.json()
             stream = body.pop("stream", False)
@@ -161,9 +162,9 @@ class Front:
         try:
             if not stream:
                 return JSONResponse(await self.generate(given[0], **body))
-            pieces = self.stream(given[0], **body)
-            # What is wrong shows before the first piece.
-            first = await anext(pieces)
+            chunks = self.stream(given[0], **body)
+            # Invalid settings fail before the first chunk, while the status can still be 400.
+            first = await anext(chunks)
         except TypeError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         except RayTaskError as error:
@@ -173,42 +174,42 @@ class Front:
 
         async def events() -> AsyncIterator[str]:
             yield f"data: {json.dumps(first)}\n\n"
-            async for piece in pieces:
-                yield f"data: {json.dumps(piece)}\n\n"
+            async for chunk in chunks:
+                yield f"data: {json.dumps(chunk)}\n\n"
             yield "data: [DONE]\n\n"
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
 
-class _Sent:
-    """What a client has of an answer that may be written more than once."""
+class _SentOutput:
+    """What a client has received of an answer that may be generated more than once."""
 
     def __init__(self) -> None:
         self.text = ""
         self._tokens = 0
-        self.begin_again()
+        self.restart()
 
     @property
-    def anything(self) -> bool:
-        """Whether the client has a part of the answer."""
+    def has_tokens(self) -> bool:
+        """Whether the client has received any tokens."""
         return self._tokens > 0
 
-    def begin_again(self) -> None:
-        """The answer is written from its beginning."""
-        self._written = ""
-        self._written_tokens = 0
+    def restart(self) -> None:
+        """Note that the answer is generated again from the start."""
+        self._generated = ""
+        self._generated_tokens = 0
 
-    def news(self, piece: dict[str, Any]) -> dict[str, Any] | None:
-        """What of a piece the client doesn't have; None: nothing."""
-        if "text" not in piece:
-            return piece
-        self._written += piece["text"]
-        self._written_tokens += len(piece["tokens"])
-        text = self._written[len(self.text) :]
-        new = max(0, self._written_tokens - self._tokens)
-        tokens = piece["tokens"][len(piece["tokens"]) - new :] if new else []
+    def remove_sent(self, chunk: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the part of a chunk that the client has not received, or None if it has all."""
+        if "text" not in chunk:
+            return chunk
+        self._generated += chunk["text"]
+        self._generated_tokens += len(chunk["tokens"])
+        text = self._generated[len(self.text) :]
+        new = max(0, self._generated_tokens - self._tokens)
+        tokens = chunk["tokens"][len(chunk["tokens"]) - new :] if new else []
         self.text += text
-        self._tokens = max(self._tokens, self._written_tokens)
+        self._tokens = max(self._tokens, self._generated_tokens)
         return {"text": text, "tokens": tokens} if text or tokens else None
 
 
@@ -222,26 +223,26 @@ def deployment(
     actor_options: dict[str, Any] | None = None,
     **options: Any,
 ) -> serve.Application:
-    """An application for `serve.run`: replicas of a decoder behind a front.
+    """Build an application for `serve.run`: a front end and replicas of a decoder.
 
     Args:
-        target: The target model, as `SpeculativeDecoder` takes it; every node must reach it.
-        draft: The draft.
-        name: Of the deployments.
-        replicas: The fewest and the most.
-        ongoing: Requests that each replica should have at once: with more there will be more
-            replicas. Twice as many are the most that it takes.
-        actor_options: What Ray reserves for a replica, as {"num_cpus": 4}.
+        target: The target model, as in `SpeculativeDecoder`; every node must be able to load it.
+        draft: The draft, as in `SpeculativeDecoder`.
+        name: The name of the deployments.
+        replicas: The minimum and maximum number of replicas.
+        ongoing: Concurrent requests per replica above which Ray adds replicas. A replica accepts
+            at most twice as many.
+        actor_options: The resources that Ray reserves for a replica, such as {"num_cpus": 4}.
         options: Further options of `SpeculativeDecoder`.
     """
-    fewest, most = replicas
+    min_replicas, max_replicas = replicas
     scaling = AutoscalingConfig(
-        min_replicas=fewest, max_replicas=most, target_ongoing_requests=ongoing
+        min_replicas=min_replicas, max_replicas=max_replicas, target_ongoing_requests=ongoing
     )
     router = RequestRouterConfig(
         request_router_class=f"{__name__}:PrefixRouter"  # type: ignore[arg-type]
     )
-    # Its types know it as a decorator alone.
+    # Its type annotations only allow use as a decorator.
     make: Any = serve.deployment
     engine = make(Engine).options(
         name=f"{name}-engine",
@@ -260,7 +261,7 @@ def deployment(
 
 
 class BatchPredictor:
-    """For `Dataset.map_batches`: answers the prompts of a column, a batch in common passes."""
+    """For `Dataset.map_batches`: answers a column of prompts; a batch shares forward passes."""
 
     def __init__(
         self,
@@ -272,13 +273,13 @@ class BatchPredictor:
         config: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        """Loads the models; `config` holds fields of `SpeculativeConfig`."""
+        """Load the models; `config` holds fields of `SpeculativeConfig`."""
         self._decoder = SpeculativeDecoder(target, draft, **options)
         self._prompts, self._answers = prompts, answers
         self._config = config or {}
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Adds the column of answers."""
+        """Add the column of answers."""
         prompts = [str(prompt) for prompt in batch[self._prompts]]
         answers = self._decoder.generate_batch(prompts, **self._config)
         texts = np.array([answer.text for answer in answers], dtype=object)
@@ -294,7 +295,7 @@ def predict(
     batch_size: int = 32,
     **options: Any,
 ) -> Dataset:
-    """A dataset with answers to its prompts; the further options are `BatchPredictor`'s."""
+    """Add answers to a dataset of prompts, with the options of `BatchPredictor`."""
     return dataset.map_batches(
         BatchPredictor,
         fn_constructor_args=(target, draft),
