@@ -123,8 +123,21 @@ fn rust_code_runs_as_written() {
     let count = text.matches("```rust,no_run\n").count();
     assert!(count >= 2, "only {count} blocks were found");
     fs::write(&copy, text.replace("```rust,no_run\n", "```rust\n")).unwrap();
-    let output = Command::new(env!("CARGO"))
-        .args(["test", "--doc", "pages"])
+    // With the profile and features that this test was built with, so that little is built anew.
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--doc"]);
+    if std::env::current_exe()
+        .unwrap()
+        .iter()
+        .any(|name| name == "release")
+    {
+        command.arg("--release");
+    }
+    if cfg!(feature = "python") {
+        command.args(["--features", "python"]);
+    }
+    let output = command
+        .arg("pages")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("RUSTDOCFLAGS", "--cfg run_pages")
         .env("SPECDEC_PAGES", &copy)
