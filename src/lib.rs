@@ -1,7 +1,7 @@
 //! Lossless speculative decoding: a cheap draft proposes tokens, the target model checks them in one pass,
 //! and the output is exactly what the target alone would have written, sooner.
 //!
-//! ```
+//! ```no_run
 //! use specdec_rs::{SpeculativeConfig, SpeculativeDecoder};
 //!
 //! let decoder = SpeculativeDecoder::new("smollm2-135m", "ngram", None)?;
@@ -55,9 +55,13 @@ pub use response_format::ResponseFormat;
 pub use text::{Message, Tokenizer};
 pub use weights::locate::DEFAULT_MODEL;
 
-// The code on these pages runs as documentation tests.
-#[cfg(doctest)]
+// The code on these pages is compiled by the documentation tests; `tests/documentation.rs` runs copies of it, for which
+// it needs the default model.
+#[cfg(all(doctest, not(run_pages)))]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/guide.md")]
 #[doc = include_str!("../docs/losslessness.md")]
+mod pages {}
+#[cfg(all(doctest, run_pages))]
+#[doc = include_str!(env!("SPECDEC_PAGES"))]
 mod pages {}

@@ -1,6 +1,6 @@
 //! The commands in README.md and docs/, run as they are written.
 //!
-//! (Their Rust code runs as documentation tests, their Python code in `tests/python/test_documentation.py`.)
+//! (Their Python code runs in `tests/python/test_documentation.py`.)
 
 #![cfg(unix)]
 
@@ -65,10 +65,9 @@ fn hub(root: &Path) -> Hub {
 }
 
 #[test]
+#[ignore = "needs the default models"]
 fn commands_run_as_written() {
-    if real_model("smollm2-135m").is_none() {
-        return;
-    }
+    real_model("smollm2-135m");
     let scratch = tempfile::tempdir().unwrap();
     let folder = |name: &str| {
         let folder = scratch.path().join(name);
@@ -108,6 +107,52 @@ fn commands_run_as_written() {
     assert!(run >= 5, "only {run} blocks were found");
 }
 
+/// The documentation tests compile the pages' Rust code without running it (`no_run`), as it needs the default model; here
+/// they run a copy.
+#[test]
+#[ignore = "needs the default models"]
+fn rust_code_runs_as_written() {
+    real_model("smollm2-135m");
+    let scratch = tempfile::tempdir().unwrap();
+    let copy = scratch.path().join("pages.md");
+    let text: Vec<String> = pages()
+        .iter()
+        .map(|page| fs::read_to_string(page).unwrap())
+        .collect();
+    let text = text.concat();
+    let count = text.matches("```rust,no_run\n").count();
+    assert!(count >= 2, "only {count} blocks were found");
+    fs::write(&copy, text.replace("```rust,no_run\n", "```rust\n")).unwrap();
+    // With the profile and features that this test was built with, so that little is built anew.
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--doc"]);
+    if std::env::current_exe()
+        .unwrap()
+        .iter()
+        .any(|name| name == "release")
+    {
+        command.arg("--release");
+    }
+    if cfg!(feature = "python") {
+        command.args(["--features", "python"]);
+    }
+    let output = command
+        .arg("pages")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("RUSTDOCFLAGS", "--cfg run_pages")
+        .env("SPECDEC_PAGES", &copy)
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(
+        stdout.contains(&format!("{count} passed; 0 failed; 0 ignored")),
+        "{stdout}"
+    );
+    assert!(!stdout.contains("compile ... ok"), "{stdout}");
+}
+
 /// Every block is in a language that some test runs.
 #[test]
 fn no_block_goes_untested() {
@@ -118,12 +163,12 @@ fn no_block_goes_untested() {
             .filter_map(|line| line.trim().strip_prefix("```"));
         for language in fences.step_by(2) {
             assert!(
-                ["sh", "rust", "python"].contains(&language),
+                ["sh", "rust,no_run", "python"].contains(&language),
                 "{}: {language:?}",
                 page.display()
             );
         }
-        if !blocks(&page, "rust").is_empty() {
+        if !blocks(&page, "rust,no_run").is_empty() {
             let included = include_str!("../src/lib.rs");
             let name = page.file_name().unwrap().to_str().unwrap();
             assert!(

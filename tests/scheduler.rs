@@ -90,16 +90,24 @@ fn config(number: usize) -> SpeculativeConfig {
         DraftKind::Ngram,
         DraftKind::Model,
     ];
+    let temperature = [0.0, 1.0, 0.7][number % 3];
+    let adaptive = number.is_multiple_of(2);
+    // Where measured time chooses what is drafted, rejection and block verification draw other tokens each time.
+    let verification = if adaptive && temperature > 0.0 {
+        Verification::Coupled
+    } else {
+        Verification::ALL[number / 4 % 3]
+    };
     SpeculativeConfig {
-        temperature: [0.0, 1.0, 0.7][number % 3],
+        temperature,
         gamma: [1, 4, 9][number % 3],
-        adaptive: number.is_multiple_of(2),
+        adaptive,
         draft: Some(drafts[number % 4]),
         seed: Some(number as u64),
         max_new_tokens: 1 + number * 7 % 40,
         repetition_penalty: [1.0, 1.2][number % 2],
         logprobs: [None, Some(2)][number % 2],
-        verification: [Verification::Coupled, Verification::Coupled][number % 2],
+        verification,
         ..SpeculativeConfig::default()
     }
 }

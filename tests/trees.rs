@@ -6,7 +6,7 @@ use specdec_rs::backend::{CachePrecision, WeightPrecision};
 use specdec_rs::model::{Kernels, LoadOptions, SharedModel, TokenSequence, load};
 use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{Device, Extend, LanguageModel, Logits, Parents, SequenceId};
-use support::models::{all_fixtures, all_kernels, extend, extend_all, open};
+use support::models::{all_fixtures, all_kernels, extend, extend_all, open, shared_fixtures};
 
 const TREE: SequenceId = SequenceId(1);
 
@@ -24,8 +24,12 @@ impl Noise {
 }
 
 /// Tokens and parents: deep, bushy, or several roots, as it comes.
-fn random_tree(noise: &mut Noise, nodes: usize) -> (Vec<u32>, Vec<Option<usize>>) {
-    let tokens = (0..nodes).map(|_| noise.below(384) as u32).collect();
+fn random_tree(
+    noise: &mut Noise,
+    nodes: usize,
+    vocab_size: usize,
+) -> (Vec<u32>, Vec<Option<usize>>) {
+    let tokens = (0..nodes).map(|_| noise.below(vocab_size) as u32).collect();
     let reach = 1 + noise.below(4);
     let parents = (0..nodes).map(|node| {
         let back = 1 + noise.below(reach);
@@ -46,8 +50,9 @@ fn path_to(parents: &[Option<usize>], node: usize) -> Vec<usize> {
 /// Checks every row of a tree behind so many tokens, then goes on from a path of it.
 fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, about: &str) {
     let mut noise = Noise((past * 100 + nodes) as u64);
-    let prompt: Vec<u32> = (0..past).map(|_| noise.below(384) as u32).collect();
-    let (tokens, parents) = random_tree(&mut noise, nodes);
+    let vocab_size = model.vocab_size();
+    let prompt: Vec<u32> = (0..past).map(|_| noise.below(vocab_size) as u32).collect();
+    let (tokens, parents) = random_tree(&mut noise, nodes, vocab_size);
     if past > 0 {
         extend(model, TREE.0, &prompt, 0);
     }
@@ -68,7 +73,6 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
     };
     let rows = extend_all(model, &[tree, chain]);
     model.truncate(SequenceId(9), 0).unwrap();
-    let vocab_size = model.vocab_size();
     let follow = |path: &[usize]| path.iter().map(|node| tokens[*node]).collect::<Vec<u32>>();
     let plain = 2;
     for (node, row) in rows.chunks(vocab_size).take(nodes).enumerate() {
@@ -99,9 +103,8 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
     model.free(TREE);
 }
 
-#[test]
-fn rows_of_trees_are_those_of_chains() {
-    for files in all_fixtures() {
+fn trees_equal_chains(models: Vec<ModelFiles>) {
+    for files in models {
         for kernels in [Kernels::Best, Kernels::Candle] {
             let mut model = open(&files, WeightPrecision::Stored, kernels);
             let most = model.max_tree_tokens();
@@ -112,6 +115,17 @@ fn rows_of_trees_are_those_of_chains() {
             }
         }
     }
+}
+
+#[test]
+fn rows_of_trees_are_those_of_chains() {
+    trees_equal_chains(all_fixtures());
+}
+
+#[test]
+#[ignore = "needs SPECDEC_SHARED"]
+fn rows_of_trees_are_those_of_chains_on_shared_models() {
+    trees_equal_chains(shared_fixtures());
 }
 
 #[test]

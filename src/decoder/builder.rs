@@ -22,7 +22,7 @@ const MEASURING: Duration = Duration::from_millis(80);
 
 /// Loads a [`SpeculativeDecoder`].
 ///
-/// ```
+/// ```no_run
 /// use specdec_rs::{Device, SpeculativeDecoder};
 /// let decoder = SpeculativeDecoder::builder().target("smollm2-135m").draft("ngram").device(Device::Cpu).load()?;
 /// # Ok::<(), specdec_rs::Error>(())

@@ -4,24 +4,21 @@ import re
 from pathlib import Path
 
 import pytest
-import specdec_rs
 from conftest import ROOT
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
+PAGES = [
+    page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if blocks(page)
+]
+
+
+@pytest.mark.default_models
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not blocks(page):
-        pytest.skip("the page has no Python code")
-    try:
-        specdec_rs.SpeculativeDecoder("smollm2-135m", "none")
-    except specdec_rs.ModelNotFound as error:
-        pytest.skip(str(error))
     monkeypatch.chdir(tmp_path)
     # In order and in one namespace, as a reader would type them.
     names: dict[str, object] = {}

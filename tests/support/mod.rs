@@ -13,42 +13,34 @@ use std::path::{Path, PathBuf};
 use specdec_rs::progress::Silent;
 use specdec_rs::weights::locate::{LocateOptions, ModelFiles, locate};
 
-/// The folder of golden data, which lies beside the repository; `None` (said on stderr) without it.
-pub fn shared() -> Option<PathBuf> {
-    let folder = match std::env::var_os("SPECDEC_SHARED") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-    };
-    if folder.join("fixtures").is_dir() {
-        return Some(folder);
-    }
-    eprintln!(
-        "no golden data at {} (set SPECDEC_SHARED): what needs it is left out",
-        folder.display()
+/// The folder that `SPECDEC_SHARED` names: golden data of more models than the repository holds. Tests that need it are
+/// `#[ignore = "needs SPECDEC_SHARED"]`.
+pub fn shared() -> PathBuf {
+    let folder = std::env::var_os("SPECDEC_SHARED").expect("SPECDEC_SHARED names no folder");
+    let folder = PathBuf::from(folder);
+    let fixtures = folder.join("fixtures");
+    assert!(
+        fixtures.is_dir(),
+        "no golden data at {}",
+        fixtures.display()
     );
-    None
+    folder
 }
 
-/// The folder of fixture models (`hf/`, `gguf/`): all of them beside the repository, else the few within it.
+/// The repository's own fixture models (`hf/`, `gguf/`).
 pub fn fixtures() -> PathBuf {
-    match shared() {
-        Some(folder) => folder.join("fixtures"),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"),
-    }
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
-/// A default model's file, pulled into the cache if it is not there; `None` (said on stderr) where that fails.
-pub fn real_model(alias: &str) -> Option<PathBuf> {
+/// A default model's file, pulled into the cache if it is not there. Tests that need it are
+/// `#[ignore = "needs the default models"]`.
+pub fn real_model(alias: &str) -> PathBuf {
     let options = LocateOptions {
         revision: None,
         progress: &Silent,
     };
-    match locate(alias, &options) {
-        Ok(ModelFiles::Gguf(file)) => Some(file),
-        Ok(ModelFiles::Folder(folder)) => panic!("{alias} is a folder: {}", folder.display()),
-        Err(error) => {
-            eprintln!("skipped: {error}");
-            None
-        }
+    match locate(alias, &options).unwrap() {
+        ModelFiles::Gguf(file) => file,
+        ModelFiles::Folder(folder) => panic!("{alias} is a folder: {}", folder.display()),
     }
 }

@@ -1,6 +1,7 @@
 //! The fixture models, opened with given kernels.
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use specdec_rs::backend::WeightPrecision;
 use specdec_rs::backend::cpu::Tier;
@@ -8,7 +9,7 @@ use specdec_rs::model::{Kernels, LoadOptions, load};
 use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{Device, Extend, LanguageModel, Logits, Parents, SequenceId};
 
-use super::fixtures;
+use super::{fixtures, shared};
 
 /// Our own kernels at every tier that this processor has, and Candle's.
 pub fn all_kernels() -> impl Iterator<Item = Kernels> {
@@ -18,11 +19,19 @@ pub fn all_kernels() -> impl Iterator<Item = Kernels> {
         .chain([Kernels::Candle])
 }
 
+/// Opens a model on the CPU. Candle's threads (Rayon's) wait for each other at every one of a tiny model's operations, which
+/// takes a hundred times as long where the processor is busy: one does.
 pub fn open(
     files: &ModelFiles,
     precision: WeightPrecision,
     kernels: Kernels,
 ) -> Box<dyn LanguageModel> {
+    static RAYON: Once = Once::new();
+    RAYON.call_once(|| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
+        // An error says that it is in use already.
+        let _ = pool.build_global();
+    });
     let options = LoadOptions {
         device: Some(Device::Cpu),
         precision,
@@ -65,18 +74,32 @@ pub fn folders(parent: &Path) -> Vec<PathBuf> {
     found
 }
 
-pub fn gguf_fixtures() -> Vec<ModelFiles> {
-    let files = folders(&fixtures().join("gguf")).into_iter();
+/// The models in Hugging Face's layout within a folder of fixtures.
+pub fn hugging_face_models(fixtures: &Path) -> Vec<ModelFiles> {
+    let folders = folders(&fixtures.join("hf")).into_iter();
+    folders.map(ModelFiles::Folder).collect()
+}
+
+/// The GGUF files within a folder of fixtures.
+pub fn gguf_models(fixtures: &Path) -> Vec<ModelFiles> {
+    let files = folders(&fixtures.join("gguf")).into_iter();
     files
         .filter(|file| file.extension().is_some_and(|e| e == "gguf"))
         .map(ModelFiles::Gguf)
         .collect()
 }
 
-/// Every fixture model.
+/// Every model within a folder of fixtures.
+pub fn all_models(fixtures: &Path) -> Vec<ModelFiles> {
+    [hugging_face_models(fixtures), gguf_models(fixtures)].concat()
+}
+
+/// The repository's own fixture models.
 pub fn all_fixtures() -> Vec<ModelFiles> {
-    let folders = folders(&fixtures().join("hf"));
-    let mut models: Vec<ModelFiles> = folders.into_iter().map(ModelFiles::Folder).collect();
-    models.extend(gguf_fixtures());
-    models
+    all_models(&fixtures())
+}
+
+/// Those in the folder that `SPECDEC_SHARED` names.
+pub fn shared_fixtures() -> Vec<ModelFiles> {
+    all_models(&shared().join("fixtures"))
 }

@@ -1,0 +1,44 @@
+# The commands that a contributor needs; .ci/run calls them too. None of them installs system packages.
+#
+# SPECDEC_SHARED=FOLDER names golden data of more models than the repository holds; where it is set, `make test` runs
+# every test, those with the default models included. Without it, what is left out is counted and named.
+
+PYTHON ?= python3
+# The package as a user installs it, with what its tests need.
+ENVIRONMENT := target/python
+IN_ENVIRONMENT := $(ENVIRONMENT)/bin
+
+# The models are tiny and the tests run side by side: one thread each.
+export SPECDEC_NUM_THREADS ?= 1
+export RAYON_NUM_THREADS ?= 1
+
+.PHONY: build test test-rust test-python lint bench docs environment
+
+build:
+	cargo build --release
+
+test: test-rust test-python
+
+test-rust:
+	cargo test --features python --no-fail-fast $(if $(SPECDEC_SHARED),-- --include-ignored)
+
+test-python: environment
+	$(IN_ENVIRONMENT)/python -m pytest
+
+lint: environment
+	cargo fmt --check
+	cargo clippy --features python --all-targets -- -D warnings
+	$(IN_ENVIRONMENT)/ruff format --check .
+	$(IN_ENVIRONMENT)/ruff check .
+	$(IN_ENVIRONMENT)/mypy
+	$(IN_ENVIRONMENT)/python -m mypy.stubtest specdec_rs
+
+bench:
+	cargo bench
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features python
+
+environment:
+	[ -x $(IN_ENVIRONMENT)/python ] || $(PYTHON) -m venv $(ENVIRONMENT)
+	$(IN_ENVIRONMENT)/python -m pip install --quiet --upgrade '.[test]'

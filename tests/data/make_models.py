@@ -1,0 +1,262 @@
+"""Writes hf/NAME: a tiny model of every architecture, and what transformers computes with it.
+
+Needs `pip install torch transformers`. Each folder holds a model with random weights as
+transformers saves it, and golden.safetensors: `ids` [T], `logits` [T, vocabulary] (row i: after
+ids[..=i]), and `greedy`, the greedy continuation of ids[:8], which ends before the first step whose
+best two logits lie within 2e-3. The logits are computed in float64 throughout, from the weights as
+they are stored.
+
+    python3 tests/data/make_models.py [NAME...]
+"""
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+HERE = Path(__file__).parent
+VOCABULARY = 300
+LENGTH = 48
+GREEDY = 24
+NEAR_TIE = 2e-3
+
+COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.12,
+    "bos_token_id": 1,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+    "rms_norm_eps": 1e-6,
+}
+
+
+def rope(theta: float, **more: object) -> dict[str, object]:
+    """Rotary positions."""
+    return {"rope_theta": theta, "rope_type": "default", **more}
+
+
+# What differs from COMMON, and how the weights are stored. Windows are shorter than the texts,
+# every switch of an architecture is on, and where there are two kinds of layers, both are there.
+ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
+    "gpt2": (
+        torch.float32,
+        {
+            "model_type": "gpt2",
+            "n_embd": 32,
+            "n_head": 2,
+            "n_layer": 2,
+            "n_inner": 64,
+            "n_positions": 160,
+        },
+    ),
+    "llama": (
+        torch.float32,
+        {
+            "model_type": "llama",
+            "head_dim": 16,
+            "tie_word_embeddings": True,
+            "rope_parameters": rope(100_000.0),
+        },
+    ),
+    "llama3-rope": (
+        torch.bfloat16,
+        {
+            "model_type": "llama",
+            "head_dim": 16,
+            "num_key_value_heads": 2,
+            "rope_parameters": {
+                "rope_theta": 500_000.0,
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+        },
+    ),
+    "mistral-window": (
+        torch.bfloat16,
+        {"model_type": "mistral", "head_dim": 16, "sliding_window": 16},
+    ),
+    "qwen2": (torch.float16, {"model_type": "qwen2", "tie_word_embeddings": True}),
+    "qwen3": (
+        torch.bfloat16,
+        {"model_type": "qwen3", "head_dim": 32, "tie_word_embeddings": True},
+    ),
+    "gemma2": (
+        torch.bfloat16,
+        {
+            "model_type": "gemma2",
+            "head_dim": 16,
+            "query_pre_attn_scalar": 24,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 8.0,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
+    "gemma3": (
+        torch.bfloat16,
+        {
+            "model_type": "gemma3_text",
+            "head_dim": 32,
+            "query_pre_attn_scalar": 40,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": rope(1_000_000.0),
+                "sliding_attention": rope(10_000.0),
+            },
+        },
+    ),
+    "phi3": (torch.bfloat16, {"model_type": "phi3", "rms_norm_eps": 1e-5}),
+    "gpt-neox": (
+        torch.bfloat16,
+        {
+            "model_type": "gpt_neox",
+            "rope_parameters": rope(10_000.0, partial_rotary_factor=0.25),
+        },
+    ),
+    "smollm3": (
+        torch.bfloat16,
+        {
+            "model_type": "smollm3",
+            "no_rope_layers": [1, 0],
+            "no_rope_layer_interval": 2,
+            "tie_word_embeddings": True,
+        },
+    ),
+}
+
+
+@contextlib.contextmanager
+def everything_in_float64() -> Iterator[None]:
+    """Where the modelling code asks for float32 (norms, softmax, rotary), it gets float64."""
+    float32, to_float = torch.float32, torch.Tensor.float
+    try:
+        torch.float32 = torch.float = torch.float64
+        torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+        torch.set_default_dtype(torch.float64)
+        yield
+    finally:
+        torch.float32 = torch.float = float32
+        torch.Tensor.float = to_float  # type: ignore[method-assign]
+        torch.set_default_dtype(float32)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE of the licence's text."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<|endoftext|>", "<|bos|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train([str(HERE.parents[1] / "LICENSE")], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<|bos|>", eos_token="<|endoftext|>"
+    )
+
+
+def randomize(model: PreTrainedModel, seed: int) -> None:
+    """Weights of every kind at random: transformers leaves norms at one and biases at zero.
+
+    Those of the blocks are larger than the embeddings, so that the blocks decide what comes next.
+    """
+    embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+    random = torch.Generator().manual_seed(seed)
+    for name, weight in model.named_parameters():
+        noise = torch.randn(weight.shape, generator=random)
+        if weight.dim() == 1 and "bias" not in name:
+            weight.data += 0.1 * noise
+        else:
+            weight.data = (0.12 if id(weight) in embeddings else 0.3) * noise
+
+
+def golden(folder: Path) -> dict[str, torch.Tensor]:
+    """What the model in a folder computes, from its stored weights, in float64."""
+    # Every stored type widens to float32 exactly.
+    stored = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    random = torch.Generator().manual_seed(17)
+    ids = torch.randint(2, VOCABULARY, (LENGTH,), generator=random)
+    with everything_in_float64(), torch.no_grad():
+        model = AutoModelForCausalLM.from_config(stored.config, dtype=torch.float64).eval()
+        model.load_state_dict(
+            {name: weight.double() for name, weight in stored.state_dict().items()}
+        )
+        logits = model(input_ids=ids[None], use_cache=False).logits[0]
+        assert logits.dtype == torch.float64
+        greedy: list[int] = []
+        while len(greedy) < GREEDY:
+            text = torch.cat([ids[:8], torch.tensor(greedy, dtype=torch.int64)])
+            row = model(input_ids=text[None], use_cache=False).logits[0, -1]
+            best, second = row.topk(2).values.tolist()
+            if best - second < NEAR_TIE:
+                break
+            greedy.append(int(row.argmax()))
+    # A plain run in float32 agrees, as far as float32 goes.
+    with torch.no_grad():
+        rounded = stored(input_ids=ids[None], use_cache=False).logits[0]
+    assert (rounded - logits).abs().max() < 5e-5, folder
+    return {
+        "ids": ids,
+        "logits": logits.to(torch.float32),
+        "greedy": torch.tensor(greedy, dtype=torch.int64),
+    }
+
+
+def make(name: str, seed: int) -> bool:
+    """Write one folder; whether its greedy tokens vary (random weights often go in circles)."""
+    dtype, differences = ARCHITECTURES[name]
+    settings = COMMON | differences
+    model_type = settings.pop("model_type")
+    known = AutoConfig.for_model(model_type).to_dict()
+    settings = {key: value for key, value in settings.items() if key in known}
+    config = AutoConfig.for_model(model_type, **settings)
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    randomize(model, seed)
+    folder = HERE / "hf" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.to(dtype).save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    tokenizer().save_pretrained(folder)
+    tensors = golden(folder)
+    save_file(tensors, folder / "golden.safetensors")
+    return len(tensors["greedy"]) >= 16 and len(set(tensors["greedy"].tolist())) >= 4
+
+
+def main() -> None:
+    """Make the folders that are named, or all."""
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()
+    for name in sys.argv[1:] or ARCHITECTURES:
+        seed = next((seed for seed in range(50) if make(name, seed)), None)
+        if seed is None:
+            raise SystemExit(f"{name}: no seed gives greedy tokens of some length and variety")
+        size = sum(file.stat().st_size for file in (HERE / "hf" / name).iterdir())
+        assert size <= 200_000, f"{name}: {size}"
+        print(f"{name}: {size // 1000} KB, from seed {seed}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
