@@ -4,9 +4,9 @@ mod support;
 
 use serde_json::{Value, json};
 use specdec_rs::engine::Session;
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{LoadOptions, load};
 use specdec_rs::speculation::TokenSource;
-use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{
     Audit, DraftKind, Extend, FinishReason, Generation, LanguageModel, Logits, ResponseFormat,
     SequenceId, SpeculativeConfig, SpeculativeDecoder, Verification,

@@ -10,8 +10,8 @@ pub mod statistics;
 
 use std::path::{Path, PathBuf};
 
+use specdec_rs::hub::{LocateOptions, ModelFiles, locate};
 use specdec_rs::progress::Silent;
-use specdec_rs::weights::locate::{LocateOptions, ModelFiles, locate};
 
 /// The folder of golden data, which lies beside the repository; `None` (said on stderr) without it.
 pub fn shared() -> Option<PathBuf> {

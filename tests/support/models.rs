@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use specdec_rs::backend::WeightPrecision;
 use specdec_rs::backend::cpu::Tier;
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{Kernels, LoadOptions, load};
-use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{Device, Extend, LanguageModel, Logits, Parents, SequenceId};
 
 use super::fixtures;

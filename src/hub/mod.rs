@@ -8,11 +8,11 @@ mod disk;
 mod download;
 mod environment;
 mod http;
-mod hub;
 mod name;
 mod package;
 mod path;
 mod pip;
+mod repository;
 mod slot;
 mod wheel;
 
@@ -75,5 +75,5 @@ pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
             "it is neither a path that exists nor a hub name; name a folder, a .gguf file, or a repository as owner/name",
         )
     })?;
-    hub::locate(model, &name, options, &settings)
+    repository::locate(model, &name, options, &settings)
 }

@@ -12,8 +12,8 @@ mod wheels;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use specdec_rs::hub::{LocateOptions, ModelFiles, locate};
 use specdec_rs::progress::Progress;
-use specdec_rs::weights::locate::{LocateOptions, ModelFiles, locate};
 use support::hub::Hub;
 use tempfile::TempDir;
 
