@@ -26,6 +26,7 @@ mod decoder;
 mod device;
 pub mod engine;
 mod error;
+mod files;
 mod hash;
 pub mod hub;
 pub mod model;

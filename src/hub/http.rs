@@ -1,123 +1,59 @@
-//! Requests to the hub: who is asked, how long to wait, and what an answer means.
+//! Requests to the hub: addresses, redirects, time limits, retries, and who may see the token.
 
-use std::fmt::{self, Write as _};
 use std::io::Read;
 use std::time::Duration;
 
+use fluent_uri::UriRef;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::{Response, Uri, header};
 use ureq::{Agent, Body};
 
 use super::environment::Settings;
-use crate::error::Error;
+use super::error::{FetchError, FetchResult};
 
-/// No route to the hub is found out this soon, so that the cache or another source gets its turn.
+/// Short, so that the cache or another source can serve soon when no hub can be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that says nothing for so long is given up.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Waits before each new attempt at a request that failed for the moment.
+/// For the first byte of an answer, and between its bytes.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pauses before the retries of a request that failed temporarily.
 const RETRY_DELAYS: [Duration; 3] = [
     Duration::from_millis(300),
     Duration::from_millis(900),
     Duration::from_millis(2700),
 ];
-/// The content's name, beside a redirect to where the content is.
+/// The content's ETag, sent with a redirect to the content.
 const LINKED_ETAG: &str = "x-linked-etag";
 const MAX_REDIRECTS: usize = 10;
-/// A description of a repository; the largest on the hub are below a tenth of this.
-const MAX_DESCRIPTION: u64 = 64 << 20;
+/// Of a repository's description; the largest on the hub take less than a tenth of it.
+const MAX_DESCRIPTION_BYTES: u64 = 64 << 20;
+/// Encoded in a segment of a path: all but RFC 3986's unreserved characters.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+/// Encoded in a path of several segments.
+const PATH: &AsciiSet = &SEGMENT.remove(b'/');
 
-/// Why a request brought nothing.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// No answer: no network, no such host, a proxy in the way.
-    Unreachable(String),
-    /// A connection that broke or a server that is busy, even when asked again.
-    Unavailable(String),
-    /// 401 or 403: no token, or one without access.
-    Denied(u16),
-    /// 404.
-    Missing,
-    /// An answer that makes no sense here.
-    Unexpected(String),
-    /// Not the hub's fault: the disk's, or the file's.
-    Local(Error),
-}
-
-impl Failure {
-    fn from_ureq(error: &ureq::Error) -> Self {
-        use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
-        match error {
-            ureq::Error::Io(cause)
-                if matches!(
-                    cause.kind(),
-                    ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof
-                ) =>
-            {
-                Self::Unavailable(error.to_string())
-            }
-            ureq::Error::Io(_)
-            | ureq::Error::Timeout(_)
-            | ureq::Error::HostNotFound
-            | ureq::Error::ConnectionFailed
-            | ureq::Error::ConnectProxyFailed(_)
-            | ureq::Error::Rustls(_)
-            | ureq::Error::Tls(_) => Self::Unreachable(error.to_string()),
-            _ => Self::Unexpected(error.to_string()),
-        }
-    }
-
-    fn from_status(status: u16) -> Self {
-        match status {
-            401 | 403 => Self::Denied(status),
-            404 => Self::Missing,
-            408 | 429 | 500..=599 => Self::Unavailable(format!("status {status}")),
-            _ => Self::Unexpected(format!("status {status}")),
-        }
-    }
-}
-
-/// What the hub does, to follow its name.
-impl fmt::Display for Failure {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(reason) => write!(formatter, "cannot be reached ({reason})"),
-            Self::Unavailable(reason) => write!(formatter, "is not available now ({reason})"),
-            Self::Denied(status) => write!(formatter, "refuses access (status {status})"),
-            Self::Missing => write!(formatter, "does not have the file"),
-            Self::Unexpected(reason) => write!(formatter, "answers oddly: {reason}"),
-            Self::Local(error) => error.fmt(formatter),
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Local(error)
-    }
-}
-
-/// What a request brings.
-pub(super) type Fetched<T> = Result<T, Failure>;
-
-/// What the hub says of a file before it is downloaded.
+/// What the hub says about a file before it is downloaded.
 #[derive(Debug)]
 pub(super) struct FileHead {
-    /// The content's name: a SHA-256 for large files, a git object id for small ones.
+    /// Names the content: a SHA-256 for large files, a git object id for small ones.
     pub etag: String,
-    /// In bytes, where the hub says it.
+    /// In bytes, if the hub says so.
     pub size: Option<u64>,
 }
 
-/// A body that begins at a known place in the file.
+/// A body that starts at a known position of the file.
 pub(super) struct Stream {
     pub reader: Box<dyn Read>,
-    /// The first byte's place: 0 if the server has ignored that only the rest was asked for.
+    /// The position of the first byte: 0 if the server ignored the requested range.
     pub start: u64,
-    /// The whole file's size, where the server says it.
+    /// The whole file's size, if the server says so.
     pub total: Option<u64>,
 }
 
-/// A connection to one hub.
+/// A client of one hub.
 pub(super) struct Client {
     agent: Agent,
     endpoint: String,
@@ -133,8 +69,8 @@ impl Client {
             .max_redirects_will_error(false)
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(SILENCE_TIMEOUT))
-            .timeout_per_read(Some(SILENCE_TIMEOUT))
+            .timeout_recv_response(Some(READ_TIMEOUT))
+            .timeout_per_read(Some(READ_TIMEOUT))
             .build()
             .into();
         Self {
@@ -157,35 +93,37 @@ impl Client {
 
     /// A file's address: `revision` is a branch, tag or commit.
     pub fn file_url(&self, repository: &str, revision: &str, file: &str) -> String {
-        let (revision, file) = (encode(revision, b""), encode(file, b"/"));
+        let revision = utf8_percent_encode(revision, SEGMENT);
+        let file = utf8_percent_encode(file, PATH);
         format!("{}/{repository}/resolve/{revision}/{file}", self.endpoint)
     }
 
     /// The hub's description of a repository at a revision, as JSON.
-    pub fn describe(&self, repository: &str, revision: &str) -> Fetched<Vec<u8>> {
+    pub fn describe(&self, repository: &str, revision: &str) -> FetchResult<Vec<u8>> {
         let url = format!(
             "{}/api/models/{repository}/revision/{}?blobs=true",
             self.endpoint,
-            encode(revision, b"")
+            utf8_percent_encode(revision, SEGMENT)
         );
-        retried(|| {
+        retry(|| {
             let mut response = self.request(Method::Get, &url, None)?;
-            let body = response.body_mut().with_config().limit(MAX_DESCRIPTION);
-            body.read_to_vec()
-                .map_err(|error| Failure::from_ureq(&error))
+            let body = response.body_mut().with_config();
+            body.limit(MAX_DESCRIPTION_BYTES)
+                .read_to_vec()
+                .map_err(|error| FetchError::from_ureq(&error))
         })
     }
 
-    /// What the hub says of a file, without the file.
+    /// What the hub says about a file, without its content.
     ///
-    /// Large files are elsewhere, where the hub redirects to; what it says of them stands beside the redirect.
-    pub fn head(&self, url: &str) -> Fetched<FileHead> {
-        retried(|| {
+    /// The hub redirects to large files on other hosts; their size and ETag come with the redirect.
+    pub fn head(&self, url: &str) -> FetchResult<FileHead> {
+        retry(|| {
             let response = self.request(Method::Head, url, None)?;
             let etag = text_header(&response, LINKED_ETAG)
                 .or_else(|| text_header(&response, "etag"))
                 .map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned())
-                .ok_or_else(|| Failure::Unexpected(format!("no ETag for {url}")))?;
+                .ok_or_else(|| FetchError::Invalid(format!("no ETag for {url}")))?;
             let size = text_header(&response, "x-linked-size").or_else(|| {
                 let here = !response.status().is_redirection();
                 here.then(|| text_header(&response, "content-length"))?
@@ -197,13 +135,15 @@ impl Client {
         })
     }
 
-    /// The file from byte `start` on. A single attempt: who reads a stream must cope with its breaking anyway.
-    pub fn stream(&self, url: &str, start: u64) -> Fetched<Stream> {
+    /// The file from byte `start` on. One attempt: the reader of a stream must resume it after a failure anyway.
+    pub fn stream(&self, url: &str, start: u64) -> FetchResult<Stream> {
         let response = self.request(Method::Get, url, Some(start))?;
         let range = text_header(&response, "content-range").and_then(parse_range);
         let (start, total) = match (response.status().as_u16(), range) {
             (206, Some((start, total))) => (start, total),
-            (206, None) => return Err(Failure::Unexpected("a part of unknown place".into())),
+            (206, None) => {
+                return Err(FetchError::Invalid("a range at an unknown position".into()));
+            }
             _ => (0, response.body().content_length()),
         };
         Ok(Stream {
@@ -213,28 +153,33 @@ impl Client {
         })
     }
 
-    /// Sends a request on to where it is redirected, up to an answer that says something.
-    fn request(&self, method: Method, url: &str, start: Option<u64>) -> Fetched<Response<Body>> {
+    /// Sends a request and follows redirects, up to an answer that is none or that describes a linked file.
+    fn request(
+        &self,
+        method: Method,
+        url: &str,
+        start: Option<u64>,
+    ) -> FetchResult<Response<Body>> {
         let mut uri: Uri = url
             .parse()
-            .map_err(|_| Failure::Unexpected(format!("{url:?} is not an address")))?;
+            .map_err(|_| FetchError::Invalid(format!("{url:?} is not an address")))?;
         for _ in 0..=MAX_REDIRECTS {
             let response = self
                 .send(method, &uri, start)
-                .map_err(|error| Failure::from_ureq(&error))?;
+                .map_err(|error| FetchError::from_ureq(&error))?;
             let status = response.status();
-            let tells = method == Method::Head && response.headers().contains_key(LINKED_ETAG);
-            if status.is_success() || (status.is_redirection() && tells) {
+            let describes = method == Method::Head && response.headers().contains_key(LINKED_ETAG);
+            if status.is_success() || (status.is_redirection() && describes) {
                 return Ok(response);
             }
             if !status.is_redirection() {
-                return Err(Failure::from_status(status.as_u16()));
+                return Err(FetchError::from_status(status.as_u16()));
             }
             uri = text_header(&response, "location")
                 .and_then(|location| redirect(&uri, location))
-                .ok_or_else(|| Failure::Unexpected(format!("{uri} redirects to nowhere")))?;
+                .ok_or_else(|| FetchError::Invalid(format!("{uri} redirects to no address")))?;
         }
-        Err(Failure::Unexpected(format!("{url} redirects in circles")))
+        Err(FetchError::Invalid(format!("{url} redirects in circles")))
     }
 
     fn send(
@@ -248,7 +193,7 @@ impl Client {
             Method::Head => self.agent.head(uri),
         };
         if method == Method::Head || start.is_some() {
-            // Compressed on the way, the bytes would have another size and other places.
+            // Sizes and positions are those of the uncompressed file.
             request = request.header(header::ACCEPT_ENCODING, "identity");
         }
         if let Some(start) = start {
@@ -262,7 +207,7 @@ impl Client {
         request.call()
     }
 
-    /// Whether the address is on the hub itself, which alone may see the token.
+    /// Whether the address is on the hub itself: no other host gets the token.
     fn is_own(&self, uri: &Uri) -> bool {
         self.endpoint
             .parse::<Uri>()
@@ -276,12 +221,12 @@ enum Method {
     Head,
 }
 
-/// Calls `attempt` again, after a while, as long as it fails for the moment only.
-fn retried<T>(attempt: impl Fn() -> Fetched<T>) -> Fetched<T> {
+/// Repeats `attempt` after pauses as long as it fails temporarily.
+fn retry<T>(attempt: impl Fn() -> FetchResult<T>) -> FetchResult<T> {
     for delay in RETRY_DELAYS {
         match attempt() {
-            Err(Failure::Unavailable(reason)) => {
-                tracing::debug!("the hub is asked again in {delay:?}: {reason}");
+            Err(FetchError::Unavailable(reason)) => {
+                tracing::debug!("retrying a request to the hub in {delay:?}: {reason}");
                 std::thread::sleep(delay);
             }
             outcome => return outcome,
@@ -294,46 +239,28 @@ fn text_header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> 
     response.headers().get(name)?.to_str().ok()
 }
 
-/// The place of `bytes START-END/TOTAL`.
+/// The start and the total of `bytes START-END/TOTAL`.
 fn parse_range(range: &str) -> Option<(u64, Option<u64>)> {
-    let (place, total) = range.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let (start, _) = place.split_once('-')?;
+    let (positions, total) = range.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = positions.split_once('-')?;
     Some((start.parse().ok()?, total.parse().ok()))
 }
 
-/// Where `location` leads from `base`; `None` for what is no address, and from HTTPS back to HTTP.
+/// The address that `location` names, relative to `base` (RFC 3986, section 5); `None` for an invalid one, and from HTTPS
+/// to HTTP.
 fn redirect(base: &Uri, location: &str) -> Option<Uri> {
-    let (scheme, authority) = (base.scheme_str()?, base.authority()?);
-    let target: Uri = if location.contains("://") {
-        location.parse().ok()?
-    } else if location.starts_with("//") {
-        format!("{scheme}:{location}").parse().ok()?
-    } else if location.starts_with('/') {
-        format!("{scheme}://{authority}{location}").parse().ok()?
-    } else {
-        let folder = base.path().rsplit_once('/')?.0;
-        format!("{scheme}://{authority}{folder}/{location}")
-            .parse()
-            .ok()?
+    let target = match location.parse::<Uri>() {
+        Ok(absolute) if absolute.scheme().is_some() => absolute,
+        _ => {
+            let base = fluent_uri::Uri::parse(base.to_string()).ok()?;
+            let target = UriRef::parse(location).ok()?.resolve_against(&base).ok()?;
+            target.as_str().parse().ok()?
+        }
     };
-    match (scheme, target.scheme_str()?) {
+    match (base.scheme_str()?, target.scheme_str()?) {
         (_, "https") | ("http", "http") => Some(target),
         _ => None,
     }
-}
-
-/// The text as a part of an address; bytes in `keep` stand for themselves.
-fn encode(text: &str, keep: &[u8]) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a `String` cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -341,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redirects_lead_where_browsers_go() {
+    fn redirects_are_resolved_and_never_leave_https() {
         let base = "https://hub/owner/name/resolve/main/a.bin".parse().unwrap();
         let to = |location| redirect(&base, location).map(|uri| uri.to_string());
         assert_eq!(
@@ -353,6 +280,10 @@ mod tests {
         assert_eq!(
             to("b.bin").as_deref(),
             Some("https://hub/owner/name/resolve/main/b.bin")
+        );
+        assert_eq!(
+            to("../v2/b.bin").as_deref(),
+            Some("https://hub/owner/name/resolve/v2/b.bin")
         );
         for hostile in [
             "http://cdn/x",
@@ -369,7 +300,7 @@ mod tests {
     fn ranges_are_parsed() {
         assert_eq!(parse_range("bytes 5-9/10"), Some((5, Some(10))));
         assert_eq!(parse_range("bytes 5-9/*"), Some((5, None)));
-        for odd in [
+        for invalid in [
             "",
             "bytes",
             "bytes */10",
@@ -377,13 +308,15 @@ mod tests {
             "items 5-9/10",
             "bytes -1-2/3",
         ] {
-            assert_eq!(parse_range(odd), None, "{odd}");
+            assert_eq!(parse_range(invalid), None, "{invalid}");
         }
     }
 
     #[test]
-    fn names_are_encoded() {
-        assert_eq!(encode("refs/pr/1", b""), "refs%2Fpr%2F1");
-        assert_eq!(encode("a b/ü?.gguf", b"/"), "a%20b/%C3%BC%3F.gguf");
+    fn revisions_and_file_names_are_encoded() {
+        let revision = utf8_percent_encode("refs/pr/1", SEGMENT).to_string();
+        assert_eq!(revision, "refs%2Fpr%2F1");
+        let file = utf8_percent_encode("a b/ü?.gguf", PATH).to_string();
+        assert_eq!(file, "a%20b/%C3%BC%3F.gguf");
     }
 }

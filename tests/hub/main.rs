@@ -1,4 +1,4 @@
-//! Finding models: paths, the hub and its cache, wheels. Each look-up runs in a process with its own environment.
+//! Finding models: paths, the hub and its cache, wheels. Each lookup runs in a process with its own environment.
 #![cfg(unix)]
 
 #[path = "../support/mod.rs"]
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 /// Marks the child's own lines among the test harness's.
 const MARK: &str = "@@";
 
-/// The process that looks a model up: not a test of its own, it does nothing unless told what to look for.
+/// The process that looks up a model: not a test of its own; it does nothing unless `LOCATE_MODEL` is set.
 #[test]
 fn child() {
     let Ok(model) = std::env::var("LOCATE_MODEL") else {
@@ -43,7 +43,7 @@ fn child() {
     }
 }
 
-/// Prints what it is told.
+/// Prints each download.
 struct Printed;
 
 impl Progress for Printed {
@@ -55,13 +55,13 @@ impl Progress for Printed {
     }
 }
 
-/// A machine with a home of its own.
+/// A machine with its own home folder.
 struct Machine {
     home: TempDir,
     variables: Vec<(String, String)>,
 }
 
-/// What a look-up printed.
+/// What a lookup printed.
 #[derive(Debug)]
 struct Outcome {
     lines: Vec<String>,
@@ -69,7 +69,7 @@ struct Outcome {
 
 impl Outcome {
     fn last(&self) -> &str {
-        self.lines.last().expect("the child says how it ended")
+        self.lines.last().expect("the child prints its outcome")
     }
 
     fn folder(&self) -> PathBuf {
@@ -86,7 +86,7 @@ impl Outcome {
             .into()
     }
 
-    /// The error, which must be of that kind and say all of `parts`.
+    /// The error, which must be of that kind and contain all of `parts`.
     fn error(&self, kind: &str, parts: &[&str]) -> String {
         let message = self.last().strip_prefix(&format!("error {kind}: "));
         let message = message.unwrap_or_else(|| panic!("not a {kind}: {self:?}"));
@@ -160,7 +160,7 @@ fn write(root: &Path, files: &[(&str, &[u8])]) {
     }
 }
 
-/// Some weights: bytes that no part of repeats.
+/// Some weights: bytes without repetition.
 fn weights(length: usize) -> Vec<u8> {
     (0..length as u32)
         .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
