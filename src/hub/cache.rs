@@ -56,7 +56,7 @@ impl RepositoryCache {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The file with the content of that ETag.
+    /// The file with the content of that `ETag`.
     pub fn blob(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(etag)
     }

@@ -21,7 +21,7 @@ const RETRY_DELAYS: [Duration; 3] = [
     Duration::from_millis(900),
     Duration::from_millis(2700),
 ];
-/// The content's ETag, sent with a redirect to the content.
+/// The content's `ETag`, sent with a redirect to the content.
 const LINKED_ETAG: &str = "x-linked-etag";
 const MAX_REDIRECTS: usize = 10;
 /// Of a repository's description; the largest on the hub take less than a tenth of it.
@@ -116,7 +116,7 @@ impl Client {
 
     /// What the hub says about a file, without its content.
     ///
-    /// The hub redirects to large files on other hosts; their size and ETag come with the redirect.
+    /// The hub redirects to large files on other hosts; their size and `ETag` come with the redirect.
     pub fn head(&self, url: &str) -> FetchResult<FileHead> {
         retry(|| {
             let response = self.request(Method::Head, url, None)?;

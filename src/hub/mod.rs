@@ -20,9 +20,9 @@
 //!
 //! Its version 1.0.0 was run against the fake hub of this module's tests (`tests/hub`). These fail with it:
 //!
-//! - `wrong_contents_never_reach_the_cache`: other bytes, a longer and a shorter file are accepted under the true ETag;
+//! - `wrong_contents_never_reach_the_cache`: other bytes, a longer and a shorter file are accepted under the true `ETag`;
 //! - `a_corrupt_file_is_downloaded_again`: a changed or emptied file in the cache is returned;
-//! - `hostile_answers_are_refused`: the ETag `../../escaped` writes a file outside the repository's folder;
+//! - `hostile_answers_are_refused`: the `ETag` `../../escaped` writes a file outside the repository's folder;
 //! - `a_broken_connection_is_resumed`, `an_interrupted_download_is_resumed_by_the_next_process`: a broken connection is
 //!   an error, and the next attempt starts from byte 0;
 //! - `two_processes_download_one_file_once`: three clients at the same time download the file three times.

@@ -18,7 +18,7 @@ use crate::files;
 
 /// The revision when none is named.
 const DEFAULT_REVISION: &str = "main";
-/// Longer than any commit or ETag of the hub.
+/// Longer than any commit or `ETag` of the hub.
 const MAX_NAME_BYTES: usize = 96;
 
 /// Finds the model of that name: asks the hub for its files, and downloads those that are not in the cache.
