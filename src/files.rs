@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all: the one atomic write and the one lock behind everything that this crate writes.
+//! Files that appear whole or not at all: the one atomic write and the one lock for every file that this crate writes.
 //!
 //! A file is written under a temporary name in the same folder and renamed once it is complete, so a reader finds the
 //! old content or the new one. The name is random: two writers never share a temporary file. [`lock`] keeps other

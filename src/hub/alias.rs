@@ -20,12 +20,12 @@ pub struct Alias {
     pub name: &'static str,
     /// What it is, in a few words.
     pub description: &'static str,
-    /// The licence it comes under.
+    /// Its licence.
     pub licence: &'static str,
     /// Whether using it means agreeing to terms.
     pub has_terms: bool,
     sha256: &'static str,
-    /// A repository and its file, where one with that checksum is known.
+    /// A repository and its file, if one with that checksum is known.
     hub: Option<(&'static str, &'static str)>,
     /// The packages whose wheels carry the file, whole or in parts.
     wheels: &'static [&'static str],

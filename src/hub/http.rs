@@ -153,7 +153,7 @@ impl Client {
         })
     }
 
-    /// Sends a request and follows redirects, up to an answer that is none or that describes a linked file.
+    /// Sends a request and follows redirects, up to an answer that is not a redirect or that describes the linked file.
     fn request(
         &self,
         method: Method,

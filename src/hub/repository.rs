@@ -146,7 +146,7 @@ impl Pull<'_> {
             Some(missing) => Err(Error::corrupt(
                 &file,
                 format!(
-                    "it names {missing:?}, which is not among the model's files here; pull the model again"
+                    "it names {missing:?}, which is not one of the model's files; pull the model again"
                 ),
             )),
             None => Ok(shards),
@@ -216,7 +216,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Whether a blob has its size and, where its name is its checksum, that checksum.
+    /// Whether a blob has the size and, if its name is a checksum, that checksum.
     fn is_valid(&self, blob: &Path, size: Option<u64>) -> Result<bool> {
         let Ok(metadata) = blob.metadata() else {
             return Ok(false);

@@ -360,7 +360,7 @@ fn hostile_answers_are_refused() {
             .error("ModelNotFound", &["sent an invalid answer", "HF_ENDPOINT"]);
         assert_eq!(std::fs::read_dir(machine.hub_cache()).unwrap().count(), 0);
     }
-    for (status, told) in [(302, "redirects to no address"), (418, "status 418")] {
+    for (status, message) in [(302, "redirects to no address"), (418, "status 418")] {
         let (_root, hub, _) = hub_with_model();
         let status = Some(status);
         hub.break_path(
@@ -372,7 +372,7 @@ fn hostile_answers_are_refused() {
         );
         Machine::with_hub(&hub)
             .locate("owner/model")
-            .error("ModelNotFound", &["sent an invalid answer", told]);
+            .error("ModelNotFound", &["sent an invalid answer", message]);
     }
     for word in ["../../escaped", "..", "", "a b", ".x"] {
         let (_root, hub, _) = hub_with_model();

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 /// The commit of every repository.
 pub const COMMIT: &str = "607a30d783dfa663caf39e06633721c8d4cfcd7e";
-/// Files from this size on are "large": named by their SHA-256 and served by the "CDN", behind a redirect.
+/// Files from this size on are "large": named by their SHA-256 and served by the "CDN" after a redirect.
 const LARGE: usize = 64;
 
 /// How a file is served wrongly.

@@ -1,4 +1,4 @@
-//! The merges of a SentencePiece BPE vocabulary, which stores scores in their place.
+//! The merges of a SentencePiece BPE vocabulary, which stores scores instead.
 
 use ahash::AHashMap;
 
