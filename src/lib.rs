@@ -14,7 +14,7 @@
 //! Reading order: [`engine::Request`] (one request, step by step), [`speculation::verify`] (why the output is
 //! the target's own), [`model::Transformer`] (one decoder for every architecture), [`backend::Backend`]
 //! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `audit` and
-//! `benchmark`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `text`, `backend`, `weights`.
+//! `benchmark`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `text`, `backend`, `weights`, `hub`.
 
 mod audit;
 pub mod backend;
@@ -26,7 +26,9 @@ mod decoder;
 mod device;
 pub mod engine;
 mod error;
+mod files;
 mod hash;
+pub mod hub;
 pub mod model;
 pub mod progress;
 #[cfg(feature = "python")]
@@ -50,10 +52,10 @@ pub use decoder::{Batch, DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
 pub use device::Device;
 pub use engine::{CancelToken, Chunk, FinishReason, Generation, SourceStats, Stats, Token};
 pub use error::{Error, Result};
+pub use hub::DEFAULT_MODEL;
 pub use model::{Extend, LanguageModel, Logits, ModelInfo, Parents, SequenceId};
 pub use response_format::ResponseFormat;
 pub use text::{Message, Tokenizer};
-pub use weights::locate::DEFAULT_MODEL;
 
 // The code on these pages is compiled by the documentation tests; `tests/documentation.rs` runs copies of it, for which
 // it needs the default model.

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{EagleFiles, Features, LoadOptions, SharedModel, TokenSequence, load};
-use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::weights::safetensors::SafetensorsCheckpoint;
 use specdec_rs::weights::{Checkpoint, dequantize};
 use specdec_rs::{Device, DraftKind, SpeculativeConfig, SpeculativeDecoder, Verification};

@@ -9,10 +9,10 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use safetensors::SafeTensors;
 use specdec_rs::Device;
 use specdec_rs::backend::{CachePrecision, WeightPrecision};
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{
     Extend, Kernels, LanguageModel, LoadOptions, Logits, Parents, SequenceId, load,
 };
-use specdec_rs::weights::locate::ModelFiles;
 use support::models::{
     all_fixtures, all_kernels, extend, extend_all, folders, gguf_models, hugging_face_models, open,
     shared_fixtures,

@@ -4,8 +4,8 @@ mod support;
 
 use serde::Deserialize;
 use specdec_rs::backend::cpu::Tier;
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{Kernels, LoadOptions, load};
-use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{
     Device, DraftKind, Extend, Generation, Logits, Parents, SequenceId, SpeculativeConfig,
     SpeculativeDecoder,

@@ -358,7 +358,7 @@ fn one_that_fails_takes_no_other_with_it() {
             self.0.free(sequence);
         }
     }
-    let files = specdec_rs::weights::locate::ModelFiles::Folder(pair::folder("target"));
+    let files = specdec_rs::hub::ModelFiles::Folder(pair::folder("target"));
     let loaded = specdec_rs::model::load(&files, &specdec_rs::model::LoadOptions::default());
     let picky = Box::new(Picky(loaded.unwrap().model));
     let decoder = SpeculativeDecoder::with_models(picky, None, pair::tokenizer());

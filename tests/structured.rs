@@ -3,10 +3,9 @@
 mod support;
 
 use serde_json::{Value, json};
-use specdec_rs::Stream;
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{LoadOptions, load};
 use specdec_rs::speculation::TokenSource;
-use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{
     Audit, DraftKind, Extend, FinishReason, Generation, LanguageModel, Logits, ResponseFormat,
     SequenceId, SpeculativeConfig, SpeculativeDecoder, Verification,
@@ -149,7 +148,7 @@ fn the_output_is_of_the_form_and_the_same_with_any_draft() {
                 decoder.generate_with(PROMPT, &of(DraftKind::Model)),
                 decoder
                     .stream_with(PROMPT, &config, Box::new(tree))
-                    .and_then(Stream::run),
+                    .and_then(specdec_rs::Stream::run),
             ] {
                 let speculative = speculative.unwrap();
                 assert_eq!(tokens(&speculative), tokens(&plain), "{format:?}, {seed}");

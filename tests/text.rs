@@ -32,10 +32,10 @@ fn real_vocabularies_tokenize_as_transformers_does() {
             let ids = tokenizer.encode(text, true).unwrap();
             let expected: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
             assert_eq!(ids, expected, "{model}: {text:?}");
-            let beginning =
+            let start =
                 usize::from(ids.first() == tokenizer.bos_token_id().as_ref() && model == "gemma3");
             assert_eq!(
-                tokenizer.decode(&ids[beginning..], false).unwrap(),
+                tokenizer.decode(&ids[start..], false).unwrap(),
                 text,
                 "{model}"
             );
@@ -67,7 +67,7 @@ fn a_gguf_tokenizer_is_its_folder_s_tokenizer() {
 
 #[test]
 #[ignore = "needs the default models"]
-fn ends_and_templates_of_real_models_are_known() {
+fn eos_tokens_and_templates_of_real_models_are_known() {
     let file = real_model("smollm2-135m");
     let tokenizer = gguf_tokenizer(&file);
     assert_eq!(tokenizer.eos_token_ids(), [0, 2]);
@@ -112,7 +112,7 @@ proptest! {
         prop_assert_eq!(streamed(&tokenizer, &ids), text);
     }
 
-    /// Any tokens, half characters included: streamed pieces are what the library's own decoder gives at once.
+    /// Any tokens, half characters included: streamed chunks are what the library's own decoder returns at once.
     #[test]
     fn streamed_text_is_decoded_text(ids in prop::collection::vec(0u32..600, 0..60)) {
         let library = tokenizers::Tokenizer::from_file(pair::folder("target").join("tokenizer.json")).unwrap();
@@ -120,7 +120,7 @@ proptest! {
     }
 }
 
-/// Where bytes are tokens, invalid ones become one U+FFFD each in the library, and one a sequence here.
+/// The library writes one U+FFFD for each invalid byte token, this crate one for each invalid sequence.
 #[test]
 #[ignore = "needs the default models"]
 fn streamed_text_is_decoded_text_with_byte_tokens() {
@@ -171,7 +171,7 @@ fn changed(file: &str, change: impl FnOnce(String) -> String) -> specdec_rs::Res
 }
 
 #[test]
-fn damaged_tokenizer_files_are_refused_by_name() {
+fn corrupt_tokenizer_files_are_refused_by_name() {
     let refused = |file: &str, change: &dyn Fn(String) -> String| {
         let message = changed(file, change).err().expect(file).to_string();
         assert!(message.contains(file), "{message}");
@@ -189,7 +189,7 @@ fn damaged_tokenizer_files_are_refused_by_name() {
 }
 
 #[test]
-fn settings_are_read_in_every_shape_they_come_in() {
+fn settings_are_read_in_every_layout() {
     let eos = |json: &'static str| {
         changed("generation_config.json", move |_| json.to_owned())
             .unwrap()
@@ -261,7 +261,7 @@ fn the_older_layout_of_two_files_gives_the_same_tokens() {
     assert!(message.contains("save_pretrained"), "{message}");
 }
 
-/// "isParis" or "is Paris": a continuation keeps the space that a text of its own would lose.
+/// "isParis" or "is Paris": a continuation keeps the first space, which a new text would lose.
 #[test]
 fn a_continuation_keeps_its_first_space() {
     let strings = |texts: &[&str]| {

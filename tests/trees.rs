@@ -3,8 +3,8 @@
 mod support;
 
 use specdec_rs::backend::{CachePrecision, WeightPrecision};
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{Kernels, LoadOptions, SharedModel, TokenSequence, load};
-use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{Device, Extend, LanguageModel, Logits, Parents, SequenceId};
 use support::models::{all_fixtures, all_kernels, extend, extend_all, open, shared_fixtures};
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use safetensors::SafeTensors;
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{LoadOptions, load};
 use specdec_rs::weights::gguf::GgufFile;
-use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::weights::safetensors::SafetensorsCheckpoint;
 use specdec_rs::weights::{Checkpoint, StorageType, StoredTensor, dequantize};
 use specdec_rs::{Error, Extend, Logits, Parents, Result, SequenceId};

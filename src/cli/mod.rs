@@ -90,10 +90,10 @@ pub fn benchmark_status(args: impl IntoIterator<Item = OsString>) -> u8 {
     execute(args, bench::Program::run)
 }
 
-/// Parses the arguments, prepares the process, does the work and tells how it went.
-fn execute<P: Parser>(
+/// Parses the arguments, prepares the process, does the work and reports its errors; returns the exit status.
+fn execute<P: Parser + Send + 'static>(
     args: impl IntoIterator<Item = OsString>,
-    work: impl FnOnce(&P) -> Outcome,
+    work: impl FnOnce(&P) -> Outcome + Send + 'static,
 ) -> u8 {
     let parsed = match P::try_parse_from(args) {
         Ok(parsed) => parsed,
@@ -103,14 +103,16 @@ fn execute<P: Parser>(
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
-    let outcome = prepare().and_then(|()| work(&parsed));
-    outcome.map_or_else(failure::Failure::report, |()| 0)
+    let status = interrupt::run(move || {
+        let outcome = prepare().and_then(|()| work(&parsed));
+        outcome.map_or_else(failure::Failure::report, |()| 0)
+    });
+    status.unwrap_or_else(|| failure::Failure::Interrupted.report())
 }
 
 fn prepare() -> Outcome {
     terminal::start_logging()?;
     crate::threads::from_environment()?;
-    interrupt::listen();
     Ok(())
 }
 

@@ -13,9 +13,9 @@ use crate::config::{SpeculativeConfig, Verification};
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::hub::{LocateOptions, ModelFiles, locate};
 use crate::response_format::ResponseFormat;
 use crate::text::Message;
-use crate::weights::locate::{LocateOptions, ModelFiles, locate};
 
 /// Which models, and how to load them.
 #[derive(Args, Clone)]

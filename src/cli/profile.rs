@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::DraftKind;
 use crate::error::{Error, Result};
+use crate::files::{self, Access};
 use crate::hash::fnv;
 
 /// The drafts that a command uses, where its options name none.
@@ -50,9 +51,9 @@ impl Profile {
 
     /// Writes it to a target's [`file`].
     pub(super) fn save(&self, file: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other);
-        let written = text.and_then(|text| std::fs::write(file, text + "\n"));
-        written.map_err(|error| Error::io(file, error))
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::io(file, std::io::Error::other(error)))?;
+        files::write(file, text + "\n", Access::Shared)
     }
 }
 
@@ -79,7 +80,7 @@ fn place(target: &str, ending: &str) -> Result<PathBuf> {
         Error::invalid("SPECDEC_PROFILES", "(unset)", expected)
     })?;
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+        files::create_folder(folder)?;
     }
     Ok(path)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::answer::write_json;
 use super::failure::Outcome;
 use super::options::HubArgs;
-use crate::weights::locate::ModelFiles;
+use crate::hub::ModelFiles;
 
 const EXAMPLES: &str = "\
 Examples:

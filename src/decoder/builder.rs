@@ -10,12 +10,12 @@ use crate::backend::WeightPrecision;
 use crate::config::DraftKind;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::hub::{LocateOptions, ModelFiles, locate};
 use crate::model::{self, EagleFiles, LoadOptions, SharedModel};
 use crate::progress::Progress;
 use crate::speculation::DraftingStatistics;
 use crate::speculation::drafter::OtherVocabulary;
 use crate::text::Tokenizer;
-use crate::weights::locate::{LocateOptions, ModelFiles, locate};
 
 /// How long the target's passes are measured.
 const MEASURING: Duration = Duration::from_millis(80);

@@ -14,11 +14,11 @@ use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::{CpuBackend, Tier};
 use crate::device::Device;
 use crate::error::Result;
+use crate::hub::ModelFiles;
 use crate::text::Tokenizer;
 use crate::threads;
 use crate::weights::Checkpoint;
 use crate::weights::gguf::GgufFile;
-use crate::weights::locate::ModelFiles;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
 /// A model with its tokenizer.

@@ -4,10 +4,10 @@ use pyo3::prelude::*;
 
 use super::convert::{ModelName, TokenIds};
 use crate::error::Result;
+use crate::hub::{LocateOptions, locate};
 use crate::model;
 use crate::progress::Silent;
 use crate::text;
-use crate::weights::locate::{LocateOptions, locate};
 
 /// Texts to token ids and back.
 ///

@@ -1,4 +1,4 @@
-//! Chat templates: a conversation as one text, as the model was trained to read it.
+//! Chat templates: a conversation as one text, in the form that the model was trained on.
 //!
 //! Templates are Jinja programs that come with the model, written for transformers' `apply_chat_template`
 //! (<https://huggingface.co/docs/transformers/chat_templating>); they see the same names here.
@@ -13,15 +13,15 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 use crate::error::{Error, Result};
 
-/// Instructions that a template may run; a long conversation needs a few thousand.
+/// The limit of instructions in a template's run; a long conversation needs a few thousand.
 const FUEL: u64 = 10_000_000;
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks: "system", "user" or "assistant".
+    /// The speaker: "system", "user" or "assistant".
     pub role: String,
-    /// What is said.
+    /// The text.
     pub content: String,
 }
 
@@ -51,7 +51,7 @@ impl ChatTemplate {
         }
     }
 
-    /// The conversation as a text; with `add_generation_prompt`, up to where the model's answer begins.
+    /// The conversation as a text; `add_generation_prompt` ends it where the model's answer starts.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let text = self.try_render(messages, add_generation_prompt);
         text.map_err(|error| {
@@ -85,7 +85,7 @@ impl ChatTemplate {
         let source = without_generation_blocks(&self.source);
         environment.template_from_str(&source)?.render(context! {
             messages => Serde(messages),
-            // As transformers names them where there are none.
+            // Transformers sets these to None.
             tools => (),
             documents => (),
             add_generation_prompt,
@@ -94,7 +94,7 @@ impl ChatTemplate {
     }
 }
 
-/// Templates mark the assistant's words with `{% generation %}`, which only training looks at.
+/// Removes `{% generation %}`, which marks the assistant's text for training.
 fn without_generation_blocks(source: &str) -> String {
     let mut result = String::with_capacity(source.len());
     let mut rest = source;
@@ -104,7 +104,7 @@ fn without_generation_blocks(source: &str) -> String {
         };
         let end = begin + length;
         let tag = &rest[begin + 2..end];
-        // Another block that changes nothing keeps the white space around it as it is.
+        // Another block without effect keeps the white space around it.
         let replaced = match tag.trim_matches(['-', '+']).trim() {
             "generation" => tag.replacen("generation", "if true", 1),
             "endgeneration" => tag.replacen("endgeneration", "endif", 1),
@@ -121,7 +121,7 @@ fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
 }
 
-/// The present time, as Python's `strftime` writes it.
+/// The current time in Python's `strftime` format.
 fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
     let invalid = |error: jiff::Error| {
         let message = format!("strftime_now({format:?}): {error}");
@@ -154,7 +154,7 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
     Ok(Value::from_safe_string(text))
 }
 
-/// JSON on one line with a space behind each comma and colon, as Python writes it.
+/// JSON on one line with a space after each comma and colon, as Python writes it.
 struct OneLine;
 
 impl Formatter for OneLine {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn training_marks_change_nothing() {
+    fn generation_blocks_have_no_effect() {
         let marked = "{% for m in messages %}\n  {%- generation -%}\n  {{ m.role }}\n  {% endgeneration %}\n{% endfor %}{{ '{% generation' }}";
         let plain = marked
             .replace("{%- generation -%}", "{%- if true -%}")

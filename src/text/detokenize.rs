@@ -1,26 +1,31 @@
-//! Text that grows token by token, and never shows half a character.
+//! Incremental detokenizing: text grows token by token and never shows half a character.
 
 use std::sync::Arc;
 
-use super::parts::Parts;
+use super::spec::TokenizerSpec;
 use crate::error::Result;
 
-/// Decodes a stream of tokens. The pieces, one behind the other, are what [`Tokenizer::decode`](super::Tokenizer::decode) gives at once.
+/// Decodes a stream of tokens. The chunks, joined, are what [`Tokenizer::decode`](super::Tokenizer::decode) returns for all
+/// tokens at once.
 pub struct Detokenizer {
-    parts: Arc<Parts>,
+    spec: Arc<TokenizerSpec>,
     skip_special_tokens: bool,
-    /// Whether there is text before the next token's.
-    begun: bool,
+    /// Whether the next token's text follows other text.
+    has_text: bool,
     /// Bytes that may yet become a character: at most three.
     pending: Vec<u8>,
 }
 
 impl Detokenizer {
-    pub(super) fn new(parts: Arc<Parts>, skip_special_tokens: bool, continues: bool) -> Self {
+    pub(super) fn new(
+        spec: Arc<TokenizerSpec>,
+        skip_special_tokens: bool,
+        continues: bool,
+    ) -> Self {
         Self {
-            parts,
+            spec,
             skip_special_tokens,
-            begun: continues,
+            has_text: continues,
             pending: Vec::new(),
         }
     }
@@ -28,28 +33,28 @@ impl Detokenizer {
     /// The text that a token completes; empty in the middle of a character.
     pub fn push(&mut self, id: u32) -> Result<String> {
         let bytes = self
-            .parts
-            .bytes(id, !self.begun, self.skip_special_tokens)?;
-        self.begun |= !bytes.is_empty();
+            .spec
+            .bytes(id, !self.has_text, self.skip_special_tokens)?;
+        self.has_text |= !bytes.is_empty();
         self.pending.extend(bytes);
         Ok(take_characters(&mut self.pending))
     }
 
-    /// Whether a character is begun and not complete.
+    /// Whether a character is incomplete.
     pub fn is_within_a_character(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Ends the stream: what was held back, as U+FFFD, since it was not a character.
+    /// Ends the stream: an incomplete character becomes U+FFFD.
     pub fn finish(&mut self) -> Result<String> {
         Ok(String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned())
     }
 }
 
-/// Takes all that is decided: whole characters, and U+FFFD for bytes that can't become any.
+/// Takes the complete characters, and U+FFFD for bytes that cannot become one.
 fn take_characters(pending: &mut Vec<u8>) -> String {
     let undecided = pending.utf8_chunks().last().map_or(0, |chunk| {
-        // Only at the end of its input can an invalid sequence be the beginning of a character.
+        // Only at the end of the input can an invalid sequence be the start of a character.
         let invalid = chunk.invalid();
         match std::str::from_utf8(invalid) {
             Err(error) if error.error_len().is_none() => invalid.len(),
@@ -67,15 +72,15 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// However bytes arrive, the text is the same, and what is held back is less than a character.
+        /// The text does not depend on how bytes are split into chunks, and less than a character is held back.
         #[test]
-        fn any_partition_gives_the_same_text(pieces in prop::collection::vec(prop::collection::vec(
+        fn any_partition_gives_the_same_text(chunks in prop::collection::vec(prop::collection::vec(
             prop_oneof![Just(b'a'), Just(0xE2), Just(0x82), Just(0xAC), Just(0xF0), Just(0x9F), any::<u8>()], 0..5), 0..12)) {
-            let whole: Vec<u8> = pieces.concat();
+            let whole: Vec<u8> = chunks.concat();
             let mut pending = Vec::new();
             let mut text = String::new();
-            for piece in pieces {
-                pending.extend(piece);
+            for chunk in chunks {
+                pending.extend(chunk);
                 text.push_str(&take_characters(&mut pending));
                 prop_assert!(pending.len() <= 3);
             }
@@ -91,7 +96,7 @@ mod tests {
             pending.push(byte);
             take_characters(&mut pending)
         };
-        let pieces: Vec<String> = "é🙂".bytes().map(&mut push).collect();
-        assert_eq!(pieces, ["", "é", "", "", "", "🙂"]);
+        let chunks: Vec<String> = "é🙂".bytes().map(&mut push).collect();
+        assert_eq!(chunks, ["", "é", "", "", "", "🙂"]);
     }
 }

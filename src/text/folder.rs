@@ -1,4 +1,4 @@
-//! A tokenizer in Hugging Face's layout: tokenizer.json and its neighbours.
+//! A tokenizer in Hugging Face's layout: tokenizer.json and the files beside it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,13 +11,13 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::chat::ChatTemplate;
-use super::parts::{Parts, Spelling, guarded};
+use super::spec::{Spelling, TokenizerSpec, guarded};
 use crate::error::{Error, Result};
 
 /// The special tokens that chat templates may name.
 const TEMPLATE_TOKENS: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
-pub(super) fn read(folder: &Path) -> Result<Parts> {
+pub(super) fn read(folder: &Path) -> Result<TokenizerSpec> {
     let settings = read_json(&folder.join("tokenizer_config.json"))?;
     let tokenizer = read_tokenizer(folder, &settings)?;
     let special_tokens: BTreeMap<_, _> = TEMPLATE_TOKENS
@@ -30,7 +30,7 @@ pub(super) fn read(folder: &Path) -> Result<Parts> {
     eos.extend(id("eos_token"));
     eos.sort_unstable();
     eos.dedup();
-    Ok(Parts {
+    Ok(TokenizerSpec {
         bos: id("bos_token").or_else(|| token_ids(&config["bos_token_id"]).first().copied()),
         end: id("eos_token").or(eos.first().copied()),
         eos,
@@ -50,15 +50,15 @@ fn read_tokenizer(folder: &Path, settings: &Value) -> Result<tokenizers::Tokeniz
     refuse_subword_prefix(&bytes, &file)?;
     let read = guarded(|| {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)?;
-        // Left over from training; nobody wants a prompt cut or filled up silently.
+        // Settings of the training: a prompt must not be truncated or padded silently.
         tokenizer.with_truncation(None)?.with_padding(None);
         Ok(tokenizer)
     });
     read.map_err(|reason| Error::corrupt(file, reason))
 }
 
-/// The library cuts this prefix off the second half of each BPE merge by its length alone, and makes invalid text
-/// where it isn't there. No model that this crate runs has one.
+/// The library removes this prefix from the second half of each BPE merge by its length alone, and makes invalid text
+/// of halves without it. No supported model has one.
 fn refuse_subword_prefix(bytes: &[u8], file: &Path) -> Result<()> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -71,7 +71,7 @@ fn refuse_subword_prefix(bytes: &[u8], file: &Path) -> Result<()> {
         merges: Option<IgnoredAny>,
         continuing_subword_prefix: Option<String>,
     }
-    // What is no such outline is told by the library.
+    // The library reports other contents.
     let model = serde_json::from_slice::<Outline>(bytes)
         .unwrap_or_default()
         .model;
@@ -140,14 +140,14 @@ fn template_source(folder: &Path, settings: &Value) -> Result<Option<String>> {
         return Ok(Some(source));
     }
     let template = &settings["chat_template"];
-    // Several, by name: the one that is used where none is asked for.
+    // Of several named templates, the default.
     let named = template.as_array().into_iter().flatten();
     let default = named.into_iter().find(|entry| entry["name"] == "default");
     let source = default.map_or(template, |entry| &entry["template"]);
     Ok(source.as_str().map(str::to_owned))
 }
 
-/// A JSON file's contents; null where there is none.
+/// A JSON file's contents; null if there is no file.
 fn read_json(file: &Path) -> Result<Value> {
     if !file.is_file() {
         return Ok(Value::Null);

@@ -25,7 +25,7 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::chat::ChatTemplate;
-use super::parts::{Parts, Spelling, guarded};
+use super::spec::{Spelling, TokenizerSpec, guarded};
 use crate::error::{Error, Result};
 use crate::threads;
 use crate::weights::gguf::{Metadata, Value};
@@ -34,7 +34,7 @@ use pretokenizers::Pretokenizer;
 /// What SentencePiece writes for a space.
 const SPACE: &str = "▁";
 
-/// Tokens that end a turn, by the names that model families gave them: files often name but one of theirs.
+/// Tokens that end a turn in some model family. Files often name only one of their own.
 const TURN_ENDS: [&str; 12] = [
     "<|im_end|>",
     "<|eot_id|>",
@@ -50,8 +50,8 @@ const TURN_ENDS: [&str; 12] = [
     "<｜end▁of▁sentence｜>",
 ];
 
-pub(super) fn read(metadata: &Metadata, file: &Path) -> Result<Parts> {
-    Embedded::new(metadata, file)?.build()
+pub(super) fn read(metadata: &Metadata, file: &Path) -> Result<TokenizerSpec> {
+    TokenizerBuilder::new(metadata, file)?.build()
 }
 
 /// What a token is for (`tokenizer.ggml.token_type`).
@@ -76,8 +76,8 @@ impl TokenType {
     }
 }
 
-/// The metadata's tokenizer, checked.
-struct Embedded<'a> {
+/// The metadata's vocabulary, checked, from which the tokenizer is built.
+struct TokenizerBuilder<'a> {
     metadata: &'a Metadata,
     file: &'a Path,
     tokens: Vec<&'a str>,
@@ -85,12 +85,12 @@ struct Embedded<'a> {
 }
 
 /// What differs between the kinds of tokenizers.
-struct Recipe {
+struct Algorithm {
     tokenizer: tokenizers::Tokenizer,
     add_bos: bool,
 }
 
-impl<'a> Embedded<'a> {
+impl<'a> TokenizerBuilder<'a> {
     fn new(metadata: &'a Metadata, file: &'a Path) -> Result<Self> {
         let Some(tokens) = metadata.strings("tokenizer.ggml.tokens") else {
             let reason = "tokenizer.ggml.tokens is missing: the file carries no tokenizer";
@@ -109,12 +109,12 @@ impl<'a> Embedded<'a> {
         })
     }
 
-    fn build(&self) -> Result<Parts> {
+    fn build(&self) -> Result<TokenizerSpec> {
         let kind = self
             .metadata
             .string("tokenizer.ggml.model")
             .unwrap_or_default();
-        let recipe = match kind {
+        let algorithm = match kind {
             "gpt2" => self.byte_level(),
             "llama" => self.sentencepiece(),
             "t5" => self.unigram(),
@@ -125,14 +125,14 @@ impl<'a> Embedded<'a> {
                 return Err(Error::unsupported(self.file.display().to_string(), reason));
             }
         };
-        let Recipe {
+        let Algorithm {
             mut tokenizer,
             add_bos,
-        } = recipe?;
+        } = algorithm?;
         let checked = |result: Result<(), String>| result.map_err(|reason| self.corrupt(reason));
         checked(self.add_tokens(&mut tokenizer))?;
         checked(self.add_template(&mut tokenizer, add_bos))?;
-        Ok(Parts {
+        Ok(TokenizerSpec {
             bos: self.special("bos"),
             end: self.special("eos"),
             eos: self.end_tokens(),
@@ -142,8 +142,8 @@ impl<'a> Embedded<'a> {
         })
     }
 
-    /// GPT-2's kind: words cut by a pattern, bytes as characters, merges in order.
-    fn byte_level(&self) -> Result<Recipe> {
+    /// GPT-2's kind: text is split by a pattern, bytes are written as characters, merges apply in order.
+    fn byte_level(&self) -> Result<Algorithm> {
         let tag = self
             .metadata
             .string("tokenizer.ggml.pre")
@@ -172,14 +172,14 @@ impl<'a> Embedded<'a> {
             tokenizer.with_decoder(Some(ByteLevel::default()));
             Ok(tokenizer)
         };
-        Ok(Recipe {
+        Ok(Algorithm {
             tokenizer: guarded(build).map_err(|reason| self.corrupt(reason))?,
             add_bos: rule.add_bos,
         })
     }
 
-    /// SentencePiece's BPE: text as it is but for spaces, merges by score, unknown characters as bytes.
-    fn sentencepiece(&self) -> Result<Recipe> {
+    /// SentencePiece's BPE: only spaces are normalized, merges apply by score, unknown characters become bytes.
+    fn sentencepiece(&self) -> Result<Algorithm> {
         let scores = self.scores()?;
         let mergeable = |id: &usize| {
             let (kind, token) = (self.types[*id], self.tokens[*id]);
@@ -217,14 +217,14 @@ impl<'a> Embedded<'a> {
             tokenizer.with_decoder(Some(Decoders::new(decoders)));
             Ok(tokenizer)
         };
-        Ok(Recipe {
+        Ok(Algorithm {
             tokenizer: guarded(build).map_err(|reason| self.corrupt(reason))?,
             add_bos: true,
         })
     }
 
-    /// SentencePiece's unigram model: the likeliest way to cut the text into tokens.
-    fn unigram(&self) -> Result<Recipe> {
+    /// SentencePiece's unigram model: the most probable segmentation of the text into tokens.
+    fn unigram(&self) -> Result<Algorithm> {
         let scores = self.scores()?;
         let vocabulary = self
             .tokens
@@ -255,13 +255,13 @@ impl<'a> Embedded<'a> {
             tokenizer.with_decoder(Some(Decoders::new(decoders)));
             Ok(tokenizer)
         };
-        Ok(Recipe {
+        Ok(Algorithm {
             tokenizer: guarded(build).map_err(|reason| self.corrupt(reason))?,
             add_bos: false,
         })
     }
 
-    /// Token to id; where a text is there twice, the first.
+    /// Token to id; of a duplicate token, the first id.
     fn vocabulary(&self) -> Vocab {
         let tokens = self.tokens.iter().enumerate().rev();
         tokens
@@ -271,7 +271,7 @@ impl<'a> Embedded<'a> {
 
     /// A merge, written as two tokens with a space between them.
     fn merge(&self, merge: &str) -> Result<(String, String)> {
-        // Behind the first character: a token may itself begin with a space.
+        // After the first character: a token may itself start with a space.
         let first = merge.chars().next().map_or(0, char::len_utf8);
         match merge[first..].split_once(' ') {
             Some((rest, right)) => Ok((format!("{}{rest}", &merge[..first]), right.to_owned())),
@@ -292,9 +292,9 @@ impl<'a> Embedded<'a> {
         scores.ok_or_else(|| self.corrupt("tokenizer.ggml.scores: expected finite numbers"))
     }
 
-    /// Special tokens are found in the text before anything else is done to it.
+    /// Special tokens are found in the text before it is normalized.
     fn add_tokens(&self, tokenizer: &mut tokenizers::Tokenizer) -> Result<(), String> {
-        // Phi-3 alone was trained with the white space behind its turn marks removed.
+        // Only Phi-3 was trained with the white space after its turn markers removed.
         let phi3 = self.metadata.string("general.architecture") == Some("phi3")
             && self.metadata.string("tokenizer.ggml.model") == Some("llama");
         let strips = |token: &str| phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&token);
@@ -381,7 +381,7 @@ impl<'a> Embedded<'a> {
         let named = ["eos", "eot", "eom"]
             .into_iter()
             .filter_map(|name| self.special(name));
-        // Some files mark them as tokens of the user's.
+        // Some files mark them as user-defined tokens.
         let marked = [TokenType::Control, TokenType::UserDefined];
         let is_turn_end =
             |id: &usize| marked.contains(&self.types[*id]) && TURN_ENDS.contains(&self.tokens[*id]);
@@ -394,7 +394,7 @@ impl<'a> Embedded<'a> {
         all
     }
 
-    /// The id of a special token, if it is one of the vocabulary's.
+    /// The id of a special token, if the vocabulary has it.
     fn special(&self, name: &str) -> Option<u32> {
         let id = self
             .metadata
@@ -423,7 +423,7 @@ impl<'a> Embedded<'a> {
     /// SentencePiece's compiled normalization rules.
     fn character_map(&self) -> Option<Vec<u8>> {
         let bytes = self.metadata.array("tokenizer.ggml.precompiled_charsmap")?;
-        // Written as signed or unsigned bytes.
+        // Files hold signed or unsigned bytes.
         let byte = |value: &Value| match value {
             Value::Unsigned(byte) => u8::try_from(*byte).ok(),
             Value::Signed(byte) => i8::try_from(*byte).ok().map(i8::cast_unsigned),
@@ -445,7 +445,7 @@ fn same_length(file: &Path, name: &str, found: usize, tokens: usize) -> Result<(
     Err(Error::corrupt(file, reason))
 }
 
-/// Cuts text by a rule's patterns, then spells it in the byte alphabet.
+/// Splits text by a rule's patterns, then writes it in the byte alphabet.
 fn word_splitter(rule: &Pretokenizer) -> tokenizers::Result<PreTokenizers> {
     let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
     for pattern in rule.patterns {

@@ -1,4 +1,4 @@
-//! Which tokens may follow in a text of some form.
+//! Grammars of response formats: which tokens may follow a text.
 
 use std::sync::Arc;
 
@@ -10,49 +10,49 @@ use llguidance::toktrie::{
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
-use super::parts::{Parts, guarded};
+use super::spec::{TokenizerSpec, guarded};
 use crate::error::{Error, Result};
 use crate::response_format::ResponseFormat;
 
-/// Forms longer than this (as JSON) are refused: compiling recurses into them.
-const LONGEST_FORM: usize = 200_000;
+/// Longer formats (as JSON) are refused: compiling recurses into them.
+const MAX_FORMAT_BYTES: usize = 200_000;
 
-/// Enough for a form of that length, however deeply its parts lie within each other. Only what is used takes memory.
-const STACK: usize = 1 << 30;
+/// The compiling thread's stack: enough for a format of that length at any depth of nesting. Only used pages take memory.
+const STACK_BYTES: usize = 1 << 30;
 
-/// Characters of a form, or of what is wrong with it, that an error shows.
-const SHOWN: usize = 300;
+/// Characters of a format, or of its error, that a message shows.
+const MAX_EXCERPT_CHARS: usize = 300;
 
-/// Where JSON may have white space, a blank, or one or two line breaks and an indentation (llama.cpp's rule): more of it is
-/// what small models get lost in.
+/// White space between JSON tokens: one space, or one or two line breaks with an indentation (llama.cpp's rule). Small
+/// models would repeat unlimited white space forever.
 const WHITE_SPACE: &str = r"\x20|(\r?\n){1,2}[\x20\t]{0,20}";
 
-/// Most ids that a vocabulary is spelled out for.
-const MOST_TOKENS: usize = 1 << 22;
+/// The largest vocabulary that is indexed.
+const MAX_TOKENS: usize = 1 << 22;
 
-/// Turns forms into grammars over a tokenizer's tokens.
+/// Compiles response formats into grammars over a tokenizer's tokens.
 pub(super) struct GrammarCompiler(ParserFactory);
 
 impl GrammarCompiler {
-    /// Spells out all tokens: takes a moment for a large vocabulary.
-    pub(super) fn new(parts: &Arc<Parts>) -> Result<Self> {
-        let vocabulary = parts.tokenizer.get_vocab(true);
+    /// Indexes all tokens by their bytes; takes a moment for a large vocabulary.
+    pub(super) fn new(spec: &Arc<TokenizerSpec>) -> Result<Self> {
+        let vocabulary = spec.tokenizer.get_vocab(true);
         let highest = vocabulary.values().copied().max().unwrap_or(0);
-        let size = (highest as usize + 1).min(MOST_TOKENS);
-        let eos = parts.eos.iter().copied();
+        let size = (highest as usize + 1).min(MAX_TOKENS);
+        let eos = spec.eos.iter().copied();
         let eos: Vec<u32> = eos.filter(|id| (*id as usize) < size).collect();
         let Some(first_eos) = eos.first() else {
             let reason =
                 "a response_format needs an end-of-text token, which its tokenizer doesn't have";
             return Err(Error::unsupported("the target", reason));
         };
-        let words = (0..size as u32).map(|id| spelling(parts, id));
+        let words = (0..size as u32).map(|id| spelling(spec, id));
         let words: Vec<Vec<u8>> = words.collect::<Result<_>>()?;
         let built = guarded(|| {
             let info = TokRxInfo::new(size as u32, *first_eos);
             let trie = TokTrie::from(&info, &words).with_eos_tokens(&eos);
-            let parts = parts.clone();
-            let environment: TokEnv = Arc::new(Environment { trie, parts });
+            let spec = spec.clone();
+            let environment: TokEnv = Arc::new(Environment { trie, spec });
             let slices = SlicedBiasComputer::general_slices();
             let capabilities = InferenceCapabilities::default();
             Ok(ParserFactory::new(&environment, capabilities, &slices)?)
@@ -62,18 +62,20 @@ impl GrammarCompiler {
         Ok(Self(factory))
     }
 
-    /// The grammar of a form; an error says what is wrong with it.
+    /// The grammar of a format; an error says what is wrong with it.
     pub(super) fn compile(&self, format: &ResponseFormat) -> Result<Grammar> {
         let shown = format.to_json().to_string();
         let wrong = |reason: &str| {
-            let expected = format!("a form that can be compiled: {}", beginning(reason));
-            Error::invalid("response_format", beginning(&shown), expected)
+            let expected = format!("a format that can be compiled: {}", excerpt(reason));
+            Error::invalid("response_format", excerpt(&shown), expected)
         };
-        if shown.len() > LONGEST_FORM {
-            return Err(wrong(&format!("it is longer than {LONGEST_FORM} bytes")));
+        if shown.len() > MAX_FORMAT_BYTES {
+            return Err(wrong(&format!(
+                "it is longer than {MAX_FORMAT_BYTES} bytes"
+            )));
         }
         let matcher = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(STACK);
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
             let compiling = thread.spawn_scoped(scope, || {
                 let parser = self.0.create_parser(grammar_of(format));
                 Matcher::new(parser)
@@ -88,7 +90,7 @@ impl GrammarCompiler {
             None => Ok(Grammar {
                 start: matcher.deep_clone(),
                 matcher,
-                taken: Vec::new(),
+                consumed: Vec::new(),
             }),
         }
     }
@@ -103,43 +105,43 @@ fn grammar_of(format: &ResponseFormat) -> TopLevelGrammar {
     }
 }
 
-/// JSON of a schema; what this says of white space to llguidance comes first.
+/// JSON of a schema. The schema's own white space options for llguidance take precedence over [`WHITE_SPACE`].
 fn json_of(mut schema: Value) -> TopLevelGrammar {
     if let Some(schema) = schema.as_object_mut() {
         let options = schema.entry("x-guidance").or_insert_with(|| json!({}));
-        let said =
+        let given =
             ["whitespace_pattern", "whitespace_flexible"].map(|name| options.get(name).is_some());
-        if let (Some(options), [false, false]) = (options.as_object_mut(), said) {
+        if let (Some(options), [false, false]) = (options.as_object_mut(), given) {
             options.insert("whitespace_pattern".into(), WHITE_SPACE.into());
         }
     }
     TopLevelGrammar::from_json_schema(schema)
 }
 
-/// A text on one line, and not too much of it.
-fn beginning(text: &str) -> String {
+/// The start of a text, on one line.
+fn excerpt(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(SHOWN) {
+    match line.char_indices().nth(MAX_EXCERPT_CHARS) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line,
     }
 }
 
-/// A token's bytes; those of tokens that are no text are marked, so that no text is mistaken for them.
-fn spelling(parts: &Parts, id: u32) -> Result<Vec<u8>> {
-    let added = parts.tokenizer.get_added_vocabulary();
-    let token = parts.tokenizer.id_to_token(id);
-    let special = |token: &String| parts.eos.contains(&id) || added.is_special_token(token);
+/// A token's bytes; a special token's are marked, so that no text matches them.
+fn spelling(spec: &TokenizerSpec, id: u32) -> Result<Vec<u8>> {
+    let added = spec.tokenizer.get_added_vocabulary();
+    let token = spec.tokenizer.id_to_token(id);
+    let special = |token: &String| spec.eos.contains(&id) || added.is_special_token(token);
     match token.filter(special) {
         Some(token) => Ok([&[TokTrie::SPECIAL_TOKEN_MARKER], token.as_bytes()].concat()),
-        None => parts.bytes(id, false, false),
+        None => spec.bytes(id, false, false),
     }
 }
 
-/// The tokenizer, as llguidance sees it.
+/// The tokenizer as llguidance calls it.
 struct Environment {
     trie: TokTrie,
-    parts: Arc<Parts>,
+    spec: Arc<TokenizerSpec>,
 }
 
 impl TokenizerEnv for Environment {
@@ -149,9 +151,9 @@ impl TokenizerEnv for Environment {
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
         let encode = |text: &str| {
-            let encoding = guarded(|| self.parts.tokenizer.encode_fast(text, false));
+            let encoding = guarded(|| self.spec.tokenizer.encode_fast(text, false));
             let tokens = encoding.map(|encoding| encoding.get_ids().to_vec());
-            // Some tokenizers put a space before every text.
+            // Some tokenizers add a space before every text.
             let spells = |tokens: &Vec<u32>| self.trie.decode_raw(tokens) == text.as_bytes();
             let exact = tokens.ok().filter(spells);
             exact.unwrap_or_else(|| self.trie.greedy_tokenize(text.as_bytes()))
@@ -160,13 +162,13 @@ impl TokenizerEnv for Environment {
     }
 }
 
-/// A form, at some place of a text.
+/// A response format's grammar at a position of a text.
 pub struct Grammar {
     /// Before any token.
     start: Matcher,
     matcher: Matcher,
-    /// The tokens that led to this place.
-    taken: Vec<u32>,
+    /// The tokens up to this position.
+    consumed: Vec<u32>,
 }
 
 /// Tokens that may follow.
@@ -174,7 +176,7 @@ pub struct Grammar {
 pub struct AllowedTokens(SimpleVob);
 
 impl AllowedTokens {
-    /// Takes away the weight of all others.
+    /// Sets the logits of all other tokens to negative infinity.
     pub fn apply(&self, logits: &mut [f32]) {
         for (token, logit) in logits.iter_mut().enumerate() {
             if token >= self.0.len() || !self.0.get(token) {
@@ -185,14 +187,14 @@ impl AllowedTokens {
 }
 
 impl Grammar {
-    /// The tokens that may follow a text and drafted tokens behind it. Behind the form's end, and behind drafted tokens that
-    /// leave it (which are in vain), those that end the text; a text itself that has left it is an error.
+    /// The tokens that may follow a text and its drafted tokens. At the format's end, and after drafted tokens that violate
+    /// it (they will be rejected), only EOS tokens; a text that violates it is an error.
     pub fn allowed(&mut self, text: &[u32], drafted: &[u32]) -> Result<AllowedTokens> {
         let mask = match self.go_to(&[text, drafted].concat())? {
             true => self.matcher.compute_mask_or_eos(),
             false if drafted.is_empty() => {
-                let left = format!("the {} tokens so far have left it", text.len());
-                return Err(failed(left));
+                let reason = format!("the {} tokens so far violate it", text.len());
+                return Err(failed(reason));
             }
             false => {
                 let tokens = self.matcher.tok_env();
@@ -202,12 +204,12 @@ impl Grammar {
         mask.map(AllowedTokens).map_err(failed)
     }
 
-    /// Whether a text is of this form, or a beginning of such.
+    /// Whether a text is of this format, or a prefix of such a text.
     pub fn permits(&mut self, text: &[u32]) -> Result<bool> {
         self.go_to(text)
     }
 
-    /// The tokens that must follow a text, as far as that is certain.
+    /// The fast-forward tokens: those that must follow a text.
     pub fn forced(&mut self, text: &[u32]) -> Result<Vec<u32>> {
         if self.go_to(text)? && !self.matcher.is_stopped() {
             return Ok(self.matcher.compute_ff_tokens());
@@ -215,15 +217,17 @@ impl Grammar {
         Ok(Vec::new())
     }
 
-    /// Goes to the end of a text, or as far as it is of this form; `false`: not to its end.
+    /// Goes to the end of a text, or to the first token that violates the format; then it returns `false`.
     fn go_to(&mut self, text: &[u32]) -> Result<bool> {
-        let pairs = self.taken.iter().zip(text);
-        let shared = pairs.take_while(|(taken, wanted)| taken == wanted).count();
-        if shared < self.taken.len() {
+        let pairs = self.consumed.iter().zip(text);
+        let shared = pairs
+            .take_while(|(consumed, wanted)| consumed == wanted)
+            .count();
+        if shared < self.consumed.len() {
             self.go_back_to(shared)?;
         }
         let onward = &text[shared..];
-        // Behind its end a form goes on with nothing; and ids beyond the vocabulary are no tokens of any form.
+        // Nothing follows the format's end, and ids beyond the vocabulary are never allowed.
         let known = match self.matcher.is_stopped() {
             true => 0,
             false => {
@@ -240,36 +244,36 @@ impl Grammar {
                 .try_consume_tokens(&onward[..known])
                 .map_err(failed)?,
         };
-        self.taken.extend(&onward[..consumed]);
+        self.consumed.extend(&onward[..consumed]);
         Ok(consumed == onward.len())
     }
 
     fn go_back_to(&mut self, length: usize) -> Result<()> {
-        let back = self.taken.len() - length;
-        self.taken.truncate(length);
+        let back = self.consumed.len() - length;
+        self.consumed.truncate(length);
         if self.matcher.rollback(back).is_ok() {
-            // The last mask is remembered by its place alone, which another text may lead to.
+            // The last mask is cached by its position alone, which another text may have.
             self.matcher.invalidate_bias_cache();
             return Ok(());
         }
-        // Some rules of Lark's (`max_tokens`, `stop`) know no way back.
+        // Some rules of Lark (`max_tokens`, `stop`) cannot be rolled back.
         self.matcher = self.start.deep_clone();
-        self.matcher.consume_tokens(&self.taken).map_err(failed)
+        self.matcher.consume_tokens(&self.consumed).map_err(failed)
     }
 }
 
 impl Clone for Grammar {
-    /// With caches of its own: clones are used in different places at once.
+    /// With its own caches: clones are used at the same time.
     fn clone(&self) -> Self {
         Self {
             start: self.start.deep_clone(),
             matcher: self.matcher.deep_clone(),
-            taken: self.taken.clone(),
+            consumed: self.consumed.clone(),
         }
     }
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
-    let reason = beginning(&error.to_string());
+    let reason = excerpt(&error.to_string());
     Error::Compute(format!("following the response_format: {reason}"))
 }

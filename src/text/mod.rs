@@ -1,11 +1,11 @@
-//! Text to tokens and back: tokenizers, chat templates, and text that grows token by token.
+//! Text to tokens and back: tokenizers, chat templates, grammars, and incremental detokenizing.
 
 mod chat;
 mod detokenize;
 mod folder;
 mod gguf;
 mod grammar;
-mod parts;
+mod spec;
 mod tokenizer;
 
 pub use chat::{ChatTemplate, Message};

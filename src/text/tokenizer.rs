@@ -1,4 +1,4 @@
-//! One tokenizer, wherever it was read from.
+//! The tokenizer, from a folder or from a GGUF file.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +8,7 @@ use tokenizers::ModelWrapper;
 use super::chat::ChatTemplate;
 use super::detokenize::Detokenizer;
 use super::grammar::{Grammar, GrammarCompiler};
-use super::parts::{Parts, guarded};
+use super::spec::{TokenizerSpec, guarded};
 use super::{folder, gguf};
 use crate::error::{Error, Result};
 use crate::hash::fnv;
@@ -18,8 +18,8 @@ use crate::weights::gguf::Metadata;
 /// Turns text into tokens and back. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokenizer {
-    parts: Arc<Parts>,
-    /// Made when first asked for.
+    spec: Arc<TokenizerSpec>,
+    /// Built at the first request for a grammar.
     grammars: Arc<OnceLock<GrammarCompiler>>,
 }
 
@@ -35,24 +35,24 @@ impl Tokenizer {
         gguf::read(metadata, file).map(Self::new)
     }
 
-    fn new(parts: Parts) -> Self {
+    fn new(spec: TokenizerSpec) -> Self {
         Self {
-            parts: Arc::new(parts),
+            spec: Arc::new(spec),
             grammars: Arc::default(),
         }
     }
 
-    /// Text to tokens; with `add_special_tokens`, those that the model expects around a text are added.
+    /// Encodes a text; `add_special_tokens` adds those that the model expects around it.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
-        let encoding = guarded(|| self.parts.tokenizer.encode_fast(text, add_special_tokens));
+        let encoding = guarded(|| self.spec.tokenizer.encode_fast(text, add_special_tokens));
         match encoding {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(reason) => Err(Error::Compute(format!("tokenizing the text: {reason}"))),
         }
     }
 
-    /// Text that follows another to tokens: without the space that some tokenizers write where a text begins.
-    pub fn encode_behind(&self, text: &str) -> Result<Vec<u32>> {
+    /// Encodes text that follows other text: without the space that some tokenizers add at the start of a text.
+    pub fn encode_continuation(&self, text: &str) -> Result<Vec<u32>> {
         const ANOTHER: &str = "a";
         if text.is_empty() {
             return Ok(Vec::new());
@@ -60,12 +60,12 @@ impl Tokenizer {
         let before = self.encode(ANOTHER, false)?;
         let together = self.encode(&format!("{ANOTHER}{text}"), false)?;
         match together.strip_prefix(&before[..]) {
-            Some(behind) => Ok(behind.to_vec()),
+            Some(continuation) => Ok(continuation.to_vec()),
             None => self.encode(text, false),
         }
     }
 
-    /// Tokens to text; bytes that are not UTF-8 become U+FFFD.
+    /// Decodes tokens; bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
         let mut detokenizer = self.detokenizer(skip_special_tokens, false);
         let mut text = String::new();
@@ -76,18 +76,18 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// Decodes tokens one by one. Text that `continues` another keeps a first space that some tokenizers
-    /// leave out where a text begins.
+    /// Decodes tokens one by one. Text that `continues` other text keeps a first space, which some tokenizers
+    /// leave out at the start of a text.
     pub fn detokenizer(&self, skip_special_tokens: bool, continues: bool) -> Detokenizer {
-        Detokenizer::new(self.parts.clone(), skip_special_tokens, continues)
+        Detokenizer::new(self.spec.clone(), skip_special_tokens, continues)
     }
 
-    /// Follows a text in a form, token by token. The first call takes a moment.
+    /// The grammar of a response format over this vocabulary. The first call takes a moment.
     pub fn grammar(&self, format: &ResponseFormat) -> Result<Grammar> {
         let grammars = match self.grammars.get() {
             Some(grammars) => grammars,
             None => {
-                let made = GrammarCompiler::new(&self.parts)?;
+                let made = GrammarCompiler::new(&self.spec)?;
                 self.grammars.get_or_init(|| made)
             }
         };
@@ -96,32 +96,32 @@ impl Tokenizer {
 
     /// The tokens that end a text.
     pub fn eos_token_ids(&self) -> &[u32] {
-        &self.parts.eos
+        &self.spec.eos
     }
 
-    /// The one of them that the tokenizer itself names: in a conversation, what ends a turn.
+    /// The one of them that the tokenizer itself names; in a conversation it ends a turn.
     pub fn end_token_id(&self) -> Option<u32> {
-        self.parts.end
+        self.spec.end
     }
 
-    /// The token that begins a text.
+    /// The token that starts a text (BOS).
     pub fn bos_token_id(&self) -> Option<u32> {
-        self.parts.bos
+        self.spec.bos
     }
 
-    /// The model's way to put a conversation into one text.
+    /// The model's chat template, which turns a conversation into one text.
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
-        self.parts.chat_template.as_ref()
+        self.spec.chat_template.as_ref()
     }
 
-    /// Number of tokens, the added ones included; the model may have more rows than that.
+    /// The number of tokens, added ones included; the model's logits may have more rows.
     pub fn vocab_size(&self) -> usize {
-        self.parts.tokenizer.get_vocab_size(true)
+        self.spec.tokenizer.get_vocab_size(true)
     }
 
-    /// How it cuts words into tokens: BPE, Unigram, `WordPiece` or `WordLevel`.
+    /// The algorithm that splits words into tokens: BPE, Unigram, `WordPiece` or `WordLevel`.
     pub fn algorithm(&self) -> &'static str {
-        match self.parts.tokenizer.get_model() {
+        match self.spec.tokenizer.get_model() {
             ModelWrapper::BPE(_) => "BPE",
             ModelWrapper::Unigram(_) => "Unigram",
             ModelWrapper::WordPiece(_) => "WordPiece",
@@ -131,34 +131,34 @@ impl Tokenizer {
 
     /// A token as the vocabulary spells it.
     pub fn token(&self, id: u32) -> Option<String> {
-        self.parts.tokenizer.id_to_token(id)
+        self.spec.tokenizer.id_to_token(id)
     }
 
     /// A token by its spelling.
     pub fn token_id(&self, token: &str) -> Option<u32> {
-        self.parts.tokenizer.token_to_id(token)
+        self.spec.tokenizer.token_to_id(token)
     }
 
-    /// The spelling of a token that marks something, and is no text.
+    /// The spelling of a special token, such as a turn marker; `None` for text.
     pub fn special_token(&self, id: u32) -> Option<String> {
         let token = self.token(id)?;
-        let added = self.parts.tokenizer.get_added_vocabulary();
+        let added = self.spec.tokenizer.get_added_vocabulary();
         added.is_special_token(&token).then_some(token)
     }
 
-    /// What a token adds to a text that has begun, in UTF-8; none for a special one.
+    /// The bytes that a token adds after other text; none for a special token.
     pub fn bytes(&self, id: u32) -> Result<Vec<u8>> {
-        self.parts.bytes(id, false, true)
+        self.spec.bytes(id, false, true)
     }
 
-    /// A number that vocabularies with other tokens have not.
+    /// A hash of the vocabulary.
     pub fn fingerprint(&self) -> u64 {
         let ids = 0..self.vocab_size() as u32;
         let spelled = |id| self.token(id).unwrap_or_default().into_bytes();
         fnv(ids.flat_map(|id| spelled(id).into_iter().chain([0xff])))
     }
 
-    /// Whether every token id that both tokenizers have means the same: those of one family add tokens of their own.
+    /// Whether every id that both tokenizers have is the same token: models of one family may add tokens of their own.
     pub fn same_vocabulary(&self, other: &Self) -> bool {
         let size = self.vocab_size().max(other.vocab_size()) as u32;
         (0..size).all(|id| match (self.token(id), other.token(id)) {

@@ -1,10 +1,9 @@
-//! Weights: where they come from, and the tensors in their files.
+//! Weights: the tensors in model files.
 
 use std::borrow::Cow;
 
 mod dequantize;
 pub mod gguf;
-pub mod locate;
 mod mapped;
 mod quantize;
 pub mod safetensors;

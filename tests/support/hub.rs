@@ -1,4 +1,4 @@
-//! A stand-in for a model hub: serves a folder tree over HTTP, and misbehaves on demand.
+//! A fake model hub: serves a folder tree over HTTP, with faults on demand.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 /// The commit of every repository.
 pub const COMMIT: &str = "607a30d783dfa663caf39e06633721c8d4cfcd7e";
-/// Files from this size on are "large": named by their SHA-256 and served by the "CDN", behind a redirect.
+/// Files from this size on are "large": named by their SHA-256 and served by the "CDN" after a redirect.
 const LARGE: usize = 64;
 
-/// How a file is served, instead of well.
+/// How a file is served wrongly.
 #[derive(Clone, Default)]
 pub struct Fault {
     /// Answer with this status.
@@ -71,7 +71,7 @@ impl Hub {
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let server = server.clone();
-                std::thread::spawn(move || server.converse(connection));
+                std::thread::spawn(move || server.serve_one(connection));
             }
         });
         Self { endpoint, state }
@@ -82,13 +82,13 @@ impl Hub {
         &self.endpoint
     }
 
-    /// Serves paths that end with `suffix` badly: `/config.json`, `/revision/main`, or, for the content of large
+    /// Serves paths that end with `suffix` with a fault: `/config.json`, `/revision/main`, or, for the content of large
     /// files alone, `/cdn/OWNER/NAME/FILE`.
     pub fn break_path(&self, suffix: &str, fault: Fault) {
         self.state().faults.insert(suffix.to_owned(), fault);
     }
 
-    /// Serves everything well again.
+    /// Removes all faults.
     pub fn mend(&self) {
         self.state().faults.clear();
     }
@@ -108,17 +108,17 @@ impl Hub {
         self.state().etag = Some(etag.to_owned());
     }
 
-    /// Answers with 401 whoever does not show this token.
+    /// Answers requests without this token with 401.
     pub fn require_token(&self, token: &str) {
         self.state().token = Some(token.to_owned());
     }
 
-    /// Redirects to the "CDN" without naming the host.
+    /// Redirects to the "CDN" by a relative address.
     pub fn redirect_relatively(&self) {
         self.redirect_to("");
     }
 
-    /// Has another server for "CDN".
+    /// Redirects to another server as the "CDN".
     pub fn redirect_to(&self, endpoint: &str) {
         self.state().cdn = Some(endpoint.to_owned());
     }
@@ -152,8 +152,8 @@ struct Head {
 }
 
 impl Server {
-    /// One request a connection keeps the server simple; clients must cope with closed connections anyway.
-    fn converse(&self, mut connection: TcpStream) {
+    /// One request per connection keeps the server simple; clients must handle closed connections anyway.
+    fn serve_one(&self, mut connection: TcpStream) {
         let Some(hit) = read_request(&connection) else {
             return;
         };
@@ -190,7 +190,7 @@ impl Server {
         }
     }
 
-    fn is_welcome(&self, hit: &Hit) -> bool {
+    fn is_authorized(&self, hit: &Hit) -> bool {
         let token = self.state.lock().unwrap().token.clone();
         token.is_none_or(|token| hit.authorization.as_deref() == Some(&format!("Bearer {token}")))
     }
@@ -200,7 +200,7 @@ impl Server {
         let Some((repository, _revision)) = api.split_once("/revision/") else {
             return send(connection, &Head::new(404), b"", None);
         };
-        if !self.is_welcome(hit) {
+        if !self.is_authorized(hit) {
             return send(connection, &Head::new(401), b"", None);
         }
         if let Some(moved) = self.moved(repository) {
@@ -240,7 +240,7 @@ impl Server {
         else {
             return send(connection, &Head::new(404), b"", None);
         };
-        if !self.is_welcome(hit) {
+        if !self.is_authorized(hit) {
             return send(connection, &Head::new(401), b"", None);
         }
         if let Some(moved) = self.moved(repository) {
@@ -300,7 +300,7 @@ impl Server {
         send(connection, &head, &content[start..], fault.cut);
     }
 
-    /// Old names of one part have moved to an owner's.
+    /// Names without an owner redirect to `legacy`.
     fn moved(&self, repository: &str) -> Option<String> {
         let old = !repository.contains('/') && !self.root.join(repository).is_dir();
         old.then(|| format!("legacy/{repository}"))
@@ -377,7 +377,7 @@ fn decode(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Sends the answer, of its body the first `cut` bytes alone; a client that has gone away is no error.
+/// Sends the answer, with only the first `cut` bytes of its body; a disconnected client is not an error.
 fn send(connection: &mut TcpStream, head: &Head, body: &[u8], cut: Option<usize>) {
     let head = Head {
         status: head.status,

@@ -10,8 +10,8 @@ pub mod statistics;
 
 use std::path::{Path, PathBuf};
 
+use specdec_rs::hub::{LocateOptions, ModelFiles, locate};
 use specdec_rs::progress::Silent;
-use specdec_rs::weights::locate::{LocateOptions, ModelFiles, locate};
 
 /// The folder that `SPECDEC_SHARED` names: golden data of more models than the repository holds. Tests that need it are
 /// `#[ignore = "needs SPECDEC_SHARED"]`.

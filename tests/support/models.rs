@@ -5,8 +5,8 @@ use std::sync::Once;
 
 use specdec_rs::backend::WeightPrecision;
 use specdec_rs::backend::cpu::Tier;
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{Kernels, LoadOptions, load};
-use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{Device, Extend, LanguageModel, Logits, Parents, SequenceId};
 
 use super::{fixtures, shared};

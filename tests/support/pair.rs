@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{LoadOptions, load};
-use specdec_rs::weights::locate::ModelFiles;
 use specdec_rs::{Device, LanguageModel, SpeculativeDecoder, Tokenizer};
 
 use super::memoized::Memoized;

@@ -19,6 +19,7 @@ use crate::config::SpeculativeConfig;
 use crate::decoder::SpeculativeDecoder;
 use crate::device::Device;
 use crate::error::Error;
+use crate::files::{self, Access};
 use crate::text::Message;
 use report::{Report, TurnResult};
 
@@ -143,8 +144,7 @@ impl Workload {
             print(&bar, &report.passes())?;
         }
         if let Some(path) = &self.report {
-            let written = std::fs::write(path, html::page(&report)?);
-            written.map_err(|error| Error::io(path, error))?;
+            files::write(path, html::page(&report)?, Access::Shared)?;
         }
         Ok(())
     }

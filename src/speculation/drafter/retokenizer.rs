@@ -101,7 +101,7 @@ impl Retokenizer {
         self.tokens.truncate(self.settled);
         let tail = match self.settled == self.before {
             true => self.to.encode(&self.tail, false)?,
-            false => self.to.encode_behind(&self.tail)?,
+            false => self.to.encode_continuation(&self.tail)?,
         };
         self.tokens.extend(tail);
         Ok(())

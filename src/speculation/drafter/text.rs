@@ -76,11 +76,11 @@ impl TextDrafter {
             word.insert_str(0, &before);
             begin -= 1;
         }
-        let together = target.encode_behind(&(word + text))?;
+        let together = target.encode_continuation(&(word + text))?;
         if let Some(tokens) = together.strip_prefix(&history[begin..]) {
             return Ok(tokens.to_vec());
         }
-        let alone = target.encode_behind(text)?;
+        let alone = target.encode_continuation(text)?;
         let bytes: Result<Vec<Vec<u8>>> = alone.iter().map(|token| target.bytes(*token)).collect();
         Ok(match bytes?.concat() == text.as_bytes() {
             true => alone,

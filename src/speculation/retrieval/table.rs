@@ -2,13 +2,14 @@
 //!
 //! It is bounded: where it is full, the rarest entries make room.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::RetrievalDrafter;
 use crate::error::{Error, Result};
+use crate::files::{self, Access};
 use crate::speculation::{Candidate, TokenSource};
 
 /// How a table's file begins.
@@ -71,20 +72,12 @@ impl Table {
     /// Behind 16 bytes "specdec table 1\\n" come the fingerprint and the number of entries, and each entry's hash (u64), 4
     /// tokens (u32), their counts (u16) and the total (u32), all with the lowest byte first.
     pub fn save(&self, path: &Path, fingerprint: u64) -> Result<()> {
-        let write = || {
-            // A reader never sees half a table, and two writers don't share one.
-            let mut partial = path.as_os_str().to_owned();
-            partial.push(format!(".{}.partial", std::process::id()));
-            let partial = PathBuf::from(partial);
-            // Nobody who learns waits for the disk.
-            let mut bytes = Vec::new();
-            self.slots().write(&mut bytes, fingerprint)?;
-            let mut file = create_private(&partial)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&partial, path)
-        };
-        write().map_err(|error| Error::io(path, error))
+        let mut bytes = Vec::new();
+        // The lock is released before the disk is written.
+        let encoded = self.slots().write(&mut bytes, fingerprint);
+        encoded.map_err(|error| Error::io(path, error))?;
+        // Texts can be guessed from a table.
+        files::write(path, &bytes, Access::Private)
     }
 
     /// Takes what a file holds in place of what it knows: a table for a vocabulary with that fingerprint.
@@ -115,15 +108,6 @@ impl Table {
     fn slots(&self) -> RwLockReadGuard<'_, Slots> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A new file that no other user can read, where the system has such: texts can be guessed from a table.
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 impl Slots {

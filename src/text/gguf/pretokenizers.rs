@@ -1,19 +1,19 @@
-//! How byte-level BPE tokenizers cut text into words before merging, by the tag that GGUF files carry.
+//! How byte-level BPE tokenizers split text into words before merging, by the tag in GGUF files.
 //!
-//! A GGUF file names its rule (`tokenizer.ggml.pre`) instead of spelling it out as tokenizer.json does. The
-//! patterns are those of the models' own tokenizer.json files; the tags, those that llama.cpp's converter writes.
+//! A GGUF file names its rule (`tokenizer.ggml.pre`); tokenizer.json spells it out. The patterns are those of the
+//! models' own tokenizer.json files, the tags those that llama.cpp's converter writes.
 
-/// A rule for cutting text into words, and what else the tag implies.
+/// A rule that splits text into words, and what else the tag implies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pretokenizer {
     tags: &'static [&'static str],
-    /// Applied in order; each cuts every piece so far into its matches and what lies between them.
+    /// Applied in order; each splits every word so far into its matches and the text between them.
     pub(super) patterns: &'static [&'static str],
-    /// Text is brought into Unicode's composed form first.
+    /// Text is normalized to Unicode's composed form (NFC) first.
     pub(super) nfc: bool,
-    /// A word that is a token is not built up by merges.
+    /// A word that is a token is not built by merges.
     pub(super) ignore_merges: bool,
-    /// Text begins with the beginning-of-text token where the file doesn't say.
+    /// The default for files that do not say whether text starts with the BOS token.
     pub(super) add_bos: bool,
 }
 
@@ -25,7 +25,7 @@ const PLAIN: Pretokenizer = Pretokenizer {
     add_bos: false,
 };
 
-/// A single digit, or number sign of any script.
+/// A single digit or other numeric character of any script.
 const DIGIT: &str = r"\p{N}";
 const UP_TO_THREE_DIGITS: &str = r"\p{N}{1,3}";
 /// Groups of three, counted from the right, as people write large numbers.
@@ -300,14 +300,14 @@ mod tests {
     };
 
     fn words(tag: &str, text: &str) -> Vec<String> {
-        let mut pieces = PreTokenizedString::from(text);
+        let mut splits = PreTokenizedString::from(text);
         for pattern in find(tag).unwrap().patterns {
             let pattern = SplitPattern::Regex((*pattern).into());
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).unwrap();
-            split.pre_tokenize(&mut pieces).unwrap();
+            split.pre_tokenize(&mut splits).unwrap();
         }
-        let pieces = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
-        pieces
+        let splits = splits.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        splits
             .into_iter()
             .map(|(word, ..)| word.to_owned())
             .collect()
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_cut_as_each_family_does() {
+    fn words_are_split_as_each_family_does() {
         for (tag, text, expected) in [
             (
                 "gpt-2",

@@ -1,10 +1,10 @@
-//! The merges of a SentencePiece BPE vocabulary, which stores scores in their place.
+//! The merges of a SentencePiece BPE vocabulary, which stores scores instead.
 
 use ahash::AHashMap;
 
 use crate::threads;
 
-/// Every way to make a token of two, the likeliest token first.
+/// Every way to make a token of two, the most probable token first.
 ///
 /// As transformers converts such vocabularies: a pair of tokens is merged if it makes a token, and a token's score
 /// says how early. `mergeable` are the ids of the tokens that text is made of.
@@ -29,7 +29,7 @@ pub(super) fn merges(
         .collect()
 }
 
-/// Two tokens whose texts make a third's.
+/// Two tokens whose texts make up a third token's text.
 struct Pair {
     whole: usize,
     left: usize,
@@ -58,7 +58,7 @@ fn pairs(tokens: &[&str], known: &AHashMap<&str, usize>, ids: &[usize]) -> Vec<P
 #[cfg(test)]
 mod tests {
     #[test]
-    fn likelier_tokens_are_merged_first() {
+    fn more_probable_tokens_are_merged_first() {
         let tokens = ["a", "b", "c", "ab", "bc", "abc", "<s>"];
         let scores = [0.0, 0.0, 0.0, -2.0, -1.0, -3.0, 9.0];
         let merges = super::merges(&tokens, &scores, 0..6);

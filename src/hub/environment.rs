@@ -1,4 +1,4 @@
-//! The environment variables that Hugging Face's own libraries read, read the way they do.
+//! The environment variables of Hugging Face's own libraries, with the same meaning.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 /// The public hub.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
-/// Where to look for models, and as whom.
+/// Where to look for models, and with which token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
     /// The hub's address, without a trailing slash.
     pub endpoint: String,
-    /// The cache that every Hugging Face library shares.
+    /// The cache that all Hugging Face libraries share.
     pub hub_cache: PathBuf,
-    /// Our own cache, for what does not come in a hub repository.
+    /// Our own cache, for files from elsewhere than a hub repository.
     pub own_cache: PathBuf,
-    /// Whether the network is off limits.
+    /// Whether the network must not be used.
     pub offline: bool,
     /// The user's access token.
     pub token: Option<String>,
@@ -26,7 +26,7 @@ impl Settings {
         Self::read(|name| std::env::var_os(name))
     }
 
-    /// Reads the settings out of `variable`; an empty variable counts as unset.
+    /// Reads the settings through `variable`; an empty variable counts as unset.
     fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let get = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| get(name).map(|value| value.to_string_lossy().into_owned());
@@ -74,11 +74,11 @@ fn is_true(value: &str) -> bool {
     ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str())
 }
 
-/// A token that can stand in a header; `None` for an empty or impossible one.
+/// A token that a header can hold; `None` for an empty or invalid one.
 fn clean_token(token: &str) -> Option<String> {
     let token = token.trim();
     if !token.chars().all(|character| character.is_ascii_graphic()) {
-        tracing::warn!("the Hugging Face token holds characters that no token has: it is ignored");
+        tracing::warn!("ignoring the Hugging Face token: it holds characters that no token has");
         return None;
     }
     (!token.is_empty()).then(|| token.to_owned())
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hub_cache_is_where_hugging_face_keeps_it() {
+    fn the_hub_cache_is_hugging_faces_own() {
         let hub = |variables: &[(&str, &str)]| read(variables).hub_cache;
         assert_eq!(hub(&[("HF_HOME", "/a")]), Path::new("/a/hub"));
         assert_eq!(
@@ -126,13 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn our_cache_lies_beside_the_hubs() {
+    fn our_cache_is_beside_the_hubs() {
         let settings = read(&[("HF_HOME", "/a"), ("HF_HUB_CACHE", "/b")]);
         assert_eq!(settings.own_cache, Path::new("/a/specdec"));
     }
 
     #[test]
-    fn flags_are_what_hugging_face_takes_for_true() {
+    fn flags_are_true_where_hugging_face_reads_true() {
         for (value, offline) in [
             ("1", true),
             ("TRUE", true),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_lose_their_slash() {
+    fn endpoints_lose_their_trailing_slash() {
         assert_eq!(
             read(&[("HF_ENDPOINT", "http://hub/")]).endpoint,
             "http://hub"

@@ -1,4 +1,4 @@
-//! Downloads that meet with trouble: cut connections, busy servers, damaged files, full disks, company.
+//! Downloads under faults: broken connections, busy servers, corrupt files, full disks, concurrent processes.
 
 use crate::repositories::hub_with_model;
 use crate::support::hub::{COMMIT, Fault, sha256};
@@ -23,7 +23,7 @@ fn status(status: u16, times: Option<usize>) -> Fault {
 }
 
 #[test]
-fn a_cut_connection_is_taken_up_where_it_broke() {
+fn a_broken_connection_is_resumed() {
     let (_root, hub, weights) = hub_with_model();
     hub.break_path(WEIGHTS, cut_after(100_000, 2));
     let machine = Machine::with_hub(&hub);
@@ -42,7 +42,7 @@ fn a_cut_connection_is_taken_up_where_it_broke() {
 }
 
 #[test]
-fn an_interrupted_download_goes_on_in_the_next_process() {
+fn an_interrupted_download_is_resumed_by_the_next_process() {
     let (_root, hub, weights) = hub_with_model();
     hub.break_path(
         WEIGHTS,
@@ -81,7 +81,7 @@ fn an_interrupted_download_goes_on_in_the_next_process() {
 }
 
 #[test]
-fn a_bad_beginning_is_thrown_away() {
+fn a_wrong_partial_file_is_discarded() {
     let (_root, hub, weights) = hub_with_model();
     let machine = Machine::with_hub(&hub);
     let blobs = machine.hub_cache().join("models--owner--model/blobs");
@@ -99,7 +99,7 @@ fn a_bad_beginning_is_thrown_away() {
 }
 
 #[test]
-fn a_server_without_ranges_sends_all_over_again() {
+fn a_server_without_ranges_sends_the_whole_file_again() {
     let (_root, hub, weights) = hub_with_model();
     hub.break_path(
         WEIGHTS,
@@ -124,7 +124,7 @@ fn a_server_without_ranges_sends_all_over_again() {
 }
 
 #[test]
-fn busy_servers_are_asked_again() {
+fn requests_to_busy_servers_are_retried() {
     let (_root, hub, weights) = hub_with_model();
     hub.break_path("/revision/main", status(503, Some(2)));
     hub.break_path("/config.json", status(500, Some(1)));
@@ -174,16 +174,16 @@ fn wrong_contents_never_reach_the_cache() {
 }
 
 #[test]
-fn a_damaged_file_is_downloaded_again() {
+fn a_corrupt_file_is_downloaded_again() {
     let (_root, hub, weights) = hub_with_model();
     let machine = Machine::with_hub(&hub);
     let file = machine
         .locate("owner/model")
         .folder()
         .join("model.safetensors");
-    let mut damaged = weights.clone();
-    damaged[1234] ^= 1;
-    for content in [&damaged[..], &weights[..5000], b""] {
+    let mut corrupt = weights.clone();
+    corrupt[1234] ^= 1;
+    for content in [&corrupt[..], &weights[..5000], b""] {
         std::fs::write(&file, content).unwrap();
         machine.locate("owner/model").folder();
         assert!(std::fs::read(&file).unwrap() == weights);
@@ -209,10 +209,10 @@ fn two_processes_download_one_file_once() {
 }
 
 #[test]
-fn a_full_disk_is_said_to_be_full() {
+fn a_full_disk_is_reported() {
     let (_root, hub, _) = hub_with_model();
     let machine = Machine::with_hub(&hub);
-    // A limit on a file's size, with the signal for it ignored, is as good as a full disk: 64 blocks of 512 bytes.
+    // A limit on a file's size, with the signal for it ignored, acts like a full disk: 64 blocks of 512 bytes.
     let direct = machine.command("owner/model");
     let mut limited = std::process::Command::new("sh");
     limited
@@ -232,7 +232,7 @@ fn a_full_disk_is_said_to_be_full() {
 }
 
 #[test]
-fn an_unwritable_cache_is_said_to_be() {
+fn an_unwritable_cache_is_reported() {
     let (root, hub, _) = hub_with_model();
     let blocked = root.path().join("owner/model/config.json");
     let machine = Machine::with_hub(&hub).with("HF_HOME", &blocked);
@@ -241,7 +241,7 @@ fn an_unwritable_cache_is_said_to_be() {
 
 #[test]
 fn an_unreachable_hub_is_given_up() {
-    // An address that routers are to drop (RFC 5737): without time limits, this test would not end.
+    // An address that routers are to drop (RFC 5737): without timeouts, this test would not end.
     let machine = Machine::new().with("HF_ENDPOINT", "http://192.0.2.1");
     machine
         .locate("owner/model")
@@ -255,5 +255,5 @@ fn a_listed_file_that_is_missing_is_named() {
     let machine = Machine::with_hub(&hub);
     machine
         .locate("owner/model")
-        .error("ModelNotFound", &["it lists tokenizer.json"]);
+        .error("ModelNotFound", &["the hub lists tokenizer.json"]);
 }

@@ -1,9 +1,9 @@
-//! Models named by a path.
+//! Models named by their path.
 
 use crate::{Machine, write};
 
 #[test]
-fn folders_and_files_are_what_they_are() {
+fn folders_and_files_are_found() {
     let machine = Machine::new();
     let home = machine.home.path();
     write(
@@ -36,7 +36,7 @@ fn folders_and_files_are_what_they_are() {
 }
 
 #[test]
-fn split_files_stand_for_one_model() {
+fn split_files_are_one_model() {
     let machine = Machine::new();
     write(
         machine.home.path(),
@@ -54,7 +54,7 @@ fn split_files_stand_for_one_model() {
 }
 
 #[test]
-fn paths_to_nothing_are_not_looked_up_elsewhere() {
+fn missing_paths_are_not_looked_up_on_the_hub() {
     let machine = Machine::new().with("HF_ENDPOINT", "http://127.0.0.1:1");
     for path in [
         "./x",
@@ -80,7 +80,7 @@ fn paths_to_nothing_are_not_looked_up_elsewhere() {
 }
 
 #[test]
-fn folders_and_files_without_a_model_are_told() {
+fn folders_and_files_without_a_model_are_reported() {
     let machine = Machine::new();
     write(
         machine.home.path(),
@@ -104,7 +104,7 @@ fn folders_and_files_without_a_model_are_told() {
 
 #[cfg(unix)]
 #[test]
-fn odd_entries_are_no_trouble() {
+fn unusual_entries_are_reported() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
@@ -117,10 +117,10 @@ fn odd_entries_are_no_trouble() {
     machine.locate("odd").error("ModelNotFound", &[]);
     machine
         .locate("odd/dangling.gguf")
-        .error("ModelNotFound", &["leads to nothing"]);
+        .error("ModelNotFound", &["link to nothing"]);
     machine
         .locate("./loop")
-        .error("ModelNotFound", &["leads to nothing"]);
+        .error("ModelNotFound", &["link to nothing"]);
     machine
         .locate("/dev/null")
         .error("ModelNotFound", &["neither a folder nor a file"]);

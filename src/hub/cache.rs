@@ -3,11 +3,11 @@
 //! A snapshot (a commit's folder) links to blobs, which are named by their content; a ref is a file that names the
 //! commit of a branch or tag. Layout as in the guide "Understand caching" of `huggingface_hub`.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::disk;
+use super::name::stays_inside;
 use crate::error::{Error, Result};
+use crate::files::{self, Access, Lock};
 
 /// One repository's part of the cache.
 pub(super) struct RepositoryCache {
@@ -28,23 +28,27 @@ impl RepositoryCache {
         &self.folder
     }
 
-    /// The commit that a branch or tag meant when it was last asked for, or the commit itself if it is here.
+    /// The commit that a branch or tag named at the last request, or the commit itself if it is in the cache.
     pub fn commit(&self, revision: &str) -> Option<String> {
         if self.snapshot(revision).is_dir() {
             return Some(revision.to_owned());
         }
         let commit = std::fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
         let commit = commit.trim();
-        disk::stays_inside(commit).then(|| commit.to_owned())
+        stays_inside(commit).then(|| commit.to_owned())
     }
 
-    /// Remembers which commit a branch or tag means.
+    /// Records which commit a branch or tag names.
     pub fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
-        // A cache that cannot be written to is good enough as long as there is nothing new to write.
+        // A read-only cache serves as long as there is nothing new to write.
         if self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
         }
-        disk::write(&self.folder.join("refs").join(revision), commit)
+        let file = self.folder.join("refs").join(revision);
+        if let Some(folder) = file.parent() {
+            files::create_folder(folder)?;
+        }
+        files::write(&file, commit, Access::Shared)
     }
 
     /// The folder of a commit's files.
@@ -52,39 +56,40 @@ impl RepositoryCache {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The file whose content has that name.
+    /// The file with the content of that `ETag`.
     pub fn blob(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(etag)
     }
 
-    /// Where a download of that content gathers; every Hugging Face library takes it up again there.
+    /// The unfinished download of that content; every Hugging Face library resumes it there.
     pub fn partial(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(format!("{etag}.incomplete"))
     }
 
-    /// Held while the content of that name is downloaded, by whichever library.
-    pub fn lock(&self, etag: &str) -> Result<File> {
-        disk::lock(&self.locks.join(format!("{etag}.lock")))
+    /// Held during the download of that content, by any Hugging Face library.
+    pub fn lock(&self, etag: &str) -> Result<Lock> {
+        files::lock(&self.locks.join(format!("{etag}.lock")))
     }
 
-    /// Shows a blob as a file of a snapshot.
+    /// Links a blob into a snapshot under the file's name.
     pub fn link(&self, etag: &str, commit: &str, name: &str) -> Result<()> {
         let pointer = self.snapshot(commit).join(name);
         if let Some(folder) = pointer.parent() {
-            disk::create_folder(folder)?;
+            files::create_folder(folder)?;
         }
         // From a snapshot's folder up to the repository's, past the folders in the name.
         let up = "../".repeat(2 + name.matches('/').count());
-        // Renamed into place, so that whoever reads the snapshot meanwhile finds the old link or the new one.
-        let fresh = self
-            .snapshot(commit)
-            .join(format!(".{}.{etag}", disk::unique()));
-        link(&format!("{up}blobs/{etag}"), &self.blob(etag), &fresh)
-            .map_err(|error| disk::write_error(&fresh, error))?;
-        disk::rename(&fresh, &pointer)
+        let (relative, blob) = (format!("{up}blobs/{etag}"), self.blob(etag));
+        // Renamed into place: a reader of the snapshot finds the old link or the new one.
+        let new = tempfile::Builder::new()
+            .make_in(self.snapshot(commit), |path| link(&relative, &blob, path))
+            .map_err(|error| files::write_error(&pointer, error))?;
+        new.persist(&pointer)
+            .map_err(|error| files::write_error(&pointer, error.error))?;
+        Ok(())
     }
 
-    /// The names of a commit's files that are here, as the repository names them.
+    /// The names of a commit's files in the cache, as the repository names them.
     pub fn files(&self, commit: &str) -> Result<Vec<String>> {
         let root = self.snapshot(commit);
         let mut folders = vec![String::new()];
@@ -94,7 +99,7 @@ impl RepositoryCache {
             let entries = std::fs::read_dir(&path).map_err(|error| Error::io(&path, error))?;
             for entry in entries {
                 let entry = entry.map_err(|error| Error::io(&path, error))?;
-                // The hub's names are Unicode: others are not from there.
+                // Names on the hub are Unicode: other files are not from there.
                 let Ok(name) = entry.file_name().into_string() else {
                     continue;
                 };

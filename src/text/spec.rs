@@ -1,4 +1,4 @@
-//! What a tokenizer is made of, and the bytes that its tokens stand for.
+//! The parts of a tokenizer, and the bytes of its tokens.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,21 +7,21 @@ use tokenizers::Decoder;
 use super::chat::ChatTemplate;
 use crate::error::{Error, Result};
 
-/// What a tokenizer is read as.
-pub(super) struct Parts {
+/// What both readers, of folders and of GGUF metadata, make of a tokenizer.
+pub(super) struct TokenizerSpec {
     pub(super) tokenizer: tokenizers::Tokenizer,
     pub(super) bos: Option<u32>,
     pub(super) eos: Vec<u32>,
-    /// The one of them that the tokenizer itself names.
+    /// The one of `eos` that the tokenizer itself names.
     pub(super) end: Option<u32>,
     pub(super) chat_template: Option<ChatTemplate>,
     pub(super) spelling: Spelling,
 }
 
-/// How tokens spell bytes that are not whole characters.
+/// How tokens write bytes that are not whole characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spelling {
-    /// Every byte is written as a character of its own (GPT-2).
+    /// Every byte is a character of GPT-2's alphabet.
     ByteLevel,
     /// Tokens are text, and `<0xE2>` is a byte (`SentencePiece`).
     ByteFallback,
@@ -29,8 +29,8 @@ pub(super) enum Spelling {
     Text,
 }
 
-impl Parts {
-    /// The bytes that a token adds to a text, `first` if it begins the text; none for a token without text.
+impl TokenizerSpec {
+    /// The bytes that a token adds to a text, at its start if `first`; none for a token without text.
     pub(super) fn bytes(&self, id: u32, first: bool, skip_special_tokens: bool) -> Result<Vec<u8>> {
         let tokenizer = &self.tokenizer;
         let Some(token) = tokenizer.id_to_token(id) else {
@@ -51,7 +51,7 @@ impl Parts {
         }
     }
 
-    /// A token's text, as the decoder writes it behind another.
+    /// A token's text, as the decoder writes it at the start of a text or after another token.
     fn text_of(&self, token: String, first: bool) -> Result<String> {
         const ANOTHER: &str = "a";
         let Some(decoder) = self.tokenizer.get_decoder() else {
@@ -71,7 +71,7 @@ impl Parts {
 }
 
 impl Spelling {
-    /// How the tokenizer's decoder reads tokens.
+    /// The one that the tokenizer's decoder reads.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Self {
         let decoder = tokenizer.get_decoder().map(serde_json::to_value);
         let Some(Ok(decoder)) = decoder else {
@@ -94,25 +94,25 @@ impl Spelling {
     }
 }
 
-/// Calls into the tokenizers library, some of whose parts panic on contents that contradict themselves.
+/// Calls the tokenizers library, which panics on some invalid contents, and turns panics into errors.
 pub(super) fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("the tokenizer's contents contradict themselves".to_owned()),
+        Err(_) => Err("the tokenizer's contents are inconsistent".to_owned()),
     }
 }
 
-/// The byte that a character of a byte-level token stands for.
+/// The byte that a character of a byte-level token represents.
 ///
-/// GPT-2's alphabet: visible Latin-1 characters stand for themselves, the other bytes, in order, for the
-/// characters from U+0100 on.
+/// GPT-2's alphabet: visible Latin-1 characters represent themselves; the characters from U+0100 on represent the other
+/// bytes, in order.
 fn byte_of_char(character: char) -> Option<u8> {
     let visible = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     match u32::from(character).checked_sub(0x100) {
         None => u8::try_from(character).ok().filter(visible),
-        Some(place) => (0..=u8::MAX)
+        Some(index) => (0..=u8::MAX)
             .filter(|byte| !visible(byte))
-            .nth(place as usize),
+            .nth(index as usize),
     }
 }
 

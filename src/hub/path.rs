@@ -1,4 +1,4 @@
-//! Models that the user names by their path.
+//! Models named by their path.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// The first bytes of every GGUF file.
 const GGUF_MAGIC: [u8; 4] = *b"GGUF";
 
-/// The model at that path; `None` where nothing is, and nothing says that something should be.
+/// The model at that path; `None` if nothing is there and the name does not look like a path.
 pub(super) fn locate(model: &str) -> Result<Option<ModelFiles>> {
     let path = expand_home(Path::new(model));
     if path.is_dir() {
@@ -21,14 +21,14 @@ pub(super) fn locate(model: &str) -> Result<Option<ModelFiles>> {
         if !is_gguf(&path)? {
             return Err(Error::unsupported(
                 model,
-                "it is a file, but no GGUF file; of a model with safetensors weights, name the folder",
+                "it is a file, but not a GGUF file; for a model with safetensors weights, name the folder",
             ));
         }
         return Ok(Some(ModelFiles::Gguf(path)));
     }
     if looks_like_path(model) {
         let reason = if path.symlink_metadata().is_ok() {
-            "it is neither a folder nor a file, or leads to nothing"
+            "it is neither a folder nor a file, or a link to nothing"
         } else {
             "there is no such folder or file"
         };
@@ -53,7 +53,7 @@ fn is_gguf(file: &Path) -> Result<bool> {
     Ok(magic == GGUF_MAGIC)
 }
 
-/// A folder is a model in Hugging Face's layout, or stands for the one GGUF file in it.
+/// The model in a folder: one in Hugging Face's layout, or the only GGUF file.
 fn in_folder(model: &str, folder: PathBuf) -> Result<ModelFiles> {
     if folder.join(CONFIG).is_file() {
         return Ok(ModelFiles::Folder(folder));

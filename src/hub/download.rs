@@ -1,4 +1,4 @@
-//! A file from the hub to the disk: resumed after a cut, whole or not at all.
+//! Downloads a file from the hub: resumes after a broken connection, and checks size and checksum.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -6,50 +6,51 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::checksum;
-use super::disk;
-use super::http::{Client, Failure, Fetched};
+use super::error::{FetchError, FetchResult};
+use super::http::Client;
+use crate::files;
 use crate::progress::Progress;
 
-/// Waits before each new attempt that follows one which brought next to nothing.
+/// Pauses before the attempts that follow an attempt without [`MIN_PROGRESS`].
 const RETRY_DELAYS: [Duration; 4] = [
     Duration::from_millis(200),
     Duration::from_millis(600),
     Duration::from_millis(1800),
     Duration::from_millis(5400),
 ];
-/// What an attempt must bring for the patience to start anew.
-const WORTHWHILE: u64 = 1 << 20;
-/// Only small text files come without a size; more than this is not read from a server that names none.
-const MAX_UNSIZED: u64 = 64 << 20;
+/// Bytes that an attempt must receive for the pauses to start over.
+const MIN_PROGRESS: u64 = 1 << 20;
+/// Accepted from a server that names no size: only small text files come without one.
+const MAX_UNSIZED_BYTES: u64 = 64 << 20;
 
-/// What to download, and what is known of it beforehand.
+/// What to download, and what is known about it.
 pub(super) struct Download<'a> {
     pub client: &'a Client,
     pub url: &'a str,
-    /// What the user is told is being downloaded.
+    /// Shown to the user.
     pub label: &'a str,
-    /// In bytes, where known.
+    /// In bytes, if known.
     pub size: Option<u64>,
-    /// Where known.
+    /// If known.
     pub sha256: Option<&'a str>,
     pub progress: &'a dyn Progress,
 }
 
 impl Download<'_> {
-    /// Fills `partial`, going on with what an earlier attempt left there, until the file is whole and as announced.
-    pub fn fill(&self, partial: &Path) -> Fetched<()> {
+    /// Completes `partial`, from where an earlier attempt stopped, and checks it.
+    pub fn complete(&self, partial: &Path) -> FetchResult<()> {
         self.progress.begin(self.label, self.size);
-        let outcome = self.fill_and_check(partial);
+        let outcome = self.receive_and_check(partial);
         self.progress.end();
         outcome
     }
 
-    fn fill_and_check(&self, partial: &Path) -> Fetched<()> {
+    fn receive_and_check(&self, partial: &Path) -> FetchResult<()> {
         let resumed = std::fs::metadata(partial).is_ok_and(|left| left.len() > 0);
         self.receive(partial)?;
         match self.check(partial) {
-            // What an earlier attempt left may have been bad: the file deserves one from the start.
-            Err(Failure::Unexpected(_)) if resumed => {
+            // The earlier attempt's bytes may have been wrong: download all of them once.
+            Err(FetchError::Invalid(_)) if resumed => {
                 self.receive(partial)?;
                 self.check(partial)
             }
@@ -57,8 +58,8 @@ impl Download<'_> {
         }
     }
 
-    fn receive(&self, partial: &Path) -> Fetched<()> {
-        let failed = |error| disk::write_error(partial, error);
+    fn receive(&self, partial: &Path) -> FetchResult<()> {
+        let failed = |error| files::write_error(partial, error);
         let mut file = OpenOptions::new()
             .create(true)
             .read(true)
@@ -77,11 +78,11 @@ impl Download<'_> {
             let before = length;
             match self.attempt(&mut file, partial, &mut length) {
                 Ok(()) => break,
-                // A hub that answered a while ago may soon do so again.
-                Err(failure @ Failure::Unreachable(_)) if length == 0 => return Err(failure),
-                Err(failure @ (Failure::Unavailable(_) | Failure::Unreachable(_))) => {
-                    tracing::debug!("{} goes on from byte {length}: {failure}", self.label);
-                    if length >= before.saturating_add(WORTHWHILE) {
+                Err(failure @ FetchError::Unreachable(_)) if length == 0 => return Err(failure),
+                // A hub that answered before is likely to answer again.
+                Err(failure @ (FetchError::Unavailable(_) | FetchError::Unreachable(_))) => {
+                    tracing::debug!("{} resumes at byte {length}: {failure}", self.label);
+                    if length >= before.saturating_add(MIN_PROGRESS) {
                         delays = RETRY_DELAYS.iter();
                     }
                     let Some(delay) = delays.next() else {
@@ -96,61 +97,61 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Appends what one request brings; `length` follows the file's.
-    fn attempt(&self, file: &mut File, partial: &Path, length: &mut u64) -> Fetched<()> {
+    /// Appends the answer to one request; `length` is kept at the file's length.
+    fn attempt(&self, file: &mut File, partial: &Path, length: &mut u64) -> FetchResult<()> {
         let mut stream = self.client.stream(self.url, *length)?;
         if let (Some(size), Some(total)) = (self.size, stream.total)
             && size != total
         {
-            return Err(Failure::Unexpected(format!(
-                "{} has {total} bytes where {size} were announced",
+            return Err(FetchError::Invalid(format!(
+                "{} has {total} bytes, not the announced {size}",
                 self.label
             )));
         }
         if stream.start != *length {
             if stream.start != 0 {
-                return Err(Failure::Unexpected(format!(
-                    "{} comes from byte {} instead of {length}",
+                return Err(FetchError::Invalid(format!(
+                    "{} starts at byte {} instead of {length}",
                     self.label, stream.start
                 )));
             }
-            // The server knows no ranges: all over again.
+            // The server has no ranges and sends the whole file again.
             file.set_len(0)
                 .and_then(|()| file.seek(SeekFrom::Start(0)))
-                .map_err(|error| disk::write_error(partial, error))?;
+                .map_err(|error| files::write_error(partial, error))?;
             *length = 0;
         }
         let end = self.size.or(stream.total);
-        let most = end.unwrap_or(MAX_UNSIZED);
+        let max_bytes = end.unwrap_or(MAX_UNSIZED_BYTES);
         let mut buffer = vec![0; 1 << 18];
         loop {
             let count = match stream.reader.read(&mut buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Failure::Unavailable(error.to_string())),
+                Err(error) => return Err(FetchError::Unavailable(error.to_string())),
             };
             if count == 0 {
                 return match end {
-                    Some(end) if *length < end => Err(Failure::Unavailable(format!(
+                    Some(end) if *length < end => Err(FetchError::Unavailable(format!(
                         "the connection ended at byte {length} of {end}"
                     ))),
                     _ => Ok(()),
                 };
             }
-            if *length + count as u64 > most {
-                return Err(Failure::Unexpected(format!(
-                    "{} goes on past its {most} bytes",
+            if *length + count as u64 > max_bytes {
+                return Err(FetchError::Invalid(format!(
+                    "{} is longer than its {max_bytes} bytes",
                     self.label
                 )));
             }
             file.write_all(&buffer[..count])
-                .map_err(|error| disk::write_error(partial, error))?;
+                .map_err(|error| files::write_error(partial, error))?;
             *length += count as u64;
             self.progress.advance(count as u64);
         }
     }
 
-    fn check(&self, partial: &Path) -> Fetched<()> {
+    fn check(&self, partial: &Path) -> FetchResult<()> {
         let Some(expected) = self.sha256 else {
             return Ok(());
         };
@@ -158,8 +159,8 @@ impl Download<'_> {
         if found == expected {
             return Ok(());
         }
-        disk::remove(partial);
-        Err(Failure::Unexpected(format!(
+        files::remove(partial);
+        Err(FetchError::Invalid(format!(
             "{} has the SHA-256 {found}, not {expected}",
             self.label
         )))
