@@ -1,4 +1,4 @@
-//! Weight files: exact numbers from every storage type, and files that are damaged or lie.
+//! Weight files: exact values from every storage type, and corrupt or inconsistent files.
 
 mod support;
 
@@ -48,7 +48,16 @@ fn every_storage_type_is_read_exactly() {
     }
 }
 
-/// Opens a file, loads what it holds and computes a token with it.
+#[test]
+fn the_documentation_names_every_storage_type() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/models.md");
+    let page = fs::read_to_string(page).unwrap();
+    for storage in StorageType::ALL {
+        assert!(page.contains(storage.name()), "{storage}");
+    }
+}
+
+/// Opens a file, loads the model in it and computes a token with it.
 fn use_model(files: &ModelFiles) -> Result<()> {
     let mut model = load(files, &LoadOptions::default())?.model;
     let (sequence, tokens) = (SequenceId(0), &[3, 4][..]);
@@ -93,7 +102,7 @@ fn use_changed(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Result<()
     use_model(&ModelFiles::Folder(folder.path().to_owned()))
 }
 
-/// Damage to a file is an error that names it, or does no harm; it is never a panic.
+/// A corrupt file is an error that names it, or loads; it never panics.
 fn harmless_or_named(result: &Result<()>) {
     if let Err(error) = result {
         let message = error.to_string();
@@ -142,14 +151,14 @@ fn truncated_files_are_refused() {
 #[test]
 fn absurd_header_sizes_are_refused() {
     let whole = fs::read(data("gguf/llama-Q4_0.gguf")).unwrap();
-    // The counts of tensors and of metadata entries, then the first key's length.
-    for place in [8, 16, 24] {
+    // Offsets of the counts of tensors and of metadata entries, and of the first key's length.
+    for offset in [8, 16, 24] {
         for size in [u64::MAX, u64::MAX / 2, 1 << 40, 1 << 31] {
             let mut bytes = whole.clone();
-            bytes[place..place + 8].copy_from_slice(&size.to_le_bytes());
+            bytes[offset..offset + 8].copy_from_slice(&size.to_le_bytes());
             assert!(
                 matches!(use_gguf(&bytes), Err(Error::CorruptModel { .. })),
-                "{place}, {size}"
+                "{offset}, {size}"
             );
         }
     }
@@ -171,8 +180,8 @@ proptest! {
     #[test]
     fn a_gguf_header_with_flipped_bits_does_no_harm(flips in prop::collection::vec((0usize..20_000, 0u8..8), 1..4)) {
         let mut bytes = fs::read(data("gguf/llama-Q4_0.gguf")).unwrap();
-        for (place, bit) in flips {
-            bytes[place] ^= 1 << bit;
+        for (index, bit) in flips {
+            bytes[index] ^= 1 << bit;
         }
         harmless_or_named(&use_gguf(&bytes));
     }
@@ -180,8 +189,8 @@ proptest! {
     #[test]
     fn a_safetensors_header_with_flipped_bits_does_no_harm(flips in prop::collection::vec((0usize..4000, 0u8..8), 1..4)) {
         harmless_or_named(&use_changed("model.safetensors", |mut bytes| {
-            for (place, bit) in flips {
-                bytes[place] ^= 1 << bit;
+            for (index, bit) in flips {
+                bytes[index] ^= 1 << bit;
             }
             bytes
         }));
@@ -253,7 +262,7 @@ fn sharded() -> tempfile::TempDir {
     let mut names: Vec<_> = tensors.names().into_iter().map(str::to_owned).collect();
     names.sort();
     let (first, second) = names.split_at(names.len() / 2);
-    let mut places = serde_json::Map::new();
+    let mut shard_of = serde_json::Map::new();
     for (shard, names) in [
         ("model-00001-of-00002.safetensors", first),
         ("model-00002-of-00002.safetensors", second),
@@ -266,10 +275,10 @@ fn sharded() -> tempfile::TempDir {
             safetensors::serialize(views, None).unwrap(),
         )
         .unwrap();
-        places.extend(names.iter().map(|name| (name.clone(), shard.into())));
+        shard_of.extend(names.iter().map(|name| (name.clone(), shard.into())));
     }
     fs::remove_file(single).unwrap();
-    let index = serde_json::json!({ "metadata": {}, "weight_map": places });
+    let index = serde_json::json!({ "metadata": {}, "weight_map": shard_of });
     fs::write(
         folder.path().join("model.safetensors.index.json"),
         index.to_string(),
@@ -326,7 +335,7 @@ fn a_missing_shard_or_a_hostile_index_is_refused() {
 }
 
 #[test]
-fn what_is_no_weight_file_is_named_for_what_it_is() {
+fn other_files_are_refused_by_their_kind() {
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
     let message = use_gguf(pointer.as_bytes()).unwrap_err().to_string();
     assert!(message.contains("git lfs pull"), "{message}");

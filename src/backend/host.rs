@@ -1,9 +1,9 @@
 //! Results of a backend on the host.
 
-/// Rows of f32 on the host. Their memory is kept when they are replaced by others.
+/// Rows of f32 on the host. Their memory is reused when others replace them.
 #[derive(Debug, Default)]
 pub struct HostRows {
-    /// May be longer than what counts.
+    /// May be longer than `length`.
     buffer: Vec<f32>,
     length: usize,
 }
@@ -14,7 +14,7 @@ impl HostRows {
         &self.buffer[..self.length]
     }
 
-    /// Forgets all rows.
+    /// Removes all rows.
     pub fn clear(&mut self) {
         self.length = 0;
     }
@@ -26,8 +26,8 @@ impl HostRows {
         self.length = self.buffer.len();
     }
 
-    /// Appends the first `length` elements of a buffer, without a copy where these are the first rows: the
-    /// buffer then has another's memory.
+    /// Appends the first `length` elements of a buffer. The first rows are not copied: their memory is swapped with the
+    /// buffer's.
     pub fn take(&mut self, buffer: &mut Vec<f32>, length: usize) {
         if self.length == 0 {
             std::mem::swap(&mut self.buffer, buffer);
@@ -37,7 +37,7 @@ impl HostRows {
         }
     }
 
-    /// The elements alone.
+    /// The elements.
     pub fn into_vec(mut self) -> Vec<f32> {
         self.buffer.truncate(self.length);
         self.buffer

@@ -1,7 +1,7 @@
 //! The operations that a decoder needs, over the rows of a ragged batch.
 //!
-//! A row is one token of one sequence. Primitives come first; the fused forms after them have default
-//! bodies made of primitives, which a backend overrides where it can do better.
+//! A row is one token of one sequence. Primitives come first; the fused operations after them have default bodies made of
+//! primitives, which a backend overrides with faster ones.
 
 pub mod candle;
 pub mod cpu;
@@ -17,8 +17,8 @@ pub use precision::{CachePrecision, WeightPrecision};
 pub use rotary::{Pairing, Rope};
 pub use shapes::{Activation, AttentionShape, NormKind};
 
-/// Most rows of a tree: the rows that one of them sees are the bits of a word.
-pub const MOST_TREE_ROWS: usize = 64;
+/// Rows of a tree, at most: the rows that a row sees are the bits of a word.
+pub const MAX_TREE_ROWS: usize = 64;
 
 /// One sequence's share of a batch: consecutive rows that follow what its cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Segment {
     pub first_row: usize,
     /// Number of rows.
     pub rows: usize,
-    /// Whether the rows are a tree, of at most [`MOST_TREE_ROWS`]: they are appended to the cache in their order, but
+    /// Whether the rows are a tree, of at most [`MAX_TREE_ROWS`]: they are appended to the cache in their order, but
     /// each has the position of its depth and sees its ancestors alone.
     pub is_tree: bool,
 }
@@ -47,15 +47,15 @@ impl Segment {
 /// The rows of a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    /// They lie one behind the other.
+    /// Contiguous, in the order of their rows.
     pub segments: &'a [Segment],
-    /// Of each row of the step, the rows of its segment that it sees, itself included, as bits; read where a segment
-    /// is a tree, and empty where none is.
+    /// For each row of the step, the rows of its segment that it sees, itself included, as bits; read if a segment is a
+    /// tree, and empty if none is.
     pub ancestors: &'a [u64],
 }
 
 impl Batch<'_> {
-    /// Those of one segment's rows, if it is a tree.
+    /// The ancestors of one segment's rows, if it is a tree.
     pub fn ancestors_of(&self, segment: usize) -> &[u64] {
         let segment = &self.segments[segment];
         match segment.is_tree {
@@ -92,7 +92,7 @@ pub struct Norm<B: Backend> {
     pub bias: Option<B::Vector>,
 }
 
-/// What one layer's attention needs beside its rows.
+/// One layer's attention, without its rows.
 pub struct Attention<'a, B: Backend> {
     /// The layer, as an index into the cache.
     pub layer: usize,
@@ -108,7 +108,7 @@ pub struct Attention<'a, B: Backend> {
     pub key_norm: Option<&'a Norm<B>>,
 }
 
-/// The first position that a row at this one sees, through a window if there is one.
+/// The first position that a row at `position` sees, through a window if there is one.
 fn first_seen(position: usize, window: Option<usize>) -> usize {
     window.map_or(0, |window| (position + 1).saturating_sub(window))
 }
@@ -119,7 +119,7 @@ fn first_seen(position: usize, window: Option<usize>) -> usize {
 pub trait Backend: Sized + Send + Sync + 'static {
     /// A batch of rows.
     type Activations;
-    /// A weight matrix, in whatever layout suits the device.
+    /// A weight matrix, in the device's own layout.
     type Matrix: Send + Sync;
     /// A bias or norm weight.
     type Vector: Send + Sync;
@@ -128,8 +128,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// What all layers of one step share: positions, rotations, masks.
     type Step;
 
-    /// Most rows of a step for which each row's results are the same bits as if it were computed alone.
-    fn exact_rows(&self) -> usize;
+    /// Up to how many rows a step is batch invariant: each row's results are the same bits as if it were computed alone.
+    fn batch_invariant_rows(&self) -> usize;
 
     /// Bytes that a weight, matrix or vector, will take on the device.
     fn footprint(&self, tensor: &StoredTensor<'_>) -> u64;
@@ -147,8 +147,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     ) -> Result<Self::KvCache>;
     /// A copy of a cache's first `length` tokens.
     fn fork(&self, cache: &Self::KvCache, length: usize) -> Result<Self::KvCache>;
-    /// Of the tokens behind the first `past`, keeps those at these places, which ascend: they become the next ones.
-    fn keep(&self, cache: &mut Self::KvCache, past: usize, path: &[usize]) -> Result<()>;
+    /// Accepts a path of the tokens after the first `past`: token `path[i]` of them becomes token `past + i`. `path` ascends.
+    fn accept(&self, cache: &mut Self::KvCache, past: usize, path: &[usize]) -> Result<()>;
     /// Prepares a step over these rows.
     fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Self::Step>;
 
@@ -183,7 +183,7 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn scale(&self, x: Self::Activations, factor: f32) -> Result<Self::Activations>;
     /// `cap * tanh(x / cap)`, elementwise.
     fn softcap(&self, x: Self::Activations, cap: f32) -> Result<Self::Activations>;
-    /// The named rows alone.
+    /// These rows, in this order.
     fn select(&self, x: &Self::Activations, rows: &[usize]) -> Result<Self::Activations>;
     /// Appends all rows to those on the host.
     fn read(&self, x: Self::Activations, rows: &mut HostRows) -> Result<()>;
@@ -192,11 +192,11 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
     /// How a matrix is stored on the device.
     fn matrix_storage(&self, matrix: &Self::Matrix) -> StorageType;
-    /// Where this backend computes, as [`crate::Device`] prints it.
+    /// The device, as [`crate::Device`] prints it.
     fn device_name(&self) -> String;
-    /// Which kernels it computes with.
+    /// The kernels' name.
     fn kernels(&self) -> String;
-    /// With how many threads of the processor it computes.
+    /// Number of CPU threads.
     fn threads(&self) -> usize;
 
     /// Fused: one norm, then several linear layers on its result.

@@ -34,30 +34,22 @@ impl WeightPrecision {
             (None | Some("auto"), None) => Ok(Self::Stored),
             (Some("f32" | "float32"), None) => Ok(Self::F32),
             (Some(other), None) => Err(Error::invalid("dtype", other, "auto or f32")),
-            (_, Some(format)) => {
-                let named = |storage: &StorageType| storage.name().eq_ignore_ascii_case(format);
-                let blocks = StorageType::ALL.into_iter().filter(|storage| {
-                    storage.block_elements() > 1 && *storage != StorageType::IQ4_NL
-                });
-                let expected = "q4_0, q4_1, q5_0, q5_1, q8_0 or q2_k to q6_k";
-                let found = blocks.into_iter().find(named).map(Self::Quantized);
-                found.ok_or_else(|| Error::invalid("quantize", format, expected))
-            }
+            (_, Some(format)) => StorageType::parse_quantizable(format).map(Self::Quantized),
         }
     }
 }
 
-/// How keys and values are held in memory; Candle's backend has [`Self::F32`] alone.
+/// How keys and values are held in memory; Candle's backend supports only [`Self::F32`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CachePrecision {
-    /// As suits the model: f32 beside unquantized weights, else 16 bits, where the device has them.
+    /// Chosen by the model: f32 with unquantized weights, else 16 bits, if the device supports them.
     #[default]
     Auto,
     /// Single precision.
     F32,
     /// IEEE half precision.
     F16,
-    /// Eight bits, with a scale for each head's key, and value, at each position.
+    /// Eight bits, with a scale for each head's key and value at each position.
     Q8_0,
 }
 

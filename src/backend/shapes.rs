@@ -1,4 +1,4 @@
-//! What the operations of a decoder come in.
+//! Kinds and shapes of a decoder's operations.
 
 /// How a layer normalizes: the kind and its epsilon.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -15,7 +15,7 @@ use super::options::LoadOptions;
 use super::spec::{ModelSpec, Residual};
 use super::tree::{self, Parents};
 use crate::backend::{
-    Attention, Backend, Batch, CachePrecision, HostRows, Linear, MOST_TREE_ROWS, Norm, Segment,
+    Attention, Backend, Batch, CachePrecision, HostRows, Linear, MAX_TREE_ROWS, Norm, Segment,
 };
 use crate::error::{Error, Result};
 
@@ -476,7 +476,7 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         let layers = batch.iter().map(|extend| extend.hidden.len()).max();
         let width = layers.unwrap_or(0) * self.spec.hidden_size;
         let (rows, hidden) = logits.parts_mut(watched_tokens(batch), width);
-        let result = for_each_step(batch, self.backend.exact_rows(), |pieces| {
+        let result = for_each_step(batch, self.backend.batch_invariant_rows(), |pieces| {
             self.compute(batch, pieces, &mut sequences, rows, hidden)
         });
         for (extend, mut sequence) in batch.iter().zip(sequences) {
@@ -508,7 +508,7 @@ impl<B: Backend> LanguageModel for Transformer<B> {
     }
 
     fn max_tree_tokens(&self) -> usize {
-        MOST_TREE_ROWS.min(self.backend.exact_rows())
+        MAX_TREE_ROWS.min(self.backend.batch_invariant_rows())
     }
 
     fn accept(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
@@ -516,7 +516,7 @@ impl<B: Backend> LanguageModel for Transformer<B> {
             return tree::check_path(&[], path);
         };
         tree::check_path(&held.tree, path)?;
-        self.backend.keep(&mut held.cache, held.length, path)?;
+        self.backend.accept(&mut held.cache, held.length, path)?;
         held.length += path.len();
         held.tree.clear();
         Ok(())

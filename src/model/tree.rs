@@ -1,6 +1,6 @@
 //! Trees of tokens: several continuations of a sequence, computed at once.
 
-use crate::backend::MOST_TREE_ROWS;
+use crate::backend::MAX_TREE_ROWS;
 use crate::error::{Error, Result};
 
 /// Which token each of some tokens follows.
@@ -47,7 +47,7 @@ impl Parents<'_> {
             Self::Chain => &[][..],
             Self::Tree(parents) => parents,
         };
-        let mut all = [0_u64; MOST_TREE_ROWS];
+        let mut all = [0_u64; MAX_TREE_ROWS];
         parents.iter().enumerate().map(move |(token, parent)| {
             let above = parent.map_or(0, |parent| all[parent]);
             all[token] = above | 1 << token;
@@ -97,15 +97,11 @@ mod tests {
     #[test]
     fn what_is_no_tree_is_refused() {
         let loops = [None, Some(1)];
-        let many = [None; MOST_TREE_ROWS + 1];
+        let many = [None; MAX_TREE_ROWS + 1];
         for (parents, tokens) in [(&PARENTS[..], 4), (&loops, 2), (&many, many.len())] {
-            assert!(
-                Parents::Tree(parents)
-                    .check(tokens, MOST_TREE_ROWS)
-                    .is_err()
-            );
+            assert!(Parents::Tree(parents).check(tokens, MAX_TREE_ROWS).is_err());
         }
-        assert!(Parents::Tree(&PARENTS).check(5, MOST_TREE_ROWS).is_ok());
-        assert!(Parents::Chain.check(1000, MOST_TREE_ROWS).is_ok());
+        assert!(Parents::Tree(&PARENTS).check(5, MAX_TREE_ROWS).is_ok());
+        assert!(Parents::Chain.check(1000, MAX_TREE_ROWS).is_ok());
     }
 }

@@ -1,22 +1,22 @@
-//! Weights packed on loading.
+//! Weights quantized on loading.
 
 use std::borrow::Cow;
 
 use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
 
-use super::{StorageType, StoredTensor, dequantize, ggml_type};
-use crate::error::{Error, Result};
+use super::{StorageType, StoredTensor, dequantize};
+use crate::error::Result;
 
-/// A tensor in another block format, whose blocks its rows must fill.
+/// A tensor in another block format, one of [`StorageType::quantizable`], whose blocks its rows must fill.
+///
+/// Candle's quantizer computes the blocks.
 pub fn quantize(tensor: &StoredTensor<'_>, format: StorageType) -> Result<StoredTensor<'static>> {
-    let blocks = ggml_type(format).ok_or_else(|| {
-        let expected = "q4_0, q4_1, q5_0, q5_1, q8_0 or q2_k to q6_k";
-        Error::invalid("quantize", format, expected)
-    })?;
+    let candle_type = format.format().candle;
+    let candle_type = candle_type.ok_or_else(|| StorageType::not_quantizable(format.name()))?;
     let values = dequantize(tensor)?;
     let values = Tensor::from_vec(values, tensor.shape.as_slice(), &Device::Cpu)?;
-    let quantized = QTensor::quantize(&values, blocks)?;
+    let quantized = QTensor::quantize(&values, candle_type)?;
     Ok(StoredTensor {
         storage: format,
         shape: tensor.shape.clone(),

@@ -1,13 +1,15 @@
 //! Keys and values of one sequence, in pages of 64 positions.
 //!
-//! Of each layer and head a page holds first the keys, element by element (`[element][position]`, so that one vector
-//! holds an element of sixteen positions), then the values (`[position][element]`). Elements are filled up with
-//! zeros to a multiple of sixteen. In eight bits, each position's key and value of a head have a scale.
+//! For each layer and head, a page holds first the keys, element by element (`[element][position]`, so that one vector
+//! holds an element of sixteen positions), then the values (`[position][element]`). Elements are padded with zeros to a
+//! multiple of sixteen. In eight bits, each position's key and value of a head have a scale.
 
 use std::sync::Arc;
 
+use bytemuck::Pod;
+
 use super::math::load_some;
-use super::memory::{Buffer, Plain, Reserve, Shared};
+use super::memory::{Arena, Buffer, UnsafeSlice};
 use super::simd::{LANES, Simd};
 use crate::backend::AttentionShape;
 use crate::error::Result;
@@ -16,9 +18,9 @@ use crate::error::Result;
 pub(super) const PAGE: usize = 64;
 
 /// How the cache stores a number.
-pub(super) trait Element: Plain {
+pub(super) trait Element: Pod + Send + Sync {
     const ZERO: Self;
-    /// Elements of the scale that a position's keys, or values, of one head have; 0: they have none.
+    /// Elements that the scale of a position's key, or value, of one head takes; 0 without scales.
     const SCALE: usize = 0;
 
     fn load<S: Simd>(values: &[Self; LANES]) -> S::Floats;
@@ -51,8 +53,8 @@ impl Element for f32 {
     }
 }
 
-/// The largest number in half precision.
-const LARGEST_F16: f32 = 65504.0;
+/// The largest finite number in half precision.
+const MAX_F16: f32 = 65504.0;
 
 /// Half precision.
 impl Element for u16 {
@@ -64,17 +66,14 @@ impl Element for u16 {
     }
     #[inline(always)]
     fn store<S: Simd>(vector: S::Floats, values: &mut [u16; LANES]) {
-        // An infinite value would spoil all rows that read its page, even those that don't see it.
-        let bounded = S::max(
-            S::splat(-LARGEST_F16),
-            S::min(S::splat(LARGEST_F16), vector),
-        );
+        // An infinity would make NaN of all rows that read its page, even of those that mask it out.
+        let bounded = S::max(S::splat(-MAX_F16), S::min(S::splat(MAX_F16), vector));
         S::store_f16(bounded, values);
     }
 }
 
-/// What is smaller is nothing in eight bits: the inverse of its scale would be infinite.
-const SMALLEST_SCALED: f32 = 1e-30;
+/// Smaller values are stored as zeros: the inverse of their scale would be infinite.
+const MIN_SCALED: f32 = 1e-30;
 
 /// Eight bits and a scale in single precision.
 impl Element for i8 {
@@ -87,21 +86,21 @@ impl Element for i8 {
     }
     #[inline(always)]
     fn store<S: Simd>(vector: S::Floats, values: &mut [i8; LANES]) {
-        S::store_bytes(S::round(vector), values);
+        S::store_i8(S::round(vector), values);
     }
     #[inline(always)]
     fn scale<S: Simd>(values: &[f32]) -> (f32, f32) {
-        let (mut largest, mut broken) = (S::splat(0.0), S::splat(0.0));
+        let (mut largest, mut not_finite) = (S::splat(0.0), S::splat(0.0));
         for values in values.chunks(LANES) {
             let x = load_some::<S>(values);
             largest = S::max(largest, S::max(x, S::sub(S::splat(0.0), x)));
-            broken = S::fma(x, S::splat(0.0), broken);
+            not_finite = S::fma(x, S::splat(0.0), not_finite);
         }
-        // Zero, or NaN where any number is none: that must stay to be seen.
-        let broken = S::sum(broken);
+        // Zero, or NaN if a value is NaN or infinite: it must not be lost.
+        let not_finite = S::sum(not_finite);
         match S::largest(largest) {
-            largest if largest >= SMALLEST_SCALED => (largest / 127.0 + broken, 127.0 / largest),
-            _ => (broken, 0.0),
+            largest if largest >= MIN_SCALED => (largest / 127.0 + not_finite, 127.0 / largest),
+            _ => (not_finite, 0.0),
         }
     }
     #[inline(always)]
@@ -121,11 +120,11 @@ impl Element for i8 {
     }
 }
 
-/// Where the parts of a page lie: of each layer and head the keys, their scales, the values, and their scales.
+/// Offsets into a page: for each layer and head the keys, their scales, the values, and their scales.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     kv_heads: usize,
-    /// A head's elements, filled up.
+    /// A head's elements, padded.
     pub(super) padded: usize,
     /// Elements of a scale.
     scale: usize,
@@ -145,43 +144,49 @@ impl Layout {
         PAGE * self.padded
     }
 
-    /// With their scales.
-    fn part(&self) -> usize {
+    /// The same with their scales.
+    fn scaled(&self) -> usize {
         self.unscaled() + PAGE * self.scale
     }
 
-    /// Where the keys of a layer and head begin; their values follow.
+    /// The offset of the keys of a layer and head; their values follow.
     fn start(&self, layer: usize, head: usize) -> usize {
-        2 * self.part() * (layer * self.kv_heads + head)
+        2 * self.scaled() * (layer * self.kv_heads + head)
     }
 
-    /// Where an element of a position's key lies.
-    pub(super) fn key(&self, layer: usize, head: usize, place: usize, element: usize) -> usize {
-        self.start(layer, head) + element * PAGE + place
+    /// The offset of an element of a position's key. Positions are counted within the page.
+    pub(super) fn key(&self, layer: usize, head: usize, position: usize, element: usize) -> usize {
+        self.start(layer, head) + element * PAGE + position
     }
 
-    /// Where an element of a position's value lies.
-    pub(super) fn value(&self, layer: usize, head: usize, place: usize, element: usize) -> usize {
-        self.start(layer, head) + self.part() + place * self.padded + element
+    /// The offset of an element of a position's value.
+    pub(super) fn value(
+        &self,
+        layer: usize,
+        head: usize,
+        position: usize,
+        element: usize,
+    ) -> usize {
+        self.start(layer, head) + self.scaled() + position * self.padded + element
     }
 
-    /// Where the scales of a position's key and value begin.
-    pub(super) fn scales(&self, layer: usize, head: usize, place: usize) -> [usize; 2] {
-        let key = self.start(layer, head) + self.unscaled() + place * self.scale;
-        [key, key + self.part()]
+    /// The offsets of the scales of a position's key and value.
+    pub(super) fn scales(&self, layer: usize, head: usize, position: usize) -> [usize; 2] {
+        let key = self.start(layer, head) + self.unscaled() + position * self.scale;
+        [key, key + self.scaled()]
     }
 
-    /// Where everything of a position lies, in all layers.
-    fn places(self, layers: usize, place: usize) -> impl Iterator<Item = usize> {
+    /// The offsets of all that a position holds, in all layers.
+    fn offsets(self, layers: usize, position: usize) -> impl Iterator<Item = usize> {
         let heads = (0..layers).flat_map(move |l| (0..self.kv_heads).map(move |h| (l, h)));
         heads.flat_map(move |(layer, head)| {
             let elements = (0..self.padded).flat_map(move |element| {
                 [
-                    self.key(layer, head, place, element),
-                    self.value(layer, head, place, element),
+                    self.key(layer, head, position, element),
+                    self.value(layer, head, position, element),
                 ]
             });
-            let scales = self.scales(layer, head, place).into_iter();
+            let scales = self.scales(layer, head, position).into_iter();
             elements.chain(scales.flat_map(move |scale| scale..scale + self.scale))
         })
     }
@@ -197,16 +202,15 @@ pub(super) struct Head<'a, T> {
     pub(super) value_scales: &'a [T],
 }
 
-/// Pages that a sequence asks the system for at a time: enough that their memory comes in huge pages, whose addresses
-/// the processor can keep at hand.
-const RESERVED_PAGES: usize = 16;
+/// Pages that a sequence allocates at a time: enough for huge pages, of which the TLB needs fewer entries.
+const PAGES_PER_CHUNK: usize = 16;
 
-/// The pages of one sequence. Those that several sequences share are copied before one writes to them.
+/// The pages of one sequence. Pages that several sequences share are copied before one writes to them.
 pub(super) struct Cache<T> {
     layers: usize,
     pub(super) layout: Layout,
     pages: Vec<Arc<Buffer<T>>>,
-    memory: Reserve,
+    arena: Arena,
 }
 
 impl<T: Element> Cache<T> {
@@ -220,7 +224,7 @@ impl<T: Element> Cache<T> {
             layers,
             layout,
             pages,
-            memory: Reserve::new(RESERVED_PAGES * page),
+            arena: Arena::new(PAGES_PER_CHUNK * page),
         }
     }
 
@@ -230,18 +234,17 @@ impl<T: Element> Cache<T> {
         Self::with_pages(self.layers, self.layout, pages)
     }
 
-    /// Makes the positions from `past` on, `rows` of them, this sequence's own to write.
-    pub(super) fn make_room(&mut self, past: usize, rows: usize) -> Result<()> {
+    /// Allocates `rows` positions from `past` on, on pages that no other sequence shares.
+    pub(super) fn reserve(&mut self, past: usize, rows: usize) -> Result<()> {
         let wanted = (past + rows).div_ceil(PAGE);
         let elements = self.layout.start(self.layers, 0);
-        let memory = &mut self.memory;
         while self.pages.len() < wanted {
-            self.pages.push(Arc::new(memory.zeroed(elements)?));
+            self.pages.push(Arc::new(self.arena.zeroed(elements)?));
         }
         for page in &mut self.pages[past / PAGE..wanted] {
             if Arc::get_mut(page).is_none() {
-                // In memory of its own: such copies come and go, and must not keep a chunk alive.
-                let mut own = Reserve::new(0).zeroed(elements)?;
+                // Outside the arena: such copies are short-lived, and must not keep a chunk alive.
+                let mut own = Arena::new(0).zeroed(elements)?;
                 own.as_mut_slice().copy_from_slice(page.as_slice());
                 *page = Arc::new(own);
             }
@@ -249,9 +252,9 @@ impl<T: Element> Cache<T> {
         Ok(())
     }
 
-    /// Of the positions from `past` on, moves those at these places, which ascend, to the front.
-    pub(super) fn keep(&mut self, past: usize, path: &[usize]) -> Result<()> {
-        self.make_room(past, path.len())?;
+    /// Moves the positions `past + path[i]` to `past + i`; `path` ascends.
+    pub(super) fn accept(&mut self, past: usize, path: &[usize]) -> Result<()> {
+        self.reserve(past, path.len())?;
         for (to, from) in path.iter().enumerate() {
             if to != *from {
                 self.move_position(past + from, past + to);
@@ -260,37 +263,37 @@ impl<T: Element> Cache<T> {
         Ok(())
     }
 
-    /// Copies the keys and values of a position over those of an earlier one, whose page is this sequence's own.
+    /// Copies the keys and values of a position over those of an earlier one, whose page no other sequence shares.
     fn move_position(&mut self, from: usize, to: usize) {
-        let places = |position| self.layout.places(self.layers, position % PAGE);
+        let offsets = |position| self.layout.offsets(self.layers, position % PAGE);
         let source = self.pages[from / PAGE].as_slice();
-        let moved: Vec<T> = places(from).map(|place| source[place]).collect();
+        let moved: Vec<T> = offsets(from).map(|offset| source[offset]).collect();
         let Some(target) = Arc::get_mut(&mut self.pages[to / PAGE]) else {
-            unreachable!("the page was made this sequence's own")
+            unreachable!("the page is not shared")
         };
         let target = target.as_mut_slice();
-        for (place, moved) in places(to).zip(moved) {
-            target[place] = moved;
+        for (offset, moved) in offsets(to).zip(moved) {
+            target[offset] = moved;
         }
     }
 
     /// A page for several threads to write to.
     ///
     /// # Safety
-    /// [`Self::make_room`] was called for the positions that are written, and nobody reads them meanwhile.
+    /// [`Self::reserve`] was called for the positions that are written, and no other thread reads them meanwhile.
     #[inline(always)]
-    pub(super) unsafe fn share_page(&self, page: usize) -> Shared<'_, T> {
-        // SAFETY: the caller's promise.
-        unsafe { self.pages[page].share() }
+    pub(super) unsafe fn page_to_write(&self, page: usize) -> UnsafeSlice<'_, T> {
+        // SAFETY: the caller ensures it.
+        unsafe { self.pages[page].as_unsafe_slice() }
     }
 
     /// What a page holds of a layer and head.
     #[inline(always)]
     pub(super) fn page(&self, page: usize, layer: usize, head: usize) -> Head<'_, T> {
         let elements = self.pages[page].as_slice();
-        let part = self.layout.part();
+        let size = self.layout.scaled();
         let start = self.layout.start(layer, head);
-        let (keys, values) = elements[start..start + 2 * part].split_at(part);
+        let (keys, values) = elements[start..start + 2 * size].split_at(size);
         let (keys, key_scales) = keys.split_at(self.layout.unscaled());
         let (values, value_scales) = values.split_at(self.layout.unscaled());
         Head {

@@ -1,4 +1,4 @@
-//! What is done to rows one by one, or element by element.
+//! Operations on rows, one by one or element by element.
 
 use std::ops::Range;
 
@@ -8,12 +8,12 @@ use super::simd::{LANES, Simd};
 use super::tier::Kernel;
 use crate::backend::Activation;
 
-/// Something done to every row.
+/// An operation on every row.
 pub(super) trait RowWork {
     fn apply<S: Simd>(&self, row: usize, x: &[f32], output: &mut [f32]);
 }
 
-/// Runs `work` on every row's elements and those of the output's.
+/// Applies `work` to every row.
 pub(super) struct MapRows<'a, W> {
     pub(super) x: &'a Rows,
     pub(super) output: &'a mut Rows,
@@ -37,7 +37,7 @@ impl RowWork for NormWeights<'_> {
     }
 }
 
-/// Something done to sixteen elements at a time, at `lanes` of a row.
+/// An operation on sixteen elements at a time, those at `lanes` of a row.
 pub(super) trait LaneWork {
     fn apply<S: Simd>(&self, row: usize, lanes: Range<usize>, x: S::Floats) -> S::Floats;
 }

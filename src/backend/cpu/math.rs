@@ -7,9 +7,9 @@ use crate::backend::Activation;
 #[inline(always)]
 pub(super) fn exp<S: Simd>(x: S::Floats) -> S::Floats {
     // Cody and Waite: x = n ln 2 + r, |r| <= ln 2 / 2; n stays below 128.
-    const SMALLEST: f32 = -87.0;
-    const LARGEST: f32 = 88.0;
-    let bounded = S::max(S::min(x, S::splat(LARGEST)), S::splat(SMALLEST));
+    const MIN_INPUT: f32 = -87.0;
+    const MAX_INPUT: f32 = 88.0;
+    let bounded = S::max(S::min(x, S::splat(MAX_INPUT)), S::splat(MIN_INPUT));
     let n = S::round(S::mul(bounded, S::splat(std::f32::consts::LOG2_E)));
     let n_float = S::to_floats(n);
     let r = S::fma(n_float, S::splat(-0.693_359_4), bounded);
@@ -28,7 +28,7 @@ pub(super) fn exp<S: Simd>(x: S::Floats) -> S::Floats {
         sum = S::fma(sum, r, S::splat(coefficient));
     }
     let result = S::scale_by_power(sum, n);
-    S::select_less(x, S::splat(SMALLEST), S::splat(0.0), result)
+    S::select_less(x, S::splat(MIN_INPUT), S::splat(0.0), result)
 }
 
 /// Hyperbolic tangent, to about 1e-7 of 1.
@@ -90,7 +90,7 @@ pub(super) fn softcap<S: Simd>(x: S::Floats, cap: f32) -> S::Floats {
     S::mul(cap, tanh::<S>(S::div(x, cap)))
 }
 
-/// Up to sixteen values; the lanes behind them are 0.
+/// Up to sixteen values; the lanes after them are 0.
 #[inline(always)]
 pub(super) fn load_some<S: Simd>(values: &[f32]) -> S::Floats {
     match values.first_chunk() {
@@ -103,7 +103,7 @@ pub(super) fn load_some<S: Simd>(values: &[f32]) -> S::Floats {
     }
 }
 
-/// As many lanes as there is room for, at most sixteen.
+/// Stores as many lanes as `values` holds, at most sixteen.
 #[inline(always)]
 pub(super) fn store_some<S: Simd>(vector: S::Floats, values: &mut [f32]) {
     match values.first_chunk_mut() {

@@ -1,29 +1,29 @@
 //! Products of packed matrices with rows of activations.
 //!
-//! A row's sums are taken block by block in the order of the inputs, and do not depend on the rows beside it.
+//! A row's sums run block by block in the order of the inputs, and do not depend on the other rows of the batch.
 
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::blocks::{Block, HalfBlock, QuantizedBlock, sum_of_part};
-use super::layout::BLOCK;
+use super::blocks::{Block, sub_block_sum};
+use super::layouts::{BLOCK, QuantizedLayout};
 use super::math::{activate, load_some, store_some};
-use super::memory::Shared;
-use super::pack::{Packed, Weights};
+use super::memory::UnsafeSlice;
+use super::pack::{Packed, Weights, with_blocks};
 use super::pool::Pool;
-use super::rows::{Forms, Group, Operand, QuantizedX, Rows, groups};
+use super::rows::{ActivationFormats, Group, PackedActivations, QuantizedX, Rows, groups};
 use super::simd::{LANES, Simd, TILE_ROWS, TileProducts as _, TileSums, TileWeights};
 use super::tier::{Kernel, Tier};
 use crate::backend::Activation;
 
-/// More rows than any tier multiplies at once.
-const MOST_ROWS: usize = 16;
+/// Rows that a tier multiplies at once, at most.
+const MAX_ROWS: usize = 16;
 
-/// Bytes by which weights are asked for ahead of their use. The processor's own guesses end at every page.
+/// Bytes by which weights are prefetched ahead of their use. The hardware prefetcher stops at page boundaries.
 const PREFETCH: usize = 4096;
 
 /// The sums of a tile: sixteen outputs of each row of a group.
-type Sums = [[f32; LANES]; MOST_ROWS];
+type Sums = [[f32; LANES]; MAX_ROWS];
 
 /// A linear layer: its matrix and its bias.
 #[derive(Clone, Copy)]
@@ -32,23 +32,23 @@ pub(super) struct Layer<'a> {
     pub(super) bias: Option<&'a [f32]>,
 }
 
-/// What is made of a product before it is written.
+/// What is done to a product before it is written.
 #[derive(Clone, Copy)]
-pub(super) enum Then<'a> {
+pub(super) enum Epilogue<'a> {
     /// Nothing.
-    Write,
-    /// It is added to these rows.
+    Store,
+    /// Adds these rows.
     Add(&'a Rows),
     /// `activation(product)`
     Activate(Activation),
-    /// `activation(product with this) * product`
+    /// `activation(product with this layer) * product`
     Gate(Layer<'a>, Activation),
 }
 
-/// A product and where it goes.
+/// A product and where it is written.
 pub(super) struct Product<'a> {
     pub(super) layer: Layer<'a>,
-    pub(super) then: Then<'a>,
+    pub(super) epilogue: Epilogue<'a>,
     pub(super) output: &'a mut Rows,
 }
 
@@ -57,8 +57,7 @@ pub(super) struct Product<'a> {
 fn sum_blocks<S: Simd, B: Block, const M: usize>(blocks: &[B], x: &[[B::X; M]], sums: &mut Sums) {
     let mut lanes = [S::splat(0.0); M];
     for (block, x) in blocks.iter().zip(x) {
-        // Of the blocks to come, past the tile's end too: they follow in memory. (An address past the matrix's
-        // end is never read.)
+        // Past the tile's end too, since the next tile follows in memory. (Past the matrix's end, prefetching is harmless.)
         let lines = if size_of::<B>() > PREFETCH / 4 {
             0
         } else {
@@ -78,12 +77,12 @@ fn sum_blocks<S: Simd, B: Block, const M: usize>(blocks: &[B], x: &[[B::X; M]], 
     }
 }
 
-/// What a tile's products by the tier's own tiles need: those, and the weights unpacked.
+/// What the products by AMX-like tiles of a tier need: the tiles, and a tile's weights unpacked.
 type ByTiles<'a, S> = (&'a <S as Simd>::Tiles, &'a [TileWeights]);
 
-/// The same sums by the tier's tiles, which multiply a block while what came of the block before is added.
+/// The same sums by the tier's tiles, which multiply a block while the products of the block before are added.
 #[inline(always)]
-fn sum_by_tiles<S: Simd, B: QuantizedBlock, const M: usize>(
+fn sum_by_tiles<S: Simd, B: QuantizedLayout, const M: usize>(
     blocks: &[B],
     (tiles, weights): ByTiles<'_, S>,
     x: &[QuantizedX],
@@ -92,7 +91,7 @@ fn sum_by_tiles<S: Simd, B: QuantizedBlock, const M: usize>(
     let mut lanes = [S::splat(0.0); M];
     let mut products = [[TileSums([[0; LANES]; TILE_ROWS]); 2]; 2];
     begin_tile::<S, B>(tiles, &weights[0], x);
-    tiles.finish(B::PARTS, &mut products[0]);
+    tiles.finish(B::SUB_BLOCKS, &mut products[0]);
     if blocks.len() > 1 {
         begin_tile::<S, B>(tiles, &weights[1], &x[M..]);
     }
@@ -101,9 +100,9 @@ fn sum_by_tiles<S: Simd, B: QuantizedBlock, const M: usize>(
             unreachable!("a block has all rows");
         };
         add_tile::<S, B, M>(block, &products[index % 2], own, 0..M / 2, &mut lanes);
-        // Halfway: multiplying takes about as long as adding half of the rows.
+        // After half of the rows: multiplying takes about as long as adding these.
         if index + 1 < blocks.len() {
-            tiles.finish(B::PARTS, &mut products[(index + 1) % 2]);
+            tiles.finish(B::SUB_BLOCKS, &mut products[(index + 1) % 2]);
         }
         add_tile::<S, B, M>(block, &products[index % 2], own, M / 2..M, &mut lanes);
         if index + 2 < blocks.len() {
@@ -115,9 +114,9 @@ fn sum_by_tiles<S: Simd, B: QuantizedBlock, const M: usize>(
     }
 }
 
-/// Begins the products of a block with the first of these activations.
+/// Begins the products of a block with the first [`TILE_ROWS`] of these activations.
 #[inline(always)]
-fn begin_tile<S: Simd, B: QuantizedBlock>(
+fn begin_tile<S: Simd, B: QuantizedLayout>(
     tiles: &S::Tiles,
     weights: &TileWeights,
     x: &[QuantizedX],
@@ -125,12 +124,12 @@ fn begin_tile<S: Simd, B: QuantizedBlock>(
     let x = &x[..TILE_ROWS];
     let (first, stride) = (x.as_ptr().cast(), size_of::<QuantizedX>());
     // SAFETY: there are sixteen such elements, each of which begins with 32 quants.
-    unsafe { tiles.multiply(B::PARTS, first, stride, weights) }
+    unsafe { tiles.multiply(B::SUB_BLOCKS, first, stride, weights) }
 }
 
-/// Adds what some rows' products of a block stand for.
+/// Scales some rows' products of a block and adds them.
 #[inline(always)]
-fn add_tile<S: Simd, B: QuantizedBlock, const M: usize>(
+fn add_tile<S: Simd, B: QuantizedLayout, const M: usize>(
     block: &B,
     products: &[TileSums; 2],
     x: &[QuantizedX; M],
@@ -139,10 +138,10 @@ fn add_tile<S: Simd, B: QuantizedBlock, const M: usize>(
 ) {
     for row in rows {
         let mut integers = [S::splat_int(0); 2];
-        for part in 0..B::PARTS {
-            let offset = -B::OFFSET * sum_of_part::<B>(&x[row], part);
-            let products = S::load_ints(&products[part].0[row]);
-            integers[part] = S::add_ints(products, S::splat_int(offset));
+        for sub_block in 0..B::SUB_BLOCKS {
+            let offset = -B::OFFSET * sub_block_sum::<B>(&x[row], sub_block);
+            let products = S::load_ints(&products[sub_block].0[row]);
+            integers[sub_block] = S::add_ints(products, S::splat_int(offset));
         }
         block.add::<S>(integers, &x[row], &mut lanes[row]);
     }
@@ -163,15 +162,15 @@ macro_rules! for_rows {
 
 /// The sums of quantized blocks, for any group.
 #[inline(always)]
-fn sum_quantized<S: Simd, B: QuantizedBlock + Block<X = QuantizedX>>(
+fn sum_quantized<S: Simd, B: QuantizedLayout + Block<X = QuantizedX>>(
     blocks: &[B],
     by_tiles: Option<ByTiles<'_, S>>,
-    x: &Operand,
+    x: &PackedActivations,
     group: Group,
     sums: &mut Sums,
 ) {
     match by_tiles {
-        // Into groups of eleven or more at least `FEWEST_TILE_ROWS` are cut.
+        // `groups` cuts `MIN_TILE_ROWS` rows or more into groups of at least eleven.
         Some(by_tiles) => {
             let x = x.quantized_for_tiles(group);
             for_rows!(group, [11 12 13 14 15 16], M => {
@@ -188,7 +187,7 @@ fn sum_quantized<S: Simd, B: QuantizedBlock + Block<X = QuantizedX>>(
 #[inline(always)]
 fn sum_floats<S: Simd, B: Block<X = [f32; BLOCK]>>(
     blocks: &[B],
-    x: &Operand,
+    x: &PackedActivations,
     group: Group,
     sums: &mut Sums,
 ) {
@@ -203,26 +202,18 @@ fn multiply_tile<S: Simd>(
     layer: Layer<'_>,
     tile: usize,
     by_tiles: Option<ByTiles<'_, S>>,
-    x: &Operand,
+    x: &PackedActivations,
     group: Group,
     sums: &mut Sums,
 ) {
     let own = layer.matrix.blocks_of(tile);
-    match &layer.matrix.weights {
-        Weights::Q4(all) => sum_quantized::<S, _>(&all.as_slice()[own], by_tiles, x, group, sums),
-        Weights::Q5(all) => sum_quantized::<S, _>(&all.as_slice()[own], by_tiles, x, group, sums),
-        Weights::Q6(all) => sum_quantized::<S, _>(&all.as_slice()[own], by_tiles, x, group, sums),
-        Weights::Q8(all) => sum_quantized::<S, _>(&all.as_slice()[own], by_tiles, x, group, sums),
-        Weights::F32(all) => sum_floats::<S, _>(&all.as_slice()[own], x, group, sums),
-        Weights::F16(all) => {
-            let blocks = HalfBlock::<false>::from_bits(&all.as_slice()[own]);
-            sum_floats::<S, _>(blocks, x, group, sums);
-        }
-        Weights::BF16(all) => {
-            let blocks = HalfBlock::<true>::from_bits(&all.as_slice()[own]);
-            sum_floats::<S, _>(blocks, x, group, sums);
-        }
-    }
+    with_blocks!(
+        &layer.matrix.weights,
+        quantized blocks => {
+            sum_quantized::<S, _>(&blocks.as_slice()[own], by_tiles, x, group, sums);
+        },
+        float blocks => sum_floats::<S, _>(&blocks.as_slice()[own], x, group, sums)
+    );
     if let Some(bias) = layer.bias {
         let outputs = tile * LANES..layer.matrix.outputs.min((tile + 1) * LANES);
         let bias = load_some::<S>(&bias[outputs]);
@@ -233,43 +224,41 @@ fn multiply_tile<S: Simd>(
     }
 }
 
-/// A tile's quants, a byte each.
+/// Unpacks a tile's quants, a byte each.
 #[inline(always)]
 fn unpack_tile<S: Simd>(matrix: &Packed, tile: usize, unpacked: &mut Vec<TileWeights>) {
     let own = matrix.blocks_of(tile);
-    match &matrix.weights {
-        Weights::Q4(all) => unpack::<S, _>(&all.as_slice()[own], unpacked),
-        Weights::Q5(all) => unpack::<S, _>(&all.as_slice()[own], unpacked),
-        Weights::Q6(all) => unpack::<S, _>(&all.as_slice()[own], unpacked),
-        Weights::Q8(all) => unpack::<S, _>(&all.as_slice()[own], unpacked),
-        Weights::F32(_) | Weights::F16(_) | Weights::BF16(_) => {}
-    }
+    with_blocks!(
+        &matrix.weights,
+        quantized blocks => unpack::<S, _>(&blocks.as_slice()[own], unpacked),
+        float _blocks => {}
+    );
 }
 
 #[inline(always)]
-fn unpack<S: Simd, B: QuantizedBlock>(blocks: &[B], unpacked: &mut Vec<TileWeights>) {
+fn unpack<S: Simd, B: QuantizedLayout>(blocks: &[B], unpacked: &mut Vec<TileWeights>) {
     unpacked.resize(blocks.len(), TileWeights([[0; 4 * LANES]; 8]));
     for (block, unpacked) in blocks.iter().zip(unpacked) {
         for index in 0..4 {
             let (first, second) = block.vectors::<S>(index);
-            S::keep_bytes(first, &mut unpacked.0[index]);
-            S::keep_bytes(second, &mut unpacked.0[index + 4]);
+            S::store_bytes(first, &mut unpacked.0[index]);
+            S::store_bytes(second, &mut unpacked.0[index + 4]);
         }
     }
 }
 
-/// Some tiles of a product.
+/// Some tiles of a product: one work item.
 struct Tiles<'a> {
     layer: Layer<'a>,
-    then: Then<'a>,
-    output: Shared<'a, f32>,
-    x: &'a Operand,
+    epilogue: Epilogue<'a>,
+    output: UnsafeSlice<'a, f32>,
+    x: &'a PackedActivations,
     first: usize,
     count: usize,
 }
 
 thread_local! {
-    /// Of a product's tile, and of its gate's.
+    /// The unpacked weights of a product's tile, and of its gate's.
     static UNPACKED: Cell<[Vec<TileWeights>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
 }
 
@@ -279,15 +268,15 @@ impl Kernel for Tiles<'_> {
         let (rows, width) = (self.x.rows(), self.layer.matrix.outputs);
         let tiles = S::tiles(rows);
         let mut unpacked = UNPACKED.take();
-        let mut sums = [[0.0; LANES]; MOST_ROWS];
-        let mut gates = [[0.0; LANES]; MOST_ROWS];
+        let mut sums = [[0.0; LANES]; MAX_ROWS];
+        let mut gates = [[0.0; LANES]; MAX_ROWS];
         for tile in self.first..self.first + self.count {
             let first = tile * LANES;
             let outputs = LANES.min(width - first);
             let mut by_tiles = [None, None];
             if let Some(tiles) = &tiles {
                 unpack_tile::<S>(self.layer.matrix, tile, &mut unpacked[0]);
-                if let Then::Gate(gate, _) = self.then {
+                if let Epilogue::Gate(gate, _) = self.epilogue {
                     unpack_tile::<S>(gate.matrix, tile, &mut unpacked[1]);
                 }
                 by_tiles = [
@@ -297,25 +286,25 @@ impl Kernel for Tiles<'_> {
             }
             for group in groups(rows, S::rows_at_once(rows)) {
                 multiply_tile::<S>(self.layer, tile, by_tiles[0], self.x, group, &mut sums);
-                if let Then::Gate(gate, _) = self.then {
+                if let Epilogue::Gate(gate, _) = self.epilogue {
                     multiply_tile::<S>(gate, tile, by_tiles[1], self.x, group, &mut gates);
                 }
                 for row in 0..group.rows {
                     let product = S::load(&sums[row]);
-                    let place = (group.first + row) * width + first;
-                    let result = match self.then {
-                        Then::Write => product,
-                        Then::Add(rows) => {
-                            let residual = load_some::<S>(&rows.values()[place..place + outputs]);
+                    let index = (group.first + row) * width + first;
+                    let result = match self.epilogue {
+                        Epilogue::Store => product,
+                        Epilogue::Add(rows) => {
+                            let residual = load_some::<S>(&rows.values()[index..index + outputs]);
                             S::add(product, residual)
                         }
-                        Then::Activate(activation) => activate::<S>(product, activation),
-                        Then::Gate(_, activation) => {
+                        Epilogue::Activate(activation) => activate::<S>(product, activation),
+                        Epilogue::Gate(_, activation) => {
                             S::mul(activate::<S>(S::load(&gates[row]), activation), product)
                         }
                     };
                     // SAFETY: every tile is multiplied by one thread, and writes its own outputs.
-                    store_some::<S>(result, unsafe { self.output.part(place, outputs) });
+                    store_some::<S>(result, unsafe { self.output.slice_mut(index, outputs) });
                 }
             }
         }
@@ -323,22 +312,22 @@ impl Kernel for Tiles<'_> {
     }
 }
 
-/// Computes several products with the same activations, which must have been prepared in their forms.
+/// Computes several products with the same activations, packed in the formats that the matrices read.
 pub(super) fn multiply<const N: usize>(
     products: [Product<'_>; N],
-    x: &Operand,
+    x: &PackedActivations,
     tier: Tier,
     pool: &Pool,
 ) {
     let products = products.map(|product| Tiles {
         count: product.layer.matrix.tiles(),
         layer: product.layer,
-        then: product.then,
-        output: Shared::new(product.output.values_mut()),
+        epilogue: product.epilogue,
+        output: UnsafeSlice::new(product.output.values_mut()),
         x,
         first: 0,
     });
-    // Enough items that a disturbed thread delays the others little, few enough to stream through memory.
+    // Enough items that a preempted thread delays the others little, few enough to stream through memory.
     let tiles: usize = products.iter().map(|product| product.count).sum();
     let share = tiles.div_ceil(8 * pool.threads());
     let items = |product: &Tiles<'_>| product.count.div_ceil(share);
@@ -359,23 +348,24 @@ pub(super) fn multiply<const N: usize>(
     });
 }
 
-/// The place of an item when each thread has a stripe of its own, as far as they claim items in turn: then what a
-/// thread reads lies in one piece, and its prefetches are its own.
+/// The index of an item when each thread has a stripe of its own, if the threads claim items in turn: a thread then
+/// reads contiguous memory, and uses its own prefetches.
 fn striped(item: usize, count: usize, stripes: usize) -> usize {
     let (stripe, index) = (item % stripes, item / stripes);
     stripe * (count / stripes) + stripe.min(count % stripes) + index
 }
 
-/// The forms of the activations that products with these matrices read.
-pub(super) fn forms<'a>(matrices: impl IntoIterator<Item = &'a Packed>) -> Forms {
-    let mut forms = Forms::default();
+/// The formats of the activations that products with these matrices read.
+pub(super) fn activation_formats<'a>(
+    matrices: impl IntoIterator<Item = &'a Packed>,
+) -> ActivationFormats {
+    let mut formats = ActivationFormats::default();
     for matrix in matrices {
-        match matrix.weights {
-            Weights::F32(_) | Weights::F16(_) | Weights::BF16(_) => forms.floats = true,
-            Weights::Q4(_) | Weights::Q5(_) | Weights::Q6(_) | Weights::Q8(_) => {
-                forms.quantized = true;
-            }
-        }
+        with_blocks!(
+            &matrix.weights,
+            quantized _blocks => formats.quantized = true,
+            float _blocks => formats.floats = true
+        );
     }
-    forms
+    formats
 }

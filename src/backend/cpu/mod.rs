@@ -1,8 +1,8 @@
-//! Our own kernels for processors, made so that checking several tokens costs little more than computing one.
+//! Own CPU kernels, made so that verifying several tokens costs little more than computing one.
 //!
-//! Reading order: [`simd`] (what the kernels are written in), [`tier`] (how they are compiled), [`layout`] and [`pack`]
-//! (how weights lie), [`blocks`] and [`matmul`] (products), [`cache`] and [`attention`]. All results are the same bits
-//! whatever the tier, the number of threads, and the rows computed beside a row.
+//! Reading order: [`simd`] (what the kernels are written in), [`tier`] (how they are compiled), [`layouts`] and [`pack`]
+//! (how weights lie), [`blocks`] and [`matmul`] (products), [`cache`] and [`attention`]. A row's results are the same bits
+//! for every tier, number of threads, and batch (batch invariance).
 
 // Kernels are compiled for each tier by being inlined into it; their loops run over lanes, rows and vectors of
 // several arrays at once.
@@ -11,8 +11,7 @@
 mod attention;
 mod blocks;
 mod cache;
-mod formats;
-mod layout;
+mod layouts;
 mod map;
 mod math;
 mod matmul;
@@ -25,44 +24,47 @@ mod rows;
     allow(dead_code, reason = "what only tiles need")
 )]
 mod simd;
+mod step;
 #[cfg(test)]
 mod tests;
 mod tier;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use attention::{LayerAttention, MOST_HEAD_ELEMENTS, Rotation};
+use attention::{LayerAttention, MAX_HEAD_ELEMENTS};
 use cache::Cache;
 use map::{Add, EachLane, MapRows, Multiply, RowWork, Scale, Softcap};
-use matmul::{Layer, Product, Then, multiply};
-use memory::Reserve;
+use matmul::{Epilogue, Layer, Product, multiply};
+use memory::Arena;
 use pack::Packed;
 use pool::Pool;
-use rows::{Arena, Forms, NormWeights, Operand};
+use rows::{ActivationFormats, BufferPool, NormWeights, PackedActivations};
+use step::ReusableTables;
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
-    Pairing, Rope, Segment, WeightPrecision,
+    Rope, WeightPrecision,
 };
 use crate::error::{Error, Result};
 use crate::weights::{StorageType, StoredTensor, dequantize, quantize};
 pub use rows::Rows;
+pub use step::Step;
 pub use tier::Tier;
 
-/// Bytes that matrices ask the system for at a time.
-const RESERVED_WEIGHTS: usize = 64 << 20;
+/// Bytes that the system is asked for at a time, for matrices.
+const WEIGHT_CHUNK_BYTES: usize = 64 << 20;
 
-/// The processor.
+/// Own kernels on the CPU.
 pub struct CpuBackend {
     tier: Tier,
     pool: Arc<Pool>,
     precision: WeightPrecision,
-    arena: Arc<Arena>,
-    /// The matrices'.
-    memory: Mutex<Reserve>,
-    tables: Arc<Mutex<Vec<Tables>>>,
+    buffers: Arc<BufferPool>,
+    /// The matrices' memory.
+    arena: Mutex<Arena>,
+    tables: ReusableTables,
     /// The activations of the product being computed.
-    operand: Mutex<Operand>,
+    activations: Mutex<PackedActivations>,
 }
 
 /// Keys and values of one sequence.
@@ -81,41 +83,8 @@ pub struct CachePages<T>(Cache<T>);
 /// A weight matrix in the kernels' layout.
 pub struct Matrix(Packed);
 
-/// What the layers of one step share.
-pub struct Step {
-    tables: Tables,
-    home: Arc<Mutex<Vec<Tables>>>,
-}
-
-/// Kept from step to step, so that later ones allocate nothing.
-#[derive(Default)]
-struct Tables {
-    segments: Vec<Segment>,
-    ancestors: Vec<u64>,
-    rotations: Vec<RotationTable>,
-}
-
-impl Drop for Step {
-    fn drop(&mut self) {
-        let tables = std::mem::take(&mut self.tables);
-        self.home
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(tables);
-    }
-}
-
-/// One rotary embedding at the rows' positions.
-#[derive(Default)]
-struct RotationTable {
-    /// Cosines and sines, `[rows][pairs]`.
-    angles: Vec<(f32, f32)>,
-    pairs: usize,
-    pairing: Option<Pairing>,
-}
-
 impl CpuBackend {
-    /// A backend of that tier, on so many threads; `None`: as many as this process may use.
+    /// A backend of this tier with so many threads; `None`: as many as this process may use.
     ///
     /// Fails if the processor lacks the tier's instructions.
     pub fn new(tier: Tier, precision: WeightPrecision, threads: Option<usize>) -> Result<Self> {
@@ -129,22 +98,24 @@ impl CpuBackend {
             tier,
             pool: Pool::shared(threads),
             precision,
-            arena: Arc::default(),
-            memory: Mutex::new(Reserve::new(RESERVED_WEIGHTS)),
+            buffers: Arc::default(),
+            arena: Mutex::new(Arena::new(WEIGHT_CHUNK_BYTES)),
             tables: Arc::default(),
-            operand: Mutex::default(),
+            activations: Mutex::default(),
         })
     }
 
-    fn operand(&self) -> MutexGuard<'_, Operand> {
-        self.operand.lock().unwrap_or_else(PoisonError::into_inner)
+    fn activations(&self) -> MutexGuard<'_, PackedActivations> {
+        self.activations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn empty(&self, rows: usize, width: usize) -> Rows {
-        Rows::new(&self.arena, rows, width)
+        Rows::new(&self.buffers, rows, width)
     }
 
-    /// Runs `each` on every row's elements and those of a new one.
+    /// Applies `work` to every row, into new rows.
     fn map_rows(&self, x: &Rows, work: impl RowWork) -> Rows {
         let mut output = self.empty(x.rows, x.width);
         self.tier.run(MapRows {
@@ -160,12 +131,12 @@ impl CpuBackend {
         &self,
         x: &Rows,
         norm: Option<NormWeights<'_>>,
-        forms: Forms,
+        formats: ActivationFormats,
         products: [Product<'_>; N],
     ) {
-        let mut operand = self.operand();
-        operand.prepare(x, norm, forms, self.tier, &self.pool);
-        multiply(products, &operand, self.tier, &self.pool);
+        let mut activations = self.activations();
+        activations.pack(x, norm, formats, self.tier, &self.pool);
+        multiply(products, &activations, self.tier, &self.pool);
     }
 }
 
@@ -191,7 +162,7 @@ impl Backend for CpuBackend {
     type KvCache = KvCache;
     type Step = Step;
 
-    fn exact_rows(&self) -> usize {
+    fn batch_invariant_rows(&self) -> usize {
         usize::MAX
     }
 
@@ -209,8 +180,8 @@ impl Backend for CpuBackend {
             held => Some(quantize(tensor, held)?),
         };
         let tensor = converted.as_ref().unwrap_or(tensor);
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        Packed::new(tensor, &mut memory, &self.pool).map(Matrix)
+        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        Packed::new(tensor, &mut arena, &self.pool).map(Matrix)
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>> {
@@ -224,9 +195,9 @@ impl Backend for CpuBackend {
         precision: CachePrecision,
         _context_length: usize,
     ) -> Result<KvCache> {
-        if shape.head_dim > MOST_HEAD_ELEMENTS {
+        if shape.head_dim > MAX_HEAD_ELEMENTS {
             let reason = format!(
-                "heads of {} elements; this build computes with up to {MOST_HEAD_ELEMENTS}",
+                "heads of {} elements; this build computes with up to {MAX_HEAD_ELEMENTS}",
                 shape.head_dim
             );
             return Err(Error::unsupported("attention", reason));
@@ -248,41 +219,16 @@ impl Backend for CpuBackend {
         })
     }
 
-    fn keep(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
+    fn accept(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
         match cache {
-            KvCache::F16(cache) => cache.0.keep(past, path),
-            KvCache::F32(cache) => cache.0.keep(past, path),
-            KvCache::Q8(cache) => cache.0.keep(past, path),
+            KvCache::F16(cache) => cache.0.accept(past, path),
+            KvCache::F32(cache) => cache.0.accept(past, path),
+            KvCache::Q8(cache) => cache.0.accept(past, path),
         }
     }
 
     fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Step> {
-        let spare = self
-            .tables
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        let mut tables = spare.unwrap_or_default();
-        tables.segments.clear();
-        tables.segments.extend_from_slice(batch.segments);
-        tables.ancestors.clear();
-        tables.ancestors.extend_from_slice(batch.ancestors);
-        tables
-            .rotations
-            .resize_with(ropes.len(), RotationTable::default);
-        for (table, rope) in tables.rotations.iter_mut().zip(ropes) {
-            let positions = batch.positions();
-            table.angles.clear();
-            table
-                .angles
-                .extend(positions.flat_map(|position| rope.angles(position as u32)));
-            table.pairs = rope.frequencies.len();
-            table.pairing = Some(rope.pairing);
-        }
-        Ok(Step {
-            tables,
-            home: self.tables.clone(),
-        })
+        Ok(Step::new(&self.tables, batch, ropes))
     }
 
     fn rows(&self, values: &[f32], width: usize) -> Result<Rows> {
@@ -308,10 +254,15 @@ impl Backend for CpuBackend {
         let mut output = self.empty(x.rows, linear.matrix.0.outputs);
         let product = Product {
             layer: layer(linear),
-            then: Then::Write,
+            epilogue: Epilogue::Store,
             output: &mut output,
         };
-        self.multiply(x, None, matmul::forms([&linear.matrix.0]), [product]);
+        self.multiply(
+            x,
+            None,
+            matmul::activation_formats([&linear.matrix.0]),
+            [product],
+        );
         Ok(output)
     }
 
@@ -324,47 +275,36 @@ impl Backend for CpuBackend {
         caches: &mut [&mut KvCache],
         step: &Step,
     ) -> Result<Rows> {
-        for (cache, segment) in caches.iter_mut().zip(&step.tables.segments) {
+        for (cache, segment) in caches.iter_mut().zip(step.batch().segments) {
             match &mut **cache {
-                KvCache::F16(cache) => cache.0.make_room(segment.past, segment.rows)?,
-                KvCache::F32(cache) => cache.0.make_room(segment.past, segment.rows)?,
-                KvCache::Q8(cache) => cache.0.make_room(segment.past, segment.rows)?,
+                KvCache::F16(cache) => cache.0.reserve(segment.past, segment.rows)?,
+                KvCache::F32(cache) => cache.0.reserve(segment.past, segment.rows)?,
+                KvCache::Q8(cache) => cache.0.reserve(segment.past, segment.rows)?,
             }
         }
-        let rotation = attention.rope.and_then(|rope| {
-            let table = &step.tables.rotations[rope];
-            Some(Rotation {
-                angles: &table.angles,
-                pairs: table.pairs,
-                pairing: table.pairing?,
-            })
-        });
         let run = attention::Attention {
             layer: LayerAttention {
                 layer: attention.layer,
                 shape: attention.shape,
                 window: attention.window,
-                rotation,
+                rotation: attention.rope.and_then(|rope| step.rotation(rope)),
                 query_norm: attention.query_norm.map(norm_weights),
                 key_norm: attention.key_norm.map(norm_weights),
             },
             q: &q,
             k: &k,
             v: &v,
-            batch: Batch {
-                segments: &step.tables.segments,
-                ancestors: &step.tables.ancestors,
-            },
-            arena: &self.arena,
+            batch: step.batch(),
+            buffers: &self.buffers,
             tier: self.tier,
             pool: &self.pool,
         };
-        // All caches of a model are of one kind.
+        // All caches of a model have the same precision.
         macro_rules! run {
             ($kind:ident) => {
                 run.run(|index| match &*caches[index] {
                     KvCache::$kind(cache) => &cache.0,
-                    _ => unreachable!("a model's caches are of one kind"),
+                    _ => unreachable!("a model's caches have one precision"),
                 })
             };
         }
@@ -442,12 +382,12 @@ impl Backend for CpuBackend {
             };
             Product {
                 layer: layer(linear),
-                then: Then::Write,
+                epilogue: Epilogue::Store,
                 output,
             }
         });
-        let forms = matmul::forms(linears.map(|linear| &linear.matrix.0));
-        self.multiply(x, Some(norm_weights(norm)), forms, products);
+        let formats = matmul::activation_formats(linears.map(|linear| &linear.matrix.0));
+        self.multiply(x, Some(norm_weights(norm)), formats, products);
         Ok(outputs)
     }
 
@@ -465,10 +405,15 @@ impl Backend for CpuBackend {
         let mut output = self.empty(x.rows, linear.matrix.0.outputs);
         let product = Product {
             layer: layer(linear),
-            then: Then::Add(residual),
+            epilogue: Epilogue::Add(residual),
             output: &mut output,
         };
-        self.multiply(x, None, matmul::forms([&linear.matrix.0]), [product]);
+        self.multiply(
+            x,
+            None,
+            matmul::activation_formats([&linear.matrix.0]),
+            [product],
+        );
         Ok(output)
     }
 
@@ -484,16 +429,16 @@ impl Backend for CpuBackend {
         let matrices = std::iter::once(up)
             .chain(gate)
             .map(|linear| &linear.matrix.0);
-        let forms = matmul::forms(matrices);
+        let formats = matmul::activation_formats(matrices);
         let product = Product {
             layer: layer(up),
-            then: match gate {
-                Some(gate) => Then::Gate(layer(gate), activation),
-                None => Then::Activate(activation),
+            epilogue: match gate {
+                Some(gate) => Epilogue::Gate(layer(gate), activation),
+                None => Epilogue::Activate(activation),
             },
             output: &mut output,
         };
-        self.multiply(x, Some(norm_weights(norm)), forms, [product]);
+        self.multiply(x, Some(norm_weights(norm)), formats, [product]);
         Ok(output)
     }
 }

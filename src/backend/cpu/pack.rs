@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 
-use super::formats::{q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0, to_8_bits};
-use super::layout::{BLOCK, Block4, Block5, Block6, Block8, BlockLayout, Unpacked, widen};
-use super::memory::{Buffer, Plain, Reserve, Shared};
+use super::layouts::{
+    Affine4, Affine5, BLOCK, Bf16Block, F16Block, F32Block, FloatBlock, Layout, QuantizedLayout,
+    Symmetric6, Symmetric8, round_to_8_bits,
+};
+use super::memory::{Arena, Buffer, UnsafeSlice};
 use super::pool::Pool;
 use super::simd::LANES;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::weights::formats::{Decoder, QuantBlock, Quantization};
 use crate::weights::{StorageType, StoredTensor, dequantize};
 
 /// A weight matrix, packed.
@@ -21,76 +24,96 @@ pub(super) struct Packed {
     storage: StorageType,
 }
 
-/// Tiles one behind the other, each with all its blocks; the last one is filled up with zeros.
+/// The tiles in their order, each with all its blocks; the last one is padded with zeros.
 pub(super) enum Weights {
-    Q4(Buffer<Block4>),
-    Q5(Buffer<Block5>),
-    Q6(Buffer<Block6>),
-    Q8(Buffer<Block8>),
-    F32(Buffer<[[f32; LANES]; BLOCK]>),
-    F16(Buffer<[[u16; LANES]; BLOCK]>),
-    BF16(Buffer<[[u16; LANES]; BLOCK]>),
+    Affine4(Buffer<Affine4>),
+    Affine5(Buffer<Affine5>),
+    Symmetric6(Buffer<Symmetric6>),
+    Symmetric8(Buffer<Symmetric8>),
+    F32(Buffer<F32Block>),
+    F16(Buffer<F16Block>),
+    Bf16(Buffer<Bf16Block>),
+}
+
+/// Evaluates an expression with the blocks of a matrix, whatever their layout; `quantized` and `float` apart, if given so.
+macro_rules! with_blocks {
+    ($weights:expr, $blocks:ident => $body:expr) => {
+        with_blocks!($weights, quantized $blocks => $body, float $blocks => $body)
+    };
+    ($weights:expr, quantized $blocks:ident => $quantized:expr, float $floats:ident => $float:expr) => {
+        match $weights {
+            Weights::Affine4($blocks) => $quantized,
+            Weights::Affine5($blocks) => $quantized,
+            Weights::Symmetric6($blocks) => $quantized,
+            Weights::Symmetric8($blocks) => $quantized,
+            Weights::F32($floats) => $float,
+            Weights::F16($floats) => $float,
+            Weights::Bf16($floats) => $float,
+        }
+    };
+}
+pub(super) use with_blocks;
+
+/// The layout of a storage format: the integers that it holds, or rounded to 8 bits.
+fn quantization(storage: StorageType) -> Quantization {
+    match storage.format().decoder {
+        Decoder::Quants(quantization, _) => quantization,
+        Decoder::Values(_) | Decoder::Candle => Quantization::Symmetric8,
+    }
 }
 
 impl Packed {
-    /// Packs a matrix `[outputs, inputs]`, into that memory.
-    pub(super) fn new(
-        tensor: &StoredTensor<'_>,
-        memory: &mut Reserve,
-        pool: &Pool,
-    ) -> Result<Self> {
-        use StorageType as S;
+    /// Packs a matrix `[outputs, inputs]`, into memory of this arena.
+    pub(super) fn new(tensor: &StoredTensor<'_>, arena: &mut Arena, pool: &Pool) -> Result<Self> {
         let &[outputs, inputs] = tensor.shape.as_slice() else {
-            return Err(crate::Error::Compute(format!(
+            return Err(Error::Compute(format!(
                 "a weight of shape {:?} where a matrix was expected",
                 tensor.shape
             )));
         };
-        let (data, storage) = (&*tensor.data, tensor.storage);
+        let storage = tensor.storage;
         let mut packing = Packing {
             outputs,
             inputs,
-            memory,
+            arena,
             pool,
         };
         let weights = match storage {
-            S::F32 => Weights::F32(packing.floats(data, f32::from_le_bytes)?),
-            S::F16 => Weights::F16(packing.floats(data, u16::from_le_bytes)?),
-            S::BF16 => Weights::BF16(packing.floats(data, u16::from_le_bytes)?),
-            S::Q4_0 => Weights::Q4(packing.blocks(data, storage, q4_0)?),
-            S::Q4_1 => Weights::Q4(packing.blocks(data, storage, q4_1)?),
-            S::Q4_K => Weights::Q4(packing.blocks(data, storage, q4_k)?),
-            S::Q5_0 => Weights::Q5(packing.blocks(data, storage, q5_0)?),
-            S::Q5_1 => Weights::Q5(packing.blocks(data, storage, q5_1)?),
-            S::Q5_K => Weights::Q5(packing.blocks(data, storage, q5_k)?),
-            S::Q3_K => Weights::Q6(packing.blocks(data, storage, q3_k)?),
-            S::Q6_K => Weights::Q6(packing.blocks(data, storage, q6_k)?),
-            S::Q8_0 => Weights::Q8(packing.blocks(data, storage, q8_0)?),
-            // A scale and a minimum for every 16 weights, or a table of levels: finer than the 8 bits they get.
-            S::Q2_K | S::IQ4_NL => {
-                let values = dequantize(tensor)?;
-                let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                Weights::Q8(packing.blocks(&bytes, S::F32, to_8_bits)?)
-            }
+            StorageType::F32 => Weights::F32(packing.floats(&tensor.data, f32::from_le_bytes)?),
+            StorageType::F16 => Weights::F16(packing.floats(&tensor.data, u16::from_le_bytes)?),
+            StorageType::BF16 => Weights::Bf16(packing.floats(&tensor.data, u16::from_le_bytes)?),
+            _ => match storage.format().decoder {
+                Decoder::Quants(quantization, unpack) => {
+                    packing.quantized(quantization, &tensor.data, storage, unpack)?
+                }
+                Decoder::Values(_) | Decoder::Candle => {
+                    let values = dequantize(tensor)?;
+                    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                    let quantization = quantization(storage);
+                    packing.quantized(quantization, &bytes, StorageType::F32, round_to_8_bits)?
+                }
+            },
         };
         Ok(Self {
             outputs,
             inputs,
             weights,
-            storage: tensor.storage,
+            storage,
         })
     }
 
     /// Bytes that a matrix stored so will take.
     pub(super) fn footprint(storage: StorageType, outputs: usize, inputs: usize) -> u64 {
-        use StorageType as S;
         let block = match storage {
-            S::F32 => size_of::<[[f32; LANES]; BLOCK]>(),
-            S::F16 | S::BF16 => size_of::<[[u16; LANES]; BLOCK]>(),
-            S::Q4_0 | S::Q4_1 | S::Q4_K => size_of::<Block4>(),
-            S::Q5_0 | S::Q5_1 | S::Q5_K => size_of::<Block5>(),
-            S::Q3_K | S::Q6_K => size_of::<Block6>(),
-            S::Q8_0 | S::Q2_K | S::IQ4_NL => size_of::<Block8>(),
+            StorageType::F32 => size_of::<F32Block>(),
+            StorageType::F16 => size_of::<F16Block>(),
+            StorageType::BF16 => size_of::<Bf16Block>(),
+            _ => match quantization(storage) {
+                Quantization::Affine4 => size_of::<Affine4>(),
+                Quantization::Affine5 => size_of::<Affine5>(),
+                Quantization::Symmetric6 => size_of::<Symmetric6>(),
+                Quantization::Symmetric8 => size_of::<Symmetric8>(),
+            },
         };
         let blocks = outputs.div_ceil(LANES) as u64 * inputs.div_ceil(BLOCK) as u64;
         blocks.saturating_mul(block as u64)
@@ -98,14 +121,7 @@ impl Packed {
 
     /// Bytes in memory.
     pub(super) fn bytes(&self) -> usize {
-        match &self.weights {
-            Weights::Q4(blocks) => blocks.bytes(),
-            Weights::Q5(blocks) => blocks.bytes(),
-            Weights::Q6(blocks) => blocks.bytes(),
-            Weights::Q8(blocks) => blocks.bytes(),
-            Weights::F32(values) => values.bytes(),
-            Weights::F16(values) | Weights::BF16(values) => values.bytes(),
-        }
+        with_blocks!(&self.weights, blocks => blocks.bytes())
     }
 
     /// How the checkpoint stored it.
@@ -118,7 +134,7 @@ impl Packed {
         self.inputs.div_ceil(BLOCK)
     }
 
-    /// Where a tile's blocks lie.
+    /// The range of a tile's blocks.
     pub(super) fn blocks_of(&self, tile: usize) -> Range<usize> {
         tile * self.blocks()..(tile + 1) * self.blocks()
     }
@@ -134,35 +150,16 @@ impl Packed {
     /// If there is no such output.
     pub(super) fn read_row(&self, output: usize, values: &mut [f32]) {
         let (tile, lane) = (output / LANES, output % LANES);
-        let blocks = tile * self.blocks()..(tile + 1) * self.blocks();
-        match &self.weights {
-            Weights::Q4(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i));
-            }
-            Weights::Q5(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i));
-            }
-            Weights::Q6(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i));
-            }
-            Weights::Q8(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| b.weight(lane, i));
-            }
-            Weights::F32(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| b[i][lane]),
-            Weights::F16(all) => {
-                read_blocks(&all.as_slice()[blocks], values, |b, i| widen(b[i][lane]));
-            }
-            Weights::BF16(all) => read_blocks(&all.as_slice()[blocks], values, |b, i| {
-                half::bf16::from_bits(b[i][lane]).to_f32()
-            }),
-        }
+        let own = self.blocks_of(tile);
+        with_blocks!(&self.weights, blocks => read_lane(&blocks.as_slice()[own], lane, values));
     }
 }
 
-fn read_blocks<B>(blocks: &[B], values: &mut [f32], weight: impl Fn(&B, usize) -> f32) {
+/// Widens the weights of one lane.
+fn read_lane<B: Layout>(blocks: &[B], lane: usize, values: &mut [f32]) {
     for (values, block) in values.chunks_mut(BLOCK).zip(blocks) {
         for (input, value) in values.iter_mut().enumerate() {
-            *value = weight(block, input);
+            *value = block.weight(lane, input);
         }
     }
 }
@@ -171,38 +168,56 @@ fn read_blocks<B>(blocks: &[B], values: &mut [f32], weight: impl Fn(&B, usize) -
 struct Packing<'a> {
     outputs: usize,
     inputs: usize,
-    memory: &'a mut Reserve,
+    arena: &'a mut Arena,
     pool: &'a Pool,
 }
 
 impl Packing<'_> {
-    /// Sixteen rows of plain numbers side by side, tile by tile.
-    fn floats<T: Plain + Default, const BYTES: usize>(
+    /// Packs floats: sixteen rows side by side, tile by tile.
+    fn floats<B: FloatBlock, const BYTES: usize>(
         &mut self,
         data: &[u8],
-        from_bytes: impl Fn([u8; BYTES]) -> T + Sync,
-    ) -> Result<Buffer<[[T; LANES]; BLOCK]>> {
+        from_bytes: impl Fn([u8; BYTES]) -> B::Bits + Sync,
+    ) -> Result<Buffer<B>> {
         let values = data.as_chunks::<BYTES>().0;
         let inputs = self.inputs;
-        self.tiles(|output, lane, packed: &mut [[[T; LANES]; BLOCK]]| {
+        self.tiles(|output, lane, packed: &mut [B]| {
             let row = &values[output * inputs..][..inputs];
-            for (packed, value) in packed.as_flattened_mut().iter_mut().zip(row) {
-                packed[lane] = from_bytes(*value);
+            for (packed, row) in packed.iter_mut().zip(row.chunks(BLOCK)) {
+                for (input, value) in row.iter().enumerate() {
+                    packed.input_mut(input)[lane] = from_bytes(*value);
+                }
             }
         })
     }
 
-    /// Sixteen rows of blocks side by side, tile by tile. `unpack` reads a block of 32 weights of a row.
-    fn blocks<B: BlockLayout>(
+    /// Packs integers in the layout that holds them.
+    fn quantized(
+        &mut self,
+        quantization: Quantization,
+        data: &[u8],
+        storage: StorageType,
+        unpack: fn(&[u8], usize) -> QuantBlock,
+    ) -> Result<Weights> {
+        Ok(match quantization {
+            Quantization::Affine4 => Weights::Affine4(self.blocks(data, storage, unpack)?),
+            Quantization::Affine5 => Weights::Affine5(self.blocks(data, storage, unpack)?),
+            Quantization::Symmetric6 => Weights::Symmetric6(self.blocks(data, storage, unpack)?),
+            Quantization::Symmetric8 => Weights::Symmetric8(self.blocks(data, storage, unpack)?),
+        })
+    }
+
+    /// Packs blocks of integers: sixteen rows side by side, tile by tile. `unpack` decodes a block of 32 weights of a row.
+    fn blocks<B: QuantizedLayout>(
         &mut self,
         data: &[u8],
         storage: StorageType,
-        unpack: fn(&[u8], usize) -> Unpacked,
+        unpack: fn(&[u8], usize) -> QuantBlock,
     ) -> Result<Buffer<B>> {
         let inputs = self.inputs;
         let whole = inputs.is_multiple_of(BLOCK);
         let row_bytes = storage.bytes(inputs).filter(|_| whole).ok_or_else(|| {
-            crate::Error::Compute(format!(
+            Error::Compute(format!(
                 "rows of {inputs} weights do not fill blocks of {storage}"
             ))
         })?;
@@ -215,17 +230,17 @@ impl Packing<'_> {
     }
 
     /// Fills every tile: `fill` writes an output's weights to a lane of its tile's blocks.
-    fn tiles<B: Plain>(
+    fn tiles<B: Layout>(
         &mut self,
         fill: impl Fn(usize, usize, &mut [B]) + Sync,
     ) -> Result<Buffer<B>> {
         let tiles = self.outputs.div_ceil(LANES);
         let blocks = self.inputs.div_ceil(BLOCK);
-        let mut packed = self.memory.zeroed::<B>(tiles * blocks)?;
-        let shared = Shared::new(packed.as_mut_slice());
+        let mut packed = self.arena.zeroed::<B>(tiles * blocks)?;
+        let packed_blocks = UnsafeSlice::new(packed.as_mut_slice());
         self.pool.for_each(tiles, &|tile| {
             // SAFETY: every tile is visited once.
-            let packed = unsafe { shared.part(tile * blocks, blocks) };
+            let packed = unsafe { packed_blocks.slice_mut(tile * blocks, blocks) };
             for lane in 0..LANES.min(self.outputs - tile * LANES) {
                 fill(tile * LANES + lane, lane, packed);
             }

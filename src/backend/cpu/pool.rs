@@ -1,8 +1,8 @@
 //! Threads for regions of tens of microseconds.
 //!
-//! Helpers wait busily for a short while after a region, so that the next one begins at once, then sleep: an idle
-//! model takes no processor time. A region's items are claimed one by one, so that a disturbed thread delays the
-//! others by one item at most; results never depend on who computed what.
+//! Workers spin for a short while after a region, so that the next one begins at once, then park: an idle model takes no
+//! CPU time. A region's work items are claimed one by one, so that a preempted thread delays the others by one item at
+//! most; results never depend on which thread computed an item.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,54 +10,54 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
-/// Turns of waiting before a helper sleeps: some 100 microseconds.
+/// Iterations that a worker spins before it parks: some 100 microseconds.
 const SPINS: u32 = 4000;
 
 /// Threads that compute together.
 pub(super) struct Pool {
     threads: usize,
-    /// Held while a region runs: requests of several models take turns.
-    crew: Mutex<Crew>,
+    /// Locked while a region runs: the regions of several models are serialized.
+    workers: Mutex<Workers>,
 }
 
-/// The helpers, as this process started them.
-struct Crew {
+/// The worker threads that this process started.
+struct Workers {
     process: u32,
-    /// `None` until the first region.
-    shared: Option<Arc<Board>>,
-    helpers: Vec<Thread>,
+    /// `None` before the first region.
+    region: Option<Arc<Region>>,
+    threads: Vec<Thread>,
 }
 
 /// A region's work: called with each item.
 type Work<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// What the helpers see.
+/// The current parallel region, as the workers see it.
 #[derive(Default)]
-struct Board {
-    /// The region's number, whether it is open, and how many helpers are in it: see [`State`].
+struct Region {
+    /// The region's number, whether it is open, and how many workers are in it: see [`State`].
     state: AtomicU64,
-    /// The region's work: alive while it is open or a helper is in it.
-    work: Mutex<Option<Assignment>>,
-    /// The next item to claim, below the region's count.
+    /// The region's work: alive while the region is open or a worker is in it.
+    task: Mutex<Option<Task>>,
+    /// The next item to claim.
     next: AtomicUsize,
-    /// Helpers that sleep, as bits.
-    asleep: AtomicU64,
+    /// Parked workers, as bits.
+    parked: AtomicU64,
     panicked: AtomicBool,
 }
 
-/// One word, so that no helper enters a region in the moment in which it is closed.
+/// One word, so that no worker enters a region while it is being closed.
 #[derive(Clone, Copy)]
 struct State(u64);
 
 impl State {
     const OPEN: u64 = 1 << 31;
 
-    /// An open region with no helper in it.
-    fn open(region: u32) -> Self {
-        Self(u64::from(region) << 32 | Self::OPEN)
+    /// An open region with no worker in it.
+    fn open(number: u32) -> Self {
+        Self(u64::from(number) << 32 | Self::OPEN)
     }
 
-    fn region(self) -> u32 {
+    fn number(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
@@ -65,36 +65,36 @@ impl State {
         self.0 & Self::OPEN != 0
     }
 
-    fn helpers(self) -> u64 {
+    fn workers(self) -> u64 {
         self.0 & (Self::OPEN - 1)
     }
 }
 
 /// A region's work and its number of items.
 #[derive(Clone, Copy)]
-struct Assignment {
+struct Task {
     work: *const Work<'static>,
     items: usize,
 }
 
 // SAFETY: the work is `Sync`, and outlives the region (see `Pool::for_each`).
-unsafe impl Send for Assignment {}
+unsafe impl Send for Task {}
 
-/// Number of threads where nobody asks for another: as many as this process may use at once.
+/// The default number of threads: as many as this process may run at once.
 fn usable_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl Pool {
-    /// More threads than this have no bit to sleep under, and nothing to do in regions this short.
-    pub(super) const MOST_THREADS: usize = 64;
+    /// The bits of `Region::parked`; regions this short do not occupy more threads anyway.
+    pub(super) const MAX_THREADS: usize = 64;
 
-    /// The process's pool of so many threads; `None`: as many as it may use, by its affinity and its quota.
+    /// The process's pool of so many threads; `None`: as many as its affinity mask and CPU quota allow.
     pub(super) fn shared(threads: Option<usize>) -> Arc<Self> {
         static POOLS: OnceLock<Mutex<HashMap<usize, Arc<Pool>>>> = OnceLock::new();
         let threads = threads
             .unwrap_or_else(usable_threads)
-            .clamp(1, Self::MOST_THREADS);
+            .clamp(1, Self::MAX_THREADS);
         let mut pools = POOLS
             .get_or_init(Mutex::default)
             .lock()
@@ -102,130 +102,131 @@ impl Pool {
         let pool = pools.entry(threads).or_insert_with(|| {
             Arc::new(Self {
                 threads,
-                crew: Mutex::new(Crew {
+                workers: Mutex::new(Workers {
                     process: 0,
-                    shared: None,
-                    helpers: Vec::new(),
+                    region: None,
+                    threads: Vec::new(),
                 }),
             })
         });
         pool.clone()
     }
 
-    /// Number of threads, the caller's own included.
+    /// Number of threads, including the caller's.
     pub(super) fn threads(&self) -> usize {
         self.threads
     }
 
     /// Calls `work` with every number below `items`, on all threads, and returns when all calls have.
     ///
-    /// A panic in `work` is passed on once all threads have left the region.
+    /// A panic in `work` is resumed once all threads have left the region.
     pub(super) fn for_each(&self, items: usize, work: &Work<'_>) {
         if self.threads == 1 || items <= 1 {
             (0..items).for_each(work);
             return;
         }
-        let mut crew = self.crew.lock().unwrap_or_else(PoisonError::into_inner);
-        let (board, helpers) = crew.ready(self.threads - 1);
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (region, threads) = workers.ready(self.threads - 1);
         #[allow(
             clippy::transmute_ptr_to_ptr,
-            reason = "a cast may not lengthen a trait object's life"
+            reason = "a cast can't extend a trait object's lifetime"
         )]
-        // SAFETY: only the lifetime changes. Helpers call it only between the region's begin and their leaving
-        // it, and this function returns after all have left.
+        // SAFETY: only the lifetime changes. Workers call it only while they are in the region, and this function returns
+        // after all of them have left.
         let work: *const Work<'static> = unsafe {
             std::mem::transmute::<*const Work<'_>, *const Work<'static>>(std::ptr::from_ref(work))
         };
-        let assignment = Assignment { work, items };
-        board.begin(assignment, helpers);
-        // SAFETY: the work is alive: the caller lent it.
-        let own = catch_unwind(AssertUnwindSafe(|| unsafe { board.take_part(assignment) }));
-        board.finish();
-        drop(crew);
-        if let Err(panic) = own {
+        let task = Task { work, items };
+        region.open(task, threads);
+        // SAFETY: the work is alive, since the caller's borrow is.
+        let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { region.run_items(task) }));
+        region.close();
+        drop(workers);
+        if let Err(panic) = outcome {
             resume_unwind(panic);
         }
         assert!(
-            !board.panicked.swap(false, Ordering::Relaxed),
-            "a helper thread panicked in a kernel"
+            !region.panicked.swap(false, Ordering::Relaxed),
+            "a worker thread panicked in a kernel"
         );
     }
 }
 
-impl Crew {
-    /// The board and its helpers; after a fork, which copies no threads, with new ones.
-    fn ready(&mut self, helpers: usize) -> (Arc<Board>, &[Thread]) {
+impl Workers {
+    /// The region and the workers' threads, which are started again after a fork, since a fork copies no threads.
+    fn ready(&mut self, count: usize) -> (Arc<Region>, &[Thread]) {
         let process = std::process::id();
         if self.process != process {
             self.process = process;
-            self.shared = None;
-            // Of a forked process's parent.
-            std::mem::take(&mut self.helpers)
+            self.region = None;
+            // These are the parent process's.
+            std::mem::take(&mut self.threads)
                 .into_iter()
                 .for_each(std::mem::forget);
         }
-        let board = self.shared.get_or_insert_with(|| {
-            let board = Arc::<Board>::default();
-            for index in 0..helpers {
-                let own = board.clone();
-                let helper = thread::Builder::new()
+        let region = self.region.get_or_insert_with(|| {
+            let region = Arc::<Region>::default();
+            for index in 0..count {
+                let shared = region.clone();
+                let worker = thread::Builder::new()
                     .name(format!("specdec-{index}"))
-                    .spawn(move || own.help(index));
-                // Where the system gives no more threads, fewer compute.
-                let Ok(helper) = helper else {
-                    tracing::warn!("the system started {index} of {helpers} helper threads");
+                    .spawn(move || shared.worker_loop(index));
+                // Without these threads, the others compute alone.
+                let Ok(worker) = worker else {
+                    tracing::warn!("the system started {index} of {count} worker threads");
                     break;
                 };
-                self.helpers.push(helper.thread().clone());
+                self.threads.push(worker.thread().clone());
             }
-            board
+            region
         });
-        (board.clone(), &self.helpers)
+        (region.clone(), &self.threads)
     }
 }
 
-impl Board {
-    fn begin(&self, assignment: Assignment, helpers: &[Thread]) {
-        *self.work.lock().unwrap_or_else(PoisonError::into_inner) = Some(assignment);
+impl Region {
+    /// Opens the next region and wakes the parked workers.
+    fn open(&self, task: Task, threads: &[Thread]) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         self.next.store(0, Ordering::Relaxed);
-        let last = State(self.state.load(Ordering::Relaxed)).region();
-        // Ordered with `enter`: either the helper sees the new region, or this sees that it sleeps.
+        let last = State(self.state.load(Ordering::Relaxed)).number();
+        // Ordered with `wait_for_region`: either the worker sees the new region, or this thread sees that it is parked.
         let opened = State::open(last.wrapping_add(1));
         self.state.store(opened.0, Ordering::SeqCst);
-        let asleep = self.asleep.load(Ordering::SeqCst);
-        for (index, helper) in helpers.iter().enumerate() {
-            if asleep >> index & 1 == 1 {
-                helper.unpark();
+        let parked = self.parked.load(Ordering::SeqCst);
+        for (index, thread) in threads.iter().enumerate() {
+            if parked >> index & 1 == 1 {
+                thread.unpark();
             }
         }
     }
 
-    /// Claims items until none is left.
+    /// Claims and runs items until none is left.
     ///
     /// # Safety
     /// The region's work must be alive.
-    unsafe fn take_part(&self, assignment: Assignment) {
-        // SAFETY: the caller's promise.
-        let work = unsafe { &*assignment.work };
+    unsafe fn run_items(&self, task: Task) {
+        // SAFETY: the caller ensures it.
+        let work = unsafe { &*task.work };
         loop {
             let item = self.next.fetch_add(1, Ordering::Relaxed);
-            if item >= assignment.items {
+            if item >= task.items {
                 return;
             }
             work(item);
         }
     }
 
-    /// Closes the region and waits for the helpers in it; those that have not come yet are not waited for.
-    fn finish(&self) {
-        // Items left behind by a panic are not begun any more.
+    /// Closes the region and waits for the workers in it; workers that have not entered it are not waited for.
+    fn close(&self) {
+        // After a panic, items that are left must not begin.
         self.next.fetch_add(usize::MAX / 2, Ordering::Relaxed);
         let mut state = self.state.fetch_and(!State::OPEN, Ordering::AcqRel);
-        let mut turns = 0_u32;
-        while State(state).helpers() > 0 {
-            turns += 1;
-            // A helper that the system has suspended may need this very core.
-            if turns.is_multiple_of(SPINS) {
+        let mut spins = 0_u32;
+        while State(state).workers() > 0 {
+            spins += 1;
+            // A worker that the system has preempted may need this very core.
+            if spins.is_multiple_of(SPINS) {
                 thread::yield_now();
             } else {
                 std::hint::spin_loop();
@@ -234,16 +235,16 @@ impl Board {
         }
     }
 
-    /// A helper's life: region after region.
-    fn help(&self, index: usize) {
+    /// What a worker does: one region after the other.
+    fn worker_loop(&self, index: usize) {
         let mut seen = 0;
         loop {
-            seen = self.enter(index, seen);
-            let assignment = *self.work.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(assignment) = assignment {
-                // SAFETY: this helper is counted in `state`: the region's caller waits, and its work is alive.
-                let part = AssertUnwindSafe(|| unsafe { self.take_part(assignment) });
-                if catch_unwind(part).is_err() {
+            seen = self.wait_for_region(index, seen);
+            let task = *self.task.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(task) = task {
+                // SAFETY: this worker is counted in `state`: the region's caller waits, and its work is alive.
+                let run = AssertUnwindSafe(|| unsafe { self.run_items(task) });
+                if catch_unwind(run).is_err() {
                     self.panicked.store(true, Ordering::Relaxed);
                 }
             }
@@ -251,35 +252,35 @@ impl Board {
         }
     }
 
-    /// Waits for an open region other than `seen`, and enters it.
-    fn enter(&self, index: usize, seen: u32) -> u32 {
+    /// Waits for an open region other than number `seen`, and enters it: returns its number.
+    fn wait_for_region(&self, index: usize, seen: u32) -> u32 {
         for _ in 0..SPINS {
-            if let Some(region) = self.try_enter(seen) {
-                return region;
+            if let Some(number) = self.try_enter(seen) {
+                return number;
             }
             std::hint::spin_loop();
         }
         let own_bit = 1_u64 << index;
-        self.asleep.fetch_or(own_bit, Ordering::SeqCst);
-        let region = loop {
-            if let Some(region) = self.try_enter(seen) {
-                break region;
+        self.parked.fetch_or(own_bit, Ordering::SeqCst);
+        let number = loop {
+            if let Some(number) = self.try_enter(seen) {
+                break number;
             }
             thread::park();
         };
-        self.asleep.fetch_and(!own_bit, Ordering::SeqCst);
-        region
+        self.parked.fetch_and(!own_bit, Ordering::SeqCst);
+        number
     }
 
     fn try_enter(&self, seen: u32) -> Option<u32> {
         let state = State(self.state.load(Ordering::SeqCst));
-        if !state.is_open() || state.region() == seen {
+        if !state.is_open() || state.number() == seen {
             return None;
         }
         let entered =
             self.state
                 .compare_exchange(state.0, state.0 + 1, Ordering::AcqRel, Ordering::Relaxed);
-        entered.is_ok().then(|| state.region())
+        entered.is_ok().then(|| state.number())
     }
 }
 
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn helpers_wake_from_sleep() {
+    fn parked_workers_wake() {
         let pool = Pool::shared(Some(3));
         for _ in 0..5 {
             thread::sleep(std::time::Duration::from_millis(20));
@@ -319,11 +320,11 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_passed_on_and_the_pool_lives() {
+    fn a_panic_is_resumed_and_the_pool_survives() {
         let pool = Pool::shared(Some(4));
         for bad in [0, 50, 99] {
             let region = || {
-                pool.for_each(100, &|item| assert_ne!(item, bad, "as planned"));
+                pool.for_each(100, &|item| assert_ne!(item, bad, "on purpose"));
             };
             assert!(catch_unwind(AssertUnwindSafe(region)).is_err());
         }
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn several_callers_take_turns() {
+    fn concurrent_callers_are_serialized() {
         let pool = Pool::shared(Some(2));
         thread::scope(|scope| {
             for _ in 0..4 {

@@ -1,21 +1,21 @@
-//! Activations: rows of a step, and the form in which matrices are multiplied with them.
+//! Activations: rows of a step, and the formats in which matrices are multiplied with them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::layout::BLOCK;
+use super::layouts::BLOCK;
 use super::math::{load_some, store_some};
-use super::memory::Shared;
+use super::memory::UnsafeSlice;
 use super::pool::Pool;
 use super::simd::{LANES, Simd, TILE_ROWS};
 use super::tier::{Kernel, Tier};
 use crate::backend::{HostRows, NormKind};
 
-/// Buffers for activations, kept when they are no longer used: a step allocates nothing.
+/// Reusable buffers for activations: once there are enough of them, a step allocates nothing.
 #[derive(Default)]
-pub(super) struct Arena(Mutex<Vec<Vec<f32>>>);
+pub(super) struct BufferPool(Mutex<Vec<Vec<f32>>>);
 
-impl Arena {
-    /// A buffer of at least so many elements, with anything in it.
+impl BufferPool {
+    /// A buffer of at least so many elements, of unspecified values.
     fn take(&self, length: usize) -> Vec<f32> {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = (0..free.len()).filter(|index| free[*index].len() >= length);
@@ -39,22 +39,22 @@ pub struct Rows {
     buffer: Vec<f32>,
     pub(super) rows: usize,
     pub(super) width: usize,
-    arena: Arc<Arena>,
+    buffers: Arc<BufferPool>,
 }
 
 impl Rows {
-    /// Rows with anything in them.
-    pub(super) fn new(arena: &Arc<Arena>, rows: usize, width: usize) -> Self {
+    /// Rows of unspecified values.
+    pub(super) fn new(buffers: &Arc<BufferPool>, rows: usize, width: usize) -> Self {
         Self {
-            buffer: arena.take(rows * width),
+            buffer: buffers.take(rows * width),
             rows,
             width,
-            arena: arena.clone(),
+            buffers: buffers.clone(),
         }
     }
 
-    pub(super) fn arena(&self) -> &Arc<Arena> {
-        &self.arena
+    pub(super) fn buffers(&self) -> &Arc<BufferPool> {
+        &self.buffers
     }
 
     pub(super) fn values(&self) -> &[f32] {
@@ -71,7 +71,7 @@ impl Rows {
 }
 
 impl Rows {
-    /// Appends the rows to those on the host; nothing is left here.
+    /// Moves the rows to the end of those on the host.
     pub(super) fn move_to(&mut self, host: &mut HostRows) {
         host.take(&mut self.buffer, self.rows * self.width);
         self.rows = 0;
@@ -80,12 +80,12 @@ impl Rows {
 
 impl Drop for Rows {
     fn drop(&mut self) {
-        self.arena.give_back(std::mem::take(&mut self.buffer));
+        self.buffers.give_back(std::mem::take(&mut self.buffer));
     }
 }
 
-/// Blocks whose preparation is worth waking the other threads: less is done in some microseconds.
-const WORTHWHILE_BLOCKS: usize = 256;
+/// Blocks from which on packing is worth waking the other threads: fewer take only some microseconds.
+const MIN_PARALLEL_BLOCKS: usize = 256;
 
 /// A norm's parameters.
 #[derive(Clone, Copy)]
@@ -139,7 +139,7 @@ fn squares<S: Simd>(x: &[f32], mean: f32) -> f32 {
     }
     if !rest.is_empty() {
         let x = S::sub(load_some::<S>(rest), S::splat(mean));
-        // The lanes past the end are at the mean's distance from it: leave them out.
+        // Lanes past the end would add the square of the mean: mask them out.
         let x = S::select((1 << rest.len()) - 1, x, S::splat(0.0));
         lanes = S::fma(x, x, lanes);
     }
@@ -177,9 +177,9 @@ impl QuantizedX {
             S::round(S::mul(low, inverse)),
             S::round(S::mul(high, inverse)),
         ];
-        let (places, _) = self.quants.as_chunks_mut::<LANES>();
-        S::store_bytes(quants[0], &mut places[0]);
-        S::store_bytes(quants[1], &mut places[1]);
+        let (stored, _) = self.quants.as_chunks_mut::<LANES>();
+        S::store_i8(quants[0], &mut stored[0]);
+        S::store_i8(quants[1], &mut stored[1]);
         self.half_sums = [S::sum_ints(quants[0]), S::sum_ints(quants[1])];
         self.scale = largest / 127.0;
         self.sum = self.scale * (self.half_sums[0] + self.half_sums[1]) as f32;
@@ -193,10 +193,10 @@ pub(super) struct Group {
     pub(super) rows: usize,
 }
 
-/// Cuts so many rows into the fewest groups of at most `most`, as even as can be.
+/// Cuts so many rows into the fewest groups of at most `max`, as evenly as possible.
 #[inline(always)]
-pub(super) fn groups(rows: usize, most: usize) -> impl Iterator<Item = Group> {
-    let count = rows.div_ceil(most);
+pub(super) fn groups(rows: usize, max: usize) -> impl Iterator<Item = Group> {
+    let count = rows.div_ceil(max);
     (0..count).map(move |index| {
         let first = index * rows / count;
         Group {
@@ -206,30 +206,30 @@ pub(super) fn groups(rows: usize, most: usize) -> impl Iterator<Item = Group> {
     })
 }
 
-/// A step's rows, cut into blocks of 32 inputs. Groups lie one behind the other; within a group, the blocks
-/// of all its rows come before their next blocks.
+/// A step's rows, packed for multiplication: cut into blocks of 32 inputs. Groups follow each other; within a group, the
+/// first blocks of all its rows come before their second blocks, and so on.
 #[derive(Default)]
-pub(super) struct Operand {
+pub(super) struct PackedActivations {
     rows: usize,
     blocks: usize,
     quantized: Vec<QuantizedX>,
     floats: Vec<[f32; BLOCK]>,
 }
 
-/// Which forms of the activations a product needs.
+/// The formats of activations that products read.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Forms {
+pub(super) struct ActivationFormats {
     pub(super) quantized: bool,
     pub(super) floats: bool,
 }
 
-impl Operand {
-    /// Brings rows (normalized, if there is a norm) into the forms that are asked for.
-    pub(super) fn prepare(
+impl PackedActivations {
+    /// Packs rows (normalized, if there is a norm) in these formats.
+    pub(super) fn pack(
         &mut self,
         x: &Rows,
         norm: Option<NormWeights<'_>>,
-        forms: Forms,
+        formats: ActivationFormats,
         tier: Tier,
         pool: &Pool,
     ) {
@@ -237,20 +237,20 @@ impl Operand {
         self.blocks = x.width.div_ceil(BLOCK);
         let total = self.rows * self.blocks;
         // They only grow, so that later steps allocate nothing.
-        if forms.quantized && self.quantized.len() < total + TILE_ROWS {
+        if formats.quantized && self.quantized.len() < total + TILE_ROWS {
             self.quantized.resize(total + TILE_ROWS, QuantizedX::ZERO);
         }
-        if forms.floats && self.floats.len() < total {
+        if formats.floats && self.floats.len() < total {
             self.floats.resize(total, [0.0; BLOCK]);
         }
-        let quantized = Shared::new(&mut self.quantized);
-        let floats = Shared::new(&mut self.floats);
+        let quantized = UnsafeSlice::new(&mut self.quantized);
+        let floats = UnsafeSlice::new(&mut self.floats);
         let blocks = self.blocks;
-        let prepare = |first: usize, rows: usize| {
-            tier.run(Prepare {
+        let pack = |first: usize, rows: usize| {
+            tier.run(Pack {
                 x,
                 norm,
-                forms,
+                formats,
                 first,
                 rows,
                 blocks,
@@ -258,13 +258,13 @@ impl Operand {
                 floats,
             });
         };
-        if total < WORTHWHILE_BLOCKS {
-            prepare(0, x.rows);
+        if total < MIN_PARALLEL_BLOCKS {
+            pack(0, x.rows);
         } else {
             let share = x.rows.div_ceil(4 * pool.threads());
             pool.for_each(x.rows.div_ceil(share), &|item| {
                 let first = item * share;
-                prepare(first, share.min(x.rows - first));
+                pack(first, share.min(x.rows - first));
             });
         }
     }
@@ -280,7 +280,7 @@ impl Operand {
         self.quantized[start..start + M * self.blocks].as_chunks().0
     }
 
-    /// A group's blocks one by one, and behind the last what a tile reads past its rows, for nothing.
+    /// A group's blocks one by one, and after the last one what a tile reads past its rows and ignores.
     #[inline(always)]
     pub(super) fn quantized_for_tiles(&self, group: Group) -> &[QuantizedX] {
         &self.quantized[group.first * self.blocks..][..group.rows * self.blocks + TILE_ROWS]
@@ -294,21 +294,23 @@ impl Operand {
     }
 }
 
-struct Prepare<'a> {
+struct Pack<'a> {
     x: &'a Rows,
     norm: Option<NormWeights<'a>>,
-    forms: Forms,
+    formats: ActivationFormats,
     first: usize,
     rows: usize,
     blocks: usize,
-    quantized: Shared<'a, QuantizedX>,
-    floats: Shared<'a, [f32; BLOCK]>,
+    quantized: UnsafeSlice<'a, QuantizedX>,
+    floats: UnsafeSlice<'a, [f32; BLOCK]>,
 }
 
-impl Kernel for Prepare<'_> {
+impl Kernel for Pack<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let mut normed = self.norm.map(|_| Rows::new(&self.x.arena, 1, self.x.width));
+        let mut normed = self
+            .norm
+            .map(|_| Rows::new(&self.x.buffers, 1, self.x.width));
         for group in groups(self.x.rows, S::rows_at_once(self.x.rows)) {
             let rows =
                 self.first.max(group.first)..(self.first + self.rows).min(group.first + group.rows);
@@ -320,33 +322,33 @@ impl Kernel for Prepare<'_> {
                     }
                     _ => self.x.row(row),
                 };
-                let place =
+                let index_of =
                     |index| group.first * self.blocks + row - group.first + index * group.rows;
                 let (whole, rest) = x.as_chunks::<BLOCK>();
                 for (index, x) in whole.iter().enumerate() {
-                    self.put::<S>(place(index), x);
+                    self.write::<S>(index_of(index), x);
                 }
                 if !rest.is_empty() {
                     let mut x = [0.0; BLOCK];
                     x[..rest.len()].copy_from_slice(rest);
-                    self.put::<S>(place(whole.len()), &x);
+                    self.write::<S>(index_of(whole.len()), &x);
                 }
             }
         }
     }
 }
 
-impl Prepare<'_> {
-    /// Writes a block of a row that this thread prepares.
+impl Pack<'_> {
+    /// Writes a block of a row that this thread packs.
     #[inline(always)]
-    fn put<S: Simd>(&self, place: usize, x: &[f32; BLOCK]) {
-        // SAFETY: each row has places of its own, and is prepared by one thread.
+    fn write<S: Simd>(&self, index: usize, x: &[f32; BLOCK]) {
+        // SAFETY: each row has indices of its own, and is packed by one thread.
         unsafe {
-            if self.forms.quantized {
-                self.quantized.part(place, 1)[0].quantize::<S>(x);
+            if self.formats.quantized {
+                self.quantized.slice_mut(index, 1)[0].quantize::<S>(x);
             }
-            if self.forms.floats {
-                self.floats.part(place, 1)[0] = *x;
+            if self.formats.floats {
+                self.floats.slice_mut(index, 1)[0] = *x;
             }
         }
     }

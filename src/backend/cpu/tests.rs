@@ -1,9 +1,9 @@
-//! What the kernels promise: exact weights, the same bits on every tier, for any number of threads and rows.
+//! Properties of the kernels: exact weights, the same bits on every tier, for any number of threads and rows.
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::{HostRows, NormKind};
+use crate::backend::{HostRows, NormKind, Pairing, Segment};
 use crate::weights::quantize;
 
 /// Numbers between -1 and 1 that look random, the same for the same seed.
@@ -27,7 +27,7 @@ fn stored(seed: u64, outputs: usize, inputs: usize) -> StoredTensor<'static> {
     }
 }
 
-/// A matrix in that format, whatever it takes to get there.
+/// A matrix in this format.
 fn stored_as(
     format: StorageType,
     seed: u64,
@@ -46,17 +46,18 @@ fn stored_as(
         StorageType::F32 => return plain,
         StorageType::F16 => halves(|x| half::f16::from_f32(x).to_bits()),
         StorageType::BF16 => halves(|x| half::bf16::from_f32(x).to_bits()),
-        // No encoder: every pattern of quants is legal, with a scale of 1/64 (0x2400 in half precision).
-        StorageType::IQ4_NL => {
-            let blocks = outputs * inputs / 32;
-            let quants = noise(seed, 16 * blocks);
-            let block = |quants: &[f32]| {
-                let quants = quants.iter().map(|x| ((x + 1.0) * 127.0) as u8);
-                [0x00, 0x24].into_iter().chain(quants).collect::<Vec<u8>>()
+        _ if format.format().candle.is_some() => return quantize(&plain, format).unwrap(),
+        // Without an encoder: random blocks after a scale of 1/256 (0x1C00 in half precision).
+        _ => {
+            let blocks = outputs * inputs / format.block_elements();
+            let random = noise(seed, (format.block_bytes() - 2) * blocks);
+            let block = |random: &[f32]| {
+                let random = random.iter().map(|x| ((x + 1.0) * 127.0) as u8);
+                [0x00, 0x1C].into_iter().chain(random).collect::<Vec<u8>>()
             };
-            quants.chunks(16).flat_map(block).collect()
+            let random = random.chunks(format.block_bytes() - 2);
+            random.flat_map(block).collect()
         }
-        _ => return quantize(&plain, format).unwrap(),
     };
     StoredTensor {
         storage: format,
@@ -78,7 +79,7 @@ fn best() -> Tier {
 }
 
 fn rows_of(backend: &CpuBackend, seed: u64, rows: usize, width: usize) -> Rows {
-    let mut x = Rows::new(&backend.arena, rows, width);
+    let mut x = Rows::new(&backend.buffers, rows, width);
     x.values_mut().copy_from_slice(&noise(seed, rows * width));
     x
 }
@@ -104,8 +105,8 @@ fn packed_weights_are_what_was_stored() {
             matrix.0.read_row(output, &mut row);
             let expected = &expected[output * inputs..][..inputs];
             let largest = expected.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-            // Scales and minima are rounded to half precision, to 2^-11 of `scale * quant` and `min`, which
-            // together reach three times the largest weight; what has no layout of its own, to 8 bits.
+            // Scales and minima are rounded to half precision, by 2^-11 of `scale * quant` and of `min`, which together
+            // reach three times the largest weight. Formats without a layout are rounded to 8 bits.
             let allowed = match format {
                 StorageType::F32 | StorageType::F16 | StorageType::BF16 | StorageType::Q8_0 => 0.0,
                 StorageType::Q4_0 | StorageType::Q4_1 | StorageType::Q5_0 | StorageType::Q5_1 => {
@@ -124,8 +125,8 @@ fn packed_weights_are_what_was_stored() {
     }
 }
 
-/// Against sums in f64 of the weights as packed: floats to rounding, quantized ones to the rounding of the
-/// activations, which moves each by at most half a step of its block of 32.
+/// Compared with f64 sums over the packed weights: equal up to rounding, and for quantized weights up to the rounding of
+/// activations, each by at most half a step of its block of 32.
 #[test]
 fn products_are_right_to_the_rounding_of_activations() {
     for format in StorageType::ALL {
@@ -159,7 +160,7 @@ fn products_are_right_to_the_rounding_of_activations() {
     }
 }
 
-/// A layer's worth of everything, for properties that hold whatever the numbers are.
+/// A layer of all operations, for properties that hold for any numbers.
 #[derive(Debug, Clone)]
 struct Case {
     seed: u64,
@@ -202,7 +203,7 @@ fn cases() -> impl Strategy<Value = Case> {
             CachePrecision::Q8_0,
         ]),
     );
-    // Few rows, as when drafts are verified, or so many that tiles multiply them.
+    // Few rows, as in verifying drafts, or enough for tiles.
     let rows = || prop_oneof![4 => 0..20_usize, 1 => 20..60_usize];
     let steps = prop::collection::vec((rows(), 0..12_usize), 1..8);
     (any::<u64>(), shape, layer, steps).prop_map(|(seed, shape, layer, steps)| {
@@ -221,7 +222,7 @@ fn cases() -> impl Strategy<Value = Case> {
             activation,
             gated,
             cache,
-            // Long enough to cross pages.
+            // Long enough to span pages.
             steps: [vec![(70, 40)], steps].concat(),
         }
     })
@@ -285,7 +286,7 @@ impl Case {
         let (mut done, mut outputs) = ([0, 0], [Vec::new(), Vec::new()]);
         for step in steps {
             let counts = [step.0, step.1];
-            let mut x = Rows::new(&backend.arena, counts[0] + counts[1], width);
+            let mut x = Rows::new(&backend.buffers, counts[0] + counts[1], width);
             let mut segments = Vec::new();
             for index in [0, 1] {
                 let first_row = if index == 0 { 0 } else { counts[0] };
@@ -369,7 +370,7 @@ proptest! {
     }
 
     #[test]
-    fn rows_and_company_change_no_bits(case in cases()) {
+    fn results_are_batch_invariant(case in cases()) {
         let together = bits(&case.run(&backend(best(), 2), &case.steps));
         // Each sequence alone, a row at a time.
         let singly = |index: usize| -> Vec<(usize, usize)> {
@@ -390,7 +391,7 @@ fn chains(segments: &[Segment]) -> Batch<'_> {
     }
 }
 
-/// What a rolled back step wrote is never seen again, and a fork's pages are its own.
+/// A rolled back step leaves no trace, and a fork's pages are its own.
 #[test]
 fn caches_survive_rollbacks_and_forks() {
     let own = backend(best(), 2);
@@ -438,7 +439,7 @@ fn caches_survive_rollbacks_and_forks() {
 }
 
 #[test]
-fn a_tier_that_the_processor_lacks_is_refused() {
+fn an_unavailable_tier_is_refused() {
     for tier in Tier::ALL.iter().filter(|tier| !tier.is_available()) {
         let refused = CpuBackend::new(*tier, WeightPrecision::Stored, None);
         let message = refused.err().unwrap().to_string();
@@ -447,7 +448,7 @@ fn a_tier_that_the_processor_lacks_is_refused() {
 }
 
 #[test]
-fn results_on_the_host_keep_their_memory() {
+fn host_rows_reuse_their_memory() {
     let own = backend(best(), 1);
     let mut host = HostRows::default();
     for round in 0..3 {

@@ -1,4 +1,4 @@
-//! Which instructions the kernels use: the best that the processor has, or those that `SPECDEC_CPU_TIER` names.
+//! The instructions that the kernels use: the best that the CPU has, or those that `SPECDEC_CPU_TIER` names.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ pub enum Tier {
     Neon,
 }
 
-/// Work that is compiled for every tier.
+/// A computation that is compiled for every tier.
 ///
 /// `run` and all that it calls must be inlined, or they are compiled without the tier's instructions.
 pub(super) trait Kernel {
@@ -72,7 +72,7 @@ impl Tier {
         }
     }
 
-    /// Whether this processor has the tier's instructions.
+    /// Whether this CPU has the tier's instructions.
     pub fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
@@ -95,7 +95,7 @@ impl Tier {
         }
     }
 
-    /// The tier that `SPECDEC_CPU_TIER` names, or the best that this processor has.
+    /// The tier that `SPECDEC_CPU_TIER` names, or the best that this CPU has.
     pub fn choose() -> Result<Self> {
         let available = || Self::ALL.iter().copied().filter(|tier| tier.is_available());
         let wanted = std::env::var(VARIABLE).unwrap_or_default();
@@ -116,7 +116,7 @@ impl Tier {
         debug_assert!(self.is_available());
         match self {
             Self::Scalar => kernel.run::<Scalar>(),
-            // SAFETY: `choose` and the tests take only tiers that are available.
+            // SAFETY: `CpuBackend::new` accepts only tiers that are available.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { with_avx2(kernel) },
             // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! A GGUF file's header: its metadata, and where its tensors lie.
+//! A GGUF file's header: its metadata, and its tensors' locations.
 
 use std::{collections::HashSet, path::Path};
 
@@ -13,12 +13,12 @@ const MAGIC: [u8; 4] = *b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// ggml's limit (`GGML_MAX_DIMS`).
 const MAX_RANK: u32 = 4;
-/// The least bytes of a key-value pair: the key's length, the value's type, the value.
+/// Bytes of a key-value pair, at least: the key's length, the value's type, the value.
 const MIN_PAIR: usize = 8 + 4 + 1;
-/// The least bytes of a tensor's description: the name's length, the rank, a dimension, the type, the offset.
+/// Bytes of a tensor's description, at least: the name's length, the rank, a dimension, the type, the offset.
 const MIN_TENSOR: usize = 8 + 4 + 8 + 4 + 8;
 
-/// What a file says about its contents.
+/// The parsed header.
 pub(super) struct Header {
     pub(super) metadata: Metadata,
     pub(super) tensors: Vec<Location>,
@@ -98,8 +98,8 @@ fn alignment(cursor: &Cursor<'_>, metadata: &Metadata) -> Result<u64> {
     let Some(value) = metadata.get("general.alignment") else {
         return Ok(DEFAULT_ALIGNMENT);
     };
-    // A multiple of 8, says the format; a power of two, says ggml. So views of the data are aligned too.
-    // The upper bound keeps sums with it from overflowing.
+    // The format asks for a multiple of 8, ggml for a power of two. Views of the data are then aligned, too. The upper
+    // bound keeps sums from overflowing.
     let valid = |&value: &u64| value.is_power_of_two() && (8..=1 << 30).contains(&value);
     value.as_integer().filter(valid).ok_or_else(|| {
         let found = match value {
@@ -134,7 +134,7 @@ impl Description {
         // The file has them innermost first.
         shape.reverse();
         let code = cursor.u32(what)?;
-        let storage = storage_type(code).ok_or_else(|| {
+        let storage = StorageType::from_ggml_type(code).ok_or_else(|| {
             let supported = StorageType::ALL.map(StorageType::name).join(", ");
             Error::unsupported(
                 file.display().to_string(),
@@ -197,7 +197,7 @@ impl Description {
     }
 }
 
-/// Refuses tensors that share bytes: an offset is wrong, and the values with it.
+/// Refuses tensors that overlap: one of their offsets is wrong.
 fn check_overlap(cursor: &Cursor<'_>, tensors: &[Location]) -> Result<()> {
     let mut sorted = tensors.iter().collect::<Vec<_>>();
     sorted.sort_by_key(|tensor| tensor.bytes.start);
@@ -212,25 +212,4 @@ fn check_overlap(cursor: &Cursor<'_>, tensors: &[Location]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The type that ggml numbers so (`enum ggml_type`), if it is one of ours.
-fn storage_type(code: u32) -> Option<StorageType> {
-    Some(match code {
-        0 => StorageType::F32,
-        1 => StorageType::F16,
-        2 => StorageType::Q4_0,
-        3 => StorageType::Q4_1,
-        6 => StorageType::Q5_0,
-        7 => StorageType::Q5_1,
-        8 => StorageType::Q8_0,
-        10 => StorageType::Q2_K,
-        11 => StorageType::Q3_K,
-        12 => StorageType::Q4_K,
-        13 => StorageType::Q5_K,
-        14 => StorageType::Q6_K,
-        20 => StorageType::IQ4_NL,
-        30 => StorageType::BF16,
-        _ => return None,
-    })
 }

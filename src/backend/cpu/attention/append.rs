@@ -1,15 +1,15 @@
-//! What happens to queries, keys and values before attention: norms, the rotary embedding, the cache.
+//! Before attention: norms and rotary embedding of queries and keys, and appending keys and values to the cache.
 
 use super::super::cache::{Cache, Element, PAGE};
 use super::super::math::load_some;
-use super::super::memory::Shared;
+use super::super::memory::UnsafeSlice;
 use super::super::rows::{NormWeights, Rows};
 use super::super::simd::{LANES, Simd};
 use super::super::tier::Kernel;
 use super::{LayerAttention, Rotation};
 use crate::backend::{Pairing, Segment};
 
-/// What a head is made of before it is used: normalized, turned, scaled.
+/// Normalizes, rotates and scales a head.
 #[inline(always)]
 fn prepare_head<S: Simd>(
     x: &[f32],
@@ -32,22 +32,22 @@ fn prepare_head<S: Simd>(
     }
 }
 
-/// Turns a head's pairs (2104.09864).
+/// Rotates a head's pairs (2104.09864).
 #[inline(always)]
 fn rotate(x: &mut [f32], angles: &[(f32, f32)], pairing: Pairing) {
-    let turn = |x: f32, y: f32, (cos, sin): (f32, f32)| {
+    let rotated = |x: f32, y: f32, (cos, sin): (f32, f32)| {
         (x.mul_add(cos, -(y * sin)), y.mul_add(cos, x * sin))
     };
     match pairing {
         Pairing::Halves => {
             let (first, second) = x.split_at_mut(angles.len());
             for ((x, y), angle) in first.iter_mut().zip(second).zip(angles) {
-                (*x, *y) = turn(*x, *y, *angle);
+                (*x, *y) = rotated(*x, *y, *angle);
             }
         }
         Pairing::Interleaved => {
             for (pair, angle) in x.as_chunks_mut::<2>().0.iter_mut().zip(angles) {
-                (pair[0], pair[1]) = turn(pair[0], pair[1], *angle);
+                (pair[0], pair[1]) = rotated(pair[0], pair[1], *angle);
             }
         }
     }
@@ -65,7 +65,7 @@ pub(super) struct Append<'a, T> {
     pub(super) first: usize,
     pub(super) count: usize,
     /// `[rows of the step][heads][padded head]`
-    pub(super) queries: Shared<'a, f32>,
+    pub(super) queries: UnsafeSlice<'a, f32>,
 }
 
 impl<T: Element> Kernel for Append<'_, T> {
@@ -82,24 +82,24 @@ impl<T: Element> Kernel for Append<'_, T> {
         for index in self.first..self.first + self.count {
             let (row, slot) = (self.segment.first_row + index, self.segment.past + index);
             for (head, x) in self.q.row(row).chunks(head_dim).enumerate() {
-                let place = (row * shape.heads + head) * padded;
+                let start = (row * shape.heads + head) * padded;
                 // SAFETY: every row is prepared by one thread.
-                let query = unsafe { self.queries.part(place, padded) };
-                let (query, filling) = query.split_at_mut(head_dim);
+                let query = unsafe { self.queries.slice_mut(start, padded) };
+                let (query, padding) = query.split_at_mut(head_dim);
                 prepare_head::<S>(x, query_norm, rotation, row, shape.scale, query);
-                filling.fill(0.0);
+                padding.fill(0.0);
             }
-            let mut key = Rows::new(self.k.arena(), 1, head_dim);
-            let (page, place) = (slot / PAGE, slot % PAGE);
-            // SAFETY: the caller made room; every slot is written by one thread, and read by none now.
-            let page = unsafe { self.cache.share_page(page) };
+            let mut key = Rows::new(self.k.buffers(), 1, head_dim);
+            let (page, position) = (slot / PAGE, slot % PAGE);
+            // SAFETY: the caller reserved the slots; each is written by one thread, and none reads it now.
+            let page = unsafe { self.cache.page_to_write(page) };
             for head in 0..shape.kv_heads {
                 let own = head * head_dim..(head + 1) * head_dim;
                 let x = &self.k.row(row)[own.clone()];
                 prepare_head::<S>(x, key_norm, rotation, row, 1.0, key.values_mut());
                 let value = &self.v.row(row)[own];
                 // SAFETY: as above.
-                unsafe { self.store::<S>(page, (head, place), key.values(), value) };
+                unsafe { self.store::<S>(page, (head, position), key.values(), value) };
             }
         }
     }
@@ -109,12 +109,12 @@ impl<T: Element> Append<'_, T> {
     /// Writes a position's key and value of a head.
     ///
     /// # Safety
-    /// Nobody else may be using the position.
+    /// No other thread may be using the position.
     #[inline(always)]
     unsafe fn store<S: Simd>(
         &self,
-        page: Shared<'_, T>,
-        (head, place): (usize, usize),
+        page: UnsafeSlice<'_, T>,
+        (head, position): (usize, usize),
         key: &[f32],
         value: &[f32],
     ) {
@@ -128,18 +128,21 @@ impl<T: Element> Append<'_, T> {
             T::store::<S>(scaled(value, value_factor), &mut stored[1]);
             for lane in 0..key.len() {
                 let element = chunk * LANES + lane;
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller ensures it.
                 unsafe {
-                    page.write(layout.key(layer, head, place, element), stored[0][lane]);
-                    page.write(layout.value(layer, head, place, element), stored[1][lane]);
+                    page.write(layout.key(layer, head, position, element), stored[0][lane]);
+                    page.write(
+                        layout.value(layer, head, position, element),
+                        stored[1][lane],
+                    );
                 }
             }
         }
-        let [key_place, value_place] = layout.scales(layer, head, place);
+        let [key_offset, value_offset] = layout.scales(layer, head, position);
         // SAFETY: as above.
         unsafe {
-            T::store_scale(key_scale, page.part(key_place, T::SCALE));
-            T::store_scale(value_scale, page.part(value_place, T::SCALE));
+            T::store_scale(key_scale, page.slice_mut(key_offset, T::SCALE));
+            T::store_scale(value_scale, page.slice_mut(value_offset, T::SCALE));
         }
     }
 }

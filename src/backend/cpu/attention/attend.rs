@@ -8,10 +8,10 @@ use super::super::simd::{LANES, Simd};
 use super::super::tier::Kernel;
 use super::page::{Page, clear, fold, weigh};
 use super::{LayerAttention, TILES};
-use crate::backend::{MOST_TREE_ROWS, Segment};
+use crate::backend::{MAX_TREE_ROWS, Segment};
 
 /// Pages over which a tree's rows may be spread.
-const SLOT_PAGES: usize = 1 + MOST_TREE_ROWS.div_ceil(PAGE);
+const SLOT_PAGES: usize = 1 + MAX_TREE_ROWS.div_ceil(PAGE);
 
 /// Queries of one head of keys, over some pages.
 pub(super) struct Attend<'a, T> {
@@ -19,7 +19,7 @@ pub(super) struct Attend<'a, T> {
     pub(super) cache: &'a Cache<T>,
     pub(super) queries: &'a [[f32; LANES]],
     pub(super) segment: Segment,
-    /// Of each row of the segment, if it is a tree: the rows that it sees, as bits.
+    /// For each row of the segment, if it is a tree: the rows that it sees, as bits.
     pub(super) ancestors: &'a [u64],
     pub(super) kv_head: usize,
     /// Rows of the segment.
@@ -27,10 +27,10 @@ pub(super) struct Attend<'a, T> {
     pub(super) count: usize,
     /// By positions: a tree's rows lie in other slots.
     pub(super) pages: Range<usize>,
-    /// Page and head that this thread probably attends to after these.
+    /// Page and head that this thread probably attends to next.
     pub(super) next: (usize, usize),
-    /// Of each query `[largest score, sum of weights, ...]` and the weighted values: of the one page, or of all of
-    /// them folded.
+    /// For each query `[largest score, sum of weights, ...]` and the weighted values: of the one page, or of all pages
+    /// folded.
     pub(super) results: &'a mut [[f32; LANES]],
 }
 
@@ -54,8 +54,8 @@ impl<T> Attend<'_, T> {
         for index in 0..Q {
             let row = self.segment.first_row + self.row(first + index);
             let head = self.kv_head * group + (first + index) % group;
-            let place = (row * self.attention.shape.heads + head) * chunks;
-            queries[index] = &self.queries[place..place + chunks];
+            let start = (row * self.attention.shape.heads + head) * chunks;
+            queries[index] = &self.queries[start..start + chunks];
         }
         queries
     }
@@ -76,7 +76,7 @@ impl<T> Attend<'_, T> {
     }
 }
 
-/// The positions of a tile between two (both included), as bits.
+/// The positions of a tile from `first` to `last` (inclusive), as bits.
 #[inline(always)]
 fn lanes_between(first: usize, last: usize, tile_start: usize) -> u16 {
     let low = first.saturating_sub(tile_start).min(LANES);
@@ -123,7 +123,7 @@ impl<T: Element> Kernel for Attend<'_, T> {
     }
 }
 
-/// Tiles up to the last one of which any query sees something.
+/// Number of tiles up to the last one that any query sees a position of.
 #[inline(always)]
 fn seen_tiles<const Q: usize>(seen: &[[u16; TILES]; Q]) -> usize {
     let mut tiles = 0;
@@ -177,8 +177,8 @@ impl<T: Element> Attend<'_, T> {
 
     /// `Q` queries of a tree from `first` on, over a page of positions that its rows have.
     ///
-    /// Scores are brought from the rows' slots to their positions, and weights back, so that a row gets the bits
-    /// that it would get at the end of a chain: the same lanes, and the values in the same order.
+    /// Scores are permuted from the rows' slots to their positions, and weights back, so that a row gets the bits that it
+    /// would get at the end of a chain: the same lanes, and the values in the same order.
     #[inline(always)]
     fn attend_tree<S: Simd, const Q: usize>(
         &self,
@@ -198,8 +198,8 @@ impl<T: Element> Attend<'_, T> {
             let scores = self.page(slots, self.next).scores::<S, Q>(queries);
             for query in 0..Q {
                 for tile in 0..TILES {
-                    let place = &mut by_slot[query][slots - page][tile];
-                    S::store(scores[query][tile], place);
+                    let stored = &mut by_slot[query][slots - page][tile];
+                    S::store(scores[query][tile], stored);
                 }
             }
         }
@@ -226,10 +226,10 @@ impl<T: Element> Attend<'_, T> {
                 let by_position = by_position[query].as_flattened();
                 for position in 0..PAGE {
                     let is_seen = seen[query][position / LANES] >> (position % LANES) & 1 == 1;
-                    let (slot_page, place) =
+                    let (slot_page, slot) =
                         (slots[query][position] / PAGE, slots[query][position] % PAGE);
                     if is_seen && slot_page == index - page {
-                        by_slot[place] = by_position[position];
+                        by_slot[slot] = by_position[position];
                     }
                 }
             }
@@ -239,7 +239,7 @@ impl<T: Element> Attend<'_, T> {
         }
     }
 
-    /// Where the keys and values of a page's positions lie for a row of a tree, counted from the page's start.
+    /// The slots of a page's positions, for a row of a tree, counted from the page's start.
     #[inline(always)]
     fn slots(&self, row: usize, start: usize) -> [usize; PAGE] {
         let mut slots = [0; PAGE];

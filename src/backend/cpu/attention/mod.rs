@@ -1,8 +1,8 @@
 //! Attention over the cache.
 //!
-//! A query attends to each page by itself (scores, their largest, the sum of their exponentials, the weighted
-//! values), and the pages are folded together in their order (Milakov & Gimelshein, 1805.02867). So the result does not
-//! depend on the other queries, nor on how the pages were shared out among the threads.
+//! A query attends to each page separately (scores, their maximum, the sum of their exponentials, the weighted values),
+//! and the pages are folded in their order (Milakov & Gimelshein, 1805.02867). So the result depends neither on the other
+//! queries nor on how pages are distributed among threads.
 
 mod append;
 mod attend;
@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Element, PAGE};
 use super::math::store_some;
-use super::memory::Shared;
+use super::memory::UnsafeSlice;
 use super::pool::Pool;
-use super::rows::{Arena, NormWeights, Rows, groups};
+use super::rows::{BufferPool, NormWeights, Rows, groups};
 use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
 use crate::backend::{AttentionShape, Batch, Pairing, Segment, first_seen};
@@ -23,26 +23,27 @@ use append::Append;
 use attend::Attend;
 use page::{clear, fold};
 
-/// Queries of a unit of work: few enough for their sums to stay near, many enough to read a page seldom.
+/// Queries of a unit of work: few enough that their sums stay in the first-level cache, many enough that pages are read
+/// seldom.
 const UNIT_QUERIES: usize = 48;
 
 /// Tiles of sixteen positions in a page.
 const TILES: usize = PAGE / LANES;
 
-/// Longest head: what a fold keeps on its stack. Far beyond any model's 512.
-pub(super) const MOST_HEAD_ELEMENTS: usize = 2048;
+/// Elements of a head, at most: a fold holds one on its stack. No known model has more than 512.
+pub(super) const MAX_HEAD_ELEMENTS: usize = 2048;
 
-/// Rows whose appending is worth waking the other threads: one takes some half a microsecond.
-const WORTHWHILE_ROWS: usize = 8;
+/// Rows from which on appending is worth waking the other threads: one takes about half a microsecond.
+const MIN_PARALLEL_ROWS: usize = 8;
 
-/// Rows that a thread appends at a time.
-const APPEND_SHARE: usize = 4;
+/// Rows that a work item appends.
+const APPEND_ROWS: usize = 4;
 
-/// Elements of results whose folding is worth waking the other threads.
-const WORTHWHILE_FOLD: usize = 1 << 13;
+/// Elements of results from which on folding is worth waking the other threads.
+const MIN_PARALLEL_FOLD: usize = 1 << 13;
 
-/// More queries than any tier attends with at once.
-const MOST_QUERIES: usize = 6;
+/// Queries that a tier attends with at once, at most.
+const MAX_QUERIES: usize = 6;
 
 /// A rotary embedding at the rows' positions.
 #[derive(Clone, Copy)]
@@ -74,7 +75,7 @@ impl LayerAttention<'_> {
         self.shape.head_dim.div_ceil(LANES)
     }
 
-    /// The first position that a row at this one sees.
+    /// The first position that a row at this position sees.
     fn first_seen(&self, position: usize) -> usize {
         first_seen(position, self.window)
     }
@@ -84,10 +85,10 @@ impl LayerAttention<'_> {
 struct Finish<'a> {
     attention: LayerAttention<'a>,
     unit: Unit,
-    /// Results of the unit's queries, page after page.
+    /// Results of the unit's queries, page by page.
     results: &'a [[f32; LANES]],
     /// Of all rows of the step.
-    output: Shared<'a, f32>,
+    output: UnsafeSlice<'a, f32>,
 }
 
 impl Kernel for Finish<'_> {
@@ -97,7 +98,7 @@ impl Kernel for Finish<'_> {
         let chunks = self.attention.chunks();
         let stride = 1 + chunks;
         let count = self.unit.rows * group;
-        let mut total = [[0.0; LANES]; 1 + MOST_HEAD_ELEMENTS / LANES];
+        let mut total = [[0.0; LANES]; 1 + MAX_HEAD_ELEMENTS / LANES];
         let total = &mut total[..stride];
         for query in 0..count {
             let mut pages = self.results.chunks_exact(count * stride);
@@ -112,9 +113,9 @@ impl Kernel for Finish<'_> {
             }
             let row = self.unit.first_row + query / group;
             let head = self.unit.kv_head * group + query % group;
-            let place = (row * shape.heads + head) * shape.head_dim;
+            let start = (row * shape.heads + head) * shape.head_dim;
             // SAFETY: every row's head is written by one thread.
-            let output = unsafe { self.output.part(place, shape.head_dim) };
+            let output = unsafe { self.output.slice_mut(start, shape.head_dim) };
             let sum = S::splat(total[0][1]);
             for (output, values) in output.chunks_mut(LANES).zip(&total[1..]) {
                 store_some::<S>(S::div(S::load(values), sum), output);
@@ -123,7 +124,7 @@ impl Kernel for Finish<'_> {
     }
 }
 
-/// Some rows of a segment, with one head of keys.
+/// A unit of work: some rows of a segment, with one head of keys.
 #[derive(Clone, Copy)]
 struct Unit {
     segment: usize,
@@ -137,7 +138,7 @@ struct Unit {
     pages: usize,
 }
 
-/// How a step's attention is shared out.
+/// How a step's attention is divided into units.
 struct Plan<'a> {
     attention: LayerAttention<'a>,
     segments: &'a [Segment],
@@ -181,7 +182,7 @@ pub(super) struct Attention<'a> {
     pub(super) k: &'a Rows,
     pub(super) v: &'a Rows,
     pub(super) batch: Batch<'a>,
-    pub(super) arena: &'a Arc<Arena>,
+    pub(super) buffers: &'a Arc<BufferPool>,
     pub(super) tier: Tier,
     pub(super) pool: &'a Pool,
 }
@@ -196,12 +197,12 @@ impl Attention<'_> {
         let shape = attention.shape;
         let rows = self.q.rows;
         let chunks = attention.chunks();
-        let mut queries = Rows::new(self.arena, rows * shape.heads, chunks * LANES);
-        self.append(&cache_of, Shared::new(queries.values_mut()));
+        let mut queries = Rows::new(self.buffers, rows * shape.heads, chunks * LANES);
+        self.append(&cache_of, UnsafeSlice::new(queries.values_mut()));
         let queries = queries.values().as_chunks().0;
 
-        let mut output = Rows::new(self.arena, rows, shape.heads * shape.head_dim);
-        let written = Shared::new(output.values_mut());
+        let mut output = Rows::new(self.buffers, rows, shape.heads * shape.head_dim);
+        let written = UnsafeSlice::new(output.values_mut());
         let plan = Plan {
             attention,
             segments: self.batch.segments,
@@ -230,7 +231,7 @@ impl Attention<'_> {
                 output: written,
             });
         };
-        // Of a unit's queries, for one page.
+        // Elements of a unit's results for one page.
         let width = |unit: &Unit| unit.rows * attention.group() * (1 + chunks) * LANES;
         let units = plan.units().count();
         if self.pool.threads() == 1 || units >= 3 * self.pool.threads() {
@@ -238,8 +239,8 @@ impl Attention<'_> {
                 let Some(unit) = plan.units().nth(item) else {
                     return;
                 };
-                let room = width(&unit) + MOST_QUERIES * (1 + chunks) * LANES;
-                let mut results = Rows::new(self.arena, 1, room);
+                let room = width(&unit) + MAX_QUERIES * (1 + chunks) * LANES;
+                let mut results = Rows::new(self.buffers, 1, room);
                 let pages = unit.first_page..unit.first_page + unit.pages;
                 let next = (unit.first_page, unit.kv_head);
                 attend(unit, pages, next, results.values_mut().as_chunks_mut().0);
@@ -248,10 +249,10 @@ impl Attention<'_> {
             });
             return output;
         }
-        // Few queries and many pages: the pages are shared out, too.
+        // Few queries and many pages: pages are distributed, too.
         let total = plan.units().map(|unit| unit.pages * width(&unit)).sum();
-        let mut results = Rows::new(self.arena, 1, total);
-        let shared = Shared::new(results.values_mut());
+        let mut results = Rows::new(self.buffers, 1, total);
+        let by_page = UnsafeSlice::new(results.values_mut());
         self.pool
             .for_each(plan.units().map(|unit| unit.pages).sum(), &|mut item| {
                 let mut start = 0;
@@ -262,8 +263,9 @@ impl Attention<'_> {
                             item if item < unit.pages => (unit.first_page + item, unit.kv_head),
                             _ => (unit.first_page, (unit.kv_head + 1) % shape.kv_heads),
                         };
-                        // SAFETY: every page of every unit has a place of its own.
-                        let own = unsafe { shared.part(start + item * width(&unit), width(&unit)) };
+                        // SAFETY: every page of every unit has a range of its own.
+                        let own =
+                            unsafe { by_page.slice_mut(start + item * width(&unit), width(&unit)) };
                         return attend(unit, page..page + 1, next, own.as_chunks_mut().0);
                     }
                     item -= unit.pages;
@@ -279,7 +281,7 @@ impl Attention<'_> {
                     .0,
             );
         };
-        let parallel = total >= WORTHWHILE_FOLD;
+        let parallel = total >= MIN_PARALLEL_FOLD;
         self.pool
             .for_each(if parallel { units } else { 1 }, &|item| {
                 let mut start = 0;
@@ -296,7 +298,7 @@ impl Attention<'_> {
     fn append<'c, T: Element>(
         &self,
         cache_of: &(impl Fn(usize) -> &'c Cache<T> + Sync),
-        queries: Shared<'_, f32>,
+        queries: UnsafeSlice<'_, f32>,
     ) {
         let append = |index: usize, first: usize, count: usize| {
             self.tier.run(Append {
@@ -311,19 +313,19 @@ impl Attention<'_> {
                 queries,
             });
         };
-        if self.q.rows < WORTHWHILE_ROWS {
+        if self.q.rows < MIN_PARALLEL_ROWS {
             for (index, segment) in self.batch.segments.iter().enumerate() {
                 append(index, 0, segment.rows);
             }
             return;
         }
-        let items = |segment: &Segment| segment.rows.div_ceil(APPEND_SHARE);
+        let items = |segment: &Segment| segment.rows.div_ceil(APPEND_ROWS);
         self.pool
             .for_each(self.batch.segments.iter().map(items).sum(), &|mut item| {
                 for (index, segment) in self.batch.segments.iter().enumerate() {
                     if item < items(segment) {
-                        let first = item * APPEND_SHARE;
-                        return append(index, first, APPEND_SHARE.min(segment.rows - first));
+                        let first = item * APPEND_ROWS;
+                        return append(index, first, APPEND_ROWS.min(segment.rows - first));
                     }
                     item -= items(segment);
                 }

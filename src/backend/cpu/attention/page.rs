@@ -1,4 +1,4 @@
-//! What queries get from one page of keys and values, and how pages are put together.
+//! Attention of queries to one page of keys and values, and folding of several pages' results.
 
 use super::super::cache::{Element, Head};
 use super::super::math::{exp, load_some, softcap};
@@ -8,19 +8,19 @@ use super::TILES;
 /// One page of keys and values of one head.
 pub(super) struct Page<'a, T> {
     pub(super) head: Head<'a, T>,
-    /// Where the keys and the values lie that are probably next. Never read from here.
+    /// Addresses of the keys and values that are probably read next, only to be prefetched.
     pub(super) next: [*const [T; LANES]; 2],
     /// Vectors of a head.
     pub(super) chunks: usize,
 }
 
-/// Of each query, how much every position of a page counts.
+/// For each query, the weight of every position of a page.
 pub(super) type Weights<const Q: usize> = [[[f32; LANES]; TILES]; Q];
 
-/// From scores to weights: `exp(score - largest)` where a query sees, 0 elsewhere. Begins each query's result with
-/// `[largest score, sum of weights, ...]`.
+/// From scores to weights: `exp(score - largest)` where a query sees a position, 0 elsewhere. Writes
+/// `[largest score, sum of weights, ...]` at the start of each query's result.
 ///
-/// Arrays are handed on by reference: they are some kilobytes, and a copy of them costs a tenth of the page.
+/// Arrays are passed by reference: they are some kilobytes, and a copy of them costs a tenth of the page.
 #[inline(always)]
 pub(super) fn weigh<S: Simd, const Q: usize>(
     scores: &mut [[S::Floats; TILES]; Q],
@@ -43,7 +43,7 @@ pub(super) fn weigh<S: Simd, const Q: usize>(
             largest = S::max(largest, score);
         }
         let largest = S::largest(largest);
-        // Where nothing is seen, all weights become 0.
+        // If a query sees no position, all weights become 0.
         let bound = if largest > f32::NEG_INFINITY {
             largest
         } else {
@@ -72,9 +72,9 @@ impl<T: Element> Page<'_, T> {
         let (keys, _) = self.head.keys.as_chunks::<TILES>();
         for (chunk, keys) in keys.as_chunks::<LANES>().0.iter().enumerate() {
             for element in 0..LANES {
-                let place = (chunk * LANES + element) * TILES;
-                S::prefetch(self.next[0].wrapping_add(place));
-                S::prefetch(self.next[0].wrapping_add(place + TILES / 2));
+                let index = (chunk * LANES + element) * TILES;
+                S::prefetch(self.next[0].wrapping_add(index));
+                S::prefetch(self.next[0].wrapping_add(index + TILES / 2));
                 let mut vectors = [S::splat(0.0); TILES];
                 for tile in 0..TILES {
                     vectors[tile] = T::load::<S>(&keys[element][tile]);
@@ -98,8 +98,8 @@ impl<T: Element> Page<'_, T> {
         scores
     }
 
-    /// Writes the weighted sums of the values at the page's first `tiles` behind each query's head of its result;
-    /// `onto`: adds them to what is there.
+    /// Writes the weighted sums of the values of the page's first `tiles` into each query's result, after its first
+    /// vector; `onto`: adds them to those there.
     #[inline(always)]
     pub(super) fn add_values<S: Simd, const Q: usize>(
         &self,
@@ -138,12 +138,12 @@ impl<T: Element> Page<'_, T> {
         onto: bool,
         results: &mut [[f32; LANES]],
     ) {
-        let place = |query, index| query * (1 + self.chunks) + 1 + chunk + index;
+        let result = |query, index| query * (1 + self.chunks) + 1 + chunk + index;
         let mut sums = [[S::splat(0.0); C]; Q];
         if onto {
             for query in 0..Q {
                 for index in 0..C {
-                    sums[query][index] = S::load(&results[place(query, index)]);
+                    sums[query][index] = S::load(&results[result(query, index)]);
                 }
             }
         }
@@ -169,7 +169,7 @@ impl<T: Element> Page<'_, T> {
         }
         for query in 0..Q {
             for index in 0..C {
-                S::store(sums[query][index], &mut results[place(query, index)]);
+                S::store(sums[query][index], &mut results[result(query, index)]);
             }
         }
     }
@@ -181,7 +181,7 @@ fn scales_of<S: Simd, T: Element>(stored: &[T], tile: usize) -> S::Floats {
     T::load_scales::<S>(&stored[tile * LANES * T::SCALE..][..LANES * T::SCALE])
 }
 
-/// Adds what a query got from a page to what it got from the pages before.
+/// Adds a query's result for a page to that for the pages before.
 #[inline(always)]
 pub(super) fn fold<S: Simd>(total: &mut [[f32; LANES]], page: &[[f32; LANES]]) {
     let ([largest, sum, ..], [page_largest, page_sum, ..]) = (total[0], page[0]);
@@ -207,7 +207,7 @@ pub(super) fn fold<S: Simd>(total: &mut [[f32; LANES]], page: &[[f32; LANES]]) {
     }
 }
 
-/// A query that has seen nothing yet.
+/// Resets the result of a query, to that for no page.
 #[inline(always)]
 pub(super) fn clear(total: &mut [[f32; LANES]]) {
     total.fill([0.0; LANES]);

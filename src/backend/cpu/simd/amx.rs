@@ -22,8 +22,8 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-/// The tiles, as rows and bytes of a row: the sums of a block or its first half, and those of the second; activations and
-/// weights of a block; of its first half; of its second.
+/// Rows and bytes of a row of each tile: the sums of a block or of its first half, and of its second half; activations and
+/// weights of the block; of its first half; of its second half.
 const SHAPES: [(usize, usize); 8] = [
     (TILE_ROWS, 64),
     (TILE_ROWS, 64),
@@ -42,7 +42,7 @@ impl AmxTiles {
     /// Configures this thread's tiles.
     ///
     /// # Safety
-    /// [`works`] must have returned true, or [`is_right`] be asking.
+    /// [`works`] must have returned true, or [`is_right`] be the caller.
     #[inline(always)]
     pub(super) unsafe fn configure() -> Self {
         let mut configuration = Configuration {
@@ -56,7 +56,7 @@ impl AmxTiles {
             configuration.rows[tile] = rows as u8;
             configuration.row_bytes[tile] = bytes as u16;
         }
-        // SAFETY: the caller's promise; reads the configuration alone.
+        // SAFETY: the caller ensures that AMX works; only the configuration is read.
         unsafe {
             asm!(
                 "ldtilecfg [{configuration}]",
@@ -72,10 +72,16 @@ impl AmxTiles {
 
 impl TileProducts for AmxTiles {
     #[inline(always)]
-    unsafe fn multiply(&self, parts: usize, x: *const i8, stride: usize, weights: &TileWeights) {
-        // SAFETY: tiles are configured; what is read lies in the operands, by the caller's promise.
+    unsafe fn multiply(
+        &self,
+        sub_blocks: usize,
+        x: *const i8,
+        stride: usize,
+        weights: &TileWeights,
+    ) {
+        // SAFETY: tiles are configured; the caller ensures that the rows can be read.
         unsafe {
-            if parts == 1 {
+            if sub_blocks == 1 {
                 asm!(
                     "tilezero tmm0",
                     "tileloadd tmm2, [{x} + {stride}]",
@@ -111,7 +117,7 @@ impl TileProducts for AmxTiles {
     }
 
     #[inline(always)]
-    fn finish(&self, parts: usize, [first, second]: &mut [TileSums; 2]) {
+    fn finish(&self, sub_blocks: usize, [first, second]: &mut [TileSums; 2]) {
         // SAFETY: tiles are configured; a tile's sums have the size of what is written.
         unsafe {
             asm!(
@@ -120,7 +126,7 @@ impl TileProducts for AmxTiles {
                 line = in(reg) 64_usize,
                 options(nostack, preserves_flags),
             );
-            if parts == 2 {
+            if sub_blocks == 2 {
                 asm!(
                     "tilestored [{sums} + {line}], tmm1",
                     sums = in(reg) second,
@@ -147,7 +153,7 @@ impl Drop for AmxTiles {
     }
 }
 
-/// Whether this processor and system have AMX with bytes, and it computes what it should.
+/// Whether this CPU and system have AMX with int8, and it computes correctly.
 pub(in super::super) fn works() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
     *WORKS.get_or_init(|| has_instructions() && is_permitted() && is_right())
@@ -163,23 +169,23 @@ fn has_instructions() -> bool {
     if __cpuid_count(7, 0).edx & (AMX_TILE | AMX_INT8) != AMX_TILE | AMX_INT8 {
         return false;
     }
-    // The system saves tiles when it changes threads: bits 17 and 18 of XCR0.
+    // The system saves tiles on a context switch: bits 17 and 18 of XCR0.
     let state: u32;
-    // SAFETY: OSXSAVE says that the instruction is there.
+    // SAFETY: OSXSAVE tells that the instruction exists.
     unsafe {
         asm!("xgetbv", in("ecx") 0, out("eax") state, out("edx") _, options(nomem, nostack));
     }
     state >> 17 & 3 == 3
 }
 
-/// Linux gives the tiles' memory only to processes that ask for it (Documentation/arch/x86/xstate.rst).
+/// Linux permits tiles only to processes that request them (Documentation/arch/x86/xstate.rst).
 #[cfg(target_os = "linux")]
 fn is_permitted() -> bool {
     const ARCH_PRCTL: usize = 158;
     const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
     const XFEATURE_XTILEDATA: usize = 18;
     let status: isize;
-    // SAFETY: the call changes nothing but this permission.
+    // SAFETY: the call changes only this permission.
     unsafe {
         asm!(
             "syscall",
@@ -199,7 +205,7 @@ fn is_permitted() -> bool {
     false
 }
 
-/// Products against their definition: no machine is trusted with a tier that it gets wrong.
+/// Checks products against their definition: a machine (an emulator, say) that computes them wrongly must not use the tier.
 fn is_right() -> bool {
     let byte = |i: usize, j: usize| (i * 64 + j) * 37 % 256;
     let weights = TileWeights(std::array::from_fn(|i| {
@@ -215,7 +221,7 @@ fn is_right() -> bool {
         products.sum::<i32>()
     };
     let mut found = [[TileSums([[0; LANES]; TILE_ROWS]); 2]; 2];
-    // SAFETY: the processor has the instructions and the process its permission; rows hold 32 bytes.
+    // SAFETY: the CPU has the instructions and the process the permission; rows hold 32 bytes.
     unsafe {
         let tiles = AmxTiles::configure();
         tiles.multiply(1, x[0].as_ptr(), 32, &weights);

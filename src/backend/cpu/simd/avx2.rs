@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::{LANES, NoTiles, Simd};
 
-/// AVX2, FMA and F16C; `VNNI`: AVX-VNNI too.
+/// AVX2, FMA and F16C; with `VNNI` AVX-VNNI too.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Avx<const VNNI: bool>;
 
@@ -230,7 +230,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         unsafe { each([low, high], |half| _mm256_loadu_si256(half.as_ptr().cast())) }
     }
     #[inline(always)]
-    fn keep_bytes(vector: Two<__m256i>, bytes: &mut [u8; 4 * LANES]) {
+    fn store_bytes(vector: Two<__m256i>, bytes: &mut [u8; 4 * LANES]) {
         let (low, high) = bytes.split_at_mut(2 * LANES);
         unsafe {
             _mm256_storeu_si256(low.as_mut_ptr().cast(), vector[0]);
@@ -253,7 +253,7 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
     fn fifth_bits(bits: [u8; 8]) -> Two<__m256i> {
         let [a, b, c, d, e, f, g, h] = bits;
         unsafe {
-            // Every byte gets the eight bits that its own is among, then keeps its own.
+            // Every byte gets the eight bits that contain its own bit, then masks the others.
             let spread = _mm256_setr_epi64x(
                 0,
                 0x0101_0101_0101_0101,

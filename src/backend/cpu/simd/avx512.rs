@@ -4,12 +4,12 @@
 use std::arch::x86_64::*;
 
 use super::amx::AmxTiles;
-use super::{FEWEST_TILE_ROWS, LANES, Simd, TILE_ROWS};
+use super::{LANES, MIN_TILE_ROWS, Simd, TILE_ROWS};
 
 /// Rows that a weight block is multiplied with in registers.
 const VECTOR_ROWS: usize = 8;
 
-/// AVX-512 F, BW, VL and VNNI; `AMX`: tiles of bytes too.
+/// AVX-512 F, BW, VL and VNNI; with `AMX` int8 tiles too.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Avx512<const AMX: bool>;
 
@@ -35,7 +35,7 @@ impl<const AMX: bool> Simd for Avx512<AMX> {
 
     #[inline(always)]
     fn rows_at_once(rows: usize) -> usize {
-        if AMX && rows >= FEWEST_TILE_ROWS {
+        if AMX && rows >= MIN_TILE_ROWS {
             TILE_ROWS
         } else {
             VECTOR_ROWS
@@ -43,8 +43,8 @@ impl<const AMX: bool> Simd for Avx512<AMX> {
     }
     #[inline(always)]
     fn tiles(rows: usize) -> Option<AmxTiles> {
-        if AMX && rows >= FEWEST_TILE_ROWS {
-            // SAFETY: the tier with tiles is available only where they work.
+        if AMX && rows >= MIN_TILE_ROWS {
+            // SAFETY: the tier with AMX is available only where `amx::works`.
             Some(unsafe { AmxTiles::configure() })
         } else {
             None
@@ -160,7 +160,7 @@ impl<const AMX: bool> Simd for Avx512<AMX> {
     }
 
     #[inline(always)]
-    fn store_bytes(vector: __m512i, values: &mut [i8; LANES]) {
+    fn store_i8(vector: __m512i, values: &mut [i8; LANES]) {
         unsafe { _mm_storeu_si128(values.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(vector)) }
     }
     #[inline(always)]
@@ -189,7 +189,7 @@ impl<const AMX: bool> Simd for Avx512<AMX> {
         unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
     }
     #[inline(always)]
-    fn keep_bytes(vector: __m512i, bytes: &mut [u8; 4 * LANES]) {
+    fn store_bytes(vector: __m512i, bytes: &mut [u8; 4 * LANES]) {
         unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), vector) }
     }
     #[inline(always)]

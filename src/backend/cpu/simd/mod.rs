@@ -19,8 +19,8 @@ pub(super) const LANES: usize = 16;
 /// Rows of a tile.
 pub(super) const TILE_ROWS: usize = 16;
 
-/// Fewer rows than these are multiplied as fast without tiles, for which weights must be unpacked.
-pub(super) const FEWEST_TILE_ROWS: usize = 32;
+/// Rows from which on tiles pay: fewer are multiplied as fast without them, since tiles need unpacked weights.
+pub(super) const MIN_TILE_ROWS: usize = 32;
 
 /// The integer sums of sixteen outputs for each of sixteen rows.
 #[derive(Clone, Copy)]
@@ -32,22 +32,28 @@ pub(super) struct TileSums(pub(super) [[i32; LANES]; TILE_ROWS]);
 #[repr(C, align(64))]
 pub(super) struct TileWeights(pub(super) [[u8; 4 * LANES]; 8]);
 
-/// Products of 32 inputs with sixteen rows at once, by instructions of their own.
+/// Products of 32 inputs with sixteen rows at once, by matrix instructions.
 pub(super) trait TileProducts {
-    /// Begins dot products of the rows' signed bytes with the weights' unsigned ones; of one or two equal parts of the inputs
-    /// each by itself.
+    /// Begins dot products of the rows' signed bytes with the weights' unsigned ones, for each of one or two equal
+    /// sub-blocks of the inputs.
     ///
-    /// `x` is the first row's first byte; the others follow at a distance of `stride` bytes each.
+    /// `x` is the first row's first byte; each next row begins `stride` bytes later.
     ///
     /// # Safety
     /// Sixteen rows of 32 bytes can be read.
-    unsafe fn multiply(&self, parts: usize, x: *const i8, stride: usize, weights: &TileWeights);
+    unsafe fn multiply(
+        &self,
+        sub_blocks: usize,
+        x: *const i8,
+        stride: usize,
+        weights: &TileWeights,
+    );
 
-    /// Writes the sums that were last begun, of each part.
-    fn finish(&self, parts: usize, sums: &mut [TileSums; 2]);
+    /// Writes the sums that were last begun, for each sub-block.
+    fn finish(&self, sub_blocks: usize, sums: &mut [TileSums; 2]);
 }
 
-/// The tiles of a tier that has none: there are no values of this type.
+/// The tiles of a tier without matrix instructions: this type has no values.
 pub(super) enum NoTiles {}
 
 impl TileProducts for NoTiles {
@@ -62,8 +68,8 @@ impl TileProducts for NoTiles {
 
 /// Sixteen lanes of one tier's instructions.
 ///
-/// Implementations contain instructions that not every processor has: only
-/// [`Tier::run`](super::tier::Tier::run), which has checked the processor, names them.
+/// Implementations contain instructions that not every CPU has: only [`Tier::run`](super::tier::Tier::run), which runs
+/// after the CPU was checked, names them.
 pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen f32.
     type Floats: Copy;
@@ -72,20 +78,20 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen times four bytes.
     type Bytes: Copy;
 
-    /// Products of whole tiles; [`NoTiles`], if it has none.
+    /// Products of whole tiles; [`NoTiles`] without matrix instructions.
     type Tiles: TileProducts;
 
-    /// Most rows of activations that a weight block is multiplied with at once.
+    /// Rows of activations that a weight block is multiplied with at once, at most.
     const ROWS: usize;
     /// Queries that a page of keys is multiplied with while it is in registers.
     const QUERIES: usize;
 
-    /// With how many rows at once a weight block is multiplied, where there are so many.
+    /// Rows that a weight block is multiplied with at once, given the number of all rows.
     #[inline(always)]
     fn rows_at_once(_rows: usize) -> usize {
         Self::ROWS
     }
-    /// Tiles for this thread, where there are so many rows that they pay.
+    /// Tiles configured on this thread, if they pay for so many rows.
     #[inline(always)]
     fn tiles(_rows: usize) -> Option<Self::Tiles> {
         None
@@ -133,7 +139,7 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn store_ints(vector: Self::Ints, values: &mut [i32; LANES]);
     /// As bytes, which the values must fit.
     #[inline(always)]
-    fn store_bytes(vector: Self::Ints, values: &mut [i8; LANES]) {
+    fn store_i8(vector: Self::Ints, values: &mut [i8; LANES]) {
         let mut lanes = [0; LANES];
         Self::store_ints(vector, &mut lanes);
         for lane in 0..LANES {
@@ -168,22 +174,22 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
         let larger = |a: f32, b: f32| if a > b { a } else { b };
         lanes.into_iter().fold(f32::NEG_INFINITY, larger)
     }
-    /// Asks for the cache line of an address that will be read soon.
+    /// Prefetches the cache line of this address.
     #[inline(always)]
     fn prefetch<T>(_address: *const T) {}
 
     fn load_bytes(bytes: &[u8; 4 * LANES]) -> Self::Bytes;
-    fn keep_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]);
+    fn store_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]);
     /// The lower and the upper half of each byte.
     fn nibbles(bytes: Self::Bytes) -> (Self::Bytes, Self::Bytes);
-    /// Of bits that follow each other, one a byte: 16 in the bytes whose bit is set, else 0.
+    /// From consecutive bits, one a byte: 16 in the bytes whose bit is set, else 0.
     fn fifth_bits(bits: [u8; 8]) -> Self::Bytes;
-    /// Of two bits a byte, those of four vectors of bytes in one: bits `2 * index` and the next, as 16 and 32.
+    /// Bits `2 * index` and `2 * index + 1` of each byte, as 16 and 32: a byte holds two bits for each of four vectors.
     fn upper_bits(packed: Self::Bytes, index: usize) -> Self::Bytes;
     fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// Adds to each lane the dot product of its four weights, unsigned and below 64, with `x`.
     fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints;
-    /// What the sums of [`Self::dot_bytes`] begin with, given the sum of all the `x` to come.
+    /// The initial sums of [`Self::dot_bytes`], given the sum of all its `x`.
     fn start_bytes(sum_of_x: i32) -> Self::Ints;
     /// Adds to each lane the dot product of its four weights, stored plus 128, with `x`, which is never -128.
     fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints;

@@ -217,7 +217,7 @@ impl Simd for Neon {
         std::array::from_fn(|i| unsafe { vld1q_u8(quarters[i].as_ptr()) })
     }
     #[inline(always)]
-    fn keep_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]) {
+    fn store_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]) {
         let (quarters, _) = bytes.as_chunks_mut::<LANES>();
         for (quarter, vector) in quarters.iter_mut().zip(vector) {
             unsafe { vst1q_u8(quarter.as_mut_ptr(), vector) };
@@ -271,7 +271,7 @@ impl Simd for Neon {
     fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints {
         let x = broadcast(x);
         pairs(sums, weights, |sums, weights| {
-            // Less 128: the upper bit turned.
+            // Subtracting 128 flips the upper bit.
             let signed = unsafe { veorq_u8(weights, vdupq_n_u8(128)) };
             dot(sums, signed, x)
         })

@@ -1,10 +1,10 @@
-//! The portable tier: plain arrays. It defines what the others compute.
+//! The portable tier: plain arrays. It defines what the other tiers compute.
 
 use half::{bf16, f16};
 
 use super::{LANES, NoTiles, Simd};
 
-/// No instructions in particular.
+/// No specific instructions.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Scalar;
 
@@ -18,7 +18,7 @@ fn pairs<A: Copy, B: Copy, R>(a: [A; LANES], b: [B; LANES], f: impl Fn(A, B) -> 
     std::array::from_fn(|lane| f(a[lane], b[lane]))
 }
 
-/// Adds to each lane the dot product of four weights, made integers by `weight`, with `x`.
+/// Adds to each lane the dot product of four weights, converted by `weight`, with `x`.
 #[inline(always)]
 fn dot(
     sums: [i32; LANES],
@@ -154,7 +154,7 @@ impl Simd for Scalar {
         *bytes
     }
     #[inline(always)]
-    fn keep_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]) {
+    fn store_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]) {
         *bytes = vector;
     }
     #[inline(always)]

@@ -1,27 +1,28 @@
 //! The backend on Candle's tensors: CUDA, Metal, and on the CPU the reference for all others.
 //!
-//! On the CPU its results for a row do not depend on the rows beside it: matrices go through Candle's
-//! quantized kernels (f32 ones too), which compute row by row, and short segments attend row by row.
+//! On the CPU it is batch invariant: matrices, f32 ones too, go through Candle's quantized kernels, which compute row by row,
+//! and short segments attend row by row.
+
+mod attention;
 
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Tensor};
-use candle_nn::{ops, rotary_emb};
+use candle_nn::ops;
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
-    NormKind, Pairing, Rope, Segment, WeightPrecision, first_seen,
+    NormKind, Pairing, Rope, Segment, WeightPrecision,
 };
 use crate::error::{Error, Result};
-use crate::weights::{StorageType, StoredTensor, dequantize, ggml_type, quantize};
+use crate::weights::{StorageType, StoredTensor, dequantize, quantize};
+pub use attention::KvCache;
+use attention::{CACHE_STEP, Seen, softcap};
 
-/// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets exactly
-/// what it would get alone. Larger ones read prompts, in the same pieces with and without speculation.
+/// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets the bits that it would
+/// get alone. Larger steps prefill prompts, in the same chunks with and without speculation.
 const ROW_BY_ROW: usize = 32;
-
-/// Positions by which a cache grows.
-const CACHE_STEP: usize = 256;
 
 /// Candle on one device.
 pub struct CandleBackend {
@@ -35,13 +36,6 @@ pub enum Matrix {
     Blocks(Arc<QTensor>),
     /// f32 on an accelerator.
     Dense(Tensor),
-}
-
-/// Keys and values of one sequence.
-pub struct KvCache {
-    /// A layer's keys and values, each `[kv_heads, capacity, head_dim]`.
-    layers: Vec<(Tensor, Tensor)>,
-    context_length: usize,
 }
 
 /// What the layers of one step share.
@@ -77,9 +71,9 @@ impl CandleBackend {
         )?))
     }
 
-    /// As stored; what Candle has no blocks for is widened.
+    /// As stored; formats that Candle lacks are widened to f32.
     fn stored_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
-        let Some(blocks) = ggml_type(tensor.storage) else {
+        let Some(blocks) = tensor.storage.format().candle else {
             return self.float_matrix(dequantize(tensor)?, &tensor.shape);
         };
         let data = std::borrow::Cow::Borrowed(&*tensor.data);
@@ -88,7 +82,7 @@ impl CandleBackend {
         Ok(Matrix::Blocks(Arc::new(tensor)))
     }
 
-    /// `x * matrix^T`, on the CPU in such pieces that a row's result is what it would be alone.
+    /// `x * matrix^T`, on the CPU in such chunks that a row's result is that of the row alone.
     fn matmul(&self, x: &Tensor, matrix: &Matrix) -> Result<Tensor> {
         let blocks = match matrix {
             Matrix::Dense(dense) => return Ok(x.matmul(&dense.t()?)?),
@@ -96,183 +90,20 @@ impl CandleBackend {
         };
         let rows = x.dim(0)?;
         if self.device.is_cpu() && rows > ROW_BY_ROW {
-            // For many rows, unpacking the weights and one dense product take a tenth of the time.
+            // For many rows, dequantizing the weights and one dense product take a tenth of the time.
             let dense = blocks.dequantize(&self.device)?;
             return Ok(x.matmul(&dense.t()?)?);
         }
         let product = QMatMul::QTensor(blocks.clone());
-        // f32 blocks are multiplied row by row in any case; packed ones take another path for several.
-        let exact = rows == 1 || blocks.dtype() == GgmlDType::F32;
-        if exact || !self.device.is_cpu() {
+        // f32 blocks are multiplied row by row in any case; for quantized ones, several rows take another path.
+        let row_by_row = rows == 1 || blocks.dtype() == GgmlDType::F32;
+        if row_by_row || !self.device.is_cpu() {
             return Ok(product.forward(x)?);
         }
         let outputs = (0..rows)
             .map(|row| product.forward(&x.narrow(0, row, 1)?))
             .collect::<candle_core::Result<Vec<_>>>()?;
         Ok(Tensor::cat(&outputs, 0)?)
-    }
-
-    /// Heads `[rows, heads, head_dim]` turned by their rows' positions.
-    fn rotate(x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
-        let head_dim = x.dim(2)?;
-        let dims = 2 * rotation.cos.dim(1)?;
-        let turned = x.narrow(2, 0, dims)?.unsqueeze(0)?;
-        let turned = match rotation.pairing {
-            Pairing::Halves => {
-                rotary_emb::rope_thd(&turned.contiguous()?, &rotation.cos, &rotation.sin)?
-            }
-            Pairing::Interleaved => {
-                let heads_first = turned.transpose(1, 2)?.contiguous()?;
-                rotary_emb::rope_i(&heads_first, &rotation.cos, &rotation.sin)?.transpose(1, 2)?
-            }
-        };
-        let turned = turned.squeeze(0)?;
-        if dims == head_dim {
-            return Ok(turned);
-        }
-        Ok(Tensor::cat(
-            &[&turned, &x.narrow(2, dims, head_dim - dims)?],
-            2,
-        )?)
-    }
-
-    /// Scores, softmax and weighted values of queries `[kv_heads, queries, head_dim]` over keys and values
-    /// `[kv_heads, positions, head_dim]`; `mask` is added to the scores.
-    fn attend(
-        queries: &Tensor,
-        keys: &Tensor,
-        values: &Tensor,
-        shape: &AttentionShape,
-        mask: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let mut scores = (queries.matmul(&keys.transpose(1, 2)?)? * f64::from(shape.scale))?;
-        if let Some(cap) = shape.softcap {
-            scores = softcap(&scores, cap)?;
-        }
-        if let Some(mask) = mask {
-            scores = scores.broadcast_add(mask)?;
-        }
-        Ok(ops::softmax_last_dim(&scores)?.matmul(values)?)
-    }
-
-    /// Attention of one segment's queries `[rows, heads, head_dim]`: `[rows, heads * head_dim]`.
-    fn attend_segment(
-        &self,
-        queries: &Tensor,
-        (keys, values): &(Tensor, Tensor),
-        seen: &Seen<'_>,
-        shape: &AttentionShape,
-    ) -> Result<Tensor> {
-        let group = shape.heads / shape.kv_heads;
-        let (rows, kv_heads, head_dim) = (seen.segment.rows, shape.kv_heads, shape.head_dim);
-        let width = shape.heads * head_dim;
-        if self.device.is_cpu() && rows <= ROW_BY_ROW {
-            let rows = (0..rows).map(|row| {
-                let queries = queries.narrow(0, row, 1)?;
-                let queries = queries.reshape((kv_heads, group, head_dim))?;
-                let [keys, values] = [keys, values].map(|cached| seen.gather(cached, row));
-                let output = Self::attend(&queries, &keys?, &values?, shape, None)?;
-                Ok(output.reshape((1, width))?)
-            });
-            return Ok(Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?);
-        }
-        let queries = queries
-            .reshape((rows, kv_heads, group, head_dim))?
-            .permute((1, 2, 0, 3))?
-            .reshape((kv_heads, group * rows, head_dim))?;
-        let (from, to) = (seen.first(), seen.segment.past + rows);
-        let mask: Vec<f32> = (0..group * rows)
-            .flat_map(|query| {
-                (from..to).map(move |slot| match seen.sees(query % rows, slot) {
-                    true => 0.0,
-                    false => f32::NEG_INFINITY,
-                })
-            })
-            .collect();
-        let mask = Tensor::from_vec(mask, (1, group * rows, to - from), &self.device)?;
-        let keys = keys.narrow(1, from, to - from)?;
-        let values = values.narrow(1, from, to - from)?;
-        let output = Self::attend(&queries, &keys, &values, shape, Some(&mask))?;
-        Ok(output
-            .reshape((kv_heads, group, rows, head_dim))?
-            .permute((2, 0, 1, 3))?
-            .reshape((rows, width))?)
-    }
-}
-
-/// What the rows of a segment see.
-struct Seen<'a> {
-    segment: &'a Segment,
-    ancestors: &'a [u64],
-    window: Option<usize>,
-}
-
-impl Seen<'_> {
-    /// The first position that any row sees.
-    fn first(&self) -> usize {
-        self.first_of(self.segment.past)
-    }
-
-    /// The first position that a row at this one sees.
-    fn first_of(&self, position: usize) -> usize {
-        first_seen(position, self.window)
-    }
-
-    /// Whether a row sees what the cache holds in a slot.
-    fn sees(&self, row: usize, slot: usize) -> bool {
-        let Segment { past, is_tree, .. } = *self.segment;
-        let position = self.segment.position(row, self.ancestors);
-        let first = self.first_of(position);
-        if !is_tree || slot < past {
-            return (first..=position).contains(&slot);
-        }
-        let ancestor = slot - past;
-        self.ancestors[row] >> ancestor & 1 == 1
-            && self.segment.position(ancestor, self.ancestors) >= first
-    }
-
-    /// The keys or values that a row sees, in the order of their positions.
-    fn gather(&self, cached: &Tensor, row: usize) -> Result<Tensor> {
-        let position = self.segment.position(row, self.ancestors);
-        let first = self.first_of(position);
-        if !self.segment.is_tree {
-            return Ok(cached.narrow(1, first, position + 1 - first)?);
-        }
-        let slots = first..self.segment.past + self.segment.rows;
-        let seen = slots.filter(|slot| self.sees(row, *slot));
-        let seen: Vec<u32> = seen.map(|slot| slot as u32).collect();
-        Ok(cached.index_select(&Tensor::new(seen, cached.device())?, 1)?)
-    }
-}
-
-impl KvCache {
-    /// Makes room for `length` tokens in a layer.
-    fn reserve(&mut self, layer: usize, length: usize) -> Result<()> {
-        let (keys, _) = &self.layers[layer];
-        let (kv_heads, capacity, head_dim) = keys.dims3()?;
-        if length <= capacity {
-            return Ok(());
-        }
-        // Doubling keeps the copies' cost per token constant.
-        let wanted = length.next_multiple_of(CACHE_STEP).max(2 * capacity);
-        let wanted = wanted.min(self.context_length.max(length));
-        let missing = (kv_heads, wanted - capacity, head_dim);
-        let grow = |old: &Tensor| -> Result<Tensor> {
-            let room = Tensor::zeros(missing, DType::F32, old.device())?;
-            Ok(Tensor::cat(&[old, &room], 1)?)
-        };
-        let (keys, values) = &self.layers[layer];
-        self.layers[layer] = (grow(keys)?, grow(values)?);
-        Ok(())
-    }
-
-    /// Writes keys and values `[rows, kv_heads, head_dim]` behind the first `past` tokens.
-    fn append(&mut self, layer: usize, past: usize, keys: &Tensor, values: &Tensor) -> Result<()> {
-        self.reserve(layer, past + keys.dim(0)?)?;
-        let (cached_keys, cached_values) = &self.layers[layer];
-        cached_keys.slice_set(&keys.transpose(0, 1)?.contiguous()?, 1, past)?;
-        cached_values.slice_set(&values.transpose(0, 1)?.contiguous()?, 1, past)?;
-        Ok(())
     }
 }
 
@@ -283,18 +114,18 @@ impl Backend for CandleBackend {
     type KvCache = KvCache;
     type Step = Step;
 
-    fn exact_rows(&self) -> usize {
+    fn batch_invariant_rows(&self) -> usize {
         if self.device.is_cpu() {
             ROW_BY_ROW
         } else {
-            // Vendors' matrix kernels differ with the shape; no smaller step would help.
+            // Vendors' matrix kernels depend on the shape, whatever its size: smaller steps would not help.
             usize::MAX
         }
     }
 
     fn footprint(&self, tensor: &StoredTensor<'_>) -> u64 {
         let held = self.precision.held(tensor);
-        let packed = tensor.shape.len() > 1 && ggml_type(held).is_some();
+        let packed = tensor.shape.len() > 1 && held.format().candle.is_some();
         let held = if packed { held } else { StorageType::F32 };
         let bytes = tensor.elements().and_then(|elements| held.bytes(elements));
         bytes.unwrap_or(usize::MAX) as u64
@@ -345,7 +176,7 @@ impl Backend for CandleBackend {
         })
     }
 
-    fn keep(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
+    fn accept(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
         if path.iter().enumerate().all(|(to, from)| to == *from) {
             return Ok(());
         }
@@ -514,7 +345,7 @@ impl Backend for CandleBackend {
         };
         let mut stored = StorageType::ALL.into_iter();
         stored
-            .find(|storage| ggml_type(*storage) == Some(blocks.dtype()))
+            .find(|storage| storage.format().candle == Some(blocks.dtype()))
             .unwrap_or(StorageType::F32)
     }
 
@@ -533,10 +364,4 @@ impl Backend for CandleBackend {
     fn threads(&self) -> usize {
         candle_core::utils::get_num_threads()
     }
-}
-
-/// `cap * tanh(x / cap)`
-fn softcap(x: &Tensor, cap: f32) -> Result<Tensor> {
-    let cap = f64::from(cap);
-    Ok(((x / cap)?.tanh()? * cap)?)
 }
