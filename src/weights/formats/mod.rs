@@ -12,6 +12,7 @@ mod bits;
 mod candle;
 mod float;
 mod iq4_nl;
+mod iq4_xs;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -154,6 +155,7 @@ formats! {
     Q5_K => q5_k::FORMAT,
     Q6_K => q6_k::FORMAT,
     IQ4_NL => iq4_nl::FORMAT,
+    IQ4_XS => iq4_xs::FORMAT,
 }
 
 impl StorageType {
