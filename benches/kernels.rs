@@ -1,5 +1,5 @@
-//! The CPU's kernels: products by format, rows and shape, with what share of this machine's own limits they reach;
-//! attention; a decode step. `cargo bench --bench kernels`; needs no model.
+//! CPU kernels: products by format, rows and shape, with the share of this machine's limits that they reach; attention; a
+//! decode step. `cargo bench --bench kernels`; needs no model.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn fastest(mut work: impl FnMut()) -> Duration {
     times.min().unwrap_or_default()
 }
 
-/// Bytes a second that all threads together read from memory, in huge pages as weights are.
+/// Bytes per second that all threads together read from memory, in huge pages as weights are.
 fn memory_bandwidth(threads: usize) -> f64 {
     let mut map = memmap2::MmapMut::map_anon(1 << 28).expect("memory suffices");
     #[cfg(target_os = "linux")]
@@ -77,34 +77,34 @@ fn memory_bandwidth(threads: usize) -> f64 {
     map.len() as f64 / time.as_secs_f64()
 }
 
-/// Multiply-adds of bytes a second that all threads together can do, from registers; `None` without VNNI.
+/// Multiply-adds of bytes per second that all threads together can do, from registers; `None` without VNNI.
 fn int8_peak(threads: usize) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512vnni") {
-        const TURNS: usize = 1 << 20;
+        const ITERATIONS: usize = 1 << 20;
         let time = fastest(|| {
             std::thread::scope(|scope| {
                 for _ in 0..threads {
                     // SAFETY: the processor has the instructions.
                     #[allow(unsafe_code)]
-                    scope.spawn(|| unsafe { dot_products(TURNS) });
+                    scope.spawn(|| unsafe { dot_products(ITERATIONS) });
                 }
             });
         });
-        return Some((TURNS * 8 * 64 * threads) as f64 / time.as_secs_f64());
+        return Some((ITERATIONS * 8 * 64 * threads) as f64 / time.as_secs_f64());
     }
     let _ = threads;
     None
 }
 
-/// So many turns of eight independent dot products of 64 bytes.
+/// So many iterations of eight independent dot products of 64 bytes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
-fn dot_products(turns: usize) {
+fn dot_products(iterations: usize) {
     use std::arch::x86_64::{_mm512_dpbusd_epi32, _mm512_set1_epi8, _mm512_setzero_si512};
     let mut sums = [_mm512_setzero_si512(); 8];
     let (a, b) = (_mm512_set1_epi8(3), black_box(_mm512_set1_epi8(1)));
-    for _ in 0..turns {
+    for _ in 0..iterations {
         for sum in &mut sums {
             *sum = _mm512_dpbusd_epi32(*sum, a, b);
         }
@@ -112,7 +112,7 @@ fn dot_products(turns: usize) {
     black_box(sums);
 }
 
-/// A table of shares, which criterion's own figures lack.
+/// Prints the shares of the machine's limits, which criterion does not report.
 fn shares_of_the_limits() {
     let backend = backend();
     let threads = backend.threads();
@@ -129,7 +129,7 @@ fn shares_of_the_limits() {
         let fill_blocks = |shape: &(usize, usize)| format.bytes(shape.1).is_some();
         for (outputs, inputs) in SHAPES.into_iter().filter(fill_blocks) {
             let tensor = matrix(format, outputs, inputs);
-            // More than any cache holds, so that weights come from memory as they do in a model.
+            // More than any cache holds, so that weights come from memory, as in a model.
             let copies = (96 << 20) / (outputs * inputs / 2) + 1;
             let linears: Vec<Linear<CpuBackend>> = (0..copies)
                 .map(|_| Linear {
@@ -242,7 +242,7 @@ fn attention(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A whole step of a tiny model: what a step costs beside its arithmetic.
+/// A whole step of a tiny model: the overhead of a step.
 fn decode_step(criterion: &mut Criterion) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pair/target");
     let decoder = SpeculativeDecoder::new(&folder.to_string_lossy(), "none", None)

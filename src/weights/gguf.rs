@@ -24,10 +24,9 @@ pub struct GgufFile {
 }
 
 impl GgufFile {
-    /// Opens a file; of a split model, the first part (`...-00001-of-0000N.gguf`), with the others beside it.
+    /// Opens a file; of a split model, the first part (`...-00001-of-0000N.gguf`), with the others in the same folder.
     ///
-    /// Everything that the header says is checked here, against itself and against the file's length; nothing
-    /// of the tensors' data is read.
+    /// The header is checked for consistency with itself and with the file's length; no tensor data are read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = MappedFile::open(path)?;

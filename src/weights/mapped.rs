@@ -1,4 +1,4 @@
-//! Weight files in memory, and the table of the tensors in them: what the formats share.
+//! Memory-mapped weight files and the tensors in them, for all containers.
 
 use std::{
     borrow::Cow,
@@ -14,7 +14,7 @@ use memmap2::Mmap;
 use super::{StorageType, StoredTensor};
 use crate::{Error, Result};
 
-/// What a file begins with where Git has left a pointer in its place.
+/// The start of a Git LFS pointer file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// A file mapped for reading.
@@ -27,7 +27,7 @@ pub(super) struct MappedFile {
 impl MappedFile {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let io_error = |source| Error::io(path, source);
-        // Asked before opening: to open a pipe would wait for its writer.
+        // Checked before opening: opening a pipe would wait for its writer.
         let kind = fs::metadata(path).map_err(io_error)?;
         if kind.is_dir() {
             return Err(io_error(ErrorKind::IsADirectory.into()));
@@ -36,9 +36,8 @@ impl MappedFile {
             return Err(Error::corrupt(path, "not a regular file"));
         }
         let file = fs::File::open(path).map_err(io_error)?;
-        // SAFETY: the map is read-only and private to this struct. What the type system cannot rule out is
-        // another process truncating or rewriting the file meanwhile; every reader of mapped weights shares
-        // that risk, and weight files are not written in place.
+        // SAFETY: the map is read-only and private to this struct. Another process could still truncate or rewrite the
+        // file; every reader of mapped weights takes that risk, and weight files are not written in place.
         #[allow(unsafe_code)]
         let map = unsafe { Mmap::map(&file) }.map_err(io_error)?;
         if map.starts_with(LFS_POINTER) {
@@ -58,7 +57,7 @@ impl MappedFile {
         &self.map
     }
 
-    /// Lets go of the memory behind a part of the map; who reads it again gets it from the file.
+    /// Frees the memory of a part of the map; later reads get it from the file again.
     #[cfg(unix)]
     fn release(&self, part: &[u8]) {
         let (whole, part) = (self.bytes().as_ptr_range(), part.as_ptr_range());
@@ -67,13 +66,13 @@ impl MappedFile {
         }
         let start = part.start.addr() - whole.start.addr();
         let length = part.end.addr() - part.start.addr();
-        // SAFETY: the map is of a file and read-only: nothing is lost with its pages, which are read anew.
+        // SAFETY: the map is of a file and read-only: its pages can be read from the file again.
         #[allow(unsafe_code)]
         let released = unsafe {
             self.map
                 .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, length)
         };
-        // A wish: without it, the pages go when memory is short.
+        // Only a hint: if it fails, the system frees the pages when memory is short.
         drop(released);
     }
 
@@ -81,14 +80,14 @@ impl MappedFile {
     fn release(&self, _: &[u8]) {}
 }
 
-/// Where a tensor lies.
+/// A tensor's location.
 #[derive(Debug)]
 pub(super) struct Location {
     pub(super) name: String,
     pub(super) storage: StorageType,
     /// Outermost first.
     pub(super) shape: Vec<usize>,
-    /// In the whole file.
+    /// Offsets from the file's start.
     pub(super) bytes: Range<usize>,
 }
 
@@ -102,7 +101,7 @@ pub(super) struct MappedTensors {
 }
 
 impl MappedTensors {
-    /// Takes in a file and its tensors; names are unique over all the files.
+    /// Adds a file and its tensors; names must be unique over all files.
     pub(super) fn add(&mut self, file: MappedFile, tensors: Vec<Location>) -> Result<()> {
         for tensor in tensors {
             match self.by_name.entry(tensor.name.clone()) {

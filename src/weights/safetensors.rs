@@ -24,12 +24,12 @@ const MAX_HEADER: usize = 100_000_000;
 
 /// The safetensors files of a model folder, mapped into memory.
 ///
-/// It has the tensors of type `F32`, `F16` and `BF16`; others (attention masks, position ids) are left out.
+/// It has the tensors of type `F32`, `F16` and `BF16`; others (attention masks, position ids) are skipped.
 #[derive(Debug)]
 pub struct SafetensorsCheckpoint {
     path: PathBuf,
     tensors: MappedTensors,
-    /// Where tables of integers lie, and what they are.
+    /// Locations and types of the tensors of integers.
     integers: BTreeMap<String, (PathBuf, Dtype, Range<usize>)>,
 }
 
@@ -44,7 +44,7 @@ impl SafetensorsCheckpoint {
     /// Opens a model folder (`model.safetensors`, or the files of `model.safetensors.index.json`, or the only
     /// `*.safetensors` there is), or a single file.
     ///
-    /// Headers are checked against the files' lengths; nothing of the tensors' data is read.
+    /// Headers are checked against the files' lengths; no tensor data are read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut checkpoint = Self {
@@ -73,7 +73,7 @@ impl SafetensorsCheckpoint {
         let bytes = file
             .bytes()
             .get(bytes.clone())
-            .ok_or_else(|| Error::corrupt(path, format!("tensor {name:?} lies behind its end")))?;
+            .ok_or_else(|| Error::corrupt(path, format!("tensor {name:?} lies past its end")))?;
         Ok(Some(match dtype {
             Dtype::I32 => {
                 let (values, _) = bytes.as_chunks::<4>();
@@ -117,14 +117,14 @@ impl SafetensorsCheckpoint {
         Ok(())
     }
 
-    /// Takes in a file's tensors; those of these names where an index asks for them.
+    /// Adds a file's tensors, or only those of these names, if there is an index.
     fn add(&mut self, path: &Path, names: Option<&BTreeSet<&str>>) -> Result<()> {
         let file = MappedFile::open(path)?;
         let (data_start, metadata) = parse_header(path, file.bytes())?;
         for name in names.into_iter().flatten() {
             if metadata.info(name).is_none() {
                 let reason =
-                    format!("expected tensor {name:?}, which {INDEX} places here, found none");
+                    format!("expected tensor {name:?}, which {INDEX} says is here, found none");
                 return Err(Error::corrupt(path, reason));
             }
         }
@@ -142,7 +142,7 @@ impl SafetensorsCheckpoint {
                     self.integers.insert(name, table);
                     continue;
                 }
-                tracing::debug!(tensor = name, dtype = ?info.dtype, "left out");
+                tracing::debug!(tensor = name, dtype = ?info.dtype, "skipped");
                 continue;
             };
             tensors.push(Location {
@@ -156,7 +156,7 @@ impl SafetensorsCheckpoint {
     }
 }
 
-/// Where the data begin, and the header, whose offsets are within the file.
+/// The offset of the data, and the header, whose offsets are checked.
 fn parse_header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata)> {
     let corrupt = |reason: String| Error::corrupt(path, reason);
     let Some((length, rest)) = bytes.split_first_chunk() else {
@@ -171,13 +171,13 @@ fn parse_header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata)> {
         .filter(|&length| length <= MAX_HEADER)
         .and_then(|length| rest.split_at_checked(length));
     let Some((header, data)) = header else {
-        let most = rest.len().min(MAX_HEADER);
+        let max = rest.len().min(MAX_HEADER);
         return Err(corrupt(format!(
-            "header: expected at most {most} bytes (what the file's length allows), found {length} announced \
+            "header: expected at most {max} bytes (what the file's length allows), found {length} announced \
              (an incomplete download, or not a safetensors file)"
         )));
     };
-    // Parsed by itself, for the length check of the crate's own reader can overflow.
+    // Parsed here, since the length check of the crate's own reader can overflow.
     let metadata: Metadata = serde_json::from_slice(header)
         .map_err(|error| corrupt(format!("header: {}", explain(header, &error))))?;
     if metadata.data_len() != data.len() {
@@ -190,7 +190,7 @@ fn parse_header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata)> {
     Ok((bytes.len() - data.len(), metadata))
 }
 
-/// The parser's message with the tensor that it is about, which the parser does not tell.
+/// The parser's message with the tensor's name, which the parser does not give.
 fn explain(header: &[u8], error: &serde_json::Error) -> String {
     #[derive(Deserialize)]
     struct Info {

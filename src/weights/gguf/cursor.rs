@@ -1,13 +1,13 @@
-//! Reading GGUF's primitive values, each checked against what is left of the file.
+//! Reading GGUF's primitive values, each checked against the rest of the file.
 
 use std::{fmt::Arguments, path::Path};
 
 use super::metadata::Value;
 use crate::{Error, Result};
 
-/// How deep arrays may nest; no known file nests them at all.
+/// Depth to which arrays may nest; no known file nests them.
 const MAX_DEPTH: usize = 4;
-/// How many array elements a file may hold, in memory 24 bytes each; the largest vocabularies need 2^20.
+/// Array elements that a file may hold, at 24 bytes of memory each; the largest vocabularies need 2^20.
 const MAX_ELEMENTS: usize = 1 << 24;
 
 /// A position in a file's bytes.
@@ -65,14 +65,14 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    /// The count of things that follow, each of `size` bytes or more: never more than the file can hold.
+    /// The count of the items that follow, each of at least `size` bytes: never more than the file can hold.
     pub(super) fn count(&mut self, size: usize, what: Arguments<'_>) -> Result<usize> {
         let found = self.u64(what)?;
-        let most = self.rest().len() / size;
-        let count = usize::try_from(found).ok().filter(|&count| count <= most);
+        let max = self.rest().len() / size;
+        let count = usize::try_from(found).ok().filter(|&count| count <= max);
         count.ok_or_else(|| {
             self.corrupt(format!(
-                "{what}: expected a count of at most {most} (what the file's length allows), found {found}"
+                "{what}: expected a count of at most {max} (what the file's length allows), found {found}"
             ))
         })
     }
@@ -139,7 +139,7 @@ impl<'a> Cursor<'a> {
             return Err(self.corrupt(reason));
         }
         let code = self.u32(what)?;
-        // The least bytes that an element takes: a string its length, an array its type and length.
+        // Bytes that an element takes at least: of a string its length, of an array its type and length.
         let size = match code {
             2 | 3 => 2,
             4..=6 => 4,

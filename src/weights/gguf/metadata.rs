@@ -1,4 +1,4 @@
-//! The key-value pairs that a GGUF file carries beside its tensors.
+//! The key-value pairs of a GGUF file.
 
 use std::collections::HashMap;
 
@@ -58,7 +58,7 @@ impl Metadata {
         }
     }
 
-    /// An array of strings; `None` where an element is anything else.
+    /// An array of strings; `None` if an element is of another type.
     pub fn strings(&self, key: &str) -> Option<Vec<&str>> {
         fn as_str(value: &Value) -> Option<&str> {
             match value {
