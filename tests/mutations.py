@@ -1,12 +1,20 @@
-"""Makes mistakes in the product, one line each, and checks that the tests notice every one of them.
+"""Mutation tests: puts bugs into the product, one line each, and checks that the tests detect each.
 
     python3 tests/mutations.py [NAME...]
+    python3 tests/mutations.py --sample N --date YYYY-MM-DD
+    python3 tests/mutations.py --check
 
-It works on a copy of the repository, which it leaves in target/mutations for the next run. The
-mistakes are such as engines for speculative decoding have shipped. A mistake that no test notices,
-or that no longer applies to the code, is a failure.
+The bugs are such as engines for speculative decoding have shipped. A mutation that no test detects,
+or whose line is no longer in the code, is a failure. The tests run on a copy of the repository,
+which stays in target/mutations for the next run.
+
+--sample chooses N mutations by the date: all runs of one day have the same ones, and consecutive
+days continue through the list, so that all are run within a few days. --check only looks for the
+lines.
 """
 
+import argparse
+import datetime
 import shutil
 import subprocess
 import sys
@@ -15,23 +23,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "target" / "mutations"
-LONGEST = 1200  # seconds, to build and to test
+TIMEOUT = 1200  # seconds, to build and to test
 TESTS = ["enumeration", "losslessness", "speculation", "structured"]
 
 
 @dataclass
 class Mutation:
-    """One line of the product, and what it becomes."""
+    """A line of the product, and the bug that replaces it."""
 
     name: str
     file: str
     line: str
-    mistake: str
+    bug: str
 
 
 MUTATIONS = [
     Mutation(
-        "raw q: the draft's law before its processors",
+        "raw q: the draft's distribution before its processors",
         "src/speculation/draft/sampler.rs",
         "draft.push(token, law, TokenSource::Model);",
         """{
@@ -48,19 +56,19 @@ MUTATIONS = [
         "p = target_law(&[&accepted[..], &[child]].concat())?; drop(excess);",
     ),
     Mutation(
-        "no residual (token by token)",
+        "no residual (per token)",
         "src/speculation/verify/rejection.rs",
         "p = excess;",
         "drop(excess);",
     ),
     Mutation(
-        "no residual (whole paths)",
+        "no residual (per path)",
         "src/speculation/verify/traversal.rs",
         "here.law = Ok(beyond.unwrap_or(law));",
         "here.law = Ok(law); drop(beyond);",
     ),
     Mutation(
-        "early break in block",
+        "early break in block verification",
         "src/speculation/verify/traversal.rs",
         "path.push(child);",
         """if !chance.bernoulli(ratio.clamp(0.0, 1.0)) {
@@ -71,7 +79,7 @@ MUTATIONS = [
             path.push(child);""",
     ),
     Mutation(
-        "block forgets what came before",
+        "block verification ignores the acceptance of earlier tokens",
         "src/speculation/verify/traversal.rs",
         "let ratio = here.acceptance * law.probability(token)",
         "let ratio = law.probability(token)",
@@ -101,7 +109,7 @@ MUTATIONS = [
         "noise.choose(history.len(), &target_law(path)?)",
     ),
     Mutation(
-        "an end-of-text token within a draft is passed over",
+        "an end-of-text token inside a draft is ignored",
         "src/engine/session.rs",
         "if self.output.stop.stopped() || self.eos.contains(&id) {",
         """if self.output.stop.stopped()
@@ -109,7 +117,7 @@ MUTATIONS = [
             {""",
     ),
     Mutation(
-        "max_new_tokens overshot by a token",
+        "max_new_tokens exceeded by a token",
         "src/engine/session.rs",
         "if full || written == self.config.max_new_tokens {",
         "if full || written > self.config.max_new_tokens {",
@@ -123,19 +131,19 @@ MUTATIONS = [
             return self.target.extend(&[last], 0).map(drop);""",
     ),
     Mutation(
-        "the wrong branch of a tree is kept",
+        "the wrong branch of a tree is accepted",
         "src/engine/session.rs",
         "self.target.accept(&path_of(verdict))",
         "self.target.accept(&path_of(verdict)[..1])",
     ),
     Mutation(
-        "a stop string is looked for in each step's text alone",
+        "stop strings are searched only within each step's text",
         "src/engine/stop.rs",
         "        self.held.push_str(text);",
         "        self.held = text.to_owned();",
     ),
     Mutation(
-        "a mask outlives the text that it was made for",
+        "a grammar mask is reused for another text",
         "src/text/grammar.rs",
         "self.matcher.invalidate_bias_cache();",
         "",
@@ -144,7 +152,7 @@ MUTATIONS = [
 
 
 def copy() -> None:
-    """Brings the copy up to date with the files that git knows."""
+    """Updates the copy to the files that git lists."""
     COPY.mkdir(parents=True, exist_ok=True)
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
@@ -153,55 +161,100 @@ def copy() -> None:
         if str(path.relative_to(COPY)) not in names:
             path.unlink()
     for name in names:
-        source, place = ROOT / name, COPY / name
-        # A file that did not change keeps its time, and what was built of it.
-        if not place.exists() or place.read_bytes() != source.read_bytes():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, place)
+        source, target = ROOT / name, COPY / name
+        # An unchanged file keeps its time stamp, so that it is not built again.
+        if not target.exists() or target.read_bytes() != source.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
 
 
 def failing_test() -> str | None:
-    """Runs the tests on the copy; the first that fails, or why nothing ran."""
+    """Runs the tests on the copy; returns the first failing test, or None if all pass."""
     command = ["cargo", "test", "--release", "--quiet"]
     for test in TESTS:
         command += ["--test", test]
     try:
         run = subprocess.run(
-            command, cwd=COPY, check=False, capture_output=True, text=True, timeout=LONGEST
+            command, cwd=COPY, check=False, capture_output=True, text=True, timeout=TIMEOUT
         )
     except subprocess.TimeoutExpired:
-        return "no end"
+        return "the timeout"
     if run.returncode == 0:
         return None
     lines = (run.stdout + run.stderr).splitlines()
     panics = [line for line in lines if line.startswith("thread '")]
     errors = [line for line in lines if line.startswith("error")]
     if not panics:
-        raise SystemExit(f"the mistake does not compile: {errors[:3]}")
+        raise SystemExit(f"the mutation does not compile: {errors[:3]}")
     return panics[0].split("'")[1]
 
 
+def sample(count: int, date: datetime.date) -> list[Mutation]:
+    """The mutations of a day: the next `count` after those of the day before, in a cycle."""
+    first = date.toordinal() * count
+    count = min(count, len(MUTATIONS))
+    return [MUTATIONS[(first + index) % len(MUTATIONS)] for index in range(count)]
+
+
+def check(root: Path, mutations: list[Mutation]) -> None:
+    """Ends the program if a mutation's line is not exactly once in its file."""
+    for mutation in mutations:
+        file = root / mutation.file
+        found = file.read_text().count(mutation.line) if file.exists() else 0
+        if found != 1:
+            raise SystemExit(f"{mutation.name}: {found} times in {mutation.file}, expected once")
+
+
+def is_detected(mutation: Mutation) -> bool:
+    """Runs the tests with a mutation, and reports the result."""
+    file = COPY / mutation.file
+    text = file.read_text()
+    file.write_text(text.replace(mutation.line, mutation.bug))
+    failing = failing_test()
+    file.write_text(text)
+    result = f"detected by {failing}" if failing else "NOT DETECTED"
+    print(f"{mutation.name}: {result}", flush=True)
+    return failing is not None
+
+
+def arguments() -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(description="Checks that the tests detect known bugs.")
+    names = [mutation.name for mutation in MUTATIONS]
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a mutation; all if none is named")
+    parser.add_argument("--sample", type=int, metavar="N", help="N mutations, chosen by --date")
+    parser.add_argument(
+        "--date", type=datetime.date.fromisoformat, metavar="YYYY-MM-DD", help="default: today"
+    )
+    parser.add_argument("--check", action="store_true", help="only look for the mutations' lines")
+    parsed = parser.parse_args()
+    if unknown := [name for name in parsed.names if name not in names]:
+        parser.error(f"no mutation is named {unknown[0]!r}; there are: {', '.join(names)}")
+    if parsed.sample is None and parsed.date is not None:
+        parser.error("--date needs --sample")
+    if parsed.sample is not None and (parsed.sample < 1 or parsed.names):
+        parser.error("--sample needs a number of at least 1, and no names")
+    return parsed
+
+
 def main() -> int:
-    """Makes the mistakes that are named, or all."""
-    chosen = [m for m in MUTATIONS if not sys.argv[1:] or m.name in sys.argv[1:]]
+    """Runs the named mutations, a sample of them, or all."""
+    options = arguments()
+    chosen = MUTATIONS
+    if options.names:
+        chosen = [mutation for mutation in MUTATIONS if mutation.name in options.names]
+    if options.sample is not None:
+        today = datetime.datetime.now(datetime.timezone.utc).date()
+        chosen = sample(options.sample, options.date or today)
+    check(ROOT, MUTATIONS)
+    if options.check:
+        return 0
     copy()
-    if not sys.argv[1:] and (failing := failing_test()):
-        raise SystemExit(f"{failing} fails without any mistake")
-    unnoticed = 0
-    for mutation in chosen:
-        place = COPY / mutation.file
-        text = place.read_text()
-        if text.count(mutation.line) != 1:
-            raise SystemExit(f"{mutation.name}: not exactly once in {mutation.file}")
-        place.write_text(text.replace(mutation.line, mutation.mistake))
-        failing = failing_test()
-        place.write_text(text)
-        unnoticed += failing is None
-        print(
-            f"{mutation.name}: {f'noticed by {failing}' if failing else 'NOT NOTICED'}", flush=True
-        )
-    print(f"{len(chosen) - unnoticed} of {len(chosen)} mistakes noticed")
-    return int(unnoticed > 0)
+    if not options.names and (failing := failing_test()):
+        raise SystemExit(f"{failing} fails without any mutation")
+    undetected = [mutation for mutation in chosen if not is_detected(mutation)]
+    print(f"{len(chosen) - len(undetected)} of {len(chosen)} mutations detected")
+    return int(bool(undetected))
 
 
 if __name__ == "__main__":
