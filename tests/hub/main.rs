@@ -35,6 +35,7 @@ fn child() {
         Ok(ModelFiles::Folder(folder)) => println!("{MARK}folder {}", folder.display()),
         Ok(ModelFiles::Gguf(file)) => println!("{MARK}gguf {}", file.display()),
         Err(error) => {
+            assert!(std::env::var_os("LOCATE_MODEL").is_some(), "{error}");
             let kind = format!("{error:?}");
             let kind = kind.split([' ', '(']).next().unwrap();
             println!("{MARK}error {kind}: {error}");

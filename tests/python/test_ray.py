@@ -27,8 +27,9 @@ from specdec_rs.integrations.ray import (  # noqa: E402
     predict,
 )
 
-# Ray warns about its own sockets and processes at exit.
-pytestmark = pytest.mark.filterwarnings("ignore")
+# Ray warns about its own sockets and processes at exit, and about what it imports. Warnings of ours
+# stay errors.
+pytestmark = pytest.mark.filterwarnings("ignore", "error:::specdec_rs", "error:::test_ray")
 
 PROMPTS = [f"{number} times: Permission is hereby granted" for number in range(24)]
 CONFIG = {"max_new_tokens": 150, "ignore_eos": True, "temperature": 0.8, "seed": 3}
