@@ -1,4 +1,4 @@
-"""Fixtures: a decoder with the tiny pair under tests/data; and the tests that may be skipped."""
+"""Fixtures: a decoder with the tiny pair of models; what needs more than a clone is skipped."""
 
 import os
 from pathlib import Path
