@@ -259,7 +259,7 @@ fn what_is_no_form_is_refused_with_its_reason() {
             "{message}"
         );
         let (_, why) = message
-            .split_once(": expected a form that can be compiled: ")
+            .split_once(": expected a format that can be compiled: ")
             .unwrap();
         assert!(why.to_lowercase().contains(reason), "{reason}: {why}");
         assert!(
