@@ -41,7 +41,7 @@ impl Endpoint {
             id,
             summary,
             request: Vec::new(),
-            response: |generator| generator.subschema_for::<Value>(),
+            response: SchemaGenerator::subschema_for::<Value>,
             content_type: "application/json",
             streams: false,
             parameter: None,
@@ -54,14 +54,16 @@ impl Endpoint {
 
     /// A type that the body is read as.
     pub(super) fn takes<T: JsonSchema>(mut self) -> Self {
-        self.request
-            .push(|generator| generator.subschema_for::<T>());
+        self.request.push(SchemaGenerator::subschema_for::<T>);
         self
     }
 
     /// What a response is.
-    pub(super) fn gives(self, response: Describe) -> Self {
-        Self { response, ..self }
+    pub(super) fn gives<T: JsonSchema>(self) -> Self {
+        Self {
+            response: SchemaGenerator::subschema_for::<T>,
+            ..self
+        }
     }
 
     pub(super) fn content_type(self, content_type: &'static str) -> Self {

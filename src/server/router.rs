@@ -7,6 +7,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use serde_json::{Map, Value};
 
 use super::access::{self, ApiKeys};
 use super::error::ApiError;
@@ -14,7 +15,7 @@ use super::log;
 use super::metrics;
 use super::openai::{
     Chat, ChatRequest, CommonFields, Completion, CompletionRequest, DetokenizeRequest, Health,
-    Model, ModelList, SettingFields, Text, TokenizeRequest, Tokens,
+    Model, ModelList, SettingFields, Text, TokenList, TokenizeRequest, Whole,
 };
 use super::openapi::{self, Endpoint};
 use super::routes::{completions, models, page, tokens};
@@ -28,21 +29,21 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .takes::<SettingFields>()
             .takes::<CommonFields>()
             .takes::<ChatRequest>()
-            .gives(Chat::describe)
+            .gives::<Whole<Chat>>()
             .streams(),
         Endpoint::new("/v1/completions", "complete", "Continue texts.")
             .handler(post(completions::completions))
             .takes::<SettingFields>()
             .takes::<CommonFields>()
             .takes::<CompletionRequest>()
-            .gives(Completion::describe)
+            .gives::<Whole<Completion>>()
             .streams(),
         Endpoint::new("/v1/models", "listModels", "The models: one.")
             .handler(get(models::list))
-            .gives(|generator| generator.subschema_for::<ModelList>()),
+            .gives::<ModelList>(),
         Endpoint::new("/v1/models/{*model}", "getModel", "A model.")
             .handler(get(models::one))
-            .gives(|generator| generator.subschema_for::<Model>())
+            .gives::<Model>()
             .parameter("model"),
         Endpoint::new(
             "/tokenize",
@@ -51,23 +52,23 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         )
         .handler(post(tokens::tokenize))
         .takes::<TokenizeRequest>()
-        .gives(|generator| generator.subschema_for::<Tokens>()),
+        .gives::<TokenList>(),
         Endpoint::new("/detokenize", "detokenize", "The text of tokens.")
             .handler(post(tokens::detokenize))
             .takes::<DetokenizeRequest>()
-            .gives(|generator| generator.subschema_for::<Text>()),
+            .gives::<Text>(),
         Endpoint::new("/health", "health", "Whether requests are answered.")
             .handler(get(models::health))
-            .gives(|generator| generator.subschema_for::<Health>())
+            .gives::<Health>()
             .without_key(),
         Endpoint::new("/metrics", "metrics", "Counters for Prometheus.")
             .handler(get(metrics::show))
-            .gives(|generator| generator.subschema_for::<String>())
+            .gives::<String>()
             .content_type("application/openmetrics-text")
             .without_key(),
         Endpoint::new("/openapi.json", "openapi", "This document.")
             .handler(get(openapi::show))
-            .gives(|_| schemars::json_schema!({"type": "object"}))
+            .gives::<Map<String, Value>>()
             .without_key(),
     ]
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::content::{ChatMessage, messages};
-use super::respond::{Choice, Format, Object, Response, Spelling, finite};
+use super::respond::{Format, Object, Spelling, finite};
 use crate::engine;
 use crate::server::error::ApiError;
 use crate::text::Message;
@@ -55,15 +55,6 @@ impl ChatRequest {
 /// Chat completions.
 pub(in crate::server) struct Chat;
 
-impl Chat {
-    /// The name of its description.
-    pub(in crate::server) fn describe(
-        generator: &mut schemars::SchemaGenerator,
-    ) -> schemars::Schema {
-        generator.subschema_for::<Response<Choice<ChatContent, ChatLogprobs>>>()
-    }
-}
-
 #[derive(Serialize, JsonSchema)]
 pub(in crate::server) struct ChatContent {
     message: Answer,
@@ -104,12 +95,12 @@ pub(in crate::server) struct ChatLogprobs {
 #[derive(Serialize, JsonSchema)]
 struct TokenLogprob {
     #[serde(flatten)]
-    token: Logprob,
-    top_logprobs: Vec<Logprob>,
+    token: ScoredToken,
+    top_logprobs: Vec<ScoredToken>,
 }
 
 #[derive(Serialize, JsonSchema)]
-struct Logprob {
+struct ScoredToken {
     token: String,
     logprob: Option<f64>,
     bytes: Vec<u8>,
@@ -159,7 +150,7 @@ impl Format for Chat {
     fn logprobs(spelling: &Spelling, tokens: &[engine::Token], _: &mut usize) -> ChatLogprobs {
         let logprob = |id, logprob| {
             let bytes = spelling.bytes(id);
-            Logprob {
+            ScoredToken {
                 token: String::from_utf8_lossy(&bytes).into_owned(),
                 logprob: finite(logprob),
                 bytes,

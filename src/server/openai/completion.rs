@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::respond::{Choice, Format, Object, Response, Spelling, finite};
+use super::respond::{Format, Object, Spelling, finite};
 use crate::engine;
 use crate::server::error::ApiError;
 
@@ -96,13 +96,6 @@ impl CompletionRequest {
 
 /// Completions.
 pub(in crate::server) struct Completion;
-
-impl Completion {
-    /// The name of its description.
-    pub(in crate::server) fn describe(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<Response<Choice<CompletionContent, CompletionLogprobs>>>()
-    }
-}
 
 #[derive(Serialize, JsonSchema)]
 pub(in crate::server) struct CompletionContent {

@@ -17,6 +17,6 @@ pub(super) use chat::{Chat, ChatRequest};
 pub(super) use completion::{Completion, CompletionRequest, MAX_PROMPTS, PromptField};
 pub(super) use content::messages;
 pub(super) use models::{Health, Model, ModelList};
-pub(super) use respond::{Format, Object, Responder, Spelling};
+pub(super) use respond::{Format, Object, Responder, Spelling, Whole};
 pub(super) use sampling::{CommonFields, SettingFields, config};
-pub(super) use tokens::{DetokenizeRequest, Text, TokenizeRequest, Tokens};
+pub(super) use tokens::{DetokenizeRequest, Text, TokenList, TokenizeRequest};

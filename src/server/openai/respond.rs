@@ -83,7 +83,10 @@ pub(in crate::server) struct Choice<C, L> {
     stats: Option<Stats>,
 }
 
-type Whole<F> = Response<Choice<<F as Format>::Content, <F as Format>::Logprobs>>;
+/// A whole answer.
+pub(in crate::server) type Whole<F> =
+    Response<Choice<<F as Format>::Content, <F as Format>::Logprobs>>;
+/// A chunk of an answer.
 type Part<F> = Response<Choice<<F as Format>::Delta, <F as Format>::Logprobs>>;
 
 /// Why an answer ended.

@@ -76,7 +76,7 @@ pub(in crate::server) struct DetokenizeRequest {
 
 /// The tokens of a text.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::server) struct Tokens {
+pub(in crate::server) struct TokenList {
     pub(in crate::server) tokens: Vec<u32>,
     pub(in crate::server) count: usize,
     /// Tokens that prompt and answer may have together.

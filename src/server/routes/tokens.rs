@@ -6,14 +6,14 @@ use axum::extract::State;
 use crate::error::Error;
 use crate::server::body::Body;
 use crate::server::error::ApiError;
-use crate::server::openai::{DetokenizeRequest, Text, TokenizeRequest, Tokens, messages};
+use crate::server::openai::{DetokenizeRequest, Text, TokenList, TokenizeRequest, messages};
 use crate::server::state::{AppState, SharedState};
 
 /// A text's tokens, or those of a conversation as the model reads it.
 pub(in crate::server) async fn tokenize(
     State(state): SharedState,
     body: Body,
-) -> Result<Json<Tokens>, ApiError> {
+) -> Result<Json<TokenList>, ApiError> {
     let request: TokenizeRequest = body.parse()?;
     let work = move |state: &AppState| {
         let tokenizer = state.decoder.tokenizer();
@@ -32,7 +32,7 @@ pub(in crate::server) async fn tokenize(
         }
     };
     let tokens = state.blocking(work).await?;
-    Ok(Json(Tokens {
+    Ok(Json(TokenList {
         count: tokens.len(),
         tokens,
         max_model_len: state.decoder.info().context_length,
