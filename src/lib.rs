@@ -21,7 +21,6 @@ pub mod backend;
 mod benchmark;
 #[cfg(feature = "cli")]
 pub mod cli;
-mod config;
 mod decoder;
 mod device;
 pub mod engine;
@@ -37,6 +36,7 @@ mod response_format;
 pub mod sampling;
 #[cfg(feature = "server")]
 pub mod server;
+mod settings;
 pub mod speculation;
 pub mod text;
 mod threads;
@@ -47,7 +47,6 @@ pub use audit::{
     Audit, AuditReport, Divergence, Identity, LawTest, RowInvariance, SourceReport, Uniformity,
 };
 pub use benchmark::{Benchmark, Comparison, ContextTime, Measurement, PassTimes, VerifyTime};
-pub use config::{DraftKind, SpeculativeConfig, Verification};
 pub use decoder::{Batch, DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
 pub use device::Device;
 pub use engine::{CancelToken, Chunk, FinishReason, Generation, SourceStats, Stats, Token};
@@ -55,6 +54,7 @@ pub use error::{Error, Result};
 pub use hub::DEFAULT_MODEL;
 pub use model::{Extend, LanguageModel, Logits, ModelInfo, Parents, SequenceId};
 pub use response_format::ResponseFormat;
+pub use settings::{DraftKind, SpeculativeConfig, Verification};
 pub use text::{Message, Tokenizer};
 
 // The code on these pages is compiled by the documentation tests; `tests/documentation.rs` runs copies of it, for which

@@ -1,5 +1,7 @@
 //! What an output must look like.
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -48,6 +50,22 @@ impl ResponseFormat {
             Self::Regex(regex) => json!({"type": "regex", "regex": regex}),
             Self::Lark(grammar) => json!({"type": "lark", "lark": grammar}),
         }
+    }
+}
+
+impl Serialize for ResponseFormat {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.to_json().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ResponseFormat {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let format = Self::from_json(&value).map_err(D::Error::custom)?;
+        format.ok_or_else(|| {
+            D::Error::custom("text is what a model writes without a response format")
+        })
     }
 }
 

@@ -3,10 +3,10 @@
 use super::report::{Divergence, RowInvariance};
 use super::request::Request;
 use super::target;
-use crate::config::SpeculativeConfig;
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Result;
 use crate::sampling::Noise;
+use crate::settings::SpeculativeConfig;
 
 /// Where two texts of a request part; `None`: nowhere.
 pub(super) fn divergence(

@@ -7,11 +7,11 @@ mod request;
 mod target;
 mod uniformity;
 
-use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::Generation;
 use crate::error::{Error, Result};
 use crate::sampling::Noise;
+use crate::settings::{DraftKind, SpeculativeConfig, Verification};
 
 pub use report::{AuditReport, Divergence, Identity, LawTest, RowInvariance, SourceReport};
 pub use uniformity::Uniformity;

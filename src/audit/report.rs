@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::uniformity::Uniformity;
-use crate::config::{DraftKind, Verification};
 use crate::engine::Stats;
+use crate::settings::{DraftKind, Verification};
 
 /// Whether speculation is lossless, and how that was tested.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,6 +1,6 @@
 //! The requests that an audit runs.
 
-use crate::config::{DraftKind, SpeculativeConfig, Verification};
+use crate::settings::{DraftKind, SpeculativeConfig, Verification};
 
 /// A prompt, and how to continue it.
 #[derive(Debug, Clone)]

@@ -4,10 +4,10 @@ mod passes;
 
 use serde::Serialize;
 
-use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::Generation;
 use crate::error::{Error, Result};
+use crate::settings::{DraftKind, SpeculativeConfig, Verification};
 pub use passes::{ContextTime, PassTimes, VerifyTime};
 
 /// Compares a decoder with itself without speculation.

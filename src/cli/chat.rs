@@ -6,9 +6,9 @@ use super::answer::{OutputArgs, interrupted};
 use super::failure::{Failure, Outcome};
 use super::options::{ModelArgs, SamplingArgs};
 use super::prompts::unreadable;
-use crate::config::SpeculativeConfig;
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Error;
+use crate::settings::SpeculativeConfig;
 use crate::text::Message;
 
 const EXAMPLES: &str = "\

@@ -9,12 +9,12 @@ use super::failure::{Failure, Outcome};
 use super::profile::Profile;
 use super::prompts::read_text;
 use super::terminal::Bar;
-use crate::config::{SpeculativeConfig, Verification};
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{LocateOptions, ModelFiles, locate};
 use crate::response_format::ResponseFormat;
+use crate::settings::{SpeculativeConfig, Verification, settings};
 use crate::text::Message;
 
 /// Which models, and how to load them.
@@ -74,7 +74,7 @@ impl ModelArgs {
         Profile::load(&self.target)
     }
 
-    /// Finds, downloads and loads the models, behind a progress bar.
+    /// Finds, downloads and loads the models, with a progress bar.
     pub(super) fn load(&self, profile: Option<&Profile>) -> Outcome<SpeculativeDecoder> {
         let loading = &self.loading;
         let mut builder = SpeculativeDecoder::builder()
@@ -131,13 +131,71 @@ pub(super) struct HubArgs {
 }
 
 impl HubArgs {
-    /// Finds the files, or downloads them, behind a progress bar.
+    /// Finds the files, or downloads them, with a progress bar.
     pub(super) fn locate(&self) -> Result<ModelFiles> {
         let options = LocateOptions {
             revision: self.revision.as_deref(),
             progress: &Bar::default(),
         };
         locate(&self.model, &options)
+    }
+}
+
+macro_rules! define_options {
+    ($(
+        #[doc = $doc:tt]
+        $name:ident: $type:ty = $default:expr, $range:expr => {
+            $(option_with_default($($with_default:tt)*),)?
+            $(option($($option:tt)*),)?
+            $(request($request:ty),)?
+        }
+    )*) => {
+        /// The options of the settings whose values are given as they are.
+        #[derive(Args)]
+        #[command(next_help_heading = "Generation", allow_negative_numbers = true)]
+        struct SettingArgs {
+            $(
+                $(
+                    #[doc = $doc]
+                    #[arg(long, default_value_t = defaults().$name, $($with_default)*)]
+                    $name: $type,
+                )?
+                $(
+                    #[doc = $doc]
+                    #[arg(long, $($option)*)]
+                    $name: $type,
+                )?
+            )*
+        }
+
+        impl SettingArgs {
+            /// The settings; those without an option have their defaults.
+            fn config(&self) -> SpeculativeConfig {
+                let mut config = defaults();
+                $(
+                    $(
+                        let _ = stringify!($($with_default)*);
+                        config.$name.clone_from(&self.$name);
+                    )?
+                    $(
+                        let _ = stringify!($($option)*);
+                        config.$name.clone_from(&self.$name);
+                    )?
+                )*
+                config
+            }
+        }
+    };
+}
+
+settings!(define_options);
+
+/// What holds on the command line unless an option says otherwise: greedy, and longer texts.
+fn defaults() -> SpeculativeConfig {
+    SpeculativeConfig {
+        temperature: 0.0,
+        max_new_tokens: 256,
+        ..SpeculativeConfig::default()
     }
 }
 
@@ -151,42 +209,8 @@ pub(super) struct SamplingArgs {
     /// Draft exactly gamma tokens each step, in place of as many as pay
     #[arg(long)]
     fixed: bool,
-    /// Randomness: 0 always takes the likeliest token, 1 samples the model's own distribution
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    temperature: f64,
-    /// Sample among the K likeliest tokens; 0 is off
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    top_k: usize,
-    /// Sample among the likeliest tokens that reach the share P together; 1 is off
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    top_p: f64,
-    /// Sample among tokens at least P times as likely as the likeliest; 0 is off
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    min_p: f64,
-    /// Divide the logits of tokens seen before; 1 is off
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    repetition_penalty: f64,
-    /// Subtract from the logits of tokens in the answer so far
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    presence_penalty: f64,
-    /// Subtract for every time that a token is in the answer so far
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    frequency_penalty: f64,
-    /// Most tokens generated
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 256)]
-    max_new_tokens: usize,
-    /// Make sampling repeatable [default: another each time]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// How drafts are checked: coupled (the very text of plain sampling with that seed), rejection or block (the same law)
-    #[arg(long, value_name = "RULE", default_value_t)]
-    verification: Verification,
-    /// End before this text; may be given several times
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
-    /// Go on past end-of-text tokens
-    #[arg(long)]
-    ignore_eos: bool,
+    #[command(flatten)]
+    settings: SettingArgs,
     /// File with a text that the answer is likely to resemble, to draft from
     #[arg(long, value_name = "FILE")]
     pub(super) prediction: Option<PathBuf>,
@@ -202,29 +226,17 @@ pub(super) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// The settings, checked: wrong ones are told before a model is loaded.
+    /// The settings, checked: wrong ones are reported before a model is loaded.
     pub(super) fn config(&self, profile: Option<&Profile>) -> Result<SpeculativeConfig> {
-        let default = SpeculativeConfig::default();
+        let settings = self.settings.config();
         let gamma = self.gamma.or(profile.map(|profile| profile.gamma));
         let config = SpeculativeConfig {
             draft: profile.map(|profile| profile.draft),
-            gamma: gamma.unwrap_or(default.gamma),
+            gamma: gamma.unwrap_or(settings.gamma),
             adaptive: !self.fixed,
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repetition_penalty: self.repetition_penalty,
-            presence_penalty: self.presence_penalty,
-            frequency_penalty: self.frequency_penalty,
-            max_new_tokens: self.max_new_tokens,
-            seed: self.seed,
-            stop: self.stop.clone(),
-            ignore_eos: self.ignore_eos,
-            verification: self.verification,
             prediction: self.prediction.as_deref().map(read_text).transpose()?,
             response_format: self.response_format()?,
-            ..default
+            ..settings
         };
         config.validate()?;
         Ok(config)

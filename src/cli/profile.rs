@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::DraftKind;
 use crate::error::{Error, Result};
 use crate::files::{self, Access};
 use crate::hash::fnv;
+use crate::settings::DraftKind;
 
 /// The drafts that a command uses, where its options name none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -10,11 +10,11 @@ use super::interrupt;
 use super::options::ModelArgs;
 use super::profile::Profile;
 use super::prompts::read_text;
-use crate::config::SpeculativeConfig;
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::CancelToken;
 use crate::error::{Error, Result};
 use crate::server::{Server, ServerOptions};
+use crate::settings::SpeculativeConfig;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -127,7 +127,7 @@ impl Args {
             allow_unauthenticated: self.allow_unauthenticated,
             cors_origins: self.cors_origin.clone(),
             timeout: Duration::from_secs(self.timeout.into()),
-            most_body: self.max_body,
+            max_body: self.max_body,
             drain: Duration::from_secs(self.drain.into()),
             learn: self.learn.clone(),
             defaults,

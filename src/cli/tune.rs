@@ -10,10 +10,10 @@ use super::failure::Outcome;
 use super::options::{LoadingArgs, ModelArgs, SamplingArgs, prompt};
 use super::profile::{self, Profile};
 use super::{prompts, terminal};
-use crate::config::{DraftKind, SpeculativeConfig};
 use crate::decoder::Stream;
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::error::Error;
+use crate::settings::{DraftKind, SpeculativeConfig};
 use crate::tune::{self, Setting, Trial};
 
 const EXAMPLES: &str = "\

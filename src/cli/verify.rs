@@ -9,9 +9,9 @@ use super::failure::{Failure, Outcome};
 use super::options::{ModelArgs, SamplingArgs, prompt};
 use super::{prompts, terminal};
 use crate::audit::{Audit, AuditReport, Divergence, Identity, LawTest, SourceReport};
-use crate::config::SpeculativeConfig;
 use crate::decoder::Stream;
 use crate::decoder::{Prompt, SpeculativeDecoder};
+use crate::settings::SpeculativeConfig;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -263,7 +263,7 @@ fn write_law(out: &mut String, test: &LawTest) -> std::fmt::Result {
 mod tests {
     use super::*;
     use crate::audit::RowInvariance;
-    use crate::config::DraftKind;
+    use crate::settings::DraftKind;
 
     /// The report of a source that wrote something else, as people see it.
     fn shown(rows: RowInvariance, by_rounding: bool) -> String {

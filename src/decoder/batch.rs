@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{CancelOnDrop, Prompt, SpeculativeDecoder, on_a_thread};
-use crate::config::SpeculativeConfig;
 use crate::engine::{
     Event, Generation, KvCacheManager, Request, RequestId, Scheduler, Service, check_prompt,
 };
 use crate::error::{Error, Result};
+use crate::settings::SpeculativeConfig;
 
 /// Generations that run at once: with more, passes take as much longer as they generate more.
 pub(super) const SLOTS: usize = 16;

@@ -8,12 +8,12 @@ mod stream;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{DraftKind, SpeculativeConfig, Verification};
 use crate::device::Device;
 use crate::engine::{CancelToken, Generation, KvCacheManager, Request};
 use crate::error::{Error, Result};
 use crate::model::{DraftHead, LanguageModel, ModelInfo, SharedModel, TokenSequence, memory};
 use crate::sampling::{Noise, Processors};
+use crate::settings::{DraftKind, SpeculativeConfig, Verification};
 use crate::speculation::drafter::{
     Drawing, HeadDrafter, ModelDrafter, OtherVocabulary, Sampler, TextDrafter, Vocabulary,
 };

@@ -10,13 +10,17 @@ mod prefix_cache;
 mod request;
 mod scheduler;
 mod service;
+mod stats;
 mod stop;
 mod work;
 mod writer;
 
 pub use kv_cache::KvCacheManager;
-pub use output::{Chunk, FinishReason, Generation, SourceStats, Stats, Token};
+pub use output::{Chunk, FinishReason, Generation, Token};
 pub(crate) use request::check_prompt;
 pub use request::{CancelToken, Request};
 pub use scheduler::{Event, RequestId, Scheduler};
 pub use service::{Listener, QueueFull, Service};
+#[cfg(feature = "server")]
+pub(crate) use stats::statistics;
+pub use stats::{SourceStats, Stats};

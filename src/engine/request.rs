@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::output::{Chunk, FinishReason, Generation, Stats};
+use super::output::{Chunk, FinishReason, Generation};
+use super::stats::Stats;
 use super::work::{Pending, WorkItem};
 use super::writer::Writer;
-use crate::config::{SpeculativeConfig, Verification};
 use crate::error::{Error, Result};
 use crate::model::{Append, LogitsView, SharedModel, TokenSequence};
 use crate::sampling::{Noise, NoiseStream, Processors};
+use crate::settings::{SpeculativeConfig, Verification};
 use crate::speculation::{Controller, Draft, Load, Plan, TokenSource, Verdict, verify};
 use crate::text::Tokenizer;
 

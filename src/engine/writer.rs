@@ -2,9 +2,9 @@
 
 use super::output::{Chunk, Token};
 use super::stop::StopMatcher;
-use crate::config::SpeculativeConfig;
 use crate::error::Result;
 use crate::sampling::top_k;
+use crate::settings::SpeculativeConfig;
 use crate::speculation::TokenSource;
 use crate::text::{Detokenizer, Tokenizer};
 

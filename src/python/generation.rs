@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use pyo3::prelude::*;
 
 use super::record::record;
-use crate::engine;
+use super::value::ToPython;
+use crate::engine::{self, SourceStats, statistics};
+use crate::speculation::TokenSource;
 
 record! {
     /// A generated token.
@@ -16,7 +18,7 @@ record! {
         text: String = token.text.clone(),
         /// Natural logarithm of the target's probability for it; None unless asked for.
         logprob: Option<f32> = token.logprob,
-        /// The likeliest alternatives as (id, logprob), best first.
+        /// The most probable alternatives as (id, logprob), best first.
         top_logprobs: Vec<(u32, f32)> = token.top_logprobs.clone(),
         /// Who wrote it first: "target", "ngram", "model", "prediction", "recycling", "table", "grammar" or "custom".
         source: String = token.source.to_string(),
@@ -35,56 +37,69 @@ record! {
     }
 }
 
-record! {
-    /// Counts and times of a generation; times are in seconds.
-    Stats(stats: engine::Stats) {
-        /// Tokens in the prompt.
-        prompt_tokens: usize = stats.prompt_tokens,
-        /// Those of them that had been read for an earlier request.
-        cached_tokens: usize = stats.cached_tokens,
-        /// Tokens written.
-        new_tokens: usize = stats.new_tokens,
-        /// Passes of the target that wrote them.
-        steps: usize = stats.steps,
-        /// Tokens proposed.
-        drafted: usize = stats.drafted,
-        /// Proposed tokens that the target accepted.
-        accepted: usize = stats.accepted,
-        /// For each position of a draft, from 0, the steps that drafted so far.
-        drafted_per_position: Vec<usize> = stats.drafted_per_position.clone(),
-        /// For each position of a draft, the steps that accepted so far.
-        accepted_per_position: Vec<usize> = stats.accepted_per_position.clone(),
-        /// By who proposed them: {"ngram": {"drafted": 5, "accepted": 4}}.
-        sources: BTreeMap<String, BTreeMap<&'static str, usize>> = sources(stats),
-        /// Share of the drafted tokens that were accepted; 0 without drafts.
-        acceptance_rate: f64 = stats.acceptance_rate(),
-        /// Tokens written a pass of the target.
-        tokens_per_step: f64 = stats.tokens_per_step(),
-        /// From the request to its first token.
-        time_to_first_token: f64 = stats.time_to_first_token.as_secs_f64(),
-        /// Reading the prompt.
-        prefill_seconds: f64 = stats.prefill.as_secs_f64(),
-        /// Writing, after the prompt was read.
-        decode_seconds: f64 = stats.decode.as_secs_f64(),
-        /// Spent drafting.
-        draft_seconds: f64 = stats.draft.as_secs_f64(),
-        /// Spent in the target, writing.
-        verify_seconds: f64 = stats.verify.as_secs_f64(),
-        /// Tokens a second, once the prompt was read.
-        tokens_per_second: f64 = stats.tokens_per_second(),
-        /// Against writing as much without drafts; None where no such step was measured.
-        speedup: Option<f64> = stats.speedup(),
-        /// The speedup that the controller expected of its choices; None where it made none.
-        predicted_speedup: Option<f64> = stats.predicted_speedup,
-    }
+macro_rules! define_stats {
+    (
+        fields { $(#[doc = $doc:tt] $field:ident: $type:ty,)* }
+        durations { $(#[doc = $duration_doc:tt] $duration:ident as $seconds:ident,)* }
+        computed { $(#[doc = $computed_doc:tt] $computed:ident: $computed_type:ty,)* }
+    ) => {
+        /// Counts and times of a generation; times are in seconds.
+        #[pyclass(module = "specdec_rs", frozen, eq)]
+        #[derive(Clone, PartialEq)]
+        pub struct Stats(pub(super) engine::Stats);
+
+        #[pymethods]
+        impl Stats {
+            $(
+                #[doc = $doc]
+                #[getter]
+                fn $field<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                    self.0.$field.to_python(py)
+                }
+            )*
+            $(
+                #[doc = $duration_doc]
+                #[getter]
+                fn $seconds(&self) -> f64 {
+                    self.0.$duration.as_secs_f64()
+                }
+            )*
+            $(
+                #[doc = $computed_doc]
+                #[getter]
+                fn $computed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                    self.0.$computed().to_python(py)
+                }
+            )*
+
+            /// All properties by name.
+            fn as_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, pyo3::types::PyDict>> {
+                super::record::as_dict(slf, Self::names())
+            }
+
+            fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+                let names: Vec<&str> = Self::names().collect();
+                super::record::repr(slf, &names)
+            }
+        }
+
+        impl Stats {
+            /// Each property with its type in stubs.
+            pub(super) const PROPERTIES: &[(&str, &str)] = &[
+                $((stringify!($field), <$type as ToPython>::TYPE),)*
+                $((stringify!($seconds), <f64 as ToPython>::TYPE),)*
+                $((stringify!($computed), <$computed_type as ToPython>::TYPE),)*
+            ];
+        }
+    };
 }
 
-fn sources(stats: &engine::Stats) -> BTreeMap<String, BTreeMap<&'static str, usize>> {
-    let each = stats.sources.iter().map(|(source, counts)| {
-        let counts = [("drafted", counts.drafted), ("accepted", counts.accepted)];
-        (source.to_string(), BTreeMap::from(counts))
-    });
-    each.collect()
+statistics!(define_stats);
+
+impl Stats {
+    fn names() -> impl Iterator<Item = &'static str> {
+        Self::PROPERTIES.iter().map(|(name, _)| *name)
+    }
 }
 
 /// A finished generation; `str()` of it is its text.
@@ -142,9 +157,9 @@ impl Generation {
 
     /// All of it as plain values, ready for JSON.
     fn as_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, pyo3::types::PyDict>> {
-        let dict = super::record::as_dict(slf, &["text", "tokens", "finish_reason", "logprobs"])?;
+        let dict = super::record::as_dict(slf, ["text", "tokens", "finish_reason", "logprobs"])?;
         let stats = slf.getattr("stats")?;
-        dict.set_item("stats", super::record::as_dict(&stats, Stats::FIELDS)?)?;
+        dict.set_item("stats", super::record::as_dict(&stats, Stats::names())?)?;
         Ok(dict)
     }
 }

@@ -12,6 +12,8 @@ mod convert;
 mod decoder;
 mod detached;
 mod errors;
+#[cfg(test)]
+mod generated;
 mod generation;
 mod language_model;
 mod progress;
@@ -20,6 +22,7 @@ mod sequence;
 mod stream;
 mod threads;
 mod tokenizer;
+mod value;
 
 use log::LevelFilter;
 use pyo3::prelude::*;

@@ -33,7 +33,7 @@ macro_rules! record {
 
             /// All properties by name.
             fn as_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, pyo3::types::PyDict>> {
-                $crate::python::record::as_dict(slf, Self::FIELDS)
+                $crate::python::record::as_dict(slf, Self::FIELDS.iter().copied())
             }
 
             fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -48,11 +48,11 @@ pub(super) use record;
 /// An object's properties by name.
 pub(super) fn as_dict<'py>(
     object: &Bound<'py, PyAny>,
-    fields: &[&str],
+    fields: impl IntoIterator<Item = &'static str>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(object.py());
     for field in fields {
-        dict.set_item(field, object.getattr(*field)?)?;
+        dict.set_item(field, object.getattr(field)?)?;
     }
     Ok(dict)
 }

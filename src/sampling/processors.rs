@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::distribution::{Distribution, Softmax, Weighted, largest};
-use crate::config::SpeculativeConfig;
 use crate::error::{Error, Result};
+use crate::settings::SpeculativeConfig;
 use crate::text::Grammar;
 
 /// Penalties and biases beyond this are as good as infinite, and leave room to add and multiply them.

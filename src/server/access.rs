@@ -1,4 +1,4 @@
-//! Who may ask.
+//! Which requests are let in: API keys, origins and host names.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::failure::Failure;
-use super::log::REQUEST_ID;
+use super::error::ApiError;
+use super::request_id::REQUEST_ID;
 use crate::error::Error;
 
 /// The keys' digests: of equal lengths, so that comparing them takes the same time wherever they differ.
@@ -23,7 +23,7 @@ impl ApiKeys {
     }
 
     /// Whether a key is one of them; looks at all, to the end.
-    fn know(&self, key: &[u8]) -> bool {
+    fn contains(&self, key: &[u8]) -> bool {
         let key = digest(key);
         let differ = |known: &[u8; 32]| known.iter().zip(key).fold(0, |all, (a, b)| all | (a ^ b));
         let matches = self.0.iter().map(|known| u8::from(differ(known) == 0));
@@ -47,11 +47,11 @@ pub(super) async fn authenticate(
     let shown = request.headers().get(header::AUTHORIZATION);
     let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     let message = match shown {
-        Some(key) if keys.know(key) => return next.run(request).await,
+        Some(key) if keys.contains(key) => return next.run(request).await,
         Some(_) => "the API key is not one of this server's",
         None => "no API key: send one in the header \"Authorization: Bearer KEY\"",
     };
-    Failure::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response()
+    ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response()
 }
 
 /// Which pages' requests are answered.
@@ -74,7 +74,7 @@ pub(super) async fn check_origin(
     {
         let message =
             format!("{name:?} is no name of this server: use its address, or give it an API key");
-        return Failure::new(StatusCode::FORBIDDEN, "foreign_host", message).into_response();
+        return ApiError::new(StatusCode::FORBIDDEN, "foreign_host", message).into_response();
     }
     match foreign_origin(headers, &origins.allowed) {
         None => next.run(request).await,
@@ -82,7 +82,7 @@ pub(super) async fn check_origin(
             let message = format!(
                 "pages of {origin} may not ask this server: --cors-origin {origin} would let them"
             );
-            Failure::new(StatusCode::FORBIDDEN, "foreign_origin", message).into_response()
+            ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message).into_response()
         }
     }
 }
@@ -141,9 +141,9 @@ mod tests {
     #[test]
     fn keys_are_known_as_a_whole() {
         let keys = ApiKeys::new(&["one".into(), "two".into()]);
-        assert!(keys.know(b"one") && keys.know(b"two"));
+        assert!(keys.contains(b"one") && keys.contains(b"two"));
         for wrong in [&b""[..], b"on", b"onetwo", b"One", b"one "] {
-            assert!(!keys.know(wrong));
+            assert!(!keys.contains(wrong));
         }
     }
 

@@ -6,21 +6,21 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
-use super::app::App;
-use super::failure::Failure;
-use super::metrics::Watch;
-use crate::config::SpeculativeConfig;
+use super::error::ApiError;
+use super::metrics::RequestMetrics;
+use super::state::AppState;
 use crate::decoder::CancelOnDrop;
 use crate::engine::{Chunk, Event, Generation};
 use crate::error::Error;
+use crate::settings::SpeculativeConfig;
 
-/// Bytes of a token, hardly ever more.
-const LONGEST_TOKEN: usize = 16;
+/// Bytes of a token; hardly any has more.
+const MAX_TOKEN_BYTES: usize = 16;
 
 /// Answers to all prompts of a request at most.
-const MOST_CHOICES: usize = 128;
+const MAX_CHOICES: usize = 128;
 
-/// The choices of a request. Dropping it, as when its client is gone, ends them within a step.
+/// The choices of a request. Dropping it, as when its client disconnects, ends them within a step.
 pub(super) struct Answer {
     events: UnboundedReceiver<(usize, Event)>,
     /// Choices that have not ended.
@@ -31,52 +31,52 @@ pub(super) struct Answer {
     _guards: Vec<CancelOnDrop>,
 }
 
-/// What becomes of a choice.
+/// What a choice sends.
 pub(super) enum Step {
     Chunk(usize, Chunk),
     End(usize, Box<Generation>),
 }
 
 impl Answer {
-    /// Begins so many answers to each of some prompts, all or none.
-    pub(super) async fn begin(
-        app: &App,
+    /// Starts `each` answers to each of the prompts, all or none.
+    pub(super) async fn start(
+        state: &AppState,
         prompts: Vec<Vec<u32>>,
         config: SpeculativeConfig,
         each: usize,
-        watch: &Watch,
-    ) -> Result<Self, Failure> {
-        let limit = app.options.timeout;
+        metrics: &RequestMetrics,
+    ) -> Result<Self, ApiError> {
+        let limit = state.options.timeout;
         let deadline = Instant::now() + limit;
         let choices = prompts.len() * each;
-        let most = MOST_CHOICES.min(app.options.slots.saturating_add(app.options.queue));
-        if choices > most {
-            let message = format!("{choices} answers, of all prompts together: at most {most}");
-            return Err(Failure::invalid("n", message));
+        let max = MAX_CHOICES.min(state.options.slots.saturating_add(state.options.queue));
+        if choices > max {
+            let message = format!("{choices} answers, of all prompts together: at most {max}");
+            return Err(ApiError::invalid("n", message));
         }
-        // Each answer reads it for itself, and can't be longer than the context.
-        let longest = app
+        // Each answer keeps it for itself, and can't be longer than the context.
+        let max_length = state
             .decoder
             .info()
             .context_length
-            .saturating_mul(LONGEST_TOKEN);
+            .saturating_mul(MAX_TOKEN_BYTES);
         if config
             .prediction
             .as_ref()
-            .is_some_and(|text| text.len() > longest)
+            .is_some_and(|text| text.len() > max_length)
         {
             let message = "a prediction that is longer than any answer can be";
-            return Err(Failure::invalid("prediction", message));
+            return Err(ApiError::invalid("prediction", message));
         }
         let (sender, events) = unbounded_channel();
-        let (decoder, service) = (app.decoder.clone(), app.service.clone());
+        let (decoder, service) = (state.decoder.clone(), state.service.clone());
         // To compile a response format takes time.
         let requests = tokio::task::spawn_blocking(move || {
             let mut requests = Vec::with_capacity(choices);
             for prompt in prompts {
                 let prompt: Arc<[u32]> = prompt.into();
                 for choice in 0..each as u64 {
-                    // As different as chance would have it, and the same every time.
+                    // Different choices, and the same every time.
                     let config = SpeculativeConfig {
                         seed: config.seed.map(|seed| seed.wrapping_add(choice)),
                         ..config.clone()
@@ -88,30 +88,32 @@ impl Answer {
             }
             Ok::<_, Error>(requests)
         });
-        let lost = |error| Error::Compute(format!("the request could not be begun: {error}"));
+        let lost = |error| Error::Compute(format!("the request could not be started: {error}"));
         let requests = requests.await.map_err(lost)??;
         let mut guards = Vec::with_capacity(choices);
         for (choice, (prompt, request)) in requests.into_iter().enumerate() {
             guards.push(CancelOnDrop(request.cancel_token()));
-            let (sender, watch, lessons) = (sender.clone(), watch.clone(), app.lessons.clone());
+            let (sender, metrics, table_updates) =
+                (sender.clone(), metrics.clone(), state.table_updates.clone());
             let listener = Box::new(move |event| {
-                // Whether anybody listens or not: it was computed.
+                // Counted whether the client is connected or not: it was computed.
                 match &event {
-                    Event::Chunk(chunk) => watch.wrote(choice, chunk.tokens.len()),
+                    Event::Chunk(chunk) => metrics.received(choice, chunk.tokens.len()),
                     Event::End(Ok(generation)) => {
-                        watch.ended(generation, choice % each == 0);
-                        if let Some(lessons) = &lessons {
-                            lessons.learn(&prompt, generation);
+                        metrics.ended(generation, choice % each == 0);
+                        if let Some(table) = &table_updates {
+                            table.update(&prompt, generation);
                         }
                     }
                     Event::End(Err(_)) => {}
                 }
                 sender.send((choice, event)).is_ok()
             });
-            // Those that were begun end with their guards.
-            app.service
+            // Those that were started end with their guards.
+            state
+                .service
                 .submit(request, listener)
-                .map_err(|_| Failure::queue_full())?;
+                .map_err(|_| ApiError::queue_full())?;
         }
         Ok(Self {
             events,
@@ -123,15 +125,15 @@ impl Answer {
         })
     }
 
-    /// What comes next; `None` once all choices have ended.
-    pub(super) async fn next(&mut self) -> Result<Option<Step>, Failure> {
+    /// The next chunk or end; `None` once all choices have ended.
+    pub(super) async fn next(&mut self) -> Result<Option<Step>, ApiError> {
         if self.open == 0 {
             return Ok(None);
         }
-        let timeout = |_| Failure::timeout(self.limit.as_secs());
+        let timeout = |_| ApiError::timeout(self.limit.as_secs());
         let event = timeout_at(self.deadline, self.events.recv()).await;
         match event.map_err(timeout)? {
-            None => Err(Failure::ended()),
+            None => Err(ApiError::ended()),
             Some((choice, Event::Chunk(chunk))) => Ok(Some(Step::Chunk(choice, chunk))),
             Some((choice, Event::End(end))) => {
                 self.open -= 1;
@@ -146,7 +148,7 @@ impl Answer {
     }
 
     /// All choices, in their order, once they have ended.
-    pub(super) async fn gather(mut self) -> Result<Vec<Generation>, Failure> {
+    pub(super) async fn gather(mut self) -> Result<Vec<Generation>, ApiError> {
         let mut ended: Vec<Option<Generation>> = vec![None; self.choices];
         while let Some(step) = self.next().await? {
             if let Step::End(choice, generation) = step {

@@ -9,41 +9,47 @@ use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::failure::Failure;
+use super::error::ApiError;
 
 /// A body that was read.
 pub(super) struct Body(Value);
 
 impl Body {
     /// What it says.
-    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_path_to_error::deserialize(&self.0).map_err(|error| {
             let path = error.path().to_string();
-            Failure::invalid(&path, format!("invalid {path}: {}", error.inner()))
+            let message = error.inner().to_string();
+            // What a setting's own type refuses names it already.
+            let message = match message.starts_with(&format!("invalid {path}")) {
+                true => message,
+                false => format!("invalid {path}: {message}"),
+            };
+            ApiError::invalid(&path, message)
         })
     }
 }
 
 impl<S: Send + Sync> FromRequest<S> for Body {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|rejection| {
                 let message = rejection.body_text();
                 match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => Failure::new(
+                    StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
                         StatusCode::PAYLOAD_TOO_LARGE,
                         "body_too_large",
                         format!("{message}: send less text, or start the server with a larger --max-body"),
                     ),
-                    _ => Failure::new(StatusCode::BAD_REQUEST, "unreadable_body", message),
+                    _ => ApiError::new(StatusCode::BAD_REQUEST, "unreadable_body", message),
                 }
             })?;
         let value = serde_json::from_slice(&bytes).map_err(|error| {
             let message = format!("the body is no JSON: {error}");
-            Failure::new(StatusCode::BAD_REQUEST, "invalid_json", message)
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message)
         })?;
         Ok(Self(value))
     }

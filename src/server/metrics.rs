@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use super::app::{App, Shared};
+use super::state::{AppState, SharedState};
 use crate::engine::{Generation, Stats};
 
 type FloatGauge = Gauge<f64, AtomicU64>;
@@ -38,7 +38,7 @@ struct Reason {
     reason: String,
 }
 
-/// Positions of drafts that are told apart.
+/// Positions of drafts that are counted separately.
 const POSITIONS: usize = 16;
 
 /// All that is counted.
@@ -88,11 +88,11 @@ impl Default for Latency {
     }
 }
 
-/// Where metrics are made known.
+/// Where metrics are registered.
 struct Register<'a>(&'a mut Registry);
 
 impl Register<'_> {
-    /// Adds one, under each of some names.
+    /// Adds a metric under each of its names.
     fn add(&mut self, metric: &(impl Metric + Clone), names: &[&str], help: &str) {
         for name in names {
             self.0.register(*name, help, metric.clone());
@@ -110,7 +110,7 @@ impl Metrics {
         let names = ["vllm:num_requests_running", "llamacpp:requests_processing"];
         to.add(&running, &names, "Requests that are computed");
         let names = ["vllm:num_requests_waiting", "llamacpp:requests_deferred"];
-        to.add(&waiting, &names, "Requests that wait for their turn");
+        to.add(&waiting, &names, "Requests that wait");
         let cache_usage = FloatGauge::default();
         let names = ["vllm:kv_cache_usage_perc", "llamacpp:kv_cache_usage_ratio"];
         let help = "Share of the tokens that caches may hold which are taken, 1 is all";
@@ -124,22 +124,22 @@ impl Metrics {
         }
     }
 
-    /// Watches one request.
-    pub(super) fn watch(&self) -> Watch {
-        Watch(Arc::new(Watched {
+    /// The counters of one request.
+    pub(super) fn request(&self) -> RequestMetrics {
+        RequestMetrics(Arc::new(RequestState {
             counters: self.counters.clone(),
-            began: Instant::now(),
+            start: Instant::now(),
             last: Mutex::new(Vec::new()),
         }))
     }
 
-    fn observe(&self, app: &App) {
-        let status = app.service.status();
+    fn observe(&self, state: &AppState) {
+        let status = state.service.status();
         self.running.set(status.running() as i64);
         self.waiting.set(status.waiting() as i64);
-        let most = app.cache_tokens.unwrap_or(usize::MAX);
+        let max = state.cache_tokens.unwrap_or(usize::MAX);
         self.cache_usage
-            .set(app.service.cached_tokens() as f64 / most as f64);
+            .set(state.service.cached_tokens() as f64 / max as f64);
     }
 }
 
@@ -160,20 +160,21 @@ impl Counters {
         ];
         to.add(&self.prompt_tokens, &names, "Tokens of prompts");
         let names = ["specdec_prompt_cached_tokens", "vllm:prefix_cache_hits"];
-        let help = "Tokens of prompts that had been read for earlier requests";
+        let help = "Tokens of prompts that were in caches of earlier requests";
         to.add(&self.cached_tokens, &names, help);
         let names = [
             "specdec_generation_tokens",
             "vllm:generation_tokens",
             "llamacpp:tokens_predicted",
         ];
-        to.add(&self.new_tokens, &names, "Tokens written");
+        to.add(&self.new_tokens, &names, "Tokens generated");
         let names = [
             "specdec_steps",
             "vllm:spec_decode_num_drafts",
             "llamacpp:n_decode",
         ];
-        let help = "Steps of requests: passes of the target, each request's counted by itself";
+        let help =
+            "Steps of requests: forward passes of the target, each request's counted by itself";
         to.add(&self.steps, &names, help);
         let names = [
             "specdec_drafted_tokens",
@@ -216,7 +217,7 @@ impl Counters {
     }
 
     fn register_times(&self, to: &mut Register<'_>) {
-        let help = "From requests' arrival to when their prompts were read";
+        let help = "From requests' arrival to when their prompts were prefilled";
         to.add(&self.prefill_seconds, &["specdec_prefill_seconds"], help);
         let help = "From there to the answers' ends";
         to.add(&self.decode_seconds, &["specdec_decode_seconds"], help);
@@ -285,20 +286,20 @@ impl Counters {
     }
 }
 
-/// A request that is watched.
+/// Counts one request.
 #[derive(Clone)]
-pub(super) struct Watch(Arc<Watched>);
+pub(super) struct RequestMetrics(Arc<RequestState>);
 
-struct Watched {
+struct RequestState {
     counters: Arc<Counters>,
-    began: Instant,
-    /// When each choice wrote last.
+    start: Instant,
+    /// When each choice had its last tokens.
     last: Mutex<Vec<Option<Instant>>>,
 }
 
-impl Watch {
-    /// A choice wrote so many tokens.
-    pub(super) fn wrote(&self, choice: usize, tokens: usize) {
+impl RequestMetrics {
+    /// A choice has so many tokens more.
+    pub(super) fn received(&self, choice: usize, tokens: usize) {
         if tokens == 0 {
             return;
         }
@@ -308,7 +309,7 @@ impl Watch {
         last.resize(choices, None);
         match last[choice].replace(now) {
             None => {
-                let seconds = (now - self.0.began).as_secs_f64();
+                let seconds = (now - self.0.start).as_secs_f64();
                 counters.time_to_first_token.0.observe(seconds);
             }
             Some(before) => {
@@ -322,7 +323,7 @@ impl Watch {
 
     /// A choice ended; its prompt counts with the first of several that have it.
     pub(super) fn ended(&self, generation: &Generation, with_prompt: bool) {
-        let seconds = self.0.began.elapsed().as_secs_f64();
+        let seconds = self.0.start.elapsed().as_secs_f64();
         self.0.counters.request.0.observe(seconds);
         self.0.counters.count(generation, with_prompt);
     }
@@ -336,12 +337,12 @@ impl Watch {
     }
 }
 
-/// All of it, as text.
-pub(super) async fn show(State(app): Shared) -> impl IntoResponse {
-    app.metrics.observe(&app);
+/// All metrics, as text.
+pub(super) async fn show(State(state): SharedState) -> impl IntoResponse {
+    state.metrics.observe(&state);
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = encode(&mut text, &app.metrics.registry);
+    let _ = encode(&mut text, &state.metrics.registry);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text)
 }

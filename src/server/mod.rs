@@ -2,17 +2,18 @@
 
 mod access;
 mod answer;
-mod app;
 mod body;
-mod completions;
-mod dialect;
-mod failure;
-mod lessons;
+mod error;
 mod log;
 mod metrics;
-mod models;
-mod page;
-mod request;
+mod openai;
+mod openapi;
+mod options;
+mod request_id;
+mod router;
+mod routes;
+mod state;
+mod table_updates;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,9 +21,9 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
 
-use app::App;
-pub use app::ServerOptions;
-use lessons::Lessons;
+pub use options::ServerOptions;
+use state::AppState;
+use table_updates::TableUpdates;
 
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::Service;
@@ -33,14 +34,14 @@ pub struct Server {
     runtime: tokio::runtime::Runtime,
     listener: TcpListener,
     address: SocketAddr,
-    app: Arc<App>,
+    state: Arc<AppState>,
 }
 
-/// Threads that talk to clients; the target computes on others.
+/// Threads for connections; the target computes on others.
 const THREADS: usize = 2;
 
 impl Server {
-    /// Listens. Fails where the address can't be had, or where it would be open to strangers unasked.
+    /// Listens. Fails where the address can't be bound, or where others could reach it without a key, unless that is allowed.
     pub fn bind(decoder: SpeculativeDecoder, options: ServerOptions) -> Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(THREADS).thread_name("specdec-http");
@@ -61,22 +62,22 @@ impl Server {
         let address = listener.local_addr().map_err(wrong)?;
         let cache = decoder.kv_cache().clone();
         cache.dedicate(options.cache_tokens);
-        let lessons = options.learn.as_deref();
-        let lessons = lessons.map(|file| Lessons::new(&decoder, file).map(Arc::new));
-        let app = App {
-            lessons: lessons.transpose()?,
+        let table = options.learn.as_deref();
+        let table_updates = table.map(|file| TableUpdates::new(&decoder, file).map(Arc::new));
+        let state = AppState {
+            table_updates: table_updates.transpose()?,
             service: Service::start(options.slots, options.queue, cache.clone())?,
             decoder,
             cache_tokens: cache.capacity(),
             metrics: metrics::Metrics::new(),
-            started: app::now(),
+            started: state::now(),
             options,
         };
         Ok(Self {
             runtime,
             listener,
             address,
-            app: Arc::new(app),
+            state: Arc::new(state),
         })
     }
 
@@ -85,39 +86,39 @@ impl Server {
         self.address
     }
 
-    /// Tokens of all caches together; `None`: as many as come.
+    /// Tokens of all caches together; `None`: unbounded.
     pub fn cache_tokens(&self) -> Option<usize> {
-        self.app.cache_tokens
+        self.state.cache_tokens
     }
 
     /// Answers until the process is asked to end (SIGTERM, Ctrl-C); then what is running may still be answered.
     pub fn run(self) -> Result<()> {
-        let router = app::router(&self.app)?;
-        let (asked, mut seen) = watch::channel(false);
-        let drain = self.app.options.drain;
-        let lessons = self.app.lessons.clone();
-        if let Some(lessons) = lessons.clone() {
-            self.runtime.spawn(lessons.keep_saving());
+        let router = router::router(&self.state)?;
+        let (ending, mut seen) = watch::channel(false);
+        let drain = self.state.options.drain;
+        let table_updates = self.state.table_updates.clone();
+        if let Some(updates) = table_updates.clone() {
+            self.runtime.spawn(updates.keep_saving());
         }
-        let until_now = lessons.clone();
+        let updates = table_updates.clone();
         let served = self.runtime.block_on(async move {
             tokio::spawn(async move {
-                asked_to_end().await;
+                end_signal().await;
                 tracing::info!("ending: running requests are answered first");
-                let _ = asked.send(true);
-                if let Some(lessons) = until_now {
-                    let _ = tokio::task::spawn_blocking(move || lessons.save()).await;
+                let _ = ending.send(true);
+                if let Some(updates) = updates {
+                    let _ = tokio::task::spawn_blocking(move || updates.save()).await;
                 }
-                // A second time: at once.
-                asked_to_end().await;
+                // After a second signal, at once.
+                end_signal().await;
                 std::process::exit(130);
             });
             let mut graceful = seen.clone();
             let serve = axum::serve(self.listener, router).with_graceful_shutdown(async move {
-                let _ = graceful.wait_for(|asked| *asked).await;
+                let _ = graceful.wait_for(|ending| *ending).await;
             });
             let late = async move {
-                let _ = seen.wait_for(|asked| *asked).await;
+                let _ = seen.wait_for(|ending| *ending).await;
                 tokio::time::sleep(drain).await;
             };
             tokio::select! {
@@ -125,19 +126,20 @@ impl Server {
                     ended.map_err(|error| Error::Compute(format!("the server ended: {error}")))
                 }
                 () = late => {
-                    tracing::warn!("requests that were still running are cut off");
+                    tracing::warn!("requests that were still running are aborted");
                     Ok(())
                 }
             }
         });
-        if let Some(lessons) = lessons {
-            lessons.save();
+        if let Some(updates) = table_updates {
+            updates.save();
         }
         served
     }
 }
 
-async fn asked_to_end() {
+/// SIGTERM, or Ctrl-C.
+async fn end_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -152,7 +154,7 @@ async fn asked_to_end() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// Refuses to answer strangers, unless that was asked for.
+/// Refuses an address that others reach without a key, unless that is allowed.
 fn check_addresses(addresses: &[SocketAddr], options: &ServerOptions) -> Result<()> {
     let public = addresses.iter().find(|address| !is_loopback(address.ip()));
     match public {

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Who wrote a token first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TokenSource {
     /// The target itself.

@@ -1,9 +1,9 @@
 //! Texts for a decoder's table, without any data: the target asks itself questions, and answers them.
 
-use crate::config::{DraftKind, SpeculativeConfig};
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::Generation;
 use crate::error::Result;
+use crate::settings::{DraftKind, SpeculativeConfig};
 use crate::text::Message;
 
 /// Longest question and longest answer, in tokens.

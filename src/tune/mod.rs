@@ -4,10 +4,10 @@ mod learn;
 
 use serde::Serialize;
 
-use crate::config::{DraftKind, SpeculativeConfig};
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::Generation;
 use crate::error::{Error, Result};
+use crate::settings::{DraftKind, SpeculativeConfig};
 pub use learn::learn;
 
 /// Most drafted tokens that are tried.

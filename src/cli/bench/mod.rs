@@ -15,11 +15,11 @@ use super::options::{LoadingArgs, ModelArgs, SamplingArgs, conversation};
 use super::prompts::Question;
 use super::{prompts, terminal};
 use crate::benchmark::{Benchmark, PassTimes};
-use crate::config::SpeculativeConfig;
 use crate::decoder::SpeculativeDecoder;
 use crate::device::Device;
 use crate::error::Error;
 use crate::files::{self, Access};
+use crate::settings::SpeculativeConfig;
 use crate::text::Message;
 use report::{Report, TurnResult};
 

@@ -119,9 +119,9 @@ impl Drafter for HeadDrafter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SpeculativeConfig;
     use crate::model::ModelInfo;
     use crate::sampling::{Noise, Processors};
+    use crate::settings::SpeculativeConfig;
     use crate::speculation::drafter::Drawing;
 
     /// Expects after each token the number of the one before it as its feature, and writes the next number.

@@ -161,7 +161,7 @@ fn steps(lead: f64) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SpeculativeConfig;
+    use crate::settings::SpeculativeConfig;
 
     fn draw(temperature: f64, logits: &[f32]) -> Draft {
         let config = SpeculativeConfig {

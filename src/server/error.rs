@@ -1,26 +1,27 @@
-//! What went wrong with a request, in the shape that OpenAI's clients read.
+//! Errors of requests, in the shape that OpenAI's clients read.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::error::Error;
 
-/// Seconds after which a client that found no room may try again.
+/// Seconds after which a client whose request found no room may try again.
 const RETRY_AFTER: &str = "1";
 
-/// A refusal, or a failure.
+/// A request that is refused, or failed.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
+pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    /// The field of the request that is to blame.
+    /// The field of the request that is wrong.
     param: Option<String>,
 }
 
-impl Failure {
+impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -30,7 +31,7 @@ impl Failure {
         }
     }
 
-    /// A request that can't be meant.
+    /// A request with a field that is wrong.
     pub(super) fn invalid(param: &str, message: impl Into<String>) -> Self {
         Self {
             param: Some(param.to_owned()),
@@ -60,23 +61,41 @@ impl Failure {
         self.code
     }
 
-    pub(super) fn body(&self) -> Value {
+    pub(super) fn body(&self) -> ErrorBody {
         let kind = match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "authentication_error",
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             status if status.is_client_error() => "invalid_request_error",
             _ => "server_error",
         };
-        json!({"error": {
-            "message": self.message,
-            "type": kind,
-            "param": self.param,
-            "code": self.code,
-        }})
+        let error = ErrorDetails {
+            message: self.message.clone(),
+            kind,
+            param: self.param.clone(),
+            code: self.code,
+        };
+        ErrorBody { error }
     }
 }
 
-impl From<Error> for Failure {
+/// An error, as OpenAI's clients read it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(super) struct ErrorBody {
+    error: ErrorDetails,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ErrorDetails {
+    message: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The field of the request that is wrong.
+    param: Option<String>,
+    code: &'static str,
+}
+
+impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
@@ -97,7 +116,7 @@ impl From<Error> for Failure {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
         let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! What the server learns from its own answers, where its operator wants that: a table to draft the next ones from.
+//! Online updates of the n-gram table from the server's own answers, where its operator wants that.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,19 +10,19 @@ use crate::engine::{FinishReason, Generation};
 use crate::error::Result;
 use crate::speculation::retrieval::TABLE_ORDERS;
 
-/// How often what was learned is saved.
+/// How often the table is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
-/// Learns from answers, and keeps what it learned in a file.
-pub(super) struct Lessons {
+/// Updates the table from answers, and keeps it in a file.
+pub(super) struct TableUpdates {
     decoder: SpeculativeDecoder,
     file: PathBuf,
     unsaved: AtomicBool,
-    /// Held by whoever writes the file.
+    /// Held while the file is written.
     saving: Mutex<()>,
 }
 
-impl Lessons {
+impl TableUpdates {
     /// Fails where the file can't be written.
     pub(super) fn new(decoder: &SpeculativeDecoder, file: &Path) -> Result<Self> {
         decoder.save_table(file)?;
@@ -34,8 +34,8 @@ impl Lessons {
         })
     }
 
-    /// Learns from an answer to a prompt, if it came to its end.
-    pub(super) fn learn(&self, prompt: &[u32], generation: &Generation) {
+    /// Updates the table from an answer to a prompt, unless it was cancelled.
+    pub(super) fn update(&self, prompt: &[u32], generation: &Generation) {
         if generation.finish_reason == FinishReason::Cancelled {
             return;
         }
@@ -45,29 +45,29 @@ impl Lessons {
         let text: Vec<u32> = prompt_end.chain(answer).collect();
         match self.decoder.learn(text, seen) {
             Ok(()) => self.unsaved.store(true, Ordering::Relaxed),
-            Err(error) => tracing::warn!("nothing is learned from an answer: {error}"),
+            Err(error) => tracing::warn!("the table is not updated from an answer: {error}"),
         }
     }
 
-    /// Saves what is new; where that fails, later again.
+    /// Saves what is new; where that fails, it is tried again later.
     pub(super) fn save(&self) {
         let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.unsaved.swap(false, Ordering::Relaxed) {
             return;
         }
         if let Err(error) = self.decoder.save_table(&self.file) {
-            tracing::warn!("what was learned from answers is not saved: {error}");
+            tracing::warn!("the table is not saved: {error}");
             self.unsaved.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Saves again and again.
+    /// Saves at intervals, without end.
     pub(super) async fn keep_saving(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SAVE_EVERY).await;
-            let lessons = self.clone();
+            let updates = self.clone();
             // To write a file takes time.
-            let _ = tokio::task::spawn_blocking(move || lessons.save()).await;
+            let _ = tokio::task::spawn_blocking(move || updates.save()).await;
         }
     }
 }

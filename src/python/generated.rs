@@ -1,0 +1,127 @@
+//! Checks that what is written out of the declarations of settings and statistics elsewhere agrees with them: stubs and docs.
+//! `SPECDEC_UPDATE=1 cargo test --features python --lib generated` writes it anew.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use pyo3::prelude::*;
+
+use super::config::{TYPES, default_texts, parameters};
+use super::generation::Stats;
+use crate::settings::{Choice, DraftKind, Range, Verification};
+
+/// Longest line of a stub, as the formatter has it.
+const LINE: usize = 100;
+
+/// `NAME: TypeAlias = Literal[...]`.
+fn literal<T: Choice>(name: &str) -> String {
+    let names: Vec<String> = T::names().iter().map(|name| format!("{name:?}")).collect();
+    let line = format!("{name}: TypeAlias = Literal[{}]\n", names.join(", "));
+    if line.trim_end().len() <= LINE {
+        return line;
+    }
+    format!(
+        "{name}: TypeAlias = Literal[\n    {},\n]\n",
+        names.join(",\n    ")
+    )
+}
+
+fn choices() -> String {
+    literal::<DraftKind>("_Draft") + &literal::<Verification>("_Verification")
+}
+
+/// The fields of the `TypedDict` of overrides.
+fn overrides() -> String {
+    let fields = parameters().zip(TYPES);
+    fields.fold(String::new(), |text, (parameter, (argument, _))| {
+        text + &format!("    {}: {argument}\n", parameter.setting.name)
+    })
+}
+
+fn constructor(defaults: &[String]) -> String {
+    let mut text = "    def __new__(\n        cls,\n".to_owned();
+    let mut positional = true;
+    for ((parameter, (argument, _)), default) in parameters().zip(TYPES).zip(defaults) {
+        if positional && !parameter.positional {
+            text += "        *,\n";
+            positional = false;
+        }
+        let default = default.replace('\'', "\"");
+        let name = parameter.setting.name;
+        let _ = writeln!(text, "        {name}: {argument} = {default},");
+    }
+    text + "    ) -> Self: ...\n"
+}
+
+fn property(name: &str, kind: &str) -> String {
+    format!("    @property\n    def {name}(self) -> {kind}: ...\n")
+}
+
+fn getters() -> String {
+    let getters = parameters().zip(TYPES);
+    getters
+        .map(|(parameter, (_, kind))| property(parameter.setting.name, kind))
+        .collect()
+}
+
+fn table(defaults: &[String]) -> String {
+    let mut text = "| setting | default | range | meaning |\n|---|---|---|---|\n".to_owned();
+    for (parameter, default) in parameters().zip(defaults) {
+        let setting = parameter.setting;
+        let range = match setting.range {
+            Range::Any => String::new(),
+            range => range.to_string(),
+        };
+        let default = default.replace('\'', "\"");
+        let (name, doc) = (setting.name, setting.doc());
+        let _ = writeln!(text, "| `{name}` | `{default}` | {range} | {doc} |");
+    }
+    text
+}
+
+/// Compares a file's section between two lines that name it with what it should be, or writes it.
+fn check(file: &str, section: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (begins, ends) = (
+        format!("begin generated: {section}"),
+        format!("end generated: {section}"),
+    );
+    let begin = text
+        .find(&begins)
+        .unwrap_or_else(|| panic!("{file} has no {begins:?}"));
+    let begin = begin + text[begin..].find('\n').unwrap() + 1;
+    let end = text
+        .find(&ends)
+        .unwrap_or_else(|| panic!("{file} has no {ends:?}"));
+    let end = text[..end].rfind('\n').unwrap() + 1;
+    if &text[begin..end] == expected {
+        return;
+    }
+    if std::env::var_os("SPECDEC_UPDATE").is_some() {
+        std::fs::write(
+            &path,
+            format!("{}{expected}{}", &text[..begin], &text[end..]),
+        )
+        .unwrap();
+        return;
+    }
+    panic!(
+        "{file} is not as the declarations say: SPECDEC_UPDATE=1 cargo test --features python --lib generated\n{expected}"
+    );
+}
+
+#[test]
+fn stubs_and_docs_are_as_declared() {
+    const STUBS: &str = "python/specdec_rs/_core.pyi";
+    Python::initialize();
+    let defaults = Python::attach(default_texts).unwrap();
+    check(STUBS, "choices", &choices());
+    check(STUBS, "overrides", &overrides());
+    check(STUBS, "constructor", &constructor(&defaults));
+    check(STUBS, "settings", &getters());
+    let stats = Stats::PROPERTIES.iter();
+    let stats: String = stats.map(|(name, kind)| property(name, kind)).collect();
+    check(STUBS, "statistics", &stats);
+    check("docs/guide.md", "settings", &table(&defaults));
+}

@@ -1,0 +1,166 @@
+//! `/v1/completions`.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::respond::{Format, Object, Spelling, finite};
+use crate::engine;
+use crate::server::error::ApiError;
+
+/// Prompts of one request at most.
+pub(in crate::server) const MAX_PROMPTS: usize = 128;
+
+/// Texts to continue.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(in crate::server) struct CompletionRequest {
+    pub(in crate::server) prompt: PromptField,
+    /// Report each token's log-probability, and those of so many most probable alternatives.
+    #[serde(default)]
+    #[schemars(range(max = 20))]
+    pub(in crate::server) logprobs: Option<usize>,
+    /// Begin the answer with the prompt.
+    #[serde(default)]
+    pub(in crate::server) echo: Option<bool>,
+    /// Texts are continued at their end alone: only an empty one is taken.
+    #[serde(default)]
+    #[schemars(length(max = 0))]
+    suffix: Option<String>,
+    /// At most `n`: no more answers are generated than are returned.
+    #[serde(default)]
+    best_of: Option<usize>,
+}
+
+/// One prompt or several, each a text or tokens.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a text, a list of texts, a list of token ids, or a list of those"
+)]
+pub(in crate::server) enum PromptField {
+    Text(String),
+    Tokens(Vec<u32>),
+    Texts(Vec<String>),
+    TokenLists(Vec<Vec<u32>>),
+}
+
+/// By hand: lists are bounded.
+impl JsonSchema for PromptField {
+    fn schema_name() -> Cow<'static, str> {
+        "Prompt".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let tokens = json_schema!({
+            "type": "array",
+            "items": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+            "minItems": 1,
+        });
+        json_schema!({
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "minItems": 1,
+                    "maxItems": MAX_PROMPTS,
+                },
+                tokens,
+                {"type": "array", "items": tokens, "minItems": 1, "maxItems": MAX_PROMPTS},
+            ],
+        })
+    }
+}
+
+impl CompletionRequest {
+    /// Refuses what is not offered.
+    pub(in crate::server) fn check(&self, choices: usize) -> Result<(), ApiError> {
+        let suffix = self.suffix.as_ref();
+        if suffix.is_some_and(|suffix| !suffix.is_empty()) {
+            let message = "a suffix: texts are continued at their end alone";
+            return Err(ApiError::invalid("suffix", message));
+        }
+        if self.best_of.is_some_and(|best| best > choices) {
+            let message = "best_of: no more answers are generated than are returned";
+            return Err(ApiError::invalid("best_of", message));
+        }
+        if self.echo.unwrap_or(false) && self.logprobs.is_some() {
+            let message = "echo with logprobs: the prompt's own log-probabilities are not computed";
+            return Err(ApiError::invalid("echo", message));
+        }
+        Ok(())
+    }
+}
+
+/// Completions.
+pub(in crate::server) struct Completion;
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::server) struct CompletionContent {
+    text: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(in crate::server) struct CompletionLogprobs {
+    tokens: Vec<String>,
+    token_logprobs: Vec<Option<f64>>,
+    /// Of each token, the most probable alternatives by their texts.
+    top_logprobs: Vec<Map<String, Value>>,
+    /// The position of each token in the text, in characters.
+    text_offset: Vec<usize>,
+}
+
+impl Format for Completion {
+    const ID_PREFIX: &'static str = "cmpl-";
+    const OBJECT: Object = Object::TextCompletion;
+    const CHUNK_OBJECT: Object = Object::TextCompletion;
+
+    type Content = CompletionContent;
+    type Delta = CompletionContent;
+    type Logprobs = CompletionLogprobs;
+
+    fn content(echoed: &str, text: &str) -> CompletionContent {
+        CompletionContent {
+            text: format!("{echoed}{text}"),
+        }
+    }
+
+    fn first(echoed: &str) -> Option<CompletionContent> {
+        (!echoed.is_empty()).then(|| Self::delta(echoed))
+    }
+
+    fn delta(text: &str) -> CompletionContent {
+        CompletionContent {
+            text: text.to_owned(),
+        }
+    }
+
+    fn last() -> CompletionContent {
+        Self::delta("")
+    }
+
+    fn logprobs(
+        spelling: &Spelling,
+        tokens: &[engine::Token],
+        offset: &mut usize,
+    ) -> CompletionLogprobs {
+        let top = tokens.iter().map(|token| {
+            let top = token.top_logprobs.iter();
+            top.map(|(id, logprob)| (spelling.text(*id), finite(Some(*logprob)).into()))
+                .collect()
+        });
+        let offsets = tokens.iter().map(|token| {
+            let here = *offset;
+            *offset += token.text.chars().count();
+            here
+        });
+        CompletionLogprobs {
+            text_offset: offsets.collect(),
+            tokens: tokens.iter().map(|token| spelling.text(token.id)).collect(),
+            token_logprobs: tokens.iter().map(|token| finite(token.logprob)).collect(),
+            top_logprobs: top.collect(),
+        }
+    }
+}

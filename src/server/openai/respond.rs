@@ -1,0 +1,279 @@
+//! Answers as a client gets them: the whole, or chunk by chunk.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::usage::{StatsSchema, Usage};
+use crate::engine::{self, Chunk, Generation, Stats};
+use crate::speculation::TokenSource;
+use crate::text::Tokenizer;
+
+/// An answer's form: chat completions or completions.
+pub(in crate::server) trait Format: Sized + Send + Sync + 'static {
+    const ID_PREFIX: &'static str;
+    const OBJECT: Object;
+    const CHUNK_OBJECT: Object;
+
+    /// What a choice says.
+    type Content: Serialize + JsonSchema + Send + Sync;
+    /// What a choice says in one chunk.
+    type Delta: Serialize + JsonSchema + Send + Sync;
+    type Logprobs: Serialize + JsonSchema + Send + Sync;
+
+    /// A whole choice, whose prompt is repeated first where that is asked for.
+    fn content(echoed: &str, text: &str) -> Self::Content;
+
+    /// The first chunk of a choice, if it says anything.
+    fn first(echoed: &str) -> Option<Self::Delta>;
+
+    /// A chunk in between.
+    fn delta(text: &str) -> Self::Delta;
+
+    /// The last chunk of a choice.
+    fn last() -> Self::Delta;
+
+    /// `offset` is the position of the tokens in the text.
+    fn logprobs(
+        spelling: &Spelling,
+        tokens: &[engine::Token],
+        offset: &mut usize,
+    ) -> Self::Logprobs;
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+pub(in crate::server) enum Object {
+    #[serde(rename = "chat.completion")]
+    ChatCompletion,
+    #[serde(rename = "chat.completion.chunk")]
+    ChatCompletionChunk,
+    #[serde(rename = "text_completion")]
+    TextCompletion,
+    #[serde(rename = "model")]
+    Model,
+    #[serde(rename = "list")]
+    List,
+}
+
+/// A request's answer, or a chunk of it.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::server) struct Response<C> {
+    id: String,
+    object: Object,
+    /// In seconds since 1970.
+    created: u64,
+    model: String,
+    choices: Vec<C>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
+}
+
+/// One of a request's answers, or a part of it.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::server) struct Choice<C, L> {
+    index: usize,
+    #[serde(flatten)]
+    content: C,
+    logprobs: Option<L>,
+    finish_reason: Option<FinishReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Vec<Token>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<StatsSchema>")]
+    stats: Option<Stats>,
+}
+
+/// A whole answer.
+pub(in crate::server) type Whole<F> =
+    Response<Choice<<F as Format>::Content, <F as Format>::Logprobs>>;
+/// A chunk of an answer.
+type Part<F> = Response<Choice<<F as Format>::Delta, <F as Format>::Logprobs>>;
+
+/// Why an answer ended.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum FinishReason {
+    Stop,
+    Length,
+    Abort,
+}
+
+impl From<engine::FinishReason> for FinishReason {
+    fn from(reason: engine::FinishReason) -> Self {
+        match reason {
+            engine::FinishReason::Stop => Self::Stop,
+            engine::FinishReason::Length => Self::Length,
+            engine::FinishReason::Cancelled => Self::Abort,
+        }
+    }
+}
+
+/// A token of an answer.
+#[derive(Serialize, JsonSchema)]
+struct Token {
+    id: u32,
+    text: String,
+    /// Who proposed it.
+    source: TokenSource,
+    /// The step that accepted it, from 0.
+    step: usize,
+    logprob: Option<f64>,
+}
+
+fn tokens(tokens: &[engine::Token]) -> Vec<Token> {
+    let tokens = tokens.iter().map(|token| Token {
+        id: token.id,
+        text: token.text.clone(),
+        source: token.source,
+        step: token.step,
+        logprob: token.logprob.map(f64::from),
+    });
+    tokens.collect()
+}
+
+/// What tokens write.
+pub(in crate::server) struct Spelling(pub(in crate::server) Tokenizer);
+
+impl Spelling {
+    /// Of a special token its name.
+    pub(super) fn bytes(&self, id: u32) -> Vec<u8> {
+        match self.0.special_token(id) {
+            Some(name) => name.into_bytes(),
+            None => self.0.bytes(id).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn text(&self, id: u32) -> String {
+        String::from_utf8_lossy(&self.bytes(id)).into_owned()
+    }
+}
+
+/// JSON has no infinity: what can't be is as improbable as OpenAI's API says it.
+pub(super) fn finite(logprob: Option<f32>) -> Option<f64> {
+    const MIN: f32 = -9999.0;
+    logprob.map(|logprob| logprob.max(MIN).into())
+}
+
+/// How one request is answered.
+pub(in crate::server) struct Responder<F> {
+    /// Of all the request's objects.
+    pub(in crate::server) id: String,
+    pub(in crate::server) created: u64,
+    pub(in crate::server) model: String,
+    /// With tokens and statistics.
+    pub(in crate::server) return_tokens: bool,
+    /// With log-probabilities.
+    pub(in crate::server) logprobs: bool,
+    pub(in crate::server) spelling: Spelling,
+    /// The prompt of each choice, of a request that wants them repeated.
+    pub(in crate::server) echoed: Vec<String>,
+    pub(in crate::server) format: std::marker::PhantomData<F>,
+}
+
+impl<F: Format> Responder<F> {
+    /// The whole answer.
+    pub(in crate::server) fn response(
+        &self,
+        generations: &[Generation],
+        prompts: usize,
+    ) -> Whole<F> {
+        let choices = generations.iter().enumerate();
+        let choices = choices
+            .map(|(index, generation)| self.choice(index, generation))
+            .collect();
+        let stats = generations.iter().map(|generation| &generation.stats);
+        Response {
+            usage: Some(Usage::new(stats, prompts)),
+            ..self.object(F::OBJECT, choices)
+        }
+    }
+
+    fn choice(&self, index: usize, generation: &Generation) -> Choice<F::Content, F::Logprobs> {
+        let echoed = self.echoed(index);
+        let mut offset = echoed.chars().count();
+        Choice {
+            index,
+            content: F::content(echoed, &generation.text),
+            logprobs: self.logprobs(&generation.tokens, &mut offset),
+            finish_reason: Some(generation.finish_reason.into()),
+            tokens: self.return_tokens.then(|| tokens(&generation.tokens)),
+            stats: self.return_tokens.then(|| generation.stats.clone()),
+        }
+    }
+
+    fn echoed(&self, choice: usize) -> &str {
+        self.echoed.get(choice).map_or("", String::as_str)
+    }
+
+    fn logprobs(&self, tokens: &[engine::Token], offset: &mut usize) -> Option<F::Logprobs> {
+        self.logprobs
+            .then(|| F::logprobs(&self.spelling, tokens, offset))
+    }
+
+    /// A stream's first chunk of a choice, if it says anything.
+    pub(in crate::server) fn first(&self, index: usize) -> Option<Part<F>> {
+        F::first(self.echoed(index)).map(|delta| self.chunk(vec![Self::part(index, delta)]))
+    }
+
+    /// A chunk of a choice; `None` where it says nothing yet.
+    pub(in crate::server) fn next(
+        &self,
+        index: usize,
+        chunk: &Chunk,
+        offset: &mut usize,
+    ) -> Option<Part<F>> {
+        if chunk.text.is_empty() && !self.return_tokens && !self.logprobs {
+            return None;
+        }
+        let choice = Choice {
+            logprobs: self.logprobs(&chunk.tokens, offset),
+            tokens: self.return_tokens.then(|| tokens(&chunk.tokens)),
+            ..Self::part(index, F::delta(&chunk.text))
+        };
+        Some(self.chunk(vec![choice]))
+    }
+
+    /// A choice's end.
+    pub(in crate::server) fn last(&self, index: usize, generation: &Generation) -> Part<F> {
+        let choice = Choice {
+            finish_reason: Some(generation.finish_reason.into()),
+            stats: self.return_tokens.then(|| generation.stats.clone()),
+            ..Self::part(index, F::last())
+        };
+        self.chunk(vec![choice])
+    }
+
+    fn part(index: usize, delta: F::Delta) -> Choice<F::Delta, F::Logprobs> {
+        Choice {
+            index,
+            content: delta,
+            logprobs: None,
+            finish_reason: None,
+            tokens: None,
+            stats: None,
+        }
+    }
+
+    /// The chunk after all choices that says what they used.
+    pub(in crate::server) fn usage(&self, stats: &[Stats], prompts: usize) -> Part<F> {
+        Response {
+            usage: Some(Usage::new(stats.iter(), prompts)),
+            ..self.chunk(Vec::new())
+        }
+    }
+
+    fn chunk(&self, choices: Vec<Choice<F::Delta, F::Logprobs>>) -> Part<F> {
+        self.object(F::CHUNK_OBJECT, choices)
+    }
+
+    fn object<C>(&self, object: Object, choices: Vec<C>) -> Response<C> {
+        Response {
+            id: self.id.clone(),
+            object,
+            created: self.created,
+            model: self.model.clone(),
+            choices,
+            usage: None,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The fields that chat and completion requests have in common.
+
+mod values;
+
+use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
+
+use crate::server::error::ApiError;
+use crate::settings::{DraftKind, Range, SETTINGS, SpeculativeConfig, Verification, settings};
+use values::{LogitBias, OneOrMore, Prediction, ResponseFormatField, SettingValue, TopK};
+
+/// Answers to one request at most.
+const MAX_CHOICES: usize = 128;
+
+/// Stop texts of one request at most.
+const MAX_STOPS: usize = 16;
+
+/// The highest temperature, as in OpenAI's API.
+const MAX_TEMPERATURE: f64 = 2.0;
+
+macro_rules! define_fields {
+    ($(
+        #[doc = $doc:tt]
+        $name:ident: $type:ty = $default:expr, $range:expr => {
+            $(option_with_default($($with_default:tt)*),)?
+            $(option($($option:tt)*),)?
+            $(request($request:ty),)?
+        }
+    )*) => {
+        /// The settings of one request.
+        #[derive(Debug, Deserialize, JsonSchema)]
+        #[schemars(transform = add_ranges)]
+        pub(in crate::server) struct SettingFields {
+            $($(
+                #[doc = $doc]
+                $name: Option<$request>,
+            )?)*
+        }
+
+        impl SettingFields {
+            /// Changes what the request has fields for.
+            fn apply(self, config: &mut SpeculativeConfig) -> Result<(), ApiError> {
+                $($(
+                    let value: Option<$request> = self.$name;
+                    if let Some(value) = value {
+                        config.$name = value.setting()?;
+                    }
+                )?)*
+                Ok(())
+            }
+        }
+    };
+}
+
+settings!(define_fields);
+
+/// Adds the settings' ranges to the description of their fields.
+fn add_ranges(schema: &mut Schema) {
+    let Some(fields) = schema
+        .get_mut("properties")
+        .and_then(|fields| fields.as_object_mut())
+    else {
+        return;
+    };
+    for setting in SETTINGS {
+        let range = match (setting.name, setting.range) {
+            ("temperature", Range::AtLeast(min)) => Range::Within(min, MAX_TEMPERATURE),
+            (_, range) => range,
+        };
+        let field = fields
+            .get_mut(setting.name)
+            .and_then(|field| field.as_object_mut());
+        if let Some(field) = field {
+            field.extend(
+                range
+                    .keywords()
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value)),
+            );
+        }
+    }
+}
+
+/// What a request says beside its settings.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(in crate::server) struct CommonFields {
+    /// Taken as it is: the server has one model.
+    #[serde(rename = "model")]
+    _model: Option<String>,
+    /// Most tokens of an answer.
+    max_tokens: Option<usize>,
+    /// The same, by its newer name.
+    max_completion_tokens: Option<usize>,
+    /// Answers to each prompt.
+    #[schemars(range(min = 1, max = MAX_CHOICES))]
+    n: Option<usize>,
+    /// Send the answer in chunks, as server-sent events, the last of which is [DONE].
+    pub(in crate::server) stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    /// Send each token, with who proposed it and in which step, and the statistics of each answer.
+    return_tokens: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+struct StreamOptions {
+    /// Send a last chunk with the usage.
+    include_usage: Option<bool>,
+}
+
+impl CommonFields {
+    /// Answers that are wanted.
+    pub(in crate::server) fn choices(&self) -> usize {
+        self.n.unwrap_or(1)
+    }
+
+    pub(in crate::server) fn include_usage(&self) -> bool {
+        let options = self.stream_options.as_ref();
+        options
+            .and_then(|options| options.include_usage)
+            .unwrap_or(false)
+    }
+
+    pub(in crate::server) fn return_tokens(&self) -> bool {
+        self.return_tokens.unwrap_or(false)
+    }
+}
+
+/// The settings of a request: the defaults unless a field says otherwise.
+pub(in crate::server) fn config(
+    settings: SettingFields,
+    common: &CommonFields,
+    mut config: SpeculativeConfig,
+) -> Result<SpeculativeConfig, ApiError> {
+    let choices = common.choices();
+    if choices == 0 || choices > MAX_CHOICES {
+        let message = format!("invalid n = {choices}: expected 1 to {MAX_CHOICES}");
+        return Err(ApiError::invalid("n", message));
+    }
+    if settings.prediction.is_some() || settings.draft.is_some() {
+        // What was chosen for all requests was chosen for other drafts.
+        let SpeculativeConfig { gamma, draft, .. } = SpeculativeConfig::default();
+        (config.gamma, config.draft) = (gamma, draft);
+    }
+    settings.apply(&mut config)?;
+    if config.temperature > MAX_TEMPERATURE {
+        let temperature = config.temperature;
+        let message =
+            format!("invalid temperature = {temperature}: expected 0 to {MAX_TEMPERATURE}");
+        return Err(ApiError::invalid("temperature", message));
+    }
+    let max_tokens = common.max_completion_tokens.or(common.max_tokens);
+    config.max_new_tokens = max_tokens.unwrap_or(config.max_new_tokens);
+    config.validate()?;
+    Ok(config)
+}

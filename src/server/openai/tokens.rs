@@ -1,0 +1,95 @@
+//! `/tokenize` and `/detokenize`, as in vLLM and llama.cpp.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::content::ChatMessage;
+
+/// A text, or a conversation.
+#[derive(Debug, Deserialize)]
+pub(in crate::server) struct TokenizeRequest {
+    #[serde(default)]
+    pub(in crate::server) content: Option<String>,
+    /// vLLM's name of the same.
+    #[serde(default)]
+    pub(in crate::server) prompt: Option<String>,
+    #[serde(default)]
+    pub(in crate::server) messages: Option<Vec<ChatMessage>>,
+    #[serde(default = "yes", alias = "add_special")]
+    pub(in crate::server) add_special_tokens: bool,
+}
+
+/// By hand: one of three fields is given.
+impl JsonSchema for TokenizeRequest {
+    fn schema_name() -> Cow<'static, str> {
+        "TokenizeRequest".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let message = generator.subschema_for::<ChatMessage>();
+        let flag = json_schema!({"type": "boolean"});
+        json_schema!({
+            "anyOf": [
+                {
+                    "type": "object",
+                    "required": ["content"],
+                    "properties": {
+                        "content": {"type": "string", "description": "A text, by llama.cpp's name."},
+                        "add_special_tokens": flag,
+                        "messages": {"type": "null"},
+                        "prompt": {"type": "null"},
+                    },
+                },
+                {
+                    "type": "object",
+                    "required": ["prompt"],
+                    "properties": {
+                        "prompt": {"type": "string", "description": "A text, by vLLM's name."},
+                        "add_special_tokens": flag,
+                        "messages": {"type": "null"},
+                        "content": {"type": "null"},
+                    },
+                },
+                {
+                    "type": "object",
+                    "required": ["messages"],
+                    "properties": {
+                        "messages": {"type": "array", "minItems": 1, "items": message},
+                        "content": {"type": "null"},
+                        "prompt": {"type": "null"},
+                    },
+                },
+            ],
+        })
+    }
+}
+
+/// Tokens to make a text of.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(in crate::server) struct DetokenizeRequest {
+    pub(in crate::server) tokens: Vec<u32>,
+    #[serde(default)]
+    pub(in crate::server) skip_special_tokens: bool,
+}
+
+/// The tokens of a text.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::server) struct TokenList {
+    pub(in crate::server) tokens: Vec<u32>,
+    pub(in crate::server) count: usize,
+    /// Tokens that prompt and answer may have together.
+    pub(in crate::server) max_model_len: usize,
+}
+
+/// The text of some tokens, by llama.cpp's name and by vLLM's.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::server) struct Text {
+    pub(in crate::server) content: String,
+    pub(in crate::server) prompt: String,
+}
+
+fn yes() -> bool {
+    true
+}

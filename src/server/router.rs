@@ -1,0 +1,118 @@
+//! Which path leads where.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use serde_json::{Map, Value};
+
+use super::access::{self, ApiKeys};
+use super::error::ApiError;
+use super::log;
+use super::metrics;
+use super::openai::{
+    Chat, ChatRequest, CommonFields, Completion, CompletionRequest, DetokenizeRequest, Health,
+    Model, ModelList, SettingFields, Text, TokenList, TokenizeRequest, Whole,
+};
+use super::openapi::{self, Endpoint};
+use super::routes::{completions, models, page, tokens};
+use super::state::AppState;
+
+/// What is served, each path once: the router and `/openapi.json` come from this list.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::new("/v1/chat/completions", "chat", "Answer a conversation.")
+            .handler(post(completions::chat))
+            .takes::<SettingFields>()
+            .takes::<CommonFields>()
+            .takes::<ChatRequest>()
+            .gives::<Whole<Chat>>()
+            .streams(),
+        Endpoint::new("/v1/completions", "complete", "Continue texts.")
+            .handler(post(completions::completions))
+            .takes::<SettingFields>()
+            .takes::<CommonFields>()
+            .takes::<CompletionRequest>()
+            .gives::<Whole<Completion>>()
+            .streams(),
+        Endpoint::new("/v1/models", "listModels", "The models: one.")
+            .handler(get(models::list))
+            .gives::<ModelList>(),
+        Endpoint::new("/v1/models/{*model}", "getModel", "A model.")
+            .handler(get(models::one))
+            .gives::<Model>()
+            .parameter("model"),
+        Endpoint::new(
+            "/tokenize",
+            "tokenize",
+            "The tokens of a text, or of a conversation as the model reads it.",
+        )
+        .handler(post(tokens::tokenize))
+        .takes::<TokenizeRequest>()
+        .gives::<TokenList>(),
+        Endpoint::new("/detokenize", "detokenize", "The text of tokens.")
+            .handler(post(tokens::detokenize))
+            .takes::<DetokenizeRequest>()
+            .gives::<Text>(),
+        Endpoint::new("/health", "health", "Whether requests are answered.")
+            .handler(get(models::health))
+            .gives::<Health>()
+            .without_key(),
+        Endpoint::new("/metrics", "metrics", "Counters for Prometheus.")
+            .handler(get(metrics::show))
+            .gives::<String>()
+            .content_type("application/openmetrics-text")
+            .without_key(),
+        Endpoint::new("/openapi.json", "openapi", "This document.")
+            .handler(get(openapi::show))
+            .gives::<Map<String, Value>>()
+            .without_key(),
+    ]
+}
+
+/// All paths: the page, and the endpoints.
+pub(super) fn router(state: &Arc<AppState>) -> Result<Router, crate::Error> {
+    let keys = Arc::new(ApiKeys::new(&state.options.api_keys));
+    let (mut closed, mut open) = (Router::new(), Router::new().route("/", get(page::show)));
+    for endpoint in endpoints() {
+        let (path, needs_key) = (endpoint.path, endpoint.needs_key);
+        let router = if needs_key { &mut closed } else { &mut open };
+        *router = std::mem::take(router).route(path, endpoint.handler);
+    }
+    let closed = closed.layer(from_fn_with_state(keys, access::authenticate));
+    let without_keys = state.options.api_keys.is_empty();
+    let origins = Arc::new(access::Origins {
+        allowed: state.options.cors_origins.clone(),
+        host: (without_keys && !state.options.allow_unauthenticated)
+            .then(|| state.options.host.clone()),
+    });
+    let mut router = closed
+        .merge(open)
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(state.options.max_body))
+        .layer(from_fn_with_state(origins, access::check_origin));
+    if !state.options.cors_origins.is_empty() {
+        router = router.layer(access::cors(&state.options.cors_origins)?);
+    }
+    Ok(router
+        .layer(from_fn(log::request))
+        .with_state(state.clone()))
+}
+
+async fn not_found(uri: Uri) -> ApiError {
+    let message = format!("no such path: {}; /openapi.json lists them all", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+async fn not_allowed(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{method} is not for {}", uri.path());
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    )
+}

@@ -1,0 +1,180 @@
+//! /v1/completions and /v1/chat/completions.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use super::stream;
+use crate::decoder::Prompt;
+use crate::server::answer::Answer;
+use crate::server::body::Body;
+use crate::server::error::ApiError;
+use crate::server::metrics::RequestMetrics;
+use crate::server::openai::{
+    Chat, ChatRequest, CommonFields, Completion, CompletionRequest, Format, MAX_PROMPTS,
+    PromptField, Responder, Spelling, config,
+};
+use crate::server::request_id::fresh_id;
+use crate::server::state::{AppState, SharedState, now};
+use crate::settings::SpeculativeConfig;
+
+/// A request, checked.
+struct Checked<F> {
+    prompts: Vec<Vec<u32>>,
+    config: SpeculativeConfig,
+    common: CommonFields,
+    responder: Responder<F>,
+}
+
+/// Answers a conversation.
+pub(in crate::server) async fn chat(
+    State(state): SharedState,
+    body: Result<Body, ApiError>,
+) -> Result<Response, ApiError> {
+    let request = async { check_chat(&state, &body?).await };
+    answer(&state, request).await
+}
+
+/// Continues texts.
+pub(in crate::server) async fn completions(
+    State(state): SharedState,
+    body: Result<Body, ApiError>,
+) -> Result<Response, ApiError> {
+    let request = async { check_completion(&state, &body?).await };
+    answer(&state, request).await
+}
+
+async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>, ApiError> {
+    let mut request: ChatRequest = body.parse()?;
+    let (settings, common) = (body.parse()?, body.parse()?);
+    let messages = request.take_messages()?;
+    let prompt = state.blocking(move |state| {
+        let prompt = state.decoder.chat_prompt(&messages)?;
+        Ok(state.decoder.prompt_tokens(prompt)?)
+    });
+    let prompt = prompt.await?;
+    let defaults = SpeculativeConfig {
+        max_new_tokens: state.default_tokens(prompt.len()),
+        logprobs: request.logprobs()?,
+        ..state.options.defaults.clone()
+    };
+    let config = config(settings, &common, defaults)?;
+    Ok(Checked {
+        prompts: vec![prompt],
+        responder: responder(state, &common, &config),
+        config,
+        common,
+    })
+}
+
+/// Tokens that a completion has where the request doesn't say, as in OpenAI's API.
+const COMPLETION_TOKENS: usize = 16;
+
+async fn check_completion(
+    state: &Arc<AppState>,
+    body: &Body,
+) -> Result<Checked<Completion>, ApiError> {
+    let request: CompletionRequest = body.parse()?;
+    let (settings, common): (_, CommonFields) = (body.parse()?, body.parse()?);
+    let each = common.choices();
+    request.check(each)?;
+    let defaults = SpeculativeConfig {
+        max_new_tokens: COMPLETION_TOKENS,
+        logprobs: request.logprobs,
+        ..state.options.defaults.clone()
+    };
+    let config = config(settings, &common, defaults)?;
+    let echo = request.echo.unwrap_or(false);
+    let prompts: Vec<Prompt> = match request.prompt {
+        PromptField::Text(text) => vec![text.into()],
+        PromptField::Tokens(tokens) => vec![tokens.into()],
+        PromptField::Texts(texts) => texts.into_iter().map(Prompt::from).collect(),
+        PromptField::TokenLists(lists) => lists.into_iter().map(Prompt::from).collect(),
+    };
+    if prompts.is_empty() || prompts.len() > MAX_PROMPTS {
+        let message = format!("{} prompts: expected 1 to {MAX_PROMPTS}", prompts.len());
+        return Err(ApiError::invalid("prompt", message));
+    }
+    let mut responder = responder(state, &common, &config);
+    let (prompts, echoed) = state
+        .blocking(move |state| {
+            let mut echoed = Vec::new();
+            let mut tokens = Vec::with_capacity(prompts.len());
+            for prompt in prompts {
+                let prompt = state.decoder.prompt_tokens(prompt)?;
+                if echo {
+                    let text = state.decoder.tokenizer().decode(&prompt, true)?;
+                    echoed.extend(std::iter::repeat_n(text, each));
+                }
+                tokens.push(prompt);
+            }
+            Ok((tokens, echoed))
+        })
+        .await?;
+    responder.echoed = echoed;
+    Ok(Checked {
+        prompts,
+        config,
+        common,
+        responder,
+    })
+}
+
+fn responder<F: Format>(
+    state: &AppState,
+    common: &CommonFields,
+    config: &SpeculativeConfig,
+) -> Responder<F> {
+    Responder {
+        id: format!("{}{}", F::ID_PREFIX, fresh_id()),
+        created: now(),
+        model: state.options.model.clone(),
+        return_tokens: common.return_tokens(),
+        logprobs: config.logprobs.is_some(),
+        spelling: Spelling(state.decoder.tokenizer().clone()),
+        echoed: Vec::new(),
+        format: PhantomData,
+    }
+}
+
+/// Answers a request, and counts it.
+async fn answer<F: Format>(
+    state: &AppState,
+    request: impl Future<Output = Result<Checked<F>, ApiError>>,
+) -> Result<Response, ApiError> {
+    let metrics = state.metrics.request();
+    let response = async { respond(state, request.await?, metrics.clone()).await }.await;
+    if let Err(error) = &response {
+        metrics.refused(error.code());
+    }
+    response
+}
+
+async fn respond<F: Format>(
+    state: &AppState,
+    request: Checked<F>,
+    metrics: RequestMetrics,
+) -> Result<Response, ApiError> {
+    let Checked {
+        prompts,
+        config,
+        common,
+        responder,
+    } = request;
+    let count = prompts.len();
+    let answer = Answer::start(state, prompts, config, common.choices(), &metrics).await?;
+    if !common.stream.unwrap_or(false) {
+        let generations = answer.gather().await?;
+        return Ok(Json(responder.response(&generations, count)).into_response());
+    }
+    let writer = stream::Writer {
+        responder,
+        include_usage: common.include_usage(),
+        prompts: count,
+        metrics,
+    };
+    Ok(writer.respond(answer, count * common.choices()))
+}

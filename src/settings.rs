@@ -1,0 +1,226 @@
+//! A request's settings, each declared once, by `settings!` below.
+//!
+//! From that one declaration come the struct [`SpeculativeConfig`] with its defaults, ranges and serde form; the command
+//! line's options ([`crate::cli`]); the constructor, the getters and the stubs of Python's class; the fields that the server
+//! takes, and their description; and the table in docs/guide.md. CONTRIBUTING.md shows how one is added.
+//!
+//! Each interface hands `settings!` a macro of its own, which turns the declarations into what that interface needs.
+
+mod choices;
+mod range;
+#[cfg(test)]
+mod tests;
+
+#[cfg(all(test, feature = "python"))]
+pub(crate) use choices::Choice;
+pub use choices::{DraftKind, Verification};
+pub(crate) use range::{Range, Ranged};
+
+use crate::error::{Error, Result};
+use crate::response_format::ResponseFormat;
+
+/// Every setting, in the order of the parameters in Python:
+///
+/// ```text
+/// /// What it means, in one sentence for all interfaces.
+/// NAME: TYPE = DEFAULT, RANGE => {
+///     option_with_default(CLAP), // an option of the command line that shows its default: arguments of `#[arg]`
+///     option(CLAP),              // or one without
+///     request(TYPE),             // a field of the server's requests: how JSON gives it
+/// }
+/// ```
+///
+/// What an interface leaves out it does not offer, or (as `max_tokens`) in a form of its own.
+macro_rules! settings {
+    ($derive:ident) => {
+        $derive! {
+            /// Most tokens drafted a step (exactly as many if not `adaptive`), up to 256; 0 is plain decoding.
+            gamma: usize = 16, Range::Any => { request(usize), }
+
+            /// Divides the logits: 0 is greedy decoding, 1 samples the model's own distribution.
+            temperature: f64 = 1.0, Range::AtLeast(0.0) => {
+                option_with_default(value_name = "T"), request(f64),
+            }
+
+            /// Sample among the k most probable tokens; 0 is off.
+            top_k: usize = 0, Range::Any => {
+                option_with_default(value_name = "K"), request(TopK),
+            }
+
+            /// Sample among the most probable tokens that reach this share together; 1 is off.
+            top_p: f64 = 1.0, Range::AboveUpTo(0.0, 1.0) => {
+                option_with_default(value_name = "P"), request(f64),
+            }
+
+            /// Most tokens generated.
+            max_new_tokens: usize = 128, Range::Any => {
+                option_with_default(short = 'n', value_name = "N"),
+            }
+
+            /// Let each step draft as many tokens as pay, up to `gamma`.
+            adaptive: bool = true, Range::Any => { request(bool), }
+
+            /// Sample among tokens at least this fraction as probable as the most probable one; 0 is off.
+            min_p: f64 = 0.0, Range::Within(0.0, 1.0) => {
+                option_with_default(value_name = "P"), request(f64),
+            }
+
+            /// Divides the logits of tokens in the prompt or the output so far; 1 is off.
+            repetition_penalty: f64 = 1.0, Range::Above(0.0) => {
+                option_with_default(value_name = "X"), request(f64),
+            }
+
+            /// Subtracted from the logits of tokens in the output so far; 0 is off.
+            presence_penalty: f64 = 0.0, Range::Finite => {
+                option_with_default(value_name = "X"), request(f64),
+            }
+
+            /// Subtracted once for every time that a token is in the output so far; 0 is off.
+            frequency_penalty: f64 = 0.0, Range::Finite => {
+                option_with_default(value_name = "X"), request(f64),
+            }
+
+            /// Numbers added to the logits of tokens, by their ids.
+            logit_bias: Vec<(u32, f64)> = Vec::new(), Range::Numbers => {
+                request(LogitBias),
+            }
+
+            /// Makes sampling repeatable; a fresh one without. Rejection and block verification repeat a text only where drafts are the same (not `adaptive`).
+            seed: Option<u64> = None, Range::Any => { option(value_name = "N"), request(i64), }
+
+            /// Generation ends before the first of these texts.
+            stop: Vec<String> = Vec::new(), Range::NotEmpty => {
+                option(value_name = "TEXT"), request(OneOrMore),
+            }
+
+            /// Go on past end-of-text tokens.
+            ignore_eos: bool = false, Range::Any => { option(), request(bool), }
+
+            /// Report each token's log-probability, and those of so many most probable alternatives.
+            logprobs: Option<usize> = None, Range::UpTo(20) => {}
+
+            /// Where drafts come from; without, what the decoder was made with. A prediction is used beside any but "none".
+            draft: Option<DraftKind> = None, Range::Any => { request(DraftKind), }
+
+            /// How drafts are checked: "coupled" (with a seed, the very text of plain sampling), "rejection" or "block" (the same distribution, and more accepted tokens).
+            verification: Verification = Verification::Coupled, Range::Any => {
+                option_with_default(value_name = "RULE"), request(Verification),
+            }
+
+            /// A text that the output is likely to resemble, to draft from.
+            prediction: Option<String> = None, Range::Any => { request(Prediction), }
+
+            /// What the output must look like: JSON, JSON of a schema, a regular expression or a grammar.
+            response_format: Option<ResponseFormat> = None, Range::Any => {
+                request(ResponseFormatField),
+            }
+        }
+    };
+}
+
+#[cfg(feature = "server")]
+pub(crate) use settings;
+
+macro_rules! define_config {
+    ($(
+        #[doc = $doc:tt]
+        $name:ident: $type:ty = $default:expr, $range:expr => { $($interfaces:tt)* }
+    )*) => {
+        /// How to generate. Start from the default and set what matters:
+        ///
+        /// ```
+        /// use specdec_rs::SpeculativeConfig;
+        /// let config = SpeculativeConfig { gamma: 8, temperature: 0.8, top_k: 40, top_p: 0.9, ..Default::default() };
+        /// assert!(config.validate().is_ok());
+        /// ```
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct SpeculativeConfig {
+            $(
+                #[doc = $doc]
+                pub $name: $type,
+            )*
+        }
+
+        impl Default for SpeculativeConfig {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl SpeculativeConfig {
+            /// The first field that is out of its range, with its value there.
+            fn out_of_range(&self) -> Option<(&'static Setting, String)> {
+                let mut settings = SETTINGS.iter();
+                $(
+                    let setting = settings.next()?;
+                    if let Some(value) = self.$name.outside(setting.range) {
+                        return Some((setting, value));
+                    }
+                )*
+                None
+            }
+        }
+
+        /// Every setting, in the order of the declarations.
+        pub(crate) const SETTINGS: &[Setting] = &[
+            $(Setting {
+                name: stringify!($name),
+                range: $range,
+                #[cfg(all(test, feature = "python"))]
+                doc: $doc,
+            },)*
+        ];
+    };
+}
+
+/// What all interfaces say about a setting.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) range: Range,
+    /// What it means: the interfaces take it out of the declaration, and the table in docs/guide.md from here.
+    #[cfg(all(test, feature = "python"))]
+    doc: &'static str,
+}
+
+#[cfg(all(test, feature = "python"))]
+impl Setting {
+    /// What it means.
+    pub(crate) fn doc(&self) -> &'static str {
+        self.doc.trim()
+    }
+}
+
+settings!(define_config);
+
+/// Below this temperature decoding is greedy; dividing by less would overflow.
+const GREEDY_BELOW: f64 = 1e-5;
+
+impl SpeculativeConfig {
+    /// Whether the most probable token is always taken.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature < GREEDY_BELOW
+    }
+
+    /// Checks every field's range, and fields that exclude each other; the error names the first that is wrong.
+    pub fn validate(&self) -> Result<()> {
+        if let Some((setting, value)) = self.out_of_range() {
+            return Err(Error::invalid(
+                setting.name,
+                value,
+                setting.range.to_string(),
+            ));
+        }
+        if self.draft == Some(DraftKind::Prediction) && self.prediction.is_none() {
+            let expected = "another source, as there is no `prediction` to draft from";
+            return Err(Error::invalid("draft", DraftKind::Prediction, expected));
+        }
+        if self.response_format.is_some() && self.ignore_eos {
+            let expected =
+                "false: a text with a response_format has an end, and nothing may follow it";
+            return Err(Error::invalid("ignore_eos", self.ignore_eos, expected));
+        }
+        Ok(())
+    }
+}
