@@ -258,3 +258,19 @@ impl KeyReader for Keys<'_> {
         self.wrong_value(key.gguf.unwrap_or_default(), expected, found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::config_json;
+
+    #[test]
+    fn both_readers_find_the_same_model() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        let file = GgufFile::open(data.join("gguf/olmo2-BF16.gguf")).unwrap();
+        let mut expected = config_json::read(&data.join("hf/olmo2/config.json")).unwrap();
+        // Only config.json says whether the head is tied.
+        expected.tied_head = None;
+        assert_eq!(read(&file).unwrap(), expected);
+    }
+}

@@ -8,7 +8,7 @@ use super::spec::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
 use crate::backend::{Activation, NormKind, Pairing};
 
 /// Every family.
-pub(super) static PRESETS: [Preset; 10] = [
+pub(super) static PRESETS: [Preset; 11] = [
     Preset {
         model_types: &["gpt2"],
         gguf: "gpt2",
@@ -132,6 +132,15 @@ pub(super) static PRESETS: [Preset; 10] = [
             },
             ..Defaults::NONE
         },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["olmo2"],
+        gguf: "olmo2",
+        norm: NormKind::Rms(1e-5),
+        norm_placement: NormPlacement::After,
+        query_key_norm: QueryKeyNorm::Whole,
+        gguf_pairing: Pairing::Halves,
         ..LLAMA
     },
     Preset {

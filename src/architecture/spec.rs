@@ -97,12 +97,19 @@ pub enum NormPlacement {
     Before,
     /// On what they read, and on what they return before it joins the residual stream (Gemma).
     BeforeAndAfter,
+    /// On what they return (OLMo 2).
+    After,
 }
 
 impl NormPlacement {
+    /// Whether there is a norm on what mixer and MLP read.
+    pub fn before(self) -> bool {
+        self != Self::After
+    }
+
     /// Whether there is a norm on what mixer and MLP return.
     pub fn after(self) -> bool {
-        self == Self::BeforeAndAfter
+        self != Self::Before
     }
 }
 
@@ -113,6 +120,8 @@ pub enum QueryKeyNorm {
     None,
     /// On each head (Qwen3, Gemma 3).
     PerHead,
+    /// On all query heads together, and on all key heads (OLMo 2).
+    Whole,
 }
 
 /// How a layer's two halves meet the residual stream.

@@ -18,7 +18,7 @@ pub(super) struct Layer<B: Backend> {
 /// The norms of a mixer or an MLP.
 pub(super) struct Norms<B: Backend> {
     /// On what it reads.
-    pub(super) before: Norm<B>,
+    pub(super) before: Option<Norm<B>>,
     /// On what it returns, before that joins the residual stream.
     pub(super) after: Option<Norm<B>>,
 }

@@ -77,12 +77,13 @@ impl<'a, B: Backend> Loader<'a, B> {
         after: LayerTensor,
     ) -> Result<Norms<B>> {
         let (placement, hidden) = (self.spec.norm_placement, self.spec.hidden_size);
+        let mut norm = |is_there: bool, tensor| {
+            let norm = is_there.then(|| self.layer_norm(index, tensor, hidden));
+            norm.transpose()
+        };
         Ok(Norms {
-            before: self.layer_norm(index, before, hidden)?,
-            after: match placement.after() {
-                true => Some(self.layer_norm(index, after, hidden)?),
-                false => None,
-            },
+            before: norm(placement.before(), before)?,
+            after: norm(placement.after(), after)?,
         })
     }
 

@@ -63,7 +63,14 @@ impl<B: Backend> Mlp<B> {
             Self::Gated { gate, ungated } => (Some(gate), ungated),
             Self::Plain(plain) => (None, plain),
         };
-        let widened = backend.mlp(x, &mlp.norms.before, gate, &mlp.up, mlp.activation)?;
+        let widened = match (&mlp.norms.before, gate) {
+            (Some(norm), _) => backend.mlp(x, norm, gate, &mlp.up, mlp.activation)?,
+            (None, Some(gate)) => {
+                let gate = backend.activate(backend.linear(x, gate)?, mlp.activation)?;
+                backend.multiply(&gate, &backend.linear(x, &mlp.up)?)?
+            }
+            (None, None) => backend.activate(backend.linear(x, &mlp.up)?, mlp.activation)?,
+        };
         backend.linear_add(&widened, &mlp.down, mlp.norms.after.as_ref(), residual)
     }
 }

@@ -154,7 +154,7 @@ impl<B: Backend> Eagle<B> {
                 gate: reader.linear(&at("mlp.gate_proj"), width, 0..hidden)?,
                 ungated: PlainMlp {
                     norms: Norms {
-                        before: reader.norm(&at("post_attention_layernorm"), &spec)?,
+                        before: Some(reader.norm(&at("post_attention_layernorm"), &spec)?),
                         after: None,
                     },
                     up: reader.linear(&at("mlp.up_proj"), width, 0..hidden)?,

@@ -15,14 +15,15 @@ pub(in crate::model) struct SelfAttention<B: Backend> {
     query: Linear<B>,
     key: Linear<B>,
     value: Linear<B>,
-    head_norms: Option<HeadNorms<B>>,
+    query_key_norms: QueryKeyNorms<B>,
     output: Linear<B>,
 }
 
-/// Norms on each query and key head.
-struct HeadNorms<B: Backend> {
-    query: Norm<B>,
-    key: Norm<B>,
+/// Norms on queries and keys.
+enum QueryKeyNorms<B: Backend> {
+    None,
+    PerHead { query: Norm<B>, key: Norm<B> },
+    Whole { query: Norm<B>, key: Norm<B> },
 }
 
 impl<B: Backend> SelfAttention<B> {
@@ -38,12 +39,18 @@ impl<B: Backend> SelfAttention<B> {
         let query = loader.layer_linear(index, T::Query, queries, hidden)?;
         let key = loader.layer_linear(index, T::Key, keys, hidden)?;
         let value = loader.layer_linear(index, T::Value, keys, hidden)?;
-        let head_norms = match model.query_key_norm {
-            QueryKeyNorm::None => None,
-            QueryKeyNorm::PerHead => Some(HeadNorms {
-                query: loader.layer_norm(index, T::QueryNorm, model.attention.head_dim)?,
-                key: loader.layer_norm(index, T::KeyNorm, model.attention.head_dim)?,
-            }),
+        let mut norm = |tensor, width| loader.layer_norm(index, tensor, width);
+        let head_dim = model.attention.head_dim;
+        let query_key_norms = match model.query_key_norm {
+            QueryKeyNorm::None => QueryKeyNorms::None,
+            QueryKeyNorm::PerHead => QueryKeyNorms::PerHead {
+                query: norm(T::QueryNorm, head_dim)?,
+                key: norm(T::KeyNorm, head_dim)?,
+            },
+            QueryKeyNorm::Whole => QueryKeyNorms::Whole {
+                query: norm(T::QueryNorm, queries)?,
+                key: norm(T::KeyNorm, keys)?,
+            },
         };
         Ok(Self {
             spec,
@@ -52,7 +59,7 @@ impl<B: Backend> SelfAttention<B> {
             query,
             key,
             value,
-            head_norms,
+            query_key_norms,
             output: loader.layer_linear(index, T::Output, hidden, queries)?,
         })
     }
@@ -65,15 +72,31 @@ impl<B: Backend> SelfAttention<B> {
     ) -> Result<B::Activations> {
         let backend = pass.backend;
         let projections = [&self.query, &self.key, &self.value];
-        let [q, k, v] = backend.project(x, &self.norms.before, projections)?;
-        let head_norms = self.head_norms.as_ref();
+        let [mut q, mut k, v] = match &self.norms.before {
+            Some(norm) => backend.project(x, norm, projections)?,
+            None => {
+                let [q, k, v] = projections.map(|linear| backend.linear(x, linear));
+                [q?, k?, v?]
+            }
+        };
+        let (mut query_norm, mut key_norm) = (None, None);
+        match &self.query_key_norms {
+            QueryKeyNorms::None => {}
+            QueryKeyNorms::PerHead { query, key } => {
+                (query_norm, key_norm) = (Some(query), Some(key));
+            }
+            QueryKeyNorms::Whole { query, key } => {
+                q = backend.norm(&q, query)?;
+                k = backend.norm(&k, key)?;
+            }
+        }
         let attention = Attention {
             layer: index,
             shape: self.shape,
             window: self.spec.window,
             rope: self.spec.rope,
-            query_norm: head_norms.map(|norms| &norms.query),
-            key_norm: head_norms.map(|norms| &norms.key),
+            query_norm,
+            key_norm,
         };
         let attended = backend.attention(q, k, v, &attention, pass.caches, pass.step)?;
         backend.linear_add(&attended, &self.output, self.norms.after.as_ref(), x)
