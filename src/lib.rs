@@ -14,8 +14,10 @@
 //! Reading order: [`engine::Request`] (one request, step by step), [`speculation::verify`] (why the output is
 //! the target's own), [`model::Transformer`] (one decoder for every architecture), [`backend::Backend`]
 //! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `audit` and
-//! `benchmark`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `text`, `backend`, `weights`, `hub`.
+//! `benchmark`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `architecture`, `text`, `backend`, `weights`,
+//! `hub`.
 
+pub mod architecture;
 mod audit;
 pub mod backend;
 mod benchmark;

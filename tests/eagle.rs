@@ -244,7 +244,7 @@ impl Head {
         }
     }
 
-    fn watched(&self) -> Vec<usize> {
+    fn captured_layers(&self) -> Vec<usize> {
         match self.kind {
             Kind::Eagle => vec![LAYERS],
             Kind::Eagle3 => vec![2, LAYERS / 2, LAYERS - 3],
@@ -253,7 +253,7 @@ impl Head {
 
     /// The feature of each token, by the target's hidden states.
     fn features(&self, hidden: &[f32]) -> Vec<Vec<f64>> {
-        let rows = hidden.chunks(HIDDEN * self.watched().len());
+        let rows = hidden.chunks(HIDDEN * self.captured_layers().len());
         rows.map(|row| {
             let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
             if self.kind == Kind::Eagle {
@@ -378,7 +378,7 @@ fn heads_compute_what_the_papers_say() {
         naive.write(folder.path());
         let files = EagleFiles::open(folder.path()).unwrap().unwrap();
         let head = target.model.draft_head(&files).unwrap();
-        assert_eq!(head.watched(), naive.watched());
+        assert_eq!(head.captured_layers(), naive.captured_layers());
         assert_eq!(head.info().architecture, format!("{kind:?}").to_lowercase());
 
         let shared = load(
@@ -386,7 +386,7 @@ fn heads_compute_what_the_papers_say() {
             &LoadOptions::default(),
         );
         let mut sequence = TokenSequence::new(&SharedModel::new(shared.unwrap().model));
-        sequence.capture(head.watched());
+        sequence.capture(head.captured_layers());
         let hidden = sequence.extend(&ids, 0).unwrap().hidden().to_vec();
         let features = naive.features(&hidden);
         let mut inputs: Vec<(Vec<f64>, Vec<f64>)> = ids[1..]
@@ -500,7 +500,7 @@ fn acceptance_is_what_theory_says() {
             let generation = decoder.generate_with(&prompt[..], &config).unwrap();
             let text = [&prompt[..], &tokens(&generation)].concat();
             let mut sequence = decoder.sequence();
-            sequence.capture(&naive.watched());
+            sequence.capture(&naive.captured_layers());
             let read = sequence.extend(&text, text.len()).unwrap();
             let features = naive.features(read.hidden());
             let embedded: Vec<_> = text.iter().map(|token| embedding(&table, *token)).collect();

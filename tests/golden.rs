@@ -196,6 +196,14 @@ fn shared_hugging_face_models_give_their_golden_logits() {
     give_their_golden_logits(models, LARGEST_SHARED);
 }
 
+/// Those of the second folder that are supported. Its bounds are 20 times the error of transformers in f32.
+#[test]
+#[ignore = "needs SPECDEC_SHARED"]
+fn newer_shared_models_give_their_golden_logits() {
+    let folder = support::shared().join("fixtures/2026/hf/olmo2");
+    give_their_golden_logits(vec![ModelFiles::Folder(folder)], 8e-5);
+}
+
 #[test]
 fn gguf_models_give_their_golden_logits() {
     give_their_golden_logits(gguf_models(&support::fixtures()), LARGEST_GGUF);
@@ -229,6 +237,7 @@ fn every_architecture_has_a_golden_model() {
         "gpt_neox",
         "llama",
         "mistral",
+        "olmo2",
         "phi3",
         "qwen2",
         "qwen3",

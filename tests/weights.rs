@@ -245,7 +245,7 @@ fn an_unsupported_architecture_is_refused_with_those_that_work() {
     let message = error.unwrap_err().to_string();
     let supported = [
         "gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt_neox",
-        "smollm3",
+        "olmo2", "smollm3",
     ];
     assert!(
         message.contains("mamba") && supported.iter().all(|name| message.contains(name)),

@@ -92,7 +92,7 @@ impl Description {
             .collect();
         Ok(Self {
             model: model.to_owned(),
-            architecture: spec.architecture.name(),
+            architecture: spec.family.name(),
             parameters: storage.iter().map(|stored| stored.parameters).sum(),
             bytes: storage.iter().map(|stored| stored.bytes).sum(),
             layers: spec.layers.len(),

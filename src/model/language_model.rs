@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
-use super::draft_head::DraftHead;
-use super::eagle::EagleFiles;
+use super::heads::{DraftHead, EagleFiles};
 use super::tree::Parents;
 use crate::backend::HostRows;
 use crate::error::{Error, Result};

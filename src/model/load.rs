@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use super::language_model::LanguageModel;
 use super::memory;
-use super::names::NamedWeights;
 use super::options::{Kernels, LoadOptions};
-use super::spec::ModelSpec;
 use super::transformer::Transformer;
-use super::{gguf_config, hf_config};
+use crate::architecture::names::NamedWeights;
+use crate::architecture::{ModelSpec, config_json, gguf};
 use crate::backend::Backend;
 use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::{CpuBackend, Tier};
@@ -51,8 +50,8 @@ impl OpenModel {
     /// The model's shape.
     pub fn spec(&self) -> Result<ModelSpec> {
         match self {
-            Self::Gguf(gguf) => gguf_config::read(gguf),
-            Self::Folder(folder, _) => hf_config::read(&folder.join("config.json")),
+            Self::Gguf(file) => gguf::read(file),
+            Self::Folder(folder, _) => config_json::read(&folder.join("config.json")),
         }
     }
 
@@ -81,8 +80,8 @@ impl OpenModel {
 pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
     let opened = OpenModel::open(files)?;
     let spec = opened.spec()?;
-    // Side by side: the tokenizer of a large vocabulary takes as long as the weights do. (What is wrong with it is told
-    // once they are read.)
+    // At the same time: the tokenizer of a large vocabulary takes as long as the weights do. (Its errors are returned once
+    // the weights are read.)
     let (tokenizer, model) = threads::join(
         || opened.tokenizer(),
         || build(&spec, opened.checkpoint(), files, options),

@@ -1,23 +1,19 @@
-//! Models: what they are made of, and the one decoder that runs them all.
+//! Models: the one decoder that runs every family, and what speculation sees of it.
 
-mod draft_head;
-mod eagle;
-mod gguf_config;
-mod hf_config;
+mod heads;
 pub mod language_model;
-mod layers;
+mod layer;
 mod load;
+mod loader;
 pub(crate) mod memory;
-mod names;
+mod mixer;
+mod mlp;
 mod options;
-pub mod rope;
 mod sequence;
-pub mod spec;
 mod transformer;
 mod tree;
 
-pub use draft_head::{DraftHead, Features, HeadOutput, HeadSequence};
-pub use eagle::EagleFiles;
+pub use heads::{DraftHead, EagleFiles, Features, HeadOutput, HeadSequence};
 pub use language_model::{
     BatchLogits, Extend, LanguageModel, Logits, LogitsView, ModelInfo, SequenceId,
 };

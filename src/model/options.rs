@@ -37,7 +37,7 @@ pub struct LoadOptions {
     pub context_length: Option<usize>,
     /// Branch, tag or commit of a hub model.
     pub revision: Option<String>,
-    /// Told about downloads and loading.
+    /// Receives the progress of downloads and loading.
     pub progress: Arc<dyn Progress>,
 }
 

@@ -131,6 +131,10 @@ ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
             "rope_parameters": rope(10_000.0, partial_rotary_factor=0.25),
         },
     ),
+    "olmo2": (
+        torch.bfloat16,
+        {"model_type": "olmo2", "rms_norm_eps": 1e-5, "rope_parameters": rope(500_000.0)},
+    ),
     "smollm3": (
         torch.bfloat16,
         {

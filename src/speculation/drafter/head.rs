@@ -71,7 +71,7 @@ impl HeadDrafter {
 
 impl Drafter for HeadDrafter {
     fn captured_layers(&self) -> &[usize] {
-        self.head.watched()
+        self.head.captured_layers()
     }
 
     fn observe_hidden(&mut self, hidden: &[f32]) {
@@ -128,7 +128,7 @@ mod tests {
     struct Numbers(usize);
 
     impl DraftHead for Numbers {
-        fn watched(&self) -> &[usize] {
+        fn captured_layers(&self) -> &[usize] {
             &[0]
         }
 

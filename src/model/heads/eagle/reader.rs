@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Entry;
 use super::files::EagleFiles;
+use crate::architecture::ModelSpec;
 use crate::backend::{Backend, Linear, Norm};
 use crate::error::{Error, Result};
-use crate::model::spec::ModelSpec;
 use crate::weights::{Checkpoint, StoredTensor, dequantize};
 
 /// Brings a head's tensors to a backend.
@@ -92,7 +92,7 @@ impl<B: Backend> Reader<'_, B> {
         &self,
         spec: &ModelSpec,
         paired: bool,
-        watched: usize,
+        captured: usize,
         at: &impl Fn(&str) -> String,
     ) -> Result<Entry<B>> {
         let (hidden, queries, keys) = (spec.hidden_size, spec.query_size(), spec.kv_size());
@@ -115,7 +115,7 @@ impl<B: Backend> Reader<'_, B> {
             });
         }
         Ok(Entry::Paired {
-            feature: self.linear("fc", hidden, 0..watched * hidden)?,
+            feature: self.linear("fc", hidden, 0..captured * hidden)?,
             embedding_norm: self.norm(&at("input_layernorm"), spec)?,
             feature_norm: self.norm(&at("hidden_norm"), spec)?,
             of_embedding: projections(2 * hidden, 0..hidden)?,

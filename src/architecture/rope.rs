@@ -125,6 +125,16 @@ pub fn yarn_magnitude(factor: f64, mscale: f64) -> f64 {
     }
 }
 
+/// LongRoPE's attention magnitude for a context stretched from `original` tokens.
+pub fn longrope_magnitude(context_length: f64, original: f64) -> f64 {
+    let stretch = context_length / original;
+    if stretch <= 1.0 {
+        1.0
+    } else {
+        (1.0 + stretch.ln() / original.ln()).sqrt()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::parse;
-use crate::model::spec::ModelSpec;
+use crate::architecture::{AttentionSpec, MixerSpec, ModelSpec};
 
 /// A small model's configuration with these fields besides.
 fn config(model_type: &str, fields: &Value) -> ModelSpec {
@@ -17,8 +17,14 @@ fn config(model_type: &str, fields: &Value) -> ModelSpec {
     parse(&config.to_string(), "config.json".as_ref()).unwrap()
 }
 
+fn attention(spec: &ModelSpec) -> impl Iterator<Item = AttentionSpec> {
+    spec.layers.iter().map(|layer| match layer.mixer {
+        MixerSpec::Attention(attention) => attention,
+    })
+}
+
 fn windows(spec: &ModelSpec) -> Vec<Option<usize>> {
-    spec.layers.iter().map(|layer| layer.window).collect()
+    attention(spec).map(|layer| layer.window).collect()
 }
 
 #[test]
@@ -105,9 +111,7 @@ fn windows_follow_each_family_where_layers_have_no_types() {
 #[test]
 fn smollm3_leaves_every_fourth_layer_without_rotation() {
     let ropes = |fields: &Value| -> Vec<bool> {
-        config("smollm3", fields)
-            .layers
-            .iter()
+        attention(&config("smollm3", fields))
             .map(|layer| layer.rope.is_some())
             .collect()
     };

@@ -1,52 +1,53 @@
 //! Draft heads that read the target's hidden states: EAGLE (2401.15077, 2406.16858) and EAGLE-3 (2503.01840), as published.
 //!
 //! A head is one decoder layer. For a token it reads the embedding, and the feature of the token before it: the target's
-//! hidden states there, or, behind tokens that the target has not seen, its own output.
+//! hidden states there, or, after tokens that the target has not seen, its own output.
 
 mod files;
 mod reader;
 
 use std::sync::Arc;
 
-use super::draft_head::{DraftHead, Features, HeadOutput, HeadSequence};
-use super::language_model::ModelInfo;
-use super::layers::embed;
-use super::spec::ModelSpec;
+use super::{DraftHead, Features, HeadOutput, HeadSequence};
+use crate::architecture::{MixerSpec, ModelSpec};
 use crate::backend::{Attention, Backend, Batch, CachePrecision, HostRows, Linear, Norm, Segment};
 use crate::error::{Error, Result};
+use crate::model::language_model::ModelInfo;
+use crate::model::layer::Norms;
+use crate::model::mlp::{Mlp, PlainMlp};
+use crate::model::transformer::embed;
 use crate::weights::Checkpoint;
 pub use files::EagleFiles;
 use reader::Reader;
 
 /// Tokens by which the vocabularies of one family differ: rows that fill up a matrix.
-const MOST_PADDING: usize = 1024;
+const MAX_PADDING: usize = 1024;
 
 /// One layer's keys and values are few.
 const CACHE: CachePrecision = CachePrecision::F32;
 
 /// What a head takes from the target that it drafts for.
-pub(super) struct Host<'a, B: Backend> {
-    pub(super) spec: &'a ModelSpec,
-    pub(super) backend: &'a Arc<B>,
-    pub(super) embedding: &'a Arc<Linear<B>>,
-    pub(super) head: &'a Arc<Linear<B>>,
+pub(in crate::model) struct Host<'a, B: Backend> {
+    pub(in crate::model) spec: &'a ModelSpec,
+    pub(in crate::model) backend: &'a Arc<B>,
+    pub(in crate::model) embedding: &'a Arc<Linear<B>>,
+    pub(in crate::model) head: &'a Arc<Linear<B>>,
 }
 
 /// A head.
-pub(super) struct Eagle<B: Backend>(Arc<Weights<B>>);
+pub(in crate::model) struct Eagle<B: Backend>(Arc<Weights<B>>);
 
 struct Weights<B: Backend> {
     spec: ModelSpec,
     backend: Arc<B>,
     embedding: Arc<Linear<B>>,
-    /// Layers of the target before which its hidden states are taken.
-    watched: Vec<usize>,
+    /// Layers of the target before which its hidden states are captured.
+    captured: Vec<usize>,
+    /// Index of its rotary embedding.
+    rope: Option<usize>,
     entry: Entry<B>,
     output: Linear<B>,
-    mlp_norm: Norm<B>,
-    gate: Linear<B>,
-    up: Linear<B>,
-    down: Linear<B>,
+    mlp: Mlp<B>,
     /// EAGLE-3's.
     final_norm: Option<Norm<B>>,
     /// Its own, or the target's, with the cap of that.
@@ -65,7 +66,7 @@ enum Entry<B: Backend> {
         feature: Linear<B>,
         projections: [Linear<B>; 3],
     },
-    /// EAGLE-3: queries, keys and values are projected from both, side by side, each behind a norm of its own; and a matrix
+    /// EAGLE-3: queries, keys and values are projected from both, side by side, each after a norm of its own; and a matrix
     /// over the target's hidden states gives the feature.
     Paired {
         feature: Linear<B>,
@@ -78,7 +79,7 @@ enum Entry<B: Backend> {
 
 impl<B: Backend> Eagle<B> {
     /// Brings a head's weights to its target's backend.
-    pub(super) fn load(files: &EagleFiles, host: &Host<'_, B>) -> Result<Self> {
+    pub(in crate::model) fn load(files: &EagleFiles, host: &Host<'_, B>) -> Result<Self> {
         let reader = Reader {
             files,
             backend: host.backend,
@@ -91,7 +92,7 @@ impl<B: Backend> Eagle<B> {
             return Err(files.unsupported(reason));
         }
         let vocab_size = host.spec.vocab_size;
-        if spec.vocab_size.abs_diff(vocab_size) > MOST_PADDING {
+        if spec.vocab_size.abs_diff(vocab_size) > MAX_PADDING {
             let theirs = spec.vocab_size;
             let reason =
                 format!("it is for targets of {theirs} tokens, and this one has {vocab_size}");
@@ -102,17 +103,20 @@ impl<B: Backend> Eagle<B> {
         let paired = files.is_third();
         let layer = if paired { "midlayer" } else { "layers.0" };
         let layers = host.spec.layers.len();
-        let watched = match (paired, &files.watched) {
+        let captured = match (paired, &files.captured) {
             (false, _) => vec![layers],
-            (true, Some(watched)) => watched.clone(),
+            (true, Some(captured)) => captured.clone(),
             (true, None) => vec![2, layers / 2, layers.saturating_sub(3)],
         };
-        if watched.is_empty() || watched.iter().any(|layer| *layer > layers) {
-            let reason = format!("it reads layers {watched:?} of a target that has {layers}");
+        if captured.is_empty() || captured.iter().any(|layer| *layer > layers) {
+            let reason = format!("it reads layers {captured:?} of a target that has {layers}");
             return Err(files.unsupported(reason));
         }
+        let rope = spec.layers.first().and_then(|layer| match layer.mixer {
+            MixerSpec::Attention(attention) => attention.rope,
+        });
         let at = |name: &str| format!("{layer}.{name}");
-        let entry = reader.entry(&spec, paired, watched.len(), &at)?;
+        let entry = reader.entry(&spec, paired, captured.len(), &at)?;
         let to_target = if paired {
             reader.to_target(vocab_size)?
         } else {
@@ -142,13 +146,22 @@ impl<B: Backend> Eagle<B> {
         Ok(Self(Arc::new(Weights {
             backend: host.backend.clone(),
             embedding: host.embedding.clone(),
-            watched,
+            captured,
+            rope,
             entry,
             output: reader.linear(&at("self_attn.o_proj"), hidden, 0..queries)?,
-            mlp_norm: reader.norm(&at("post_attention_layernorm"), &spec)?,
-            gate: reader.linear(&at("mlp.gate_proj"), width, 0..hidden)?,
-            up: reader.linear(&at("mlp.up_proj"), width, 0..hidden)?,
-            down: reader.linear(&at("mlp.down_proj"), hidden, 0..width)?,
+            mlp: Mlp::Gated {
+                gate: reader.linear(&at("mlp.gate_proj"), width, 0..hidden)?,
+                ungated: PlainMlp {
+                    norms: Norms {
+                        before: Some(reader.norm(&at("post_attention_layernorm"), &spec)?),
+                        after: None,
+                    },
+                    up: reader.linear(&at("mlp.up_proj"), width, 0..hidden)?,
+                    down: reader.linear(&at("mlp.down_proj"), hidden, 0..width)?,
+                    activation: spec.activation,
+                },
+            },
             final_norm,
             softcap: host.spec.logit_softcap.filter(|_| own_head.is_none()),
             head: own_head.unwrap_or_else(|| host.head.clone()),
@@ -169,12 +182,12 @@ impl<B: Backend> Eagle<B> {
 }
 
 impl<B: Backend> DraftHead for Eagle<B> {
-    fn watched(&self) -> &[usize] {
-        &self.0.watched
+    fn captured_layers(&self) -> &[usize] {
+        &self.0.captured
     }
 
     fn width(&self) -> usize {
-        self.0.watched.len() * self.0.spec.hidden_size
+        self.0.captured.len() * self.0.spec.hidden_size
     }
 
     fn to_target(&self) -> Option<&[u32]> {
@@ -224,20 +237,13 @@ impl<B: Backend> HeadSequence for EagleSequence<B> {
             layer: 0,
             shape: weights.spec.attention,
             window: None,
-            rope: weights.spec.layers.first().and_then(|layer| layer.rope),
+            rope: weights.rope,
             query_norm: None,
             key_norm: None,
         };
         let attended = backend.attention(q, k, v, &attention, &mut [&mut self.cache], &step)?;
         let attended = backend.linear_add(&attended, &weights.output, None, &x)?;
-        let widened = backend.mlp(
-            &attended,
-            &weights.mlp_norm,
-            Some(&weights.gate),
-            &weights.up,
-            weights.spec.activation,
-        )?;
-        let hidden = backend.linear_add(&widened, &weights.down, None, &attended)?;
+        let hidden = weights.mlp.forward(backend, &attended, &attended)?;
         let last = backend.select(&hidden, &[tokens.len() - 1])?;
         let logits = weights.logits(&last)?;
         self.length += tokens.len();
@@ -262,7 +268,7 @@ impl<B: Backend> Weights<B> {
         let hidden = self.spec.hidden_size;
         let (values, width, fusion) = match (features, &self.entry) {
             (Features::Target(values), Entry::Paired { feature, .. }) => {
-                (values, hidden * self.watched.len(), Some(feature))
+                (values, hidden * self.captured.len(), Some(feature))
             }
             (Features::Target(values) | Features::Own(values), _) => (values, hidden, None),
         };

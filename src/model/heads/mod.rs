@@ -1,12 +1,16 @@
-//! What speculation sees of a draft head that reads the target's hidden states.
+//! Draft heads, which read the target's hidden states: what speculation sees of one, and those that are published.
+
+mod eagle;
 
 use super::language_model::ModelInfo;
 use crate::error::Result;
+pub use eagle::EagleFiles;
+pub(super) use eagle::{Eagle, Host};
 
 /// A head, for any number of sequences.
 pub trait DraftHead: Send + Sync {
-    /// Before which of the target's layers it reads the hidden states; their number: behind the last norm.
-    fn watched(&self) -> &[usize];
+    /// Before which of the target's layers the hidden states that it reads are captured; their number: after the last norm.
+    fn captured_layers(&self) -> &[usize];
 
     /// How many values of hidden states the target has for a token.
     fn width(&self) -> usize;
@@ -24,13 +28,13 @@ pub trait DraftHead: Send + Sync {
 /// What a head reads with a token: the features of the token before it.
 #[derive(Debug, Clone, Copy)]
 pub enum Features<'a> {
-    /// The target's hidden states, `[tokens][watched layers][hidden size]`.
+    /// The target's hidden states, `[tokens][captured layers][hidden size]`.
     Target(&'a [f32]),
     /// What the head gave itself, `[tokens][hidden size]`.
     Own(&'a [f32]),
 }
 
-/// What a head gives behind the last of some tokens.
+/// What a head gives after the last of some tokens.
 #[derive(Debug, Clone)]
 pub struct HeadOutput {
     /// Scores of its own tokens.

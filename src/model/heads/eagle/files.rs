@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::architecture::{ModelSpec, config_json};
 use crate::error::{Error, Result};
-use crate::model::hf_config;
-use crate::model::spec::ModelSpec;
 use crate::weights::Checkpoint;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
@@ -18,7 +17,7 @@ pub struct EagleFiles {
     pub(super) folder: PathBuf,
     pub(super) spec: ModelSpec,
     /// Of config.json.
-    pub(super) watched: Option<Vec<usize>>,
+    pub(super) captured: Option<Vec<usize>>,
     pub(super) checkpoint: SafetensorsCheckpoint,
 }
 
@@ -40,8 +39,8 @@ impl EagleFiles {
         }
         Ok(Some(Self {
             folder: folder.to_owned(),
-            spec: hf_config::parse(&text, &config)?,
-            watched: watched(&value).map_err(|reason| Error::corrupt(&config, reason))?,
+            spec: config_json::parse(&text, &config)?,
+            captured: captured(&value).map_err(|reason| Error::corrupt(&config, reason))?,
             checkpoint,
         }))
     }
@@ -57,8 +56,8 @@ impl EagleFiles {
     }
 }
 
-/// The layers of the target before which config.json has its hidden states taken.
-fn watched(config: &Value) -> Result<Option<Vec<usize>>, String> {
+/// The layers of the target before which config.json has its hidden states captured.
+fn captured(config: &Value) -> Result<Option<Vec<usize>>, String> {
     const NAME: &str = "eagle_aux_hidden_state_layer_ids";
     // Under `eagle_config` a layer's number stands for what comes out of it.
     let nested = &config["eagle_config"][NAME];

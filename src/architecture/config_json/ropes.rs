@@ -3,115 +3,80 @@
 use serde_json::{Map, Value};
 
 use super::Config;
-use crate::backend::{Pairing, Rope};
+use crate::architecture::keys::{self, KeyReader, RopeFor, RopeParameters};
+use crate::architecture::preset::{Positions, Preset, RotaryDefaults};
+use crate::architecture::rope::{Scaling, longrope_magnitude, yarn_magnitude};
 use crate::error::{Error, Result};
-use crate::model::rope::{Scaling, yarn_magnitude};
-use crate::model::spec::Architecture;
-
-/// Which rotary embedding the layers of each kind use.
-pub(super) struct RopeKinds {
-    pub(super) sliding: Option<usize>,
-    pub(super) full: Option<usize>,
-}
-
-impl RopeKinds {
-    fn none() -> Self {
-        Self {
-            sliding: None,
-            full: None,
-        }
-    }
-}
 
 impl Config<'_> {
-    /// The rotary embeddings, and the index of those that sliding and full layers use.
-    pub(super) fn ropes(
+    /// A rotary embedding from `rope_parameters` (newer; of a family with two, one for each type of layer), or from
+    /// `rope_scaling` with the rest at the top (older).
+    pub(super) fn rope_parameters(
         &self,
+        rope_for: RopeFor,
+        preset: &Preset,
         head_dim: usize,
         context_length: usize,
-    ) -> Result<(Vec<Rope>, RopeKinds)> {
+    ) -> Result<RopeParameters> {
         let parameters = self.object("rope_parameters");
-        match self.architecture {
-            Architecture::Gpt2 => Ok((Vec::new(), RopeKinds::none())),
-            Architecture::Gemma3 => {
-                let part = |kind| {
-                    parameters
-                        .and_then(|all| all.get(kind))
-                        .and_then(Value::as_object)
-                };
-                let sliding_theta = self.number("rope_local_base_freq")?.unwrap_or(10_000.0);
-                let sliding = match part("sliding_attention") {
-                    Some(fields) => {
-                        self.rope(Some(fields), sliding_theta, head_dim, context_length)?
-                    }
-                    None => Scaling::None.rope(head_dim, sliding_theta, Pairing::Halves),
-                };
-                let full_fields = part("full_attention").or_else(|| self.object("rope_scaling"));
-                let full = self.rope(full_fields, 1e6, head_dim, context_length)?;
-                Ok((
-                    vec![sliding, full],
-                    RopeKinds {
-                        sliding: Some(0),
-                        full: Some(1),
-                    },
-                ))
+        if preset.positions != Positions::RotaryBySliding {
+            let fields = parameters.or_else(|| self.object("rope_scaling"));
+            return self.one_rope(fields, preset.defaults.rotary, head_dim, context_length);
+        }
+        let part = |name: &str| parameters?.get(name)?.as_object();
+        match rope_for {
+            RopeFor::Full => {
+                let fields = part("full_attention").or_else(|| self.object("rope_scaling"));
+                self.one_rope(fields, preset.defaults.rotary, head_dim, context_length)
             }
-            _ => {
-                let fields = parameters.or_else(|| self.object("rope_scaling"));
-                let theta = match self.architecture {
-                    Architecture::SmolLm3 => 2e6,
-                    _ => 10_000.0,
+            RopeFor::Sliding => {
+                let theta = self.number(&keys::SLIDING_THETA)?.unwrap_or(10_000.0);
+                let fields = part("sliding_attention");
+                if fields.is_none() {
+                    return Ok(RopeParameters {
+                        dims: head_dim,
+                        theta,
+                        scaling: Scaling::None,
+                    });
+                }
+                let default = RotaryDefaults {
+                    theta,
+                    ..preset.defaults.rotary
                 };
-                let rope = self.rope(fields, theta, head_dim, context_length)?;
-                Ok((
-                    vec![rope],
-                    RopeKinds {
-                        sliding: Some(0),
-                        full: Some(0),
-                    },
-                ))
+                self.one_rope(fields, default, head_dim, context_length)
             }
         }
     }
 
-    /// One rotary embedding from `rope_parameters` (newer) or `rope_scaling` with the rest at the top (older).
-    fn rope(
+    fn one_rope(
         &self,
         fields: Option<&Map<String, Value>>,
-        default_theta: f64,
+        default: RotaryDefaults,
         head_dim: usize,
         context_length: usize,
-    ) -> Result<Rope> {
+    ) -> Result<RopeParameters> {
         let number = |key: &str| fields.and_then(|f| f.get(key)).and_then(Value::as_f64);
         let theta = match number("rope_theta") {
             Some(theta) => theta,
-            None => ["rope_theta", "rotary_emb_base"]
-                .iter()
-                .find_map(|key| self.number(key).transpose())
-                .transpose()?
-                .unwrap_or(default_theta),
+            None => self.number(&keys::THETA)?.unwrap_or(default.theta),
         };
-        if !(theta.is_finite() && theta > 1.0) {
-            return Err(self.wrong("rope_theta", "a number above 1", &theta));
-        }
         let fraction = match number("partial_rotary_factor") {
             Some(fraction) => fraction,
-            None => ["partial_rotary_factor", "rotary_pct"]
-                .iter()
-                .find_map(|key| self.number(key).transpose())
-                .transpose()?
-                .unwrap_or(if self.architecture == Architecture::GptNeox {
-                    0.25
-                } else {
-                    1.0
-                }),
+            None => {
+                let fraction = self.number(&keys::ROTARY_FRACTION)?;
+                fraction.unwrap_or(default.fraction)
+            }
         };
         let dims = (head_dim as f64 * fraction) as usize / 2 * 2;
         if dims == 0 || dims > head_dim {
-            return Err(self.wrong("partial_rotary_factor", "a fraction in (0, 1]", &fraction));
+            let expected = "a fraction in (0, 1]";
+            return Err(self.wrong(&keys::ROTARY_FRACTION, expected, &fraction));
         }
-        let scaling = self.scaling(fields, dims, context_length)?;
-        Ok(scaling.rope(dims, theta, Pairing::Halves))
+        Ok(RopeParameters {
+            dims,
+            theta,
+            scaling: self.scaling(fields, dims, context_length)?,
+        })
     }
 
     fn scaling(
@@ -128,7 +93,7 @@ impl Config<'_> {
         let optional = |key: &str| fields.get(key).and_then(Value::as_f64);
         let positive = |key: &str| match optional(key) {
             Some(value) if value.is_finite() && value > 0.0 => Ok(value),
-            Some(value) => Err(self.wrong(key, "a positive number", &value)),
+            Some(value) => Err(self.wrong_value(key, "a positive number", &value)),
             None => {
                 let reason = format!("rope scaling {kind:?} needs `{key}`");
                 Err(Error::corrupt(self.file, reason))
@@ -180,21 +145,15 @@ impl Config<'_> {
                 let long = context_length as f64 > original;
                 let key = if long { "long_factor" } else { "short_factor" };
                 let factors = self.factors(fields, key, dims / 2)?;
-                let stretch = context_length as f64 / original;
-                let magnitude = optional("attention_factor").unwrap_or_else(|| {
-                    if stretch <= 1.0 {
-                        1.0
-                    } else {
-                        (1.0 + stretch.ln() / original.ln()).sqrt()
-                    }
-                });
+                let magnitude = optional("attention_factor")
+                    .unwrap_or_else(|| longrope_magnitude(context_length as f64, original));
                 Ok(Scaling::PerPair { factors, magnitude })
             }
             other => {
                 let reason = format!(
                     "rope scaling {other:?} is not among those supported: default, linear, llama3, yarn, longrope"
                 );
-                Err(Error::unsupported(self.file.display().to_string(), reason))
+                Err(self.unsupported(reason))
             }
         }
     }

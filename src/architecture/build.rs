@@ -1,0 +1,172 @@
+//! A family's row and a file's keys to a [`ModelSpec`].
+
+use super::keys::{self, KeyReader, RopeFor};
+use super::preset::{AttentionScale, Defaults, Positions, Preset, Width};
+use super::spec::{AttentionSpec, Biases, LayerSpec, MixerSpec, ModelSpec, Residual};
+use crate::backend::{AttentionShape, NormKind, Rope};
+use crate::error::Result;
+
+/// The specification of one model of a family.
+pub(super) fn build(keys: &impl KeyReader, preset: &'static Preset) -> Result<ModelSpec> {
+    let defaults = keys.defaults(preset);
+    let builder = Builder {
+        keys,
+        preset,
+        defaults,
+    };
+    builder.spec()
+}
+
+struct Builder<'a, K: KeyReader> {
+    keys: &'a K,
+    preset: &'static Preset,
+    defaults: &'static Defaults,
+}
+
+impl<K: KeyReader> Builder<'_, K> {
+    fn spec(&self) -> Result<ModelSpec> {
+        let (keys, preset, defaults) = (self.keys, self.preset, self.defaults);
+        let hidden_size = keys.size_or(&keys::HIDDEN_SIZE, defaults.hidden_size)?;
+        let layers = self.layer_count()?;
+        let context_length = keys.size_or(&keys::CONTEXT_LENGTH, defaults.context_length)?;
+        let attention = self.attention(hidden_size, layers)?;
+        Ok(ModelSpec {
+            family: preset,
+            vocab_size: keys
+                .vocab_size()?
+                .or(defaults.vocab_size)
+                .ok_or_else(|| keys.missing(&keys::VOCAB_SIZE))?,
+            hidden_size,
+            intermediate_size: self.intermediate_size(hidden_size)?,
+            context_length,
+            attention,
+            layers: (0..layers)
+                .map(|layer| self.layer(layer, layers))
+                .collect::<Result<_>>()?,
+            ropes: self.ropes(attention.head_dim, context_length)?,
+            norm: self.norm()?,
+            norm_placement: preset.norm_placement,
+            query_key_norm: preset.query_key_norm,
+            activation: keys.activation()?.unwrap_or(preset.activation),
+            residual: match keys.flag(&keys::PARALLEL_RESIDUAL) {
+                Some(false) => Residual::Sequential,
+                _ => preset.residual,
+            },
+            learned_positions: preset.positions == Positions::Learned,
+            biases: match (preset.biases, keys.flag(&keys::ATTENTION_BIAS)) {
+                (Biases::All, Some(false)) => Biases::AsStored,
+                (biases, _) => biases,
+            },
+            embedding_scale: match preset.scaled_embedding {
+                true => (hidden_size as f32).sqrt(),
+                false => 1.0,
+            },
+            logit_softcap: keys.cap(&keys::LOGIT_SOFTCAP, preset.logit_softcap)?,
+            tied_head: keys.flag(&keys::TIED_HEAD).or(defaults.tied_head),
+        })
+    }
+
+    fn layer_count(&self) -> Result<usize> {
+        let layers = self.keys.size_or(&keys::LAYERS, self.defaults.layers)?;
+        if layers > keys::MAX_LAYERS {
+            let expected = format!("at most {}", keys::MAX_LAYERS);
+            return Err(self.keys.wrong(&keys::LAYERS, &expected, &layers));
+        }
+        Ok(layers)
+    }
+
+    fn attention(&self, hidden_size: usize, layers: usize) -> Result<AttentionShape> {
+        let (keys, defaults) = (self.keys, self.defaults);
+        let heads = keys.size_or(&keys::HEADS, defaults.heads)?;
+        let kv_heads = keys.size_or(&keys::KV_HEADS, defaults.kv_heads.or(Some(heads)))?;
+        if !heads.is_multiple_of(kv_heads) {
+            let expected = format!("a divisor of the {heads} query heads");
+            return Err(keys.wrong(&keys::KV_HEADS, &expected, &kv_heads));
+        }
+        let share = hidden_size / heads;
+        let head_dim = keys.size_or(&keys::HEAD_DIM, defaults.head_dim.or(Some(share)))?;
+        if !head_dim.is_multiple_of(2) {
+            return Err(keys.wrong(&keys::HEAD_DIM, "an even number", &head_dim));
+        }
+        keys.check(head_dim)?;
+        let width = match self.preset.attention_scale {
+            AttentionScale::HeadDim => head_dim as f64,
+            AttentionScale::QueryScalar { largest } => {
+                keys.query_scalar(head_dim, share, layers == largest)?
+            }
+        };
+        Ok(AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: match keys.flag(&keys::SCALED_ATTENTION) {
+                Some(false) => 1.0,
+                _ => width.powf(-0.5) as f32,
+            },
+            softcap: keys.cap(&keys::ATTENTION_SOFTCAP, self.preset.attention_softcap)?,
+        })
+    }
+
+    fn intermediate_size(&self, hidden_size: usize) -> Result<usize> {
+        let default = self.defaults.intermediate_size.map(|width| match width {
+            Width::Of(width) => width,
+            Width::TimesHidden(times) => times * hidden_size,
+        });
+        self.keys.size_or(&keys::INTERMEDIATE_SIZE, default)
+    }
+
+    fn norm(&self) -> Result<NormKind> {
+        Ok(match self.preset.norm {
+            NormKind::Rms(default) => {
+                let epsilon = self.keys.number(&keys::RMS_EPSILON)?;
+                NormKind::Rms(epsilon.map_or(default, |epsilon| epsilon as f32))
+            }
+            NormKind::Layer(default) => {
+                let epsilon = self.keys.number(&keys::LAYER_EPSILON)?;
+                NormKind::Layer(epsilon.map_or(default, |epsilon| epsilon as f32))
+            }
+        })
+    }
+
+    /// In a family with two, that of the sliding layers comes first.
+    fn ropes(&self, head_dim: usize, context_length: usize) -> Result<Vec<Rope>> {
+        let which: &[RopeFor] = match self.preset.positions {
+            Positions::Learned => &[],
+            Positions::Rotary | Positions::RotaryButEvery(_) => &[RopeFor::Full],
+            Positions::RotaryBySliding => &[RopeFor::Sliding, RopeFor::Full],
+        };
+        let rope = |rope_for: &RopeFor| {
+            let (keys, preset) = (self.keys, self.preset);
+            let rope = keys.rope(*rope_for, preset, head_dim, context_length)?;
+            if !(rope.theta.is_finite() && rope.theta > 1.0) {
+                return Err(keys.wrong(rope_for.theta(), "a number above 1", &rope.theta));
+            }
+            let pairing = keys.pairing(preset);
+            Ok(rope.scaling.rope(rope.dims, rope.theta, pairing))
+        };
+        which.iter().map(rope).collect()
+    }
+
+    fn layer(&self, layer: usize, layers: usize) -> Result<LayerSpec> {
+        let slides = self.keys.slides(layer, layers, self.preset)?;
+        let rope = match self.preset.positions {
+            Positions::Learned => None,
+            Positions::Rotary => Some(0),
+            Positions::RotaryBySliding => Some(usize::from(!slides)),
+            Positions::RotaryButEvery(n) => self.keys.is_rotated(layer, n)?.then_some(0),
+        };
+        let window = if slides { self.window()? } else { None };
+        Ok(LayerSpec {
+            mixer: MixerSpec::Attention(AttentionSpec { window, rope }),
+            mlp: self.preset.mlp,
+        })
+    }
+
+    fn window(&self) -> Result<Option<usize>> {
+        if self.keys.says_none(&keys::WINDOW) {
+            return Ok(None);
+        }
+        let window = self.keys.size(&keys::WINDOW)?;
+        Ok(window.or(self.defaults.window).or(self.preset.window))
+    }
+}

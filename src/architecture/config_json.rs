@@ -1,0 +1,226 @@
+//! Reads config.json, as older and newer versions of transformers write it.
+
+mod ropes;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::build::build;
+use super::keys::{self, Key, KeyReader, RopeFor, RopeParameters};
+use super::preset::{Defaults, Preset, SlidingLayers};
+use super::spec::ModelSpec;
+use crate::backend::{Activation, Pairing};
+use crate::error::{Error, Result};
+
+/// Reads a `config.json`.
+pub fn read(file: &Path) -> Result<ModelSpec> {
+    let text = std::fs::read_to_string(file).map_err(|source| Error::io(file, source))?;
+    parse(&text, file)
+}
+
+/// Parses the text of a `config.json`; `file` is named in errors.
+pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
+    let value: Value =
+        serde_json::from_str(text).map_err(|error| Error::corrupt(file, error.to_string()))?;
+    let object = value
+        .as_object()
+        .ok_or_else(|| Error::corrupt(file, "expected a JSON object"))?;
+    // Multimodal checkpoints keep the decoder's part under a key of its own.
+    let text_part = object.get("text_config").and_then(Value::as_object);
+    let fields = text_part.unwrap_or(object);
+    let model_type = fields
+        .get("model_type")
+        .or_else(|| object.get("model_type"))
+        .and_then(Value::as_str)
+        .ok_or_else(|| Error::corrupt(file, "`model_type` is missing"))?;
+    let config = Config { fields, file };
+    let preset = Preset::from_model_type(model_type)
+        .ok_or_else(|| config.unsupported(Preset::refusal(model_type)))?;
+    build(&config, preset)
+}
+
+/// A config.json's fields.
+struct Config<'a> {
+    fields: &'a Map<String, Value>,
+    file: &'a Path,
+}
+
+impl Config<'_> {
+    /// A key's value, under the first of its names that has one.
+    fn value(&self, key: &Key) -> Option<(&'static str, &Value)> {
+        key.json.iter().find_map(|name| {
+            let value = self.fields.get(*name).filter(|value| !value.is_null());
+            value.map(|value| (*name, value))
+        })
+    }
+
+    fn positive(&self, name: &str) -> Result<Option<f64>> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(number) if number > 0.0 => Ok(Some(number)),
+                _ => Err(self.wrong_value(name, "a positive number", value)),
+            },
+        }
+    }
+
+    fn is_set(&self, name: &str) -> bool {
+        self.fields.get(name).and_then(Value::as_bool) == Some(true)
+    }
+
+    fn list(&self, name: &str) -> Option<&Vec<Value>> {
+        self.fields.get(name).and_then(Value::as_array)
+    }
+
+    fn object(&self, name: &str) -> Option<&Map<String, Value>> {
+        self.fields.get(name).and_then(Value::as_object)
+    }
+
+    fn unsupported(&self, reason: impl Into<String>) -> Error {
+        Error::unsupported(self.file.display().to_string(), reason)
+    }
+
+    fn wrong_value(&self, name: &str, expected: &str, found: &dyn Display) -> Error {
+        let reason = format!("`{name}` is {found}, expected {expected}");
+        Error::corrupt(self.file, reason)
+    }
+}
+
+impl KeyReader for Config<'_> {
+    fn defaults(&self, preset: &'static Preset) -> &'static Defaults {
+        &preset.defaults
+    }
+
+    fn size(&self, key: &Key) -> Result<Option<usize>> {
+        let Some((name, value)) = self.value(key) else {
+            return Ok(None);
+        };
+        match value.as_u64() {
+            Some(size) if (1..=keys::MAX_SIZE).contains(&size) => Ok(Some(size as usize)),
+            _ => {
+                let expected = format!("an integer in 1..={}", keys::MAX_SIZE);
+                Err(self.wrong_value(name, &expected, value))
+            }
+        }
+    }
+
+    fn number(&self, key: &Key) -> Result<Option<f64>> {
+        let mut names = key.json.iter();
+        let number = names.find_map(|name| self.positive(name).transpose());
+        number.transpose()
+    }
+
+    fn flag(&self, key: &Key) -> Option<bool> {
+        let mut names = key.json.iter();
+        names.find_map(|name| self.fields.get(*name)?.as_bool())
+    }
+
+    fn says_none(&self, key: &Key) -> bool {
+        let mut names = key.json.iter();
+        names.any(|name| self.fields.get(*name).is_some_and(Value::is_null))
+    }
+
+    fn vocab_size(&self) -> Result<Option<usize>> {
+        self.size(&keys::VOCAB_SIZE)
+    }
+
+    fn activation(&self) -> Result<Option<Activation>> {
+        let name = ["hidden_activation", "hidden_act", "activation_function"]
+            .iter()
+            .find_map(|key| self.fields.get(*key).and_then(Value::as_str));
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        Ok(Some(match name {
+            "silu" | "swish" => Activation::Silu,
+            "gelu" => Activation::Gelu,
+            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+            "relu" => Activation::Relu,
+            _ => {
+                return Err(self.unsupported(format!(
+                    "activation {name:?} is not among those supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu"
+                )));
+            }
+        }))
+    }
+
+    fn query_scalar(&self, _head_dim: usize, _share: usize, _is_largest: bool) -> Result<f64> {
+        Ok(self.number(&keys::QUERY_SCALAR)?.unwrap_or(256.0))
+    }
+
+    fn slides(&self, layer: usize, layers: usize, preset: &Preset) -> Result<bool> {
+        if let Some(types) = self.list("layer_types") {
+            if types.len() != layers {
+                let expected = format!("{layers} entries");
+                return Err(self.wrong_value("layer_types", &expected, &types.len()));
+            }
+            return match types[layer].as_str() {
+                Some("sliding_attention") => Ok(true),
+                Some("full_attention") => Ok(false),
+                other => Err(self.unsupported(format!("layer type {other:?} is not supported"))),
+            };
+        }
+        match preset.sliding {
+            SlidingLayers::FromALayer => {
+                let first = match self.fields.get("max_window_layers") {
+                    Some(value) if value.as_u64() == Some(0) => 0.0,
+                    _ => self.positive("max_window_layers")?.unwrap_or(28.0),
+                };
+                Ok(self.is_set("use_sliding_window") && layer as f64 >= first)
+            }
+            SlidingLayers::AllButEvery(n) => {
+                let n = self.size(&keys::SLIDING_PATTERN)?.unwrap_or(n);
+                Ok(SlidingLayers::AllButEvery(n).contains(layer))
+            }
+            sliding => Ok(sliding.contains(layer)),
+        }
+    }
+
+    fn is_rotated(&self, layer: usize, but_every: usize) -> Result<bool> {
+        if let Some(list) = self.list("no_rope_layers") {
+            // Despite the key's name, 1 means that the layer has a rotary embedding.
+            return match list.get(layer).and_then(Value::as_u64) {
+                Some(flag) => Ok(flag != 0),
+                None => Err(self.wrong_value("no_rope_layers", "an entry a layer", &list.len())),
+            };
+        }
+        let n = self.size(&keys::NO_ROPE_INTERVAL)?.unwrap_or(but_every);
+        Ok(!(layer + 1).is_multiple_of(n))
+    }
+
+    fn pairing(&self, _preset: &Preset) -> Pairing {
+        Pairing::Halves
+    }
+
+    fn rope(
+        &self,
+        rope_for: RopeFor,
+        preset: &'static Preset,
+        head_dim: usize,
+        context_length: usize,
+    ) -> Result<RopeParameters> {
+        self.rope_parameters(rope_for, preset, head_dim, context_length)
+    }
+
+    fn check(&self, _head_dim: usize) -> Result<()> {
+        if self.is_set("scale_attn_by_inverse_layer_idx") {
+            return Err(self.unsupported("attention scaled by the layer's index is not supported"));
+        }
+        Ok(())
+    }
+
+    fn missing(&self, key: &Key) -> Error {
+        let name = key.json.first().unwrap_or(&"");
+        Error::corrupt(self.file, format!("`{name}` is missing"))
+    }
+
+    fn wrong(&self, key: &Key, expected: &str, found: &dyn Display) -> Error {
+        let name = self.value(key).map(|(name, _)| name);
+        let name = name.or(key.json.first().copied()).unwrap_or("");
+        self.wrong_value(name, expected, found)
+    }
+}

@@ -1,0 +1,276 @@
+//! Reads GGUF metadata.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use super::build::build;
+use super::keys::{self, Key, KeyReader, RopeFor, RopeParameters};
+use super::preset::{Defaults, Preset, SlidingLayers};
+use super::rope::{Scaling, longrope_magnitude, yarn_magnitude};
+use super::spec::ModelSpec;
+use crate::backend::{Activation, Pairing};
+use crate::error::{Error, Result};
+use crate::weights::gguf::{GgufFile, Value};
+use crate::weights::{Checkpoint, dequantize};
+
+/// Reads the specification out of a GGUF file's metadata.
+pub fn read(gguf: &GgufFile) -> Result<ModelSpec> {
+    let file = gguf.path();
+    let name = gguf
+        .metadata()
+        .string("general.architecture")
+        .ok_or_else(|| Error::corrupt(file, "`general.architecture` is missing"))?;
+    let keys = Keys {
+        gguf,
+        file,
+        prefix: name,
+    };
+    let preset = Preset::from_gguf(name).ok_or_else(|| keys.unsupported(Preset::refusal(name)))?;
+    build(&keys, preset)
+}
+
+/// The metadata under one architecture's prefix.
+struct Keys<'a> {
+    gguf: &'a GgufFile,
+    file: &'a Path,
+    prefix: &'a str,
+}
+
+impl Keys<'_> {
+    fn full(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
+    }
+
+    fn value(&self, key: &Key) -> Option<&Value> {
+        self.gguf.metadata().get(&self.full(key.gguf?))
+    }
+
+    fn float(&self, name: &str) -> Option<f64> {
+        let value = self.gguf.metadata().float(&self.full(name));
+        value.filter(|value| value.is_finite())
+    }
+
+    fn size_of(&self, name: &str) -> Result<Option<usize>> {
+        let value = match self.gguf.metadata().get(&self.full(name)) {
+            // Some files give one entry a layer; only models with the same in each are run here.
+            Some(Value::Array(values)) => match values.first() {
+                Some(first) if values.iter().all(|value| value == first) => first,
+                _ => {
+                    let reason = "different values in different layers are not supported";
+                    let name = self.full(name);
+                    return Err(self.unsupported(format!("metadata `{name}`: {reason}")));
+                }
+            },
+            Some(value) => value,
+            None => return Ok(None),
+        };
+        match value.as_integer() {
+            Some(size) if (1..=keys::MAX_SIZE).contains(&size) => Ok(Some(size as usize)),
+            _ => {
+                let expected = format!("an integer in 1..={}", keys::MAX_SIZE);
+                Err(self.wrong_value(name, &expected, &format!("{value:?}")))
+            }
+        }
+    }
+
+    fn unsupported(&self, reason: impl Into<String>) -> Error {
+        Error::unsupported(self.file.display().to_string(), reason)
+    }
+
+    fn wrong_value(&self, name: &str, expected: &str, found: &dyn Display) -> Error {
+        let name = self.full(name);
+        let reason = format!("metadata `{name}` is {found}, expected {expected}");
+        Error::corrupt(self.file, reason)
+    }
+
+    fn scaling(&self, dims: usize, context_length: usize) -> Result<Scaling> {
+        let original = self
+            .float("rope.scaling.original_context_length")
+            .unwrap_or(context_length as f64);
+        let long = context_length as f64 > original;
+        let per_pair = if long {
+            "rope_factors_long.weight"
+        } else {
+            "rope_factors_short.weight"
+        };
+        for name in ["rope_freqs.weight", per_pair] {
+            let Some(tensor) = self.gguf.tensor(name) else {
+                continue;
+            };
+            let factors: Vec<f64> = dequantize(&tensor)?.into_iter().map(f64::from).collect();
+            if factors.len() != dims / 2 || !factors.iter().all(|factor| *factor > 0.0) {
+                let reason = format!("tensor `{name}` must hold {} positive numbers", dims / 2);
+                return Err(Error::corrupt(self.file, reason));
+            }
+            let magnitude = self.float("rope.scaling.attn_factor");
+            let magnitude = magnitude.unwrap_or_else(|| match name == per_pair {
+                true => longrope_magnitude(context_length as f64, original),
+                false => 1.0,
+            });
+            return Ok(Scaling::PerPair { factors, magnitude });
+        }
+        let factor = self
+            .float("rope.scaling.factor")
+            .filter(|factor| *factor > 0.0);
+        let kind = self.gguf.metadata().string(&self.full("rope.scaling.type"));
+        match (kind, factor) {
+            (None, None) | (Some("none"), _) => Ok(Scaling::None),
+            (Some("linear") | None, Some(factor)) => Ok(Scaling::Linear { factor }),
+            (Some("yarn"), Some(factor)) => Ok(Scaling::Yarn {
+                factor,
+                beta_fast: self.float("rope.scaling.yarn_beta_fast").unwrap_or(32.0),
+                beta_slow: self.float("rope.scaling.yarn_beta_slow").unwrap_or(1.0),
+                original_context: original,
+                attention_factor: self
+                    .float("rope.scaling.attn_factor")
+                    .map(|extra| extra * yarn_magnitude(factor, 1.0)),
+                truncate: true,
+            }),
+            (Some(kind), factor) => {
+                let reason = format!(
+                    "rope scaling {kind:?} with factor {factor:?} is not supported: expected none, linear or yarn, the latter two with a factor"
+                );
+                Err(self.unsupported(reason))
+            }
+        }
+    }
+}
+
+impl KeyReader for Keys<'_> {
+    fn defaults(&self, _preset: &'static Preset) -> &'static Defaults {
+        &Defaults::NONE
+    }
+
+    fn size(&self, key: &Key) -> Result<Option<usize>> {
+        key.gguf.map_or(Ok(None), |name| self.size_of(name))
+    }
+
+    fn number(&self, key: &Key) -> Result<Option<f64>> {
+        Ok(key.gguf.and_then(|name| self.float(name)))
+    }
+
+    fn flag(&self, key: &Key) -> Option<bool> {
+        self.gguf.metadata().boolean(&self.full(key.gguf?))
+    }
+
+    fn says_none(&self, key: &Key) -> bool {
+        let value = key.gguf.and_then(|name| self.float(name));
+        value.is_some_and(|value| value <= 0.0)
+    }
+
+    /// The embedding's rows say how many tokens there are; the metadata may leave it out.
+    fn vocab_size(&self) -> Result<Option<usize>> {
+        let embedding = self
+            .gguf
+            .tensor("token_embd.weight")
+            .ok_or_else(|| Error::corrupt(self.file, "tensor `token_embd.weight` is missing"))?;
+        Ok(Some(embedding.shape.first().copied().unwrap_or(0)))
+    }
+
+    fn activation(&self) -> Result<Option<Activation>> {
+        Ok(None)
+    }
+
+    fn query_scalar(&self, head_dim: usize, share: usize, is_largest: bool) -> Result<f64> {
+        let width = if is_largest { share } else { head_dim };
+        Ok(width as f64)
+    }
+
+    /// By `sliding_window_pattern`: a flag a layer, or "every n-th layer is full". Without one, a window is every layer's,
+    /// but in the families that have a pattern of their own.
+    fn slides(&self, layer: usize, _layers: usize, preset: &Preset) -> Result<bool> {
+        let has_window = self.value(&keys::WINDOW).is_some() || preset.window.is_some();
+        if !has_window || self.says_none(&keys::WINDOW) {
+            return Ok(false);
+        }
+        let key = &keys::SLIDING_PATTERN;
+        let every = match self.value(key) {
+            Some(Value::Array(flags)) => {
+                return match flags.get(layer) {
+                    Some(Value::Bool(flag)) => Ok(*flag),
+                    Some(other) if other.as_integer().is_some() => {
+                        Ok(other.as_integer() != Some(0))
+                    }
+                    _ => Err(self.wrong(key, "a flag for each layer", &"another list")),
+                };
+            }
+            Some(value) => value.as_integer(),
+            None => None,
+        };
+        Ok(match (every, preset.sliding) {
+            (Some(0), _) => false,
+            (Some(n), _) => SlidingLayers::AllButEvery(n as usize).contains(layer),
+            (None, sliding @ (SlidingLayers::EveryOther | SlidingLayers::AllButEvery(_))) => {
+                sliding.contains(layer)
+            }
+            (None, _) => true,
+        })
+    }
+
+    fn is_rotated(&self, layer: usize, but_every: usize) -> Result<bool> {
+        Ok(!(layer + 1).is_multiple_of(but_every))
+    }
+
+    fn pairing(&self, preset: &Preset) -> Pairing {
+        preset.gguf_pairing
+    }
+
+    fn rope(
+        &self,
+        rope_for: RopeFor,
+        _preset: &'static Preset,
+        head_dim: usize,
+        context_length: usize,
+    ) -> Result<RopeParameters> {
+        const DIMS: &str = "rope.dimension_count";
+        let dims = self.size_of(DIMS)?.unwrap_or(head_dim);
+        if dims > head_dim || !dims.is_multiple_of(2) {
+            let expected = format!("even, at most {head_dim}");
+            return Err(self.wrong_value(DIMS, &expected, &dims));
+        }
+        let theta = self.number(rope_for.theta())?;
+        Ok(RopeParameters {
+            dims,
+            theta: theta.unwrap_or(Defaults::NONE.rotary.theta),
+            scaling: match rope_for {
+                RopeFor::Full => self.scaling(dims, context_length)?,
+                RopeFor::Sliding => Scaling::None,
+            },
+        })
+    }
+
+    fn check(&self, head_dim: usize) -> Result<()> {
+        const VALUE: &str = "attention.value_length";
+        match self.size_of(VALUE)? {
+            Some(found) if found != head_dim => {
+                Err(self.wrong_value(VALUE, "the same as attention.key_length", &found))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn missing(&self, key: &Key) -> Error {
+        let name = self.full(key.gguf.unwrap_or_default());
+        Error::corrupt(self.file, format!("metadata `{name}` is missing"))
+    }
+
+    fn wrong(&self, key: &Key, expected: &str, found: &dyn Display) -> Error {
+        self.wrong_value(key.gguf.unwrap_or_default(), expected, found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::config_json;
+
+    #[test]
+    fn both_readers_find_the_same_model() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        let file = GgufFile::open(data.join("gguf/olmo2-BF16.gguf")).unwrap();
+        let mut expected = config_json::read(&data.join("hf/olmo2/config.json")).unwrap();
+        // Only config.json says whether the head is tied.
+        expected.tied_head = None;
+        assert_eq!(read(&file).unwrap(), expected);
+    }
+}

@@ -1,0 +1,165 @@
+//! What both kinds of file state, and the reader that each kind has.
+
+use std::fmt::Display;
+
+use super::preset::{Defaults, Preset};
+use super::rope::Scaling;
+use crate::backend::{Activation, Pairing};
+use crate::error::{Error, Result};
+
+/// A fact under the names that files give it; a kind of file that has no name for it never states it.
+pub(super) struct Key {
+    /// In config.json; the first that is there counts.
+    pub(super) json: &'static [&'static str],
+    /// In GGUF metadata, after the architecture's name.
+    pub(super) gguf: Option<&'static str>,
+}
+
+const fn key(json: &'static [&'static str], gguf: &'static str) -> Key {
+    Key {
+        json,
+        gguf: Some(gguf),
+    }
+}
+
+const fn json_key(json: &'static [&'static str]) -> Key {
+    Key { json, gguf: None }
+}
+
+const EPSILONS: &[&str] = &["rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps"];
+
+pub(super) const VOCAB_SIZE: Key = json_key(&["vocab_size"]);
+pub(super) const HIDDEN_SIZE: Key = key(&["hidden_size", "n_embd"], "embedding_length");
+pub(super) const LAYERS: Key = key(&["num_hidden_layers", "n_layer"], "block_count");
+pub(super) const HEADS: Key = key(&["num_attention_heads", "n_head"], "attention.head_count");
+pub(super) const KV_HEADS: Key = key(&["num_key_value_heads"], "attention.head_count_kv");
+pub(super) const HEAD_DIM: Key = key(&["head_dim"], "attention.key_length");
+pub(super) const INTERMEDIATE_SIZE: Key =
+    key(&["intermediate_size", "n_inner"], "feed_forward_length");
+pub(super) const CONTEXT_LENGTH: Key = key(
+    &["max_position_embeddings", "n_positions", "n_ctx"],
+    "context_length",
+);
+pub(super) const RMS_EPSILON: Key = key(EPSILONS, "attention.layer_norm_rms_epsilon");
+pub(super) const LAYER_EPSILON: Key = key(EPSILONS, "attention.layer_norm_epsilon");
+pub(super) const QUERY_SCALAR: Key = json_key(&["query_pre_attn_scalar"]);
+pub(super) const SCALED_ATTENTION: Key = json_key(&["scale_attn_weights"]);
+pub(super) const ATTENTION_SOFTCAP: Key =
+    key(&["attn_logit_softcapping"], "attn_logit_softcapping");
+pub(super) const LOGIT_SOFTCAP: Key = key(&["final_logit_softcapping"], "final_logit_softcapping");
+pub(super) const PARALLEL_RESIDUAL: Key = key(&["use_parallel_residual"], "use_parallel_residual");
+pub(super) const ATTENTION_BIAS: Key = json_key(&["attention_bias"]);
+pub(super) const TIED_HEAD: Key = json_key(&["tie_word_embeddings"]);
+pub(super) const WINDOW: Key = key(&["sliding_window"], "attention.sliding_window");
+pub(super) const SLIDING_PATTERN: Key = key(
+    &["sliding_window_pattern", "_sliding_window_pattern"],
+    "attention.sliding_window_pattern",
+);
+pub(super) const NO_ROPE_INTERVAL: Key = json_key(&["no_rope_layer_interval"]);
+pub(super) const THETA: Key = key(&["rope_theta", "rotary_emb_base"], "rope.freq_base");
+pub(super) const SLIDING_THETA: Key = key(&["rope_local_base_freq"], "rope.freq_base_swa");
+
+pub(super) const ROTARY_FRACTION: Key = json_key(&["partial_rotary_factor", "rotary_pct"]);
+
+/// Sizes past this are typing errors or attacks, not models.
+pub(super) const MAX_SIZE: u64 = 1 << 24;
+/// So are more layers than these.
+pub(super) const MAX_LAYERS: usize = 1 << 12;
+
+/// For which layers a rotary embedding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RopeFor {
+    /// All that have one, or those without a window.
+    Full,
+    /// Those with a window.
+    Sliding,
+}
+
+impl RopeFor {
+    /// The key of its base.
+    pub(super) fn theta(self) -> &'static Key {
+        match self {
+            Self::Full => &THETA,
+            Self::Sliding => &SLIDING_THETA,
+        }
+    }
+}
+
+/// A rotary embedding as a file describes it.
+pub(super) struct RopeParameters {
+    /// Elements of a head that are rotated.
+    pub(super) dims: usize,
+    /// Base of the frequencies.
+    pub(super) theta: f64,
+    /// How they are stretched.
+    pub(super) scaling: Scaling,
+}
+
+/// Looks keys up in one kind of file.
+pub(super) trait KeyReader {
+    /// What a key that is not there means.
+    fn defaults(&self, preset: &'static Preset) -> &'static Defaults;
+
+    /// A positive integer.
+    fn size(&self, key: &Key) -> Result<Option<usize>>;
+
+    /// A positive number.
+    fn number(&self, key: &Key) -> Result<Option<f64>>;
+
+    /// A flag.
+    fn flag(&self, key: &Key) -> Option<bool>;
+
+    /// Whether the file says that the model has no such thing (null, or zero).
+    fn says_none(&self, key: &Key) -> bool;
+
+    /// The number of tokens.
+    fn vocab_size(&self) -> Result<Option<usize>>;
+
+    /// The MLP's nonlinearity.
+    fn activation(&self) -> Result<Option<Activation>>;
+
+    /// The width whose inverse root scales attention in families with a `query_pre_attn_scalar`.
+    fn query_scalar(&self, head_dim: usize, share: usize, is_largest: bool) -> Result<f64>;
+
+    /// Whether a layer, of so many, sees a window alone.
+    fn slides(&self, layer: usize, layers: usize, preset: &Preset) -> Result<bool>;
+
+    /// Whether a layer has a rotary embedding, in a family where each n-th has none.
+    fn is_rotated(&self, layer: usize, but_every: usize) -> Result<bool>;
+
+    /// Which elements of a head are rotated together.
+    fn pairing(&self, preset: &Preset) -> Pairing;
+
+    /// A rotary embedding.
+    fn rope(
+        &self,
+        rope_for: RopeFor,
+        preset: &'static Preset,
+        head_dim: usize,
+        context_length: usize,
+    ) -> Result<RopeParameters>;
+
+    /// Refuses what only this kind of file can ask for and no model here computes.
+    fn check(&self, head_dim: usize) -> Result<()>;
+
+    /// A key that must be there is not.
+    fn missing(&self, key: &Key) -> Error;
+
+    /// A value that can't be right.
+    fn wrong(&self, key: &Key, expected: &str, found: &dyn Display) -> Error;
+
+    /// A positive integer, or its default.
+    fn size_or(&self, key: &Key, default: Option<usize>) -> Result<usize> {
+        let size = self.size(key)?.or(default);
+        size.ok_or_else(|| self.missing(key))
+    }
+
+    /// A soft cap, or its default.
+    fn cap(&self, key: &Key, default: Option<f32>) -> Result<Option<f32>> {
+        if self.says_none(key) {
+            return Ok(None);
+        }
+        let cap = self.number(key)?.map(|cap| cap as f32);
+        Ok(cap.or(default))
+    }
+}

@@ -1,0 +1,270 @@
+//! Every checkpoint's tensor names, and how its layouts become ours.
+//!
+//! Ours: one matrix `[out, in]` for each linear layer. Theirs: fused query-key-value matrices, fused
+//! gate and up, transposed convolutions (GPT-2), heads interleaved (GPT-NeoX), prefixes or none.
+
+mod rows;
+mod tables;
+
+use std::path::Path;
+
+use super::spec::ModelSpec;
+use crate::error::{Error, Result};
+use crate::weights::{Checkpoint, StoredTensor};
+use rows::{Rows, transpose};
+use tables::{GGUF, PREFIXES};
+pub use tables::{GPT_NEOX, GPT2, LLAMA, TensorNames};
+
+/// A tensor of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ModelTensor {
+    Embedding,
+    Positions,
+    FinalNorm,
+    Head,
+    Layer(usize, LayerTensor),
+}
+
+/// A tensor of ours in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LayerTensor {
+    AttentionNorm,
+    Query,
+    Key,
+    Value,
+    Output,
+    QueryNorm,
+    KeyNorm,
+    PostAttentionNorm,
+    MlpNorm,
+    Gate,
+    Up,
+    Down,
+    PostMlpNorm,
+}
+
+/// A name under which a tensor of ours may be stored, and which of its rows are ours.
+struct Candidate {
+    name: &'static str,
+    rows: Rows,
+}
+
+/// A checkpoint read through our names.
+pub struct NamedWeights<'a> {
+    checkpoint: &'a dyn Checkpoint,
+    spec: &'a ModelSpec,
+    names: &'static TensorNames,
+    /// What precedes every name but the head's.
+    prefix: &'static str,
+    norms_less_one: bool,
+    /// For errors about tensors that are missing.
+    source: &'a Path,
+}
+
+impl<'a> NamedWeights<'a> {
+    /// Finds out how the checkpoint names its tensors. `source` is the model's file or folder.
+    pub fn new(
+        checkpoint: &'a dyn Checkpoint,
+        spec: &'a ModelSpec,
+        is_gguf: bool,
+        source: &'a Path,
+    ) -> Result<Self> {
+        let names = if is_gguf { &GGUF } else { spec.family.tensors };
+        let embedding = names.embedding;
+        let is_there = |prefix: &&str| {
+            checkpoint
+                .tensor(&format!("{prefix}{embedding}.weight"))
+                .is_some()
+        };
+        let prefix = PREFIXES.into_iter().find(is_there).ok_or_else(|| {
+            let reason = format!("tensor `{embedding}.weight` is missing under every known prefix");
+            Error::corrupt(source, reason)
+        })?;
+        Ok(Self {
+            checkpoint,
+            spec,
+            names,
+            prefix,
+            norms_less_one: spec.family.norms_less_one && !is_gguf,
+            source,
+        })
+    }
+
+    /// A weight matrix of shape `[rows, columns]`.
+    pub fn matrix(
+        &self,
+        tensor: ModelTensor,
+        rows: usize,
+        columns: usize,
+    ) -> Result<StoredTensor<'a>> {
+        self.find(tensor, "weight", &[rows, columns])?
+            .ok_or_else(|| self.missing(tensor, "weight"))
+    }
+
+    /// A matrix that the checkpoint may lack.
+    pub fn optional_matrix(
+        &self,
+        tensor: ModelTensor,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Option<StoredTensor<'a>>> {
+        self.find(tensor, "weight", &[rows, columns])
+    }
+
+    /// A vector: a norm's weight, or a bias.
+    pub fn vector(
+        &self,
+        tensor: ModelTensor,
+        suffix: &str,
+        length: usize,
+    ) -> Result<StoredTensor<'a>> {
+        self.find(tensor, suffix, &[length])?
+            .ok_or_else(|| self.missing(tensor, suffix))
+    }
+
+    /// A vector that the checkpoint may lack.
+    pub fn optional_vector(
+        &self,
+        tensor: ModelTensor,
+        suffix: &str,
+        length: usize,
+    ) -> Result<Option<StoredTensor<'a>>> {
+        self.find(tensor, suffix, &[length])
+    }
+
+    /// Says that a tensor's data were used.
+    pub fn release(&self, tensor: &StoredTensor<'_>) {
+        self.checkpoint.release(tensor);
+    }
+
+    /// Whether norms are stored less one, as Hugging Face's Gemma checkpoints do.
+    pub fn norms_less_one(&self) -> bool {
+        self.norms_less_one
+    }
+
+    fn find(
+        &self,
+        tensor: ModelTensor,
+        suffix: &str,
+        shape: &[usize],
+    ) -> Result<Option<StoredTensor<'a>>> {
+        for candidate in self.candidates(tensor) {
+            for name in self.full_names(tensor, candidate.name, suffix) {
+                let Some(stored) = self.checkpoint.tensor(&name) else {
+                    continue;
+                };
+                let found = stored.shape.clone();
+                let is_transposed = self.names.transposed
+                    && shape.len() == 2
+                    && matches!(tensor, ModelTensor::Layer(..));
+                let stored = match is_transposed {
+                    true => transpose(&stored),
+                    false => Some(stored),
+                };
+                let ours = stored.and_then(|stored| candidate.rows.of(stored, shape));
+                return match ours {
+                    Some(ours) if ours.shape == shape => Ok(Some(ours)),
+                    Some(ours) => Err(self.misshapen(&name, shape, &ours.shape)),
+                    None => Err(self.misshapen(&name, shape, &found)),
+                };
+            }
+        }
+        Ok(None)
+    }
+
+    /// The head stands outside the prefix in Hugging Face's layout, but exporters differ.
+    fn full_names(&self, tensor: ModelTensor, name: &str, suffix: &str) -> Vec<String> {
+        match tensor {
+            ModelTensor::Layer(layer, _) => {
+                let layers = self.names.layers;
+                vec![format!("{}{layers}.{layer}.{name}.{suffix}", self.prefix)]
+            }
+            ModelTensor::Head => vec![
+                format!("{name}.{suffix}"),
+                format!("{}{name}.{suffix}", self.prefix),
+                format!("language_model.{name}.{suffix}"),
+            ],
+            _ => vec![format!("{}{name}.{suffix}", self.prefix)],
+        }
+    }
+
+    fn candidates(&self, tensor: ModelTensor) -> Vec<Candidate> {
+        let whole = |name| Candidate {
+            name,
+            rows: Rows::All,
+        };
+        let names = self.names;
+        let tensor = match tensor {
+            ModelTensor::Embedding => return vec![whole(names.embedding)],
+            ModelTensor::Positions => return names.positions.map(whole).into_iter().collect(),
+            ModelTensor::FinalNorm => return vec![whole(names.final_norm)],
+            ModelTensor::Head => return names.head.iter().copied().map(whole).collect(),
+            ModelTensor::Layer(_, tensor) => tensor,
+        };
+        let own = names.layer.iter().filter(|(named, _)| *named == tensor);
+        let mut candidates: Vec<Candidate> = own.map(|(_, name)| whole(*name)).collect();
+        if let Some(fused) = self.fused(tensor) {
+            // Where "up" is both matrices' name, the size tells which it is.
+            let index = usize::from(tensor != LayerTensor::Up);
+            candidates.insert(index.min(candidates.len()), fused);
+        }
+        candidates
+    }
+
+    /// The matrix in which a tensor may be fused with others.
+    fn fused(&self, tensor: LayerTensor) -> Option<Candidate> {
+        let (queries, keys) = (self.spec.query_size(), self.spec.kv_size());
+        let width = self.spec.intermediate_size;
+        let (index, before, rows) = match tensor {
+            LayerTensor::Query => (0, 0, queries),
+            LayerTensor::Key => (1, queries, keys),
+            LayerTensor::Value => (2, queries + keys, keys),
+            LayerTensor::Gate | LayerTensor::Up => {
+                let before = if tensor == LayerTensor::Up { width } else { 0 };
+                return Some(Candidate {
+                    name: self.names.fused_gate_up?,
+                    rows: Rows::Stacked {
+                        before,
+                        rows: width,
+                    },
+                });
+            }
+            _ => return None,
+        };
+        let rows = match self.names.interleaved_qkv {
+            true => Rows::Interleaved {
+                index,
+                heads: self.spec.attention.heads,
+                head_dim: self.spec.attention.head_dim,
+            },
+            false => Rows::Stacked { before, rows },
+        };
+        Some(Candidate {
+            name: self.names.fused_qkv,
+            rows,
+        })
+    }
+
+    fn misshapen(&self, name: &str, expected: &[usize], found: &[usize]) -> Error {
+        Error::corrupt(
+            self.checkpoint.file_of(name),
+            format!(
+                "tensor `{name}` has shape {found:?}, but the configuration asks for {expected:?}"
+            ),
+        )
+    }
+
+    fn missing(&self, tensor: ModelTensor, suffix: &str) -> Error {
+        let names: Vec<String> = self
+            .candidates(tensor)
+            .iter()
+            .flat_map(|candidate| self.full_names(tensor, candidate.name, suffix))
+            .collect();
+        Error::corrupt(
+            self.source,
+            format!("tensor missing: {}", names.join(" or ")),
+        )
+    }
+}

@@ -1,0 +1,110 @@
+//! The layouts in which checkpoints store matrices, turned into ours.
+
+use std::borrow::Cow;
+
+use crate::weights::{StorageType, StoredTensor};
+
+/// Which rows of a stored matrix are ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// All of them.
+    All,
+    /// Those of one of several matrices stacked: the rows before it, and its own.
+    Stacked { before: usize, rows: usize },
+    /// `heads` groups of three heads each, of which ours is number `index` (GPT-NeoX).
+    Interleaved {
+        index: usize,
+        heads: usize,
+        head_dim: usize,
+    },
+}
+
+impl Rows {
+    /// Our rows of a stored tensor; `None` if it has too few.
+    pub(super) fn of<'a>(
+        self,
+        stored: StoredTensor<'a>,
+        shape: &[usize],
+    ) -> Option<StoredTensor<'a>> {
+        match self {
+            Self::All => Some(stored),
+            // The name of the fused matrix may be the single one's.
+            Self::Stacked { .. } if stored.shape == shape => Some(stored),
+            Self::Stacked { before, rows } => row_range(stored, before, rows),
+            Self::Interleaved {
+                index,
+                heads,
+                head_dim,
+            } => interleaved_rows(&stored, index, heads, head_dim),
+        }
+    }
+}
+
+/// So many rows of a matrix, or elements of a vector, without a copy where the file is mapped.
+fn row_range(tensor: StoredTensor<'_>, start: usize, count: usize) -> Option<StoredTensor<'_>> {
+    let (rows, row_elements) = match tensor.shape[..] {
+        [rows] => (rows, 1),
+        [rows, columns] => (rows, columns),
+        _ => return None,
+    };
+    let row_bytes = tensor.storage.bytes(row_elements)?;
+    let end = start.checked_add(count).filter(|end| *end <= rows)?;
+    let bytes = start * row_bytes..end * row_bytes;
+    let data = match tensor.data {
+        Cow::Borrowed(data) => Cow::Borrowed(data.get(bytes)?),
+        Cow::Owned(data) => Cow::Owned(data.get(bytes)?.to_vec()),
+    };
+    let mut shape = tensor.shape;
+    *shape.first_mut()? = count;
+    Some(StoredTensor {
+        storage: tensor.storage,
+        shape,
+        data,
+    })
+}
+
+/// The transpose of a matrix of unquantized numbers.
+pub(super) fn transpose(tensor: &StoredTensor<'_>) -> Option<StoredTensor<'static>> {
+    let [rows, columns] = tensor.shape[..] else {
+        return None;
+    };
+    let size = match tensor.storage {
+        StorageType::F32 => 4,
+        StorageType::F16 | StorageType::BF16 => 2,
+        _ => return None,
+    };
+    let mut data = Vec::with_capacity(tensor.data.len());
+    for column in 0..columns {
+        for row in 0..rows {
+            let start = (row * columns + column) * size;
+            data.extend_from_slice(tensor.data.get(start..start + size)?);
+        }
+    }
+    Some(StoredTensor {
+        storage: tensor.storage,
+        shape: vec![columns, rows],
+        data: Cow::Owned(data),
+    })
+}
+
+/// The rows of one of three projections, gathered from each head.
+fn interleaved_rows(
+    tensor: &StoredTensor<'_>,
+    index: usize,
+    heads: usize,
+    head_dim: usize,
+) -> Option<StoredTensor<'static>> {
+    let mut data = Vec::with_capacity(tensor.data.len() / 3);
+    for head in 0..heads {
+        data.extend_from_slice(
+            &row_range(tensor.clone(), (head * 3 + index) * head_dim, head_dim)?.data,
+        );
+    }
+    let mut shape = tensor.shape.clone();
+    *shape.first_mut()? = heads * head_dim;
+    Some(StoredTensor {
+        storage: tensor.storage,
+        shape,
+        data: Cow::Owned(data),
+    })
+}

@@ -1,0 +1,143 @@
+//! How checkpoints name their tensors: a table for each way.
+
+use super::LayerTensor as T;
+
+/// One way to name a model's tensors.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TensorNames {
+    /// The embedding of tokens.
+    pub embedding: &'static str,
+    /// The embedding of positions, where there is one.
+    pub positions: Option<&'static str>,
+    /// The norm after the last layer.
+    pub final_norm: &'static str,
+    /// The output projection; the first that is there counts.
+    pub head: &'static [&'static str],
+    /// What precedes a layer's number.
+    pub layers: &'static str,
+    /// The tensors of a layer; where one is listed twice, the first that is there counts.
+    pub layer: &'static [(T, &'static str)],
+    /// Query, key and value in one matrix.
+    pub fused_qkv: &'static str,
+    /// Whether each head's query, key and value follow each other in it (GPT-NeoX).
+    pub interleaved_qkv: bool,
+    /// Gate and up in one matrix.
+    pub fused_gate_up: Option<&'static str>,
+    /// Whether the matrices of layers are `[in, out]` (GPT-2).
+    pub transposed: bool,
+}
+
+/// Every GGUF file's.
+pub const GGUF: TensorNames = TensorNames {
+    embedding: "token_embd",
+    positions: Some("position_embd"),
+    final_norm: "output_norm",
+    head: &["output"],
+    layers: "blk",
+    layer: &[
+        (T::AttentionNorm, "attn_norm"),
+        (T::Query, "attn_q"),
+        (T::Key, "attn_k"),
+        (T::Value, "attn_v"),
+        (T::Output, "attn_output"),
+        (T::QueryNorm, "attn_q_norm"),
+        (T::KeyNorm, "attn_k_norm"),
+        (T::PostAttentionNorm, "post_attention_norm"),
+        (T::MlpNorm, "ffn_norm"),
+        (T::Gate, "ffn_gate"),
+        (T::Up, "ffn_up"),
+        (T::Down, "ffn_down"),
+        (T::PostMlpNorm, "post_ffw_norm"),
+    ],
+    fused_qkv: "attn_qkv",
+    interleaved_qkv: false,
+    // Phi-3's files call the fused matrix simply "up": its size tells.
+    fused_gate_up: Some("ffn_up"),
+    transposed: false,
+};
+
+/// Llama's, which most Hugging Face models share.
+pub const LLAMA: TensorNames = TensorNames {
+    embedding: "embed_tokens",
+    positions: None,
+    final_norm: "norm",
+    head: &["lm_head"],
+    layers: "layers",
+    layer: &[
+        (T::AttentionNorm, "input_layernorm"),
+        (T::Query, "self_attn.q_proj"),
+        (T::Key, "self_attn.k_proj"),
+        (T::Value, "self_attn.v_proj"),
+        (T::Output, "self_attn.o_proj"),
+        (T::QueryNorm, "self_attn.q_norm"),
+        (T::KeyNorm, "self_attn.k_norm"),
+        (T::PostAttentionNorm, "post_attention_layernorm"),
+        (T::MlpNorm, "pre_feedforward_layernorm"),
+        // Without norms after attention and MLP, the name means the norm before the MLP.
+        (T::MlpNorm, "post_attention_layernorm"),
+        (T::Gate, "mlp.gate_proj"),
+        (T::Up, "mlp.up_proj"),
+        (T::Down, "mlp.down_proj"),
+        (T::PostMlpNorm, "post_feedforward_layernorm"),
+    ],
+    fused_qkv: "self_attn.qkv_proj",
+    interleaved_qkv: false,
+    fused_gate_up: Some("mlp.gate_up_proj"),
+    transposed: false,
+};
+
+/// GPT-2's.
+pub const GPT2: TensorNames = TensorNames {
+    embedding: "wte",
+    positions: Some("wpe"),
+    final_norm: "ln_f",
+    head: &["lm_head"],
+    layers: "h",
+    layer: &[
+        (T::AttentionNorm, "ln_1"),
+        (T::Query, "attn.q_proj"),
+        (T::Key, "attn.k_proj"),
+        (T::Value, "attn.v_proj"),
+        (T::Output, "attn.c_proj"),
+        (T::MlpNorm, "ln_2"),
+        (T::Up, "mlp.c_fc"),
+        (T::Down, "mlp.c_proj"),
+    ],
+    fused_qkv: "attn.c_attn",
+    interleaved_qkv: false,
+    fused_gate_up: None,
+    transposed: true,
+};
+
+/// GPT-NeoX's.
+pub const GPT_NEOX: TensorNames = TensorNames {
+    embedding: "embed_in",
+    positions: None,
+    final_norm: "final_layer_norm",
+    head: &["embed_out", "lm_head"],
+    layers: "layers",
+    layer: &[
+        (T::AttentionNorm, "input_layernorm"),
+        (T::Query, "attention.q_proj"),
+        (T::Key, "attention.k_proj"),
+        (T::Value, "attention.v_proj"),
+        (T::Output, "attention.dense"),
+        (T::MlpNorm, "post_attention_layernorm"),
+        (T::Up, "mlp.dense_h_to_4h"),
+        (T::Down, "mlp.dense_4h_to_h"),
+    ],
+    fused_qkv: "attention.query_key_value",
+    interleaved_qkv: true,
+    fused_gate_up: None,
+    transposed: false,
+};
+
+/// What precedes the names of all tensors but the head: nothing, or what a checkpoint's classes are called.
+pub(super) const PREFIXES: [&str; 6] = [
+    "",
+    "model.",
+    "transformer.",
+    "gpt_neox.",
+    "language_model.model.",
+    "model.language_model.",
+];

@@ -1,0 +1,190 @@
+//! What one row of the table of families says.
+
+use super::names::TensorNames;
+use super::presets::PRESETS;
+use super::spec::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
+use crate::backend::{Activation, NormKind, Pairing};
+
+/// A family of models: all that its files leave unsaid.
+#[derive(Debug, PartialEq)]
+pub struct Preset {
+    /// Its `model_type`s in config.json; the first is the family's name.
+    pub model_types: &'static [&'static str],
+    /// Its `general.architecture` in GGUF.
+    pub gguf: &'static str,
+    /// How Hugging Face's checkpoints name its tensors.
+    pub tensors: &'static TensorNames,
+    /// The kind of every norm; the epsilon where the file gives none.
+    pub norm: NormKind,
+    /// Where the norms of mixer and MLP stand.
+    pub norm_placement: NormPlacement,
+    /// Whether Hugging Face's checkpoints hold norm weights less one.
+    pub norms_less_one: bool,
+    /// Norms on queries and keys.
+    pub query_key_norm: QueryKeyNorm,
+    /// How mixer and MLP are chained, unless the file says that they are sequential.
+    pub residual: Residual,
+    /// The MLP of every layer.
+    pub mlp: MlpSpec,
+    /// Its nonlinearity, where the file names none.
+    pub activation: Activation,
+    /// Which linear layers must have a bias.
+    pub biases: Biases,
+    /// How a layer learns of positions.
+    pub positions: Positions,
+    /// Which elements a rotary embedding pairs in GGUF files: converters permute some families' heads.
+    pub gguf_pairing: Pairing,
+    /// Which layers see a window alone, where the file doesn't say.
+    pub sliding: SlidingLayers,
+    /// The window, where neither kind of file gives one.
+    pub window: Option<usize>,
+    /// The factor on the attention's scores.
+    pub attention_scale: AttentionScale,
+    /// The cap on attention's scores, where the file has no word of it.
+    pub attention_softcap: Option<f32>,
+    /// The cap on logits, where the file has no word of it.
+    pub logit_softcap: Option<f32>,
+    /// Whether embeddings are multiplied by the root of the hidden size.
+    pub scaled_embedding: bool,
+    /// What transformers takes for keys that a config.json leaves out.
+    pub defaults: Defaults,
+}
+
+impl Preset {
+    /// The family of a config.json's `model_type`.
+    pub fn from_model_type(name: &str) -> Option<&'static Self> {
+        PRESETS
+            .iter()
+            .find(|preset| preset.model_types.contains(&name))
+    }
+
+    /// The family of a GGUF file's `general.architecture`.
+    pub fn from_gguf(name: &str) -> Option<&'static Self> {
+        PRESETS.iter().find(|preset| preset.gguf == name)
+    }
+
+    /// The `model_type` that config.json files use.
+    pub fn name(&self) -> &'static str {
+        self.model_types.first().copied().unwrap_or(self.gguf)
+    }
+
+    /// Why a file that names another family is refused.
+    pub(super) fn refusal(name: &str) -> String {
+        let supported: Vec<&str> = PRESETS.iter().map(Self::name).collect();
+        format!(
+            "architecture {name:?} is not among those supported: {}",
+            supported.join(", ")
+        )
+    }
+}
+
+/// How a layer learns of positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// A learned embedding, added to the tokens' (GPT-2).
+    Learned,
+    /// One rotary embedding in every layer.
+    Rotary,
+    /// A rotary embedding for layers with a window, and another for those without (Gemma 3).
+    RotaryBySliding,
+    /// One rotary embedding, but none in each n-th layer (SmolLM3).
+    RotaryButEvery(usize),
+}
+
+/// Which layers see a window alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlidingLayers {
+    /// None of them.
+    None,
+    /// None of them, unless config.json asks for it from some layer on (Qwen).
+    FromALayer,
+    /// All of them.
+    All,
+    /// The first, the third and so on (Gemma 2).
+    EveryOther,
+    /// All but each n-th (Gemma 3).
+    AllButEvery(usize),
+}
+
+impl SlidingLayers {
+    /// Whether a layer is one of them.
+    pub(super) fn contains(self, layer: usize) -> bool {
+        match self {
+            Self::None | Self::FromALayer => false,
+            Self::All => true,
+            Self::EveryOther => layer.is_multiple_of(2),
+            Self::AllButEvery(n) => !(layer + 1).is_multiple_of(n),
+        }
+    }
+}
+
+/// The factor on the attention's scores: the inverse root of a width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttentionScale {
+    /// A head's width.
+    HeadDim,
+    /// What `query_pre_attn_scalar` says, or else 256. GGUF has no such key: there it is a head's width, but in the
+    /// largest model, which is known by its number of layers, a head's share of the hidden size.
+    QueryScalar {
+        /// Layers of the largest model.
+        largest: usize,
+    },
+}
+
+/// What transformers takes for keys that a config.json leaves out. (`None`: the key is required.)
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs)]
+pub struct Defaults {
+    pub hidden_size: Option<usize>,
+    pub intermediate_size: Option<Width>,
+    pub layers: Option<usize>,
+    pub heads: Option<usize>,
+    /// `None`: as many as query heads.
+    pub kv_heads: Option<usize>,
+    /// `None`: a head's share of the hidden size.
+    pub head_dim: Option<usize>,
+    pub vocab_size: Option<usize>,
+    pub context_length: Option<usize>,
+    pub window: Option<usize>,
+    pub rotary: RotaryDefaults,
+    /// `None`: tied where the checkpoint holds no head.
+    pub tied_head: Option<bool>,
+}
+
+impl Defaults {
+    /// GGUF files say all these.
+    pub const NONE: Self = Self {
+        hidden_size: None,
+        intermediate_size: None,
+        layers: None,
+        heads: None,
+        kv_heads: None,
+        head_dim: None,
+        vocab_size: None,
+        context_length: None,
+        window: None,
+        rotary: RotaryDefaults {
+            theta: 10_000.0,
+            fraction: 1.0,
+        },
+        tied_head: None,
+    };
+}
+
+/// A rotary embedding of which the file says nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RotaryDefaults {
+    /// Base of the frequencies; of a family with two, that of the layers without a window.
+    pub theta: f64,
+    /// The share of a head that is rotated.
+    pub fraction: f64,
+}
+
+/// A default width of the MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// So wide.
+    Of(usize),
+    /// So many times the hidden size.
+    TimesHidden(usize),
+}

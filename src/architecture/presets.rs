@@ -1,0 +1,226 @@
+//! The families of models that this crate runs, a row each. A row says what sets it apart from Llama.
+
+use super::names::{GPT_NEOX, GPT2, LLAMA as LLAMA_TENSORS};
+use super::preset::{
+    AttentionScale, Defaults, Positions, Preset, RotaryDefaults, SlidingLayers, Width,
+};
+use super::spec::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
+use crate::backend::{Activation, NormKind, Pairing};
+
+/// Every family.
+pub(super) static PRESETS: [Preset; 11] = [
+    Preset {
+        model_types: &["gpt2"],
+        gguf: "gpt2",
+        tensors: &GPT2,
+        norm: NormKind::Layer(1e-5),
+        mlp: MlpSpec::Plain,
+        activation: Activation::GeluTanh,
+        biases: Biases::All,
+        positions: Positions::Learned,
+        gguf_pairing: Pairing::Halves,
+        defaults: Defaults {
+            intermediate_size: Some(Width::TimesHidden(4)),
+            context_length: Some(1024),
+            tied_head: Some(true),
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    LLAMA,
+    Preset {
+        model_types: &["mistral"],
+        // GGUF files of Mistral models say "llama".
+        gguf: "mistral",
+        sliding: SlidingLayers::All,
+        defaults: Defaults {
+            kv_heads: Some(8),
+            context_length: Some(131_072),
+            window: Some(4096),
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["qwen2"],
+        gguf: "qwen2",
+        biases: Biases::Qkv,
+        gguf_pairing: Pairing::Halves,
+        sliding: SlidingLayers::FromALayer,
+        defaults: Defaults {
+            context_length: Some(32_768),
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["qwen3"],
+        gguf: "qwen3",
+        query_key_norm: QueryKeyNorm::PerHead,
+        gguf_pairing: Pairing::Halves,
+        sliding: SlidingLayers::FromALayer,
+        defaults: Defaults {
+            head_dim: Some(128),
+            context_length: Some(32_768),
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["gemma2"],
+        gguf: "gemma2",
+        sliding: SlidingLayers::EveryOther,
+        window: Some(4096),
+        attention_scale: AttentionScale::QueryScalar { largest: 46 },
+        attention_softcap: Some(50.0),
+        logit_softcap: Some(30.0),
+        defaults: Defaults {
+            vocab_size: Some(256_000),
+            context_length: Some(8192),
+            ..GEMMA.defaults
+        },
+        ..GEMMA
+    },
+    Preset {
+        // A multimodal file says "gemma3" where the decoder's part has no type of its own.
+        model_types: &["gemma3_text", "gemma3"],
+        gguf: "gemma3",
+        query_key_norm: QueryKeyNorm::PerHead,
+        positions: Positions::RotaryBySliding,
+        sliding: SlidingLayers::AllButEvery(6),
+        attention_scale: AttentionScale::QueryScalar { largest: 62 },
+        defaults: Defaults {
+            vocab_size: Some(262_208),
+            context_length: Some(131_072),
+            window: Some(4096),
+            rotary: RotaryDefaults {
+                theta: 1e6,
+                fraction: 1.0,
+            },
+            ..GEMMA.defaults
+        },
+        ..GEMMA
+    },
+    Preset {
+        model_types: &["phi3"],
+        gguf: "phi3",
+        norm: NormKind::Rms(1e-5),
+        gguf_pairing: Pairing::Halves,
+        sliding: SlidingLayers::All,
+        defaults: Defaults {
+            context_length: Some(4096),
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["gpt_neox"],
+        gguf: "gptneox",
+        tensors: &GPT_NEOX,
+        norm: NormKind::Layer(1e-5),
+        residual: Residual::Parallel,
+        mlp: MlpSpec::Plain,
+        activation: Activation::Gelu,
+        biases: Biases::All,
+        gguf_pairing: Pairing::Halves,
+        defaults: Defaults {
+            intermediate_size: Some(Width::TimesHidden(4)),
+            context_length: Some(2048),
+            rotary: RotaryDefaults {
+                theta: 10_000.0,
+                fraction: 0.25,
+            },
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["olmo2"],
+        gguf: "olmo2",
+        norm: NormKind::Rms(1e-5),
+        norm_placement: NormPlacement::After,
+        query_key_norm: QueryKeyNorm::Whole,
+        gguf_pairing: Pairing::Halves,
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["smollm3"],
+        gguf: "smollm3",
+        positions: Positions::RotaryButEvery(4),
+        sliding: SlidingLayers::FromALayer,
+        defaults: Defaults {
+            context_length: Some(32_768),
+            rotary: RotaryDefaults {
+                theta: 2e6,
+                fraction: 1.0,
+            },
+            tied_head: Some(true),
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+];
+
+/// A row of its own, and what the others are written against.
+const LLAMA: Preset = Preset {
+    model_types: &["llama"],
+    gguf: "llama",
+    tensors: &LLAMA_TENSORS,
+    norm: NormKind::Rms(1e-6),
+    norm_placement: NormPlacement::Before,
+    norms_less_one: false,
+    query_key_norm: QueryKeyNorm::None,
+    residual: Residual::Sequential,
+    mlp: MlpSpec::Gated,
+    activation: Activation::Silu,
+    biases: Biases::AsStored,
+    positions: Positions::Rotary,
+    gguf_pairing: Pairing::Interleaved,
+    sliding: SlidingLayers::None,
+    window: None,
+    attention_scale: AttentionScale::HeadDim,
+    attention_softcap: None,
+    logit_softcap: None,
+    scaled_embedding: false,
+    defaults: Defaults {
+        context_length: Some(2048),
+        ..Defaults::NONE
+    },
+};
+
+/// What Gemma 2 and Gemma 3 share.
+const GEMMA: Preset = Preset {
+    norm_placement: NormPlacement::BeforeAndAfter,
+    norms_less_one: true,
+    activation: Activation::GeluTanh,
+    gguf_pairing: Pairing::Halves,
+    scaled_embedding: true,
+    defaults: Defaults {
+        hidden_size: Some(2304),
+        intermediate_size: Some(Width::Of(9216)),
+        layers: Some(26),
+        heads: Some(8),
+        kv_heads: Some(4),
+        head_dim: Some(256),
+        tied_head: Some(true),
+        ..Defaults::NONE
+    },
+    ..LLAMA
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_lead_to_their_row() {
+        for preset in &PRESETS {
+            for name in preset.model_types {
+                let found = Preset::from_model_type(name).unwrap();
+                assert!(std::ptr::eq(found, preset), "{name}");
+            }
+            let found = Preset::from_gguf(preset.gguf).unwrap();
+            assert!(std::ptr::eq(found, preset), "{}", preset.gguf);
+        }
+    }
+}

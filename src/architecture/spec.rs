@@ -1,0 +1,145 @@
+//! What a decoder-only transformer is made of, whatever file described it.
+
+use super::preset::Preset;
+use crate::backend::{Activation, AttentionShape, NormKind, Rope};
+
+/// Everything but the weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelSpec {
+    /// The family; names depend on it, never the computation.
+    pub family: &'static Preset,
+    /// Tokens known to the embedding.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Tokens that the model was made for.
+    pub context_length: usize,
+    /// Shape of the attention heads.
+    pub attention: AttentionShape,
+    /// One entry a layer.
+    pub layers: Vec<LayerSpec>,
+    /// The rotary embeddings that layers refer to.
+    pub ropes: Vec<Rope>,
+    /// The kind of every norm.
+    pub norm: NormKind,
+    /// Where the norms of mixer and MLP stand.
+    pub norm_placement: NormPlacement,
+    /// Norms on queries and keys.
+    pub query_key_norm: QueryKeyNorm,
+    /// The MLP's nonlinearity.
+    pub activation: Activation,
+    /// How mixer and MLP are chained.
+    pub residual: Residual,
+    /// A learned embedding of positions (GPT-2).
+    pub learned_positions: bool,
+    /// Which linear layers must have a bias.
+    pub biases: Biases,
+    /// Factor on the embedding (Gemma: the root of the hidden size).
+    pub embedding_scale: f32,
+    /// Logits become `cap * tanh(logit / cap)`.
+    pub logit_softcap: Option<f32>,
+    /// The head is the embedding; `None`: whatever the checkpoint holds.
+    pub tied_head: Option<bool>,
+}
+
+impl ModelSpec {
+    /// Width of all query heads together.
+    pub fn query_size(&self) -> usize {
+        self.attention.heads * self.attention.head_dim
+    }
+
+    /// Width of all key (or value) heads together.
+    pub fn kv_size(&self) -> usize {
+        self.attention.kv_heads * self.attention.head_dim
+    }
+}
+
+/// One layer: what mixes the tokens, and what transforms each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// The first half.
+    pub mixer: MixerSpec,
+    /// The second half.
+    pub mlp: MlpSpec,
+}
+
+/// What lets a token see those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MixerSpec {
+    /// Causal attention over keys and values.
+    Attention(AttentionSpec),
+}
+
+/// What differs between the attention of a model's layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionSpec {
+    /// A token sees itself and the `window - 1` tokens before it; `None`: all before it.
+    pub window: Option<usize>,
+    /// Index into [`ModelSpec::ropes`]; `None`: no rotary embedding in this layer.
+    pub rope: Option<usize>,
+}
+
+/// What transforms each token by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MlpSpec {
+    /// `down(activation(gate(x)) * up(x))`
+    Gated,
+    /// `down(activation(up(x)))`
+    Plain,
+}
+
+/// Where the norms of mixer and MLP stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormPlacement {
+    /// On what they read.
+    Before,
+    /// On what they read, and on what they return before it joins the residual stream (Gemma).
+    BeforeAndAfter,
+    /// On what they return (OLMo 2).
+    After,
+}
+
+impl NormPlacement {
+    /// Whether there is a norm on what mixer and MLP read.
+    pub fn before(self) -> bool {
+        self != Self::After
+    }
+
+    /// Whether there is a norm on what mixer and MLP return.
+    pub fn after(self) -> bool {
+        self != Self::Before
+    }
+}
+
+/// Norms on queries and keys, before they are rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryKeyNorm {
+    /// There are none.
+    None,
+    /// On each head (Qwen3, Gemma 3).
+    PerHead,
+    /// On all query heads together, and on all key heads (OLMo 2).
+    Whole,
+}
+
+/// How a layer's two halves meet the residual stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Residual {
+    /// The mixer first, then the MLP on its result.
+    Sequential,
+    /// Mixer and MLP both read the layer's input (GPT-NeoX).
+    Parallel,
+}
+
+/// Which linear layers have a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Biases {
+    /// Those for which the checkpoint holds one.
+    AsStored,
+    /// Query, key and value; the others as stored.
+    Qkv,
+    /// All of them.
+    All,
+}

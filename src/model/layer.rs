@@ -1,0 +1,60 @@
+//! One layer: a mixer, which lets a token see those before it, then an MLP, which transforms each token by itself.
+
+use super::loader::Loader;
+use super::mixer::Mixer;
+use super::mlp::Mlp;
+use crate::architecture::{LayerSpec, Residual};
+use crate::backend::{Backend, Norm};
+use crate::error::Result;
+
+/// One layer's weights.
+pub(super) struct Layer<B: Backend> {
+    pub(super) spec: LayerSpec,
+    mixer: Mixer<B>,
+    mlp: Mlp<B>,
+    residual: Residual,
+}
+
+/// The norms of a mixer or an MLP.
+pub(super) struct Norms<B: Backend> {
+    /// On what it reads.
+    pub(super) before: Option<Norm<B>>,
+    /// On what it returns, before that joins the residual stream.
+    pub(super) after: Option<Norm<B>>,
+}
+
+/// What all layers of a forward pass share.
+pub(super) struct Pass<'a, 'c, B: Backend> {
+    pub(super) backend: &'a B,
+    pub(super) step: &'a B::Step,
+    /// Those of the batch's segments, in their order.
+    pub(super) caches: &'a mut [&'c mut B::KvCache],
+}
+
+impl<B: Backend> Layer<B> {
+    /// Brings a layer's weights to the backend.
+    pub(super) fn load(loader: &mut Loader<'_, B>, index: usize) -> Result<Self> {
+        let spec = loader.spec.layers[index];
+        Ok(Self {
+            spec,
+            mixer: Mixer::load(loader, index, spec.mixer)?,
+            mlp: Mlp::load(loader, index, spec.mlp)?,
+            residual: loader.spec.residual,
+        })
+    }
+
+    /// The residual stream after the layer; `index` is the layer's in the caches.
+    pub(super) fn forward(
+        &self,
+        x: &B::Activations,
+        index: usize,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<B::Activations> {
+        let mixed = self.mixer.forward(x, index, pass)?;
+        let input = match self.residual {
+            Residual::Sequential => &mixed,
+            Residual::Parallel => x,
+        };
+        self.mlp.forward(pass.backend, input, &mixed)
+    }
+}

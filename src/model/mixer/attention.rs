@@ -1,0 +1,104 @@
+//! Causal self-attention, with grouped key and value heads.
+
+use crate::architecture::names::LayerTensor;
+use crate::architecture::{AttentionSpec, QueryKeyNorm};
+use crate::backend::{Attention, AttentionShape, Backend, Linear, Norm};
+use crate::error::Result;
+use crate::model::layer::{Norms, Pass};
+use crate::model::loader::Loader;
+
+/// The weights of one layer's attention.
+pub(in crate::model) struct SelfAttention<B: Backend> {
+    spec: AttentionSpec,
+    shape: AttentionShape,
+    norms: Norms<B>,
+    query: Linear<B>,
+    key: Linear<B>,
+    value: Linear<B>,
+    query_key_norms: QueryKeyNorms<B>,
+    output: Linear<B>,
+}
+
+/// Norms on queries and keys.
+enum QueryKeyNorms<B: Backend> {
+    None,
+    PerHead { query: Norm<B>, key: Norm<B> },
+    Whole { query: Norm<B>, key: Norm<B> },
+}
+
+impl<B: Backend> SelfAttention<B> {
+    pub(super) fn load(
+        loader: &mut Loader<'_, B>,
+        index: usize,
+        spec: AttentionSpec,
+    ) -> Result<Self> {
+        use LayerTensor as T;
+        let model = loader.spec;
+        let (hidden, queries, keys) = (model.hidden_size, model.query_size(), model.kv_size());
+        let norms = loader.norms(index, T::AttentionNorm, T::PostAttentionNorm)?;
+        let query = loader.layer_linear(index, T::Query, queries, hidden)?;
+        let key = loader.layer_linear(index, T::Key, keys, hidden)?;
+        let value = loader.layer_linear(index, T::Value, keys, hidden)?;
+        let mut norm = |tensor, width| loader.layer_norm(index, tensor, width);
+        let head_dim = model.attention.head_dim;
+        let query_key_norms = match model.query_key_norm {
+            QueryKeyNorm::None => QueryKeyNorms::None,
+            QueryKeyNorm::PerHead => QueryKeyNorms::PerHead {
+                query: norm(T::QueryNorm, head_dim)?,
+                key: norm(T::KeyNorm, head_dim)?,
+            },
+            QueryKeyNorm::Whole => QueryKeyNorms::Whole {
+                query: norm(T::QueryNorm, queries)?,
+                key: norm(T::KeyNorm, keys)?,
+            },
+        };
+        Ok(Self {
+            spec,
+            shape: model.attention,
+            norms,
+            query,
+            key,
+            value,
+            query_key_norms,
+            output: loader.layer_linear(index, T::Output, hidden, queries)?,
+        })
+    }
+
+    pub(super) fn forward(
+        &self,
+        x: &B::Activations,
+        index: usize,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<B::Activations> {
+        let backend = pass.backend;
+        let projections = [&self.query, &self.key, &self.value];
+        let [mut q, mut k, v] = match &self.norms.before {
+            Some(norm) => backend.project(x, norm, projections)?,
+            None => {
+                let [q, k, v] = projections.map(|linear| backend.linear(x, linear));
+                [q?, k?, v?]
+            }
+        };
+        let (mut query_norm, mut key_norm) = (None, None);
+        match &self.query_key_norms {
+            QueryKeyNorms::None => {}
+            QueryKeyNorms::PerHead { query, key } => {
+                (query_norm, key_norm) = (Some(query), Some(key));
+            }
+            QueryKeyNorms::Whole { query, key } => {
+                q = backend.norm(&q, query)?;
+                k = backend.norm(&k, key)?;
+            }
+        }
+        let attention = Attention {
+            layer: index,
+            shape: self.shape,
+            window: self.spec.window,
+            rope: self.spec.rope,
+            query_norm,
+            key_norm,
+        };
+        let attended = backend.attention(q, k, v, &attention, pass.caches, pass.step)?;
+        backend.linear_add(&attended, &self.output, self.norms.after.as_ref(), x)
+    }
+}

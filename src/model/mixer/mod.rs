@@ -1,0 +1,39 @@
+//! Mixers: what lets a token see those before it. A new kind is a variant here and a file beside this one.
+
+mod attention;
+
+use super::layer::Pass;
+use super::loader::Loader;
+use crate::architecture::MixerSpec;
+use crate::backend::Backend;
+use crate::error::Result;
+use attention::SelfAttention;
+
+/// The first half of a layer.
+pub(super) enum Mixer<B: Backend> {
+    /// Causal attention over keys and values.
+    Attention(SelfAttention<B>),
+}
+
+impl<B: Backend> Mixer<B> {
+    /// Brings the weights of layer `index` to the backend.
+    pub(super) fn load(loader: &mut Loader<'_, B>, index: usize, spec: MixerSpec) -> Result<Self> {
+        match spec {
+            MixerSpec::Attention(spec) => {
+                SelfAttention::load(loader, index, spec).map(Self::Attention)
+            }
+        }
+    }
+
+    /// The residual stream with what the mixer makes of it; `index` is the layer's in the caches.
+    pub(super) fn forward(
+        &self,
+        x: &B::Activations,
+        index: usize,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<B::Activations> {
+        match self {
+            Self::Attention(attention) => attention.forward(x, index, pass),
+        }
+    }
+}

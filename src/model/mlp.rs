@@ -1,0 +1,76 @@
+//! MLPs: what transforms each token by itself. A new kind is a variant here.
+
+use super::layer::Norms;
+use super::loader::Loader;
+use crate::architecture::MlpSpec;
+use crate::architecture::names::LayerTensor;
+use crate::backend::{Activation, Backend, Linear};
+use crate::error::Result;
+
+/// The second half of a layer.
+pub(super) enum Mlp<B: Backend> {
+    /// `down(activation(gate(x)) * up(x))`
+    Gated {
+        gate: Linear<B>,
+        ungated: PlainMlp<B>,
+    },
+    /// `down(activation(up(x)))`
+    Plain(PlainMlp<B>),
+}
+
+/// What an MLP consists of, but for a gate.
+pub(super) struct PlainMlp<B: Backend> {
+    pub(super) norms: Norms<B>,
+    pub(super) up: Linear<B>,
+    pub(super) down: Linear<B>,
+    pub(super) activation: Activation,
+}
+
+impl<B: Backend> Mlp<B> {
+    /// Brings the weights of layer `index` to the backend.
+    pub(super) fn load(loader: &mut Loader<'_, B>, index: usize, spec: MlpSpec) -> Result<Self> {
+        use LayerTensor as T;
+        let model = loader.spec;
+        let (hidden, width) = (model.hidden_size, model.intermediate_size);
+        let norms = loader.norms(index, T::MlpNorm, T::PostMlpNorm)?;
+        let gate = match spec {
+            MlpSpec::Gated => Some(loader.layer_linear(index, T::Gate, width, hidden)?),
+            MlpSpec::Plain => None,
+        };
+        let plain = PlainMlp {
+            norms,
+            up: loader.layer_linear(index, T::Up, width, hidden)?,
+            down: loader.layer_linear(index, T::Down, hidden, width)?,
+            activation: model.activation,
+        };
+        Ok(match gate {
+            Some(gate) => Self::Gated {
+                gate,
+                ungated: plain,
+            },
+            None => Self::Plain(plain),
+        })
+    }
+
+    /// The residual stream with what the MLP makes of `x`.
+    pub(super) fn forward(
+        &self,
+        backend: &B,
+        x: &B::Activations,
+        residual: &B::Activations,
+    ) -> Result<B::Activations> {
+        let (gate, mlp) = match self {
+            Self::Gated { gate, ungated } => (Some(gate), ungated),
+            Self::Plain(plain) => (None, plain),
+        };
+        let widened = match (&mlp.norms.before, gate) {
+            (Some(norm), _) => backend.mlp(x, norm, gate, &mlp.up, mlp.activation)?,
+            (None, Some(gate)) => {
+                let gate = backend.activate(backend.linear(x, gate)?, mlp.activation)?;
+                backend.multiply(&gate, &backend.linear(x, &mlp.up)?)?
+            }
+            (None, None) => backend.activate(backend.linear(x, &mlp.up)?, mlp.activation)?,
+        };
+        backend.linear_add(&widened, &mlp.down, mlp.norms.after.as_ref(), residual)
+    }
+}

@@ -1,0 +1,180 @@
+//! What speculation asks of a transformer: extend sequences, roll them back, fork and free them.
+
+use std::sync::Arc;
+
+use super::captured::{Captured, captured_tokens};
+use super::chunks::{Chunk, PerRow, PerSequence, for_each_step};
+use super::{Sequence, Transformer};
+use crate::backend::{Backend, Batch, HostRows, MAX_TREE_ROWS, Segment};
+use crate::error::{Error, Result};
+use crate::model::heads::{DraftHead, Eagle, EagleFiles, Host};
+use crate::model::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
+use crate::model::tree::{self, Parents};
+
+impl<B: Backend> Transformer<B> {
+    /// Computes one step's chunks; appends the wanted logits, and fills in the hidden states.
+    fn compute(
+        &self,
+        batch: &[Extend<'_>],
+        chunks: &[Chunk],
+        sequences: &mut [Sequence<B>],
+        rows: &mut HostRows,
+        hidden: &mut [f32],
+    ) -> Result<()> {
+        let mut ids = PerRow::<u32>::new();
+        let mut wanted = PerRow::<usize>::new();
+        let mut segments = PerSequence::<Segment>::new();
+        let mut ancestors = PerRow::<u64>::new();
+        for chunk in chunks {
+            let extend = &batch[chunk.sequence];
+            let first_wanted = extend.tokens.len() - extend.rows;
+            let seen = chunk.tokens.clone().filter(|token| *token >= first_wanted);
+            wanted.extend(seen.map(|token| ids.len() + token - chunk.tokens.start));
+            segments.push(Segment {
+                past: sequences[chunk.sequence].length + chunk.tokens.start,
+                first_row: ids.len(),
+                rows: chunk.tokens.len(),
+                is_tree: extend.parents != Parents::Chain,
+            });
+            if extend.parents != Parents::Chain {
+                ancestors.resize(ids.len(), 0);
+                ancestors.extend(extend.parents.ancestors());
+            }
+            ids.extend_from_slice(&extend.tokens[chunk.tokens.clone()]);
+        }
+        let mut caches: PerSequence<&mut B::KvCache> = sequences
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, _)| chunks.iter().any(|chunk| chunk.sequence == *index))
+            .map(|(_, sequence)| &mut sequence.cache)
+            .collect();
+        let step = Batch {
+            segments: &segments,
+            ancestors: &ancestors,
+        };
+        let mut captured = Captured::of(batch, chunks, &segments);
+        self.forward(&ids, step, &mut caches, &wanted, &mut captured, rows)?;
+        let size = self.spec.hidden_size;
+        for (index, states) in captured.iter().enumerate() {
+            for (token, values) in states
+                .tokens
+                .iter()
+                .zip(states.values.values().chunks(size))
+            {
+                hidden[(token * captured.len() + index) * size..][..size].copy_from_slice(values);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<B: Backend> LanguageModel for Transformer<B> {
+    fn vocab_size(&self) -> usize {
+        self.spec.vocab_size
+    }
+
+    fn context_length(&self) -> usize {
+        self.spec.context_length
+    }
+
+    fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
+        self.check(batch)?;
+        for extend in batch {
+            if !self.sequences.contains_key(&extend.sequence) {
+                let sequence = self.new_sequence()?;
+                self.sequences.insert(extend.sequence, sequence);
+            }
+        }
+        let taken = batch
+            .iter()
+            .filter_map(|extend| self.sequences.remove(&extend.sequence));
+        let mut sequences: PerSequence<Sequence<B>> = taken.collect();
+        let layers = batch.iter().map(|extend| extend.hidden.len()).max();
+        let width = layers.unwrap_or(0) * self.spec.hidden_size;
+        let (rows, hidden) = logits.parts_mut(captured_tokens(batch), width);
+        let result = for_each_step(batch, self.backend.batch_invariant_rows(), |chunks| {
+            self.compute(batch, chunks, &mut sequences, rows, hidden)
+        });
+        for (extend, mut sequence) in batch.iter().zip(sequences) {
+            // What a failed step wrote lies past the length, where nothing reads it.
+            match extend.parents {
+                _ if result.is_err() => {}
+                Parents::Chain => sequence.length += extend.tokens.len(),
+                tree @ Parents::Tree(_) => sequence.tree.extend(tree.ancestors()),
+            }
+            self.sequences.insert(extend.sequence, sequence);
+        }
+        result
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {
+        match self.sequences.get_mut(&sequence) {
+            Some(held) if length <= held.length => {
+                held.length = length;
+                held.tree.clear();
+            }
+            None if length == 0 => {}
+            held => {
+                let held = held.map_or(0, |held| held.length);
+                let expected = format!("at most the {held} tokens held");
+                return Err(Error::invalid("length", length, expected));
+            }
+        }
+        Ok(())
+    }
+
+    fn max_tree_tokens(&self) -> usize {
+        MAX_TREE_ROWS.min(self.backend.batch_invariant_rows())
+    }
+
+    fn accept(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
+        let Some(held) = self.sequences.get_mut(&sequence) else {
+            return tree::check_path(&[], path);
+        };
+        tree::check_path(&held.tree, path)?;
+        self.backend.accept(&mut held.cache, held.length, path)?;
+        held.length += path.len();
+        held.tree.clear();
+        Ok(())
+    }
+
+    fn can_fork(&self) -> bool {
+        true
+    }
+
+    fn fork(&mut self, sequence: SequenceId, copy: SequenceId, length: usize) -> Result<()> {
+        let Some(original) = self.sequences.get(&sequence) else {
+            return Ok(());
+        };
+        let length = length.min(original.length);
+        let forked = Sequence {
+            cache: self.backend.fork(&original.cache, length)?,
+            length,
+            tree: Vec::new(),
+        };
+        self.sequences.insert(copy, forked);
+        Ok(())
+    }
+
+    fn free(&mut self, sequence: SequenceId) {
+        self.sequences.remove(&sequence);
+    }
+
+    fn with_layers(&self, layers: &[usize]) -> Result<Box<dyn LanguageModel>> {
+        Ok(Box::new(self.of_layers(layers)?))
+    }
+
+    fn draft_head(&self, files: &EagleFiles) -> Result<Arc<dyn DraftHead>> {
+        let host = Host {
+            spec: &self.spec,
+            backend: &self.backend,
+            embedding: &self.embedding,
+            head: &self.head,
+        };
+        Ok(Arc::new(Eagle::load(files, &host)?))
+    }
+
+    fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+}

@@ -1,0 +1,85 @@
+//! One forward pass: embedding, layers, head.
+
+use super::Transformer;
+use super::captured::Captured;
+use super::chunks::PerRow;
+use crate::backend::{Backend, Batch, HostRows, Linear};
+use crate::error::Result;
+use crate::model::layer::Pass;
+
+impl<B: Backend> Transformer<B> {
+    /// Runs the rows of one step through all layers; appends the logits of `wanted` rows.
+    pub(super) fn forward(
+        &self,
+        ids: &[u32],
+        batch: Batch<'_>,
+        caches: &mut [&mut B::KvCache],
+        wanted: &[usize],
+        captured: &mut [Captured],
+        rows: &mut HostRows,
+    ) -> Result<()> {
+        let backend = &*self.backend;
+        let step = backend.begin(batch, &self.spec.ropes)?;
+        let mut pass = Pass {
+            backend,
+            step: &step,
+            caches,
+        };
+        let mut x = self.embed(ids, batch)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            self.capture(index, &x, captured)?;
+            x = layer.forward(&x, index, &mut pass)?;
+        }
+        let after_last = self.layers.len();
+        if captured.iter().any(|states| states.layer == after_last) {
+            let last = backend.norm(&x, &self.final_norm)?;
+            self.capture(after_last, &last, captured)?;
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let x = backend.select(&x, wanted)?;
+        let [mut logits] = backend.project(&x, &self.final_norm, [&self.head])?;
+        if let Some(cap) = self.spec.logit_softcap {
+            logits = backend.softcap(logits, cap)?;
+        }
+        backend.read(logits, rows)
+    }
+
+    /// Copies the hidden states that go into a layer, if they are wanted.
+    fn capture(&self, layer: usize, x: &B::Activations, captured: &mut [Captured]) -> Result<()> {
+        for states in captured.iter_mut().filter(|states| states.layer == layer) {
+            let rows = self.backend.select(x, &states.rows)?;
+            self.backend.read(rows, &mut states.values)?;
+        }
+        Ok(())
+    }
+
+    fn embed(&self, ids: &[u32], batch: Batch<'_>) -> Result<B::Activations> {
+        let scale = self.spec.embedding_scale;
+        let x = embed(&*self.backend, &self.embedding, scale, ids)?;
+        match &self.positions {
+            None => Ok(x),
+            Some(table) => {
+                let positions: PerRow<u32> =
+                    batch.positions().map(|position| position as u32).collect();
+                self.backend
+                    .add(&x, &self.backend.embed(table, &positions)?)
+            }
+        }
+    }
+}
+
+/// The scaled embeddings of some tokens.
+pub(in crate::model) fn embed<B: Backend>(
+    backend: &B,
+    embedding: &Linear<B>,
+    scale: f32,
+    ids: &[u32],
+) -> Result<B::Activations> {
+    let x = backend.embed(&embedding.matrix, ids)?;
+    match scale.to_bits() == 1.0_f32.to_bits() {
+        true => Ok(x),
+        false => backend.scale(x, scale),
+    }
+}
