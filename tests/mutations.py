@@ -40,20 +40,20 @@ class Mutation:
 MUTATIONS = [
     Mutation(
         "raw q: the draft's distribution before its processors",
-        "src/speculation/draft/sampler.rs",
-        "draft.push(token, law, TokenSource::Model);",
+        "src/speculation/drafter/sampler.rs",
+        "draft.push(token, distribution, TokenSource::Model);",
         """{
             let raw = crate::SpeculativeConfig::default();
-            let raw = Processors::new(&raw, 0, None).law(logits, &[], &[])?.into_owned();
+            let raw = Processors::new(&raw, 0, None).distribution(logits, &[], &[])?.into_owned();
             draft.push(token, raw, TokenSource::Model);
-            drop(law);
+            drop(distribution);
         }""",
     ),
     Mutation(
         "wrong row after a rejection",
         "src/speculation/verify/rejection.rs",
         "p = excess;",
-        "p = target_law(&[&accepted[..], &[child]].concat())?; drop(excess);",
+        "p = target_distribution(&[&accepted[..], &[child]].concat())?; drop(excess);",
     ),
     Mutation(
         "no residual (per token)",
@@ -64,16 +64,16 @@ MUTATIONS = [
     Mutation(
         "no residual (per path)",
         "src/speculation/verify/traversal.rs",
-        "here.law = Ok(beyond.unwrap_or(law));",
-        "here.law = Ok(law); drop(beyond);",
+        "here.distribution = Ok(beyond.unwrap_or(distribution));",
+        "here.distribution = Ok(distribution); drop(beyond);",
     ),
     Mutation(
         "early break in block verification",
         "src/speculation/verify/traversal.rs",
         "path.push(child);",
-        """if !chance.bernoulli(ratio.clamp(0.0, 1.0)) {
-                let (_, beyond) = law.beyond(here.acceptance, q);
-                let next = chance.categorical(&beyond.unwrap_or(here.law?));
+        """if !rng.bernoulli(ratio.clamp(0.0, 1.0)) {
+                let (_, beyond) = distribution.beyond(here.acceptance, q);
+                let next = rng.categorical(&beyond.unwrap_or(here.distribution?));
                 return Ok(Verdict { accepted: path, next });
             }
             path.push(child);""",
@@ -81,20 +81,20 @@ MUTATIONS = [
     Mutation(
         "block verification ignores the acceptance of earlier tokens",
         "src/speculation/verify/traversal.rs",
-        "let ratio = here.acceptance * law.probability(token)",
-        "let ratio = law.probability(token)",
+        "let ratio = here.acceptance * distribution.probability(token)",
+        "let ratio = distribution.probability(token)",
     ),
     Mutation(
         "stale penalties",
-        "src/engine/session.rs",
-        "processors.law(logits.row(row_behind(node)), history, &drafted)",
-        "processors.law(logits.row(row_behind(node)), history, &drafted[..0])",
+        "src/engine/request.rs",
+        "processors.distribution(logits.row(row_after(node)), history, &drafted)",
+        "processors.distribution(logits.row(row_after(node)), history, &drafted[..0])",
     ),
     Mutation(
         "wrong row of logits",
-        "src/engine/session.rs",
-        "processors.law(logits.row(row_behind(node)), history, &drafted)",
-        "processors.law(logits.row(node.unwrap_or(0)), history, &drafted)",
+        "src/engine/request.rs",
+        "processors.distribution(logits.row(row_after(node)), history, &drafted)",
+        "processors.distribution(logits.row(node.unwrap_or(0)), history, &drafted)",
     ),
     Mutation(
         "the first drafted token is never verified",
@@ -104,35 +104,34 @@ MUTATIONS = [
     ),
     Mutation(
         "one noise for all positions of a step",
-        "src/engine/session.rs",
-        "noise.choose(history.len() + path.len(), &target_law(path)?)",
-        "noise.choose(history.len(), &target_law(path)?)",
+        "src/engine/request.rs",
+        "noise.choose(history.len() + path.len(), &distribution(path)?)",
+        "noise.choose(history.len(), &distribution(path)?)",
     ),
     Mutation(
         "an end-of-text token inside a draft is ignored",
-        "src/engine/session.rs",
-        "if self.output.stop.stopped() || self.eos.contains(&id) {",
-        """if self.output.stop.stopped()
-                || (source == TokenSource::Target && self.eos.contains(&id))
-            {""",
+        "src/engine/writer.rs",
+        "Ok(self.stop.stopped() || self.eos.contains(&id))",
+        """Ok(self.stop.stopped()
+                || (source == TokenSource::Target && self.eos.contains(&id)))""",
     ),
     Mutation(
         "max_new_tokens exceeded by a token",
-        "src/engine/session.rs",
-        "if full || written == self.config.max_new_tokens {",
-        "if full || written > self.config.max_new_tokens {",
+        "src/engine/request.rs",
+        "if full || new_tokens == self.config.max_new_tokens {",
+        "if full || new_tokens > self.config.max_new_tokens {",
     ),
     Mutation(
         "a wrong token in the cache after a rejection",
-        "src/engine/session.rs",
-        "return self.target.truncate(kept);",
-        """self.target.truncate(kept - 1)?;
-            let last = draft.tokens().last().copied().unwrap_or(self.history[kept - 1]);
+        "src/engine/request.rs",
+        "return self.target.truncate(length);",
+        """self.target.truncate(length - 1)?;
+            let last = draft.tokens().last().copied().unwrap_or(self.history[length - 1]);
             return self.target.extend(&[last], 0).map(drop);""",
     ),
     Mutation(
         "the wrong branch of a tree is accepted",
-        "src/engine/session.rs",
+        "src/engine/request.rs",
         "self.target.accept(&path_of(verdict))",
         "self.target.accept(&path_of(verdict)[..1])",
     ),
