@@ -1,4 +1,4 @@
-//! Trees of tokens: each row is what it would be at the end of its chain, bit for bit.
+//! Token trees: each row has the same bits as at the end of its path decoded as a chain.
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::models::{all_fixtures, all_kernels, extend, extend_all, open};
 
 const TREE: SequenceId = SequenceId(1);
 
-/// Numbers that look random and are the same each time.
+/// Pseudo-random numbers, the same in every run.
 struct Noise(u64);
 
 impl Noise {
@@ -23,7 +23,7 @@ impl Noise {
     }
 }
 
-/// Tokens and parents: deep, bushy, or several roots, as it comes.
+/// Random tokens and parents: deep or wide trees, or several roots.
 fn random_tree(noise: &mut Noise, nodes: usize) -> (Vec<u32>, Vec<Option<usize>>) {
     let tokens = (0..nodes).map(|_| noise.below(384) as u32).collect();
     let reach = 1 + noise.below(4);
@@ -34,7 +34,7 @@ fn random_tree(noise: &mut Noise, nodes: usize) -> (Vec<u32>, Vec<Option<usize>>
     (tokens, parents.collect())
 }
 
-/// A token and those that it follows, the first one first.
+/// The path to a node from its root, itself included.
 fn path_to(parents: &[Option<usize>], node: usize) -> Vec<usize> {
     let mut path = vec![node];
     while let Some(parent) = parents[path[0]] {
@@ -43,7 +43,7 @@ fn path_to(parents: &[Option<usize>], node: usize) -> Vec<usize> {
     path
 }
 
-/// Checks every row of a tree behind so many tokens, then goes on from a path of it.
+/// Checks every row of a tree after `past` tokens, then continues from a path of it.
 fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, about: &str) {
     let mut noise = Noise((past * 100 + nodes) as u64);
     let prompt: Vec<u32> = (0..past).map(|_| noise.below(384) as u32).collect();
@@ -58,7 +58,7 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
         rows: nodes,
         hidden: &[],
     };
-    // With company that reads a chain.
+    // In a batch with a chain.
     let chain = Extend {
         sequence: SequenceId(9),
         tokens: &[1, 2, 3],
@@ -79,11 +79,11 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
         }
         assert!(
             row == expected,
-            "{about}: token {node} of {nodes} behind {past}"
+            "{about}: token {node} of {nodes} after {past}"
         );
         model.free(SequenceId(plain));
     }
-    // The last token's path is kept, and is then like any other text.
+    // The last token's path is accepted, and then behaves like any other text.
     let path = path_to(&parents, nodes - 1);
     model.keep(TREE, &path).unwrap();
     extend(model, plain, &prompt, 0);
@@ -93,7 +93,7 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
     for token in [7, 8, 9] {
         let kept = extend(model, TREE.0, &[token], 1);
         let expected = extend(model, plain, &[token], 1);
-        assert!(kept == expected, "{about}: behind a path of {path:?}");
+        assert!(kept == expected, "{about}: after a path of {path:?}");
     }
     model.free(SequenceId(plain));
     model.free(TREE);
@@ -105,7 +105,7 @@ fn rows_of_trees_are_those_of_chains() {
         for kernels in [Kernels::Best, Kernels::Candle] {
             let mut model = open(&files, WeightPrecision::Stored, kernels);
             let most = model.most_tree_tokens();
-            // Within a page of 64 positions, up to its end, and over it.
+            // Within a page of 64 positions, up to its end, and beyond it.
             for (past, nodes) in [(0, 5), (3, 12), (50, 20), (62, 9), (64, most)] {
                 let about = format!("{files:?}, {kernels:?}");
                 tree_equals_chains(model.as_mut(), past, nodes, &about);
@@ -144,9 +144,9 @@ fn trees_fit_every_cache() {
     }
 }
 
-/// Forks share pages with a sequence whose tree is cut down to a path, and notice nothing.
+/// Forks that share pages with a sequence are unchanged when it accepts a path of its tree.
 #[test]
-fn forks_survive_a_path_being_kept() {
+fn forks_survive_an_accepted_path() {
     let mut model = small_model();
     let prompt: Vec<u32> = (0..62).collect();
     let [before, within, plain] = [2, 3, 4].map(SequenceId);
@@ -185,7 +185,7 @@ fn small_model() -> Box<dyn LanguageModel> {
 }
 
 #[test]
-fn a_sequence_waits_for_a_path() {
+fn a_sequence_with_a_tree_needs_an_accepted_path() {
     let mut sequence = TokenSequence::new(&SharedModel::new(small_model()));
     sequence.extend(&[1, 2, 3], 0).unwrap();
     let parents = [None, Some(0), Some(0)];
@@ -209,7 +209,7 @@ fn a_sequence_waits_for_a_path() {
 }
 
 #[test]
-fn what_is_no_tree_changes_nothing() {
+fn invalid_trees_change_nothing() {
     let mut model = small_model();
     extend(model.as_mut(), TREE.0, &[1, 2, 3], 0);
     let expected = extend(model.as_mut(), TREE.0, &[4], 1);

@@ -13,22 +13,22 @@ __all__ = [
     "AsyncStream",
     "Audit",
     "AuditReport",
+    "BatchInvariance",
     "Benchmark",
     "Chunk",
     "Comparison",
     "ContextOverflow",
     "CorruptModel",
     "DeviceUnavailable",
+    "DistributionTest",
     "Divergence",
     "FileError",
     "Generation",
     "Identity",
     "InvalidConfig",
-    "LawTest",
     "Measurement",
     "ModelNotFound",
     "OutOfMemory",
-    "RowInvariance",
     "Sequence",
     "SourceReport",
     "SpecdecError",
@@ -303,7 +303,7 @@ class Comparison:
     __hash__: None  # type: ignore[assignment]
 
 @final
-class RowInvariance:
+class BatchInvariance:
     @property
     def rows(self) -> int: ...
     @property
@@ -350,7 +350,7 @@ class Identity:
     __hash__: None  # type: ignore[assignment]
 
 @final
-class LawTest:
+class DistributionTest:
     @property
     def verification(self) -> _Verification: ...
     @property
@@ -381,7 +381,9 @@ class SourceReport:
     @property
     def seeded(self) -> Identity | None: ...
     @property
-    def laws(self) -> list[LawTest]: ...
+    def distributions(self) -> list[DistributionTest]: ...
+    @property
+    def laws(self) -> list[DistributionTest]: ...
     @property
     def drafted_per_position(self) -> list[int]: ...
     @property
@@ -396,7 +398,7 @@ class AuditReport:
     @property
     def lossless(self) -> bool: ...
     @property
-    def rows(self) -> RowInvariance: ...
+    def rows(self) -> BatchInvariance: ...
     @property
     def sources(self) -> list[SourceReport]: ...
     def as_dict(self) -> dict[str, Any]: ...
@@ -444,6 +446,7 @@ class Sequence:
     def extend_tree(
         self, ids: _TokenIds, parents: _Sequence[int | None]
     ) -> npt.NDArray[np.float32]: ...
+    def accept(self, path: _Sequence[int]) -> None: ...
     def keep(self, path: _Sequence[int]) -> None: ...
     def truncate(self, length: int) -> None: ...
     def fork(self) -> Sequence: ...

@@ -7,7 +7,7 @@ use super::convert::{TokenIds, field};
 use super::detached::Detached;
 use crate::model::TokenSequence;
 
-/// A token sequence in a model's cache, for a decoding loop of one's own.
+/// A token sequence in a model's cache, for your own decoding loop.
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct Sequence(Detached<TokenSequence>);
 
@@ -37,9 +37,9 @@ impl Sequence {
         PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
     }
 
-    /// Appends a tree of tokens, of which `keep` keeps one path; returns all their logits: float32 [ids, vocab_size].
+    /// Appends a tree of tokens, of which `accept` keeps one path; returns the logits of all: float32 [ids, vocab_size].
     ///
-    /// `parents` are the indices of the tokens that they follow; None: what the sequence holds.
+    /// `parents` are the indices of the tokens that they follow; None is the end of the sequence.
     fn extend_tree<'py>(
         &self,
         py: Python<'py>,
@@ -56,23 +56,28 @@ impl Sequence {
         PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
     }
 
-    /// Of a tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
-    fn keep(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Keeps the tokens of a path from the tree's root, given by their indices, and removes the rest of the tree.
+    fn accept(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
         let path: Vec<usize> = field("path", path, "indices of the tree's tokens")?;
         Ok(self.0.with(py, |sequence| sequence.keep(&path))??)
     }
 
-    /// Forgets all but the first `length` tokens, and a tree behind them.
+    /// The old name of `accept`, kept for one release.
+    fn keep(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.accept(py, path)
+    }
+
+    /// Removes all but the first `length` tokens, and any tree after them.
     fn truncate(&self, py: Python<'_>, length: &Bound<'_, PyAny>) -> PyResult<()> {
         let length = field(
             "length",
             length,
-            "an integer from 0 to the number of tokens held",
+            "an integer from 0 to the number of tokens",
         )?;
         Ok(self.0.with(py, |sequence| sequence.truncate(length))??)
     }
 
-    /// Another sequence that begins with the same tokens.
+    /// A new sequence with the same tokens.
     fn fork(&self, py: Python<'_>) -> PyResult<Self> {
         Ok(Self::new(self.0.with(py, |sequence| sequence.fork())??))
     }
