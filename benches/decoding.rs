@@ -93,14 +93,19 @@ fn processors(criterion: &mut Criterion) {
         let mut stream = noise.stream(0);
         group.bench_function(format!("{name}, coupled"), |bencher| {
             bencher.iter(|| {
-                let law = processors.distribution(black_box(&logits), &[5; 16], &[]);
-                law.map(|law| noise.choose(16, &law))
+                let distribution = processors.distribution(black_box(&logits), &[5; 16], &[]);
+                distribution.map(|distribution| noise.choose(16, &distribution))
             });
         });
         group.bench_function(format!("{name}, sampled, with a probability"), |bencher| {
             bencher.iter(|| {
-                let law = processors.distribution(black_box(&logits), &[5; 16], &[]);
-                law.map(|law| (stream.categorical(&law), law.probability(7)))
+                let distribution = processors.distribution(black_box(&logits), &[5; 16], &[]);
+                distribution.map(|distribution| {
+                    (
+                        stream.categorical(&distribution),
+                        distribution.probability(7),
+                    )
+                })
             });
         });
     }

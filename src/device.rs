@@ -1,4 +1,4 @@
-//! Where a model computes.
+//! The device that a model computes on.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,17 +8,17 @@ use crate::error::{Error, Result};
 /// A device to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Device {
-    /// The processor.
+    /// The CPU.
     #[default]
     Cpu,
-    /// The CUDA device of that number.
+    /// The CUDA device with this index.
     Cuda(usize),
     /// Apple's GPU.
     Metal,
 }
 
 impl Device {
-    /// The device that `SPECDEC_DEVICE` names, or the best one that this build and machine have.
+    /// The device that `SPECDEC_DEVICE` names, or the best one that this build supports and this machine has.
     pub fn auto() -> Result<Self> {
         if let Ok(name) = std::env::var("SPECDEC_DEVICE")
             && !name.is_empty()

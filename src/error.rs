@@ -11,7 +11,7 @@ pub enum Error {
     ModelNotFound {
         /// The model as the caller named it.
         model: String,
-        /// Where was looked, what happened there, and what to do.
+        /// Where we looked, what happened there, and what to do.
         reason: String,
     },
     /// A well-formed model of a kind that this crate does not run.
@@ -30,10 +30,10 @@ pub enum Error {
         /// The tensor or field, what was expected there and what was found.
         reason: String,
     },
-    /// A draft that has no token of the target's.
+    /// A draft whose vocabulary has no token in common with the target's.
     #[error("draft and target have different vocabularies: {reason}")]
     VocabularyMismatch {
-        /// What they lack, and what to use instead.
+        /// What differs, and what to use instead.
         reason: String,
     },
     /// A setting out of its range.
@@ -51,9 +51,9 @@ pub enum Error {
         "{tokens} tokens do not fit the context of {context_length}: shorten the prompt or load the model with a larger context_length"
     )]
     ContextOverflow {
-        /// Tokens that were to be held.
+        /// Tokens that the request needs.
         tokens: usize,
-        /// Tokens that can be held.
+        /// Tokens that the context holds.
         context_length: usize,
     },
     /// A device that this build or machine does not have.
@@ -64,10 +64,10 @@ pub enum Error {
         /// Why, and what would work.
         reason: String,
     },
-    /// Memory or disk that does not suffice.
+    /// Not enough memory or disk space.
     #[error("out of memory: {reason}")]
     OutOfMemory {
-        /// What was to be held, its size, and what to do.
+        /// What needed the space, its size, and what to do.
         reason: String,
     },
     /// The operating system refused to read or write a file.
@@ -78,7 +78,7 @@ pub enum Error {
         /// The system's own error.
         source: std::io::Error,
     },
-    /// A law without any token.
+    /// A distribution without any token.
     #[error(
         "no token can follow: the largest logit is {highest} (the model returns no numbers, or logit_bias and response_format forbid every token)"
     )]

@@ -13,20 +13,19 @@
 //!
 //! Reading order: [`engine::Request`] (one request, step by step), [`speculation::verify`] (why the output is
 //! the target's own), [`model::Transformer`] (one decoder for every architecture), [`backend::Backend`]
-//! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `audit` and
-//! `benchmark`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `architecture`, `text`, `backend`, `weights`,
+//! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `server`,
+//! `evaluation`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `architecture`, `text`, `backend`, `weights`,
 //! `hub`.
 
 pub mod architecture;
-mod audit;
 pub mod backend;
-mod benchmark;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod decoder;
 mod device;
 pub mod engine;
 mod error;
+mod evaluation;
 mod files;
 mod hash;
 pub mod hub;
@@ -42,22 +41,33 @@ mod settings;
 pub mod speculation;
 pub mod text;
 mod threads;
-pub mod tune;
 pub mod weights;
 
-pub use audit::{
-    Audit, AuditReport, Divergence, Identity, LawTest, RowInvariance, SourceReport, Uniformity,
-};
-pub use benchmark::{Benchmark, Comparison, ContextTime, Measurement, PassTimes, VerifyTime};
 pub use decoder::{Batch, DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
 pub use device::Device;
 pub use engine::{CancelToken, Chunk, FinishReason, Generation, SourceStats, Stats, Token};
 pub use error::{Error, Result};
+pub use evaluation::audit::{
+    Audit, AuditReport, BatchInvariance, DistributionTest, Divergence, Identity, SourceReport,
+    Uniformity,
+};
+pub use evaluation::benchmark::{
+    Benchmark, Comparison, ContextTime, Measurement, PassTimes, VerifyTime,
+};
+pub use evaluation::tune;
 pub use hub::DEFAULT_MODEL;
 pub use model::{Extend, LanguageModel, Logits, ModelInfo, Parents, SequenceId};
 pub use response_format::ResponseFormat;
 pub use settings::{DraftKind, SpeculativeConfig, Verification};
 pub use text::{Message, Tokenizer};
+
+/// The old name of [`DistributionTest`], kept for one release.
+#[deprecated(note = "renamed to `DistributionTest`")]
+pub type LawTest = DistributionTest;
+
+/// The old name of [`BatchInvariance`], kept for one release.
+#[deprecated(note = "renamed to `BatchInvariance`")]
+pub type RowInvariance = BatchInvariance;
 
 // The code on these pages is compiled by the documentation tests; `tests/documentation.rs` runs copies of it, for which
 // it needs the default model.

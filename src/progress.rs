@@ -1,12 +1,12 @@
-//! Progress of long work (downloads, loading), told to whoever shows it.
+//! Progress of long tasks (downloads, loading).
 
-/// Told how far a piece of long work has come. The default ignores it.
+/// Receives the progress of long tasks, one task at a time. The default methods do nothing.
 pub trait Progress: Send + Sync {
-    /// A piece of work begins: what it is, and its size in bytes where known.
+    /// A task starts: its label, and its size in bytes if known.
     fn begin(&self, _what: &str, _total: Option<u64>) {}
-    /// So many more bytes are done.
+    /// This many more bytes are done.
     fn advance(&self, _bytes: u64) {}
-    /// The piece of work has ended.
+    /// The task has ended.
     fn end(&self) {}
 }
 

@@ -1,4 +1,4 @@
-//! With how many threads to compute, and two things at the same time.
+//! The number of compute threads, and running two functions in parallel.
 
 use std::panic::resume_unwind;
 use std::thread;
@@ -6,8 +6,8 @@ use std::thread;
 use crate::error::{Error, Result};
 
 const VARIABLE: &str = "SPECDEC_NUM_THREADS";
-/// More than any machine can use, few enough to be no slip of the finger.
-const MOST: usize = 1024;
+/// More than any machine can use; a larger number is a typing error.
+const MAX_THREADS: usize = 1024;
 
 /// The number of threads that `SPECDEC_NUM_THREADS` asks for.
 pub(crate) fn from_environment() -> Result<Option<usize>> {
@@ -21,25 +21,25 @@ pub(crate) fn from_environment() -> Result<Option<usize>> {
     }
 }
 
-/// A number of threads that was asked for by that name, if it is one that can be had.
+/// Checks a number of threads that the setting `name` asks for.
 pub(crate) fn check(name: &str, threads: usize) -> Result<usize> {
     match threads {
-        1..=MOST => Ok(threads),
+        1..=MAX_THREADS => Ok(threads),
         _ => Err(out_of_range(name, threads)),
     }
 }
 
 fn out_of_range(name: &str, value: impl std::fmt::Display) -> Error {
-    Error::invalid(name, value, format!("a number from 1 to {MOST}"))
+    Error::invalid(name, value, format!("a number from 1 to {MAX_THREADS}"))
 }
 
-/// Calls both at the same time, `a` on a thread of its own; where the system has none to give, one after the other.
+/// Calls both functions in parallel, `a` on a new thread; one after the other if the system refuses a thread.
 pub(crate) fn join<A: Send, B>(a: impl Fn() -> A + Sync, b: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
-        let beside = thread::Builder::new().name("specdec-load".to_owned());
-        let beside = beside.spawn_scoped(scope, &a);
+        let helper = thread::Builder::new().name("specdec-load".to_owned());
+        let helper = helper.spawn_scoped(scope, &a);
         let b = b();
-        let a = match beside {
+        let a = match helper {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
             Err(_) => a(),
         };

@@ -1,6 +1,6 @@
-//! A decode step of a model allocates nothing: not for one token, nor for several to be verified.
+//! A decode step allocates nothing, for one token or for several that are verified.
 //!
-//! This is a file of its own, since the allocator counts for the whole process.
+//! This is a separate test program because the allocator counts for the whole process.
 
 #![allow(unsafe_code, reason = "an allocator that counts")]
 
@@ -17,11 +17,11 @@ static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 /// The system's allocator, counted.
 struct Counting;
 
-// SAFETY: everything is passed on to the system's allocator as it is.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are the system's.
+        // SAFETY: the caller upholds the system allocator's contract.
         unsafe { System.alloc(layout) }
     }
 
@@ -65,8 +65,8 @@ fn a_decode_step_allocates_nothing() {
                 drop(sequence.extend(&tokens, rows).unwrap());
                 sequence.truncate(70).unwrap();
             };
-            // The first one finds out what memory a step of so many rows takes, and on a busy machine a helper thread may
-            // begin later still.
+            // The first step allocates the buffers for this many rows, and on a busy machine a worker thread may start even
+            // later.
             step();
             let mut rounds = (0..4).map(|_| allocations(|| (0..20).for_each(|_| step())));
             let steady = rounds.any(|counted| counted == 0);

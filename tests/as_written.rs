@@ -1,6 +1,6 @@
-//! The crate's best-known lines, with hub names, against a stand-in hub.
+//! The example lines of the public contract, with hub names, against a fake hub.
 //!
-//! The environment tells where the hub is, and belongs to the whole process: each line runs in a child.
+//! Environment variables set the hub's address for the whole process, so each example runs in a child process.
 
 mod support;
 
@@ -14,9 +14,9 @@ use support::pair;
 
 const CHILD: &str = "SPECDEC_TEST_CHILD";
 
-/// Runs a test of this file in a child process whose hub is a stand-in.
+/// Runs a test of this file in a child process with a fake hub.
 ///
-/// Returns true in the child, which is to do the test's work.
+/// Returns true in the child, which then runs the body of the test.
 fn in_child(test: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
         return true;
@@ -101,7 +101,7 @@ async fn generate_async() -> Result<()> {
     Ok(())
 }
 
-/// Many generations at once on one thread, which stays free; a future that is dropped ends its generation.
+/// Many generations at the same time do not block the executor's thread, and dropping a future cancels its generation.
 #[tokio::test]
 async fn the_executor_is_never_blocked() {
     let decoder = pair::decoder();

@@ -1,4 +1,4 @@
-//! The programs as a user runs them, on the tiny pair.
+//! The command line programs, on the tiny pair.
 
 mod support;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use support::pair;
 use tempfile::TempDir;
 
-/// `specdec` with nothing of this process's settings.
+/// `specdec` without this process's SPECDEC_ variables.
 fn specdec<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     program(env!("CARGO_BIN_EXE_specdec"), args)
 }
@@ -27,12 +27,13 @@ fn program<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) ->
             command.env_remove(name);
         }
     }
-    // Whoever runs the tests may have tuned a model.
+    // The developer may have tuned a model.
     command.env("SPECDEC_PROFILES", pair::folder("no-profiles"));
+    command.env("COLUMNS", "80");
     command
 }
 
-/// A command on the pair; the prompt and other options follow.
+/// A command on the pair, with the prompt and other options in `args`.
 fn on_pair(command: &str, args: &[&str]) -> Command {
     let mut specdec = specdec([command]);
     specdec.arg("--target").arg(pair::folder("target"));
@@ -44,7 +45,7 @@ fn generate(args: &[&str]) -> Command {
     on_pair("generate", args)
 }
 
-/// What a command that must succeed writes to stdout.
+/// The stdout of a command that must succeed.
 fn stdout(mut command: Command) -> String {
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -58,7 +59,7 @@ fn json(command: Command) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Runs a command with this input.
+/// Runs a command with `input` on stdin.
 fn with_input(mut command: Command, input: &[u8]) -> Output {
     let mut child = spawn(command.stdin(Stdio::piped()));
     child.stdin.take().unwrap().write_all(input).unwrap();
@@ -70,7 +71,7 @@ fn spawn(command: &mut Command) -> Child {
     piped.spawn().unwrap()
 }
 
-/// Checks that a command fails with this status and tells why in one line, which it returns.
+/// Checks that a command fails with this status and a message of one line, which it returns.
 fn error(mut command: Command, status: i32) -> String {
     let output = command.output().unwrap();
     check_error(&output, status, &format!("{command:?}"))
@@ -85,7 +86,7 @@ fn check_error(output: &Output, status: i32, what: &str) -> String {
     stderr
 }
 
-/// A copy of one of the pair's models, to be changed.
+/// A copy of one of the pair's models.
 fn copy(model: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(pair::folder(model)).unwrap() {
@@ -124,7 +125,7 @@ fn streamed_text_is_the_text_of_the_json() {
         let args = [&["The licensee", "-n", "40"], options].concat();
         let output = generate(&args).output().unwrap();
         assert!(output.status.success());
-        assert!(output.stderr.is_empty(), "nothing to tell, no terminal");
+        assert!(output.stderr.is_empty(), "no messages without a terminal");
         let answer = json(generate(&[&args[..], &["--json"]].concat()));
         let text = answer["text"].as_str().unwrap();
         assert_eq!(
@@ -153,7 +154,7 @@ fn drafts_do_not_change_the_text_and_seeds_repeat() {
 }
 
 #[test]
-fn stdin_is_the_prompt_where_none_is_given() {
+fn stdin_is_the_prompt_if_none_is_given() {
     let args = ["-n", "20"];
     let expected = stdout(generate(&["You may", "-n", "20"])).into_bytes();
     for (args, input) in [
@@ -187,7 +188,7 @@ fn templates_are_used_unless_raw() {
 }
 
 #[test]
-fn stats_are_told_on_stderr() {
+fn stats_go_to_stderr() {
     let output = generate(&["You may", "-n", "20", "--stats"])
         .output()
         .unwrap();
@@ -195,10 +196,7 @@ fn stats_are_told_on_stderr() {
     for part in ["tokens/s", "acceptance", "tokens each", "speedup"] {
         assert!(stderr.contains(part), "{stderr}");
     }
-    assert!(
-        !stderr.contains('\u{1b}'),
-        "no colours where there is no terminal"
-    );
+    assert!(!stderr.contains('\u{1b}'), "no colours without a terminal");
     assert!(
         !String::from_utf8(output.stdout)
             .unwrap()
@@ -207,7 +205,7 @@ fn stats_are_told_on_stderr() {
 }
 
 #[test]
-fn values_out_of_range_are_wrong_uses() {
+fn values_out_of_range_are_usage_errors() {
     for (option, value, named) in [
         ("--temperature", "NaN", "temperature"),
         ("--temperature", "-1", "temperature"),
@@ -243,7 +241,7 @@ fn values_out_of_range_are_wrong_uses() {
 }
 
 #[test]
-fn arguments_that_cannot_be_parsed_are_wrong_uses() {
+fn unparsable_arguments_are_usage_errors() {
     for args in [
         &[][..],
         &["compile"],
@@ -310,7 +308,7 @@ fn thread_counts_and_log_formats_change_no_text() {
 }
 
 #[test]
-fn models_that_do_not_work_are_told_in_one_line() {
+fn models_that_do_not_load_give_a_one_line_error() {
     let here = pair::folder("target");
     let file = here.join("config.json");
     let empty = tempfile::tempdir().unwrap();
@@ -375,7 +373,7 @@ fn arguments_that_are_not_utf_8_are_refused() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     let mut child = spawn(&mut generate(&["You may", "-n", "900", "--ignore-eos"]));
     let mut first = [0];
     let mut stdout = child.stdout.take().unwrap();
@@ -422,7 +420,7 @@ mod interrupts {
         );
     }
 
-    /// A generation that would go on for minutes.
+    /// A generation that would take minutes.
     fn endless(args: &[&str]) -> Command {
         let long = [
             "You may",
@@ -436,7 +434,7 @@ mod interrupts {
     }
 
     #[test]
-    fn the_first_ends_the_generation_and_keeps_its_text() {
+    fn the_first_cancels_the_generation_and_keeps_its_text() {
         let mut child = spawn(&mut endless(&["--stats"]));
         let mut text = vec![0];
         let mut stdout = child.stdout.take().unwrap();
@@ -454,13 +452,13 @@ mod interrupts {
     }
 
     #[test]
-    fn a_conversation_that_waits_ends_at_once() {
+    fn a_chat_that_waits_for_input_ends_at_once() {
         let model = chat_model();
         let mut command = chat(model.path(), &["--json"]);
         let mut child = spawn(command.stdin(Stdio::piped()));
         let mut stdin = child.stdin.take().unwrap();
         writeln!(stdin, "Hello").unwrap();
-        // Once it has answered, it waits for the next message.
+        // After the answer it waits for the next message.
         let mut answers = BufReader::new(child.stdout.take().unwrap());
         answers.read_line(&mut String::new()).unwrap();
         interrupt(&child);
@@ -470,7 +468,7 @@ mod interrupts {
 }
 
 #[test]
-fn conversations_come_through_pipes() {
+fn chat_works_through_pipes() {
     let model = chat_model();
     let converse = |args: &[&str], input: &str| {
         let output = with_input(chat(model.path(), args), input.as_bytes());
@@ -497,14 +495,14 @@ fn conversations_come_through_pipes() {
     assert_eq!(two.len(), 2);
     assert!(
         prompt(&two[1]) > prompt(&two[0]),
-        "the second prompt holds the first answer"
+        "the second prompt contains the first answer"
     );
     let cleared = answers(&[], "Hello\n/clear\nHello");
     assert_eq!(cleared[0]["text"], cleared[1]["text"]);
     assert_eq!(prompt(&cleared[0]), prompt(&cleared[1]));
-    let told = answers(&["--system", "Be brief."], "Hello\n/clear\nHello");
-    assert!(prompt(&told[0]) > prompt(&two[0]));
-    assert_eq!(prompt(&told[0]), prompt(&told[1]));
+    let with_system = answers(&["--system", "Be brief."], "Hello\n/clear\nHello");
+    assert!(prompt(&with_system[0]) > prompt(&two[0]));
+    assert_eq!(prompt(&with_system[0]), prompt(&with_system[1]));
 
     let (text, notes) = converse(&[], "Hello\n/help\n");
     assert_eq!(text, format!("{}\n", two[0]["text"].as_str().unwrap()));
@@ -515,18 +513,18 @@ fn conversations_come_through_pipes() {
 }
 
 #[test]
-fn a_model_without_a_template_does_not_converse() {
+fn a_model_without_a_template_does_not_chat() {
     let message = error(chat(&pair::folder("target"), &[]), 1);
     assert!(message.contains("no chat template"), "{message}");
 }
 
 #[test]
-fn bench_says_that_the_text_is_identical() {
+fn bench_reports_speeds_and_identical_texts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("prompts.jsonl");
-    let questions = "{\"prompt\": \"You may\"}\n\
-        {\"category\": \"law & order\", \"turns\": [\"The licensee\", \"<script>\"]}\n";
-    std::fs::write(&file, questions).unwrap();
+    let prompts = "{\"prompt\": \"You may\"}\n\
+        {\"category\": \"read & write\", \"turns\": [\"The licensee\", \"<script>\"]}\n";
+    std::fs::write(&file, prompts).unwrap();
     let options = [
         "--runs",
         "1",
@@ -543,12 +541,12 @@ fn bench_says_that_the_text_is_identical() {
     };
     let output = stdout(measure(&[]));
     let (table, passes) = output.split_once("\n\n").unwrap();
-    assert!(passes.starts_with("rows at once"), "{output}");
-    assert!(passes.contains("context tokens"), "{output}");
+    assert!(passes.starts_with("rows per pass"), "{output}");
+    assert!(passes.contains("context length"), "{output}");
     assert!(passes.contains("loaded in"), "{output}");
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 1 + 4 + 2, "{table}");
-    assert!(lines[5].starts_with("law & order, 2 turns "), "{table}");
+    assert!(lines[5].starts_with("read & write, 2 turns "), "{table}");
     assert!(lines[6].starts_with("all, 4 turns "), "{table}");
     assert!(lines[0].ends_with("identical"));
     let width = lines[0].len();
@@ -569,10 +567,10 @@ fn bench_says_that_the_text_is_identical() {
     ]));
     let page = std::fs::read_to_string(page).unwrap();
     assert!(
-        page.contains("<svg") && page.contains("law &amp; order") && page.contains("&lt;script")
+        page.contains("<svg") && page.contains("read &amp; write") && page.contains("&lt;script")
     );
-    for outside in ["<script", "http:", "https:", "src=", "href="] {
-        assert!(!page.contains(outside), "{outside}");
+    for external in ["<script", "http:", "https:", "src=", "href="] {
+        assert!(!page.contains(external), "{external}");
     }
     assert_eq!(report["categories"][0]["turns"], 2);
     assert_eq!(report["identical"], true);
@@ -632,7 +630,7 @@ fn files_of_prompts_are_checked() {
 }
 
 #[test]
-fn the_benchmark_program_compares_too() {
+fn the_benchmark_program_reports_both_runs() {
     let mut command = program(
         env!("CARGO_BIN_EXE_benchmark"),
         ["--prompt", "You may", "--runs", "2"],
@@ -665,7 +663,7 @@ fn a_build_without_cuda_says_so() {
 }
 
 #[test]
-fn pull_prints_where_the_model_is() {
+fn pull_prints_the_path() {
     let folder = pair::folder("target");
     let mut command = specdec(["pull"]);
     command.arg(&folder);
@@ -709,33 +707,43 @@ fn inspect_describes_a_model() {
     }
 }
 
+fn fits_80_columns(help: &str) {
+    let wide = help.lines().find(|line| line.chars().count() > 80);
+    assert!(wide.is_none(), "{wide:?}");
+}
+
 #[test]
-fn every_help_shows_an_example() {
+fn every_help_shows_an_example_and_fits_80_columns() {
     for command in [
         "generate", "chat", "bench", "verify", "tune", "pull", "inspect",
     ] {
         let help = stdout(specdec([command, "--help"]));
         assert!(help.contains(&format!("  specdec {command}")), "{help}");
         assert!(help.contains("--json"), "{help}");
+        fits_80_columns(&help);
+    }
+    for command in [&["--help"][..], &["serve", "--help"], &["generate", "-h"]] {
+        fits_80_columns(&stdout(specdec(command)));
     }
     assert!(stdout(specdec(["--help"])).contains("SPECDEC_NUM_THREADS"));
     assert!(stdout(specdec(["--version"])).starts_with("specdec "));
     let help = stdout(program(env!("CARGO_BIN_EXE_benchmark"), ["--help"]));
     assert!(help.contains("  benchmark --target-model"), "{help}");
+    fits_80_columns(&help);
 }
 
 #[test]
 fn drafted_text_is_coloured_and_otherwise_the_same() {
     let plain = stdout(generate(&["You may", "--raw", "-n", "40"]));
-    // A controller may find that a target as cheap as this one needs no drafts.
+    // The controller may decide that a target as cheap as this one needs no drafts.
     let options = ["--fixed", "--gamma", "4", "--show-draft"];
     let coloured = ["You may", "--raw", "-n", "40"].into_iter().chain(options);
     let coloured = stdout(generate(&coloured.collect::<Vec<_>>()));
     assert!(coloured.contains("\u{1b}[3"), "{coloured}");
-    let mut pieces = coloured.split('\u{1b}');
-    let mut text = pieces.next().unwrap().to_owned();
-    for piece in pieces {
-        text.push_str(piece.split_once('m').unwrap().1);
+    let mut parts = coloured.split('\u{1b}');
+    let mut text = parts.next().unwrap().to_owned();
+    for part in parts {
+        text.push_str(part.split_once('m').unwrap().1);
     }
     assert_eq!(text, plain);
     let both = generate(&["You may", "--json", "--show-draft"])
@@ -745,7 +753,7 @@ fn drafted_text_is_coloured_and_otherwise_the_same() {
 }
 
 #[test]
-fn tune_finds_a_profile_that_generate_picks_up() {
+fn tune_saves_a_profile_that_generate_uses() {
     let folder = tempfile::tempdir().unwrap();
     let draft = pair::folder("draft").display().to_string();
     let with_profiles = |mut command: Command| {

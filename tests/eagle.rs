@@ -1,4 +1,4 @@
-//! Draft heads that read the target's hidden states, against a naive computation of what the papers say.
+//! EAGLE heads against a naive implementation of the papers.
 
 mod support;
 
@@ -25,7 +25,7 @@ const WIDTH: usize = 96;
 const EPSILON: f64 = 1e-5;
 const THETA: f64 = 10_000.0;
 
-/// Tokens of the small vocabulary, and how much further each is in the target's.
+/// Tokens of the draft vocabulary, and the offset of each in the target's.
 const DRAFT_VOCAB: usize = 200;
 const OFFSET: fn(usize) -> usize = |token| token / 3 + 7;
 
@@ -63,7 +63,7 @@ struct Head {
 }
 
 impl Head {
-    /// A head with weights of chance, under the names that published ones have.
+    /// A head with random weights, under the tensor names of published heads.
     fn new(kind: Kind) -> Self {
         let layer = if kind == Kind::Eagle {
             "layers.0"
@@ -96,7 +96,7 @@ impl Head {
             ]),
         }
         let mut state = 7_u64;
-        let mut chance = move || {
+        let mut random = move || {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
@@ -106,8 +106,8 @@ impl Head {
             let length = shape.iter().product();
             let scale = (4.0 / *shape.last().unwrap() as f32).sqrt();
             let value = |_| match shape.len() {
-                1 if name.ends_with("weight") => 1.0 + 0.5 * chance(),
-                _ => scale * chance(),
+                1 if name.ends_with("weight") => 1.0 + 0.5 * random(),
+                _ => scale * random(),
             };
             let values = (0..length).map(value).collect();
             (name, Tensor { shape, values })
@@ -116,7 +116,7 @@ impl Head {
         Self { kind, tensors }
     }
 
-    /// Writes it as published heads lie.
+    /// Writes the files of a published head.
     fn write(&self, folder: &Path) {
         let bytes = |values: &[f32]| {
             values
@@ -171,7 +171,7 @@ impl Head {
         fused
     }
 
-    /// What the head gives behind each of some tokens, by their embeddings and features.
+    /// The head's output after each token, from the embeddings and features.
     fn outputs(&self, inputs: &[(Vec<f64>, Vec<f64>)]) -> Vec<Vec<f64>> {
         let projected = inputs
             .iter()
@@ -205,8 +205,8 @@ impl Head {
                         products.map(|(q, k)| q * k).sum::<f64>() / (HEAD_DIM as f64).sqrt()
                     });
                     let weights = softmax(&scores.collect::<Vec<_>>());
-                    attended.extend(group.map(|place| {
-                        let values = projected.iter().map(|(.., v)| v[place]);
+                    attended.extend(group.map(|index| {
+                        let values = projected.iter().map(|(.., v)| v[index]);
                         weights.iter().zip(values).map(|(w, v)| w * v).sum::<f64>()
                     }));
                 }
@@ -236,7 +236,7 @@ impl Head {
         }
     }
 
-    /// A token of the head as the target's.
+    /// The target's id of a token of the head.
     fn target(&self, token: usize) -> usize {
         match self.kind {
             Kind::Eagle => token,
@@ -251,7 +251,7 @@ impl Head {
         }
     }
 
-    /// The feature of each token, by the target's hidden states.
+    /// The feature of each token, from the target's hidden states.
     fn features(&self, hidden: &[f32]) -> Vec<Vec<f64>> {
         let rows = hidden.chunks(HIDDEN * self.captured_layers().len());
         rows.map(|row| {
@@ -270,7 +270,7 @@ fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
-/// Turns the heads of a row; halves are pairs.
+/// Applies RoPE to the heads of a row (halves are pairs).
 fn rotate(x: &[f64], position: usize) -> Vec<f64> {
     let mut rotated = x.to_vec();
     for head in rotated.chunks_mut(HEAD_DIM) {
@@ -285,7 +285,7 @@ fn rotate(x: &[f64], position: usize) -> Vec<f64> {
     rotated
 }
 
-/// A matrix of the target, as it is stored.
+/// A matrix of the target.
 fn target_matrix(names: &[&str]) -> Tensor {
     let checkpoint = SafetensorsCheckpoint::open(pair::folder("target")).unwrap();
     let stored = names
@@ -306,7 +306,7 @@ fn embedding(table: &Tensor, token: u32) -> Vec<f64> {
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
 fn assert_close(found: &[f32], expected: &[f64], what: &str) {
-    let largest = expected.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+    let largest = expected.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
     assert_eq!(found.len(), expected.len(), "{what}");
     for (found, expected) in found.iter().zip(expected) {
         let difference = (f64::from(*found) - expected).abs();
@@ -317,8 +317,7 @@ fn assert_close(found: &[f32], expected: &[f64], what: &str) {
     }
 }
 
-/// The hidden states are those of the very layers: what goes into the first is the embedding, and the head makes logits of
-/// what comes out of the last norm.
+/// The input of the first layer is the embedding, and the output head turns the output of the last norm into the logits.
 #[test]
 fn hidden_states_are_the_targets() {
     let target = load(
@@ -339,7 +338,7 @@ fn hidden_states_are_the_targets() {
         let last: Vec<f64> = last.iter().copied().map(f64::from).collect();
         assert_close(logits.row(token), &head.times(&last), "logits");
     }
-    // A prompt that is read in pieces, and a tree, give the same.
+    // Chunked prefill and a tree give the same.
     let mut again = TokenSequence::new(&target);
     again.capture(&[0, LAYERS]);
     let first = again.extend(&ids[..10], 0).unwrap().hidden().to_vec();
@@ -363,7 +362,7 @@ fn hidden_states_are_the_targets() {
 }
 
 #[test]
-fn heads_compute_what_the_papers_say() {
+fn heads_compute_what_the_papers_define() {
     let target = load(
         &ModelFiles::Folder(pair::folder("target")),
         &LoadOptions::default(),
@@ -397,7 +396,7 @@ fn heads_compute_what_the_papers_say() {
         let mut drafting = head.begin().unwrap();
         let given = &hidden[..inputs.len() * head.width()];
         let mut output = drafting.extend(&ids[1..], Features::Target(given)).unwrap();
-        // Then it goes on by itself.
+        // Then the head continues from its own features.
         for token in [5, 9, 300] {
             let expected = naive.outputs(&inputs).pop().unwrap();
             assert_close(&output.feature, &expected, "feature");
@@ -408,7 +407,7 @@ fn heads_compute_what_the_papers_say() {
                 .extend(&[token], Features::Own(&output.feature))
                 .unwrap();
         }
-        // Once more from within, it gives the same bits.
+        // Continued from a truncated state, it gives the same bits.
         drafting.truncate(9);
         let rest = &given[9 * head.width()..];
         drafting.extend(&ids[10..], Features::Target(rest)).unwrap();
@@ -433,7 +432,7 @@ fn decoder(naive: &Head) -> (tempfile::TempDir, SpeculativeDecoder) {
 }
 
 #[test]
-fn the_text_is_the_targets_own() {
+fn the_text_is_the_same_as_without_drafts() {
     for kind in [Kind::Eagle, Kind::Eagle3] {
         let (_folder, decoder) = decoder(&Head::new(kind));
         let mut accepted = 0;
@@ -477,7 +476,7 @@ fn acceptance_is_what_theory_says() {
     const TEMPERATURE: f64 = 1.5;
     let table = target_matrix(&[EMBEDDING]);
     let target_head = target_matrix(&["lm_head.weight", EMBEDDING]);
-    let law = |logits: Vec<f64>| {
+    let distribution = |logits: Vec<f64>| {
         let logits: Vec<f64> = logits.into_iter().map(|x| x / TEMPERATURE).collect();
         softmax(&logits)
     };
@@ -511,13 +510,13 @@ fn acceptance_is_what_theory_says() {
                 let drafted = GAMMA.min(config.max_new_tokens - written - 1);
                 let known = embedded[1..=last].iter().cloned();
                 let mut inputs: Vec<_> = known.zip(features.iter().cloned()).collect();
-                // Of what was drafted, those behind the first rejection were not looked at.
+                // Drafted tokens after the first rejection were not verified.
                 for position in 0..drafted.min(new) {
                     let output = naive.outputs(&inputs).pop().unwrap();
                     let row = read.row(last + position).iter().copied();
-                    let p = law(row.map(f64::from).collect());
+                    let p = distribution(row.map(f64::from).collect());
                     let mut q = vec![0.0; p.len()];
-                    let own = law(naive.logits(&output, &target_head));
+                    let own = distribution(naive.logits(&output, &target_head));
                     for (token, probability) in own.into_iter().enumerate() {
                         q[naive.target(token)] = probability;
                     }
@@ -569,10 +568,10 @@ fn heads_that_do_not_fit_are_refused() {
     );
     let message = without("lm_head.weight");
     assert!(message.contains("no lm_head.weight"), "{message}");
-    let turned = |head: &mut Head| {
+    let transposed = |head: &mut Head| {
         head.tensors.get_mut("fc.weight").unwrap().shape = vec![HIDDEN * 3, HIDDEN];
     };
-    let message = refused(&turned, &as_it_is);
+    let message = refused(&transposed, &as_it_is);
     assert!(message.contains("expected [128, 384]"), "{message}");
     for (field, value, expected) in [
         ("hidden_size", serde_json::json!(64), "targets 64 wide"),

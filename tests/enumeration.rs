@@ -1,26 +1,27 @@
-//! Verification is lossless, by walking every branch that chance can take.
+//! Verification is lossless: these tests walk every branch that a random choice can take.
 //!
-//! `tests/mutations.py` makes each of these mistakes in the product, and these tests, or those of losslessness.rs,
+//! `tests/mutations.py` puts each of these bugs into the product, and these tests, or those of losslessness.rs,
 //! speculation.rs and structured.rs, fail:
 //!
-//! - raw q (the draft's law before its processors); no residual, token by token or of whole paths;
-//! - the wrong row after a rejection, or of logits at all; an early break in block; block forgets what came before;
-//! - stale penalties; the first drafted token is never verified; one noise for all positions of a step;
-//! - an end-of-text token within a draft is passed over; `max_new_tokens` overshot; a stop string is looked for in each
-//!   step's text alone;
-//! - a wrong token in the cache after a rejection; the wrong branch of a tree is kept; a mask outlives the text that it was
-//!   made for.
+//! - raw q (the draft's distribution before its processors); no residual, per token or per path;
+//! - the wrong row after a rejection, or the wrong row of logits; an early break in block verification; block verification
+//!   that ignores the acceptance of earlier tokens;
+//! - stale penalties; a first drafted token that is never verified; one noise for all positions of a step;
+//! - an end-of-text token ignored inside a draft; `max_new_tokens` exceeded; stop strings searched only within each step's
+//!   text;
+//! - a wrong token in the cache after a rejection; the wrong branch of a tree accepted; a grammar mask reused for another
+//!   text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use specdec_rs::sampling::{Distribution, Rng, Weighted};
 use specdec_rs::speculation::{Draft, TokenSource, Verdict, verify};
 
-/// Takes the branches that a script names, the first where it names none, and remembers their probability.
+/// Takes the branches that a script names, then the first ones, and multiplies their probabilities.
 #[derive(Default)]
 struct Walk {
     script: Vec<usize>,
-    /// For each choice made: the branch, and how many there were.
+    /// For each choice: the branch taken, and the number of branches.
     taken: Vec<(usize, usize)>,
     probability: f64,
 }
@@ -49,26 +50,27 @@ impl Walk {
 impl Rng for Walk {
     fn bernoulli(&mut self, probability: f64) -> bool {
         assert!((0.0..=1.0).contains(&probability), "{probability}");
-        // Branches that can't be are not walked.
+        // Branches of probability 0 are not walked.
         if probability <= 0.0 || probability >= 1.0 {
             return probability >= 1.0;
         }
         self.choose(&[probability, 1.0 - probability]) == 0
     }
 
-    fn categorical(&mut self, law: &Distribution<'_>) -> u32 {
+    fn categorical(&mut self, distribution: &Distribution<'_>) -> u32 {
         let mut outcomes = Vec::new();
-        law.for_each(|token, probability| outcomes.push((token, probability)));
+        distribution.for_each(|token, probability| outcomes.push((token, probability)));
         let probabilities: Vec<f64> = outcomes.iter().map(|outcome| outcome.1).collect();
         outcomes[self.choose(&probabilities)].0
     }
 }
 
-type Law = BTreeMap<Vec<u32>, f64>;
+/// The probability of each outcome.
+type Probabilities = BTreeMap<Vec<u32>, f64>;
 
-/// The law of what `experiment` returns.
-fn law_of(experiment: impl Fn(&mut Walk) -> Vec<u32>) -> Law {
-    let mut law = Law::new();
+/// The distribution of the outcomes of `experiment`.
+fn distribution_of(experiment: impl Fn(&mut Walk) -> Vec<u32>) -> Probabilities {
+    let mut distribution = Probabilities::new();
     let mut script = Some(Vec::new());
     while let Some(branches) = script {
         let mut walk = Walk {
@@ -77,36 +79,37 @@ fn law_of(experiment: impl Fn(&mut Walk) -> Vec<u32>) -> Law {
             ..Walk::default()
         };
         let outcome = experiment(&mut walk);
-        *law.entry(outcome).or_default() += walk.probability;
+        *distribution.entry(outcome).or_default() += walk.probability;
         script = walk.next_script();
     }
-    law
+    distribution
 }
 
-/// Total variation between two laws.
-fn distance(a: &Law, b: &Law) -> f64 {
+/// Total variation distance between two distributions.
+fn distance(a: &Probabilities, b: &Probabilities) -> f64 {
     let outcomes: BTreeSet<_> = a.keys().chain(b.keys()).collect();
-    let at = |law: &Law, outcome| law.get(outcome).copied().unwrap_or(0.0);
+    let at =
+        |distribution: &Probabilities, outcome| distribution.get(outcome).copied().unwrap_or(0.0);
     let differences = outcomes
         .into_iter()
         .map(|outcome| (at(a, outcome) - at(b, outcome)).abs());
     differences.sum::<f64>() / 2.0
 }
 
-/// A model that writes by laws which depend on all that was written.
+/// A model whose distributions depend on all earlier tokens.
 #[derive(Clone, Copy)]
 struct Toy {
     vocab_size: u32,
     seed: u32,
-    /// Every so many-th weight is 0, as after top-k; 0: none.
+    /// About one in `gaps` weights is 0, as after top-k; 0 for none.
     gaps: u32,
 }
 
 impl Toy {
-    fn distribution(self, written: &[u32]) -> Distribution<'static> {
+    fn distribution(self, prefix: &[u32]) -> Distribution<'static> {
         let mut state = self.seed;
         let mut weight = |token: u32| {
-            for part in written.iter().chain([&token]) {
+            for part in prefix.iter().chain([&token]) {
                 state = state
                     .wrapping_mul(1_664_525)
                     .wrapping_add(1_013_904_223 + part);
@@ -125,9 +128,9 @@ impl Toy {
         Weighted::new(weights).unwrap().into()
     }
 
-    fn top_k(self, written: &[u32]) -> u32 {
+    fn argmax(self, prefix: &[u32]) -> u32 {
         let mut best = (0, 0.0);
-        self.distribution(written).for_each(|token, p| {
+        self.distribution(prefix).for_each(|token, p| {
             if p > best.1 {
                 best = (token, p);
             }
@@ -136,7 +139,7 @@ impl Toy {
     }
 }
 
-/// The shape of a draft: for each node its parent.
+/// The shape of a draft: the parent of each node.
 type Shape = &'static [Option<usize>];
 
 /// Chains up to gamma = 3, and trees up to 5 nodes.
@@ -155,23 +158,23 @@ const SHAPES: [Shape; 12] = [
     &[None, None, Some(0), Some(0), Some(1)],
 ];
 
-/// How a draft's tokens come about.
+/// How a draft's tokens are chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Drawing {
-    /// Siblings without replacement from the draft's law.
+    /// Sampled from the draft's distribution, siblings without replacement.
     Sampled,
-    /// The likeliest token of the draft, its next tokens for siblings; certain, as those of prompt lookup.
+    /// The argmax of the draft, and other tokens as siblings, with probability 1 each, as in prompt lookup.
     Certain,
 }
 
-/// The tokens on the way to a node (`None`: the root), itself included.
+/// The tokens of the path to a node and including it (`None` for the root).
 fn tokens_to(draft: &Draft, node: Option<usize>) -> Vec<u32> {
     node.map_or_else(Vec::new, |node| draft.path(node))
 }
 
-fn draw(shape: Shape, drawing: Drawing, toy: Toy, chance: &mut Walk) -> Draft {
+fn draw(shape: Shape, drawing: Drawing, toy: Toy, rng: &mut Walk) -> Draft {
     let mut draft = Draft::default();
-    // Where siblings have used up the law's tokens, a node and all behind it are left out.
+    // If siblings have used up all tokens of the distribution, a node and its descendants are left out.
     let mut numbers: Vec<Option<usize>> = Vec::new();
     for parent in shape {
         let parent = parent.map(|parent| numbers[parent]);
@@ -180,111 +183,119 @@ fn draw(shape: Shape, drawing: Drawing, toy: Toy, chance: &mut Walk) -> Draft {
             continue;
         }
         let parent = parent.flatten();
-        let written = tokens_to(&draft, parent);
-        let elders: Vec<u32> = draft
+        let prefix = tokens_to(&draft, parent);
+        let earlier_siblings: Vec<u32> = draft
             .children(parent)
             .map(|node| draft.tokens()[node])
             .collect();
         let number = match drawing {
             Drawing::Certain => {
-                let token = (toy.top_k(&written) + elders.len() as u32) % toy.vocab_size;
+                let token = (toy.argmax(&prefix) + earlier_siblings.len() as u32) % toy.vocab_size;
                 Some((token, Distribution::Point(token)))
             }
             Drawing::Sampled => {
-                let whole = Some(toy.distribution(&written));
-                let left = elders.iter().fold(whole, |law, elder| law?.without(*elder));
-                left.map(|law| (chance.categorical(&law), law))
+                let whole = Some(toy.distribution(&prefix));
+                let left = earlier_siblings
+                    .iter()
+                    .fold(whole, |distribution, sibling| {
+                        distribution?.without(*sibling)
+                    });
+                left.map(|distribution| (rng.categorical(&distribution), distribution))
             }
         };
-        numbers.push(
-            number.map(|(token, law)| draft.push_child(parent, token, law, TokenSource::Model)),
-        );
+        numbers.push(number.map(|(token, distribution)| {
+            draft.push_child(parent, token, distribution, TokenSource::Model)
+        }));
     }
     draft
 }
 
-/// A verifier, given the target's law behind the nodes of a path.
+/// A verifier, given the target's distribution after the nodes of a path.
 type Verifier = fn(&Draft, &dyn Fn(&[usize]) -> Distribution<'static>, &mut Walk) -> Verdict;
 
 fn matching(
     draft: &Draft,
-    law: &dyn Fn(&[usize]) -> Distribution<'static>,
-    chance: &mut Walk,
+    distribution: &dyn Fn(&[usize]) -> Distribution<'static>,
+    rng: &mut Walk,
 ) -> Verdict {
-    verify::matching(draft, |path| Ok::<_, ()>(chance.categorical(&law(path)))).unwrap()
+    verify::matching(draft, |path| {
+        Ok::<_, ()>(rng.categorical(&distribution(path)))
+    })
+    .unwrap()
 }
 
 fn rejection(
     draft: &Draft,
-    law: &dyn Fn(&[usize]) -> Distribution<'static>,
-    chance: &mut Walk,
+    distribution: &dyn Fn(&[usize]) -> Distribution<'static>,
+    rng: &mut Walk,
 ) -> Verdict {
-    verify::rejection(draft, |path| Ok::<_, ()>(law(path)), chance).unwrap()
+    verify::rejection(draft, |path| Ok::<_, ()>(distribution(path)), rng).unwrap()
 }
 
 fn traversal(
     draft: &Draft,
-    law: &dyn Fn(&[usize]) -> Distribution<'static>,
-    chance: &mut Walk,
+    distribution: &dyn Fn(&[usize]) -> Distribution<'static>,
+    rng: &mut Walk,
 ) -> Verdict {
-    verify::traversal(draft, |path| Ok::<_, ()>(law(path)), chance).unwrap()
+    verify::traversal(draft, |path| Ok::<_, ()>(distribution(path)), rng).unwrap()
 }
 
-/// Accepts too readily: a mistake that the enumeration must notice.
+/// Accepts too many tokens: a bug that the enumeration must detect.
 fn lenient(
     draft: &Draft,
-    law: &dyn Fn(&[usize]) -> Distribution<'static>,
-    chance: &mut Walk,
+    distribution: &dyn Fn(&[usize]) -> Distribution<'static>,
+    rng: &mut Walk,
 ) -> Verdict {
     let mut accepted = Vec::new();
     loop {
-        let p = law(&accepted);
+        let p = distribution(&accepted);
         let mut children = draft.children(accepted.last().copied());
         let Some(child) = children.find(|child| p.probability(draft.tokens()[*child]) > 0.0) else {
-            let next = chance.categorical(&p);
+            let next = rng.categorical(&p);
             return Verdict { accepted, next };
         };
         accepted.push(child);
     }
 }
 
-/// Draws from the target instead of from what it has beyond the draft.
+/// Draws from the target instead of from the residual: a bug that the enumeration must detect.
 fn no_residual(
     draft: &Draft,
-    law: &dyn Fn(&[usize]) -> Distribution<'static>,
-    chance: &mut Walk,
+    distribution: &dyn Fn(&[usize]) -> Distribution<'static>,
+    rng: &mut Walk,
 ) -> Verdict {
     let mut accepted = Vec::new();
     loop {
-        let p = law(&accepted);
+        let p = distribution(&accepted);
         let mut children = draft.children(accepted.last().copied());
         let passes = |child: &usize| {
             let token = draft.tokens()[*child];
             let ratio = p.probability(token) / draft.distribution(*child).probability(token);
-            chance.bernoulli(ratio.min(1.0))
+            rng.bernoulli(ratio.min(1.0))
         };
         let Some(child) = children.find(passes) else {
-            let next = chance.categorical(&p);
+            let next = rng.categorical(&p);
             return Verdict { accepted, next };
         };
         accepted.push(child);
     }
 }
 
-/// Of the tokens that a step and plain decoding behind it write, the first `length`; and how many the step accepted.
-fn written(
+/// The first `length` tokens of a step followed by plain decoding, and how many tokens the step accepted.
+fn generated(
     verifier: Verifier,
     target: Toy,
     draft: &Draft,
     length: usize,
-    chance: &mut Walk,
+    rng: &mut Walk,
 ) -> (Vec<u32>, usize) {
-    let law = |path: &[usize]| target.distribution(&tokens_to(draft, path.last().copied()));
-    let verdict = verifier(draft, &law, chance);
+    let distribution =
+        |path: &[usize]| target.distribution(&tokens_to(draft, path.last().copied()));
+    let verdict = verifier(draft, &distribution, rng);
     let mut tokens = tokens_to(draft, verdict.accepted.last().copied());
     tokens.push(verdict.next);
     while tokens.len() < length {
-        tokens.push(chance.categorical(&target.distribution(&tokens)));
+        tokens.push(rng.categorical(&target.distribution(&tokens)));
     }
     tokens.truncate(length);
     (tokens, verdict.accepted.len())
@@ -311,23 +322,24 @@ fn pairs() -> impl Iterator<Item = (Toy, Toy)> {
     })
 }
 
-/// The most that what a verifier makes of drafts is off the target's law.
+/// The largest total variation distance between a verifier's output and the target's distribution.
 fn worst_distance(verifier: Verifier, drawing: Drawing, shape: Shape) -> f64 {
-    // The joint law of all tokens that the deepest draft can bring, and one.
+    // The joint distribution of as many tokens as the deepest draft can give, plus one.
     let length = 1 + shape.len().min(3);
     let distances = pairs().map(|(target, toy)| {
-        let speculative = law_of(|chance| {
-            let draft = draw(shape, drawing, toy, chance);
-            written(verifier, target, &draft, length, chance).0
+        let speculative = distribution_of(|rng| {
+            let draft = draw(shape, drawing, toy, rng);
+            generated(verifier, target, &draft, length, rng).0
         });
-        let plain = law_of(|chance| written(verifier, target, &Draft::default(), length, chance).0);
+        let plain =
+            distribution_of(|rng| generated(verifier, target, &Draft::default(), length, rng).0);
         distance(&speculative, &plain)
     });
     distances.fold(0.0, f64::max)
 }
 
 #[test]
-fn every_verifier_writes_the_targets_law() {
+fn every_verifier_keeps_the_targets_distribution() {
     for (name, verifier) in [
         ("rejection", rejection as Verifier),
         ("traversal", traversal),
@@ -339,7 +351,7 @@ fn every_verifier_writes_the_targets_law() {
             }
         }
     }
-    // Matching takes the draft for certain, however it came about.
+    // Matching treats every draft as certain.
     for shape in SHAPES {
         let worst = worst_distance(matching, Drawing::Certain, shape);
         assert!(worst < 1e-12, "matching, {shape:?}: {worst}");
@@ -347,7 +359,7 @@ fn every_verifier_writes_the_targets_law() {
 }
 
 #[test]
-fn a_biased_verifier_is_noticed() {
+fn a_biased_verifier_is_detected() {
     for biased in [lenient as Verifier, no_residual] {
         for shape in &SHAPES[1..] {
             for drawing in [Drawing::Sampled, Drawing::Certain] {
@@ -360,9 +372,9 @@ fn a_biased_verifier_is_noticed() {
 
 /// Tokens that a step accepts, on average.
 fn accepted(verifier: Verifier, target: Toy, toy: Toy, shape: Shape) -> f64 {
-    let counts = law_of(|chance| {
-        let draft = draw(shape, Drawing::Sampled, toy, chance);
-        vec![written(verifier, target, &draft, 1, chance).1 as u32]
+    let counts = distribution_of(|rng| {
+        let draft = draw(shape, Drawing::Sampled, toy, rng);
+        vec![generated(verifier, target, &draft, 1, rng).1 as u32]
     });
     counts
         .iter()
@@ -370,10 +382,10 @@ fn accepted(verifier: Verifier, target: Toy, toy: Toy, shape: Shape) -> f64 {
         .sum()
 }
 
-/// Of one token, rejection accepts the overlap of the laws; of more, judging whole paths accepts no less than judging
-/// tokens.
+/// Of a single token, rejection accepts the overlap of the distributions; of more, verifying whole paths accepts at least
+/// as many as verifying token by token.
 #[test]
-fn judging_whole_paths_accepts_at_least_as_much() {
+fn verifying_whole_paths_accepts_at_least_as_many_tokens() {
     let mut gains = 0;
     for (target, toy) in pairs() {
         let mut overlap = 0.0;
@@ -385,7 +397,7 @@ fn judging_whole_paths_accepts_at_least_as_much() {
         for shape in SHAPES {
             let [tokens, paths] = [rejection as Verifier, traversal]
                 .map(|verifier| accepted(verifier, target, toy, shape));
-            // A leaf that is judged before its deeper younger sibling can cost more than it brings.
+            // A leaf that is verified before its deeper sibling can cost more than it gains.
             let leaf_first = shape == [None, Some(0), Some(0), Some(2)];
             assert!(
                 leaf_first || paths > tokens - 1e-12,
@@ -397,19 +409,19 @@ fn judging_whole_paths_accepts_at_least_as_much() {
     assert!(gains > 20, "{gains}");
 }
 
-/// The published rule for chains, written out (2403.10444, algorithm 2): `tau` is the last i with `u_i <= h_i`.
+/// The published rule for chains, prefix out (2403.10444, algorithm 2): `tau` is the last i with `u_i <= h_i`.
 #[test]
-fn of_a_chain_traversal_is_block_verification() {
+fn traversal_of_a_chain_is_block_verification() {
     for (target, toy) in pairs() {
         let accepts = |tau: u32| {
-            law_of_block(target, toy, 3)
+            accepted_by_block(target, toy, 3)
                 .get(&vec![tau])
                 .copied()
                 .unwrap_or(0.0)
         };
-        let found = law_of(|chance| {
-            let draft = draw(SHAPES[3], Drawing::Sampled, toy, chance);
-            vec![written(traversal, target, &draft, 1, chance).1 as u32]
+        let found = distribution_of(|rng| {
+            let draft = draw(SHAPES[3], Drawing::Sampled, toy, rng);
+            vec![generated(traversal, target, &draft, 1, rng).1 as u32]
         });
         for tau in 0..=3 {
             let p = found.get(&vec![tau]).copied().unwrap_or(0.0);
@@ -422,31 +434,34 @@ fn of_a_chain_traversal_is_block_verification() {
     }
 }
 
-/// How many tokens of a chain of `gamma` block verification accepts.
-fn law_of_block(target: Toy, toy: Toy, gamma: usize) -> Law {
-    law_of(|chance| {
+/// The distribution of the number of tokens that block verification accepts of a chain of `gamma`.
+fn accepted_by_block(target: Toy, toy: Toy, gamma: usize) -> Probabilities {
+    distribution_of(|rng| {
         let mut tokens = Vec::new();
         let mut p = 1.0;
         let mut tau = 0;
         for i in 0..=gamma {
-            let (law, q) = (target.distribution(&tokens), toy.distribution(&tokens));
+            let (distribution, q) = (target.distribution(&tokens), toy.distribution(&tokens));
             let h = if i == gamma {
                 p
             } else {
                 let mut z = 0.0;
-                law.for_each(|token, own| z += (p * own - q.probability(token)).max(0.0));
+                distribution.for_each(|token, own| z += (p * own - q.probability(token)).max(0.0));
                 if z + 1.0 - p > 0.0 {
                     z / (z + 1.0 - p)
                 } else {
                     1.0
                 }
             };
-            if i > 0 && chance.bernoulli(h.min(1.0)) {
+            if i > 0 && rng.bernoulli(h.min(1.0)) {
                 tau = i;
             }
             if i < gamma {
-                let token = chance.categorical(&q);
-                p = f64::min(1.0, p * law.probability(token) / q.probability(token));
+                let token = rng.categorical(&q);
+                p = f64::min(
+                    1.0,
+                    p * distribution.probability(token) / q.probability(token),
+                );
                 tokens.push(token);
             }
         }

@@ -8,7 +8,7 @@ use std::process::Command;
 use specdec_rs::{DraftKind, SpeculativeConfig};
 use support::pair;
 
-/// A built example: cargo puts them beside the tests.
+/// A built example; cargo puts examples beside the tests.
 fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let folder = test.ancestors().nth(2).unwrap().join("examples");
@@ -35,7 +35,7 @@ fn every_example_is_tested_here() {
     }
 }
 
-/// Somebody else's Llama writes what ours writes.
+/// A Llama implemented outside the library generates the same text as ours.
 #[test]
 fn own_model() {
     let prompt = "You may reproduce and distribute copies of the";

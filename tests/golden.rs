@@ -143,10 +143,10 @@ fn differences(model: &mut dyn LanguageModel, golden: &Golden) -> [(&'static str
 
 /// Largest difference of a logit from float64. transformers' own float32 lies within 6e-6 of the repository's models, and
 /// within 1e-5 of the shared ones; nearly every mistake moves some logit by more than 1e-3.
-const LARGEST_OWN: f32 = 5e-5;
-const LARGEST_SHARED: f32 = 2e-4;
+const MAX_ERROR_OWN: f32 = 5e-5;
+const MAX_ERROR_SHARED: f32 = 2e-4;
 /// Of f32 activations on the weights as they are dequantized.
-const LARGEST_GGUF: f32 = 1e-4;
+const MAX_ERROR_GGUF: f32 = 1e-4;
 
 fn give_their_golden_logits(models: Vec<ModelFiles>, largest: f32) {
     assert!(!models.is_empty());
@@ -186,14 +186,14 @@ fn name_of(files: &ModelFiles) -> String {
 #[test]
 fn hugging_face_models_give_their_golden_logits() {
     let models = hugging_face_models(&support::fixtures());
-    give_their_golden_logits(models, LARGEST_OWN);
+    give_their_golden_logits(models, MAX_ERROR_OWN);
 }
 
 #[test]
 #[ignore = "needs SPECDEC_SHARED"]
 fn shared_hugging_face_models_give_their_golden_logits() {
     let models = hugging_face_models(&support::shared().join("fixtures"));
-    give_their_golden_logits(models, LARGEST_SHARED);
+    give_their_golden_logits(models, MAX_ERROR_SHARED);
 }
 
 /// Those of the second folder that are supported. Its bounds are 20 times the error of transformers in f32.
@@ -206,14 +206,14 @@ fn newer_shared_models_give_their_golden_logits() {
 
 #[test]
 fn gguf_models_give_their_golden_logits() {
-    give_their_golden_logits(gguf_models(&support::fixtures()), LARGEST_GGUF);
+    give_their_golden_logits(gguf_models(&support::fixtures()), MAX_ERROR_GGUF);
 }
 
 #[test]
 #[ignore = "needs SPECDEC_SHARED"]
 fn shared_gguf_models_give_their_golden_logits() {
     let models = gguf_models(&support::shared().join("fixtures"));
-    give_their_golden_logits(models, LARGEST_GGUF);
+    give_their_golden_logits(models, MAX_ERROR_GGUF);
 }
 
 /// A clone protects every architecture.

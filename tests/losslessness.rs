@@ -1,4 +1,4 @@
-//! Speculation changes speed, never text: identity with plain decoding, and the law of what is sampled, on a real pair of
+//! Speculation changes speed, never text: identity with plain decoding, and the distribution of samples, on a real pair of
 //! models.
 
 mod support;
@@ -8,9 +8,9 @@ use specdec_rs::{
 };
 use support::pair;
 use support::sources::{ModelTree, Recited, Shape};
-use support::statistics::{counts, critical_value, exact_law, g_statistic, tokens};
+use support::statistics::{counts, critical_value, exact_distribution, g_statistic, tokens};
 
-/// Numbers without pattern, the same in every run (splitmix64).
+/// Pseudo-random numbers, the same in every run (splitmix64).
 struct Random(u64);
 
 impl Random {
@@ -54,7 +54,7 @@ impl Random {
         ];
         SpeculativeConfig {
             temperature,
-            // At temperature 0 every verification promises the same tokens, else only the coupled one.
+            // At temperature 0 every verification guarantees the same tokens, otherwise only coupled does.
             verification: if temperature > 0.0 {
                 Verification::Coupled
             } else {
@@ -79,7 +79,7 @@ impl Random {
             ignore_eos: self.pick(&[true, false]),
             logprobs: self.pick(&[None, None, Some(0), Some(3)]),
             gamma: self.pick(&[1, 2, 3, 5, 8, 16, 40]),
-            // A controller drafts little where the target is as cheap as this one.
+            // The controller drafts little with a target as cheap as this one.
             adaptive: self.pick(&[true, false, false]),
             draft: None,
             prediction: None,
@@ -88,7 +88,7 @@ impl Random {
     }
 }
 
-/// What must not depend on speculation.
+/// The parts of a token that must not depend on speculation.
 fn content(token: &Token) -> (u32, &str, Option<f32>, &[(u32, f32)]) {
     (token.id, &token.text, token.logprob, &token.top_logprobs)
 }
@@ -107,7 +107,7 @@ fn assert_same(speculative: &Generation, plain: &Generation, way: &str) {
     assert_eq!(speculative.finish_reason, plain.finish_reason, "{way}");
 }
 
-/// Runs a random request plainly, with a draft, and as a stream; returns how many drafted tokens were accepted.
+/// Runs a random request without and with a draft, and as a stream; returns how many drafted tokens were accepted.
 fn accepted_of_identical(decoder: &SpeculativeDecoder, case: u64) -> usize {
     let mut random = Random(case);
     let (prompt, config) = (random.prompt(), random.config());
@@ -165,12 +165,12 @@ fn accepted_of_identical(decoder: &SpeculativeDecoder, case: u64) -> usize {
         (drafted + source.drafted, accepted + source.accepted)
     });
     assert_eq!(sums, (stats.drafted, stats.accepted), "{named}");
-    // What a controller drafts by itself depends on the machine.
+    // What the controller drafts depends on the speed of the machine.
     if config.adaptive { 0 } else { stats.accepted }
 }
 
 #[test]
-fn a_thousand_random_requests_write_what_plain_decoding_writes() {
+fn a_thousand_random_requests_give_the_tokens_of_plain_decoding() {
     let accepted: usize = std::thread::scope(|scope| {
         let halves = [0..500, 500..1000].map(|cases| {
             scope.spawn(|| {
@@ -184,18 +184,18 @@ fn a_thousand_random_requests_write_what_plain_decoding_writes() {
     });
     assert!(
         accepted > 2_000,
-        "hardly anything was speculated: {accepted}"
+        "hardly any drafted token was accepted: {accepted}"
     );
 }
 
 /// At the level .001, 130,000 samples over 27 outcomes detect a total variation of .01 with power .95.
 #[test]
-fn sampled_output_follows_the_target_law() {
+fn sampled_output_follows_the_targets_distribution() {
     let decoder = pair::memoized_decoder();
     let prompt = &pair::licence_prompts(3)[1];
     let (k, length) = (3, 3);
-    let law = exact_law(&decoder, prompt, k, length);
-    let limit = critical_value(law.len() as f64 - 1.0);
+    let expected = exact_distribution(&decoder, prompt, k, length);
+    let limit = critical_value(expected.len() as f64 - 1.0);
     let (chain, tree) = (None, Some(vec![None, None, Some(0), Some(0), Some(1)]));
     for (draft, verification, shape) in [
         (DraftKind::None, Verification::Coupled, chain.clone()),
@@ -226,14 +226,14 @@ fn sampled_output_follows_the_target_law() {
             };
             stream.unwrap().run().unwrap()
         });
-        let g = g_statistic(&counts, &law);
+        let g = g_statistic(&counts, &expected);
         let way = format!("{draft}, {verification}, {shape:?}: G = {g:.1}, limit {limit:.1}");
         println!("{way}");
         assert!(g < limit, "{way}");
     }
 }
 
-/// Seeds are a promise: what they gave once, they give in every later version.
+/// A seed gives the same tokens in every later version.
 #[test]
 fn seeds_keep_their_values() {
     let decoder = pair::decoder();

@@ -1,4 +1,4 @@
-//! Drafts of a model with another vocabulary than the target's.
+//! Draft models whose vocabulary differs from the target's.
 
 mod support;
 
@@ -25,7 +25,7 @@ fn draft_tokenizer() -> Tokenizer {
 }
 
 #[test]
-fn the_text_is_the_targets_own() {
+fn the_text_is_the_same_as_without_drafts() {
     let decoder = decoder();
     let formats = [None, Some(ResponseFormat::Regex("[a-z ]{20,40}".into()))];
     let mut accepted = HashMap::new();
@@ -56,7 +56,7 @@ fn the_text_is_the_targets_own() {
     assert!(accepted.values().all(|accepted| *accepted > 100));
 }
 
-/// Of each token of the draft the target's, by spelling: both vocabularies write bytes alike.
+/// Maps each token of the draft to the target's token of the same spelling; both vocabularies spell bytes in the same way.
 fn same_tokens() -> HashMap<usize, usize> {
     let (target, draft) = (pair::tokenizer(), draft_tokenizer());
     let ids = |tokenizer: &Tokenizer| 0..tokenizer.vocab_size() as u32;
@@ -70,9 +70,9 @@ fn same_tokens() -> HashMap<usize, usize> {
     same.collect()
 }
 
-/// The probability that a token is accepted that is drawn from the draft's law among the tokens that both have (2502.05202,
-/// theorem 4.1): the sum of min(p, q).
-fn overlap_behind(decoder: &SpeculativeDecoder, same: &HashMap<usize, usize>, text: &[u32]) -> f64 {
+/// The acceptance probability of a token drawn from the draft's distribution over the common tokens (2502.05202, theorem
+/// 4.1): the sum of min(p, q).
+fn overlap_after(decoder: &SpeculativeDecoder, same: &HashMap<usize, usize>, text: &[u32]) -> f64 {
     let target = decoder.sequence().extend(text, 1).unwrap();
     let written = decoder.tokenizer().decode(text, true).unwrap();
     let ids = draft_tokenizer().encode(&written, true).unwrap();
@@ -108,11 +108,11 @@ fn acceptance_is_what_theory_says() {
         accepted += generation.stats.accepted;
         let text = [&prompt[..], &tokens(&generation)].concat();
         let tokens = &generation.tokens;
-        // Each step drafts a token behind all that the steps before it wrote; the last may have no room for one.
+        // Each step drafts a token after all tokens of earlier steps; the last step may have no room for one.
         for step in 0..generation.stats.drafted {
             let written = tokens.iter().filter(|token| token.step < step).count();
             let text = &text[..prompt.len() + written];
-            expected.add(overlap_behind(&decoder, &same, text));
+            expected.add(overlap_after(&decoder, &same, text));
         }
     }
     expected.assert_near(accepted);
@@ -120,9 +120,9 @@ fn acceptance_is_what_theory_says() {
 }
 
 proptest! {
-    /// However a text grows, its tokens are those of the whole.
+    /// In whatever steps a text grows, its tokens are those of the whole text.
     #[test]
-    fn a_growing_text_has_the_tokens_of_the_whole(
+    fn incremental_retokenizing_gives_the_tokens_of_the_whole_text(
         words in prop::collection::vec("(the|permission|notice|[a-zé漢]{1,9}|[0-9.,;()\"-]{1,3})( |  |\n|\n\n )", 1..60),
         cuts in prop::collection::vec(1..40_usize, 1..20),
     ) {

@@ -22,7 +22,7 @@ struct Golden {
     text: String,
 }
 
-/// Two logits this close may change places when sums are rounded otherwise.
+/// Two logits this close can swap ranks when sums are rounded differently.
 const NEAR_TIE: f32 = 0.02;
 
 fn argmax(row: &[f32]) -> u32 {
@@ -40,8 +40,8 @@ fn greedy(decoder: &SpeculativeDecoder, ids: &[u32], draft: DraftKind, count: us
     decoder.generate_with(ids, &config).unwrap()
 }
 
-/// With the weights widened to f32: every argmax, the top tokens with their logits, and greedy text.
-/// With the weights as they are stored, whose kernels round activations to 8 bits: nearly every argmax.
+/// With weights converted to f32: every argmax, the top tokens with their logits, and greedy text.
+/// With weights as stored, whose kernels round activations to 8 bits: nearly every argmax.
 fn check(name: &str, alias: &str) {
     let (shared, file) = (shared(), real_model(alias));
     let golden = std::fs::read(shared.join(format!("golden/{name}.json"))).unwrap();
@@ -65,11 +65,11 @@ fn check(name: &str, alias: &str) {
         }
         let mut order: Vec<u32> = (0..vocab_size as u32).collect();
         order.sort_by(|a, b| last[*b as usize].total_cmp(&last[*a as usize]));
-        for (place, expected) in case.top_ids.iter().enumerate() {
-            let gap = (last[order[place] as usize] - last[*expected as usize]).abs();
+        for (rank, expected) in case.top_ids.iter().enumerate() {
+            let gap = (last[order[rank] as usize] - last[*expected as usize]).abs();
             assert!(
-                order[place] == *expected || gap < NEAR_TIE,
-                "{name}: place {place}"
+                order[rank] == *expected || gap < NEAR_TIE,
+                "{name}: rank {rank}"
             );
         }
         for draft in [DraftKind::None, DraftKind::Ngram] {
@@ -113,7 +113,7 @@ fn gemma3_gives_its_golden_tokens() {
     check("gemma3", "gemma3-270m");
 }
 
-/// Text with much to copy, so that prompt lookup drafts and succeeds.
+/// A prompt with much to copy, so that prompt lookup drafts tokens that are accepted.
 #[test]
 #[ignore = "needs the default models"]
 fn speculation_changes_no_token_of_a_real_answer() {
@@ -144,7 +144,7 @@ fn speculation_changes_no_token_of_a_real_answer() {
     }
 }
 
-/// Per position, the log-probabilities of the likeliest tokens, by transformers in f32.
+/// Per position, the log-probabilities of the top tokens, computed by transformers in f32.
 #[derive(Deserialize)]
 struct Quality {
     ids: Vec<u32>,
@@ -152,7 +152,7 @@ struct Quality {
     lp: Vec<Vec<f64>>,
 }
 
-/// The mean divergence KL(f32 || ours) over the likeliest tokens and all others as one.
+/// The mean divergence KL(f32 || ours) over the top tokens, with all other tokens combined.
 fn divergence(decoder: &SpeculativeDecoder, texts: &[Quality]) -> f64 {
     let vocab_size = decoder.info().vocab_size;
     let (mut total, mut positions) = (0.0, 0);
@@ -161,15 +161,15 @@ fn divergence(decoder: &SpeculativeDecoder, texts: &[Quality]) -> f64 {
         for ((row, top), expected) in logits.chunks(vocab_size).zip(&text.top).zip(&text.lp) {
             let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = row.iter().map(|x| f64::from(x - highest).exp()).sum();
-            let (mut left, mut own_left, mut kl) = (1.0, 1.0, 0.0);
+            let (mut rest, mut own_rest, mut kl) = (1.0, 1.0, 0.0);
             for (token, lp) in top.iter().zip(expected) {
                 let own = f64::from(row[*token as usize] - highest) - sum.ln();
                 kl += lp.exp() * (lp - own);
-                left -= lp.exp();
-                own_left -= own.exp();
+                rest -= lp.exp();
+                own_rest -= own.exp();
             }
-            if left > 1e-6 && own_left > 1e-12 {
-                kl += left * (left / own_left).ln();
+            if rest > 1e-6 && own_rest > 1e-12 {
+                kl += rest * (rest / own_rest).ln();
             }
             total += kl;
             positions += 1;
@@ -179,7 +179,7 @@ fn divergence(decoder: &SpeculativeDecoder, texts: &[Quality]) -> f64 {
 }
 
 /// Quantized weights and activations rounded to 8 bits stay as close to f32 as llama.cpp's kernels do
-/// with the same files (0.0026 and 0.0040, so measured).
+/// with the same files (measured: 0.0026 and 0.0040).
 #[test]
 #[ignore = "needs SPECDEC_SHARED and the default models"]
 fn quantized_kernels_stay_close_to_f32() {
@@ -193,7 +193,7 @@ fn quantized_kernels_stay_close_to_f32() {
         let mut texts: Vec<Quality> = serde_json::from_slice(&texts).unwrap();
         // Half of them, for time.
         texts.truncate(texts.len() / 2);
-        // Rounded keys and values come on top: whoever asks for them gives up a little more.
+        // A quantized KV cache adds its own rounding.
         for (cache, limit) in [("f16", limit), ("q8_0", 1.5 * limit)] {
             let builder = SpeculativeDecoder::builder().target(file.to_string_lossy());
             let builder = builder.draft("none").threads(2).kv_cache_dtype(cache);

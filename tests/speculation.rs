@@ -1,4 +1,4 @@
-//! Requests on a real pair of models: their limits, their statistics, models that misbehave.
+//! Requests on a real pair of models: limits, statistics, faulty models.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn config(draft: DraftKind, gamma: usize, adaptive: bool) -> SpeculativeConfig {
     }
 }
 
-/// The probability that a drafted token is accepted behind each of some tokens: the sum of min(p, q).
+/// The probability that a drafted token is accepted after each token: the sum of min(p, q).
 fn overlaps(decoder: &SpeculativeDecoder, ids: &[u32]) -> Vec<f64> {
     let target = decoder.sequence().extend(ids, ids.len()).unwrap();
     let draft = decoder
@@ -36,7 +36,8 @@ fn overlaps(decoder: &SpeculativeDecoder, ids: &[u32]) -> Vec<f64> {
         .collect()
 }
 
-/// Runs many texts with one drafted token a step, of which so many must be accepted as the laws overlap; returns the share.
+/// Runs many texts with one drafted token per step, and checks that acceptance matches the overlap of the distributions;
+/// returns the acceptance rate.
 fn acceptance_of(decoder: &SpeculativeDecoder) -> f64 {
     let (mut drafted, mut accepted, mut expected) = (0, 0, Expected::default());
     for (seed, prompt) in pair::licence_prompts(80).into_iter().enumerate() {
@@ -54,7 +55,7 @@ fn acceptance_of(decoder: &SpeculativeDecoder) -> f64 {
         drafted += generation.stats.drafted;
         accepted += generation.stats.accepted;
         let overlaps = overlaps(decoder, &[&prompt[..], &tokens(&generation)].concat());
-        // Each step drafts one token behind all that the steps before it wrote.
+        // Each step drafts one token after all tokens of earlier steps.
         for step in 0..generation.stats.drafted {
             let written = generation
                 .tokens
@@ -104,7 +105,7 @@ fn a_seed_gives_the_same_text_every_time() {
 }
 
 #[test]
-fn limits_hold_inside_an_accepted_block() {
+fn limits_apply_inside_an_accepted_block() {
     let decoder = pair::decoder();
     let prompt = &pair::prompts(12)[11];
     let long = decoder
@@ -140,7 +141,7 @@ fn a_cancelled_generation_ends_at_once() {
 }
 
 #[test]
-fn requests_from_many_threads_do_not_disturb_each_other() {
+fn requests_from_many_threads_do_not_affect_each_other() {
     let decoder = pair::decoder();
     let prompts = pair::prompts(8);
     let alone: Vec<_> = prompts
@@ -164,7 +165,7 @@ fn requests_from_many_threads_do_not_disturb_each_other() {
 }
 
 #[test]
-fn what_cannot_be_generated_is_refused_by_name() {
+fn invalid_requests_are_refused_by_field_name() {
     let decoder = pair::decoder();
     let message = |prompt: Vec<u32>, config: SpeculativeConfig| {
         decoder
@@ -184,7 +185,7 @@ fn what_cannot_be_generated_is_refused_by_name() {
 }
 
 #[test]
-fn the_context_is_filled_to_its_end_and_no_further() {
+fn the_context_is_filled_exactly() {
     let decoder = pair::decoder();
     for draft in [DraftKind::None, DraftKind::Model, DraftKind::Ngram] {
         let config = SpeculativeConfig {
@@ -198,7 +199,7 @@ fn the_context_is_filled_to_its_end_and_no_further() {
     }
 }
 
-/// A model that knows the same next token everywhere, with more rows than it has tokens for.
+/// A model with the same next-token distribution everywhere, and more logits than its tokenizer has tokens.
 struct Padded {
     rows: Vec<f32>,
     lengths: HashMap<specdec_rs::SequenceId, usize>,
@@ -256,7 +257,7 @@ impl specdec_rs::LanguageModel for Padded {
 }
 
 #[test]
-fn a_model_without_numbers_is_an_error() {
+fn non_finite_logits_are_an_error() {
     for logit in [f64::NAN, f64::INFINITY] {
         let decoder = SpeculativeDecoder::with_models(
             Box::new(Padded::new(&[logit; 3])),
@@ -277,7 +278,7 @@ fn a_model_without_numbers_is_an_error() {
     }
 }
 
-/// Half of the draft's probability lies on padding that the target doesn't have.
+/// Half of the draft's probability is on padding tokens that the target doesn't have.
 #[test]
 fn a_draft_with_more_padding_than_the_target_is_lossless() {
     let target = Padded::new(&[0.5, 0.3, 0.2]);
@@ -305,8 +306,8 @@ fn a_draft_with_more_padding_than_the_target_is_lossless() {
         for (tokens, count) in counts {
             *first.entry(vec![tokens[0]]).or_default() += count;
         }
-        let law = HashMap::from([(vec![0], 0.5), (vec![1], 0.3), (vec![2], 0.2)]);
-        let g = g_statistic(&first, &law);
+        let expected = HashMap::from([(vec![0], 0.5), (vec![1], 0.3), (vec![2], 0.2)]);
+        let g = g_statistic(&first, &expected);
         assert!(
             g < critical_value(2.0),
             "{verification}: G = {g}: {first:?}"
@@ -315,7 +316,7 @@ fn a_draft_with_more_padding_than_the_target_is_lossless() {
 }
 
 #[test]
-fn a_model_that_fails_leaves_its_sequence_as_it_was() {
+fn a_failing_model_leaves_its_sequence_unchanged() {
     let mut model = Padded::new(&[0.5, 0.5]);
     model.fails_once = true;
     let decoder = SpeculativeDecoder::with_models(Box::new(model), None, pair::tokenizer());

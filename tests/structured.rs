@@ -1,4 +1,4 @@
-//! Output held to a form: it is of that form, and speculation changes nothing about it.
+//! Structured output: it matches its response format, and speculation does not change it.
 
 mod support;
 
@@ -51,7 +51,7 @@ fn config(format: ResponseFormat, seed: u64) -> SpeculativeConfig {
     }
 }
 
-fn assert_is_of_form(text: &str, format: &ResponseFormat) {
+fn assert_matches_format(text: &str, format: &ResponseFormat) {
     match format {
         ResponseFormat::JsonObject => {
             let value: Value = serde_json::from_str(text).unwrap();
@@ -103,7 +103,7 @@ fn assert_is_of_form(text: &str, format: &ResponseFormat) {
     }
 }
 
-fn forced(generation: &Generation) -> usize {
+fn forced_tokens(generation: &Generation) -> usize {
     let sources = generation.tokens.iter().map(|token| token.source);
     sources
         .filter(|source| *source == TokenSource::Grammar)
@@ -111,7 +111,7 @@ fn forced(generation: &Generation) -> usize {
 }
 
 #[test]
-fn the_output_is_of_the_form_and_the_same_with_any_draft() {
+fn the_output_matches_the_format_and_is_the_same_with_any_draft() {
     let decoder = pair::decoder();
     let (mut all_forced, mut accepted) = (0, 0);
     for format in formats() {
@@ -124,7 +124,7 @@ fn the_output_is_of_the_form_and_the_same_with_any_draft() {
             let plain = decoder.generate_with(PROMPT, &of(DraftKind::None)).unwrap();
             assert_eq!(plain.stats.drafted, 0);
             if plain.finish_reason == FinishReason::Stop {
-                assert_is_of_form(&plain.text, &format);
+                assert_matches_format(&plain.text, &format);
             }
             if seed % 3 == 0 {
                 for verification in [Verification::Rejection, Verification::Block] {
@@ -154,7 +154,7 @@ fn the_output_is_of_the_form_and_the_same_with_any_draft() {
                 assert_eq!(tokens(&speculative), tokens(&plain), "{format:?}, {seed}");
                 assert_eq!(speculative.text, plain.text);
                 assert_eq!(speculative.finish_reason, plain.finish_reason);
-                all_forced += forced(&speculative);
+                all_forced += forced_tokens(&speculative);
                 accepted += speculative.stats.accepted;
             }
         }
@@ -164,7 +164,7 @@ fn the_output_is_of_the_form_and_the_same_with_any_draft() {
 }
 
 #[test]
-fn most_texts_come_to_their_end() {
+fn most_texts_are_complete() {
     let decoder = pair::decoder();
     let mut ended = 0;
     for format in formats() {
@@ -178,9 +178,9 @@ fn most_texts_come_to_their_end() {
     assert!(ended > 36, "{ended}");
 }
 
-/// The laws that remain when a grammar has masked them are followed by every kind of verification.
+/// Every kind of verification follows the target's distribution as the grammar masks it.
 #[test]
-fn structured_samples_follow_their_law() {
+fn structured_samples_follow_the_masked_distribution() {
     for format in formats() {
         let config = SpeculativeConfig {
             temperature: 1.0,
@@ -193,18 +193,21 @@ fn structured_samples_follow_their_law() {
             .unwrap();
         assert!(report.lossless, "{report:?}");
         for source in report.sources {
-            assert_eq!(source.laws.len(), Verification::ALL.len());
+            assert_eq!(source.distributions.len(), Verification::ALL.len());
             assert!(
-                source.laws.iter().all(|law| law.uniformity.tokens > 200),
+                source
+                    .distributions
+                    .iter()
+                    .all(|test| test.uniformity.tokens > 200),
                 "{:?}",
-                source.laws
+                source.distributions
             );
         }
     }
 }
 
 #[test]
-fn limits_cut_a_form_off() {
+fn limits_end_structured_output_early() {
     let decoder = pair::decoder();
     let config = SpeculativeConfig {
         max_new_tokens: 3,
@@ -227,7 +230,7 @@ fn limits_cut_a_form_off() {
 }
 
 #[test]
-fn what_is_no_form_is_refused_with_its_reason() {
+fn invalid_formats_are_refused_with_the_reason() {
     let decoder = pair::decoder();
     let refused = |decoder: &SpeculativeDecoder, format| {
         let config = config(format, 0);
@@ -269,9 +272,9 @@ fn what_is_no_form_is_refused_with_its_reason() {
     }
 }
 
-/// Forms whose parts lie within each other as deeply as fits neither exhaust the stack nor take forever.
+/// The most deeply nested formats that fit neither overflow the stack nor take forever.
 #[test]
-fn deep_forms_are_compiled_or_refused() {
+fn deeply_nested_formats_are_compiled_or_refused() {
     let tokenizer = pair::tokenizer();
     let refs: serde_json::Map<String, Value> = (0..3_000)
         .map(|level| {
@@ -298,9 +301,9 @@ fn deep_forms_are_compiled_or_refused() {
     }
 }
 
-/// What may follow a text doesn't depend on the texts that were looked at before.
+/// The tokens allowed after a text don't depend on the texts of earlier queries.
 #[test]
-fn what_may_follow_is_a_matter_of_the_text_alone() {
+fn allowed_tokens_depend_on_the_text_alone() {
     let decoder = pair::decoder();
     for format in formats() {
         let texts: Vec<Vec<u32>> = (0..6)
@@ -324,9 +327,9 @@ fn what_may_follow_is_a_matter_of_the_text_alone() {
     }
 }
 
-/// Nor where two texts lead to the same place of a form by different ways, of which only one was open.
+/// Also if two texts reach the same point of a grammar by different branches.
 #[test]
-fn what_may_follow_knows_the_way() {
+fn allowed_tokens_depend_on_the_branch_taken() {
     let decoder = pair::decoder();
     let grammar = "start: \"(\" NUMBER \")\" | \"[\" NUMBER \"]\"\nNUMBER: /[0-9]+/";
     let format = ResponseFormat::Lark(grammar.into());
@@ -345,9 +348,9 @@ fn what_may_follow_knows_the_way() {
     }
 }
 
-/// Rules that llguidance can't take back work with drafts too.
+/// Rules that llguidance can't roll back work with drafts too.
 #[test]
-fn rules_without_a_way_back_work_with_drafts() {
+fn rules_without_rollback_work_with_drafts() {
     let decoder = pair::decoder();
     let grammar = "start: think \" answer: \" /[0-9]+/\nthink[max_tokens=12]: /[a-z ]*/";
     let format = ResponseFormat::Lark(grammar.into());

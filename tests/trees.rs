@@ -47,7 +47,7 @@ fn path_to(parents: &[Option<usize>], node: usize) -> Vec<usize> {
     path
 }
 
-/// Checks every row of a tree behind so many tokens, then goes on from a path of it.
+/// Checks every row of a tree at a context length, then goes on from a path of it.
 fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, about: &str) {
     let mut noise = Noise((past * 100 + nodes) as u64);
     let vocab_size = model.vocab_size();
@@ -63,7 +63,7 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
         rows: nodes,
         hidden: &[],
     };
-    // With company that reads a chain.
+    // In a batch with a chain.
     let chain = Extend {
         sequence: SequenceId(9),
         tokens: &[1, 2, 3],
@@ -83,7 +83,7 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
         }
         assert!(
             row == expected,
-            "{about}: token {node} of {nodes} behind {past}"
+            "{about}: token {node} of {nodes} after {past}"
         );
         model.free(SequenceId(plain));
     }
@@ -97,7 +97,7 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
     for token in [7, 8, 9] {
         let kept = extend(model, TREE.0, &[token], 1);
         let expected = extend(model, plain, &[token], 1);
-        assert!(kept == expected, "{about}: behind a path of {path:?}");
+        assert!(kept == expected, "{about}: after a path of {path:?}");
     }
     model.free(SequenceId(plain));
     model.free(TREE);

@@ -1,4 +1,4 @@
-//! `specdec verify` as a user runs it.
+//! `specdec verify` on the command line.
 
 mod support;
 
@@ -13,7 +13,7 @@ fn verify(args: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// What is printed by an audit that must find nothing.
+/// The output of an audit that must find nothing.
 fn found_lossless(args: &[&str]) -> String {
     let output = verify(args);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -66,7 +66,7 @@ fn the_pair_is_lossless_under_any_settings() {
     ] {
         let text = found_lossless(&[&models[..], settings].concat());
         assert!(
-            text.contains(" at once give the same bits as one at a time"),
+            text.contains(" per forward pass give the same bits as one per pass"),
             "{text}"
         );
         assert_eq!(
@@ -74,8 +74,8 @@ fn the_pair_is_lossless_under_any_settings() {
             4,
             "{text}"
         );
-        assert_eq!(text.matches("  law       ").count(), 12, "{text}");
-        let verdict = "verdict  lossless: every text is the one that the target writes alone";
+        assert_eq!(text.matches("  sampled   ").count(), 12, "{text}");
+        let verdict = "verdict  lossless: every text is the target's own";
         assert!(text.contains(verdict), "{text}");
     }
 }
@@ -100,16 +100,16 @@ fn json_holds_the_whole_report() {
     assert_eq!(source["draft"], "ngram");
     assert_eq!(source["greedy"]["texts"], 9);
     assert_eq!(source["seeded"]["divergences"].as_array().unwrap().len(), 0);
-    assert_eq!(source["laws"][2]["verification"], "block");
-    assert_eq!(source["laws"][2]["tokens"], 64);
-    assert_eq!(source["laws"][2]["degrees"], 2);
+    assert_eq!(source["distributions"][2]["verification"], "block");
+    assert_eq!(source["distributions"][2]["tokens"], 64);
+    assert_eq!(source["distributions"][2]["degrees"], 2);
     assert_eq!(report["sources"][1]["draft"], "recycling");
     assert_eq!(report["sources"][2]["draft"], "auto");
     assert_eq!(report["sources"].as_array().unwrap().len(), 3);
 }
 
 #[test]
-fn wrong_uses_are_told_before_loading() {
+fn usage_errors_are_reported_before_loading() {
     for args in [
         &["--temperature", "-1"][..],
         &["--samples", "x"],

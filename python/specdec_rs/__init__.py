@@ -9,22 +9,22 @@ from specdec_rs._core import (
     AsyncStream,
     Audit,
     AuditReport,
+    BatchInvariance,
     Benchmark,
     Chunk,
     Comparison,
     ContextOverflow,
     CorruptModel,
     DeviceUnavailable,
+    DistributionTest,
     Divergence,
     FileError,
     Generation,
     Identity,
     InvalidConfig,
-    LawTest,
     Measurement,
     ModelNotFound,
     OutOfMemory,
-    RowInvariance,
     Sequence,
     SourceReport,
     SpecdecError,
@@ -40,16 +40,22 @@ from specdec_rs._core import (
 )
 from specdec_rs._protocol import LanguageModel
 
+# Deprecated: the old names of two classes, kept for one release.
+LawTest = DistributionTest
+RowInvariance = BatchInvariance
+
 __all__ = [
     "AsyncStream",
     "Audit",
     "AuditReport",
+    "BatchInvariance",
     "Benchmark",
     "Chunk",
     "Comparison",
     "ContextOverflow",
     "CorruptModel",
     "DeviceUnavailable",
+    "DistributionTest",
     "Divergence",
     "FileError",
     "Generation",

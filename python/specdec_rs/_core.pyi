@@ -13,22 +13,22 @@ __all__ = [
     "AsyncStream",
     "Audit",
     "AuditReport",
+    "BatchInvariance",
     "Benchmark",
     "Chunk",
     "Comparison",
     "ContextOverflow",
     "CorruptModel",
     "DeviceUnavailable",
+    "DistributionTest",
     "Divergence",
     "FileError",
     "Generation",
     "Identity",
     "InvalidConfig",
-    "LawTest",
     "Measurement",
     "ModelNotFound",
     "OutOfMemory",
-    "RowInvariance",
     "Sequence",
     "SourceReport",
     "SpecdecError",
@@ -313,7 +313,7 @@ class Comparison:
     __hash__: None  # type: ignore[assignment]
 
 @final
-class RowInvariance:
+class BatchInvariance:
     @property
     def rows(self) -> int: ...
     @property
@@ -360,7 +360,7 @@ class Identity:
     __hash__: None  # type: ignore[assignment]
 
 @final
-class LawTest:
+class DistributionTest:
     @property
     def verification(self) -> _Verification: ...
     @property
@@ -391,7 +391,9 @@ class SourceReport:
     @property
     def seeded(self) -> Identity | None: ...
     @property
-    def laws(self) -> list[LawTest]: ...
+    def distributions(self) -> list[DistributionTest]: ...
+    @property
+    def laws(self) -> list[DistributionTest]: ...
     @property
     def drafted_per_position(self) -> list[int]: ...
     @property
@@ -406,7 +408,7 @@ class AuditReport:
     @property
     def lossless(self) -> bool: ...
     @property
-    def rows(self) -> RowInvariance: ...
+    def rows(self) -> BatchInvariance: ...
     @property
     def sources(self) -> list[SourceReport]: ...
     def as_dict(self) -> dict[str, Any]: ...

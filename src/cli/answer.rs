@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::failure::{Failure, Outcome};
+use super::error::{CliError, Outcome};
 use super::interrupt;
 use super::painter::Painter;
 use super::terminal::show_stats;
@@ -15,21 +15,21 @@ use crate::engine::{FinishReason, Generation};
 #[derive(clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct OutputArgs {
-    /// Print JSON in place of text, once the answer is complete: text, tokens, finish_reason, stats
+    /// Print JSON instead of text once the answer is complete: text, tokens, finish_reason, stats
     #[arg(long)]
     json: bool,
-    /// Tell on stderr how it went: speed, acceptance, speedup
+    /// Print statistics on stderr: speed, acceptance, speedup
     #[arg(long)]
     stats: bool,
-    /// Colour each token by who wrote it first: the target itself (plain), or a draft
+    /// Colour each token by its source: the target itself (no colour) or the draft that proposed it
     #[arg(long, conflicts_with = "json")]
     show_draft: bool,
 }
 
 impl OutputArgs {
-    /// Runs a generation to its end, or to Ctrl-C, and shows what it writes.
+    /// Runs a generation to its end, or until Ctrl-C, and prints its text.
     pub(super) fn show(&self, mut stream: Stream) -> Outcome<Generation> {
-        let interruptible = interrupt::ends(stream.cancel_token());
+        let interruptible = interrupt::cancels(stream.cancel_token());
         if !self.json {
             write_text(&mut stream, self.show_draft)?;
         }
@@ -46,7 +46,7 @@ impl OutputArgs {
     }
 }
 
-/// Writes text as it comes, and a line break behind it.
+/// Writes text as it is generated, then a line break.
 fn write_text(stream: &mut Stream, coloured: bool) -> Outcome {
     let mut out = io::stdout().lock();
     let mut painter = coloured.then(Painter::default);
@@ -57,9 +57,9 @@ fn write_text(stream: &mut Stream, coloured: bool) -> Outcome {
             None => chunk.text,
         };
         out.write_all(text.as_bytes())?;
-        out.flush().map_err(Failure::from)
+        out.flush().map_err(CliError::from)
     });
-    // After an error too: what was written stays a line of its own.
+    // After an error too, so that the error message starts on its own line.
     writeln!(out)?;
     written
 }
@@ -72,7 +72,7 @@ pub(super) fn write_json(value: &impl Serialize) -> Outcome {
     Ok(())
 }
 
-/// Whether Ctrl-C ended it.
+/// Whether Ctrl-C ended the generation.
 pub(super) fn interrupted(generation: &Generation) -> bool {
     generation.finish_reason == FinishReason::Cancelled
 }

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::answer::{OutputArgs, interrupted};
-use super::failure::{Failure, Outcome};
+use super::error::{CliError, Outcome};
 use super::options::{ModelArgs, SamplingArgs};
 use super::prompts::unreadable;
 use crate::decoder::SpeculativeDecoder;
@@ -18,16 +18,16 @@ Examples:
   echo \"Name three rivers.\" | specdec chat --json";
 
 const COMMANDS: &str = "\
-/help   this list
+/help   show this list
 /clear  forget the conversation
-/exit   end (as Ctrl-D does)
-Ctrl-C ends a running answer; between answers, the program.";
+/exit   quit (Ctrl-D does too)
+Ctrl-C stops a running answer; between answers, it quits.";
 
-/// Converse with a model: a line of input is a message
+/// Chat with a model: each line of input is a message
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// What the model is told before the conversation
+    /// System message that comes before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     #[command(flatten)]
@@ -69,9 +69,9 @@ pub(super) fn run(args: &Args) -> Outcome {
             "/clear" => chat.clear(),
             "/help" => note(COMMANDS),
             _ => match chat.answer(line) {
-                // A person can shorten the message or clear the conversation; a script can't.
-                Err(Failure::Error(error)) if interactive => {
-                    Failure::Error(error).report();
+                // A user can shorten the message or clear the conversation; a script can't.
+                Err(CliError::Error(error)) if interactive => {
+                    CliError::Error(error).report();
                 }
                 outcome => outcome?,
             },
@@ -86,14 +86,14 @@ impl Chat<'_> {
         self.messages = system.map(|text| Message::new("system", text)).collect();
     }
 
-    /// A model that can't converse, or not with a system message, says so now, not after the first message.
+    /// Fails now, not after the first message, if the model can't chat or doesn't take a system message.
     fn check(&self) -> Outcome {
         let first = [&self.messages[..], &[Message::new("user", "Hello")]].concat();
         self.decoder.chat_prompt(&first)?;
         Ok(())
     }
 
-    /// Answers a message; on an error the conversation is as it was.
+    /// Answers a message; after an error the conversation is unchanged.
     fn answer(&mut self, message: String) -> Outcome {
         let before = self.messages.len();
         self.messages.push(Message::new("user", message));
@@ -112,7 +112,7 @@ impl Chat<'_> {
         self.messages
             .push(Message::new("assistant", generation.text));
         if cancelled && !io::stdin().is_terminal() {
-            return Err(Failure::Interrupted);
+            return Err(CliError::Interrupted);
         }
         Ok(())
     }
@@ -132,7 +132,7 @@ fn read_line(interactive: bool) -> Result<Option<String>, Error> {
     Ok(line)
 }
 
-/// Tells the user something that is no result.
+/// Prints a note for the user on stderr.
 fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! `specdec inspect`: what a model's files hold, without loading their weights.
+//! `specdec inspect`: describes a model's files without loading the weights.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::answer::write_json;
-use super::failure::Outcome;
+use super::error::Outcome;
 use super::options::HubArgs;
 use crate::error::Result;
 use crate::model::OpenModel;
@@ -27,7 +27,7 @@ Examples:
 pub(super) struct Args {
     #[command(flatten)]
     model: HubArgs,
-    /// Print JSON
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -36,9 +36,9 @@ pub(super) struct Args {
 struct Description {
     model: String,
     architecture: &'static str,
-    /// Stored weights; a head that is the embedding counts once.
+    /// Stored weights; an output head tied to the embedding counts once.
     parameters: u64,
-    /// Bytes of the weights in their files.
+    /// Size of the weights in the files, in bytes.
     bytes: u64,
     layers: usize,
     hidden_size: usize,
@@ -48,7 +48,7 @@ struct Description {
     vocab_size: usize,
     tokenizer: Option<TokenizerDescription>,
     chat_template: bool,
-    /// By storage type, the largest first.
+    /// Totals by storage type, the largest first.
     storage: Vec<Stored>,
     files: Vec<PathBuf>,
 }
@@ -148,12 +148,12 @@ impl fmt::Display for Description {
         )?;
         writeln!(
             f,
-            "layers         {}, {} wide",
+            "layers         {}, hidden size {}",
             self.layers, self.hidden_size
         )?;
         writeln!(
             f,
-            "heads          {}, {} for keys and values",
+            "heads          {}, {} KV heads",
             self.heads, self.kv_heads
         )?;
         writeln!(f, "context        {} tokens", self.context_length)?;

@@ -58,7 +58,7 @@ pub(super) fn run(work: impl FnOnce() -> u8 + Send + 'static) -> Option<u8> {
     };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     if let Err(error) = thread.spawn(finished) {
-        super::failure::say(&format!("no thread can be started: {error}"));
+        super::error::print_error(&format!("no thread can be started: {error}"));
         return Some(1);
     }
     let event = events.recv();
@@ -71,12 +71,12 @@ pub(super) fn run(work: impl FnOnce() -> u8 + Send + 'static) -> Option<u8> {
 }
 
 /// Until the guard is dropped, Ctrl-C ends this generation instead of the program.
-pub(super) fn ends(generation: CancelToken) -> Guard {
+pub(super) fn cancels(generation: CancelToken) -> Guard {
     targets().generation = Some(generation);
     Guard
 }
 
-/// See [`ends`].
+/// See [`cancels`].
 pub(super) struct Guard;
 
 impl Drop for Guard {

@@ -1,15 +1,15 @@
 //! The command line: bodies of the `specdec` and `benchmark` programs.
 //!
-//! stdout carries the result alone; logs, progress bars and statistics go to stderr. Exit status: 0; 1 an
-//! error, told in one line on stderr; 2 a wrong use; 130 ended by Ctrl-C.
+//! stdout carries the result alone; logs, progress bars and statistics go to stderr. Exit status: 0 success;
+//! 1 an error, printed in one line on stderr; 2 a usage error; 130 interrupted by Ctrl-C.
 
-// Comments on arguments are help texts, where backticks would be shown.
+// Doc comments of arguments are help texts, which would show the backticks.
 #![allow(clippy::doc_markdown)]
 
 mod answer;
 mod bench;
 mod chat;
-mod failure;
+mod error;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use failure::Outcome;
+use error::Outcome;
 
 const HELP: &str = "\
 Example:
@@ -36,12 +36,14 @@ Example:
 
 Environment:
   SPECDEC_DEVICE        cpu, cuda, cuda:INDEX or metal
-  SPECDEC_NUM_THREADS   threads to compute with
+  SPECDEC_NUM_THREADS   number of threads that compute
   SPECDEC_LOG_FORMAT    text or json
-  RUST_LOG              log filter [default: warn], such as info or specdec_rs=debug
-  HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE   as Hugging Face's own tools read them";
+  SPECDEC_PROFILES      folder of the profiles that `specdec tune` saves
+  RUST_LOG              log filter [default: warn], such as specdec_rs=debug
+  HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE
+                        as in Hugging Face's own tools";
 
-/// Lossless speculative decoding: the target model's exact output, sooner
+/// Lossless speculative decoding: the target model's exact output, faster
 #[derive(Parser)]
 #[command(name = "specdec", version, after_help = HELP)]
 struct Specdec {
@@ -61,12 +63,12 @@ enum Command {
     Inspect(inspect::Args),
 }
 
-/// Runs `specdec` as this process, with these arguments, the program's name first.
+/// Runs `specdec` with these arguments, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(status(args))
 }
 
-/// Runs `specdec` within a process that is somebody else's; returns its exit status.
+/// Runs `specdec` inside another program, such as Python, and returns the exit status.
 pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
     execute(args, |specdec: &Specdec| match &specdec.command {
         Command::Generate(args) => generate::run(args),
@@ -80,12 +82,12 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
     })
 }
 
-/// Runs `benchmark` as this process, with these arguments, the program's name first.
+/// Runs `benchmark` with these arguments, the program's name first.
 pub fn run_benchmark(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(benchmark_status(args))
 }
 
-/// Runs `benchmark` within a process that is somebody else's; returns its exit status.
+/// Runs `benchmark` inside another program, such as Python, and returns the exit status.
 pub fn benchmark_status(args: impl IntoIterator<Item = OsString>) -> u8 {
     execute(args, bench::Program::run)
 }
@@ -98,16 +100,16 @@ fn execute<P: Parser + Send + 'static>(
     let parsed = match P::try_parse_from(args) {
         Ok(parsed) => parsed,
         Err(error) => {
-            // Help and version go to stdout with status 0, everything else to stderr with 2.
+            // Help and version go to stdout with status 0, usage errors to stderr with 2.
             let _ = error.print();
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
     let status = interrupt::run(move || {
         let outcome = prepare().and_then(|()| work(&parsed));
-        outcome.map_or_else(failure::Failure::report, |()| 0)
+        outcome.map_or_else(error::CliError::report, |()| 0)
     });
-    status.unwrap_or_else(|| failure::Failure::Interrupted.report())
+    status.unwrap_or_else(|| error::CliError::Interrupted.report())
 }
 
 fn prepare() -> Outcome {
@@ -122,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// The words of a shell's command line, as far as examples go: blanks, double quotes, pipes.
+    /// Splits a command line as a shell would, as far as the examples need: blanks, double quotes, pipes.
     fn words(line: &str) -> Vec<String> {
         let command = line.rsplit('|').next().unwrap_or_default().trim();
         let mut words = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::failure::{Failure, Outcome};
+use super::error::{CliError, Outcome};
 use super::profile::Profile;
 use super::prompts::read_text;
 use super::terminal::Bar;
@@ -113,8 +113,8 @@ impl ModelArgs {
         }
         let named = profile.filter(|profile| profile.model.is_some() || profile.table.is_some());
         builder.load().map_err(|error| match named {
-            Some(_) => Failure::Profile(error),
-            None => Failure::Error(error),
+            Some(_) => CliError::Profile(error),
+            None => CliError::Error(error),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Text in the colours of those who wrote it first.
+//! Colours text by the source of each token.
 
 use std::collections::VecDeque;
 
@@ -7,37 +7,37 @@ use crate::speculation::TokenSource;
 
 /// Colours text by its tokens' sources.
 ///
-/// Text may come later than its tokens, while it may be part of a stop string, and a stop string doesn't come at all.
+/// Text can arrive later than its tokens, while it might be part of a stop string; the text of a stop string never arrives.
 #[derive(Default)]
 pub(super) struct Painter {
-    /// What each token's text has left to be written.
-    waiting: VecDeque<(String, TokenSource)>,
+    /// The text of each token that has not arrived yet.
+    pending: VecDeque<(String, TokenSource)>,
 }
 
 impl Painter {
-    /// The chunk's text, with the terminal's codes for colours.
+    /// The chunk's text with ANSI colour codes.
     pub(super) fn paint(&mut self, chunk: &Chunk) -> String {
         let tokens = chunk.tokens.iter();
-        self.waiting
+        self.pending
             .extend(tokens.map(|token| (token.text.clone(), token.source)));
         let mut painted = String::new();
-        let mut left = chunk.text.as_str();
-        while !left.is_empty() {
-            let Some((text, source)) = self.waiting.pop_front() else {
-                // Text that no token has completed, such as the rest of a broken character.
-                painted.push_str(left);
+        let mut rest = chunk.text.as_str();
+        while !rest.is_empty() {
+            let Some((text, source)) = self.pending.pop_front() else {
+                // Text without a token, such as the rest of a broken character.
+                painted.push_str(rest);
                 break;
             };
-            let shared = text.chars().zip(left.chars()).take_while(|(a, b)| a == b);
-            let length = shared.map(|(letter, _)| letter.len_utf8()).sum();
-            painted.push_str(&coloured(&left[..length], source));
-            left = &left[length..];
+            let common = text.chars().zip(rest.chars()).take_while(|(a, b)| a == b);
+            let length = common.map(|(letter, _)| letter.len_utf8()).sum();
+            painted.push_str(&coloured(&rest[..length], source));
+            rest = &rest[length..];
             if length < text.len() {
                 if length == 0 {
-                    painted.push_str(left);
+                    painted.push_str(rest);
                     break;
                 }
-                self.waiting.push_front((text[length..].to_owned(), source));
+                self.pending.push_front((text[length..].to_owned(), source));
             }
         }
         painted
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn text_takes_the_colour_of_its_token_however_late_it_comes() {
+    fn late_text_still_gets_the_colour_of_its_token() {
         let mut painter = Painter::default();
         let first = chunk(
             "One tw",
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(painter.paint(&first), "One\u{1b}[32m tw\u{1b}[0m");
         let second = chunk("o!", &[("!", TokenSource::Target)]);
         assert_eq!(painter.paint(&second), "\u{1b}[32mo\u{1b}[0m!");
-        // The rest of a text that no token tells of stays as it is.
+        // Text without a token is not coloured.
         assert_eq!(painter.paint(&chunk("\u{fffd}", &[])), "\u{fffd}");
     }
 }

@@ -1,4 +1,4 @@
-//! What `specdec tune` found to be the fastest for a target, for the other commands to pick up.
+//! Profiles: the fastest draft settings that `specdec tune` found for a target. The other commands use them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,24 +9,24 @@ use crate::files::{self, Access};
 use crate::hash::fnv;
 use crate::settings::DraftKind;
 
-/// The drafts that a command uses, where its options name none.
+/// The draft settings that a command uses if its options name none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Profile {
-    /// The draft model: a name, or where it lies.
+    /// The draft model: a name or an absolute path.
     pub(super) model: Option<String>,
-    /// Which of the sources that there are.
+    /// The draft source.
     pub(super) draft: DraftKind,
-    /// Most tokens drafted a step.
+    /// The most tokens drafted per step.
     pub(super) gamma: usize,
-    /// A table of the target's own texts.
+    /// An n-gram table of the target's own texts.
     pub(super) table: Option<PathBuf>,
-    /// What was measured.
+    /// The measured speedup.
     pub(super) speedup: f64,
 }
 
 impl Profile {
-    /// The profile of a target, if there is one.
+    /// Loads the profile of a target, if there is one.
     pub(super) fn load(target: &str) -> Result<Option<Self>> {
         let Some(path) = path(target, "json") else {
             return Ok(None);
@@ -38,7 +38,7 @@ impl Profile {
         };
         let profile = serde_json::from_str(&text).map_err(|error| {
             let reason = format!(
-                "no profile ({error}): write it anew with `specdec tune`, or pass --no-profile"
+                "not a valid profile ({error}): create it again with `specdec tune`, or pass --no-profile"
             );
             Error::io(
                 &path,
@@ -49,7 +49,7 @@ impl Profile {
         Ok(Some(profile))
     }
 
-    /// Writes it to a target's [`file`].
+    /// Writes the profile to a target's [`file`].
     pub(super) fn save(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::io(file, std::io::Error::other(error)))?;
@@ -57,25 +57,25 @@ impl Profile {
     }
 }
 
-/// Where the profile of a target belongs.
+/// The path of a target's profile.
 pub(super) fn file(target: &str) -> Result<PathBuf> {
-    place(target, "json")
+    path_in_folder(target, "json")
 }
 
-/// A model's name, good from any folder.
+/// A model's name, valid from any working directory.
 pub(super) fn absolute(model: &str) -> String {
     std::fs::canonicalize(model)
         .map_or_else(|_| model.to_owned(), |path| path.display().to_string())
 }
 
-/// Where the table of a target belongs.
+/// The path of a target's n-gram table.
 pub(super) fn table(target: &str) -> Result<PathBuf> {
-    place(target, "table")
+    path_in_folder(target, "table")
 }
 
-/// A target's file, in a folder that is there.
-fn place(target: &str, ending: &str) -> Result<PathBuf> {
-    let path = path(target, ending).ok_or_else(|| {
+/// A target's file; creates its folder.
+fn path_in_folder(target: &str, extension: &str) -> Result<PathBuf> {
+    let path = path(target, extension).ok_or_else(|| {
         let expected = "a folder for profiles, as neither XDG_CACHE_HOME nor HOME is set";
         Error::invalid("SPECDEC_PROFILES", "(unset)", expected)
     })?;
@@ -85,8 +85,8 @@ fn place(target: &str, ending: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A target's file: in SPECDEC_PROFILES, or in the user's cache.
-fn path(target: &str, ending: &str) -> Option<PathBuf> {
+/// A target's file: in SPECDEC_PROFILES, or in the user's cache folder.
+fn path(target: &str, extension: &str) -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let folder = match set("SPECDEC_PROFILES") {
         Some(folder) => PathBuf::from(folder),
@@ -96,11 +96,11 @@ fn path(target: &str, ending: &str) -> Option<PathBuf> {
             cache.join("specdec").join("profiles")
         }
     };
-    // Two names of one folder are one target.
+    // Two names of the same folder are the same target.
     let target = absolute(target);
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    let safe = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
     let last = target.rsplit(['/', '\\']).next().unwrap_or_default();
-    let name: String = last.chars().filter(|letter| plain(*letter)).collect();
+    let name: String = last.chars().filter(|letter| safe(*letter)).collect();
     let hash = fnv(target.bytes());
-    Some(folder.join(format!("{name}-{hash:016x}.{ending}")))
+    Some(folder.join(format!("{name}-{hash:016x}.{extension}")))
 }

@@ -1,4 +1,4 @@
-//! Prompts from stdin, and from files: one a line, as text or as JSON.
+//! Prompts from options, stdin and files (one per line, as text or as JSON).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// What a user says, one turn after the other.
+/// A user's messages, turn by turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Question {
-    /// What kind of question it is, where a file says.
+pub(super) struct Conversation {
+    /// The category, if the file names one.
     pub(super) category: Option<String>,
     /// At least one.
     pub(super) turns: Vec<String>,
@@ -32,7 +32,7 @@ enum LineText {
     Turns { turns: Vec<String> },
 }
 
-impl From<&str> for Question {
+impl From<&str> for Conversation {
     fn from(text: &str) -> Self {
         Self {
             category: None,
@@ -41,7 +41,7 @@ impl From<&str> for Question {
     }
 }
 
-/// Prompts where none is given: prose, code, and a text that repeats its prompt.
+/// The default prompts: prose, code, and an answer that repeats its prompt.
 const DEFAULTS: [&str; 3] = [
     "Why is the sky blue?",
     "Write a Python function that checks whether a number is prime.",
@@ -49,29 +49,29 @@ const DEFAULTS: [&str; 3] = [
      and the lazy dog slept on while the quick brown fox jumpd back.",
 ];
 
-/// The questions given one by one and in a file, or the defaults.
-pub(super) fn of_options(given: &[String], file: Option<&Path>) -> Result<Vec<Question>> {
-    let mut all: Vec<Question> = given.iter().map(|text| text.as_str().into()).collect();
+/// The prompts of the options --prompt and --prompts, or the defaults.
+pub(super) fn from_options(prompts: &[String], file: Option<&Path>) -> Result<Vec<Conversation>> {
+    let mut all: Vec<Conversation> = prompts.iter().map(|text| text.as_str().into()).collect();
     if let Some(file) = file {
         all.extend(read_file(file)?);
     }
     if all.is_empty() {
-        all.extend(DEFAULTS.map(Question::from));
+        all.extend(DEFAULTS.map(Conversation::from));
     }
     Ok(all)
 }
 
-/// All of stdin as one prompt, less the line break that `echo` and editors put at its end.
+/// All of stdin as one prompt, without the final line break that `echo` and editors add.
 pub(super) fn read_stdin() -> Result<String> {
     let text = io::read_to_string(io::stdin()).map_err(|error| unreadable("stdin", error))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
-/// The questions of a file.
-fn read_file(path: &Path) -> Result<Vec<Question>> {
+/// The conversations of a file.
+fn read_file(path: &Path) -> Result<Vec<Conversation>> {
     let text = read_text(path)?;
-    // Some editors mark UTF-8 by a first character that is no text.
+    // Some editors start UTF-8 files with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     parse(text).map_err(|reason| Error::io(path, invalid(reason)))
 }
@@ -81,9 +81,9 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| unreadable(path, error))
 }
 
-/// An error of reading text, with what to do about it where it isn't UTF-8.
+/// An error of reading text, with advice if the text isn't UTF-8.
 pub(super) fn unreadable(source: impl Into<PathBuf>, error: io::Error) -> Error {
-    let advice = "expected UTF-8 text, found other bytes: convert it first, with iconv for example";
+    let advice = "expected UTF-8 text, found other bytes: convert the file, for example with iconv";
     match error.kind() {
         io::ErrorKind::InvalidData => Error::io(source, invalid(advice.into())),
         _ => Error::io(source, error),
@@ -94,38 +94,38 @@ fn invalid(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// The questions of a text, blank lines left out; an error says which line is wrong.
-fn parse(text: &str) -> std::result::Result<Vec<Question>, String> {
+/// The conversations of a text, without its blank lines; an error names the line.
+fn parse(text: &str) -> std::result::Result<Vec<Conversation>, String> {
     let lines = text
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty());
-    let questions = lines
+    let conversations = lines
         .map(|(index, line)| {
-            question(line).map_err(|reason| format!("line {}: {reason}", index + 1))
+            conversation(line).map_err(|reason| format!("line {}: {reason}", index + 1))
         })
         .collect::<std::result::Result<Vec<_>, _>>()?;
-    if questions.is_empty() {
-        return Err("expected a prompt a line, found none".into());
+    if conversations.is_empty() {
+        return Err("expected one prompt per line, found none".into());
     }
-    Ok(questions)
+    Ok(conversations)
 }
 
-fn question(line: &str) -> std::result::Result<Question, String> {
+fn conversation(line: &str) -> std::result::Result<Conversation, String> {
     if !line.trim_start().starts_with('{') {
         return Ok(line.into());
     }
     let parsed = serde_json::from_str(line).ok();
-    let question = parsed.map(|Line { category, text }| Question {
+    let conversation = parsed.map(|Line { category, text }| Conversation {
         category,
         turns: match text {
             LineText::Prompt { prompt } => vec![prompt],
             LineText::Turns { turns } => turns,
         },
     });
-    let question = question.filter(|question| !question.turns.is_empty());
-    question.ok_or_else(|| {
-        r#"expected {"prompt": "..."} or {"turns": ["..."]}, as the line begins with a brace"#
+    let conversation = conversation.filter(|conversation| !conversation.turns.is_empty());
+    conversation.ok_or_else(|| {
+        r#"expected {"prompt": "..."} or {"turns": ["..."]}, because the line starts with a brace"#
             .into()
     })
 }
@@ -137,10 +137,10 @@ mod tests {
     #[test]
     fn lines_are_text_or_json() {
         let text = "A plain line\r\n\n{\"prompt\": \"A \\\"quoted\\\" one\", \"id\": 7}\n{\"turns\": [\"First\", \"Second\"]}";
-        let questions = parse(text).unwrap();
-        let turns: Vec<_> = questions
+        let conversations = parse(text).unwrap();
+        let turns: Vec<_> = conversations
             .into_iter()
-            .map(|question| question.turns)
+            .map(|conversation| conversation.turns)
             .collect();
         assert_eq!(
             turns,
@@ -155,8 +155,10 @@ mod tests {
     #[test]
     fn categories_are_kept() {
         let text = "{\"category\": \"qa\", \"turns\": [\"Why?\"]}\nWhy not?";
-        let questions = parse(text).unwrap();
-        let categories = questions.into_iter().map(|question| question.category);
+        let conversations = parse(text).unwrap();
+        let categories = conversations
+            .into_iter()
+            .map(|conversation| conversation.category);
         assert_eq!(categories.collect::<Vec<_>>(), [Some("qa".into()), None]);
     }
 

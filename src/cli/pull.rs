@@ -1,4 +1,4 @@
-//! `specdec pull`: brings a model to this machine.
+//! `specdec pull`: downloads a model.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::answer::write_json;
-use super::failure::Outcome;
+use super::error::Outcome;
 use super::options::HubArgs;
 use crate::hub::ModelFiles;
 
@@ -15,13 +15,13 @@ Examples:
   specdec pull
   specdec pull Qwen/Qwen2.5-0.5B-Instruct --json";
 
-/// Download a model into the cache, and print where it is
+/// Download a model into the cache and print its path
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(flatten)]
     model: HubArgs,
-    /// Print JSON in place of the path: model, format, path
+    /// Print JSON instead of the path: model, format, path
     #[arg(long)]
     json: bool,
 }

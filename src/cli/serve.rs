@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::failure::Outcome;
+use super::error::Outcome;
 use super::interrupt;
 use super::options::ModelArgs;
 use super::profile::Profile;
@@ -19,55 +19,56 @@ use crate::settings::SpeculativeConfig;
 const EXAMPLES: &str = "\
 Examples:
   specdec serve
-  specdec serve --target Qwen/Qwen2.5-1.5B-Instruct --draft Qwen/Qwen2.5-0.5B-Instruct --port 9000
+  specdec serve --target gpt2-medium --draft gpt2 --port 9000
   specdec serve --host 0.0.0.0 --api-key-file keys.txt --parallel 16
 
 Try it:
-  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
-    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]}'
+  curl http://127.0.0.1:8080/v1/chat/completions \\
+    -H 'Content-Type: application/json' \\
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}]}'
 or open http://127.0.0.1:8080 in a browser.";
 
-/// Serve a model over OpenAI's API, with a page to try it
+/// Serve a model over OpenAI's API, with a playground page
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Address to listen at; one that others reach needs an API key
+    /// Address to listen on; an address that other machines reach needs an API key
     #[arg(long, default_value = "127.0.0.1", env = "SPECDEC_HOST")]
     host: String,
-    /// Port to listen at; 0 takes any that is free
+    /// Port to listen on; 0 takes any free port
     #[arg(long, short, default_value_t = 8080, env = "SPECDEC_PORT")]
     port: u16,
-    /// File with API keys, one a line; requests must show one. SPECDEC_API_KEY holds another
+    /// File with API keys, one per line; each request must send one. SPECDEC_API_KEY adds another
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Listen beyond this machine without a key
+    /// Accept requests from other machines without an API key
     #[arg(long)]
     allow_unauthenticated: bool,
-    /// Let pages of this origin ask, as https://example.com; may be given several times
+    /// Allow web pages of this origin, such as https://example.com; can be repeated
     #[arg(long, value_name = "ORIGIN")]
     cors_origin: Vec<String>,
-    /// Requests that are computed at once; others wait
+    /// Requests that run at the same time; others are queued
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     parallel: u16,
-    /// Requests that may wait; others are refused
+    /// Requests that can be queued; others are refused
     #[arg(long, value_name = "N", default_value_t = 256)]
     queue: usize,
-    /// Tokens that all caches may hold together, earlier texts included [default: what half of the free memory holds]
+    /// Tokens that all KV caches together can hold, the prefix cache included [default: as many as fit half of the free memory]
     #[arg(long, value_name = "TOKENS")]
     cache_tokens: Option<usize>,
-    /// Longest that a request may take, in seconds
+    /// Time limit of a request, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u32,
-    /// Most bytes of a request's body
+    /// Size limit of a request body, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     max_body: usize,
-    /// How long running requests may go on after SIGTERM, in seconds
+    /// Time limit for running requests after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u32,
-    /// Learn from what is answered, to draft from, and keep that in this file; it then holds pieces of users' texts
+    /// Add answers to an n-gram table to draft from, and save it in this file, which then contains parts of users' texts
     #[arg(long, value_name = "FILE", conflicts_with = "table")]
     learn: Option<PathBuf>,
-    /// Name of the model in answers [default: the target's]
+    /// Name of the model in responses [default: the target's name]
     #[arg(long, value_name = "NAME")]
     served_name: Option<String>,
     #[command(flatten)]
@@ -84,13 +85,13 @@ pub(super) fn run(args: &Args) -> Outcome {
     writeln!(stdout, "listening at http://{}", server.address())?;
     stdout.flush()?;
     drop(stdout);
-    // The first Ctrl-C lets running requests end, as SIGTERM does.
-    let _first = interrupt::ends(CancelToken::default());
+    // The first Ctrl-C lets running requests finish, as SIGTERM does.
+    let _first = interrupt::cancels(CancelToken::default());
     Ok(server.run()?)
 }
 
 impl Args {
-    /// The models, with what was learned by an earlier server.
+    /// Loads the models, with the table that an earlier server saved.
     fn load(&self, profile: Option<&Profile>) -> Outcome<SpeculativeDecoder> {
         let mut models = self.models.clone();
         if let Some(file) = self.learn.as_ref().filter(|file| file.exists()) {
@@ -101,16 +102,16 @@ impl Args {
 
     fn options(&self, profile: Option<&Profile>) -> Result<ServerOptions> {
         let mut defaults = SpeculativeConfig::default();
-        // What is learned here the profile didn't know.
+        // The profile was measured without this server's table.
         if let Some(profile) = profile.filter(|_| self.learn.is_none()) {
             defaults.gamma = profile.gamma;
             defaults.draft = Some(profile.draft);
         }
-        let learns_in_vain = |draft: &String| ["none", "ngram", "recycling"].contains(&&**draft);
+        let ignores_table = |draft: &String| ["none", "ngram", "recycling"].contains(&&**draft);
         if let (Some(file), Some(draft)) = (&self.learn, &self.models.draft)
-            && learns_in_vain(draft)
+            && ignores_table(draft)
         {
-            let expected = format!("no such file with --draft {draft}, which never reads it");
+            let expected = format!("no table with --draft {draft}, which never drafts from it");
             return Err(Error::invalid("learn", file.display(), expected));
         }
         Ok(ServerOptions {
@@ -134,14 +135,14 @@ impl Args {
         })
     }
 
-    /// The keys; where some were to be given, there are some.
+    /// The API keys; a file without any is an error, so that a server meant to have keys has some.
     fn api_keys(&self) -> Result<Vec<String>> {
         let file = self.api_key_file.as_deref().map(read_text).transpose()?;
         let own = match std::env::var("SPECDEC_API_KEY") {
             Ok(key) => Some(key),
             Err(VarError::NotPresent) => None,
             Err(VarError::NotUnicode(_)) => {
-                let expected = "a key that is text";
+                let expected = "UTF-8 text";
                 return Err(Error::invalid("SPECDEC_API_KEY", "(not shown)", expected));
             }
         };

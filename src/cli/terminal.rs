@@ -1,4 +1,4 @@
-//! What the user sees beside the result: logs, progress bars, statistics. All of it on stderr.
+//! Logs, progress bars and statistics. They go to stderr, so that stdout has the result alone.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -32,7 +32,7 @@ pub(super) fn start_logging() -> Result<()> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(colours);
-    // Where somebody else in this process receives the records already, they go on doing so.
+    // If this process has a subscriber already, it keeps receiving the records.
     let _ = match format.as_str() {
         "" | "text" => logs.try_init(),
         "json" => logs.json().try_init(),
@@ -41,7 +41,7 @@ pub(super) fn start_logging() -> Result<()> {
     Ok(())
 }
 
-/// A progress bar for downloads and loading; hidden unless stderr is a terminal.
+/// A progress bar for downloads and loading, shown if stderr is a terminal.
 #[derive(Default)]
 pub(crate) struct Bar(Mutex<Option<ProgressBar>>);
 
@@ -80,7 +80,7 @@ impl Progress for Bar {
     }
 }
 
-/// A progress bar that counts to `total`; hidden unless stderr is a terminal.
+/// A progress bar that counts to `total`, shown if stderr is a terminal.
 pub(super) fn counter(what: &'static str, total: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64).with_message(what);
     match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
@@ -89,20 +89,20 @@ pub(super) fn counter(what: &'static str, total: usize) -> ProgressBar {
     }
 }
 
-/// Tells how a generation went.
+/// Prints the statistics of a generation on stderr.
 pub(super) fn show_stats(generation: &Generation) {
     let stats = &generation.stats;
     let seconds = stats.decode.as_secs_f64();
     let speedup = match stats.speedup() {
-        Some(speedup) => format!("{speedup:.2}x over steps without drafts"),
-        None => "unknown: no step was measured".into(),
+        Some(speedup) => format!("{speedup:.2}x over plain decoding"),
+        None => "unknown: no step without a draft was measured".into(),
     };
     let block = format!(
-        "\nprompt      {} tokens, read in {:.2} s\n\
+        "\nprompt      {} tokens, prefill in {:.2} s\n\
          output      {} tokens in {seconds:.2} s, {:.1} tokens/s\n\
          steps       {}, {:.2} tokens each\n\
          acceptance  {:.0}% of {} drafted tokens\n\
-         written by  {}\n\
+         sources     {}\n\
          speedup     {speedup}\n",
         stats.prompt_tokens,
         stats.prefill.as_secs_f64(),
@@ -117,7 +117,7 @@ pub(super) fn show_stats(generation: &Generation) {
     let _ = io::stderr().write_all(block.as_bytes());
 }
 
-/// How many tokens each source wrote first.
+/// The number of tokens from each source.
 fn sources(generation: &Generation) -> String {
     let mut counts: Vec<(TokenSource, usize)> = Vec::new();
     for token in &generation.tokens {

@@ -1,4 +1,4 @@
-//! `specdec tune`: which drafts are the fastest here, for this target and these prompts.
+//! `specdec tune`: finds the fastest draft settings for a target on this machine and these prompts.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::answer::write_json;
-use super::failure::Outcome;
+use super::error::Outcome;
 use super::options::{LoadingArgs, ModelArgs, SamplingArgs, prompt};
 use super::profile::{self, Profile};
 use super::{prompts, terminal};
@@ -19,42 +19,39 @@ use crate::tune::{self, Setting, Trial};
 const EXAMPLES: &str = "\
 Examples:
   specdec tune
-  specdec tune --prompts questions.jsonl --learn
+  specdec tune --prompts prompts.jsonl --learn
   specdec tune --target gpt2-medium --draft gpt2 --draft distilgpt2";
 
-/// Settings whose speeds differ by less are as good as equal: times are noisy.
-const EQUAL: f64 = 1.02;
+/// Tokens that the target generates for its table if --learn gives no number.
+const DEFAULT_LEARN: &str = "30000";
 
-/// Tokens that the target writes to learn from, where --learn gives no number.
-const LEARNED: &str = "30000";
-
-/// Find the fastest draft for a target on your own prompts, and keep it as its profile
+/// Find the fastest draft for a target on your prompts and save it as its profile
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, mut_arg("max_new_tokens", |arg| arg.default_value("64")))]
 pub(super) struct Args {
     /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
     #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
     target: String,
-    /// A draft model to try, beside what needs none; may be given several times
+    /// A draft model to try, besides the sources without a model; can be repeated
     #[arg(short, long, value_name = "MODEL")]
     draft: Vec<String>,
-    /// A prompt; may be given several times [default: three short ones]
+    /// A prompt; can be repeated [default: three short prompts]
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
-    /// File of prompts: one a line, as text or as JSON with "prompt" or "turns"
+    /// File of prompts, one per line: text, or JSON with "prompt" or "turns"
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Continue the prompts as they are, in place of answering them through the model's chat template
+    /// Continue the prompts as they are, without the model's chat template
     #[arg(long)]
     raw: bool,
-    /// Let the target write so many tokens first, questions and answers of its own, and draft from a table of them
-    #[arg(long, value_name = "TOKENS", num_args = 0..=1, default_missing_value = LEARNED,
+    /// First let the target generate this many tokens, and also draft from an n-gram table of them [default without a number: 30000]
+    #[arg(long, value_name = "TOKENS", num_args = 0..=1, default_missing_value = DEFAULT_LEARN,
         value_parser = clap::value_parser!(u32).range(1..))]
     learn: Option<u32>,
-    /// Only show what is the fastest
+    /// Print the result without saving a profile
     #[arg(long)]
     dry_run: bool,
-    /// Print JSON in place of the table
+    /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -67,9 +64,9 @@ pub(super) struct Args {
 #[derive(Serialize)]
 struct Report {
     trials: Vec<ModelTrial>,
-    /// What is the fastest; plain decoding, if nothing is faster.
+    /// The fastest setting; plain decoding if nothing is faster.
     best: Profile,
-    /// Where it was written.
+    /// Where the profile was saved.
     profile: Option<PathBuf>,
 }
 
@@ -84,20 +81,22 @@ struct ModelTrial {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let config = args.sampling.config(None)?;
-    let questions = prompts::of_options(&args.prompt, args.prompts.as_deref())?;
-    let learned = args.learn(config.seed.unwrap_or(0))?;
-    let table = learned.as_ref().map(Learned::path);
+    let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
+    let generated = args.learn(config.seed.unwrap_or(0))?;
+    let table = generated.as_ref().map(GeneratedTable::path);
     let table = table.or(args.loading.table.as_deref());
     let mut trials: Vec<ModelTrial> = Vec::new();
     let models = std::iter::once(None).chain(args.draft.iter().map(Some));
     for model in models {
         let decoder = args.load(model, table)?;
-        let first = questions.iter().map(|question| &question.turns[0]);
+        let first = conversations
+            .iter()
+            .map(|conversation| &conversation.turns[0]);
         let prompts = first.map(|text| prompt(&decoder, text, args.raw));
         let prompts: Vec<Prompt> = prompts.collect::<Result<_, Error>>()?;
         let mut settings = tune::settings(&decoder, args.sampling.gamma);
         if model.is_some() {
-            // What needs no model was tried before.
+            // The sources without a model were tried before.
             settings.retain(|setting| [DraftKind::Model, DraftKind::Auto].contains(&setting.draft));
         }
         let bar = terminal::counter("Trying", prompts.len() * (settings.len() + 1));
@@ -122,7 +121,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         best,
         profile,
     };
-    // What was found isn't lost where it can't be kept.
+    // Before saving, so that a failed save does not lose the result.
     match args.json {
         true => write_json(&report)?,
         false => writeln!(io::stdout().lock(), "{}", report.table())?,
@@ -133,18 +132,18 @@ pub(super) fn run(args: &Args) -> Outcome {
     Ok(())
 }
 
-/// The table that the target wrote.
-enum Learned {
-    Kept(PathBuf),
-    /// Gone when this is dropped.
-    Tried(tempfile::TempPath),
+/// The n-gram table of texts that the target generated.
+enum GeneratedTable {
+    Saved(PathBuf),
+    /// Deleted when dropped.
+    Temporary(tempfile::TempPath),
 }
 
-impl Learned {
+impl GeneratedTable {
     fn path(&self) -> &Path {
         match self {
-            Self::Kept(path) => path,
-            Self::Tried(path) => path,
+            Self::Saved(path) => path,
+            Self::Temporary(path) => path,
         }
     }
 }
@@ -162,8 +161,8 @@ impl Args {
         models.load(None)
     }
 
-    /// Lets the target write a table, if it is to.
-    fn learn(&self, seed: u64) -> Outcome<Option<Learned>> {
+    /// Lets the target generate a table if the options ask for one.
+    fn learn(&self, seed: u64) -> Outcome<Option<GeneratedTable>> {
         let Some(tokens) = self.learn else {
             return Ok(None);
         };
@@ -174,33 +173,30 @@ impl Args {
             bar.set_position(learned as u64);
         })?;
         bar.finish_and_clear();
-        let learned = match self.dry_run {
+        let table = match self.dry_run {
             true => {
                 let file = tempfile::NamedTempFile::new();
                 let temporary = |error| Error::io(std::env::temp_dir(), error);
-                Learned::Tried(file.map_err(temporary)?.into_temp_path())
+                GeneratedTable::Temporary(file.map_err(temporary)?.into_temp_path())
             }
-            false => Learned::Kept(profile::table(&self.target)?),
+            false => GeneratedTable::Saved(profile::table(&self.target)?),
         };
-        decoder.save_table(learned.path())?;
-        Ok(Some(learned))
+        decoder.save_table(table.path())?;
+        Ok(Some(table))
     }
 }
 
-/// The fastest trial as a profile. Of such as are as good as equal, the one that adapts itself.
+/// The fastest trial as a profile.
 fn best(trials: &[ModelTrial], table: Option<&Path>) -> Profile {
-    let usual = SpeculativeConfig::default().gamma;
-    let merit = |trial: &Trial| {
-        let adapts = trial.setting.draft == DraftKind::Auto && trial.setting.gamma == usual;
-        trial.speedup * if adapts { EQUAL } else { 1.0 }
-    };
-    let faster = |a: &&ModelTrial, b: &&ModelTrial| merit(&a.trial).total_cmp(&merit(&b.trial));
-    let best = trials.iter().max_by(faster);
-    let Some(ModelTrial { model, trial }) = best.filter(|best| best.trial.speedup > 1.0) else {
+    let best = tune::fastest(trials.iter().map(|trial| &trial.trial));
+    let best = trials
+        .iter()
+        .find(|trial| best.is_some_and(|best| std::ptr::eq(best, &raw const trial.trial)));
+    let Some(ModelTrial { model, trial }) = best else {
         return Profile {
             model: None,
             draft: DraftKind::None,
-            gamma: usual,
+            gamma: SpeculativeConfig::default().gamma,
             table: None,
             speedup: 1.0,
         };
@@ -253,7 +249,7 @@ impl Report {
             with.unwrap_or_default()
         ));
         if let Some(path) = &self.profile {
-            lines.push(format!("to be picked up from {}", path.display()));
+            lines.push(format!("profile: {}", path.display()));
         }
         lines.join("\n")
     }

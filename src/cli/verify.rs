@@ -1,52 +1,54 @@
-//! `specdec verify`: is speculation lossless with these models, on this machine?
+//! `specdec verify`: tests that speculation is lossless with these models on this machine.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use super::answer::write_json;
-use super::failure::{Failure, Outcome};
+use super::error::{CliError, Outcome};
 use super::options::{ModelArgs, SamplingArgs, prompt};
 use super::{prompts, terminal};
-use crate::audit::{Audit, AuditReport, Divergence, Identity, LawTest, SourceReport};
 use crate::decoder::Stream;
 use crate::decoder::{Prompt, SpeculativeDecoder};
+use crate::evaluation::audit::{
+    Audit, AuditReport, DistributionTest, Divergence, Identity, SourceReport,
+};
 use crate::settings::SpeculativeConfig;
 
 const EXAMPLES: &str = "\
 Examples:
   specdec verify
-  specdec verify --target gpt2-medium --draft gpt2 --temperature 1 --top-p 0.9 --samples 200
-  specdec verify --prompts questions.jsonl --json
+  specdec verify --target gpt2-medium --draft gpt2 --temperature 1
+  specdec verify --prompts prompts.jsonl --json
 
-Exit status: 0 if every promise was kept, 1 if one was broken.";
+Exit status: 0 if speculation is lossless, 1 if a test failed.";
 
-/// Divergences of one kind that are shown.
-const MOST_SHOWN: usize = 5;
+/// How many divergences of one kind the report shows.
+const MAX_SHOWN: usize = 5;
 
-/// Test that speculation is lossless: identical texts, and the target's own law
+/// Test that speculation is lossless: identical texts, and the target's distribution
 #[derive(clap::Args)]
 #[command(
     after_help = EXAMPLES,
     mut_arg("max_new_tokens", |arg| arg.default_value("64")),
     mut_arg("temperature", |arg| arg.default_value("0.8")),
-    // Every kind is tested.
+    // Every kind of verification is tested.
     mut_arg("verification", |arg| arg.hide(true)),
 )]
 pub(super) struct Args {
-    /// A prompt; may be given several times [default: three short ones]
+    /// A prompt; can be repeated [default: three short prompts]
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
-    /// File of prompts: one a line, as text or as JSON with "prompt" or "turns"
+    /// File of prompts, one per line: text, or JSON with "prompt" or "turns"
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Sampled texts for each draft source and kind of verification
+    /// Sampled texts per draft source and kind of verification
     #[arg(long, value_name = "N", default_value_t = 32)]
     samples: usize,
-    /// Continue the prompts as they are, in place of answering them through the model's chat template
+    /// Continue the prompts as they are, without the model's chat template
     #[arg(long)]
     raw: bool,
-    /// Print JSON in place of the report
+    /// Print JSON instead of the report
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -59,20 +61,22 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
     let config = SpeculativeConfig {
-        // Every source is tried, whatever a profile holds for the fastest.
+        // Every source is tested, not only the one in the profile.
         draft: None,
         ..args.sampling.config(profile.as_ref())?
     };
-    let questions = prompts::of_options(&args.prompt, args.prompts.as_deref())?;
+    let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
     let decoder = args.models.load(profile.as_ref())?;
-    let first = questions.iter().map(|question| &question.turns[0]);
+    let first = conversations
+        .iter()
+        .map(|conversation| &conversation.turns[0]);
     let prompts = first.map(|text| prompt(&decoder, text, args.raw));
     let prompts: Vec<Prompt> = prompts.collect::<Result<_, _>>()?;
     let bar = terminal::counter("Verifying", 0);
-    let watched = bar.clone();
+    let counted = bar.clone();
     let audit = Audit::running(decoder.clone(), move |stream: Stream| {
         let generation = stream.run();
-        watched.inc(1);
+        counted.inc(1);
         generation
     });
     bar.set_length(audit.requests(prompts.len(), &config, args.samples) as u64);
@@ -81,7 +85,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.json {
         write_json(&report)?;
     } else {
-        let text = Shown {
+        let text = TextReport {
             report: &report,
             decoder: &decoder,
             temperature: config.temperature,
@@ -92,25 +96,25 @@ pub(super) fn run(args: &Args) -> Outcome {
     if report.lossless {
         return Ok(());
     }
-    Err(Failure::Broken(
+    Err(CliError::NotLossless(
         "speculation was not lossless: see the report".into(),
     ))
 }
 
-/// A report for people.
-struct Shown<'a> {
+/// A report as text.
+struct TextReport<'a> {
     report: &'a AuditReport,
     decoder: &'a SpeculativeDecoder,
     temperature: f64,
 }
 
-impl Shown<'_> {
-    fn text(&self) -> Result<String, Failure> {
+impl TextReport<'_> {
+    fn text(&self) -> Result<String, CliError> {
         let mut text = String::new();
         let written = self.write(&mut text);
         written
             .map(|()| text)
-            .map_err(|error| Failure::Output(io::Error::other(error)))
+            .map_err(|error| CliError::Output(io::Error::other(error)))
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
@@ -124,12 +128,12 @@ impl Shown<'_> {
         match rows.identical {
             true => writeln!(
                 out,
-                "rows     {} at once give the same bits as one at a time",
+                "rows     {} per forward pass give the same bits as one per pass",
                 rows.rows
             )?,
             false => writeln!(
                 out,
-                "rows     {} at once differ from one at a time by up to {:.2e}: choices closer than that may turn",
+                "rows     {} per forward pass differ from one per pass by up to {:.2e}, which can flip closer choices",
                 rows.rows, rows.largest_difference
             )?,
         }
@@ -138,12 +142,12 @@ impl Shown<'_> {
         }
         let verdict = match (self.report.lossless, self.by_rounding()) {
             (true, 0) => {
-                "lossless: every text is the one that the target writes alone, and samples follow its law"
+                "lossless: every text is the target's own, and samples follow its distribution"
             }
             (true, _) => {
-                "lossless but for rounding: texts part only where the target's own rounding turns a choice"
+                "lossless except for rounding: texts differ only where the target's own rounding flips a choice"
             }
-            (false, _) => "NOT LOSSLESS: a promise was broken",
+            (false, _) => "NOT LOSSLESS: see the lines above",
         };
         writeln!(out, "\nverdict  {verdict}")
     }
@@ -163,8 +167,8 @@ impl Shown<'_> {
         if let Some(seeded) = &source.seeded {
             self.write_identity(out, "seeded", seeded)?;
         }
-        for test in &source.laws {
-            write_law(out, test)?;
+        for test in &source.distributions {
+            write_distribution(out, test)?;
         }
         let positions = source
             .drafted_per_position
@@ -176,7 +180,7 @@ impl Shown<'_> {
             })
             .collect();
         match &rates[..] {
-            [] => writeln!(out, "  accepted  nothing was drafted"),
+            [] => writeln!(out, "  accepted  no drafts"),
             rates => writeln!(out, "  accepted  by position: {}", rates.join(" ")),
         }
     }
@@ -193,10 +197,10 @@ impl Shown<'_> {
         };
         let (same, texts) = (identity.identical(), identity.texts);
         writeln!(out, "  {name}    {same} of {texts} texts identical{at}")?;
-        for divergence in identity.divergences.iter().take(MOST_SHOWN) {
+        for divergence in identity.divergences.iter().take(MAX_SHOWN) {
             self.write_divergence(out, divergence)?;
         }
-        match identity.divergences.len().saturating_sub(MOST_SHOWN) {
+        match identity.divergences.len().saturating_sub(MAX_SHOWN) {
             0 => Ok(()),
             more => writeln!(out, "            and {more} more"),
         }
@@ -215,7 +219,7 @@ impl Shown<'_> {
                 "{:?}",
                 self.decoder.tokenizer().token(id).unwrap_or_default()
             ),
-            None => "its end".to_owned(),
+            None => "the end".to_owned(),
         };
         let (plain, speculative) = (token(divergence.plain), token(divergence.speculative));
         write!(
@@ -224,8 +228,8 @@ impl Shown<'_> {
             position + 1
         )?;
         match divergence.margin {
-            Some(margin) => write!(out, ", chosen by {margin:.2e}")?,
-            None => write!(out, ", which can't be")?,
+            Some(margin) => write!(out, ", margin {margin:.2e}")?,
+            None => write!(out, ", which has probability 0")?,
         }
         writeln!(
             out,
@@ -239,16 +243,16 @@ impl Shown<'_> {
     }
 }
 
-fn write_law(out: &mut String, test: &LawTest) -> std::fmt::Result {
+fn write_distribution(out: &mut String, test: &DistributionTest) -> std::fmt::Result {
     let found = &test.uniformity;
     let verdict = if found.holds {
         ""
     } else {
-        ": NOT the target's law"
+        ": NOT the target's distribution"
     };
     writeln!(
         out,
-        "  law       {:<9} {} tokens: chi-squared {:.1} ({} degrees), p = {:.2}; total variation {:.3}, by chance {:.3}{verdict}",
+        "  sampled   {:<9} {} tokens: chi-squared {:.1} ({} degrees), p = {:.2}; total variation {:.3}, expected {:.3}{verdict}",
         test.verification.to_string(),
         found.tokens,
         found.chi_squared,
@@ -262,11 +266,11 @@ fn write_law(out: &mut String, test: &LawTest) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::RowInvariance;
+    use crate::evaluation::audit::BatchInvariance;
     use crate::settings::DraftKind;
 
-    /// The report of a source that wrote something else, as people see it.
-    fn shown(rows: RowInvariance, by_rounding: bool) -> String {
+    /// The text report of a source with divergences.
+    fn text_report(rows: BatchInvariance, by_rounding: bool) -> String {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pair/target");
         let decoder = SpeculativeDecoder::new(folder, "none", None).unwrap();
         let divergence = Divergence {
@@ -292,36 +296,36 @@ mod tests {
                     ..Identity::default()
                 },
                 seeded: Some(seeded),
-                laws: Vec::new(),
+                distributions: Vec::new(),
                 drafted_per_position: vec![4, 2],
                 accepted_per_position: vec![3, 1],
             }],
         };
-        let shown = Shown {
+        let report = TextReport {
             report: &report,
             decoder: &decoder,
             temperature: 0.5,
         };
-        shown.text().unwrap()
+        report.text().unwrap()
     }
 
     #[test]
-    fn a_broken_promise_is_shown_where_it_broke() {
-        let rows = RowInvariance {
+    fn a_divergence_is_shown_with_its_position() {
+        let rows = BatchInvariance {
             rows: 32,
             identical: true,
             largest_difference: 0.0,
             largest_logit: 9.0,
         };
-        let text = shown(rows, false);
+        let text = text_report(rows, false);
         for line in [
-            "rows     32 at once give the same bits as one at a time",
+            "rows     32 per forward pass give the same bits as one per pass",
             "  greedy    3 of 3 texts identical",
             "  seeded    2 of 9 texts identical at temperature 0.5",
-            " became its end, which can't be",
+            " became the end, which has probability 0",
             "            and 2 more",
             "  accepted  by position: 75% 50%",
-            "verdict  NOT LOSSLESS: a promise was broken",
+            "verdict  NOT LOSSLESS: see the lines above",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
@@ -329,21 +333,21 @@ mod tests {
     }
 
     #[test]
-    fn rounding_is_shown_as_such() {
-        let rows = RowInvariance {
+    fn rounding_is_named_as_the_cause() {
+        let rows = BatchInvariance {
             rows: 32,
             identical: false,
             largest_difference: 1e-3,
             largest_logit: 9.0,
         };
-        let text = shown(rows, true);
+        let text = text_report(rows, true);
         assert!(
-            text.contains("differ from one at a time by up to 1.00e-3"),
+            text.contains("differ from one per pass by up to 1.00e-3"),
             "{text}"
         );
-        assert!(text.contains(", chosen by 1.00e-5: rounding\n"), "{text}");
+        assert!(text.contains(", margin 1.00e-5: rounding\n"), "{text}");
         assert!(
-            text.contains("verdict  lossless but for rounding"),
+            text.contains("verdict  lossless except for rounding"),
             "{text}"
         );
     }

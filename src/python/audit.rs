@@ -5,15 +5,15 @@ use pyo3::prelude::*;
 use super::config::SpeculativeConfig;
 use super::decoder::{self, SpeculativeDecoder};
 use super::record::record;
-use crate::audit;
 use crate::decoder::Prompt;
+use crate::evaluation::audit;
 
 record! {
-    /// Logits of several rows at once against those of one row at a time.
-    RowInvariance(rows: audit::RowInvariance) {
+    /// Batch invariance: the logits of several rows in one forward pass against those of one row per pass.
+    BatchInvariance(rows: audit::BatchInvariance) {
         /// Rows that were compared.
         rows: usize = rows.rows,
-        /// Whether they are the same bits.
+        /// Whether their logits are bit-identical.
         identical: bool = rows.identical,
         /// The largest difference between two logits.
         largest_difference: f64 = rows.largest_difference,
@@ -23,19 +23,19 @@ record! {
 }
 
 record! {
-    /// Where two texts that should be identical part.
+    /// Where two texts that should be identical diverge.
     Divergence(divergence: audit::Divergence) {
-        /// Which prompt, from 0.
+        /// Index of the prompt.
         prompt: usize = divergence.prompt,
         /// The seed; None for greedy decoding.
         seed: Option<u64> = divergence.seed,
-        /// Tokens written before they part.
+        /// Number of generated tokens before the divergence.
         position: usize = divergence.position,
         /// The next token without speculation; None if the text ends.
         plain: Option<u32> = divergence.plain,
         /// The next token with speculation; None if the text ends.
         speculative: Option<u32> = divergence.speculative,
-        /// By how much the target prefers the one to the other; None where one of them can't be.
+        /// By how much the target prefers the one to the other; None if one of them has probability 0.
         margin: Option<f64> = divergence.margin,
         /// Whether the target's own rounding explains it.
         by_rounding: bool = divergence.by_rounding,
@@ -47,17 +47,17 @@ record! {
     Identity(identity: audit::Identity) {
         /// Pairs of texts compared.
         texts: usize = identity.texts,
-        /// Those that differ.
+        /// The pairs that differ.
         divergences: Vec<Divergence> = identity.divergences.iter().cloned().map(Divergence).collect(),
     }
 }
 
 record! {
-    /// A chi-squared test of whether tokens follow the target's law.
-    LawTest(test: audit::LawTest) {
+    /// A chi-squared test of whether tokens follow the target's distribution.
+    DistributionTest(test: audit::DistributionTest) {
         /// How drafts were verified.
         verification: String = test.verification.to_string(),
-        /// Tokens whose law left a choice.
+        /// Tokens whose distribution left a choice.
         tokens: usize = test.uniformity.tokens,
         /// Pearson's statistic.
         chi_squared: f64 = test.uniformity.chi_squared,
@@ -65,11 +65,11 @@ record! {
         degrees: usize = test.uniformity.degrees,
         /// The probability of a larger statistic by chance.
         p_value: f64 = test.uniformity.p_value,
-        /// Total variation between the tokens' places in their laws and uniformity.
+        /// Total variation distance between the tokens' quantiles in their distributions and the uniform distribution.
         total_variation: f64 = test.uniformity.total_variation,
-        /// What it would be by chance, on average.
+        /// The expected total variation distance if tokens follow their distributions.
         expected_variation: f64 = test.uniformity.expected_variation,
-        /// Whether chance can explain it.
+        /// Whether chance can explain the statistic.
         holds: bool = test.uniformity.holds,
     }
 }
@@ -77,29 +77,31 @@ record! {
 record! {
     /// What an audit finds about one draft source.
     SourceReport(source: audit::SourceReport) {
-        /// The source: "ngram" or "model".
+        /// The source, such as "ngram" or "model".
         draft: String = source.draft.to_string(),
         /// Greedy texts against those without speculation.
         greedy: Identity = Identity(source.greedy.clone()),
         /// Sampled texts against those without speculation and the same seeds; None where the settings are greedy.
         seeded: Option<Identity> = source.seeded.clone().map(Identity),
-        /// Whether sampled tokens follow the target's law, by each kind of verification.
-        laws: Vec<LawTest> = source.laws.iter().cloned().map(LawTest).collect(),
-        /// For each position of a draft, from 0, the steps that drafted so far.
+        /// Whether sampled tokens follow the target's distribution, for each kind of verification.
+        distributions: Vec<DistributionTest> = source.distributions.iter().cloned().map(DistributionTest).collect(),
+        /// The old name of distributions, kept for one release.
+        laws: Vec<DistributionTest> = source.distributions.iter().cloned().map(DistributionTest).collect(),
+        /// For each position of a draft, from 0, the steps whose draft reached it.
         drafted_per_position: Vec<usize> = source.drafted_per_position.clone(),
-        /// For each position of a draft, the steps that accepted so far.
+        /// For each position of a draft, the steps that accepted its token.
         accepted_per_position: Vec<usize> = source.accepted_per_position.clone(),
     }
 }
 
 record! {
-    /// Whether speculation is lossless, and how that was tested.
+    /// Whether speculation is lossless, and the tests of it.
     AuditReport(report: audit::AuditReport) {
-        /// Whether every promise was kept.
+        /// Whether every test passed.
         lossless: bool = report.lossless,
-        /// Whether the target gives the same logits for rows computed together and one by one.
-        rows: RowInvariance = RowInvariance(report.rows),
-        /// Each draft source by itself.
+        /// Whether the target computes the same logits for rows together and one by one.
+        rows: BatchInvariance = BatchInvariance(report.rows),
+        /// Each draft source that was tested.
         sources: Vec<SourceReport> = report.sources.iter().cloned().map(SourceReport).collect(),
     }
 }

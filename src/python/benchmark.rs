@@ -6,33 +6,33 @@ use super::config::SpeculativeConfig;
 use super::convert::positive;
 use super::decoder::{self, SpeculativeDecoder};
 use super::record::record;
-use crate::benchmark;
 use crate::decoder::Prompt;
+use crate::evaluation::benchmark;
 
 record! {
     /// One side of a comparison; times are in seconds.
     Measurement(measured: benchmark::Measurement) {
-        /// Median over the runs of new tokens a second, the prompt's reading left out.
+        /// Median over the runs of new tokens per second, prefill left out.
         tokens_per_second: f64 = measured.tokens_per_second,
-        /// Median time of writing, after the prompt was read.
+        /// Median time of decoding, after prefill.
         decode_seconds: f64 = measured.decode_seconds,
         /// Median time of drafting.
         draft_seconds: f64 = measured.draft_seconds,
-        /// Median time in the target, writing.
+        /// Median time of the target's forward passes while decoding.
         verify_seconds: f64 = measured.verify_seconds,
         /// Each run from request to last token.
         latencies: Vec<f64> = measured.latencies.clone(),
         /// Median time to the first token.
         time_to_first_token: f64 = measured.time_to_first_token,
-        /// Share of drafted tokens accepted, over all runs.
+        /// Share of the drafted tokens that were accepted, over all runs.
         acceptance_rate: f64 = measured.acceptance_rate,
-        /// New tokens a pass of the target, over all runs.
+        /// New tokens per forward pass of the target, over all runs.
         tokens_per_step: f64 = measured.tokens_per_step,
-        /// Passes of the target that wrote, over all runs.
+        /// The target's forward passes while decoding, over all runs.
         steps: usize = measured.steps,
         /// Drafted tokens, over all runs.
         drafted: usize = measured.drafted,
-        /// Accepted ones of them.
+        /// Drafted tokens that were accepted, over all runs.
         accepted: usize = measured.accepted,
         /// New tokens of the first run.
         new_tokens: usize = measured.new_tokens,
@@ -44,15 +44,15 @@ record! {
 record! {
     /// Plain and speculative decoding of the same prompt.
     Comparison(comparison: benchmark::Comparison) {
-        /// Median over the runs of speculative over plain tokens a second.
+        /// Median over the runs of speculative over plain tokens per second.
         speedup: f64 = comparison.speedup,
-        /// The slowest and the fastest pair's.
+        /// The speedups of the slowest and the fastest pair.
         speedup_range: [f64; 2] = comparison.speedup_range,
         /// Without speculation.
         baseline: Measurement = Measurement(comparison.baseline.clone()),
         /// With speculation.
         speculative: Measurement = Measurement(comparison.speculative.clone()),
-        /// Whether both ways gave the same tokens; with verification that promises only their law, by greedy decoding.
+        /// Whether both ways gave the same tokens. A verification that only keeps the distribution is compared by greedy decoding.
         identical: bool = comparison.identical,
         /// The text of the first speculative run.
         text: String = comparison.text.clone(),
@@ -70,7 +70,7 @@ impl Benchmark {
         Self(decoder.0.clone())
     }
 
-    /// Runs both ways `num_runs` times, interleaved, in turn the one and the other first.
+    /// Runs both ways `num_runs` times, interleaved, alternating which one runs first.
     #[pyo3(signature = (prompt, config=None, num_runs=None), text_signature = "($self, prompt, config=None, num_runs=3)")]
     fn run_comparison(
         &self,

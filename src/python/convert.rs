@@ -1,4 +1,4 @@
-//! Arguments to the library's types.
+//! Conversions of Python arguments to the library's types.
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
@@ -7,7 +7,7 @@ use pyo3::types::{PyByteArray, PyBytes, PySequence, PyString};
 use crate::decoder::Prompt;
 use crate::error::Error;
 
-/// A value of a field; an error names the field.
+/// Converts the value of a field; an error names the field.
 pub(super) fn field<'a, 'py, T>(
     name: &str,
     value: &'a Bound<'py, PyAny>,
@@ -31,7 +31,7 @@ where
     })
 }
 
-/// A size that may be left out.
+/// An optional size of at least 1.
 pub(super) fn positive(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
     const EXPECTED: &str = "an integer of at least 1";
     let Some(value) = value else { return Ok(None) };
@@ -42,7 +42,7 @@ pub(super) fn positive(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult
     Ok(Some(size))
 }
 
-/// A model's name: a text, or a path.
+/// A model's name: a string or a path.
 pub(super) struct ModelName(pub(super) String);
 
 impl FromPyObject<'_, '_> for ModelName {
@@ -98,7 +98,7 @@ impl FromPyObject<'_, '_> for Prompt {
     }
 }
 
-/// The value of a field, of which Python's `json` module can write JSON.
+/// The value of a field as JSON, by Python's `json` module.
 pub(super) fn to_json(name: &str, value: &Bound<'_, PyAny>) -> PyResult<serde_json::Value> {
     let refused = |reason: String| {
         let message = format!("{name} must be what json.dumps() can write: {reason}");
@@ -108,7 +108,7 @@ pub(super) fn to_json(name: &str, value: &Bound<'_, PyAny>) -> PyResult<serde_js
     let written = py.import("json")?.call_method1("dumps", (value,));
     let text = written.and_then(|text| text.extract::<String>());
     let text = text.map_err(|error| refused(error.value(py).to_string()))?;
-    // Python's JSON has numbers that are none.
+    // Python also writes NaN and Infinity, which are not JSON.
     serde_json::from_str(&text).map_err(|error| refused(error.to_string()))
 }
 

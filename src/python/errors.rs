@@ -1,4 +1,4 @@
-//! The exceptions, and which error becomes which.
+//! The exceptions, and the one table that maps errors to them.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use crate::error::Error;
 
 const BASE: &str = "SpecdecError";
 
-/// Every exception: its name, the built-in class that it also is, its documentation.
+/// Every exception: its name, the built-in class that it also derives from, its documentation.
 const EXCEPTIONS: [(&str, Option<&str>, &str); 10] = [
     (
         BASE,
         None,
-        "What this package raises; the base of its other exceptions.",
+        "The base of all exceptions that this package raises.",
     ),
     (
         "ModelNotFound",
@@ -36,7 +36,7 @@ const EXCEPTIONS: [(&str, Option<&str>, &str); 10] = [
     (
         "VocabularyMismatch",
         None,
-        "A draft whose tokens mean something else than the target's.",
+        "A draft whose vocabulary has no token in common with the target's.",
     ),
     (
         "InvalidConfig",
@@ -56,7 +56,7 @@ const EXCEPTIONS: [(&str, Option<&str>, &str); 10] = [
     (
         "OutOfMemory",
         Some("MemoryError"),
-        "Memory or disk that does not suffice.",
+        "Not enough memory or disk space.",
     ),
     (
         "FileError",
@@ -65,7 +65,7 @@ const EXCEPTIONS: [(&str, Option<&str>, &str); 10] = [
     ),
 ];
 
-/// The exception that an error is raised as.
+/// The name of the exception that an error is raised as.
 fn exception(error: &Error) -> &'static str {
     match error {
         Error::ModelNotFound { .. } => "ModelNotFound",
@@ -107,16 +107,16 @@ fn classes(py: Python<'_>) -> PyResult<&HashMap<&'static str, Py<PyType>>> {
     })
 }
 
-/// Runs Python's signal handlers; an error if one raised, as Ctrl-C's does.
+/// Runs Python's signal handlers; an error if one of them raises, as Ctrl-C's does.
 pub(super) fn check_signals(py: Python<'_>) -> PyResult<()> {
-    // One that ran within Python's logging, while a record was written, has left its exception set.
+    // A handler that ran inside Python's logging, while a record was written, left its exception set.
     match PyErr::take(py) {
         Some(raised) => Err(raised),
         None => py.check_signals(),
     }
 }
 
-/// What a signal handler raised, on its way through the library: it is raised as it is.
+/// What a signal handler raised; it passes through the library and is raised unchanged.
 #[derive(Debug)]
 pub(super) struct Interruption(PyErr);
 
@@ -154,7 +154,7 @@ impl From<Error> for PyErr {
             _ => None,
         };
         Python::attach(|py| {
-            // KeyboardInterrupt, SystemExit and the like pass through as they are.
+            // KeyboardInterrupt, SystemExit and the like pass through unchanged.
             if let Some(cause) = &cause
                 && !cause.is_instance_of::<PyException>(py)
             {
@@ -166,7 +166,7 @@ impl From<Error> for PyErr {
                     raised.set_cause(py, cause.map(|cause| *cause));
                     raised
                 }
-                Err(failure) => failure,
+                Err(error) => error,
             }
         })
     }

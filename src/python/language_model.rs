@@ -1,4 +1,4 @@
-//! A user's own model, called as Python's `LanguageModel` protocol says.
+//! A user's own model with the `LanguageModel` protocol.
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -16,11 +16,11 @@ pub(super) struct PythonModel {
 }
 
 impl PythonModel {
-    /// Takes the object's sizes, once.
+    /// Reads the object's sizes, once.
     pub(super) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let size = |name: &str| {
             let value = object.getattr(name)?;
-            // A size given is never left out.
+            // `Some` in, `Some` out.
             Ok::<_, PyErr>(positive(name, Some(&value))?.unwrap_or_default())
         };
         Ok(Self {
@@ -43,7 +43,7 @@ impl PythonModel {
         let tokens = PyArray1::from_slice(py, extend.tokens);
         let arguments = (extend.sequence.0, tokens, extend.rows);
         let returned = self.call(py, "extend", arguments)?;
-        // Nothing was asked for; `logits[-0:]` would be all rows.
+        // No rows were asked for; a model that returns `logits[-0:]` returns all.
         if extend.rows == 0 {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl LanguageModel for PythonModel {
     }
 
     fn free(&mut self, sequence: SequenceId) {
-        // At the interpreter's end the model goes with it.
+        // When the interpreter exits, the model is gone with it.
         Python::try_attach(|py| {
             let object = self.object.bind(py);
             if let Err(error) = object.call_method1("free", (sequence.0,)) {

@@ -1,7 +1,7 @@
-//! The Python module `specdec_rs._core`: conversions and docstrings, a file a class. Its stubs are in
+//! The Python module `specdec_rs._core`: conversions and docstrings, one file per class. Its stubs are in
 //! python/specdec_rs/_core.pyi.
 
-// Docstrings are plain text, for `help()`; arguments arrive converted, by value.
+// Docstrings are plain text for `help()`; PyO3 passes converted arguments by value.
 #![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
 
 mod audit;
@@ -31,13 +31,13 @@ use pyo3_log::{Caching, Logger};
 /// The compiled part of specdec_rs.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    // Levels are looked up each time: Python programs set them whenever they like. A second import
-    // finds the logger of the first in place.
+    // Levels are not cached, because Python programs change them at any time. On a second import the
+    // logger of the first is already installed.
     let _ = Logger::new(module.py(), Caching::Loggers)?
         .filter(LevelFilter::Warn)
         .filter_target(env!("CARGO_CRATE_NAME").into(), LevelFilter::Debug)
         .install();
-    // Its C interface is looked up at the first array, which must not be while a signal is on its way.
+    // numpy's C API is loaded with the first array, which must not happen while a signal is pending.
     module.py().import("numpy")?;
     drop(numpy::PyArray1::<f32>::from_vec(module.py(), Vec::new()));
     errors::add_to(module)?;
@@ -57,8 +57,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<audit::SourceReport>()?;
     module.add_class::<audit::Identity>()?;
     module.add_class::<audit::Divergence>()?;
-    module.add_class::<audit::LawTest>()?;
-    module.add_class::<audit::RowInvariance>()?;
+    module.add_class::<audit::DistributionTest>()?;
+    module.add_class::<audit::BatchInvariance>()?;
     module.add_class::<benchmark::Benchmark>()?;
     module.add_class::<benchmark::Comparison>()?;
     module.add_class::<benchmark::Measurement>()?;

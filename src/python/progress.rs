@@ -1,4 +1,4 @@
-//! `progress=`: a bar on the terminal, or a function that is told.
+//! `progress=`: a bar on the terminal, or a function.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use pyo3::types::PyBool;
 use crate::cli::terminal::Bar;
 use crate::progress::{Progress, Silent};
 
-/// What `progress=` asks for.
+/// The reporter that `progress=` asks for.
 pub(super) fn reporter(progress: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<dyn Progress>> {
     let shown = match progress {
         None => std::io::stderr().is_terminal(),
@@ -35,14 +35,14 @@ pub(super) fn reporter(progress: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<dyn 
     })
 }
 
-/// Tells a Python function: what is done, how many bytes of it, of how many (None: unknown).
+/// Calls a Python function with the label, the bytes done and the total (None if unknown).
 struct Callback {
     function: Py<PyAny>,
     state: Mutex<(String, u64, Option<u64>)>,
 }
 
 impl Callback {
-    fn tell(&self, change: impl FnOnce(&mut (String, u64, Option<u64>))) {
+    fn notify(&self, change: impl FnOnce(&mut (String, u64, Option<u64>))) {
         let state = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             change(&mut state);
@@ -58,10 +58,10 @@ impl Callback {
 
 impl Progress for Callback {
     fn begin(&self, what: &str, total: Option<u64>) {
-        self.tell(|state| *state = (what.into(), 0, total));
+        self.notify(|state| *state = (what.into(), 0, total));
     }
 
     fn advance(&self, bytes: u64) {
-        self.tell(|state| state.1 += bytes);
+        self.notify(|state| state.1 += bytes);
     }
 }

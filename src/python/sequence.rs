@@ -7,7 +7,7 @@ use super::convert::{TokenIds, field};
 use super::detached::Detached;
 use crate::model::TokenSequence;
 
-/// A token sequence in a model's cache, for a decoding loop of one's own.
+/// A token sequence in a model's cache, for your own decoding loop.
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct Sequence(Detached<TokenSequence>);
 
@@ -37,9 +37,9 @@ impl Sequence {
         PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
     }
 
-    /// Appends a tree of tokens, of which `keep` keeps one path; returns all their logits: float32 [ids, vocab_size].
+    /// Appends a tree of tokens, of which `accept` keeps one path; returns the logits of all: float32 [ids, vocab_size].
     ///
-    /// `parents` are the indices of the tokens that they follow; None: what the sequence holds.
+    /// `parents` are the indices of the tokens that they follow; None is the end of the sequence.
     fn extend_tree<'py>(
         &self,
         py: Python<'py>,
@@ -62,22 +62,22 @@ impl Sequence {
         Ok(self.0.with(py, |sequence| sequence.accept(&path))??)
     }
 
-    /// The old name of `accept`, for one release.
+    /// The old name of `accept`, kept for one release.
     fn keep(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
         self.accept(py, path)
     }
 
-    /// Forgets all but the first `length` tokens, and a tree behind them.
+    /// Removes all but the first `length` tokens, and any tree after them.
     fn truncate(&self, py: Python<'_>, length: &Bound<'_, PyAny>) -> PyResult<()> {
         let length = field(
             "length",
             length,
-            "an integer from 0 to the number of tokens held",
+            "an integer from 0 to the number of tokens",
         )?;
         Ok(self.0.with(py, |sequence| sequence.truncate(length))??)
     }
 
-    /// Another sequence that begins with the same tokens.
+    /// A new sequence with the same tokens.
     fn fork(&self, py: Python<'_>) -> PyResult<Self> {
         Ok(Self::new(self.0.with(py, |sequence| sequence.fork())??))
     }

@@ -1,4 +1,4 @@
-//! `Stream` and `AsyncStream`: a generation chunk by chunk.
+//! `Stream` and `AsyncStream`: a generation, chunk by chunk.
 
 use std::sync::OnceLock;
 
@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::detached::Detached;
 use super::errors::check_signals;
 use super::generation::{Chunk, Generation};
-use super::threads::AtWork;
+use super::threads::RunningGuard;
 use crate::decoder::{self, CancelOnDrop, SpeculativeDecoder};
 use crate::engine::{self, CancelToken, Event, Request};
 use crate::error::{Error, Result};
@@ -81,24 +81,24 @@ impl Stream {
         }
     }
 
-    /// Ends the generation within one step, from any thread.
+    /// Cancels the generation within one step, from any thread.
     fn cancel(&self) {
         self.cancel.cancel();
     }
 
-    /// The whole generation, once the stream has ended; None before.
+    /// The complete generation once the stream has ended; None before.
     #[getter]
     fn generation(&self) -> Option<Generation> {
         self.generation.get().cloned().map(Generation)
     }
 }
 
-/// A generation in progress, in common passes with others: an asynchronous iterator of chunks. It begins with the first
-/// chunk that is waited for, and doesn't wait for the next.
+/// A generation in progress, batched with others: an asynchronous iterator of chunks. It starts when the first chunk is
+/// awaited, and continues without pending for the next await.
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct AsyncStream {
     decoder: SpeculativeDecoder,
-    waiting: Detached<Request>,
+    pending: Detached<Request>,
     events: tokio::sync::Mutex<Option<UnboundedReceiver<Event>>>,
     cancel: CancelOnDrop,
     generation: OnceLock<engine::Generation>,
@@ -109,26 +109,26 @@ impl AsyncStream {
         Self {
             decoder: decoder.clone(),
             cancel: CancelOnDrop(request.cancel_token()),
-            waiting: Detached::new(request),
+            pending: Detached::new(request),
             events: tokio::sync::Mutex::default(),
             generation: OnceLock::new(),
         }
     }
 
-    /// Begins the generation; `None` if it was begun before.
+    /// Starts the generation; `None` if it was started before.
     fn begin(&self) -> Result<Option<UnboundedReceiver<Event>>> {
-        let Some(request) = self.waiting.lock().take() else {
+        let Some(request) = self.pending.lock().take() else {
             return Ok(None);
         };
         let (sender, events) = unbounded_channel();
-        let mut at_work = Some(AtWork::begin(Some(request.cancel_token())));
+        let mut running = Some(RunningGuard::begin(Some(request.cancel_token())));
         self.decoder.submit(request, move |event| {
             let ended = matches!(event, Event::End(_));
-            let listens = sender.send(event).is_ok();
+            let connected = sender.send(event).is_ok();
             if ended {
-                drop(at_work.take());
+                drop(running.take());
             }
-            listens
+            connected
         })?;
         Ok(Some(events))
     }
@@ -144,14 +144,14 @@ impl AsyncStream {
         slf.call_method0("_next")
     }
 
-    /// The coroutine of `__anext__`, which can't be one itself: PyO3 makes them of named methods only.
+    /// The coroutine of `__anext__`: PyO3 makes coroutines only of methods with ordinary names.
     async fn _next(&self) -> PyResult<Chunk> {
         let ended = || PyStopAsyncIteration::new_err(());
         let mut events = self.events.lock().await;
         if events.is_none() {
             *events = self.begin()?;
         }
-        // What arrives while a coroutine gives up waiting is the next one's.
+        // An event that arrives while a coroutine is cancelled goes to the next one.
         let event = events.as_mut().ok_or_else(ended)?.recv().await;
         match event {
             Some(Event::Chunk(chunk)) => Ok(Chunk(chunk)),
@@ -168,12 +168,12 @@ impl AsyncStream {
         }
     }
 
-    /// Ends the generation within one step, from any thread; what was written until then may still be read.
+    /// Ends the generation within one step, from any thread; chunks generated until then can still be read.
     fn cancel(&self) {
         self.cancel.0.cancel();
     }
 
-    /// The whole generation, once the stream has ended; None before.
+    /// The complete generation once the stream has ended; None before.
     #[getter]
     fn generation(&self) -> Option<Generation> {
         self.generation.get().cloned().map(Generation)

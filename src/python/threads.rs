@@ -11,23 +11,23 @@ use crate::error::Error;
 
 /// The threads that compute for coroutines.
 struct Threads {
-    /// Whose they are.
+    /// The process that they belong to.
     process: u32,
-    /// By a number of its own what each does, if that can be ended before its time.
-    at_work: BTreeMap<u64, Option<CancelToken>>,
+    /// The running threads by number, with what cancels their work, if anything does.
+    running: BTreeMap<u64, Option<CancelToken>>,
 }
 
 static THREADS: Mutex<Threads> = Mutex::new(Threads {
     process: 0,
-    at_work: BTreeMap::new(),
+    running: BTreeMap::new(),
 });
-static NOT_AT_WORK: Condvar = Condvar::new();
+static FINISHED: Condvar = Condvar::new();
 
-/// A thread's being at work for a coroutine.
-pub(super) struct AtWork(u64);
+/// Marks a thread as computing for a coroutine until it is dropped.
+pub(super) struct RunningGuard(u64);
 
-impl AtWork {
-    /// From now on; what it does can be ended by `cancel`.
+impl RunningGuard {
+    /// Starts; `cancel` cancels the work.
     pub(super) fn begin(cancel: Option<CancelToken>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut threads = threads();
@@ -35,19 +35,19 @@ impl AtWork {
         if threads.process != process {
             *threads = Threads {
                 process,
-                at_work: BTreeMap::new(),
+                running: BTreeMap::new(),
             };
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        threads.at_work.insert(number, cancel);
+        threads.running.insert(number, cancel);
         Self(number)
     }
 }
 
-impl Drop for AtWork {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
-        threads().at_work.remove(&self.0);
-        NOT_AT_WORK.notify_all();
+        threads().running.remove(&self.0);
+        FINISHED.notify_all();
     }
 }
 
@@ -55,54 +55,54 @@ fn threads() -> MutexGuard<'static, Threads> {
     THREADS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where a thread that is at work leaves what it came to.
-pub(super) struct Answer<T>(Option<(tokio::sync::oneshot::Sender<T>, AtWork)>);
+/// Sends the result of a thread to the coroutine that waits for it.
+pub(super) struct Answer<T>(Option<(tokio::sync::oneshot::Sender<T>, RunningGuard)>);
 
 impl<T> Answer<T> {
-    /// Wakes the coroutine, for which it takes the GIL; nothing happens if nobody waits any more.
+    /// Wakes the coroutine, which takes the GIL. Does nothing if the coroutine is gone.
     pub(super) fn send(&mut self, answer: T) {
-        if let Some((sender, at_work)) = self.0.take() {
+        if let Some((sender, running)) = self.0.take() {
             let _ = sender.send(answer);
-            drop(at_work);
+            drop(running);
         }
     }
 }
 
-/// Waits, while the event loop goes on, for what another thread is going to answer, unless it is ended by `cancel`.
-pub(super) async fn hear<T: Send + 'static, E>(
+/// Waits for the answer of another thread without blocking the event loop; `cancel` cancels the work.
+pub(super) async fn receive<T: Send + 'static, E>(
     cancel: Option<CancelToken>,
     ask: impl FnOnce(Answer<T>) -> Result<(), E>,
 ) -> PyResult<Result<T, E>> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    if let Err(error) = ask(Answer(Some((sender, AtWork::begin(cancel))))) {
+    if let Err(error) = ask(Answer(Some((sender, RunningGuard::begin(cancel))))) {
         return Ok(Err(error));
     }
     let lost = |_| Error::Compute("the generation's thread ended without an answer".into());
     Ok(Ok(receiver.await.map_err(lost)?))
 }
 
-/// Computes on a thread of its own, while the event loop goes on.
+/// Computes on a new thread without blocking the event loop.
 pub(super) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> PyResult<T> {
-    let started = hear(None, |mut answer| {
+    let started = receive(None, |mut answer| {
         let thread = std::thread::Builder::new().name("specdec-async".into());
         thread.spawn(move || answer.send(work())).map(drop)
     });
     Ok(started.await??)
 }
 
-/// Ends what is computed for coroutines, and waits for the threads. The interpreter calls this at its end: a thread that wants
-/// the GIL after it would take the process down.
+/// Cancels all work for coroutines and waits for its threads. The interpreter calls this at exit: a thread that takes the
+/// GIL afterwards would crash the process.
 #[pyfunction]
 pub(super) fn _finish(py: Python<'_>) {
     py.detach(|| {
         let threads = threads();
-        // A forked process has none of its parent's threads.
+        // A forked process does not have its parent's threads.
         if threads.process == std::process::id() {
-            let running = threads.at_work.values().flatten();
-            running.for_each(CancelToken::cancel);
-            drop(NOT_AT_WORK.wait_while(threads, |threads| !threads.at_work.is_empty()));
+            let cancel_tokens = threads.running.values().flatten();
+            cancel_tokens.for_each(CancelToken::cancel);
+            drop(FINISHED.wait_while(threads, |threads| !threads.running.is_empty()));
         }
     });
 }

@@ -9,7 +9,7 @@ use crate::model;
 use crate::progress::Silent;
 use crate::text;
 
-/// Texts to token ids and back.
+/// Converts text to token ids and back.
 ///
 /// model: a hub name, a folder or a .gguf file whose tokenizer is loaded.
 #[pyclass(module = "specdec_rs", frozen)]
@@ -22,19 +22,19 @@ impl Tokenizer {
         py.detach(|| load(&model.0)).map(Self).map_err(PyErr::from)
     }
 
-    /// The ids of a text's tokens.
+    /// The token ids of a text.
     #[pyo3(signature = (text, add_special_tokens=true))]
     fn encode(&self, py: Python<'_>, text: &str, add_special_tokens: bool) -> PyResult<Vec<u32>> {
         Ok(py.detach(|| self.0.encode(text, add_special_tokens))?)
     }
 
-    /// The text of some tokens.
+    /// The text of token ids.
     #[pyo3(signature = (ids, skip_special_tokens=true))]
     fn decode(&self, py: Python<'_>, ids: TokenIds, skip_special_tokens: bool) -> PyResult<String> {
         Ok(py.detach(|| self.0.decode(&ids.0, skip_special_tokens))?)
     }
 
-    /// Number of tokens.
+    /// Number of tokens in the vocabulary.
     #[getter]
     fn vocab_size(&self) -> usize {
         self.0.vocab_size()

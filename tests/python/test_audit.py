@@ -21,8 +21,12 @@ def test_the_pair_is_lossless(decoder: SpeculativeDecoder) -> None:
         assert source.greedy.divergences == []
         assert source.seeded is not None
         assert (source.seeded.texts, source.seeded.divergences) == (8, [])
-        assert [test.verification for test in source.laws] == ["coupled", "rejection", "block"]
-        assert all(test.holds and test.tokens > 50 for test in source.laws)
+        assert [test.verification for test in source.distributions] == [
+            "coupled",
+            "rejection",
+            "block",
+        ]
+        assert all(test.holds and test.tokens > 50 for test in source.distributions)
         assert source.drafted_per_position[0] >= source.accepted_per_position[0] > 0
 
 
@@ -30,7 +34,7 @@ def test_greedy_settings_have_nothing_to_sample(decoder: SpeculativeDecoder) -> 
     config = SpeculativeConfig(temperature=0, max_new_tokens=8, draft="ngram")
     (source,) = Audit(decoder).run([[5, 6, 7]], config).sources
     assert source.seeded is None
-    assert source.laws == []
+    assert source.distributions == source.laws == []
 
 
 class Distracted(Bigrams):
@@ -64,7 +68,7 @@ def test_a_broken_promise_is_found(decoder: SpeculativeDecoder) -> None:
     assert (divergence.speculative, divergence.position) == (9, 0)
     assert divergence.margin == pytest.approx(8)
     assert not divergence.by_rounding
-    assert not all(test.holds for test in source.laws)
+    assert not all(test.holds for test in source.distributions)
 
 
 def test_rounding_is_distinguished_from_a_broken_promise(decoder: SpeculativeDecoder) -> None:

@@ -26,6 +26,7 @@ SIGNATURES = {
     "Tokenizer.decode": "(self, /, ids, skip_special_tokens=True)",
     "Sequence.extend": "(self, /, ids, rows=1)",
     "Sequence.extend_tree": "(self, /, ids, parents)",
+    "Sequence.accept": "(self, /, path)",
     "Sequence.keep": "(self, /, path)",
     "Sequence.truncate": "(self, /, length)",
     "Sequence.fork": "(self, /)",
@@ -50,12 +51,13 @@ PROPERTIES = {
     "Chunk": "text tokens",
     "Token": "id text logprob top_logprobs source step",
     "AuditReport": "lossless rows sources",
-    "SourceReport": "draft greedy seeded laws drafted_per_position accepted_per_position",
+    "SourceReport": "draft greedy seeded distributions laws drafted_per_position "
+    "accepted_per_position",
     "Identity": "texts divergences",
     "Divergence": "prompt seed position plain speculative margin by_rounding",
-    "LawTest": "verification tokens chi_squared degrees p_value total_variation "
+    "DistributionTest": "verification tokens chi_squared degrees p_value total_variation "
     "expected_variation holds",
-    "RowInvariance": "rows identical largest_difference largest_logit",
+    "BatchInvariance": "rows identical largest_difference largest_logit",
     "Comparison": "speedup baseline speculative identical text",
     "Measurement": "tokens_per_second latencies time_to_first_token acceptance_rate "
     "tokens_per_step new_tokens",
@@ -118,7 +120,12 @@ def test_all_public_names_are_listed() -> None:
     assert set(PROPERTIES) | set(EXCEPTIONS) <= set(specdec_rs.__all__)
 
 
-def test_results_have_their_types(decoder: SpeculativeDecoder) -> None:
+def test_old_names_are_kept() -> None:
+    assert specdec_rs.LawTest is specdec_rs.DistributionTest
+    assert specdec_rs.RowInvariance is specdec_rs.BatchInvariance
+
+
+def test_results_are_what_their_names_say(decoder: SpeculativeDecoder) -> None:
     assert isinstance(decoder.stream([5], max_new_tokens=1), Iterator)
     assert isinstance(decoder.stream_async([5], max_new_tokens=1), AsyncIterator)
     coroutine = decoder.generate_async([5], max_new_tokens=1)

@@ -1,4 +1,4 @@
-//! A fake model hub: serves a folder tree over HTTP, with faults on demand.
+//! A fake model hub: serves a folder tree over HTTP, and fails on demand.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,25 +11,25 @@ use sha2::{Digest, Sha256};
 
 /// The commit of every repository.
 pub const COMMIT: &str = "607a30d783dfa663caf39e06633721c8d4cfcd7e";
-/// Files from this size on are "large": named by their SHA-256 and served by the "CDN" after a redirect.
+/// Files from this size on are "large": named by their SHA-256 and served by the "CDN" through a redirect.
 const LARGE: usize = 64;
 
-/// How a file is served wrongly.
+/// How serving a file fails.
 #[derive(Clone, Default)]
 pub struct Fault {
     /// Answer with this status.
     pub status: Option<u16>,
-    /// Close the connection after so many bytes of the body.
+    /// Close the connection after this many bytes of the body.
     pub cut: Option<usize>,
     /// Answer with these bytes, under the true file's name and size.
     pub content: Option<Vec<u8>>,
-    /// Serve the whole file whatever range is asked for.
+    /// Ignore the requested range and serve the whole file.
     pub no_ranges: bool,
-    /// So many requests are served this way; `None`: all.
+    /// The number of requests that fail; `None` for all.
     pub times: Option<usize>,
 }
 
-/// A request, as it came in.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Hit {
     pub method: String,
@@ -77,12 +77,12 @@ impl Hub {
         Self { endpoint, state }
     }
 
-    /// What `HF_ENDPOINT` is to be set to.
+    /// The value for `HF_ENDPOINT`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Serves paths that end with `suffix` with a fault: `/config.json`, `/revision/main`, or, for the content of large
+    /// Makes paths that end with `suffix` fail: `/config.json`, `/revision/main`, or, for the content of large
     /// files alone, `/cdn/OWNER/NAME/FILE`.
     pub fn break_path(&self, suffix: &str, fault: Fault) {
         self.state().faults.insert(suffix.to_owned(), fault);
@@ -108,17 +108,17 @@ impl Hub {
         self.state().etag = Some(etag.to_owned());
     }
 
-    /// Answers requests without this token with 401.
+    /// Answers 401 to requests without this token.
     pub fn require_token(&self, token: &str) {
         self.state().token = Some(token.to_owned());
     }
 
-    /// Redirects to the "CDN" by a relative address.
+    /// Redirects to the "CDN" by a relative URL.
     pub fn redirect_relatively(&self) {
         self.redirect_to("");
     }
 
-    /// Redirects to another server as the "CDN".
+    /// Uses another server as the "CDN".
     pub fn redirect_to(&self, endpoint: &str) {
         self.state().cdn = Some(endpoint.to_owned());
     }

@@ -1,10 +1,10 @@
-//! A model that computes each prefix once: statistics over many samples of few outcomes become cheap.
+//! A model that computes each prefix once, so that many samples of few outcomes are cheap.
 
 use std::collections::HashMap;
 
 use specdec_rs::{Extend, LanguageModel, Logits, Parents, Result, SequenceId};
 
-/// The logits of another model, remembered by the tokens that they follow.
+/// Caches the logits of another model by their prefix.
 pub struct Memoized {
     model: Box<dyn LanguageModel>,
     sequences: HashMap<SequenceId, Sequence>,
@@ -14,7 +14,7 @@ pub struct Memoized {
 #[derive(Default)]
 struct Sequence {
     tokens: Vec<u32>,
-    /// For each node of the tree behind them, the tokens on the way to it.
+    /// For each node of the tree after them, the tokens of the path to it.
     tree: Vec<Vec<u32>>,
 }
 
@@ -66,21 +66,21 @@ impl LanguageModel for Memoized {
     fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
         for extend in batch {
             let mut sequence = self.sequences.remove(&extend.sequence).unwrap_or_default();
-            let mut ways: Vec<Vec<u32>> = Vec::new();
+            let mut paths: Vec<Vec<u32>> = Vec::new();
             for (index, token) in extend.tokens.iter().enumerate() {
                 let parent = match extend.parents {
                     Parents::Chain => index.checked_sub(1),
                     Parents::Tree(parents) => parents[index],
                 };
-                let above = parent.map_or(&[][..], |parent| &ways[parent]);
-                ways.push([above, &[*token]].concat());
+                let above = parent.map_or(&[][..], |parent| &paths[parent]);
+                paths.push([above, &[*token]].concat());
             }
-            for way in &ways[ways.len() - extend.rows..] {
-                logits.push(&self.row(&[&sequence.tokens[..], way].concat())?);
+            for path in &paths[paths.len() - extend.rows..] {
+                logits.push(&self.row(&[&sequence.tokens[..], path].concat())?);
             }
             match extend.parents {
                 Parents::Chain => sequence.tokens.extend(extend.tokens),
-                Parents::Tree(_) => sequence.tree = ways,
+                Parents::Tree(_) => sequence.tree = paths,
             }
             self.sequences.insert(extend.sequence, sequence);
         }
@@ -95,10 +95,10 @@ impl LanguageModel for Memoized {
         Ok(())
     }
 
-    fn accept(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
-        if let (Some(sequence), Some(last)) = (self.sequences.get_mut(&sequence), path.last()) {
-            let way = std::mem::take(&mut sequence.tree).swap_remove(*last);
-            sequence.tokens.extend(way);
+    fn accept(&mut self, sequence: SequenceId, accepted: &[usize]) -> Result<()> {
+        if let (Some(sequence), Some(last)) = (self.sequences.get_mut(&sequence), accepted.last()) {
+            let path = std::mem::take(&mut sequence.tree).swap_remove(*last);
+            sequence.tokens.extend(path);
         }
         Ok(())
     }

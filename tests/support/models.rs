@@ -58,7 +58,7 @@ pub fn extend(
     extend_all(model, &batch)
 }
 
-/// The wanted rows of a whole batch, one behind the other.
+/// The requested rows of a whole batch, concatenated.
 pub fn extend_all(model: &mut dyn LanguageModel, batch: &[Extend<'_>]) -> Vec<f32> {
     let mut logits = Logits::new(model.vocab_size());
     model.extend(batch, &mut logits).unwrap();

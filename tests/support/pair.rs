@@ -1,4 +1,4 @@
-//! The tiny trained pair that lies in the repository: a target and a draft of the same vocabulary.
+//! The tiny trained pair in the repository: a target and a draft of the same vocabulary.
 
 use std::path::PathBuf;
 
@@ -23,12 +23,13 @@ pub fn decoder() -> SpeculativeDecoder {
 
 /// Prompts of many lengths, the same in every run.
 pub fn prompts(count: u32) -> Vec<Vec<u32>> {
-    let token =
-        |prompt: u32, place: u32| 2 + (prompt * 7919 + place * place * 31 + place * 101) % 510;
+    let token = |prompt: u32, position: u32| {
+        2 + (prompt * 7919 + position * position * 31 + position * 101) % 510
+    };
     (0..count)
         .map(|prompt| {
             (0..=prompt % 40)
-                .map(|place| token(prompt, place))
+                .map(|position| token(prompt, position))
                 .collect()
         })
         .collect()
@@ -48,7 +49,7 @@ pub fn memoized_decoder() -> SpeculativeDecoder {
     SpeculativeDecoder::with_models(model("target"), Some(model("draft")), tokenizer())
 }
 
-/// Beginnings of the kind of text that the pair was trained on: licences.
+/// Prompts from the kind of text that the pair was trained on: licences.
 pub fn licence_prompts(count: usize) -> Vec<Vec<u32>> {
     let text = include_str!("../../LICENSE");
     let ids = tokenizer().encode(text, false).unwrap();

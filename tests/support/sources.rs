@@ -1,20 +1,20 @@
-//! Draft sources that the product doesn't have: trees, and drafts that are wrong.
+//! Draft sources for tests: trees, and wrong drafts.
 
 use specdec_rs::model::TokenSequence;
 use specdec_rs::sampling::{Distribution, Noise, NoiseStream, Processors, Rng};
 use specdec_rs::speculation::{Draft, Drafter, TokenSource};
 use specdec_rs::{Result, SpeculativeConfig, SpeculativeDecoder, Verification};
 
-/// The shape of a draft: for each node its parent.
+/// The shape of a draft: the parent of each node.
 pub type Shape = Vec<Option<usize>>;
 
-/// Drafts trees of one shape from the draft model's laws: drawn without replacement where verification weighs laws, else
-/// the likeliest tokens.
+/// Drafts trees of one shape from the draft model: sampled without replacement where verification compares distributions,
+/// else the argmax.
 pub struct ModelTree {
     sequence: TokenSequence,
     processors: Processors,
-    chance: NoiseStream,
-    drawn: bool,
+    rng: NoiseStream,
+    sampled: bool,
     shape: Shape,
 }
 
@@ -28,21 +28,21 @@ impl ModelTree {
         Self {
             sequence: decoder.draft_sequence().unwrap(),
             processors: decoder.processors(config, prompt_length).unwrap(),
-            chance: Noise::new(config.seed.unwrap()).stream(9),
-            drawn: config.verification != Verification::Coupled,
+            rng: Noise::new(config.seed.unwrap()).stream(9),
+            sampled: config.verification != Verification::Coupled,
             shape,
         }
     }
 
-    /// What the draft model gives the tokens that follow a node.
+    /// The draft model's distribution after a node.
     fn distribution(&mut self, history: &[u32], drafted: &[u32]) -> Result<Distribution<'static>> {
         self.sequence.truncate(0)?;
         let ids = [history, drafted].concat();
         let logits = self.sequence.extend(&ids, 1)?;
-        let law = self
+        let distribution = self
             .processors
             .distribution(logits.row(0), history, drafted)?;
-        Ok(law.into_owned())
+        Ok(distribution.into_owned())
     }
 }
 
@@ -54,30 +54,33 @@ impl Drafter for ModelTree {
                 break;
             }
             let above = parent.map_or_else(Vec::new, |parent| draft.path(parent));
-            let mut law = Some(self.distribution(history, &above)?);
-            for elder in draft.children(parent).collect::<Vec<_>>() {
-                law = law.and_then(|law| law.without(draft.tokens()[elder]));
+            let mut distribution = Some(self.distribution(history, &above)?);
+            for sibling in draft.children(parent).collect::<Vec<_>>() {
+                distribution = distribution
+                    .and_then(|distribution| distribution.without(draft.tokens()[sibling]));
             }
-            // A tree of fewer nodes, where siblings have used up the law's tokens.
-            let Some(law) = law else { break };
-            let (token, law) = if self.drawn {
-                (self.chance.categorical(&law), law)
+            // The tree has fewer nodes if siblings have used up all tokens of the distribution.
+            let Some(distribution) = distribution else {
+                break;
+            };
+            let (token, distribution) = if self.sampled {
+                (self.rng.categorical(&distribution), distribution)
             } else {
                 let mut best = (0, 0.0);
-                law.for_each(|token, p| {
+                distribution.for_each(|token, p| {
                     if p > best.1 {
                         best = (token, p);
                     }
                 });
                 (best.0, Distribution::Point(best.0))
             };
-            draft.push_child(parent, token, law, TokenSource::Model);
+            draft.push_child(parent, token, distribution, TokenSource::Model);
         }
         Ok(draft)
     }
 }
 
-/// Drafts a text that was written down before, with every so many-th token wrong (1: all).
+/// Drafts a known text with every `wrong_every`-th token wrong (1 for all).
 pub struct Recited {
     pub whole: Vec<u32>,
     pub wrong_every: usize,

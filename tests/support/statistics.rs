@@ -1,10 +1,11 @@
-//! Tests of whether samples follow a law.
+//! Statistical tests that samples follow a distribution.
 
 use std::collections::HashMap;
 
 use specdec_rs::{Generation, SpeculativeDecoder};
 
-pub type Law = HashMap<Vec<u32>, f64>;
+/// The probability, or the count, of each outcome.
+pub type Outcomes = HashMap<Vec<u32>, f64>;
 
 /// The ids of a generation's tokens.
 pub fn tokens(generation: &Generation) -> Vec<u32> {
@@ -25,7 +26,7 @@ pub fn overlap(p: &[f64], q: &[f64]) -> f64 {
     p.iter().zip(q).map(|(p, q)| p.min(*q)).sum()
 }
 
-/// How many tokens should be accepted, by the probabilities of each.
+/// The expected number of accepted tokens, by the probability of each.
 #[derive(Default)]
 pub struct Expected {
     pub tokens: usize,
@@ -34,14 +35,14 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// One more token, that is accepted with such a probability.
+    /// Adds a token that is accepted with this probability.
     pub fn add(&mut self, probability: f64) {
         self.tokens += 1;
         self.accepted += probability;
         self.variance += probability * (1.0 - probability);
     }
 
-    /// Fails if so many are four standard deviations from it.
+    /// Fails if `accepted` is four or more standard deviations from the expected number.
     pub fn assert_near(&self, accepted: usize) {
         let (expected, deviation) = (self.accepted, self.variance.sqrt());
         println!(
@@ -53,21 +54,26 @@ impl Expected {
 }
 
 /// Counts of the tokens that each seed gives.
-pub fn counts(samples: u64, generate: impl Fn(u64) -> Generation) -> Law {
-    let mut counts = Law::new();
+pub fn counts(samples: u64, generate: impl Fn(u64) -> Generation) -> Outcomes {
+    let mut counts = Outcomes::new();
     for seed in 0..samples {
         *counts.entry(tokens(&generate(seed))).or_default() += 1.0;
     }
     counts
 }
 
-/// The exact law of continuations of `length` tokens among the `k` likeliest at each place, at a temperature of 1.
-pub fn exact_law(decoder: &SpeculativeDecoder, prompt: &[u32], k: usize, length: usize) -> Law {
-    let mut law = Law::from([(Vec::new(), 1.0)]);
+/// The exact distribution of continuations of `length` tokens, with top-k sampling at temperature 1.
+pub fn exact_distribution(
+    decoder: &SpeculativeDecoder,
+    prompt: &[u32],
+    k: usize,
+    length: usize,
+) -> Outcomes {
+    let mut distribution = Outcomes::from([(Vec::new(), 1.0)]);
     for _ in 0..length {
-        let mut longer = Law::new();
-        for (beginning, probability) in law {
-            let ids = [prompt, &beginning].concat();
+        let mut longer = Outcomes::new();
+        for (prefix, probability) in distribution {
+            let ids = [prompt, &prefix].concat();
             let logits = decoder.logits(&ids).unwrap();
             let last = &logits[logits.len() - decoder.sequence().vocab_size()..];
             let mut order: Vec<usize> = (0..last.len()).collect();
@@ -78,20 +84,20 @@ pub fn exact_law(decoder: &SpeculativeDecoder, prompt: &[u32], k: usize, length:
                 .collect();
             let total: f64 = weights.iter().sum();
             for (token, weight) in order[..k].iter().zip(weights) {
-                let longer_one = [&beginning[..], &[*token as u32]].concat();
-                longer.insert(longer_one, probability * weight / total);
+                let extended = [&prefix[..], &[*token as u32]].concat();
+                longer.insert(extended, probability * weight / total);
             }
         }
-        law = longer;
+        distribution = longer;
     }
-    law
+    distribution
 }
 
 /// G = 2 sum O ln(O / E), which follows chi-squared with K - 1 degrees of freedom.
-pub fn g_statistic(counts: &Law, law: &Law) -> f64 {
+pub fn g_statistic(counts: &Outcomes, expected: &Outcomes) -> f64 {
     let samples: f64 = counts.values().sum();
     let terms = counts.iter().map(|(tokens, observed)| {
-        let expected = samples * law.get(tokens).copied().unwrap_or(1e-12);
+        let expected = samples * expected.get(tokens).copied().unwrap_or(1e-12);
         observed * (observed / expected).ln()
     });
     2.0 * terms.sum::<f64>()

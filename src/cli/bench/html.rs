@@ -1,4 +1,4 @@
-//! What `specdec bench` found, as a page of its own: no script, no style or picture from elsewhere.
+//! The results of `specdec bench` as one HTML file without scripts or external resources.
 
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub(super) fn page(report: &Report) -> Result<String> {
     let mut environment = Environment::new();
     let template = include_str!("report.html");
-    // The name's ending makes the template escape what it writes.
+    // The extension of the name turns HTML escaping on.
     let added = environment.add_template("report.html", template);
     let page = added.and_then(|()| {
         let template = environment.get_template("report.html")?;

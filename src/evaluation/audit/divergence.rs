@@ -1,29 +1,30 @@
-//! Two texts that should be identical, and by how much the target chose where they part.
+//! Where two texts that should be identical diverge, and how clear the target's choice was there.
 
-use super::report::{Divergence, RowInvariance};
+use super::replay::replay;
+use super::report::{BatchInvariance, Divergence};
 use super::request::Request;
-use super::target;
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Result;
 use crate::sampling::Noise;
 use crate::settings::SpeculativeConfig;
 
-/// Where two texts of a request part; `None`: nowhere.
-pub(super) fn divergence(
+/// Where two texts of a request diverge; `None` if they are identical.
+pub(super) fn find(
     decoder: &SpeculativeDecoder,
     request: &Request,
     plain: &[u32],
     speculative: &[u32],
-    rows: RowInvariance,
+    rows: BatchInvariance,
 ) -> Result<Option<Divergence>> {
     let length = plain.len().max(speculative.len());
-    let Some(position) = (0..length).find(|at| plain.get(*at) != speculative.get(*at)) else {
+    let Some(position) = (0..length).find(|index| plain.get(*index) != speculative.get(*index))
+    else {
         return Ok(None);
     };
     let [plain_token, speculative_token] =
         [plain, speculative].map(|text| text.get(position).copied());
     let mut found = Divergence {
-        prompt: request.prompt,
+        prompt: request.prompt_index,
         seed: request.config.seed,
         position,
         plain: plain_token,
@@ -34,31 +35,31 @@ pub(super) fn divergence(
     let (Some(chosen), Some(other)) = (plain_token, speculative_token) else {
         return Ok(Some(found));
     };
-    let measure = |raised: f64| {
-        let written = &plain[..position];
-        margin(decoder, request, rows, written, [chosen, other], raised)
+    let measure = |raised_by: f64| {
+        let prefix = &plain[..position];
+        margin(decoder, request, rows, prefix, [chosen, other], raised_by)
     };
     found.margin = measure(0.0)?;
     let tolerance = rows.tolerance();
     if tolerance > 0.0 {
-        // Raised by so much, the other token would be taken; or a filter would let it through.
+        // Whether the other token would be chosen, or pass a filter, if its logit were higher by the tolerance.
         found.by_rounding = measure(tolerance)?.is_some_and(|margin| margin <= 0.0);
     }
     Ok(Some(found))
 }
 
-/// By how much a token was chosen before another behind what was written, if the other's logit is `raised`; `None` where
-/// one of them can't be.
+/// The margin by which `chosen` was preferred to `other` after `prefix`, if the other's logit were higher by `raised_by`;
+/// `None` if one of them has probability 0.
 fn margin(
     decoder: &SpeculativeDecoder,
     request: &Request,
-    rows: RowInvariance,
-    written: &[u32],
+    rows: BatchInvariance,
+    prefix: &[u32],
     [chosen, other]: [u32; 2],
-    raised: f64,
+    raised_by: f64,
 ) -> Result<Option<f64>> {
     let greedy = request.config.is_greedy();
-    // A greedy law is a point; what it was chosen from is a law too.
+    // A greedy distribution is a single token; the margin comes from the distribution at temperature 1.
     let config = match greedy {
         false => request.config.clone(),
         true => SpeculativeConfig {
@@ -72,20 +73,20 @@ fn margin(
     let mut processors = decoder.processors(&config, request.tokens.len())?;
     let noise = config.seed.filter(|_| !greedy).map(Noise::new);
     let mut margin = None;
-    let tokens = [written, &[chosen]].concat();
-    target::replay(
+    let tokens = [prefix, &[chosen]].concat();
+    replay(
         decoder,
         rows,
         &request.tokens,
         &tokens,
         |history, _, logits| {
-            if history.len() == request.tokens.len() + written.len() {
+            if history.len() == request.tokens.len() + prefix.len() {
                 let mut logits = logits.to_vec();
-                logits[other as usize] += raised as f32;
-                let law = processors.distribution(&logits, history, &[])?;
+                logits[other as usize] += raised_by as f32;
+                let distribution = processors.distribution(&logits, history, &[])?;
                 let score = |token| {
                     let gumbel = noise.map_or(0.0, |noise| noise.gumbel(history.len(), token));
-                    law.probability(token).ln() + gumbel
+                    distribution.probability(token).ln() + gumbel
                 };
                 margin = Some(score(chosen) - score(other)).filter(|margin| margin.is_finite());
             }

@@ -1,28 +1,43 @@
-//! Is speculation lossless with these models, on this machine? An audit finds out by the promises' own words: greedy and
-//! seeded texts against those without speculation, and sampled tokens against the target's law.
+//! Is speculation lossless with these models, on this machine?
+//!
+//! An audit checks both guarantees: greedy and seeded texts must equal those without speculation token for token, and
+//! sampled tokens must follow the target's distribution.
+//!
+//! ```no_run
+//! use specdec_rs::{Audit, SpeculativeConfig, SpeculativeDecoder};
+//!
+//! let decoder = SpeculativeDecoder::new("smollm2-135m", "auto", None)?;
+//! let config = SpeculativeConfig { max_new_tokens: 64, ..Default::default() };
+//! let report = Audit::new(decoder).run(&["Why is the sky blue?".into()], &config, 32)?;
+//! assert!(report.lossless);
+//! # Ok::<(), specdec_rs::Error>(())
+//! ```
 
-mod identity;
+mod divergence;
+mod replay;
 mod report;
 mod request;
-mod target;
 mod uniformity;
 
+use super::runner::{Runner, check};
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::Generation;
 use crate::error::{Error, Result};
 use crate::sampling::Noise;
 use crate::settings::{DraftKind, SpeculativeConfig, Verification};
 
-pub use report::{AuditReport, Divergence, Identity, LawTest, RowInvariance, SourceReport};
+pub use report::{
+    AuditReport, BatchInvariance, DistributionTest, Divergence, Identity, SourceReport,
+};
 pub use uniformity::Uniformity;
 
 use request::Request;
-use uniformity::Places;
+use uniformity::Quantiles;
 
-/// The stream of noise that tests draw from; requests use streams of small numbers.
+/// The noise stream that tests draw from; requests use streams of small numbers.
 const TEST_STREAM: u16 = u16::MAX;
 
-/// Tests a decoder's promises.
+/// Tests that a decoder's speculation is lossless.
 pub struct Audit {
     decoder: SpeculativeDecoder,
     run: Box<dyn Fn(Stream) -> Result<Generation> + Send + Sync>,
@@ -34,7 +49,7 @@ impl Audit {
         Self::running(decoder, Stream::run)
     }
 
-    /// An audit that runs each request with `run` in place of [`Stream::run`], for a caller that watches.
+    /// An audit that runs each request with `run` in place of [`Stream::run`], so that a caller can count or interrupt it.
     pub fn running(
         decoder: SpeculativeDecoder,
         run: impl Fn(Stream) -> Result<Generation> + Send + Sync + 'static,
@@ -45,17 +60,17 @@ impl Audit {
         }
     }
 
-    /// How many requests [`Self::run`] runs.
+    /// The number of requests that [`Self::run`] runs.
     pub fn requests(&self, prompts: usize, config: &SpeculativeConfig, samples: usize) -> usize {
-        let samples = samples_of(config, samples);
-        let a_source = Verification::ALL.len() * (prompts + samples);
-        prompts + samples + self.sources(config).len() * a_source
+        let samples = effective_samples(config, samples);
+        let per_source = Verification::ALL.len() * (prompts + samples);
+        prompts + samples + self.sources(config).len() * per_source
     }
 
     /// Tests every draft source, or the one that `config` names, with each kind of verification: on every prompt greedily,
-    /// and with `samples` requests, which take the prompts in turn, with the configuration's own sampling.
+    /// and with `samples` requests, which take the prompts in turn, with the sampling settings of `config`.
     ///
-    /// The configuration's verification is not looked at, and its seed is the first one.
+    /// `config.verification` is ignored, and `config.seed` is the first seed.
     pub fn run(
         &self,
         prompts: &[Prompt],
@@ -63,12 +78,7 @@ impl Audit {
         samples: usize,
     ) -> Result<AuditReport> {
         config.validate()?;
-        if prompts.is_empty() {
-            return Err(Error::invalid("prompts", "[]", "at least one prompt"));
-        }
-        if config.max_new_tokens == 0 {
-            return Err(Error::invalid("max_new_tokens", 0, "at least 1"));
-        }
+        check(prompts.len(), config)?;
         if config.gamma == 0 || config.draft == Some(DraftKind::None) {
             let expected =
                 "at least 1, with a draft: without speculation there is nothing to verify";
@@ -79,15 +89,15 @@ impl Audit {
             .map(|prompt| self.decoder.prompt_tokens(prompt))
             .collect::<Result<_>>()?;
         let greedy = Request::greedy(&prompts, config);
-        let sampled = Request::sampled(&prompts, config, samples_of(config, samples));
-        let greedy = self.without_speculation(greedy)?;
-        let sampled = self.without_speculation(sampled)?;
-        let (first, text) = &greedy[0];
-        let text = [&first.tokens[..], text].concat();
-        let rows = target::row_invariance(&self.decoder, &text)?;
+        let sampled = Request::sampled(&prompts, config, effective_samples(config, samples));
+        let greedy = self.baselines(greedy)?;
+        let sampled = self.baselines(sampled)?;
+        let (first, baseline) = &greedy[0];
+        let text = [&first.tokens[..], baseline].concat();
+        let rows = replay::batch_invariance(&self.decoder, &text)?;
         let sources = self.sources(config).into_iter();
         let sources: Vec<SourceReport> = sources
-            .map(|draft| self.source(draft, &greedy, &sampled, rows))
+            .map(|draft| self.test_source(draft, &greedy, &sampled, rows))
             .collect::<Result<_>>()?;
         Ok(AuditReport {
             lossless: sources.iter().all(SourceReport::holds),
@@ -96,9 +106,13 @@ impl Audit {
         })
     }
 
+    fn runner(&self) -> Runner<'_> {
+        Runner::new(&*self.run)
+    }
+
     fn sources(&self, config: &SpeculativeConfig) -> Vec<DraftKind> {
         match config.draft {
-            // Each by itself, and all together.
+            // Each source by itself, and all together.
             Some(DraftKind::Auto) | None => {
                 let mut sources = self.decoder.draft_sources();
                 sources.push(DraftKind::Auto);
@@ -108,28 +122,30 @@ impl Audit {
         }
     }
 
-    /// Requests with the tokens that are written for them without speculation.
-    fn without_speculation(&self, requests: Vec<Request>) -> Result<Vec<(Request, Vec<u32>)>> {
-        let plain = |request: Request| {
+    /// Requests with the tokens that they generate without speculation.
+    fn baselines(&self, requests: Vec<Request>) -> Result<Vec<(Request, Vec<u32>)>> {
+        let baseline = |request: Request| {
             let config = request.with(DraftKind::None, Verification::Coupled);
-            let written = self.generate(&request, &config)?.token_ids();
-            Ok((request, written))
+            let generation = self
+                .runner()
+                .baseline(&self.decoder, &request.prompt(), &config)?;
+            Ok((request, generation.token_ids()))
         };
-        requests.into_iter().map(plain).collect()
+        requests.into_iter().map(baseline).collect()
     }
 
-    fn source(
+    fn test_source(
         &self,
         draft: DraftKind,
         greedy: &[(Request, Vec<u32>)],
         sampled: &[(Request, Vec<u32>)],
-        rows: RowInvariance,
+        rows: BatchInvariance,
     ) -> Result<SourceReport> {
         let mut report = SourceReport::new(draft);
         for verification in Verification::ALL {
-            for (request, plain) in greedy {
-                let written = self.speculate(request, verification, &mut report)?;
-                let found = identity::divergence(&self.decoder, request, plain, &written, rows)?;
+            for (request, baseline) in greedy {
+                let tokens = self.speculate(request, verification, &mut report)?;
+                let found = divergence::find(&self.decoder, request, baseline, &tokens, rows)?;
                 report.greedy.count(found);
             }
         }
@@ -137,26 +153,24 @@ impl Audit {
             return Ok(report);
         }
         for verification in Verification::ALL {
-            let mut places = Places::new(Noise::new(0).stream(TEST_STREAM));
-            for (request, plain) in sampled {
-                let written = self.speculate(request, verification, &mut report)?;
+            let mut quantiles = Quantiles::new(Noise::new(0).stream(TEST_STREAM));
+            for (request, baseline) in sampled {
+                let tokens = self.speculate(request, verification, &mut report)?;
                 if verification == Verification::Coupled {
-                    let found =
-                        identity::divergence(&self.decoder, request, plain, &written, rows)?;
+                    let found = divergence::find(&self.decoder, request, baseline, &tokens, rows)?;
                     report.seeded.get_or_insert_default().count(found);
                 }
-                self.enter(&mut places, request, &written, rows)?;
+                self.add_quantiles(&mut quantiles, request, &tokens, rows)?;
             }
-            let uniformity = places.test();
-            report.laws.push(LawTest {
+            report.distributions.push(DistributionTest {
                 verification,
-                uniformity,
+                uniformity: quantiles.test(),
             });
         }
         Ok(report)
     }
 
-    /// What is written for a request with a report's draft, which is counted there.
+    /// The tokens that a request generates with a report's draft source; the report counts the drafts.
     fn speculate(
         &self,
         request: &Request,
@@ -164,32 +178,30 @@ impl Audit {
         report: &mut SourceReport,
     ) -> Result<Vec<u32>> {
         let config = request.with(report.draft, verification);
-        let generation = self.generate(request, &config)?;
+        let generation = self
+            .runner()
+            .generate(&self.decoder, &request.prompt(), &config)?;
         report.count_drafts(&generation.stats);
         Ok(generation.token_ids())
     }
 
-    fn generate(&self, request: &Request, config: &SpeculativeConfig) -> Result<Generation> {
-        (self.run)(self.decoder.stream(&request.tokens[..], config)?)
-    }
-
-    /// Enters a text's tokens with the laws that they should have been drawn from.
-    fn enter(
+    /// Adds the quantiles of a text's tokens in the distributions that they should have been drawn from.
+    fn add_quantiles(
         &self,
-        places: &mut Places,
+        quantiles: &mut Quantiles,
         request: &Request,
-        written: &[u32],
-        rows: RowInvariance,
+        tokens: &[u32],
+        rows: BatchInvariance,
     ) -> Result<()> {
         let config = &request.config;
         let mut processors = self.decoder.processors(config, request.tokens.len())?;
-        target::replay(
+        replay::replay(
             &self.decoder,
             rows,
             &request.tokens,
-            written,
+            tokens,
             |history, token, logits| {
-                places.enter(token, &processors.distribution(logits, history, &[])?);
+                quantiles.add(token, &processors.distribution(logits, history, &[])?);
                 Ok(())
             },
         )
@@ -197,7 +209,7 @@ impl Audit {
 }
 
 /// Greedy settings leave nothing to sample.
-fn samples_of(config: &SpeculativeConfig, samples: usize) -> usize {
+fn effective_samples(config: &SpeculativeConfig, samples: usize) -> usize {
     match config.is_greedy() {
         true => 0,
         false => samples,

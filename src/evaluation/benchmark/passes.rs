@@ -1,60 +1,60 @@
-//! What the target's passes cost on this machine: one token, several at once, long contexts, prompts.
+//! What the target's forward passes cost on this machine: one token, several at once, long contexts, prefill.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::median;
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Result;
+use crate::evaluation::runner::median;
 use crate::model::TokenSequence;
 
-/// Tokens in the cache where passes over several rows are timed.
+/// Context length at which forward passes over several rows are timed.
 const SHORT: usize = 100;
-/// Lengths of context at which single tokens are timed.
+/// Context lengths at which single tokens are timed.
 const CONTEXTS: [usize; 3] = [SHORT, 1000, 4000];
-/// Rows of the timed passes.
+/// Rows of the timed forward passes.
 const ROWS: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// Passes of each kind, of which the median counts.
+/// Forward passes of each kind; the median counts.
 const PASSES: usize = 15;
-/// Prompt tokens that are read at once, as generation reads them.
-const PIECE: usize = 256;
+/// Prompt tokens per forward pass, as in generation.
+const CHUNK: usize = 256;
 
-/// Times of the target's passes.
+/// Times of the target's forward passes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PassTimes {
-    /// Passes over several rows, behind 100 tokens.
+    /// Forward passes over several rows, at context length 100.
     pub verify: Vec<VerifyTime>,
-    /// Passes over one token, and the prompt before it, by the length of the context.
+    /// Prefill and single-token decoding, by context length.
     pub contexts: Vec<ContextTime>,
-    /// Most memory that this process has used, in bytes; `None` where the system doesn't say.
+    /// Peak memory of this process in bytes; `None` where the system doesn't report it.
     pub peak_memory: Option<u64>,
 }
 
-/// A pass over several rows.
+/// A forward pass over several rows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct VerifyTime {
     /// Rows whose logits were computed.
     pub rows: usize,
     /// Median seconds.
     pub seconds: f64,
-    /// Over the time of one row.
+    /// `seconds` divided by the time of one row.
     pub ratio: f64,
 }
 
-/// Reading a prompt and decoding behind it.
+/// Prefill of a prompt, and decoding at its context length.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ContextTime {
     /// Tokens of the prompt.
     pub tokens: usize,
-    /// Prompt tokens read a second.
+    /// Prompt tokens per second.
     pub prefill_tokens_per_second: f64,
-    /// Passes over one token a second.
+    /// Single-token forward passes per second.
     pub decode_tokens_per_second: f64,
 }
 
 impl PassTimes {
-    /// Measures the target's passes; what doesn't fit its context is left out.
+    /// Measures the target's forward passes; lengths that don't fit its context are left out.
     pub fn measure(decoder: &SpeculativeDecoder) -> Result<Self> {
         let mut times = Self::default();
         let room = decoder.sequence().context_length();
@@ -87,21 +87,21 @@ impl PassTimes {
     }
 }
 
-/// Tokens that are in every vocabulary, none like its neighbour.
+/// Tokens that are in every vocabulary, each different from the one before.
 fn tokens(vocab_size: usize, range: std::ops::Range<usize>) -> Vec<u32> {
     range
-        .map(|place| ((place * 7919 + 17) % vocab_size) as u32)
+        .map(|position| ((position * 7919 + 17) % vocab_size) as u32)
         .collect()
 }
 
 fn fill(sequence: &mut TokenSequence, length: usize) -> Result<()> {
-    for piece in tokens(sequence.vocab_size(), 0..length).chunks(PIECE) {
-        sequence.extend(piece, 0)?;
+    for chunk in tokens(sequence.vocab_size(), 0..length).chunks(CHUNK) {
+        sequence.extend(chunk, 0)?;
     }
     Ok(())
 }
 
-/// Median seconds of a pass over so many rows, which are then forgotten.
+/// Median seconds of a forward pass over `rows` rows, which are then truncated.
 fn pass(sequence: &mut TokenSequence, rows: usize) -> Result<f64> {
     let length = sequence.len();
     let appended = tokens(sequence.vocab_size(), length..length + rows);
@@ -112,13 +112,13 @@ fn pass(sequence: &mut TokenSequence, rows: usize) -> Result<f64> {
         times.push(began.elapsed());
         sequence.truncate(length)?;
     }
-    // The first one warms up.
+    // The first pass warms up.
     Ok(median(
         times[1..].iter().map(Duration::as_secs_f64).collect(),
     ))
 }
 
-/// The process's high-water mark.
+/// The process's peak resident memory.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

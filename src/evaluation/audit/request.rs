@@ -1,12 +1,13 @@
 //! The requests that an audit runs.
 
+use crate::decoder::Prompt;
 use crate::settings::{DraftKind, SpeculativeConfig, Verification};
 
-/// A prompt, and how to continue it.
+/// A prompt, and the settings to continue it with.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
-    /// Which prompt, from 0.
-    pub(super) prompt: usize,
+    /// Index of the prompt.
+    pub(super) prompt_index: usize,
     pub(super) tokens: Vec<u32>,
     pub(super) config: SpeculativeConfig,
 }
@@ -19,15 +20,18 @@ impl Request {
             seed: None,
             ..config.clone()
         };
-        let requests = prompts.iter().enumerate().map(|(prompt, tokens)| Self {
-            prompt,
-            tokens: tokens.clone(),
-            config: config.clone(),
-        });
+        let requests = prompts
+            .iter()
+            .enumerate()
+            .map(|(prompt_index, tokens)| Self {
+                prompt_index,
+                tokens: tokens.clone(),
+                config: config.clone(),
+            });
         requests.collect()
     }
 
-    /// So many samples of the prompts, in turn, each with a seed of its own.
+    /// `samples` requests that take the prompts in turn, each with its own seed.
     pub(super) fn sampled(
         prompts: &[Vec<u32>],
         config: &SpeculativeConfig,
@@ -35,8 +39,8 @@ impl Request {
     ) -> Vec<Self> {
         let first_seed = config.seed.unwrap_or(0);
         let numbered = (0..samples).zip(prompts.iter().enumerate().cycle());
-        let requests = numbered.map(|(sample, (prompt, tokens))| Self {
-            prompt,
+        let requests = numbered.map(|(sample, (prompt_index, tokens))| Self {
+            prompt_index,
             tokens: tokens.clone(),
             config: SpeculativeConfig {
                 seed: Some(first_seed.wrapping_add(sample as u64)),
@@ -46,7 +50,11 @@ impl Request {
         requests.collect()
     }
 
-    /// The same request with such a draft, verified so.
+    pub(super) fn prompt(&self) -> Prompt {
+        Prompt::Tokens(self.tokens.clone())
+    }
+
+    /// The request's settings with another draft source and verification.
     pub(super) fn with(&self, draft: DraftKind, verification: Verification) -> SpeculativeConfig {
         SpeculativeConfig {
             draft: Some(draft),

@@ -1,28 +1,30 @@
 //! What an audit finds.
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use super::uniformity::Uniformity;
 use crate::engine::Stats;
+use crate::evaluation::runner::add_counts;
 use crate::settings::{DraftKind, Verification};
 
-/// Whether speculation is lossless, and how that was tested.
+/// Whether speculation is lossless, and the tests of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AuditReport {
-    /// Whether every promise was kept.
+    /// Whether every test passed.
     pub lossless: bool,
-    /// Whether the target gives the same logits for rows computed together and one by one.
-    pub rows: RowInvariance,
-    /// Each draft source by itself.
+    /// Whether the target computes the same logits for rows together and one by one.
+    pub rows: BatchInvariance,
+    /// Each draft source that was tested.
     pub sources: Vec<SourceReport>,
 }
 
-/// Logits of several rows at once against those of one row at a time.
+/// Batch invariance: the logits of several rows in one forward pass against those of one row per pass.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct RowInvariance {
+pub struct BatchInvariance {
     /// Rows that were compared.
     pub rows: usize,
-    /// Whether they are the same bits.
+    /// Whether their logits are bit-identical.
     pub identical: bool,
     /// The largest difference between two logits.
     pub largest_difference: f64,
@@ -31,16 +33,16 @@ pub struct RowInvariance {
 }
 
 /// Differences beyond this share of the largest logit are not rounding, even in 16 bits.
-const MOST_ROUNDING: f64 = 0.01;
+const MAX_ROUNDING: f64 = 0.01;
 
-/// Differences between logits add up over the cache that they are computed with: so many times the largest one may turn
-/// a choice.
+/// Differences between logits accumulate with the cache that they are computed from: up to this multiple of the largest
+/// measured one may flip a choice.
 const ROUNDING_FACTOR: f64 = 4.0;
 
-impl RowInvariance {
-    /// How close two logits must be for rounding to turn the choice between them.
+impl BatchInvariance {
+    /// How close two logits must be for rounding to flip the choice between them.
     pub(super) fn tolerance(&self) -> f64 {
-        let rounding = self.largest_difference <= MOST_ROUNDING * self.largest_logit;
+        let rounding = self.largest_difference <= MAX_ROUNDING * self.largest_logit;
         if rounding {
             ROUNDING_FACTOR * self.largest_difference
         } else {
@@ -59,11 +61,12 @@ pub struct SourceReport {
     /// Sampled texts (coupled verification) against those without speculation and the same seeds; `None` where the
     /// settings are greedy, or no samples were asked for.
     pub seeded: Option<Identity>,
-    /// Whether sampled tokens follow the target's law, by each kind of verification; none likewise.
-    pub laws: Vec<LawTest>,
-    /// For each position of a draft, from 0, the steps that drafted so far.
+    /// Whether sampled tokens follow the target's distribution, for each kind of verification; empty where `seeded` is `None`.
+    #[serde(flatten, serialize_with = "with_old_name")]
+    pub distributions: Vec<DistributionTest>,
+    /// For each position of a draft, from 0, the steps whose draft reached it.
     pub drafted_per_position: Vec<usize>,
-    /// For each position of a draft, the steps that accepted so far.
+    /// For each position of a draft, the steps that accepted its token.
     pub accepted_per_position: Vec<usize>,
 }
 
@@ -72,33 +75,33 @@ pub struct SourceReport {
 pub struct Identity {
     /// Pairs of texts compared.
     pub texts: usize,
-    /// Those that differ.
+    /// The pairs that differ.
     pub divergences: Vec<Divergence>,
 }
 
-/// Where two texts that should be identical part.
+/// Where two texts that should be identical diverge.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Divergence {
-    /// Which prompt, from 0.
+    /// Index of the prompt.
     pub prompt: usize,
     /// The seed; `None` for greedy decoding.
     pub seed: Option<u64>,
-    /// Tokens written before they part.
+    /// Number of generated tokens before the divergence.
     pub position: usize,
     /// The next token without speculation; `None` if the text ends.
     pub plain: Option<u32>,
     /// The next token with speculation; `None` if the text ends.
     pub speculative: Option<u32>,
-    /// By how much the target prefers the one to the other, in logits over the temperature and with the seed's noise;
-    /// `None` where one of them can't be.
+    /// By how much the target prefers the one to the other, in logits divided by the temperature and with the seed's noise;
+    /// `None` if one of them has probability 0.
     pub margin: Option<f64>,
-    /// Whether rounding explains it: the target's rows are not exact, and the margin is within their differences.
+    /// Whether rounding explains it: the target is not batch invariant, and the margin is within its rounding differences.
     pub by_rounding: bool,
 }
 
-/// A test of whether tokens follow the target's law.
+/// A test of whether tokens follow the target's distribution.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LawTest {
+pub struct DistributionTest {
     /// How drafts were verified.
     pub verification: Verification,
     /// The test.
@@ -107,18 +110,18 @@ pub struct LawTest {
 }
 
 impl Identity {
-    /// Counts another pair of texts.
+    /// Adds another pair of texts.
     pub(super) fn count(&mut self, divergence: Option<Divergence>) {
         self.texts += 1;
         self.divergences.extend(divergence);
     }
 
-    /// Texts that are the same.
+    /// Pairs that are identical.
     pub fn identical(&self) -> usize {
         self.texts - self.divergences.len()
     }
 
-    /// Whether all are the same, but for rounding.
+    /// Whether all pairs are identical up to rounding.
     pub(super) fn holds(&self) -> bool {
         self.divergences
             .iter()
@@ -127,13 +130,13 @@ impl Identity {
 }
 
 impl SourceReport {
-    /// Nothing found yet.
+    /// An empty report.
     pub(super) fn new(draft: DraftKind) -> Self {
         Self {
             draft,
             greedy: Identity::default(),
             seeded: None,
-            laws: Vec::new(),
+            distributions: Vec::new(),
             drafted_per_position: Vec::new(),
             accepted_per_position: Vec::new(),
         }
@@ -141,24 +144,34 @@ impl SourceReport {
 
     /// Adds a text's drafts to the counts.
     pub(super) fn count_drafts(&mut self, stats: &Stats) {
-        for (counts, more) in [
-            (&mut self.drafted_per_position, &stats.drafted_per_position),
-            (
-                &mut self.accepted_per_position,
-                &stats.accepted_per_position,
-            ),
-        ] {
-            counts.resize(counts.len().max(more.len()), 0);
-            for (count, more) in counts.iter_mut().zip(more) {
-                *count += more;
-            }
-        }
+        add_counts(&mut self.drafted_per_position, &stats.drafted_per_position);
+        add_counts(
+            &mut self.accepted_per_position,
+            &stats.accepted_per_position,
+        );
     }
 
-    /// Whether every promise was kept.
+    /// The old name of [`Self::distributions`].
+    #[deprecated(note = "use the field `distributions`")]
+    pub fn laws(&self) -> &[DistributionTest] {
+        &self.distributions
+    }
+
+    /// Whether every test passed.
     pub(super) fn holds(&self) -> bool {
         let identities = [Some(&self.greedy), self.seeded.as_ref()];
         identities.into_iter().flatten().all(Identity::holds)
-            && self.laws.iter().all(|law| law.uniformity.holds)
+            && self.distributions.iter().all(|test| test.uniformity.holds)
     }
+}
+
+/// Serializes under the name and, for one more release, under the old one.
+fn with_old_name<S: Serializer>(
+    tests: &[DistributionTest],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(2))?;
+    map.serialize_entry("distributions", tests)?;
+    map.serialize_entry("laws", tests)?;
+    map.end()
 }
