@@ -1,7 +1,8 @@
-"""Writes gguf/NAME.gguf, and its golden.safetensors, of hf/NAME, for families whose tensors llama.cpp's converter only renames.
+"""Writes gguf/NAME.gguf and its golden.safetensors from hf/NAME.
 
-Needs `pip install gguf numpy safetensors`. The names of tensors are those that the gguf package has for the
-family; nothing is computed, so the golden values of the folder hold for the file.
+For families whose tensors llama.cpp's converter only renames. Needs `pip install gguf numpy
+safetensors`. The tensor names are those that the gguf package has for the family; nothing is
+computed, so the golden values of the folder hold for the file.
 
     python3 tests/data/make_gguf.py
 """
