@@ -478,6 +478,7 @@ class SpeculativeDecoder:
         num_threads: int | None = None,
         context_length: int | None = None,
         table: str | PathLike[str] | None = None,
+        kernels: str | None = None,
         progress: _Progress | None = None,
     ) -> Self: ...
     @staticmethod

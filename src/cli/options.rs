@@ -54,6 +54,9 @@ pub(super) struct LoadingArgs {
     /// Hold keys and values as auto, f32, f16 or q8_0
     #[arg(long, value_name = "DTYPE")]
     kv_cache_dtype: Option<String>,
+    /// Kernels on the CPU: auto (the fastest) or candle (Candle's, the reference)
+    #[arg(long, value_name = "KERNELS")]
+    kernels: Option<String>,
     /// File with a table of the target's own texts, to draft from
     #[arg(long, value_name = "FILE")]
     pub(super) table: Option<PathBuf>,
@@ -100,6 +103,9 @@ impl ModelArgs {
         }
         if let Some(dtype) = &loading.kv_cache_dtype {
             builder = builder.kv_cache_dtype(dtype);
+        }
+        if let Some(kernels) = &loading.kernels {
+            builder = builder.kernels(kernels);
         }
         let table = profile.and_then(|profile| profile.table.as_ref());
         if let Some(table) = loading.table.as_ref().or(table) {

@@ -35,6 +35,7 @@ pub struct DecoderBuilder {
     quantize: Option<String>,
     dtype: Option<String>,
     kv_cache_dtype: Option<String>,
+    kernels: Option<String>,
     table: Option<PathBuf>,
     options: LoadOptions,
 }
@@ -48,6 +49,7 @@ impl Default for DecoderBuilder {
             quantize: None,
             dtype: None,
             kv_cache_dtype: None,
+            kernels: None,
             table: None,
             options: LoadOptions::default(),
         }
@@ -113,6 +115,13 @@ impl DecoderBuilder {
         self
     }
 
+    /// Computes with Candle's kernels on the CPU (`candle`, the reference), or with the fastest (`auto`).
+    #[must_use]
+    pub fn kernels(mut self, kernels: impl Into<String>) -> Self {
+        self.kernels = Some(kernels.into());
+        self
+    }
+
     /// Branch, tag or commit of a hub model.
     #[must_use]
     pub fn revision(mut self, revision: impl Into<String>) -> Self {
@@ -147,6 +156,9 @@ impl DecoderBuilder {
             WeightPrecision::from_names(self.dtype.as_deref(), self.quantize.as_deref())?;
         if let Some(dtype) = &self.kv_cache_dtype {
             self.options.kv_cache = dtype.parse()?;
+        }
+        if let Some(kernels) = &self.kernels {
+            self.options.kernels = kernels.parse()?;
         }
         if self.options.context_length == Some(0) {
             return Err(Error::invalid("context_length", 0, "at least 1"));

@@ -1,10 +1,12 @@
 //! How to load a model.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::backend::cpu::Tier;
 use crate::backend::{CachePrecision, WeightPrecision};
 use crate::device::Device;
+use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent};
 
 /// Whose kernels compute on the CPU. (On other devices, Candle's do.)
@@ -17,6 +19,18 @@ pub enum Kernels {
     Tier(Tier),
     /// Candle's: what our own are tested against.
     Candle,
+}
+
+impl FromStr for Kernels {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Self::Best),
+            "candle" => Ok(Self::Candle),
+            other => Err(Error::invalid("kernels", other, "auto or candle")),
+        }
+    }
 }
 
 /// How to load a model.

@@ -36,6 +36,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is SPECDEC_DEVICE, or the best available.
 /// dtype: store all weights in this type. quantize: "q8_0", "q4_0", ... on loading.
 /// kv_cache_dtype: store keys and values as "f32", "f16" or "q8_0"; None chooses by the type of the weights.
+/// kernels: "candle" computes with Candle's kernels, the reference; None with the fastest ones.
 /// revision: branch, tag or commit of a hub model.
 /// num_threads: threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or all available.
 /// context_length: maximum number of tokens in a sequence.
@@ -49,7 +50,7 @@ impl SpeculativeDecoder {
     #[new]
     #[pyo3(signature = (target, draft=None, *, tokenizer=None, device=None, dtype=None, quantize=None,
                         kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, table=None,
-                        progress=None))]
+                        kernels=None, progress=None))]
     #[expect(
         clippy::too_many_arguments,
         reason = "the keywords of the Python constructor"
@@ -67,6 +68,7 @@ impl SpeculativeDecoder {
         num_threads: Option<&Bound<'_, PyAny>>,
         context_length: Option<&Bound<'_, PyAny>>,
         table: Option<PathBuf>,
+        kernels: Option<&str>,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let mut builder = decoder::SpeculativeDecoder::builder()
@@ -89,6 +91,9 @@ impl SpeculativeDecoder {
         }
         if let Some(dtype) = kv_cache_dtype {
             builder = builder.kv_cache_dtype(dtype);
+        }
+        if let Some(kernels) = kernels {
+            builder = builder.kernels(kernels);
         }
         if let Some(revision) = revision {
             builder = builder.revision(revision);

@@ -10,7 +10,7 @@ from specdec_rs import SpeculativeConfig, SpeculativeDecoder
 SIGNATURES = {
     "SpeculativeDecoder": "(target, draft=None, *, tokenizer=None, device=None, dtype=None, "
     "quantize=None, kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, "
-    "table=None, progress=None)",
+    "table=None, kernels=None, progress=None)",
     "SpeculativeDecoder.with_models": "(target, draft, tokenizer)",
     "SpeculativeDecoder.generate": "(self, /, prompt, config=None, **overrides)",
     "SpeculativeDecoder.stream": "(self, /, prompt, config=None, **overrides)",

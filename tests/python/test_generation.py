@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import PAIR
 from specdec_rs import (
     ContextOverflow,
     InvalidConfig,
@@ -156,6 +157,18 @@ def test_info(decoder: SpeculativeDecoder) -> None:
     assert 0 < info["draft"]["parameters"] < info["parameters"]
     assert info["threads"] >= 1
     assert repr(decoder).startswith("<SpeculativeDecoder: llama, ")
+
+
+def test_candles_kernels_can_be_chosen(decoder: SpeculativeDecoder) -> None:
+    reference = SpeculativeDecoder(PAIR / "target", PAIR / "draft", device="cpu", kernels="candle")
+    assert reference.info()["kernels"] == "candle"
+    assert decoder.info()["kernels"] != "candle"
+    ids = [5, 6, 7, 8]
+    assert np.allclose(reference.logits(ids), decoder.logits(ids), atol=1e-3)
+    tokens = reference.generate(ids, temperature=0, max_new_tokens=8).tokens
+    assert tokens == decoder.generate(ids, temperature=0, max_new_tokens=8).tokens
+    with pytest.raises(InvalidConfig, match="kernels"):
+        SpeculativeDecoder(PAIR / "target", kernels="ours")
 
 
 def test_a_batch_is_validated_before_it_starts(decoder: SpeculativeDecoder) -> None:
