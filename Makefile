@@ -4,6 +4,8 @@
 # every test, those with the default models included. Without it, what is left out is counted and named.
 
 PYTHON ?= python3
+# How the Rust tests are built, other than by the test profile.
+export TEST_PROFILE ?=
 # The package as a user installs it, with what its tests need.
 ENVIRONMENT := target/python
 IN_ENVIRONMENT := $(ENVIRONMENT)/bin
@@ -20,7 +22,7 @@ build:
 test: test-rust test-python
 
 test-rust:
-	cargo test --features python --no-fail-fast $(if $(SPECDEC_SHARED),-- --include-ignored)
+	cargo test $(TEST_PROFILE) --features python --no-fail-fast $(if $(SPECDEC_SHARED),-- --include-ignored)
 
 test-python: environment
 	$(IN_ENVIRONMENT)/python -m pytest

@@ -123,16 +123,12 @@ fn rust_code_runs_as_written() {
     let count = text.matches("```rust,no_run\n").count();
     assert!(count >= 2, "only {count} blocks were found");
     fs::write(&copy, text.replace("```rust,no_run\n", "```rust\n")).unwrap();
-    // With the profile and features that this test was built with, so that little is built anew.
+    // With the profile (of the Makefile) and the features that this test was built with, so that little is built anew.
+    let profile = std::env::var("TEST_PROFILE").unwrap_or_default();
     let mut command = Command::new(env!("CARGO"));
-    command.args(["test", "--doc"]);
-    if std::env::current_exe()
-        .unwrap()
-        .iter()
-        .any(|name| name == "release")
-    {
-        command.arg("--release");
-    }
+    command
+        .args(["test", "--doc"])
+        .args(profile.split_whitespace());
     if cfg!(feature = "python") {
         command.args(["--features", "python"]);
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::output::{Chunk, FinishReason, Generation};
 use super::stats::Stats;
-use super::work::{Pending, WorkItem};
+use super::work::{Pending, WorkItem, row_after};
 use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::model::{Append, LogitsView, SharedModel, TokenSequence};
@@ -379,11 +379,6 @@ impl Request {
         };
         (generation, self.history, self.target)
     }
-}
-
-/// The row of logits that follows a draft's node; `None`: the newest token, which is fed before the draft.
-pub(super) fn row_after(node: Option<usize>) -> usize {
-    node.map_or(0, |node| node + 1)
 }
 
 /// The rows that stay: the newest token's and the accepted ones'.

@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::request::row_after;
 use crate::model::Parents;
 use crate::speculation::{Draft, Load, Plan};
 
@@ -85,4 +84,9 @@ impl Pending {
             parents => Parents::Tree(parents),
         }
     }
+}
+
+/// The row of logits that follows a draft's node; `None`: the newest token, which is fed before the draft.
+pub(super) fn row_after(node: Option<usize>) -> usize {
+    node.map_or(0, |node| node + 1)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::language_model::ModelInfo;
+use super::info::ModelInfo;
 use super::layer::Norms;
 use crate::architecture::names::{LayerTensor, ModelTensor, NamedWeights};
 use crate::architecture::{Biases, ModelSpec};

@@ -1,6 +1,7 @@
 //! Models: the one decoder that runs every family, and what speculation sees of it.
 
 mod heads;
+mod info;
 pub mod language_model;
 mod layer;
 mod load;
@@ -14,9 +15,8 @@ mod transformer;
 mod tree;
 
 pub use heads::{DraftHead, EagleFiles, Features, HeadOutput, HeadSequence};
-pub use language_model::{
-    BatchLogits, Extend, LanguageModel, Logits, LogitsView, ModelInfo, SequenceId,
-};
+pub use info::ModelInfo;
+pub use language_model::{BatchLogits, Extend, LanguageModel, Logits, LogitsView, SequenceId};
 pub use load::{LoadedModel, OpenModel, load, load_tokenizer};
 pub use options::{Kernels, LoadOptions};
 pub use sequence::{Append, SharedModel, TokenSequence, extend_all};

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use smallvec::SmallVec;
 
-use super::language_model::{
-    BatchLogits, Extend, LanguageModel, Logits, ModelInfo, SequenceId, SpareRows,
-};
+use super::info::ModelInfo;
+use super::language_model::{BatchLogits, Extend, LanguageModel, Logits, SequenceId, SpareRows};
 use super::tree::Parents;
 use crate::error::{Error, Result};
 

@@ -12,7 +12,8 @@ mod forward;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::language_model::{ModelInfo, SequenceId};
+use super::info::ModelInfo;
+use super::language_model::SequenceId;
 use super::layer::Layer;
 use super::loader::Loader;
 use super::options::LoadOptions;

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::layouts::BLOCK;
 use super::math::{load_some, store_some};
 use super::memory::UnsafeSlice;
 use super::pool::Pool;
 use super::simd::{LANES, Simd, TILE_ROWS};
 use super::tier::{Kernel, Tier};
 use crate::backend::{HostRows, NormKind};
+use crate::weights::formats::BLOCK;
 
 /// Reusable buffers for activations: once there are enough of them, a step allocates nothing.
 #[derive(Default)]

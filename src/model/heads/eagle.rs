@@ -12,7 +12,7 @@ use super::{DraftHead, Features, HeadOutput, HeadSequence};
 use crate::architecture::{MixerSpec, ModelSpec};
 use crate::backend::{Attention, Backend, Batch, CachePrecision, HostRows, Linear, Norm, Segment};
 use crate::error::{Error, Result};
-use crate::model::language_model::ModelInfo;
+use crate::model::info::ModelInfo;
 use crate::model::layer::Norms;
 use crate::model::mlp::{Mlp, PlainMlp};
 use crate::model::transformer::embed;

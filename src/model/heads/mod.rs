@@ -2,8 +2,8 @@
 
 mod eagle;
 
-use super::language_model::ModelInfo;
 use crate::error::Result;
+use crate::model::info::ModelInfo;
 pub use eagle::EagleFiles;
 pub(super) use eagle::{Eagle, Host};
 

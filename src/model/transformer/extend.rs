@@ -8,7 +8,8 @@ use super::{Sequence, Transformer};
 use crate::backend::{Backend, Batch, HostRows, MAX_TREE_ROWS, Segment};
 use crate::error::{Error, Result};
 use crate::model::heads::{DraftHead, Eagle, EagleFiles, Host};
-use crate::model::language_model::{Extend, LanguageModel, Logits, ModelInfo, SequenceId};
+use crate::model::info::ModelInfo;
+use crate::model::language_model::{Extend, LanguageModel, Logits, SequenceId};
 use crate::model::tree::{self, Parents};
 
 impl<B: Backend> Transformer<B> {
