@@ -65,11 +65,14 @@ impl Stream {
 
     /// Runs to the end, with a call after each forward pass, whose error ends it.
     pub fn run_with(mut self, mut after_pass: impl FnMut() -> Result<()>) -> Result<Generation> {
-        while self.step() {
+        loop {
+            let goes_on = self.step();
             self.chunks.clear();
             after_pass()?;
+            if !goes_on {
+                return self.into_generation();
+            }
         }
-        self.into_generation()
     }
 
     /// What was generated; a generation that goes on is cancelled.
