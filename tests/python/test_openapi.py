@@ -4,7 +4,9 @@ What is sent is the same in every run; SPECDEC_EXAMPLES=2000 sends so many other
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,12 +42,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def description(server: Running) -> Any:
-    return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+def served_description() -> Any:
+    """Return what a server says of itself; pytest needs it to collect the operations."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(chatting_target(Path(folder))) as running,
+    ):
+        return running.json("/openapi.json")
 
 
-schema = schemathesis.pytest.from_fixture("description")
+schema = schemathesis.openapi.from_dict(served_description())
 
 
 @schema.parametrize()
