@@ -1,7 +1,8 @@
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from collections.abc import Sequence as _Sequence
+from inspect import Signature as _Signature
 from os import PathLike
-from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, final
+from typing import Any, ClassVar, Literal, SupportsIndex, TypeAlias, TypedDict, final
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,7 @@ class FileError(SpecdecError, OSError): ...
 
 @final
 class SpeculativeConfig:
+    __signature__: ClassVar[_Signature]
     # begin generated: constructor
     def __new__(
         cls,
