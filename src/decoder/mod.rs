@@ -2,83 +2,32 @@
 
 mod batch;
 mod builder;
+mod drafters;
+mod prompt;
 mod self_draft;
 mod stream;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::device::Device;
 use crate::engine::{CancelToken, Generation, KvCacheManager, Request};
 use crate::error::{Error, Result};
-use crate::model::{DraftHead, LanguageModel, ModelInfo, SharedModel, TokenSequence, memory};
+use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence, memory};
 use crate::sampling::{Noise, Processors};
-use crate::settings::{DraftKind, SpeculativeConfig, Verification};
-use crate::speculation::drafter::{
-    Drawing, HeadDrafter, ModelDrafter, OtherVocabulary, Sampler, TextDrafter, Vocabulary,
-};
-use crate::speculation::retrieval::{
-    GrammarDrafter, NgramDrafter, PredictionDrafter, RecyclingDrafter, TableDrafter,
-};
-use crate::speculation::{
-    Acceptance, Controller, Drafter, DraftingStatistics, RetrievalDrafter, RetrievalDrafters,
-    TokenSource,
-};
+use crate::settings::{DraftKind, SpeculativeConfig};
+use crate::speculation::{Controller, Drafter, DraftingStatistics, TokenSource};
 use crate::text::{Message, Tokenizer};
 
 use batch::SharedService;
+use drafters::DraftModel;
 
 pub use batch::Batch;
 pub use builder::DecoderBuilder;
+pub use prompt::Prompt;
 pub use stream::Stream;
-
-/// The stream of a request's noise that its draft draws from; verification has another, so that neither shifts the other.
-const DRAFT_STREAM: u16 = 1;
 
 /// Rows of logits computed at once when a text is scored.
 const SCORED_ROWS: usize = 64;
-
-/// A prompt: text, or tokens that are used as they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Prompt {
-    /// Text to be tokenized, with the special tokens that the model expects.
-    Text(String),
-    /// Token ids.
-    Tokens(Vec<u32>),
-}
-
-impl From<&str> for Prompt {
-    fn from(text: &str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<String> for Prompt {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<&[u32]> for Prompt {
-    fn from(tokens: &[u32]) -> Self {
-        Self::Tokens(tokens.to_vec())
-    }
-}
-
-impl From<Vec<u32>> for Prompt {
-    fn from(tokens: Vec<u32>) -> Self {
-        Self::Tokens(tokens)
-    }
-}
-
-/// A drafter with weights.
-#[derive(Clone)]
-enum DraftModel {
-    /// A model, and its vocabulary where that is not the target's.
-    Model(SharedModel, Option<Arc<OtherVocabulary>>),
-    /// A head that reads the target's hidden states.
-    Head(Arc<dyn DraftHead>),
-}
 
 /// Decodes speculatively. Cheap to clone; usable from many threads at once.
 #[derive(Clone)]
@@ -375,106 +324,6 @@ impl SpeculativeDecoder {
             .chain(table)
             .chain(model)
             .collect()
-    }
-
-    /// The drafters of a request, and the planner that chooses among them.
-    fn controller(
-        &self,
-        config: &SpeculativeConfig,
-        processors: &Processors,
-        noise: Noise,
-        prompt_length: usize,
-    ) -> Result<Controller> {
-        let kind = config.draft.unwrap_or(self.default_draft);
-        if kind == DraftKind::Model && self.draft.is_none() {
-            let expected =
-                "a source without a model, as this decoder was loaded without a draft model";
-            return Err(Error::invalid("draft", kind, expected));
-        }
-        let drafts = config.gamma > 0 && kind != DraftKind::None;
-        let wants = |wanted| drafts && (kind == DraftKind::Auto || kind == wanted);
-        let mut retrieval: Vec<Box<dyn RetrievalDrafter>> = Vec::new();
-        if drafts && config.response_format.is_some() {
-            let forced = GrammarDrafter::new(processors.clone(), prompt_length);
-            retrieval.push(Box::new(forced));
-        }
-        if let Some(prediction) = &config.prediction
-            && drafts
-        {
-            let tokens = self.tokenizer.encode(prediction, false)?;
-            retrieval.push(Box::new(PredictionDrafter::new(tokens, prompt_length)));
-        }
-        if wants(DraftKind::Ngram) {
-            retrieval.push(Box::new(NgramDrafter::default()));
-        }
-        if wants(DraftKind::Table) {
-            retrieval.push(Box::new(TableDrafter::new(&self.statistics.table)));
-        }
-        if wants(DraftKind::Recycling) {
-            retrieval.push(Box::new(RecyclingDrafter::new(&self.statistics.successors)));
-        }
-        let controller = self.controller_of(config, retrieval);
-        let Some(model) = self.draft.as_ref().filter(|_| wants(DraftKind::Model)) else {
-            return Ok(controller);
-        };
-        let source = self.model_source(model, config, processors, noise)?;
-        Ok(controller.with_drafter(source, TokenSource::Model))
-    }
-
-    /// A drafter with weights, for one request.
-    fn model_source(
-        &self,
-        draft: &DraftModel,
-        config: &SpeculativeConfig,
-        processors: &Processors,
-        noise: Noise,
-    ) -> Result<Box<dyn Drafter>> {
-        let drawing = match config.verification {
-            Verification::Coupled => Drawing::Coupled(noise),
-            Verification::Rejection | Verification::Block => {
-                Drawing::Independent(noise.stream(DRAFT_STREAM))
-            }
-        };
-        let vocab_size = self.target.vocab_size();
-        let mut sampler = Sampler::new(processors.clone(), drawing, vocab_size);
-        if config.adaptive {
-            sampler = sampler.with_alternatives();
-        }
-        let (model, vocabulary) = match draft {
-            DraftModel::Head(head) => {
-                let draft = HeadDrafter::new(head, sampler)?;
-                return Ok(Box::new(draft));
-            }
-            // Greedy decoding compares texts, so the draft may tokenize its words in any way.
-            DraftModel::Model(model, Some(other))
-                if config.is_greedy() && config.response_format.is_none() && !other.is_near() =>
-            {
-                return Ok(Box::new(TextDrafter::new(model, other, vocab_size)?));
-            }
-            DraftModel::Model(model, Some(other)) => (
-                model,
-                Vocabulary::Other(other.clone(), other.retokenizer()?),
-            ),
-            DraftModel::Model(model, None) => (model, Vocabulary::Same),
-        };
-        let draft = ModelDrafter::new(model, vocabulary, sampler);
-        Ok(Box::new(draft))
-    }
-
-    fn controller_of(
-        &self,
-        config: &SpeculativeConfig,
-        retrieval: Vec<Box<dyn RetrievalDrafter>>,
-    ) -> Controller {
-        let acceptance = Acceptance::new(&self.statistics.acceptance, config.is_greedy());
-        let retrieval = RetrievalDrafters::new(retrieval, self.target.vocab_size());
-        Controller::new(
-            config.gamma,
-            config.adaptive,
-            &self.statistics.costs,
-            acceptance,
-            retrieval,
-        )
     }
 }
 
