@@ -111,6 +111,11 @@ impl Service {
         &self.status
     }
 
+    /// Tokens of the KV cache; `None`: no limit.
+    pub fn cache_capacity(&self) -> Option<usize> {
+        self.cache.capacity()
+    }
+
     /// Tokens of the KV cache that are taken, by running requests and by prefixes that are kept.
     pub fn cached_tokens(&self) -> usize {
         self.cache.used()

@@ -137,7 +137,7 @@ impl Metrics {
         let status = state.service.status();
         self.running.set(status.running() as i64);
         self.waiting.set(status.waiting() as i64);
-        let max = state.cache_tokens.unwrap_or(usize::MAX);
+        let max = state.service.cache_capacity().unwrap_or(usize::MAX);
         self.cache_usage
             .set(state.service.cached_tokens() as f64 / max as f64);
     }

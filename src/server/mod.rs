@@ -66,9 +66,8 @@ impl Server {
         let table_updates = table.map(|file| TableUpdates::new(&decoder, file).map(Arc::new));
         let state = AppState {
             table_updates: table_updates.transpose()?,
-            service: Service::start(options.slots, options.queue, cache.clone())?,
+            service: Service::start(options.slots, options.queue, cache)?,
             decoder,
-            cache_tokens: cache.capacity(),
             metrics: metrics::Metrics::new(),
             started: state::now(),
             options,
@@ -88,7 +87,7 @@ impl Server {
 
     /// Tokens of all caches together; `None`: unbounded.
     pub fn cache_tokens(&self) -> Option<usize> {
-        self.state.cache_tokens
+        self.state.service.cache_capacity()
     }
 
     /// Answers until the process is asked to end (SIGTERM, Ctrl-C); then what is running may still be answered.

@@ -19,8 +19,6 @@ pub(super) struct AppState {
     pub(super) service: Service,
     pub(super) table_updates: Option<Arc<TableUpdates>>,
     pub(super) options: ServerOptions,
-    /// Tokens of all caches together.
-    pub(super) cache_tokens: Option<usize>,
     pub(super) metrics: Metrics,
     pub(super) started: u64,
 }
@@ -35,7 +33,7 @@ impl AppState {
         /// Tokens that the answer to a long prompt may have nevertheless.
         const MIN: usize = 1024;
         let context = self.decoder.info().context_length;
-        let share = self.cache_tokens.map_or(context, |tokens| {
+        let share = self.service.cache_capacity().map_or(context, |tokens| {
             let even = tokens / self.options.slots;
             // As much less as a cache's last page may be empty.
             even.max(prompt + MIN).min(tokens.saturating_sub(128))
