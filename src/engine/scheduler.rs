@@ -155,12 +155,11 @@ impl Scheduler {
         for entry in requests.filter(|entry| entry.request.is_cancelled()) {
             entry.abort(&mut self.events);
         }
-        for _ in 0..self.waiting.len() {
-            match self.waiting.pop_front() {
-                Some(entry) if entry.end.is_some() => self.retire(entry),
-                Some(entry) => self.waiting.push_back(entry),
-                None => return,
-            }
+        let ended = |entry: &Entry| entry.end.is_some();
+        while let Some(index) = self.waiting.iter().position(ended)
+            && let Some(entry) = self.waiting.remove(index)
+        {
+            self.retire(entry);
         }
     }
 
@@ -340,15 +339,10 @@ impl Scheduler {
     }
 
     fn retire_ended(&mut self) {
-        let mut index = 0;
-        while index < self.running.len() {
-            match self.running[index].end {
-                Some(_) => {
-                    let entry = self.running.remove(index);
-                    self.retire(entry);
-                }
-                None => index += 1,
-            }
+        let ended = |entry: &Entry| entry.end.is_some();
+        while let Some(index) = self.running.iter().position(ended) {
+            let entry = self.running.remove(index);
+            self.retire(entry);
         }
     }
 
