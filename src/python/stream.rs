@@ -40,25 +40,22 @@ impl Stream {
         if let Some(chunk) = running.next_ready() {
             return Ok(Progress::Chunk(chunk));
         }
-        if !running.step()
-            && let Some(chunk) = running.next_ready()
-        {
-            return Ok(Progress::Chunk(chunk));
+        if !running.is_ended() {
+            running.step();
+            return Ok(Progress::Pass);
         }
-        if running.is_ended()
-            && let Some(ended) = stream.take()
-        {
+        if let Some(ended) = stream.take() {
             let generation = ended.into_generation()?;
             self.generation.get_or_init(|| generation);
-            return Ok(Progress::Ended);
         }
-        Ok(Progress::Prefilling)
+        Ok(Progress::Ended)
     }
 }
 
-/// What a forward pass came to.
+/// What the stream has come to.
 enum Progress {
-    Prefilling,
+    /// A forward pass, whose chunk may be ready.
+    Pass,
     Chunk(engine::Chunk),
     Ended,
 }
@@ -74,7 +71,7 @@ impl Stream {
             let progress = py.detach(|| self.advance());
             check_signals(py)?;
             match progress? {
-                Progress::Prefilling => {}
+                Progress::Pass => {}
                 Progress::Chunk(chunk) => return Ok(Some(Chunk(chunk))),
                 Progress::Ended => return Ok(None),
             }
