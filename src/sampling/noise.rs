@@ -1,4 +1,4 @@
-//! Rng, reproducible: a counter-based generator, Philox4x32-10 (Salmon et al., SC'11).
+//! Reproducible random numbers: a counter-based generator, Philox4x32-10 (Salmon et al., SC'11).
 //!
 //! What is drawn depends on nothing but the seed and what it is drawn for. That makes sampling the same whatever was
 //! drafted: the token at a position is the winner of a race that the position's own noise decides.
@@ -7,7 +7,7 @@ use std::f64::consts::LN_2;
 
 use super::distribution::{Distribution, largest};
 
-/// Where verification gets its rng from.
+/// Where verification gets its random numbers from.
 ///
 /// A trait, so that tests can walk every branch instead of drawing one.
 pub trait Rng {
@@ -17,13 +17,13 @@ pub trait Rng {
     fn categorical(&mut self, distribution: &Distribution<'_>) -> u32;
 }
 
-/// All the rng of a request, fixed for all time by its seed.
+/// All the random numbers of a request, fixed for all time by its seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Noise {
     key: [u32; 2],
 }
 
-/// A sequence of draws from a request's rng.
+/// A sequence of draws from a request's noise.
 #[derive(Debug, Clone)]
 pub struct NoiseStream {
     noise: Noise,

@@ -16,7 +16,7 @@ pub struct Candidate {
     pub prior: f64,
 }
 
-/// How many kinds of feature a source may tell apart.
+/// How many features a drafter may tell apart.
 pub const MAX_FEATURES: usize = 32;
 
 impl Candidate {

@@ -19,7 +19,7 @@ const LEADS_PER_UNIT: f64 = 2.0;
 pub enum Drawing {
     /// With the noise by which the target will choose: the drafted token is certain, not drawn.
     Coupled(Noise),
-    /// By rng of its own, for verification that weighs p against q.
+    /// By random numbers of its own, for verification that weighs p against q.
     Independent(NoiseStream),
 }
 
