@@ -6,8 +6,7 @@
 use std::iter::Sum;
 use std::ops::AddAssign;
 
-use crate::decoder::Stream;
-use crate::decoder::{Prompt, SpeculativeDecoder};
+use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::{Generation, Stats};
 use crate::error::{Error, Result};
 use crate::settings::{DraftKind, SpeculativeConfig};

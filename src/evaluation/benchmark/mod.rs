@@ -16,8 +16,7 @@ mod summary;
 use serde::Serialize;
 
 use super::runner::{First, Pair, Runner, Totals, check, median};
-use crate::decoder::Stream;
-use crate::decoder::{Prompt, SpeculativeDecoder};
+use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::{Generation, Stats};
 use crate::error::{Error, Result};
 use crate::settings::{SpeculativeConfig, Verification};

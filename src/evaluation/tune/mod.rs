@@ -1,8 +1,7 @@
 //! Which draft settings are the fastest here, on the user's own prompts.
 //!
 //! ```no_run
-//! use specdec_rs::engine::Stream;
-//! use specdec_rs::{SpeculativeConfig, SpeculativeDecoder, tune};
+//! use specdec_rs::{SpeculativeConfig, SpeculativeDecoder, Stream, tune};
 //!
 //! let decoder = SpeculativeDecoder::new("smollm2-135m", "auto", None)?;
 //! let settings = tune::settings(&decoder, None);
@@ -19,8 +18,7 @@ mod learn;
 use serde::Serialize;
 
 use super::runner::{Runner, Totals, check};
-use crate::decoder::Stream;
-use crate::decoder::{Prompt, SpeculativeDecoder};
+use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::{Generation, Stats};
 use crate::error::Result;
 use crate::settings::{DraftKind, SpeculativeConfig};
