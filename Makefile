@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 # How the Rust tests are built, other than by the test profile.
-export TEST_PROFILE ?=
+TEST_PROFILE ?=
 # The package as a user installs it, with what its tests need.
 ENVIRONMENT := target/python
 IN_ENVIRONMENT := $(ENVIRONMENT)/bin

@@ -69,13 +69,9 @@ pub type LawTest = DistributionTest;
 #[deprecated(note = "renamed to `BatchInvariance`")]
 pub type RowInvariance = BatchInvariance;
 
-// The code on these pages is compiled by the documentation tests; `tests/documentation.rs` runs copies of it, for which
-// it needs the default model.
-#[cfg(all(doctest, not(run_pages)))]
+// The code on these pages needs the default models: it is marked `ignore`, and runs with `cargo test -- --include-ignored`.
+#[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/guide.md")]
 #[doc = include_str!("../docs/losslessness.md")]
-mod pages {}
-#[cfg(all(doctest, run_pages))]
-#[doc = include_str!(env!("SPECDEC_PAGES"))]
 mod pages {}

@@ -1,6 +1,7 @@
 //! The commands in README.md and docs/, run as they are written.
 //!
-//! (Their Python code runs in `tests/python/test_documentation.py`.)
+//! (Their Python code runs in `tests/python/test_documentation.py`; their Rust code is among the documentation tests, and
+//! ignored unless asked for, as it needs the default models.)
 
 #![cfg(unix)]
 
@@ -107,47 +108,6 @@ fn commands_run_as_written() {
     assert!(run >= 5, "only {run} blocks were found");
 }
 
-/// The documentation tests compile the pages' Rust code without running it (`no_run`), as it needs the default model; here
-/// they run a copy.
-#[test]
-#[ignore = "needs the default models"]
-fn rust_code_runs_as_written() {
-    real_model("smollm2-135m");
-    let scratch = tempfile::tempdir().unwrap();
-    let copy = scratch.path().join("pages.md");
-    let text: Vec<String> = pages()
-        .iter()
-        .map(|page| fs::read_to_string(page).unwrap())
-        .collect();
-    let text = text.concat();
-    let count = text.matches("```rust,no_run\n").count();
-    assert!(count >= 2, "only {count} blocks were found");
-    fs::write(&copy, text.replace("```rust,no_run\n", "```rust\n")).unwrap();
-    // With the profile (of the Makefile) and the features that this test was built with, and not with `--doc`, which leaves
-    // out the features that tests add to dependencies: so nothing is built anew.
-    let profile = std::env::var("TEST_PROFILE").unwrap_or_default();
-    let mut command = Command::new(env!("CARGO"));
-    command.arg("test").args(profile.split_whitespace());
-    if cfg!(feature = "python") {
-        command.args(["--features", "python"]);
-    }
-    let output = command
-        .arg("src/lib.rs - pages")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("RUSTDOCFLAGS", "--cfg run_pages")
-        .env("SPECDEC_PAGES", &copy)
-        .output()
-        .unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stdout}\n{stderr}");
-    assert!(
-        stdout.contains(&format!("{count} passed; 0 failed; 0 ignored")),
-        "{stdout}"
-    );
-    assert!(!stdout.contains("compile ... ok"), "{stdout}");
-}
-
 /// Every block is in a language that some test runs.
 #[test]
 fn no_block_goes_untested() {
@@ -160,12 +120,12 @@ fn no_block_goes_untested() {
         let run = |fence: &&str| !fence.ends_with(" no-run");
         for language in fences.step_by(2).filter(run) {
             assert!(
-                ["sh", "rust,no_run", "python"].contains(&language),
+                ["sh", "rust,ignore", "python"].contains(&language),
                 "{}: {language:?}",
                 page.display()
             );
         }
-        if !blocks(&page, "rust,no_run").is_empty() {
+        if !blocks(&page, "rust,ignore").is_empty() {
             let included = include_str!("../src/lib.rs");
             let name = page.file_name().unwrap().to_str().unwrap();
             assert!(
