@@ -139,8 +139,22 @@ impl Error {
     }
 }
 
-impl From<candle_core::Error> for Error {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Compute(error.to_string())
+impl From<specdec_backend::Error> for Error {
+    fn from(error: specdec_backend::Error) -> Self {
+        use specdec_backend::Error as Backend;
+        match error {
+            Backend::Unsupported { what, reason } => Self::unsupported(what, reason),
+            Backend::InvalidSetting {
+                field,
+                value,
+                expected,
+            } => Self::invalid(field, value, expected),
+            Backend::DeviceUnavailable { device, reason } => {
+                Self::DeviceUnavailable { device, reason }
+            }
+            Backend::OutOfMemory { reason } => Self::OutOfMemory { reason },
+            Backend::Compute(reason) => Self::Compute(reason),
+            other => Self::Compute(other.to_string()),
+        }
     }
 }

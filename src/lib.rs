@@ -18,7 +18,6 @@
 //! `hub`.
 
 pub mod architecture;
-pub mod backend;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod decoder;
@@ -42,6 +41,8 @@ pub mod speculation;
 pub mod text;
 mod threads;
 pub mod weights;
+
+pub use specdec_backend as backend;
 
 pub use decoder::{Batch, DecoderBuilder, Prompt, SpeculativeDecoder, Stream};
 pub use device::Device;

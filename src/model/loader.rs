@@ -169,7 +169,7 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     fn vector(&mut self, tensor: &StoredTensor<'_>) -> Result<B::Vector> {
         let values = self.values(tensor)?;
-        self.backend.vector(values)
+        Ok(self.backend.vector(values)?)
     }
 
     fn values(&mut self, tensor: &StoredTensor<'_>) -> Result<Vec<f32>> {

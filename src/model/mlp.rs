@@ -71,6 +71,7 @@ impl<B: Backend> Mlp<B> {
             }
             (None, None) => backend.activate(backend.linear(x, &mlp.up)?, mlp.activation)?,
         };
-        backend.linear_add(&widened, &mlp.down, mlp.norms.after.as_ref(), residual)
+        let after = mlp.norms.after.as_ref();
+        Ok(backend.linear_add(&widened, &mlp.down, after, residual)?)
     }
 }

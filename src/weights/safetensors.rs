@@ -211,8 +211,8 @@ fn explain(header: &[u8], error: &serde_json::Error) -> String {
                 shape,
                 data_offsets: (start, end),
             }) => {
-                let bits =
-                    super::elements(&shape).and_then(|count| count.checked_mul(dtype.bitsize()));
+                let bits = crate::backend::elements(&shape)
+                    .and_then(|count| count.checked_mul(dtype.bitsize()));
                 let found = end.checked_sub(start);
                 if bits.is_none() || bits != found.and_then(|bytes| bytes.checked_mul(8)) {
                     return format!(

@@ -279,7 +279,7 @@ impl<B: Backend> Weights<B> {
         }
         let rows = self.backend.rows(values, width)?;
         match fusion {
-            Some(fusion) => self.backend.linear(&rows, fusion),
+            Some(fusion) => Ok(self.backend.linear(&rows, fusion)?),
             None => Ok(rows),
         }
     }
@@ -335,7 +335,7 @@ impl<B: Backend> Weights<B> {
             None => self.backend.linear(x, &self.head)?,
         };
         match self.softcap {
-            Some(cap) => self.backend.softcap(logits, cap),
+            Some(cap) => Ok(self.backend.softcap(logits, cap)?),
             None => Ok(logits),
         }
     }

@@ -99,6 +99,7 @@ impl<B: Backend> SelfAttention<B> {
             key_norm,
         };
         let attended = backend.attention(q, k, v, &attention, pass.caches, pass.step)?;
-        backend.linear_add(&attended, &self.output, self.norms.after.as_ref(), x)
+        let after = self.norms.after.as_ref();
+        Ok(backend.linear_add(&attended, &self.output, after, x)?)
     }
 }

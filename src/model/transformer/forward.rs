@@ -43,7 +43,7 @@ impl<B: Backend> Transformer<B> {
         if let Some(cap) = self.spec.logit_softcap {
             logits = backend.softcap(logits, cap)?;
         }
-        backend.read(logits, rows)
+        Ok(backend.read(logits, rows)?)
     }
 
     /// Copies the hidden states that go into a layer, if they are wanted.
@@ -63,8 +63,8 @@ impl<B: Backend> Transformer<B> {
             Some(table) => {
                 let positions: PerRow<u32> =
                     batch.positions().map(|position| position as u32).collect();
-                self.backend
-                    .add(&x, &self.backend.embed(table, &positions)?)
+                let positions = self.backend.embed(table, &positions)?;
+                Ok(self.backend.add(&x, &positions)?)
             }
         }
     }
@@ -80,6 +80,6 @@ pub(in crate::model) fn embed<B: Backend>(
     let x = backend.embed(&embedding.matrix, ids)?;
     match scale.to_bits() == 1.0_f32.to_bits() {
         true => Ok(x),
-        false => backend.scale(x, scale),
+        false => Ok(backend.scale(x, scale)?),
     }
 }

@@ -3,10 +3,11 @@
 use std::{collections::HashSet, path::Path};
 
 use super::{
-    super::{StorageType, elements, mapped::Location},
+    super::{StorageType, mapped::Location},
     cursor::Cursor,
     metadata::{Metadata, Value},
 };
+use crate::backend::elements;
 use crate::{Error, Result};
 
 const MAGIC: [u8; 4] = *b"GGUF";

@@ -76,8 +76,8 @@ impl<B: Backend> Reader<'_, B> {
     }
 
     fn vector(&self, name: &str, length: usize) -> Result<B::Vector> {
-        self.backend
-            .vector(dequantize(&self.tensor(name, &[length])?)?)
+        let values = dequantize(&self.tensor(name, &[length])?)?;
+        Ok(self.backend.vector(values)?)
     }
 
     pub(super) fn norm(&self, name: &str, spec: &ModelSpec) -> Result<Norm<B>> {

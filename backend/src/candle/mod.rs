@@ -1,0 +1,367 @@
+//! The backend on Candle's tensors: CUDA, Metal, and on the CPU the reference for all others.
+//!
+//! On the CPU it is batch invariant: matrices, f32 ones too, go through Candle's quantized kernels, which compute row by row,
+//! and short segments attend row by row.
+
+mod attention;
+
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
+use candle_core::{DType, Device, Module, Tensor};
+use candle_nn::ops;
+
+use super::{
+    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
+    NormKind, Pairing, Rope, Segment, WeightPrecision,
+};
+use crate::error::{Error, Result};
+use crate::{StorageType, StoredTensor, dequantize, quantize};
+pub use attention::KvCache;
+use attention::{CACHE_STEP, Seen, softcap};
+
+/// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets the bits that it would
+/// get alone. Larger steps prefill prompts, in the same chunks with and without speculation.
+const ROW_BY_ROW: usize = 32;
+
+/// Candle on one device.
+pub struct CandleBackend {
+    device: Device,
+    precision: WeightPrecision,
+}
+
+/// A weight matrix.
+pub enum Matrix {
+    /// Blocks that Candle's quantized kernels read (on the CPU f32 too).
+    Blocks(Arc<QTensor>),
+    /// f32 on an accelerator.
+    Dense(Tensor),
+}
+
+/// What the layers of one step share.
+pub struct Step {
+    segments: Vec<Segment>,
+    ancestors: Vec<u64>,
+    /// One entry a rotary embedding; cosines and sines are `[rows, pairs]`.
+    rotations: Vec<Rotation>,
+}
+
+/// One rotary embedding at the rows' positions.
+struct Rotation {
+    cos: Tensor,
+    sin: Tensor,
+    pairing: Pairing,
+}
+
+impl CandleBackend {
+    /// A backend on that device.
+    pub fn new(device: Device, precision: WeightPrecision) -> Self {
+        Self { device, precision }
+    }
+
+    fn float_matrix(&self, values: Vec<f32>, shape: &[usize]) -> Result<Matrix> {
+        if self.device.is_cpu() {
+            let storage = QStorage::Cpu(Box::new(values));
+            return Ok(Matrix::Blocks(Arc::new(QTensor::new(storage, shape)?)));
+        }
+        Ok(Matrix::Dense(Tensor::from_vec(
+            values,
+            shape,
+            &self.device,
+        )?))
+    }
+
+    /// As stored; formats that Candle lacks are widened to f32.
+    fn stored_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        let Some(blocks) = tensor.storage.format().candle else {
+            return self.float_matrix(dequantize(tensor)?, &tensor.shape);
+        };
+        let data = std::borrow::Cow::Borrowed(&*tensor.data);
+        let storage = QStorage::from_data(data, &self.device, blocks)?;
+        let tensor = QTensor::new(storage, tensor.shape.as_slice())?;
+        Ok(Matrix::Blocks(Arc::new(tensor)))
+    }
+
+    /// `x * matrix^T`, on the CPU in such chunks that a row's result is that of the row alone.
+    fn matmul(&self, x: &Tensor, matrix: &Matrix) -> Result<Tensor> {
+        let blocks = match matrix {
+            Matrix::Dense(dense) => return Ok(x.matmul(&dense.t()?)?),
+            Matrix::Blocks(blocks) => blocks,
+        };
+        let rows = x.dim(0)?;
+        if self.device.is_cpu() && rows > ROW_BY_ROW {
+            // For many rows, dequantizing the weights and one dense product take a tenth of the time.
+            let dense = blocks.dequantize(&self.device)?;
+            return Ok(x.matmul(&dense.t()?)?);
+        }
+        let product = QMatMul::QTensor(blocks.clone());
+        // f32 blocks are multiplied row by row in any case; for quantized ones, several rows take another path.
+        let row_by_row = rows == 1 || blocks.dtype() == GgmlDType::F32;
+        if row_by_row || !self.device.is_cpu() {
+            return Ok(product.forward(x)?);
+        }
+        let outputs = (0..rows)
+            .map(|row| product.forward(&x.narrow(0, row, 1)?))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&outputs, 0)?)
+    }
+}
+
+impl Backend for CandleBackend {
+    type Activations = Tensor;
+    type Matrix = Matrix;
+    type Vector = Tensor;
+    type KvCache = KvCache;
+    type Step = Step;
+
+    fn batch_invariant_rows(&self) -> usize {
+        if self.device.is_cpu() {
+            ROW_BY_ROW
+        } else {
+            // Vendors' matrix kernels depend on the shape, whatever its size: smaller steps would not help.
+            usize::MAX
+        }
+    }
+
+    fn footprint(&self, tensor: &StoredTensor<'_>) -> u64 {
+        let held = self.precision.held(tensor);
+        let packed = tensor.shape.len() > 1 && held.format().candle.is_some();
+        let held = if packed { held } else { StorageType::F32 };
+        let bytes = tensor.elements().and_then(|elements| held.bytes(elements));
+        bytes.unwrap_or(usize::MAX) as u64
+    }
+
+    fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        match self.precision.held(tensor) {
+            held if held == tensor.storage => self.stored_matrix(tensor),
+            StorageType::F32 => self.float_matrix(dequantize(tensor)?, &tensor.shape),
+            held => self.stored_matrix(&quantize(tensor, held)?),
+        }
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<Tensor> {
+        let length = values.len();
+        Ok(Tensor::from_vec(values, length, &self.device)?)
+    }
+
+    fn kv_cache(
+        &self,
+        layers: usize,
+        shape: &AttentionShape,
+        precision: CachePrecision,
+        context_length: usize,
+    ) -> Result<KvCache> {
+        if matches!(precision, CachePrecision::F16 | CachePrecision::Q8_0) {
+            let reason =
+                "these kernels keep keys and values in f32: leave kv_cache_dtype at auto or f32";
+            return Err(Error::unsupported("the cache's type", reason));
+        }
+        let capacity = CACHE_STEP.min(context_length);
+        let dims = (shape.kv_heads, capacity, shape.head_dim);
+        let empty = || Tensor::zeros(dims, DType::F32, &self.device);
+        let layers = (0..layers)
+            .map(|_| Ok((empty()?, empty()?)))
+            .collect::<Result<_>>()?;
+        Ok(KvCache {
+            layers,
+            context_length,
+        })
+    }
+
+    fn fork(&self, cache: &KvCache, _length: usize) -> Result<KvCache> {
+        let copy = |(keys, values): &(Tensor, Tensor)| Ok((keys.copy()?, values.copy()?));
+        Ok(KvCache {
+            layers: cache.layers.iter().map(copy).collect::<Result<_>>()?,
+            context_length: cache.context_length,
+        })
+    }
+
+    fn accept(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
+        if path.iter().enumerate().all(|(to, from)| to == *from) {
+            return Ok(());
+        }
+        let slots: Vec<u32> = path.iter().map(|token| (past + token) as u32).collect();
+        let slots = Tensor::new(slots, &self.device)?;
+        for (keys, values) in &cache.layers {
+            for cached in [keys, values] {
+                cached.slice_set(&cached.index_select(&slots, 1)?, 1, past)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Step> {
+        let positions: Vec<usize> = batch.positions().collect();
+        let rotations = ropes
+            .iter()
+            .map(|rope| {
+                let (cos, sin): (Vec<f32>, Vec<f32>) = positions
+                    .iter()
+                    .flat_map(|&position| rope.angles(position as u32))
+                    .unzip();
+                let shape = (positions.len(), rope.frequencies.len());
+                Ok(Rotation {
+                    cos: Tensor::from_vec(cos, shape, &self.device)?,
+                    sin: Tensor::from_vec(sin, shape, &self.device)?,
+                    pairing: rope.pairing,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Step {
+            segments: batch.segments.to_vec(),
+            ancestors: batch.ancestors.to_vec(),
+            rotations,
+        })
+    }
+
+    fn rows(&self, values: &[f32], width: usize) -> Result<Tensor> {
+        let shape = (values.len() / width.max(1), width);
+        Ok(Tensor::from_slice(values, shape, &self.device)?)
+    }
+
+    fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Tensor> {
+        let ids = Tensor::new(ids, &self.device)?;
+        Ok(match table {
+            Matrix::Blocks(blocks) => blocks.embedding(&ids)?,
+            Matrix::Dense(dense) => dense.index_select(&ids, 0)?,
+        })
+    }
+
+    fn norm(&self, x: &Tensor, norm: &Norm<Self>) -> Result<Tensor> {
+        Ok(match (norm.kind, &norm.bias) {
+            (NormKind::Rms(epsilon), _) => ops::rms_norm(x, &norm.weight, epsilon)?,
+            (NormKind::Layer(epsilon), Some(bias)) => {
+                ops::layer_norm(x, &norm.weight, bias, epsilon)?
+            }
+            (NormKind::Layer(epsilon), None) => {
+                ops::layer_norm(x, &norm.weight, &norm.weight.zeros_like()?, epsilon)?
+            }
+        })
+    }
+
+    fn linear(&self, x: &Tensor, linear: &Linear<Self>) -> Result<Tensor> {
+        let product = self.matmul(x, &linear.matrix)?;
+        match &linear.bias {
+            Some(bias) => Ok(product.broadcast_add(bias)?),
+            None => Ok(product),
+        }
+    }
+
+    fn attention(
+        &self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attention: &Attention<'_, Self>,
+        caches: &mut [&mut KvCache],
+        step: &Step,
+    ) -> Result<Tensor> {
+        let shape = &attention.shape;
+        let rows = q.dim(0)?;
+        let mut q = q.reshape((rows, shape.heads, shape.head_dim))?;
+        let mut k = k.reshape((rows, shape.kv_heads, shape.head_dim))?;
+        let v = v.reshape((rows, shape.kv_heads, shape.head_dim))?;
+        if let Some(norm) = attention.query_norm {
+            q = self.norm(&q, norm)?;
+        }
+        if let Some(norm) = attention.key_norm {
+            k = self.norm(&k, norm)?;
+        }
+        if let Some(rope) = attention.rope {
+            q = Self::rotate(&q, &step.rotations[rope])?;
+            k = Self::rotate(&k, &step.rotations[rope])?;
+        }
+        let batch = Batch {
+            segments: &step.segments,
+            ancestors: &step.ancestors,
+        };
+        let outputs = step
+            .segments
+            .iter()
+            .zip(caches)
+            .enumerate()
+            .map(|(index, (segment, cache))| {
+                let own = |x: &Tensor| x.narrow(0, segment.first_row, segment.rows);
+                cache.append(attention.layer, segment.past, &own(&k)?, &own(&v)?)?;
+                let cached = &cache.layers[attention.layer];
+                let seen = Seen {
+                    segment,
+                    ancestors: batch.ancestors_of(index),
+                    window: attention.window,
+                };
+                self.attend_segment(&own(&q)?, cached, &seen, &attention.shape)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&outputs, 0)?)
+    }
+
+    fn activate(&self, x: Tensor, activation: Activation) -> Result<Tensor> {
+        Ok(match activation {
+            Activation::Silu => x.silu()?,
+            Activation::Gelu => x.gelu_erf()?,
+            Activation::GeluTanh => x.gelu()?,
+            Activation::Relu => x.relu()?,
+        })
+    }
+
+    fn multiply(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        Ok((a * b)?)
+    }
+
+    fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        Ok((a + b)?)
+    }
+
+    fn scale(&self, x: Tensor, factor: f32) -> Result<Tensor> {
+        Ok((x * f64::from(factor))?)
+    }
+
+    fn softcap(&self, x: Tensor, cap: f32) -> Result<Tensor> {
+        softcap(&x, cap)
+    }
+
+    fn select(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        Ok(x.index_select(&Tensor::new(rows, &self.device)?, 0)?)
+    }
+
+    fn read(&self, x: Tensor, rows: &mut HostRows) -> Result<()> {
+        let mut values = x.flatten_all()?.to_vec1()?;
+        let length = values.len();
+        rows.take(&mut values, length);
+        Ok(())
+    }
+
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        match matrix {
+            Matrix::Blocks(blocks) => blocks.storage_size_in_bytes(),
+            Matrix::Dense(dense) => dense.elem_count() * size_of::<f32>(),
+        }
+    }
+
+    fn matrix_storage(&self, matrix: &Matrix) -> StorageType {
+        let Matrix::Blocks(blocks) = matrix else {
+            return StorageType::F32;
+        };
+        let mut stored = StorageType::ALL.into_iter();
+        stored
+            .find(|storage| storage.format().candle == Some(blocks.dtype()))
+            .unwrap_or(StorageType::F32)
+    }
+
+    fn device_name(&self) -> String {
+        match &self.device {
+            Device::Cpu => "cpu".into(),
+            Device::Cuda(_) => "cuda".into(),
+            Device::Metal(_) => "metal".into(),
+        }
+    }
+
+    fn kernels(&self) -> String {
+        "candle".into()
+    }
+
+    fn threads(&self) -> usize {
+        candle_core::utils::get_num_threads()
+    }
+}

@@ -1,0 +1,59 @@
+//! 5-bit weights: `scale * quant + min`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{Layout, QuantizedLayout, add_affine, from_half, insert_nibbles, nibble, to_half};
+use crate::cpu::rows::QuantizedX;
+use crate::cpu::simd::{LANES, Simd};
+use crate::formats::QuantBlock;
+
+/// 32 inputs of sixteen outputs.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(in super::super) struct Affine5 {
+    quants: [[u8; 4 * LANES]; 4],
+    /// One bit a weight: eight bytes for each of the block's vectors of 64.
+    fifth_bits: [[u8; 8]; 8],
+    scales: [u16; LANES],
+    mins: [u16; LANES],
+}
+
+impl Layout for Affine5 {
+    fn weight(&self, lane: usize, input: usize) -> f32 {
+        let byte = 4 * lane + input % 4;
+        let fifth = self.fifth_bits[input / 4][byte / 8] >> (byte % 8) & 1;
+        let quant = nibble(&self.quants, lane, input) | fifth << 4;
+        from_half(self.scales[lane]) * f32::from(quant) + from_half(self.mins[lane])
+    }
+}
+
+impl QuantizedLayout for Affine5 {
+    const SUB_BLOCKS: usize = 1;
+    const OFFSET: i32 = 0;
+
+    fn insert(&mut self, lane: usize, block: &QuantBlock) {
+        insert_nibbles(&mut self.quants, lane, &block.quants);
+        for (vector, quants) in self.fifth_bits.iter_mut().zip(block.quants.chunks(4)) {
+            for (i, quant) in quants.iter().enumerate() {
+                let byte = 4 * lane + i;
+                vector[byte / 8] |= (quant >> 4 & 1) << (byte % 8);
+            }
+        }
+        self.scales[lane] = to_half(block.scales[0]);
+        self.mins[lane] = to_half(block.min);
+    }
+
+    #[inline(always)]
+    fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes) {
+        let (low, high) = S::nibbles(S::load_bytes(&self.quants[index]));
+        (
+            S::or(low, S::fifth_bits(self.fifth_bits[index])),
+            S::or(high, S::fifth_bits(self.fifth_bits[index + 4])),
+        )
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
+        add_affine::<S>(sums, products[0], &self.scales, &self.mins, x);
+    }
+}

@@ -1,0 +1,99 @@
+//! How blocks of weights lie in memory: one file a layout, with the arithmetic of its products.
+//!
+//! A block holds 32 inputs of sixteen outputs, each of which has a lane of its own, so that sums need no steps across
+//! lanes and scales load as one vector. A vector of bytes holds four neighbouring inputs of each of the sixteen outputs.
+//! Vectors come in the order of the inputs; where a byte holds two weights, its lower half is of the first 16 inputs and
+//! its upper half of the last 16.
+//!
+//! A layout of integers bears the name of the [`Quantization`](crate::formats::Quantization) that it holds;
+//! several storage formats share it.
+
+mod affine4;
+mod affine5;
+mod float;
+mod symmetric6;
+mod symmetric8;
+
+use bytemuck::Pod;
+use half::f16;
+
+use super::rows::QuantizedX;
+use super::simd::{LANES, Simd};
+pub(super) use crate::formats::BLOCK;
+use crate::formats::QuantBlock;
+pub(super) use affine4::Affine4;
+pub(super) use affine5::Affine5;
+pub(super) use float::{Bf16Block, F16Block, F32Block, FloatBlock};
+pub(super) use symmetric6::Symmetric6;
+pub(super) use symmetric8::{Symmetric8, round_to_8_bits};
+
+/// A block of weights of one tile.
+pub(super) trait Layout: Pod + Send + Sync {
+    /// A weight, widened.
+    fn weight(&self, lane: usize, input: usize) -> f32;
+}
+
+/// A block of quantized weights.
+pub(super) trait QuantizedLayout: Layout {
+    /// Parts of the block's inputs with scales of their own: 1, or 2 halves.
+    const SUB_BLOCKS: usize;
+    /// What quants are stored plus; [`BYTE_OFFSET`]: they may be any bytes, else they are below 64.
+    const OFFSET: i32;
+
+    /// Writes the block of one output.
+    fn insert(&mut self, lane: usize, block: &QuantBlock);
+
+    /// The quants of four inputs as a vector of bytes, from input `4 * index` on, and those half a block later.
+    fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes);
+
+    /// Adds to `sums` what the sub-blocks' sums of products of integers stand for.
+    fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats);
+}
+
+/// What signed bytes are stored plus.
+pub(super) const BYTE_OFFSET: i32 = 128;
+
+/// Four bytes of one lane of a vector.
+fn lane_bytes(vector: &mut [u8; 4 * LANES], lane: usize) -> &mut [u8] {
+    &mut vector[4 * lane..4 * lane + 4]
+}
+
+/// Writes the lower four bits of a block's quants, two in a byte.
+fn insert_nibbles(vectors: &mut [[u8; 4 * LANES]; 4], lane: usize, quants: &[u8; BLOCK]) {
+    let (low, high) = quants.split_at(BLOCK / 2);
+    for (vector, (low, high)) in vectors.iter_mut().zip(low.chunks(4).zip(high.chunks(4))) {
+        for (byte, (low, high)) in lane_bytes(vector, lane)
+            .iter_mut()
+            .zip(low.iter().zip(high))
+        {
+            *byte = low & 15 | high << 4;
+        }
+    }
+}
+
+fn nibble(vectors: &[[u8; 4 * LANES]; 4], lane: usize, input: usize) -> u8 {
+    let byte = vectors[input % 16 / 4][4 * lane + input % 4];
+    if input < 16 { byte & 15 } else { byte >> 4 }
+}
+
+fn to_half(value: f32) -> u16 {
+    f16::from_f32(value).to_bits()
+}
+
+fn from_half(bits: u16) -> f32 {
+    f16::from_bits(bits).to_f32()
+}
+
+/// `sums += integers * scales * x's scale + mins * x's sum`
+#[inline(always)]
+fn add_affine<S: Simd>(
+    sums: &mut S::Floats,
+    integers: S::Ints,
+    scales: &[u16; LANES],
+    mins: &[u16; LANES],
+    x: &QuantizedX,
+) {
+    let scaled = S::mul(S::to_floats(integers), S::load_f16(scales));
+    *sums = S::fma(scaled, S::splat(x.scale), *sums);
+    *sums = S::fma(S::load_f16(mins), S::splat(x.sum), *sums);
+}

@@ -1,0 +1,458 @@
+//! Own CPU kernels, made so that verifying several tokens costs little more than computing one.
+//!
+//! Reading order: [`simd`] (what the kernels are written in), [`tier`] (how they are compiled), [`layouts`] and [`pack`]
+//! (how weights lie), [`blocks`] and [`matmul`] (products), [`cache`] and [`attention`]. A row's results are the same bits
+//! for every tier, number of threads, and batch (batch invariance).
+
+// Kernels are compiled for each tier by being inlined into it; their loops run over lanes, rows and vectors of
+// several arrays at once.
+#![allow(unsafe_code, clippy::inline_always, clippy::needless_range_loop)]
+
+mod attention;
+mod blocks;
+mod cache;
+mod layouts;
+mod map;
+mod math;
+mod matmul;
+mod memory;
+mod pack;
+mod pool;
+mod rows;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "what only tiles need")
+)]
+mod simd;
+mod step;
+#[cfg(test)]
+mod tests;
+mod tier;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use attention::{LayerAttention, MAX_HEAD_ELEMENTS};
+use cache::Cache;
+use map::{Add, EachLane, MapRows, Multiply, RowWork, Scale, Softcap};
+use matmul::{Epilogue, Layer, Product, multiply};
+use memory::Arena;
+use pack::Packed;
+use pool::Pool;
+use rows::{ActivationFormats, BufferPool, NormWeights, PackedActivations};
+use step::ReusableTables;
+
+use super::{
+    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
+    Rope, WeightPrecision,
+};
+use crate::error::{Error, Result};
+use crate::{StorageType, StoredTensor, dequantize, quantize};
+pub use rows::Rows;
+pub use step::Step;
+pub use tier::Tier;
+
+/// Bytes that the system is asked for at a time, for matrices.
+const WEIGHT_CHUNK_BYTES: usize = 64 << 20;
+
+/// Own kernels on the CPU.
+pub struct CpuBackend {
+    tier: Tier,
+    pool: Arc<Pool>,
+    precision: WeightPrecision,
+    buffers: Arc<BufferPool>,
+    /// The matrices' memory.
+    arena: Mutex<Arena>,
+    tables: ReusableTables,
+    /// The activations of the product being computed.
+    activations: Mutex<PackedActivations>,
+}
+
+/// Keys and values of one sequence.
+pub enum KvCache {
+    /// Single precision.
+    F32(CachePages<f32>),
+    /// Half precision.
+    F16(CachePages<u16>),
+    /// Eight bits and scales.
+    Q8(CachePages<i8>),
+}
+
+/// A cache's pages.
+pub struct CachePages<T>(Cache<T>);
+
+/// A weight matrix in the kernels' layout.
+pub struct Matrix(Packed);
+
+impl CpuBackend {
+    /// A backend of this tier with so many threads; `None`: as many as this process may use.
+    ///
+    /// Fails if the processor lacks the tier's instructions.
+    pub fn new(tier: Tier, precision: WeightPrecision, threads: Option<usize>) -> Result<Self> {
+        if !tier.is_available() {
+            return Err(Error::DeviceUnavailable {
+                device: format!("cpu ({tier})"),
+                reason: "this processor lacks the tier's instructions".into(),
+            });
+        }
+        Ok(Self {
+            tier,
+            pool: Pool::shared(threads),
+            precision,
+            buffers: Arc::default(),
+            arena: Mutex::new(Arena::new(WEIGHT_CHUNK_BYTES)),
+            tables: Arc::default(),
+            activations: Mutex::default(),
+        })
+    }
+
+    fn activations(&self) -> MutexGuard<'_, PackedActivations> {
+        self.activations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn empty(&self, rows: usize, width: usize) -> Rows {
+        Rows::new(&self.buffers, rows, width)
+    }
+
+    /// Applies `work` to every row, into new rows.
+    fn map_rows(&self, x: &Rows, work: impl RowWork) -> Rows {
+        let mut output = self.empty(x.rows, x.width);
+        self.tier.run(MapRows {
+            x,
+            output: &mut output,
+            work,
+        });
+        output
+    }
+
+    /// Several products with the same rows, normalized if there is a norm.
+    fn multiply<const N: usize>(
+        &self,
+        x: &Rows,
+        norm: Option<NormWeights<'_>>,
+        formats: ActivationFormats,
+        products: [Product<'_>; N],
+    ) {
+        let mut activations = self.activations();
+        activations.pack(x, norm, formats, self.tier, &self.pool);
+        multiply(products, &activations, self.tier, &self.pool);
+    }
+}
+
+fn layer(linear: &Linear<CpuBackend>) -> Layer<'_> {
+    Layer {
+        matrix: &linear.matrix.0,
+        bias: linear.bias.as_deref(),
+    }
+}
+
+fn norm_weights(norm: &Norm<CpuBackend>) -> NormWeights<'_> {
+    NormWeights {
+        kind: norm.kind,
+        weight: &norm.weight,
+        bias: norm.bias.as_deref(),
+    }
+}
+
+impl Backend for CpuBackend {
+    type Activations = Rows;
+    type Matrix = Matrix;
+    type Vector = Vec<f32>;
+    type KvCache = KvCache;
+    type Step = Step;
+
+    fn batch_invariant_rows(&self) -> usize {
+        usize::MAX
+    }
+
+    fn footprint(&self, tensor: &StoredTensor<'_>) -> u64 {
+        match *tensor.shape.as_slice() {
+            [outputs, inputs] => Packed::footprint(self.precision.held(tensor), outputs, inputs),
+            _ => size_of::<f32>() as u64 * tensor.elements().unwrap_or(usize::MAX) as u64,
+        }
+    }
+
+    fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        let converted = match self.precision.held(tensor) {
+            held if held == tensor.storage => None,
+            StorageType::F32 => Some(widen(tensor)?),
+            held => Some(quantize(tensor, held)?),
+        };
+        let tensor = converted.as_ref().unwrap_or(tensor);
+        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        Packed::new(tensor, &mut arena, &self.pool).map(Matrix)
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>> {
+        Ok(values)
+    }
+
+    fn kv_cache(
+        &self,
+        layers: usize,
+        shape: &AttentionShape,
+        precision: CachePrecision,
+        _context_length: usize,
+    ) -> Result<KvCache> {
+        if shape.head_dim > MAX_HEAD_ELEMENTS {
+            let reason = format!(
+                "heads of {} elements; this build computes with up to {MAX_HEAD_ELEMENTS}",
+                shape.head_dim
+            );
+            return Err(Error::unsupported("attention", reason));
+        }
+        Ok(match precision {
+            CachePrecision::F32 => KvCache::F32(CachePages(Cache::new(layers, shape))),
+            CachePrecision::Auto | CachePrecision::F16 => {
+                KvCache::F16(CachePages(Cache::new(layers, shape)))
+            }
+            CachePrecision::Q8_0 => KvCache::Q8(CachePages(Cache::new(layers, shape))),
+        })
+    }
+
+    fn fork(&self, cache: &KvCache, length: usize) -> Result<KvCache> {
+        Ok(match cache {
+            KvCache::F16(cache) => KvCache::F16(CachePages(cache.0.fork(length))),
+            KvCache::F32(cache) => KvCache::F32(CachePages(cache.0.fork(length))),
+            KvCache::Q8(cache) => KvCache::Q8(CachePages(cache.0.fork(length))),
+        })
+    }
+
+    fn accept(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
+        match cache {
+            KvCache::F16(cache) => cache.0.accept(past, path),
+            KvCache::F32(cache) => cache.0.accept(past, path),
+            KvCache::Q8(cache) => cache.0.accept(past, path),
+        }
+    }
+
+    fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Step> {
+        Ok(Step::new(&self.tables, batch, ropes))
+    }
+
+    fn rows(&self, values: &[f32], width: usize) -> Result<Rows> {
+        let mut output = self.empty(values.len() / width.max(1), width);
+        output.values_mut().copy_from_slice(values);
+        Ok(output)
+    }
+
+    fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Rows> {
+        let table = &table.0;
+        let mut output = self.empty(ids.len(), table.inputs);
+        for (id, row) in ids.iter().zip(output.values_mut().chunks_mut(table.inputs)) {
+            table.read_row(*id as usize, row);
+        }
+        Ok(output)
+    }
+
+    fn norm(&self, x: &Rows, norm: &Norm<Self>) -> Result<Rows> {
+        Ok(self.map_rows(x, norm_weights(norm)))
+    }
+
+    fn linear(&self, x: &Rows, linear: &Linear<Self>) -> Result<Rows> {
+        let mut output = self.empty(x.rows, linear.matrix.0.outputs);
+        let product = Product {
+            layer: layer(linear),
+            epilogue: Epilogue::Store,
+            output: &mut output,
+        };
+        self.multiply(
+            x,
+            None,
+            matmul::activation_formats([&linear.matrix.0]),
+            [product],
+        );
+        Ok(output)
+    }
+
+    fn attention(
+        &self,
+        q: Rows,
+        k: Rows,
+        v: Rows,
+        attention: &Attention<'_, Self>,
+        caches: &mut [&mut KvCache],
+        step: &Step,
+    ) -> Result<Rows> {
+        for (cache, segment) in caches.iter_mut().zip(step.batch().segments) {
+            match &mut **cache {
+                KvCache::F16(cache) => cache.0.reserve(segment.past, segment.rows)?,
+                KvCache::F32(cache) => cache.0.reserve(segment.past, segment.rows)?,
+                KvCache::Q8(cache) => cache.0.reserve(segment.past, segment.rows)?,
+            }
+        }
+        let run = attention::Attention {
+            layer: LayerAttention {
+                layer: attention.layer,
+                shape: attention.shape,
+                window: attention.window,
+                rotation: attention.rope.and_then(|rope| step.rotation(rope)),
+                query_norm: attention.query_norm.map(norm_weights),
+                key_norm: attention.key_norm.map(norm_weights),
+            },
+            q: &q,
+            k: &k,
+            v: &v,
+            batch: step.batch(),
+            buffers: &self.buffers,
+            tier: self.tier,
+            pool: &self.pool,
+        };
+        // All caches of a model have the same precision.
+        macro_rules! run {
+            ($kind:ident) => {
+                run.run(|index| match &*caches[index] {
+                    KvCache::$kind(cache) => &cache.0,
+                    _ => unreachable!("a model's caches have one precision"),
+                })
+            };
+        }
+        Ok(match caches.first() {
+            Some(KvCache::F32(_)) => run!(F32),
+            Some(KvCache::Q8(_)) => run!(Q8),
+            _ => run!(F16),
+        })
+    }
+
+    fn activate(&self, x: Rows, activation: Activation) -> Result<Rows> {
+        Ok(self.map_rows(&x, EachLane(activation)))
+    }
+
+    fn multiply(&self, a: &Rows, b: &Rows) -> Result<Rows> {
+        Ok(self.map_rows(a, EachLane(Multiply(b))))
+    }
+
+    fn add(&self, a: &Rows, b: &Rows) -> Result<Rows> {
+        Ok(self.map_rows(a, EachLane(Add(b))))
+    }
+
+    fn scale(&self, x: Rows, factor: f32) -> Result<Rows> {
+        Ok(self.map_rows(&x, EachLane(Scale(factor))))
+    }
+
+    fn softcap(&self, x: Rows, cap: f32) -> Result<Rows> {
+        Ok(self.map_rows(&x, EachLane(Softcap(cap))))
+    }
+
+    fn select(&self, x: &Rows, rows: &[usize]) -> Result<Rows> {
+        let mut output = self.empty(rows.len(), x.width);
+        for (row, output) in rows.iter().zip(output.values_mut().chunks_mut(x.width)) {
+            output.copy_from_slice(x.row(*row));
+        }
+        Ok(output)
+    }
+
+    fn read(&self, mut x: Rows, rows: &mut HostRows) -> Result<()> {
+        x.move_to(rows);
+        Ok(())
+    }
+
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        matrix.0.bytes()
+    }
+
+    fn matrix_storage(&self, matrix: &Matrix) -> StorageType {
+        matrix.0.storage()
+    }
+
+    fn device_name(&self) -> String {
+        "cpu".into()
+    }
+
+    fn kernels(&self) -> String {
+        self.tier.to_string()
+    }
+
+    fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    fn project<const N: usize>(
+        &self,
+        x: &Rows,
+        norm: &Norm<Self>,
+        linears: [&Linear<Self>; N],
+    ) -> Result<[Rows; N]> {
+        let mut outputs = linears.map(|linear| self.empty(x.rows, linear.matrix.0.outputs));
+        let mut own = linears.into_iter();
+        let products = outputs.each_mut().map(|output| {
+            let Some(linear) = own.next() else {
+                unreachable!("as many outputs as linears")
+            };
+            Product {
+                layer: layer(linear),
+                epilogue: Epilogue::Store,
+                output,
+            }
+        });
+        let formats = matmul::activation_formats(linears.map(|linear| &linear.matrix.0));
+        self.multiply(x, Some(norm_weights(norm)), formats, products);
+        Ok(outputs)
+    }
+
+    fn linear_add(
+        &self,
+        x: &Rows,
+        linear: &Linear<Self>,
+        post_norm: Option<&Norm<Self>>,
+        residual: &Rows,
+    ) -> Result<Rows> {
+        if let Some(norm) = post_norm {
+            let output = self.norm(&self.linear(x, linear)?, norm)?;
+            return self.add(&output, residual);
+        }
+        let mut output = self.empty(x.rows, linear.matrix.0.outputs);
+        let product = Product {
+            layer: layer(linear),
+            epilogue: Epilogue::Add(residual),
+            output: &mut output,
+        };
+        self.multiply(
+            x,
+            None,
+            matmul::activation_formats([&linear.matrix.0]),
+            [product],
+        );
+        Ok(output)
+    }
+
+    fn mlp(
+        &self,
+        x: &Rows,
+        norm: &Norm<Self>,
+        gate: Option<&Linear<Self>>,
+        up: &Linear<Self>,
+        activation: Activation,
+    ) -> Result<Rows> {
+        let mut output = self.empty(x.rows, up.matrix.0.outputs);
+        let matrices = std::iter::once(up)
+            .chain(gate)
+            .map(|linear| &linear.matrix.0);
+        let formats = matmul::activation_formats(matrices);
+        let product = Product {
+            layer: layer(up),
+            epilogue: match gate {
+                Some(gate) => Epilogue::Gate(layer(gate), activation),
+                None => Epilogue::Activate(activation),
+            },
+            output: &mut output,
+        };
+        self.multiply(x, Some(norm_weights(norm)), formats, [product]);
+        Ok(output)
+    }
+}
+
+/// A tensor as f32.
+fn widen(tensor: &StoredTensor<'_>) -> Result<StoredTensor<'static>> {
+    let values = dequantize(tensor)?;
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    Ok(StoredTensor {
+        storage: StorageType::F32,
+        shape: tensor.shape.clone(),
+        data: bytes.into(),
+    })
+}

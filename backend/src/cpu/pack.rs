@@ -1,0 +1,250 @@
+//! Weight matrices in the layouts that the kernels read: tiles of sixteen outputs, cut into blocks of 32 inputs.
+
+use std::ops::Range;
+
+use super::layouts::{
+    Affine4, Affine5, BLOCK, Bf16Block, F16Block, F32Block, FloatBlock, Layout, QuantizedLayout,
+    Symmetric6, Symmetric8, round_to_8_bits,
+};
+use super::memory::{Arena, Buffer, UnsafeSlice};
+use super::pool::Pool;
+use super::simd::LANES;
+use crate::error::{Error, Result};
+use crate::formats::{Decoder, QuantBlock, Quantization};
+use crate::{StorageType, StoredTensor, dequantize};
+
+/// A weight matrix, packed.
+pub(super) struct Packed {
+    /// Rows of the matrix.
+    pub(super) outputs: usize,
+    /// Columns of the matrix.
+    pub(super) inputs: usize,
+    pub(super) weights: Weights,
+    /// How the checkpoint stored it.
+    storage: StorageType,
+}
+
+/// The tiles in their order, each with all its blocks; the last one is padded with zeros.
+pub(super) enum Weights {
+    Affine4(Buffer<Affine4>),
+    Affine5(Buffer<Affine5>),
+    Symmetric6(Buffer<Symmetric6>),
+    Symmetric8(Buffer<Symmetric8>),
+    F32(Buffer<F32Block>),
+    F16(Buffer<F16Block>),
+    Bf16(Buffer<Bf16Block>),
+}
+
+/// Evaluates an expression with the blocks of a matrix, whatever their layout; `quantized` and `float` apart, if given so.
+macro_rules! with_blocks {
+    ($weights:expr, $blocks:ident => $body:expr) => {
+        with_blocks!($weights, quantized $blocks => $body, float $blocks => $body)
+    };
+    ($weights:expr, quantized $blocks:ident => $quantized:expr, float $floats:ident => $float:expr) => {
+        match $weights {
+            Weights::Affine4($blocks) => $quantized,
+            Weights::Affine5($blocks) => $quantized,
+            Weights::Symmetric6($blocks) => $quantized,
+            Weights::Symmetric8($blocks) => $quantized,
+            Weights::F32($floats) => $float,
+            Weights::F16($floats) => $float,
+            Weights::Bf16($floats) => $float,
+        }
+    };
+}
+pub(super) use with_blocks;
+
+/// The layout of a storage format: the integers that it holds, or rounded to 8 bits.
+fn quantization(storage: StorageType) -> Quantization {
+    match storage.format().decoder {
+        Decoder::Quants(quantization, _) => quantization,
+        Decoder::Values(_) | Decoder::Candle => Quantization::Symmetric8,
+    }
+}
+
+impl Packed {
+    /// Packs a matrix `[outputs, inputs]`, into memory of this arena.
+    pub(super) fn new(tensor: &StoredTensor<'_>, arena: &mut Arena, pool: &Pool) -> Result<Self> {
+        let &[outputs, inputs] = tensor.shape.as_slice() else {
+            return Err(Error::Compute(format!(
+                "a weight of shape {:?} where a matrix was expected",
+                tensor.shape
+            )));
+        };
+        let storage = tensor.storage;
+        let mut packing = Packing {
+            outputs,
+            inputs,
+            arena,
+            pool,
+        };
+        let weights = match storage {
+            StorageType::F32 => Weights::F32(packing.floats(&tensor.data, f32::from_le_bytes)?),
+            StorageType::F16 => Weights::F16(packing.floats(&tensor.data, u16::from_le_bytes)?),
+            StorageType::BF16 => Weights::Bf16(packing.floats(&tensor.data, u16::from_le_bytes)?),
+            _ => match storage.format().decoder {
+                Decoder::Quants(quantization, unpack) => {
+                    packing.quantized(quantization, &tensor.data, storage, unpack)?
+                }
+                Decoder::Values(_) | Decoder::Candle => {
+                    let values = dequantize(tensor)?;
+                    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                    let quantization = quantization(storage);
+                    packing.quantized(quantization, &bytes, StorageType::F32, round_to_8_bits)?
+                }
+            },
+        };
+        Ok(Self {
+            outputs,
+            inputs,
+            weights,
+            storage,
+        })
+    }
+
+    /// Bytes that a matrix stored so will take.
+    pub(super) fn footprint(storage: StorageType, outputs: usize, inputs: usize) -> u64 {
+        let block = match storage {
+            StorageType::F32 => size_of::<F32Block>(),
+            StorageType::F16 => size_of::<F16Block>(),
+            StorageType::BF16 => size_of::<Bf16Block>(),
+            _ => match quantization(storage) {
+                Quantization::Affine4 => size_of::<Affine4>(),
+                Quantization::Affine5 => size_of::<Affine5>(),
+                Quantization::Symmetric6 => size_of::<Symmetric6>(),
+                Quantization::Symmetric8 => size_of::<Symmetric8>(),
+            },
+        };
+        let blocks = outputs.div_ceil(LANES) as u64 * inputs.div_ceil(BLOCK) as u64;
+        blocks.saturating_mul(block as u64)
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        with_blocks!(&self.weights, blocks => blocks.bytes())
+    }
+
+    /// How the checkpoint stored it.
+    pub(super) fn storage(&self) -> StorageType {
+        self.storage
+    }
+
+    /// Blocks of a tile.
+    pub(super) fn blocks(&self) -> usize {
+        self.inputs.div_ceil(BLOCK)
+    }
+
+    /// The range of a tile's blocks.
+    pub(super) fn blocks_of(&self, tile: usize) -> Range<usize> {
+        tile * self.blocks()..(tile + 1) * self.blocks()
+    }
+
+    /// Number of tiles.
+    pub(super) fn tiles(&self) -> usize {
+        self.outputs.div_ceil(LANES)
+    }
+
+    /// Widens the weights of one output.
+    ///
+    /// # Panics
+    /// If there is no such output.
+    pub(super) fn read_row(&self, output: usize, values: &mut [f32]) {
+        let (tile, lane) = (output / LANES, output % LANES);
+        let own = self.blocks_of(tile);
+        with_blocks!(&self.weights, blocks => read_lane(&blocks.as_slice()[own], lane, values));
+    }
+}
+
+/// Widens the weights of one lane.
+fn read_lane<B: Layout>(blocks: &[B], lane: usize, values: &mut [f32]) {
+    for (values, block) in values.chunks_mut(BLOCK).zip(blocks) {
+        for (input, value) in values.iter_mut().enumerate() {
+            *value = block.weight(lane, input);
+        }
+    }
+}
+
+/// A matrix being packed.
+struct Packing<'a> {
+    outputs: usize,
+    inputs: usize,
+    arena: &'a mut Arena,
+    pool: &'a Pool,
+}
+
+impl Packing<'_> {
+    /// Packs floats: sixteen rows side by side, tile by tile.
+    fn floats<B: FloatBlock, const BYTES: usize>(
+        &mut self,
+        data: &[u8],
+        from_bytes: impl Fn([u8; BYTES]) -> B::Bits + Sync,
+    ) -> Result<Buffer<B>> {
+        let values = data.as_chunks::<BYTES>().0;
+        let inputs = self.inputs;
+        self.tiles(|output, lane, packed: &mut [B]| {
+            let row = &values[output * inputs..][..inputs];
+            for (packed, row) in packed.iter_mut().zip(row.chunks(BLOCK)) {
+                for (input, value) in row.iter().enumerate() {
+                    packed.input_mut(input)[lane] = from_bytes(*value);
+                }
+            }
+        })
+    }
+
+    /// Packs integers in the layout that holds them.
+    fn quantized(
+        &mut self,
+        quantization: Quantization,
+        data: &[u8],
+        storage: StorageType,
+        unpack: fn(&[u8], usize) -> QuantBlock,
+    ) -> Result<Weights> {
+        Ok(match quantization {
+            Quantization::Affine4 => Weights::Affine4(self.blocks(data, storage, unpack)?),
+            Quantization::Affine5 => Weights::Affine5(self.blocks(data, storage, unpack)?),
+            Quantization::Symmetric6 => Weights::Symmetric6(self.blocks(data, storage, unpack)?),
+            Quantization::Symmetric8 => Weights::Symmetric8(self.blocks(data, storage, unpack)?),
+        })
+    }
+
+    /// Packs blocks of integers: sixteen rows side by side, tile by tile. `unpack` decodes a block of 32 weights of a row.
+    fn blocks<B: QuantizedLayout>(
+        &mut self,
+        data: &[u8],
+        storage: StorageType,
+        unpack: fn(&[u8], usize) -> QuantBlock,
+    ) -> Result<Buffer<B>> {
+        let inputs = self.inputs;
+        let whole = inputs.is_multiple_of(BLOCK);
+        let row_bytes = storage.bytes(inputs).filter(|_| whole).ok_or_else(|| {
+            Error::Compute(format!(
+                "rows of {inputs} weights do not fill blocks of {storage}"
+            ))
+        })?;
+        self.tiles(|output, lane, packed: &mut [B]| {
+            let row = &data[output * row_bytes..][..row_bytes];
+            for (index, packed) in packed.iter_mut().enumerate() {
+                packed.insert(lane, &unpack(row, index));
+            }
+        })
+    }
+
+    /// Fills every tile: `fill` writes an output's weights to a lane of its tile's blocks.
+    fn tiles<B: Layout>(
+        &mut self,
+        fill: impl Fn(usize, usize, &mut [B]) + Sync,
+    ) -> Result<Buffer<B>> {
+        let tiles = self.outputs.div_ceil(LANES);
+        let blocks = self.inputs.div_ceil(BLOCK);
+        let mut packed = self.arena.zeroed::<B>(tiles * blocks)?;
+        let packed_blocks = UnsafeSlice::new(packed.as_mut_slice());
+        self.pool.for_each(tiles, &|tile| {
+            // SAFETY: every tile is visited once.
+            let packed = unsafe { packed_blocks.slice_mut(tile * blocks, blocks) };
+            for lane in 0..LANES.min(self.outputs - tile * LANES) {
+                fill(tile * LANES + lane, lane, packed);
+            }
+        });
+        Ok(packed)
+    }
+}

@@ -1,0 +1,28 @@
+//! Stored tensors as 32-bit floats.
+
+use crate::StoredTensor;
+use crate::error::{Error, Result};
+
+/// The elements of a tensor as `f32`, in the order of its shape.
+///
+/// Values are exactly ggml's. Fails where the data are not of the size that shape and type ask for.
+pub fn dequantize(tensor: &StoredTensor<'_>) -> Result<Vec<f32>> {
+    let StoredTensor {
+        storage,
+        shape,
+        data,
+    } = tensor;
+    let elements = tensor.elements();
+    let expected = elements.and_then(|elements| storage.bytes(elements));
+    let (Some(elements), true) = (elements, expected == Some(data.len())) else {
+        let expected =
+            expected.map_or("a whole number of blocks".into(), |bytes| bytes.to_string());
+        return Err(Error::Compute(format!(
+            "a tensor of shape {shape:?} in {storage}: expected {expected} bytes, found {}",
+            data.len()
+        )));
+    };
+    let mut values = Vec::with_capacity(elements);
+    storage.format().decode(data, &mut values)?;
+    Ok(values)
+}

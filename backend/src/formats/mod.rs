@@ -1,0 +1,269 @@
+//! Storage formats of tensor elements: one file each, and the table of all of them.
+//!
+//! A format's file states its name, its number in GGUF files, its block, and how its values are decoded. Everything else
+//! derives from the table at the end of this page: [`StorageType`], what GGUF files may hold, the formats that weights can
+//! be quantized to on loading, and the layout in which the CPU kernels hold them. To add a format, write its file and add
+//! it to the table.
+//!
+//! Block formats are ggml's: <https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h>,
+//! decoded as in `ggml-quants.c`.
+
+mod bits;
+mod candle;
+mod float;
+mod iq4_nl;
+mod iq4_xs;
+mod q2_k;
+mod q3_k;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+
+use candle_core::quantized::GgmlDType;
+
+use crate::error::{Error, Result};
+
+/// Weights that are decoded together. ggml's blocks hold 32 weights, its super-blocks 8 x 32.
+pub(crate) const BLOCK: usize = 32;
+
+/// Weights of a super-block.
+const SUPER_BLOCK: usize = 256;
+
+/// What a format is called, how its blocks lie in a file, and how they are decoded.
+#[derive(Debug)]
+pub(crate) struct Format {
+    /// As ggml writes it.
+    pub(crate) name: &'static str,
+    /// Its number in GGUF files (`enum ggml_type`).
+    pub(crate) ggml_type: u32,
+    /// Elements of a block, or of a super-block; 1 for floats.
+    pub(crate) block_elements: usize,
+    /// Bytes of a block.
+    pub(crate) block_bytes: usize,
+    /// Candle's type of the same blocks: its kernels compute with them, and its quantizer writes them. `None` for floats
+    /// too, since with 16-bit weights Candle would round activations to 16 bits.
+    pub(crate) candle: Option<GgmlDType>,
+    pub(crate) decoder: Decoder,
+}
+
+/// How a format's blocks become numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Decoder {
+    /// Block by block into integers and their scales, which the CPU kernels hold as they are. The function decodes the
+    /// `index`-th block of a row.
+    Quants(Quantization, fn(row: &[u8], index: usize) -> QuantBlock),
+    /// Into numbers at once: what the CPU kernels then hold in 8 bits, unless it is a float format.
+    Values(fn(data: &[u8], values: &mut Vec<f32>)),
+    /// By Candle. The CPU kernels hold such weights in 8 bits.
+    Candle,
+}
+
+/// What the integers of a format stand for: one CPU layout each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quantization {
+    /// 4 bits: `scale * quant + min`.
+    Affine4,
+    /// 5 bits: `scale * quant + min`.
+    Affine5,
+    /// 6 bits: `scale * (quant - 32)`, with a scale for each half of the block.
+    Symmetric6,
+    /// 8 bits: `scale * (quant - 128)`.
+    Symmetric8,
+}
+
+/// A block of 32 weights of one row, as integers and their scales.
+pub(crate) struct QuantBlock {
+    /// Non-negative, of as many bits as the [`Quantization`] says.
+    pub(crate) quants: [u8; BLOCK],
+    /// Of each half of the block; of the whole block only the first is used where it has a single scale.
+    pub(crate) scales: [f32; 2],
+    pub(crate) min: f32,
+}
+
+impl QuantBlock {
+    /// The weights as ggml computes them, up to the sign of a zero.
+    fn values(&self, quantization: Quantization) -> [f32; BLOCK] {
+        std::array::from_fn(|input| {
+            let quant = f32::from(self.quants[input]);
+            match quantization {
+                Quantization::Affine4 | Quantization::Affine5 => self.scales[0] * quant + self.min,
+                Quantization::Symmetric6 => self.scales[input / (BLOCK / 2)] * (quant - 32.0),
+                Quantization::Symmetric8 => self.scales[0] * (quant - 128.0),
+            }
+        })
+    }
+}
+
+impl Format {
+    /// Appends the values of whole blocks.
+    pub(super) fn decode(&self, data: &[u8], values: &mut Vec<f32>) -> Result<()> {
+        match self.decoder {
+            Decoder::Quants(quantization, unpack) => {
+                let blocks = data.len() / self.block_bytes * (self.block_elements / BLOCK);
+                for index in 0..blocks {
+                    values.extend(unpack(data, index).values(quantization));
+                }
+            }
+            Decoder::Values(decode) => decode(data, values),
+            Decoder::Candle => candle::decode(self, data, values)?,
+        }
+        Ok(())
+    }
+}
+
+macro_rules! formats {
+    ($($name:ident => $format:expr,)*) => {
+        /// How a tensor's elements are stored in its file.
+        ///
+        /// Block formats are those of ggml; a row's length is a multiple of the block's.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(non_camel_case_types, missing_docs)]
+        pub enum StorageType {
+            $($name,)*
+        }
+
+        impl StorageType {
+            /// Every storage type.
+            pub const ALL: [Self; [$(Self::$name,)*].len()] = [$(Self::$name,)*];
+
+            pub(crate) const fn format(self) -> &'static Format {
+                match self {
+                    $(Self::$name => &$format,)*
+                }
+            }
+        }
+    };
+}
+
+formats! {
+    F32 => float::F32,
+    F16 => float::F16,
+    BF16 => float::BF16,
+    Q4_0 => q4_0::FORMAT,
+    Q4_1 => q4_1::FORMAT,
+    Q5_0 => q5_0::FORMAT,
+    Q5_1 => q5_1::FORMAT,
+    Q8_0 => q8_0::FORMAT,
+    Q2_K => q2_k::FORMAT,
+    Q3_K => q3_k::FORMAT,
+    Q4_K => q4_k::FORMAT,
+    Q5_K => q5_k::FORMAT,
+    Q6_K => q6_k::FORMAT,
+    IQ4_NL => iq4_nl::FORMAT,
+    IQ4_XS => iq4_xs::FORMAT,
+}
+
+impl StorageType {
+    /// The type's name, as ggml writes it.
+    pub fn name(self) -> &'static str {
+        self.format().name
+    }
+
+    /// Elements in a block; 1 for plain floats.
+    pub fn block_elements(self) -> usize {
+        self.format().block_elements
+    }
+
+    /// Bytes that a block takes.
+    pub fn block_bytes(self) -> usize {
+        self.format().block_bytes
+    }
+
+    /// Bytes that so many elements take; `None` if they do not fill whole blocks.
+    pub fn bytes(self, elements: usize) -> Option<usize> {
+        if !elements.is_multiple_of(self.block_elements()) {
+            return None;
+        }
+        (elements / self.block_elements()).checked_mul(self.block_bytes())
+    }
+
+    /// The type with this number in GGUF files.
+    pub fn from_ggml_type(number: u32) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|storage| storage.format().ggml_type == number)
+    }
+
+    /// The formats that weights can be quantized to on loading.
+    pub fn quantizable() -> impl Iterator<Item = Self> {
+        let all = Self::ALL.into_iter();
+        all.filter(|storage| storage.format().candle.is_some())
+    }
+
+    /// The format to quantize to that a setting names, in upper or lower case.
+    pub(crate) fn parse_quantizable(name: &str) -> Result<Self> {
+        Self::quantizable()
+            .find(|storage| storage.name().eq_ignore_ascii_case(name))
+            .ok_or_else(|| Self::not_quantizable(name))
+    }
+
+    /// The error that weights can't be quantized to this format.
+    pub(super) fn not_quantizable(name: &str) -> Error {
+        let mut names: Vec<_> = Self::quantizable()
+            .map(|storage| storage.name().to_ascii_lowercase())
+            .collect();
+        let last = names.pop().unwrap_or_default();
+        let expected = format!("{} or {last}", names.join(", "));
+        Error::invalid("quantize", name, expected)
+    }
+}
+
+impl std::fmt::Display for StorageType {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique() {
+        for (index, a) in StorageType::ALL.iter().enumerate() {
+            assert_eq!(StorageType::from_ggml_type(a.format().ggml_type), Some(*a));
+            for b in &StorageType::ALL[..index] {
+                assert_ne!(a.name(), b.name());
+            }
+        }
+    }
+
+    #[test]
+    fn names_to_quantize_to_are_read_in_any_case() {
+        for storage in StorageType::quantizable() {
+            let name = storage.name().to_ascii_lowercase();
+            assert_eq!(StorageType::parse_quantizable(&name).unwrap(), storage);
+        }
+        for wrong in ["f16", "iq4_nl", "q9_9"] {
+            let message = StorageType::parse_quantizable(wrong)
+                .unwrap_err()
+                .to_string();
+            assert!(message.contains("q4_0, q4_1") && message.contains("or q6_k"));
+        }
+    }
+
+    /// Candle's own decoder is the oracle of ours.
+    #[test]
+    fn decoders_agree_with_candle() {
+        let weights: Vec<f32> = (0..4 * 256)
+            .map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0)
+            .collect();
+        let bytes = weights.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let tensor = crate::StoredTensor {
+            storage: StorageType::F32,
+            shape: vec![4, 256],
+            data: bytes,
+        };
+        for storage in StorageType::quantizable() {
+            let quantized = crate::quantize(&tensor, storage).unwrap();
+            let (mut own, mut expected) = (Vec::new(), Vec::new());
+            storage.format().decode(&quantized.data, &mut own).unwrap();
+            candle::decode(storage.format(), &quantized.data, &mut expected).unwrap();
+            assert_eq!(own, expected, "{storage}");
+        }
+    }
+}

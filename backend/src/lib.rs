@@ -1,0 +1,262 @@
+//! The operations that a decoder needs, over the rows of a ragged batch.
+//!
+//! A row is one token of one sequence. Primitives come first; the fused operations after them have default bodies made of
+//! primitives, which a backend overrides with faster ones.
+
+pub mod candle;
+pub mod cpu;
+mod dequantize;
+mod error;
+pub mod formats;
+mod host;
+mod precision;
+mod quantize;
+mod rotary;
+mod shapes;
+mod tensor;
+
+pub use dequantize::dequantize;
+pub use error::{Error, Result};
+pub use formats::StorageType;
+pub use host::HostRows;
+pub use precision::{CachePrecision, WeightPrecision};
+pub use quantize::quantize;
+pub use rotary::{Pairing, Rope};
+pub use shapes::{Activation, AttentionShape, NormKind};
+pub use tensor::{StoredTensor, elements};
+
+/// Rows of a tree, at most: the rows that a row sees are the bits of a word.
+pub const MAX_TREE_ROWS: usize = 64;
+
+/// One sequence's share of a batch: consecutive rows that follow what its cache holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Tokens in the cache before this step; the first row's position.
+    pub past: usize,
+    /// Index of the first row in the batch.
+    pub first_row: usize,
+    /// Number of rows.
+    pub rows: usize,
+    /// Whether the rows are a tree, of at most [`MAX_TREE_ROWS`]: they are appended to the cache in their order, but
+    /// each has the position of its depth and sees its ancestors alone.
+    pub is_tree: bool,
+}
+
+impl Segment {
+    /// The position of a row, counted within the segment, as are `ancestors` ([`Batch::ancestors_of`]).
+    pub fn position(&self, row: usize, ancestors: &[u64]) -> usize {
+        match self.is_tree {
+            true => self.past + ancestors[row].count_ones() as usize - 1,
+            false => self.past + row,
+        }
+    }
+}
+
+/// The rows of a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Contiguous, in the order of their rows.
+    pub segments: &'a [Segment],
+    /// For each row of the step, the rows of its segment that it sees, itself included, as bits; read if a segment is a
+    /// tree, and empty if none is.
+    pub ancestors: &'a [u64],
+}
+
+impl Batch<'_> {
+    /// The ancestors of one segment's rows, if it is a tree.
+    pub fn ancestors_of(&self, segment: usize) -> &[u64] {
+        let segment = &self.segments[segment];
+        match segment.is_tree {
+            true => &self.ancestors[segment.first_row..segment.first_row + segment.rows],
+            false => &[],
+        }
+    }
+
+    /// The positions of all rows, in their order.
+    pub fn positions(&self) -> impl Iterator<Item = usize> {
+        let segments = self.segments.iter().enumerate();
+        segments.flat_map(|(index, segment)| {
+            let ancestors = self.ancestors_of(index);
+            (0..segment.rows).map(move |row| segment.position(row, ancestors))
+        })
+    }
+}
+
+/// A linear layer: `x * matrix^T + bias`.
+pub struct Linear<B: Backend> {
+    /// `[out, in]`
+    pub matrix: B::Matrix,
+    /// `[out]`
+    pub bias: Option<B::Vector>,
+}
+
+/// A normalization layer.
+pub struct Norm<B: Backend> {
+    /// Root mean square or mean and variance, with its epsilon.
+    pub kind: NormKind,
+    /// `[width]`
+    pub weight: B::Vector,
+    /// `[width]`
+    pub bias: Option<B::Vector>,
+}
+
+/// One layer's attention, without its rows.
+pub struct Attention<'a, B: Backend> {
+    /// The layer, as an index into the cache.
+    pub layer: usize,
+    /// Heads.
+    pub shape: AttentionShape,
+    /// A row sees itself and the `window - 1` tokens before it; `None`: all before it.
+    pub window: Option<usize>,
+    /// Index of the rotary embedding among those given to [`Backend::begin`].
+    pub rope: Option<usize>,
+    /// Norm of each query head.
+    pub query_norm: Option<&'a Norm<B>>,
+    /// Norm of each key head.
+    pub key_norm: Option<&'a Norm<B>>,
+}
+
+/// The first position that a row at `position` sees, through a window if there is one.
+fn first_seen(position: usize, window: Option<usize>) -> usize {
+    window.map_or(0, |window| (position + 1).saturating_sub(window))
+}
+
+/// Storage and arithmetic of one kind of device.
+///
+/// Shapes are given as `[rows, width]`; every activation is f32.
+pub trait Backend: Sized + Send + Sync + 'static {
+    /// A batch of rows.
+    type Activations;
+    /// A weight matrix, in the device's own layout.
+    type Matrix: Send + Sync;
+    /// A bias or norm weight.
+    type Vector: Send + Sync;
+    /// Keys and values of one sequence, all layers.
+    type KvCache: Send;
+    /// What all layers of one step share: positions, rotations, masks.
+    type Step;
+
+    /// Up to how many rows a step is batch invariant: each row's results are the same bits as if it were computed alone.
+    fn batch_invariant_rows(&self) -> usize;
+
+    /// Bytes that a weight, matrix or vector, will take on the device.
+    fn footprint(&self, tensor: &StoredTensor<'_>) -> u64;
+    /// Brings a weight matrix `[out, in]` to the device.
+    fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
+    /// Brings a vector to the device.
+    fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
+    /// An empty cache for a model of so many layers, which may grow to `context_length` tokens.
+    fn kv_cache(
+        &self,
+        layers: usize,
+        shape: &AttentionShape,
+        precision: CachePrecision,
+        context_length: usize,
+    ) -> Result<Self::KvCache>;
+    /// A copy of a cache's first `length` tokens.
+    fn fork(&self, cache: &Self::KvCache, length: usize) -> Result<Self::KvCache>;
+    /// Accepts a path of the tokens after the first `past`: token `path[i]` of them becomes token `past + i`. `path` ascends.
+    fn accept(&self, cache: &mut Self::KvCache, past: usize, path: &[usize]) -> Result<()>;
+    /// Prepares a step over these rows.
+    fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Self::Step>;
+
+    /// Rows from the host: `[rows, width]`.
+    fn rows(&self, values: &[f32], width: usize) -> Result<Self::Activations>;
+    /// Rows of a table: `[ids, width]`.
+    fn embed(&self, table: &Self::Matrix, ids: &[u32]) -> Result<Self::Activations>;
+    /// Normalizes each row.
+    fn norm(&self, x: &Self::Activations, norm: &Norm<Self>) -> Result<Self::Activations>;
+    /// `[rows, in]` to `[rows, out]`.
+    fn linear(&self, x: &Self::Activations, linear: &Linear<Self>) -> Result<Self::Activations>;
+    /// Head norms, rotary embedding, append to the caches at each segment's `past`, and attention.
+    ///
+    /// `q` is `[rows, heads * head_dim]`, `k` and `v` are `[rows, kv_heads * head_dim]`; `caches` are
+    /// those of the step's segments, in their order.
+    fn attention(
+        &self,
+        q: Self::Activations,
+        k: Self::Activations,
+        v: Self::Activations,
+        attention: &Attention<'_, Self>,
+        caches: &mut [&mut Self::KvCache],
+        step: &Self::Step,
+    ) -> Result<Self::Activations>;
+    /// The nonlinearity, elementwise.
+    fn activate(&self, x: Self::Activations, activation: Activation) -> Result<Self::Activations>;
+    /// Elementwise product.
+    fn multiply(&self, a: &Self::Activations, b: &Self::Activations) -> Result<Self::Activations>;
+    /// Elementwise sum.
+    fn add(&self, a: &Self::Activations, b: &Self::Activations) -> Result<Self::Activations>;
+    /// Every element times a factor.
+    fn scale(&self, x: Self::Activations, factor: f32) -> Result<Self::Activations>;
+    /// `cap * tanh(x / cap)`, elementwise.
+    fn softcap(&self, x: Self::Activations, cap: f32) -> Result<Self::Activations>;
+    /// These rows, in this order.
+    fn select(&self, x: &Self::Activations, rows: &[usize]) -> Result<Self::Activations>;
+    /// Appends all rows to those on the host.
+    fn read(&self, x: Self::Activations, rows: &mut HostRows) -> Result<()>;
+
+    /// Bytes of a matrix on the device.
+    fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
+    /// How a matrix is stored on the device.
+    fn matrix_storage(&self, matrix: &Self::Matrix) -> StorageType;
+    /// The device, as [`crate::Device`] prints it.
+    fn device_name(&self) -> String;
+    /// The kernels' name.
+    fn kernels(&self) -> String;
+    /// Number of CPU threads.
+    fn threads(&self) -> usize;
+
+    /// Fused: one norm, then several linear layers on its result.
+    fn project<const N: usize>(
+        &self,
+        x: &Self::Activations,
+        norm: &Norm<Self>,
+        linears: [&Linear<Self>; N],
+    ) -> Result<[Self::Activations; N]> {
+        let normed = self.norm(x, norm)?;
+        let outputs = linears
+            .into_iter()
+            .map(|linear| self.linear(&normed, linear))
+            .collect::<Result<Vec<_>>>()?;
+        outputs
+            .try_into()
+            .map_err(|_| crate::Error::Compute("a projection lost an output".into()))
+    }
+
+    /// Fused: a linear layer (and a norm on its result) added to the residual stream.
+    fn linear_add(
+        &self,
+        x: &Self::Activations,
+        linear: &Linear<Self>,
+        post_norm: Option<&Norm<Self>>,
+        residual: &Self::Activations,
+    ) -> Result<Self::Activations> {
+        let output = self.linear(x, linear)?;
+        match post_norm {
+            Some(norm) => self.add(&self.norm(&output, norm)?, residual),
+            None => self.add(&output, residual),
+        }
+    }
+
+    /// Fused: norm, then `activation(gate(x)) * up(x)`, or `activation(up(x))` without a gate.
+    fn mlp(
+        &self,
+        x: &Self::Activations,
+        norm: &Norm<Self>,
+        gate: Option<&Linear<Self>>,
+        up: &Linear<Self>,
+        activation: Activation,
+    ) -> Result<Self::Activations> {
+        match gate {
+            Some(gate) => {
+                let [gated, up] = self.project(x, norm, [gate, up])?;
+                self.multiply(&self.activate(gated, activation)?, &up)
+            }
+            None => {
+                let [up] = self.project(x, norm, [up])?;
+                self.activate(up, activation)
+            }
+        }
+    }
+}

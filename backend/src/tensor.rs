@@ -1,0 +1,30 @@
+//! Tensors as they are stored.
+
+use std::borrow::Cow;
+
+use crate::formats::StorageType;
+
+/// A tensor as stored in its file: a view, never a copy, if the file is mapped.
+#[derive(Debug, Clone)]
+pub struct StoredTensor<'a> {
+    /// Element or block type.
+    pub storage: StorageType,
+    /// Dimensions, outermost first: a linear layer's weight is `[out, in]`.
+    pub shape: Vec<usize>,
+    /// The elements, rows contiguous, little endian.
+    pub data: Cow<'a, [u8]>,
+}
+
+impl StoredTensor<'_> {
+    /// The number of elements, by the shape; `None` if it overflows.
+    pub fn elements(&self) -> Option<usize> {
+        elements(&self.shape)
+    }
+}
+
+/// The number of elements of a shape; `None` if it overflows.
+pub fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |product, &dimension| {
+        product.checked_mul(dimension)
+    })
+}
