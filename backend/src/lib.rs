@@ -121,6 +121,19 @@ fn first_seen(position: usize, window: Option<usize>) -> usize {
     window.map_or(0, |window| (position + 1).saturating_sub(window))
 }
 
+/// `activation(gate(norm(x))) * up(norm(x))`, made of primitives.
+fn gated<B: Backend>(
+    backend: &B,
+    x: &B::Activations,
+    norm: &Norm<B>,
+    gate: &Linear<B>,
+    up: &Linear<B>,
+    activation: Activation,
+) -> Result<B::Activations> {
+    let [gated, up] = backend.project(x, norm, [gate, up])?;
+    backend.multiply(&backend.activate(gated, activation)?, &up)
+}
+
 /// Storage and arithmetic of one kind of device.
 ///
 /// Shapes are given as `[rows, width]`; every activation is f32.
@@ -249,10 +262,7 @@ pub trait Backend: Sized + Send + Sync + 'static {
         activation: Activation,
     ) -> Result<Self::Activations> {
         match gate {
-            Some(gate) => {
-                let [gated, up] = self.project(x, norm, [gate, up])?;
-                self.multiply(&self.activate(gated, activation)?, &up)
-            }
+            Some(gate) => gated(self, x, norm, gate, up, activation),
             None => {
                 let [up] = self.project(x, norm, [up])?;
                 self.activate(up, activation)

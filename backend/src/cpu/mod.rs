@@ -28,6 +28,8 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod tier;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,7 +45,7 @@ use step::ReusableTables;
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
-    Rope, WeightPrecision,
+    Rope, WeightPrecision, gated,
 };
 use crate::error::{Error, Result};
 use crate::{StorageType, StoredTensor, dequantize, quantize};
@@ -118,7 +120,7 @@ impl CpuBackend {
     /// Applies `work` to every row, into new rows.
     fn map_rows(&self, x: &Rows, work: impl RowWork) -> Rows {
         let mut output = self.empty(x.rows, x.width);
-        self.tier.run(MapRows {
+        self.tier.run_floats(MapRows {
             x,
             output: &mut output,
             work,
@@ -127,12 +129,12 @@ impl CpuBackend {
     }
 
     /// Several products with the same rows, normalized if there is a norm.
-    fn multiply<const N: usize>(
+    fn multiply(
         &self,
         x: &Rows,
         norm: Option<NormWeights<'_>>,
         formats: ActivationFormats,
-        products: [Product<'_>; N],
+        products: &mut [Product<'_>],
     ) {
         let mut activations = self.activations();
         activations.pack(x, norm, formats, self.tier, &self.pool);
@@ -261,7 +263,7 @@ impl Backend for CpuBackend {
             x,
             None,
             matmul::activation_formats([&linear.matrix.0]),
-            [product],
+            &mut [product],
         );
         Ok(output)
     }
@@ -376,7 +378,7 @@ impl Backend for CpuBackend {
     ) -> Result<[Rows; N]> {
         let mut outputs = linears.map(|linear| self.empty(x.rows, linear.matrix.0.outputs));
         let mut own = linears.into_iter();
-        let products = outputs.each_mut().map(|output| {
+        let mut products = outputs.each_mut().map(|output| {
             let Some(linear) = own.next() else {
                 unreachable!("as many outputs as linears")
             };
@@ -387,7 +389,7 @@ impl Backend for CpuBackend {
             }
         });
         let formats = matmul::activation_formats(linears.map(|linear| &linear.matrix.0));
-        self.multiply(x, Some(norm_weights(norm)), formats, products);
+        self.multiply(x, Some(norm_weights(norm)), formats, &mut products);
         Ok(outputs)
     }
 
@@ -412,7 +414,7 @@ impl Backend for CpuBackend {
             x,
             None,
             matmul::activation_formats([&linear.matrix.0]),
-            [product],
+            &mut [product],
         );
         Ok(output)
     }
@@ -425,6 +427,11 @@ impl Backend for CpuBackend {
         up: &Linear<Self>,
         activation: Activation,
     ) -> Result<Rows> {
+        if let Some(gate) = gate
+            && !gate.matrix.0.is_laid_out_as(&up.matrix.0)
+        {
+            return gated(self, x, norm, gate, up, activation);
+        }
         let mut output = self.empty(x.rows, up.matrix.0.outputs);
         let matrices = std::iter::once(up)
             .chain(gate)
@@ -438,7 +445,7 @@ impl Backend for CpuBackend {
             },
             output: &mut output,
         };
-        self.multiply(x, Some(norm_weights(norm)), formats, [product]);
+        self.multiply(x, Some(norm_weights(norm)), formats, &mut [product]);
         Ok(output)
     }
 }

@@ -35,6 +35,35 @@ pub(super) enum Weights {
     Bf16(Buffer<Bf16Block>),
 }
 
+/// A layout, as a variant of [`Weights`].
+pub(super) trait Blocks: Sized {
+    /// The blocks, if they are of this layout.
+    fn of(weights: &Weights) -> Option<&[Self]>;
+}
+
+macro_rules! layouts {
+    ($($layout:ident => $block:ident,)*) => {
+        $(impl Blocks for $block {
+            fn of(weights: &Weights) -> Option<&[Self]> {
+                match weights {
+                    Weights::$layout(blocks) => Some(blocks.as_slice()),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+layouts! {
+    Affine4 => Affine4,
+    Affine5 => Affine5,
+    Symmetric6 => Symmetric6,
+    Symmetric8 => Symmetric8,
+    F32 => F32Block,
+    F16 => F16Block,
+    Bf16 => Bf16Block,
+}
+
 /// Evaluates an expression with the blocks of a matrix, whatever their layout; `quantized` and `float` apart, if given so.
 macro_rules! with_blocks {
     ($weights:expr, $blocks:ident => $body:expr) => {
@@ -42,13 +71,13 @@ macro_rules! with_blocks {
     };
     ($weights:expr, quantized $blocks:ident => $quantized:expr, float $floats:ident => $float:expr) => {
         match $weights {
-            Weights::Affine4($blocks) => $quantized,
-            Weights::Affine5($blocks) => $quantized,
-            Weights::Symmetric6($blocks) => $quantized,
-            Weights::Symmetric8($blocks) => $quantized,
-            Weights::F32($floats) => $float,
-            Weights::F16($floats) => $float,
-            Weights::Bf16($floats) => $float,
+            $crate::cpu::pack::Weights::Affine4($blocks) => $quantized,
+            $crate::cpu::pack::Weights::Affine5($blocks) => $quantized,
+            $crate::cpu::pack::Weights::Symmetric6($blocks) => $quantized,
+            $crate::cpu::pack::Weights::Symmetric8($blocks) => $quantized,
+            $crate::cpu::pack::Weights::F32($floats) => $float,
+            $crate::cpu::pack::Weights::F16($floats) => $float,
+            $crate::cpu::pack::Weights::Bf16($floats) => $float,
         }
     };
 }
@@ -122,6 +151,11 @@ impl Packed {
     /// Bytes in memory.
     pub(super) fn bytes(&self) -> usize {
         with_blocks!(&self.weights, blocks => blocks.bytes())
+    }
+
+    /// Whether both have the same layout.
+    pub(super) fn is_laid_out_as(&self, other: &Self) -> bool {
+        std::mem::discriminant(&self.weights) == std::mem::discriminant(&other.weights)
     }
 
     /// How the checkpoint stored it.

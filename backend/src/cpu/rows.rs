@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::math::{load_some, store_some};
 use super::memory::UnsafeSlice;
 use super::pool::Pool;
-use super::simd::{LANES, Simd, TILE_ROWS};
+use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
 use crate::formats::BLOCK;
 use crate::{HostRows, NormKind};
@@ -86,6 +86,9 @@ impl Drop for Rows {
 
 /// Blocks from which on packing is worth waking the other threads: fewer take only some microseconds.
 const MIN_PARALLEL_BLOCKS: usize = 256;
+
+/// Quantized blocks past the last one, which tiles read and ignore.
+const PADDING: usize = 16;
 
 /// A norm's parameters.
 #[derive(Clone, Copy)]
@@ -197,13 +200,31 @@ pub(super) struct Group {
 #[inline(always)]
 pub(super) fn groups(rows: usize, max: usize) -> impl Iterator<Item = Group> {
     let count = rows.div_ceil(max);
-    (0..count).map(move |index| {
+    (0..count).map(move |index| Group::of_index(index, count, rows))
+}
+
+impl Group {
+    #[inline(always)]
+    fn of_index(index: usize, count: usize, rows: usize) -> Self {
         let first = index * rows / count;
-        Group {
+        Self {
             first,
             rows: (index + 1) * rows / count - first,
         }
-    })
+    }
+
+    /// The group of a row, among [`groups`] of the same numbers.
+    #[inline(always)]
+    fn of_row(row: usize, rows: usize, max: usize) -> Self {
+        let count = rows.div_ceil(max);
+        Self::of_index(((row + 1) * count - 1) / rows, count, rows)
+    }
+
+    /// The index of a row's block, where a group's first blocks come before its second blocks, and so on.
+    #[inline(always)]
+    fn block_index(self, row: usize, block: usize, blocks: usize) -> usize {
+        self.first * blocks + block * self.rows + row - self.first
+    }
 }
 
 /// A step's rows, packed for multiplication: cut into blocks of 32 inputs. Groups follow each other; within a group, the
@@ -237,23 +258,25 @@ impl PackedActivations {
         self.blocks = x.width.div_ceil(BLOCK);
         let total = self.rows * self.blocks;
         // They only grow, so that later steps allocate nothing.
-        if formats.quantized && self.quantized.len() < total + TILE_ROWS {
-            self.quantized.resize(total + TILE_ROWS, QuantizedX::ZERO);
+        if formats.quantized && self.quantized.len() < total + PADDING {
+            self.quantized.resize(total + PADDING, QuantizedX::ZERO);
         }
         if formats.floats && self.floats.len() < total {
             self.floats.resize(total, [0.0; BLOCK]);
         }
+        let quantized_rows = tier.quantized_rows_at_once(self.rows);
         let quantized = UnsafeSlice::new(&mut self.quantized);
         let floats = UnsafeSlice::new(&mut self.floats);
         let blocks = self.blocks;
         let pack = |first: usize, rows: usize| {
-            tier.run(Pack {
+            tier.run_floats(Pack {
                 x,
                 norm,
                 formats,
                 first,
                 rows,
                 blocks,
+                quantized_rows,
                 quantized,
                 floats,
             });
@@ -273,24 +296,33 @@ impl PackedActivations {
         self.rows
     }
 
-    /// A group's blocks, those of its `M` rows side by side.
-    #[inline(always)]
-    pub(super) fn quantized<const M: usize>(&self, group: Group) -> &[[QuantizedX; M]] {
-        let start = group.first * self.blocks;
-        self.quantized[start..start + M * self.blocks].as_chunks().0
-    }
-
     /// A group's blocks one by one, and after the last one what a tile reads past its rows and ignores.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn quantized_for_tiles(&self, group: Group) -> &[QuantizedX] {
-        &self.quantized[group.first * self.blocks..][..group.rows * self.blocks + TILE_ROWS]
+        &self.quantized[group.first * self.blocks..][..group.rows * self.blocks + PADDING]
     }
+}
 
+/// A format that rows are packed in: 32 inputs of one row.
+pub(super) trait PackedFormat: Copy {
     /// A group's blocks, those of its `M` rows side by side.
+    fn blocks<const M: usize>(x: &PackedActivations, group: Group) -> &[[Self; M]];
+}
+
+impl PackedFormat for QuantizedX {
     #[inline(always)]
-    pub(super) fn floats<const M: usize>(&self, group: Group) -> &[[[f32; BLOCK]; M]] {
-        let start = group.first * self.blocks;
-        self.floats[start..start + M * self.blocks].as_chunks().0
+    fn blocks<const M: usize>(x: &PackedActivations, group: Group) -> &[[Self; M]] {
+        let start = group.first * x.blocks;
+        x.quantized[start..start + M * x.blocks].as_chunks().0
+    }
+}
+
+impl PackedFormat for [f32; BLOCK] {
+    #[inline(always)]
+    fn blocks<const M: usize>(x: &PackedActivations, group: Group) -> &[[Self; M]] {
+        let start = group.first * x.blocks;
+        x.floats[start..start + M * x.blocks].as_chunks().0
     }
 }
 
@@ -301,6 +333,8 @@ struct Pack<'a> {
     first: usize,
     rows: usize,
     blocks: usize,
+    /// Rows of a group of quantized ones, at most.
+    quantized_rows: usize,
     quantized: UnsafeSlice<'a, QuantizedX>,
     floats: UnsafeSlice<'a, [f32; BLOCK]>,
 }
@@ -311,44 +345,43 @@ impl Kernel for Pack<'_> {
         let mut normed = self
             .norm
             .map(|_| Rows::new(&self.x.buffers, 1, self.x.width));
-        for group in groups(self.x.rows, S::rows_at_once(self.x.rows)) {
-            let rows =
-                self.first.max(group.first)..(self.first + self.rows).min(group.first + group.rows);
-            for row in rows {
-                let x = match (&self.norm, &mut normed) {
-                    (Some(norm), Some(normed)) => {
-                        norm.apply::<S>(self.x.row(row), normed.values_mut());
-                        normed.values()
-                    }
-                    _ => self.x.row(row),
-                };
-                let index_of =
-                    |index| group.first * self.blocks + row - group.first + index * group.rows;
-                let (whole, rest) = x.as_chunks::<BLOCK>();
-                for (index, x) in whole.iter().enumerate() {
-                    self.write::<S>(index_of(index), x);
+        for row in self.first..self.first + self.rows {
+            let x = match (&self.norm, &mut normed) {
+                (Some(norm), Some(normed)) => {
+                    norm.apply::<S>(self.x.row(row), normed.values_mut());
+                    normed.values()
                 }
-                if !rest.is_empty() {
-                    let mut x = [0.0; BLOCK];
-                    x[..rest.len()].copy_from_slice(rest);
-                    self.write::<S>(index_of(whole.len()), &x);
-                }
+                _ => self.x.row(row),
+            };
+            let groups = [
+                Group::of_row(row, self.x.rows, self.quantized_rows),
+                Group::of_row(row, self.x.rows, S::ROWS),
+            ];
+            let (whole, rest) = x.as_chunks::<BLOCK>();
+            for (block, x) in whole.iter().enumerate() {
+                self.write::<S>(groups, row, block, x);
+            }
+            if !rest.is_empty() {
+                let mut x = [0.0; BLOCK];
+                x[..rest.len()].copy_from_slice(rest);
+                self.write::<S>(groups, row, whole.len(), &x);
             }
         }
     }
 }
 
 impl Pack<'_> {
-    /// Writes a block of a row that this thread packs.
+    /// Writes a block of a row that this thread packs, given the row's groups among quantized rows and among floats.
     #[inline(always)]
-    fn write<S: Simd>(&self, index: usize, x: &[f32; BLOCK]) {
+    fn write<S: Simd>(&self, groups: [Group; 2], row: usize, block: usize, x: &[f32; BLOCK]) {
+        let [quantized, floats] = groups.map(|group| group.block_index(row, block, self.blocks));
         // SAFETY: each row has indices of its own, and is packed by one thread.
         unsafe {
             if self.formats.quantized {
-                self.quantized.slice_mut(index, 1)[0].quantize::<S>(x);
+                self.quantized.slice_mut(quantized, 1)[0].quantize::<S>(x);
             }
             if self.formats.floats {
-                self.floats.slice_mut(index, 1)[0] = *x;
+                self.floats.slice_mut(floats, 1)[0] = *x;
             }
         }
     }

@@ -110,27 +110,70 @@ impl Tier {
         })
     }
 
-    /// Runs a kernel with this tier's instructions.
+    /// Runs a kernel with this tier's vectors.
     #[inline]
     pub(super) fn run(self, kernel: impl Kernel) {
+        debug_assert!(self.is_available());
+        match self {
+            // SAFETY: `CpuBackend::new` accepts only tiers that are available.
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => unsafe { with_avx_vnni(kernel) },
+            _ => self.run_floats(kernel),
+        }
+    }
+
+    /// Runs a kernel that multiplies no integers: tiers that differ only in those products share its code.
+    #[inline]
+    pub(super) fn run_floats(self, kernel: impl Kernel) {
         debug_assert!(self.is_available());
         match self {
             Self::Scalar => kernel.run::<Scalar>(),
             // SAFETY: `CpuBackend::new` accepts only tiers that are available.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { with_avx2(kernel) },
+            Self::Avx2 | Self::AvxVnni => unsafe { with_avx2(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => unsafe { with_avx_vnni(kernel) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => unsafe { with_avx512_vnni(kernel) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Self::Amx => unsafe { with_amx(kernel) },
+            Self::Avx512Vnni | Self::Amx => unsafe { with_avx512_vnni(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Self::Neon => unsafe { with_neon(kernel) },
+        }
+    }
+
+    /// Runs a kernel that multiplies by AMX's tiles: the vectors that it uses too are AVX-512's.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(super) fn run_by_tiles(self, kernel: impl Kernel) {
+        debug_assert!(self == Self::Amx && self.is_available());
+        // SAFETY: as above.
+        unsafe { with_avx512_vnni(kernel) }
+    }
+
+    /// Rows of activations that a block of quantized weights is multiplied with at once, of so many.
+    pub(super) fn quantized_rows_at_once(self, rows: usize) -> usize {
+        match (self, rows) {
+            #[cfg(target_arch = "x86_64")]
+            (Self::Amx, amx::MIN_TILE_ROWS..) => amx::TILE_ROWS,
+            _ => self.rows_at_once(),
+        }
+    }
+
+    /// Whether so many rows are multiplied by AMX's tiles.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn multiplies_by_tiles(self, rows: usize) -> bool {
+        matches!((self, rows), (Self::Amx, amx::MIN_TILE_ROWS..))
+    }
+
+    /// Rows that any block is multiplied with at once by vectors: [`Simd::ROWS`].
+    pub(super) fn rows_at_once(self) -> usize {
+        match self {
+            Self::Scalar => Scalar::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::AvxVnni => Avx::<false>::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni | Self::Amx => Avx512::ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Neon::ROWS,
         }
     }
 }
@@ -163,13 +206,7 @@ fn with_avx_vnni(kernel: impl Kernel) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn with_avx512_vnni(kernel: impl Kernel) {
-    kernel.run::<Avx512<false>>();
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-fn with_amx(kernel: impl Kernel) {
-    kernel.run::<Avx512<true>>();
+    kernel.run::<Avx512>();
 }
 
 #[cfg(target_arch = "aarch64")]

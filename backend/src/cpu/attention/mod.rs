@@ -209,7 +209,7 @@ impl Attention<'_> {
             rows: (UNIT_QUERIES / attention.group()).max(1),
         };
         let attend = |unit: Unit, pages: Range<usize>, next, results: &mut [[f32; LANES]]| {
-            tier.run(Attend {
+            tier.run_floats(Attend {
                 attention,
                 cache: cache_of(unit.segment),
                 queries,
@@ -224,7 +224,7 @@ impl Attention<'_> {
             });
         };
         let finish = |unit: Unit, results: &[[f32; LANES]]| {
-            tier.run(Finish {
+            tier.run_floats(Finish {
                 attention,
                 unit,
                 results,
@@ -301,7 +301,7 @@ impl Attention<'_> {
         queries: UnsafeSlice<'_, f32>,
     ) {
         let append = |index: usize, first: usize, count: usize| {
-            self.tier.run(Append {
+            self.tier.run_floats(Append {
                 attention: self.layer,
                 q: self.q,
                 k: self.k,

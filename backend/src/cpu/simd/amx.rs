@@ -9,7 +9,23 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::{LANES, TILE_ROWS, TileProducts, TileSums, TileWeights};
+use super::LANES;
+
+/// Rows of a tile.
+pub(in super::super) const TILE_ROWS: usize = 16;
+
+/// Rows from which on tiles pay: fewer are multiplied as fast without them, since tiles need unpacked weights.
+pub(in super::super) const MIN_TILE_ROWS: usize = 32;
+
+/// The integer sums of sixteen outputs for each of sixteen rows.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(in super::super) struct TileSums(pub(in super::super) [[i32; LANES]; TILE_ROWS]);
+
+/// The weights of 32 inputs and sixteen outputs, a byte each: four inputs of each output in a vector.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(in super::super) struct TileWeights(pub(in super::super) [[u8; 4 * LANES]; 8]);
 
 /// `ldtilecfg`'s operand.
 #[repr(C, align(64))]
@@ -38,13 +54,17 @@ const SHAPES: [(usize, usize); 8] = [
 /// Tiles configured on this thread, until dropped.
 pub(in super::super) struct AmxTiles(PhantomData<*const ()>);
 
+#[allow(
+    clippy::unused_self,
+    reason = "tiles are configured as long as the value lives"
+)]
 impl AmxTiles {
     /// Configures this thread's tiles.
     ///
     /// # Safety
     /// [`works`] must have returned true, or [`is_right`] be the caller.
     #[inline(always)]
-    pub(super) unsafe fn configure() -> Self {
+    pub(in super::super) unsafe fn configure() -> Self {
         let mut configuration = Configuration {
             palette: 1,
             start_row: 0,
@@ -68,11 +88,16 @@ impl AmxTiles {
         }
         Self(PhantomData)
     }
-}
 
-impl TileProducts for AmxTiles {
+    /// Begins dot products of the rows' signed bytes with the weights' unsigned ones, for each of one or two equal
+    /// sub-blocks of the inputs.
+    ///
+    /// `x` is the first row's first byte; each next row begins `stride` bytes later.
+    ///
+    /// # Safety
+    /// Sixteen rows of 32 bytes can be read.
     #[inline(always)]
-    unsafe fn multiply(
+    pub(in super::super) unsafe fn multiply(
         &self,
         sub_blocks: usize,
         x: *const i8,
@@ -116,8 +141,9 @@ impl TileProducts for AmxTiles {
         }
     }
 
+    /// Writes the sums that were last begun, for each sub-block.
     #[inline(always)]
-    fn finish(&self, sub_blocks: usize, [first, second]: &mut [TileSums; 2]) {
+    pub(in super::super) fn finish(&self, sub_blocks: usize, [first, second]: &mut [TileSums; 2]) {
         // SAFETY: tiles are configured; a tile's sums have the size of what is written.
         unsafe {
             asm!(

@@ -3,7 +3,7 @@
 #[allow(clippy::wildcard_imports, reason = "intrinsics")]
 use std::arch::x86_64::*;
 
-use super::{LANES, NoTiles, Simd};
+use super::{LANES, Simd};
 
 /// AVX2, FMA and F16C; with `VNNI` AVX-VNNI too.
 #[derive(Clone, Copy)]
@@ -56,8 +56,6 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
     type Floats = Two<__m256>;
     type Ints = Two<__m256i>;
     type Bytes = Two<__m256i>;
-    type Tiles = NoTiles;
-
     const ROWS: usize = 4;
     const QUERIES: usize = 2;
 

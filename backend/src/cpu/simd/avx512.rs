@@ -3,15 +3,11 @@
 #[allow(clippy::wildcard_imports, reason = "intrinsics")]
 use std::arch::x86_64::*;
 
-use super::amx::AmxTiles;
-use super::{LANES, MIN_TILE_ROWS, Simd, TILE_ROWS};
+use super::{LANES, Simd};
 
-/// Rows that a weight block is multiplied with in registers.
-const VECTOR_ROWS: usize = 8;
-
-/// AVX-512 F, BW, VL and VNNI; with `AMX` int8 tiles too.
+/// AVX-512 F, BW, VL and VNNI.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx512<const AMX: bool>;
+pub(in super::super) struct Avx512;
 
 /// Four activations in every lane.
 #[inline(always)]
@@ -23,33 +19,13 @@ fn broadcast(x: [i8; 4]) -> __m512i {
 
 // SAFETY of every block below: only `Tier::run` names this type, after checking for these instructions, and
 // loads and stores go through references of the vector's size.
-impl<const AMX: bool> Simd for Avx512<AMX> {
+impl Simd for Avx512 {
     type Floats = __m512;
     type Ints = __m512i;
     type Bytes = __m512i;
 
-    type Tiles = AmxTiles;
-
-    const ROWS: usize = if AMX { TILE_ROWS } else { VECTOR_ROWS };
+    const ROWS: usize = 8;
     const QUERIES: usize = 6;
-
-    #[inline(always)]
-    fn rows_at_once(rows: usize) -> usize {
-        if AMX && rows >= MIN_TILE_ROWS {
-            TILE_ROWS
-        } else {
-            VECTOR_ROWS
-        }
-    }
-    #[inline(always)]
-    fn tiles(rows: usize) -> Option<AmxTiles> {
-        if AMX && rows >= MIN_TILE_ROWS {
-            // SAFETY: the tier with AMX is available only where `amx::works`.
-            Some(unsafe { AmxTiles::configure() })
-        } else {
-            None
-        }
-    }
 
     #[inline(always)]
     fn splat(value: f32) -> __m512 {

@@ -16,56 +16,6 @@ pub(super) mod scalar;
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
-/// Rows of a tile.
-pub(super) const TILE_ROWS: usize = 16;
-
-/// Rows from which on tiles pay: fewer are multiplied as fast without them, since tiles need unpacked weights.
-pub(super) const MIN_TILE_ROWS: usize = 32;
-
-/// The integer sums of sixteen outputs for each of sixteen rows.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct TileSums(pub(super) [[i32; LANES]; TILE_ROWS]);
-
-/// The weights of 32 inputs and sixteen outputs, a byte each: four inputs of each output in a vector.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct TileWeights(pub(super) [[u8; 4 * LANES]; 8]);
-
-/// Products of 32 inputs with sixteen rows at once, by matrix instructions.
-pub(super) trait TileProducts {
-    /// Begins dot products of the rows' signed bytes with the weights' unsigned ones, for each of one or two equal
-    /// sub-blocks of the inputs.
-    ///
-    /// `x` is the first row's first byte; each next row begins `stride` bytes later.
-    ///
-    /// # Safety
-    /// Sixteen rows of 32 bytes can be read.
-    unsafe fn multiply(
-        &self,
-        sub_blocks: usize,
-        x: *const i8,
-        stride: usize,
-        weights: &TileWeights,
-    );
-
-    /// Writes the sums that were last begun, for each sub-block.
-    fn finish(&self, sub_blocks: usize, sums: &mut [TileSums; 2]);
-}
-
-/// The tiles of a tier without matrix instructions: this type has no values.
-pub(super) enum NoTiles {}
-
-impl TileProducts for NoTiles {
-    unsafe fn multiply(&self, _: usize, _: *const i8, _: usize, _: &TileWeights) {
-        match *self {}
-    }
-
-    fn finish(&self, _: usize, _: &mut [TileSums; 2]) {
-        match *self {}
-    }
-}
-
 /// Sixteen lanes of one tier's instructions.
 ///
 /// Implementations contain instructions that not every CPU has: only [`Tier::run`](super::tier::Tier::run), which runs
@@ -78,24 +28,10 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen times four bytes.
     type Bytes: Copy;
 
-    /// Products of whole tiles; [`NoTiles`] without matrix instructions.
-    type Tiles: TileProducts;
-
     /// Rows of activations that a weight block is multiplied with at once, at most.
     const ROWS: usize;
     /// Queries that a page of keys is multiplied with while it is in registers.
     const QUERIES: usize;
-
-    /// Rows that a weight block is multiplied with at once, given the number of all rows.
-    #[inline(always)]
-    fn rows_at_once(_rows: usize) -> usize {
-        Self::ROWS
-    }
-    /// Tiles configured on this thread, if they pay for so many rows.
-    #[inline(always)]
-    fn tiles(_rows: usize) -> Option<Self::Tiles> {
-        None
-    }
 
     fn splat(value: f32) -> Self::Floats;
     fn load(values: &[f32; LANES]) -> Self::Floats;

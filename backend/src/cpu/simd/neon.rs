@@ -6,7 +6,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{LANES, NoTiles, Simd};
+use super::{LANES, Simd};
 
 /// NEON, its half-precision conversions, and its dot products.
 #[derive(Clone, Copy)]
@@ -66,8 +66,6 @@ impl Simd for Neon {
     type Floats = Four<float32x4_t>;
     type Ints = Four<int32x4_t>;
     type Bytes = Four<uint8x16_t>;
-    type Tiles = NoTiles;
-
     const ROWS: usize = 3;
     const QUERIES: usize = 1;
 

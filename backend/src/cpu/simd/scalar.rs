@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{LANES, NoTiles, Simd};
+use super::{LANES, Simd};
 
 /// No specific instructions.
 #[derive(Clone, Copy)]
@@ -36,8 +36,6 @@ impl Simd for Scalar {
     type Floats = [f32; LANES];
     type Ints = [i32; LANES];
     type Bytes = [u8; 4 * LANES];
-    type Tiles = NoTiles;
-
     const ROWS: usize = 4;
     const QUERIES: usize = 2;
 
