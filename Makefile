@@ -22,14 +22,14 @@ build:
 test: test-rust test-python
 
 test-rust:
-	cargo test $(TEST_PROFILE) --features python --no-fail-fast $(if $(SPECDEC_SHARED),-- --include-ignored)
+	cargo test --workspace $(TEST_PROFILE) --features specdec_rs/python --no-fail-fast $(if $(SPECDEC_SHARED),-- --include-ignored)
 
 test-python: environment
 	$(IN_ENVIRONMENT)/python -m pytest
 
 lint: environment
-	cargo fmt --check
-	cargo clippy --features python --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --features specdec_rs/python --all-targets -- -D warnings
 	$(IN_ENVIRONMENT)/ruff format --check .
 	$(IN_ENVIRONMENT)/ruff check .
 	$(IN_ENVIRONMENT)/mypy
@@ -39,7 +39,7 @@ bench:
 	cargo bench
 
 docs:
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features python
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features specdec_rs/python
 
 environment:
 	[ -x $(IN_ENVIRONMENT)/python ] || $(PYTHON) -m venv $(ENVIRONMENT)

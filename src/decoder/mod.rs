@@ -273,7 +273,7 @@ impl SpeculativeDecoder {
                 "an end-of-text token to be possible: a text with a response_format ends with one";
             return Err(Error::invalid("logit_bias", f64::NEG_INFINITY, expected));
         }
-        let noise = Noise::new(config.seed.unwrap_or_else(fresh_seed));
+        let noise = Noise::new(config.seed.map_or_else(fresh_seed, Ok)?);
         let processors = self.processors(config, prompt.len())?;
         let controller = controller(&processors, noise, prompt.len())?;
         Request::new(
@@ -361,8 +361,9 @@ fn kv_cache(info: &ModelInfo) -> KvCacheManager {
     KvCacheManager::new(Some(tokens.unwrap_or(unknown)), prefixes)
 }
 
-/// A seed that differs from call to call and from process to process.
-fn fresh_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::time::SystemTime::now())
+/// A seed of the system's random numbers.
+fn fresh_seed() -> Result<u64> {
+    getrandom::u64().map_err(|error| {
+        Error::Compute(format!("the system gave no random seed ({error}): set one"))
+    })
 }
