@@ -36,7 +36,7 @@ lint: environment
 	$(IN_ENVIRONMENT)/python -m mypy.stubtest specdec_rs
 
 bench:
-	cargo bench
+	cargo bench --workspace
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features specdec_rs/python

@@ -22,7 +22,7 @@ fn generation(criterion: &mut Criterion) {
         .expect("the pair lies in the repository");
     let mut group = criterion.benchmark_group("generate 32 tokens");
     group.sample_size(20);
-    for draft in [DraftKind::None, DraftKind::Ngram, DraftKind::Model] {
+    for draft in [DraftKind::NONE, DraftKind::NGRAM, DraftKind::MODEL] {
         let config = SpeculativeConfig {
             temperature: 0.0,
             max_new_tokens: 32,

@@ -158,3 +158,9 @@ impl From<specdec_backend::Error> for Error {
         }
     }
 }
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Compute(error.to_string())
+    }
+}

@@ -7,13 +7,15 @@
 //! Each interface hands `settings!` a macro of its own, which turns the declarations into what that interface needs.
 
 mod choices;
+mod draft_kind;
 mod range;
 #[cfg(test)]
 mod tests;
 
 #[cfg(all(test, feature = "python"))]
 pub(crate) use choices::Choice;
-pub use choices::{DraftKind, Verification};
+pub use choices::Verification;
+pub use draft_kind::DraftKind;
 pub(crate) use range::{Range, Ranged};
 
 use crate::error::{Error, Result};
@@ -212,9 +214,9 @@ impl SpeculativeConfig {
                 setting.range.to_string(),
             ));
         }
-        if self.draft == Some(DraftKind::Prediction) && self.prediction.is_none() {
+        if self.draft == Some(DraftKind::PREDICTION) && self.prediction.is_none() {
             let expected = "another source, as there is no `prediction` to draft from";
-            return Err(Error::invalid("draft", DraftKind::Prediction, expected));
+            return Err(Error::invalid("draft", DraftKind::PREDICTION, expected));
         }
         if self.response_format.is_some() && self.ignore_eos {
             let expected =

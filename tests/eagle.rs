@@ -450,11 +450,11 @@ fn the_text_is_the_same_as_without_drafts() {
                     };
                     decoder.generate_with(&prompt[..], &config).unwrap()
                 };
-                let plain = generate(DraftKind::None, 0);
+                let plain = generate(DraftKind::NONE, 0);
                 for (draft, gamma) in [
-                    (DraftKind::Model, 1),
-                    (DraftKind::Model, 4),
-                    (DraftKind::Auto, 8),
+                    (DraftKind::MODEL, 1),
+                    (DraftKind::MODEL, 4),
+                    (DraftKind::AUTO, 8),
                 ] {
                     let drafted = generate(draft, gamma);
                     assert_eq!(
@@ -488,7 +488,7 @@ fn acceptance_is_what_theory_says() {
             let config = SpeculativeConfig {
                 gamma: GAMMA,
                 adaptive: false,
-                draft: Some(DraftKind::Model),
+                draft: Some(DraftKind::MODEL),
                 verification: Verification::Rejection,
                 temperature: TEMPERATURE,
                 seed: Some(seed as u64),

@@ -14,8 +14,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use specdec_rs::DraftKind;
 use specdec_rs::sampling::{Distribution, Rng, Weighted};
-use specdec_rs::speculation::{Draft, TokenSource, Verdict, verify};
+use specdec_rs::speculation::{Draft, Verdict, verify};
 
 /// Takes the branches that a script names, then the first ones, and multiplies their probabilities.
 #[derive(Default)]
@@ -204,7 +205,7 @@ fn draw(shape: Shape, drawing: Drawing, toy: Toy, rng: &mut Walk) -> Draft {
             }
         };
         numbers.push(number.map(|(token, distribution)| {
-            draft.push_child(parent, token, distribution, TokenSource::Model)
+            draft.push_child(parent, token, distribution, DraftKind::MODEL)
         }));
     }
     draft

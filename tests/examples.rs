@@ -44,7 +44,7 @@ fn own_model() {
     let config = SpeculativeConfig {
         temperature: 0.0,
         max_new_tokens: 32,
-        draft: Some(DraftKind::None),
+        draft: Some(DraftKind::NONE),
         ..SpeculativeConfig::default()
     };
     let ours = pair::decoder().generate_with(prompt, &config).unwrap();

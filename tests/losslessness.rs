@@ -112,7 +112,7 @@ fn accepted_of_identical(decoder: &SpeculativeDecoder, case: u64) -> usize {
     let mut random = Random(case);
     let (prompt, config) = (random.prompt(), random.config());
     let plain = SpeculativeConfig {
-        draft: Some(DraftKind::None),
+        draft: Some(DraftKind::NONE),
         ..config.clone()
     };
     let plain = decoder.generate_with(&prompt[..], &plain).unwrap();
@@ -132,8 +132,8 @@ fn accepted_of_identical(decoder: &SpeculativeDecoder, case: u64) -> usize {
         })
     };
     let speculative = match way {
-        0 => decoder.stream(&prompt[..], &of(DraftKind::Ngram)),
-        1 => decoder.stream(&prompt[..], &of(DraftKind::Model)),
+        0 => decoder.stream(&prompt[..], &of(DraftKind::NGRAM)),
+        1 => decoder.stream(&prompt[..], &of(DraftKind::MODEL)),
         2 | 3 => {
             let tree = ModelTree::new(decoder, &config, prompt.len(), random.shape());
             decoder.stream_with(&prompt[..], &config, Box::new(tree))
@@ -198,12 +198,12 @@ fn sampled_output_follows_the_targets_distribution() {
     let limit = critical_value(expected.len() as f64 - 1.0);
     let (chain, tree) = (None, Some(vec![None, None, Some(0), Some(0), Some(1)]));
     for (draft, verification, shape) in [
-        (DraftKind::None, Verification::Coupled, chain.clone()),
-        (DraftKind::Model, Verification::Rejection, chain.clone()),
-        (DraftKind::Model, Verification::Block, chain.clone()),
-        (DraftKind::Ngram, Verification::Rejection, chain),
-        (DraftKind::Model, Verification::Rejection, tree.clone()),
-        (DraftKind::Model, Verification::Block, tree),
+        (DraftKind::NONE, Verification::Coupled, chain.clone()),
+        (DraftKind::MODEL, Verification::Rejection, chain.clone()),
+        (DraftKind::MODEL, Verification::Block, chain.clone()),
+        (DraftKind::NGRAM, Verification::Rejection, chain),
+        (DraftKind::MODEL, Verification::Rejection, tree.clone()),
+        (DraftKind::MODEL, Verification::Block, tree),
     ] {
         let counts = counts(130_000, |seed| {
             let config = SpeculativeConfig {
@@ -252,13 +252,13 @@ fn seeds_keep_their_values() {
         tokens(&decoder.generate_with(&prompt[..], &config).unwrap())
     };
     let coupled = [399, 305, 298, 368, 479, 279, 317, 371];
-    for draft in [DraftKind::None, DraftKind::Ngram, DraftKind::Model] {
+    for draft in [DraftKind::NONE, DraftKind::NGRAM, DraftKind::MODEL] {
         assert_eq!(generate(draft, Verification::Coupled, 1.0), coupled);
     }
     let others = [
-        generate(DraftKind::None, Verification::Coupled, 0.8),
-        generate(DraftKind::Model, Verification::Rejection, 1.0),
-        generate(DraftKind::Model, Verification::Block, 1.0),
+        generate(DraftKind::NONE, Verification::Coupled, 0.8),
+        generate(DraftKind::MODEL, Verification::Rejection, 1.0),
+        generate(DraftKind::MODEL, Verification::Block, 1.0),
     ];
     let kept = [
         [399, 305, 298, 368, 479, 279, 504, 292],

@@ -41,11 +41,11 @@ MUTATIONS = [
     Mutation(
         "raw q: the draft's distribution before its processors",
         "src/speculation/drafter/sampler.rs",
-        "draft.push(token, distribution, TokenSource::Model);",
+        "draft.push(token, distribution, DraftKind::MODEL);",
         """{
             let raw = crate::SpeculativeConfig::default();
             let raw = Processors::new(&raw, 0, None).distribution(logits, &[], &[])?.into_owned();
-            draft.push(token, raw, TokenSource::Model);
+            draft.push(token, raw, DraftKind::MODEL);
             drop(distribution);
         }""",
     ),
@@ -113,7 +113,7 @@ MUTATIONS = [
         "src/engine/writer.rs",
         "Ok(self.stop.stopped() || self.eos.contains(&id))",
         """Ok(self.stop.stopped()
-                || (source == TokenSource::Target && self.eos.contains(&id)))""",
+                || (source == DraftKind::TARGET && self.eos.contains(&id)))""",
     ),
     Mutation(
         "max_new_tokens exceeded by a token",

@@ -43,9 +43,9 @@ fn the_text_is_the_same_as_without_drafts() {
                     ..SpeculativeConfig::default()
                 };
                 let generate = |config| decoder.generate_with(&prompt[..], &config).unwrap();
-                let plain = generate(config(DraftKind::None, 0));
+                let plain = generate(config(DraftKind::NONE, 0));
                 for gamma in [1, 4, 9] {
-                    let drafted = generate(config(DraftKind::Model, gamma));
+                    let drafted = generate(config(DraftKind::MODEL, gamma));
                     assert_eq!(tokens(&drafted), tokens(&plain), "{temperature} {gamma}");
                     *accepted.entry(temperature.to_string()).or_insert(0) += drafted.stats.accepted;
                 }
@@ -96,7 +96,7 @@ fn acceptance_is_what_theory_says() {
         let config = SpeculativeConfig {
             gamma: 1,
             adaptive: false,
-            draft: Some(DraftKind::Model),
+            draft: Some(DraftKind::MODEL),
             verification: Verification::Rejection,
             seed: Some(seed as u64),
             max_new_tokens: 40,

@@ -72,7 +72,7 @@ fn check(name: &str, alias: &str) {
                 "{name}: rank {rank}"
             );
         }
-        for draft in [DraftKind::None, DraftKind::Ngram] {
+        for draft in [DraftKind::NONE, DraftKind::NGRAM] {
             let generation = greedy(&wide, &case.ids, draft, case.greedy.len());
             let ids = generation.token_ids();
             assert_eq!(ids, case.greedy, "{name}, {draft}: {:?}", case.text);
@@ -134,10 +134,10 @@ fn speculation_changes_no_token_of_a_real_answer() {
         };
         decoder.generate_with(prompt.clone(), &config).unwrap()
     };
-    let plain = generate(DraftKind::None, 0, false);
+    let plain = generate(DraftKind::NONE, 0, false);
     assert!(plain.text.contains("pears"), "{plain}");
     for (gamma, adaptive) in [(1, false), (5, false), (16, true)] {
-        let speculative = generate(DraftKind::Ngram, gamma, adaptive);
+        let speculative = generate(DraftKind::NGRAM, gamma, adaptive);
         assert_eq!(speculative.text, plain.text);
         assert_eq!(speculative.token_ids(), plain.token_ids());
         assert!(speculative.stats.accepted > 0);

@@ -85,10 +85,10 @@ fn greedy(max_new_tokens: usize) -> SpeculativeConfig {
 /// Settings of every kind, by number.
 fn config(number: usize) -> SpeculativeConfig {
     let drafts = [
-        DraftKind::Auto,
-        DraftKind::None,
-        DraftKind::Ngram,
-        DraftKind::Model,
+        DraftKind::AUTO,
+        DraftKind::NONE,
+        DraftKind::NGRAM,
+        DraftKind::MODEL,
     ];
     let temperature = [0.0, 1.0, 0.7][number % 3];
     let adaptive = number.is_multiple_of(2);
@@ -149,7 +149,7 @@ fn rejection_draws_the_same_in_any_batch_if_lengths_are_fixed() {
     let config = |number: usize| SpeculativeConfig {
         verification: [Verification::Rejection, Verification::Block][number % 2],
         adaptive: false,
-        draft: Some(DraftKind::Model),
+        draft: Some(DraftKind::MODEL),
         gamma: 3,
         seed: Some(number as u64),
         max_new_tokens: 24,
@@ -363,7 +363,7 @@ fn one_that_fails_takes_no_other_with_it() {
     let picky = Box::new(Picky(loaded.unwrap().model));
     let decoder = SpeculativeDecoder::with_models(picky, None, pair::tokenizer());
     let config = SpeculativeConfig {
-        draft: Some(DraftKind::None),
+        draft: Some(DraftKind::NONE),
         logit_bias: vec![(13, f64::NEG_INFINITY)],
         ..greedy(20)
     };

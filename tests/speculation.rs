@@ -44,7 +44,7 @@ fn acceptance_of(decoder: &SpeculativeDecoder) -> f64 {
         let config = SpeculativeConfig {
             gamma: 1,
             adaptive: false,
-            draft: Some(DraftKind::Model),
+            draft: Some(DraftKind::MODEL),
             verification: Verification::Rejection,
             seed: Some(seed as u64),
             max_new_tokens: 64,
@@ -89,7 +89,7 @@ fn acceptance_of_the_targets_own_layers_is_what_theory_says() {
 fn a_seed_gives_the_same_text_every_time() {
     let decoder = pair::decoder();
     let prompt = &pair::prompts(6)[5];
-    for draft in [DraftKind::None, DraftKind::Ngram, DraftKind::Model] {
+    for draft in [DraftKind::NONE, DraftKind::NGRAM, DraftKind::MODEL] {
         let run = |seed| {
             let config = SpeculativeConfig {
                 seed,
@@ -109,12 +109,12 @@ fn limits_apply_inside_an_accepted_block() {
     let decoder = pair::decoder();
     let prompt = &pair::prompts(12)[11];
     let long = decoder
-        .generate_with(&prompt[..], &config(DraftKind::None, 0, false))
+        .generate_with(&prompt[..], &config(DraftKind::NONE, 0, false))
         .unwrap();
     for max_new_tokens in 0..12 {
         let config = SpeculativeConfig {
             max_new_tokens,
-            ..config(DraftKind::Model, 8, false)
+            ..config(DraftKind::MODEL, 8, false)
         };
         let short = decoder.generate_with(&prompt[..], &config).unwrap();
         assert_eq!(tokens(&short), tokens(&long)[..max_new_tokens]);
@@ -148,7 +148,7 @@ fn requests_from_many_threads_do_not_affect_each_other() {
         .iter()
         .map(|prompt| {
             decoder
-                .generate_with(&prompt[..], &config(DraftKind::Model, 4, true))
+                .generate_with(&prompt[..], &config(DraftKind::MODEL, 4, true))
                 .unwrap()
         })
         .collect();
@@ -157,7 +157,7 @@ fn requests_from_many_threads_do_not_affect_each_other() {
             let decoder = decoder.clone();
             scope.spawn(move || {
                 let together =
-                    decoder.generate_with(&prompt[..], &config(DraftKind::Model, 4, true));
+                    decoder.generate_with(&prompt[..], &config(DraftKind::MODEL, 4, true));
                 assert_eq!(tokens(&together.unwrap()), tokens(alone));
             });
         }
@@ -187,7 +187,7 @@ fn invalid_requests_are_refused_by_field_name() {
 #[test]
 fn the_context_is_filled_exactly() {
     let decoder = pair::decoder();
-    for draft in [DraftKind::None, DraftKind::Model, DraftKind::Ngram] {
+    for draft in [DraftKind::NONE, DraftKind::MODEL, DraftKind::NGRAM] {
         let config = SpeculativeConfig {
             max_new_tokens: 1_000_000,
             ignore_eos: true,
@@ -346,11 +346,11 @@ fn the_target_drafts_for_itself() {
     let load = |draft| SpeculativeDecoder::new(&target, draft, Some(Device::Cpu));
     let prompt = &pair::licence_prompts(3)[1];
     let plain = load("none").unwrap();
-    let plain = plain.generate_with(&prompt[..], &config(DraftKind::None, 0, false));
+    let plain = plain.generate_with(&prompt[..], &config(DraftKind::NONE, 0, false));
     let plain = tokens(&plain.unwrap());
     for (draft, least) in [("self:0-3", 1.0), ("self:0-1,3", 0.0), ("self:q8_0", 0.8)] {
         let decoder = load(draft).unwrap();
-        let drafted = decoder.generate_with(&prompt[..], &config(DraftKind::Model, 3, false));
+        let drafted = decoder.generate_with(&prompt[..], &config(DraftKind::MODEL, 3, false));
         let drafted = drafted.unwrap();
         assert_eq!(tokens(&drafted), plain, "{draft}");
         let rate = drafted.stats.acceptance_rate();

@@ -5,7 +5,6 @@ mod support;
 use serde_json::{Value, json};
 use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{LoadOptions, load};
-use specdec_rs::speculation::TokenSource;
 use specdec_rs::{
     Audit, DraftKind, Extend, FinishReason, Generation, LanguageModel, Logits, ResponseFormat,
     SequenceId, SpeculativeConfig, SpeculativeDecoder, Verification,
@@ -106,7 +105,7 @@ fn assert_matches_format(text: &str, format: &ResponseFormat) {
 fn forced_tokens(generation: &Generation) -> usize {
     let sources = generation.tokens.iter().map(|token| token.source);
     sources
-        .filter(|source| *source == TokenSource::Grammar)
+        .filter(|source| *source == DraftKind::GRAMMAR)
         .count()
 }
 
@@ -121,7 +120,7 @@ fn the_output_matches_the_format_and_is_the_same_with_any_draft() {
                 draft: Some(draft),
                 ..config.clone()
             };
-            let plain = decoder.generate_with(PROMPT, &of(DraftKind::None)).unwrap();
+            let plain = decoder.generate_with(PROMPT, &of(DraftKind::NONE)).unwrap();
             assert_eq!(plain.stats.drafted, 0);
             if plain.finish_reason == FinishReason::Stop {
                 assert_matches_format(&plain.text, &format);
@@ -130,7 +129,7 @@ fn the_output_matches_the_format_and_is_the_same_with_any_draft() {
                 for verification in [Verification::Rejection, Verification::Block] {
                     let config = SpeculativeConfig {
                         verification,
-                        ..of(DraftKind::Model)
+                        ..of(DraftKind::MODEL)
                     };
                     let speculative = decoder.generate_with(PROMPT, &config).unwrap();
                     assert_eq!(
@@ -144,8 +143,8 @@ fn the_output_matches_the_format_and_is_the_same_with_any_draft() {
             let shape = vec![None, None, Some(0), Some(1), Some(2)];
             let tree = ModelTree::new(&decoder, &config, prompt_length, shape);
             for speculative in [
-                decoder.generate_with(PROMPT, &of(DraftKind::Ngram)),
-                decoder.generate_with(PROMPT, &of(DraftKind::Model)),
+                decoder.generate_with(PROMPT, &of(DraftKind::NGRAM)),
+                decoder.generate_with(PROMPT, &of(DraftKind::MODEL)),
                 decoder
                     .stream_with(PROMPT, &config, Box::new(tree))
                     .and_then(specdec_rs::Stream::run),
@@ -360,8 +359,8 @@ fn rules_without_rollback_work_with_drafts() {
             max_new_tokens: 48,
             ..config(format.clone(), seed)
         };
-        let plain = decoder.generate_with(PROMPT, &of(DraftKind::None)).unwrap();
-        for draft in [DraftKind::Ngram, DraftKind::Model] {
+        let plain = decoder.generate_with(PROMPT, &of(DraftKind::NONE)).unwrap();
+        for draft in [DraftKind::NGRAM, DraftKind::MODEL] {
             let speculative = decoder.generate_with(PROMPT, &of(draft)).unwrap();
             assert_eq!(tokens(&speculative), tokens(&plain), "{seed}, {draft}");
         }
@@ -421,10 +420,10 @@ fn padding_in_a_prompt_is_no_token_of_any_form() {
             ..config(format.clone(), 1)
         };
         let plain = decoder
-            .generate_with(prompt.clone(), &of(DraftKind::None))
+            .generate_with(prompt.clone(), &of(DraftKind::NONE))
             .unwrap();
         let speculative = decoder
-            .generate_with(prompt.clone(), &of(DraftKind::Ngram))
+            .generate_with(prompt.clone(), &of(DraftKind::NGRAM))
             .unwrap();
         assert_eq!(tokens(&speculative), tokens(&plain));
         assert!(tokens(&plain).iter().all(|token| *token < 512));

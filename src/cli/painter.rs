@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::engine::Chunk;
-use crate::speculation::TokenSource;
+use crate::settings::DraftKind;
 
 /// Colours text by its tokens' sources.
 ///
@@ -11,7 +11,7 @@ use crate::speculation::TokenSource;
 #[derive(Default)]
 pub(super) struct Painter {
     /// The text of each token that has not arrived yet.
-    pending: VecDeque<(String, TokenSource)>,
+    pending: VecDeque<(String, DraftKind)>,
 }
 
 impl Painter {
@@ -44,16 +44,16 @@ impl Painter {
     }
 }
 
-fn coloured(text: &str, source: TokenSource) -> String {
+fn coloured(text: &str, source: DraftKind) -> String {
     let colour = match source {
-        TokenSource::Target => return text.to_owned(),
-        TokenSource::Ngram => 32,
-        TokenSource::Table => 33,
-        TokenSource::Model => 34,
-        TokenSource::Prediction => 35,
-        TokenSource::Recycling => 36,
-        TokenSource::Grammar => 90,
-        TokenSource::Custom => 31,
+        DraftKind::TARGET => return text.to_owned(),
+        DraftKind::NGRAM => 32,
+        DraftKind::TABLE => 33,
+        DraftKind::MODEL => 34,
+        DraftKind::PREDICTION => 35,
+        DraftKind::RECYCLING => 36,
+        DraftKind::GRAMMAR => 90,
+        _ => 31,
     };
     match text {
         "" => String::new(),
@@ -66,8 +66,8 @@ mod tests {
     use super::*;
     use crate::engine::Token;
 
-    fn chunk(text: &str, tokens: &[(&str, TokenSource)]) -> Chunk {
-        let token = |(text, source): &(&str, TokenSource)| Token {
+    fn chunk(text: &str, tokens: &[(&str, DraftKind)]) -> Chunk {
+        let token = |(text, source): &(&str, DraftKind)| Token {
             id: 0,
             text: (*text).to_owned(),
             logprob: None,
@@ -86,10 +86,10 @@ mod tests {
         let mut painter = Painter::default();
         let first = chunk(
             "One tw",
-            &[("One", TokenSource::Target), (" two", TokenSource::Ngram)],
+            &[("One", DraftKind::TARGET), (" two", DraftKind::NGRAM)],
         );
         assert_eq!(painter.paint(&first), "One\u{1b}[32m tw\u{1b}[0m");
-        let second = chunk("o!", &[("!", TokenSource::Target)]);
+        let second = chunk("o!", &[("!", DraftKind::TARGET)]);
         assert_eq!(painter.paint(&second), "\u{1b}[32mo\u{1b}[0m!");
         // Text without a token is not coloured.
         assert_eq!(painter.paint(&chunk("\u{fffd}", &[])), "\u{fffd}");

@@ -10,7 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::engine::Generation;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::speculation::TokenSource;
+use crate::settings::DraftKind;
 
 /// Sends log records to stderr, filtered by `RUST_LOG`, in the format of `SPECDEC_LOG_FORMAT`.
 pub(super) fn start_logging() -> Result<()> {
@@ -119,7 +119,7 @@ pub(super) fn show_stats(generation: &Generation) {
 
 /// The number of tokens from each source.
 fn sources(generation: &Generation) -> String {
-    let mut counts: Vec<(TokenSource, usize)> = Vec::new();
+    let mut counts: Vec<(DraftKind, usize)> = Vec::new();
     for token in &generation.tokens {
         match counts.iter_mut().find(|count| count.0 == token.source) {
             Some(count) => count.1 += 1,

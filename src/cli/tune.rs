@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         let mut settings = tune::settings(&decoder, args.sampling.gamma);
         if model.is_some() {
             // The sources without a model were tried before.
-            settings.retain(|setting| [DraftKind::Model, DraftKind::Auto].contains(&setting.draft));
+            settings.retain(|setting| [DraftKind::MODEL, DraftKind::AUTO].contains(&setting.draft));
         }
         let bar = terminal::counter("Trying", prompts.len() * (settings.len() + 1));
         let tried = tune::trials(&decoder, &settings, &prompts, &config, |stream: Stream| {
@@ -195,14 +195,14 @@ fn best(trials: &[ModelTrial], table: Option<&Path>) -> Profile {
     let Some(ModelTrial { model, trial }) = best else {
         return Profile {
             model: None,
-            draft: DraftKind::None,
+            draft: DraftKind::NONE,
             gamma: SpeculativeConfig::default().gamma,
             table: None,
             speedup: 1.0,
         };
     };
     let Setting { draft, gamma } = trial.setting;
-    let reads_table = [DraftKind::Auto, DraftKind::Table].contains(&draft);
+    let reads_table = [DraftKind::AUTO, DraftKind::TABLE].contains(&draft);
     Profile {
         model: model.as_deref().map(profile::absolute),
         draft,

@@ -290,7 +290,7 @@ mod tests {
             lossless: by_rounding,
             rows,
             sources: vec![SourceReport {
-                draft: DraftKind::Ngram,
+                draft: DraftKind::NGRAM,
                 greedy: Identity {
                     texts: 3,
                     ..Identity::default()

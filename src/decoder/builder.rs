@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SpeculativeDecoder;
 use super::self_draft::SelfDraft;
-use super::{DraftModel, SpeculativeDecoder};
 use crate::backend::WeightPrecision;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use crate::model::{self, EagleFiles, LoadOptions, SharedModel};
 use crate::progress::Progress;
 use crate::settings::DraftKind;
 use crate::speculation::DraftingStatistics;
+use crate::speculation::drafter::DraftModel;
 use crate::speculation::drafter::OtherVocabulary;
 use crate::text::Tokenizer;
 
@@ -44,7 +45,7 @@ impl Default for DecoderBuilder {
     fn default() -> Self {
         Self {
             target: crate::DEFAULT_MODEL.into(),
-            draft: DraftKind::Auto.to_string(),
+            draft: DraftKind::AUTO.to_string(),
             tokenizer: None,
             quantize: None,
             dtype: None,
@@ -176,7 +177,7 @@ impl DecoderBuilder {
         };
         let target = SharedModel::new(target.model);
         let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
-            Ok(DraftKind::Model | DraftKind::Prediction) => {
+            Ok(DraftKind::MODEL | DraftKind::PREDICTION) => {
                 let expected = "a model's name, auto, ngram, recycling, table or none";
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
@@ -186,14 +187,14 @@ impl DecoderBuilder {
                     Some(own) => self.load_own(own, &target, &files)?,
                     None => self.load_draft(&target, &tokenizer)?,
                 };
-                (Some(draft), DraftKind::Auto)
+                (Some(draft), DraftKind::AUTO)
             }
         };
         let statistics = DraftingStatistics::default();
         if let Some(path) = &self.table {
             statistics.table.load(path, tokenizer.fingerprint())?;
         }
-        if default_draft != DraftKind::None {
+        if default_draft != DraftKind::NONE {
             statistics.costs.measure(&target, MEASURING)?;
         }
         Ok(SpeculativeDecoder {

@@ -2,7 +2,6 @@
 
 mod batch;
 mod builder;
-mod drafters;
 mod prompt;
 mod self_draft;
 mod stream;
@@ -15,11 +14,14 @@ use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence, memory};
 use crate::sampling::{Noise, Processors};
 use crate::settings::{DraftKind, SpeculativeConfig};
-use crate::speculation::{Controller, Drafter, DraftingStatistics, TokenSource};
+use crate::speculation::drafter::DraftModel;
+use crate::speculation::registry::{self, DraftRequest};
+use crate::speculation::{
+    Acceptance, Controller, Drafter, DraftingStatistics, RetrievalDrafter, RetrievalDrafters,
+};
 use crate::text::{Message, Tokenizer};
 
 use batch::SharedService;
-use drafters::DraftModel;
 
 pub use batch::Batch;
 pub use builder::DecoderBuilder;
@@ -63,7 +65,7 @@ impl SpeculativeDecoder {
     ) -> Self {
         let target = SharedModel::new(target);
         Self {
-            default_draft: DraftKind::Auto,
+            default_draft: DraftKind::AUTO,
             cache: kv_cache(target.info()),
             target,
             draft: draft.map(|model| DraftModel::Model(SharedModel::new(model), None)),
@@ -233,8 +235,14 @@ impl SpeculativeDecoder {
         prompt: impl Into<Prompt>,
         config: &SpeculativeConfig,
     ) -> Result<Request> {
-        self.begin(prompt.into(), config, |processors, noise, prompt_length| {
-            self.controller(config, processors, noise, prompt_length)
+        self.begin(prompt.into(), config, |request| {
+            let kind = config.draft.unwrap_or(self.default_draft);
+            let drafters = registry::drafters(kind, request)?;
+            let controller = self.controller(config, drafters.retrieval);
+            Ok(match drafters.timed {
+                Some((kind, drafter)) => controller.with_drafter(drafter, kind),
+                None => controller,
+            })
         })
     }
 
@@ -245,9 +253,9 @@ impl SpeculativeDecoder {
         config: &SpeculativeConfig,
         source: Box<dyn Drafter>,
     ) -> Result<Stream> {
-        let request = self.begin(prompt.into(), config, |_, _, _| {
-            let controller = self.controller_of(config, Vec::new());
-            Ok(controller.with_drafter(source, TokenSource::Custom))
+        let request = self.begin(prompt.into(), config, |_| {
+            let controller = self.controller(config, Vec::new());
+            Ok(controller.with_drafter(source, DraftKind::CUSTOM))
         })?;
         Ok(Stream::new(request, &self.cache))
     }
@@ -256,7 +264,7 @@ impl SpeculativeDecoder {
         &self,
         prompt: Prompt,
         config: &SpeculativeConfig,
-        controller: impl FnOnce(&Processors, Noise, usize) -> Result<Controller>,
+        controller: impl FnOnce(DraftRequest<'_>) -> Result<Controller>,
     ) -> Result<Request> {
         config.validate()?;
         let prompt = self.prompt_tokens(prompt)?;
@@ -275,7 +283,17 @@ impl SpeculativeDecoder {
         }
         let noise = Noise::new(config.seed.map_or_else(fresh_seed, Ok)?);
         let processors = self.processors(config, prompt.len())?;
-        let controller = controller(&processors, noise, prompt.len())?;
+        let controller = controller(DraftRequest {
+            kind: DraftKind::NONE,
+            config,
+            prompt_tokens: prompt.len(),
+            processors: &processors,
+            noise,
+            tokenizer: &self.tokenizer,
+            vocab_size,
+            model: self.draft.as_ref(),
+            statistics: &self.statistics,
+        })?;
         Request::new(
             &self.target,
             controller,
@@ -284,6 +302,23 @@ impl SpeculativeDecoder {
             &self.tokenizer,
             prompt,
             config,
+        )
+    }
+
+    /// The planner that chooses among a request's drafters.
+    fn controller(
+        &self,
+        config: &SpeculativeConfig,
+        retrieval: Vec<Box<dyn RetrievalDrafter>>,
+    ) -> Controller {
+        let acceptance = Acceptance::new(&self.statistics.acceptance, config.is_greedy());
+        let retrieval = RetrievalDrafters::new(retrieval, self.target.vocab_size());
+        Controller::new(
+            config.gamma,
+            config.adaptive,
+            &self.statistics.costs,
+            acceptance,
+            retrieval,
         )
     }
 
@@ -314,16 +349,16 @@ impl SpeculativeDecoder {
         Ok(tokens)
     }
 
-    /// The drafters that this decoder has.
+    /// The draft sources that this decoder has for any request.
     pub fn draft_sources(&self) -> Vec<DraftKind> {
-        let model = self.draft.as_ref().map(|_| DraftKind::Model);
-        let table = (!self.statistics.table.is_empty()).then_some(DraftKind::Table);
-        let without_weights = [DraftKind::Ngram, DraftKind::Recycling];
-        without_weights
-            .into_iter()
-            .chain(table)
-            .chain(model)
-            .collect()
+        let sources = registry::sources().into_iter();
+        let chosen = sources.filter(|(_, source)| !source.beside);
+        let has = |kind: &DraftKind| match *kind {
+            DraftKind::MODEL => self.draft.is_some(),
+            DraftKind::TABLE => !self.statistics.table.is_empty(),
+            _ => true,
+        };
+        chosen.map(|(kind, _)| kind).filter(has).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::stats::Stats;
-use crate::speculation::TokenSource;
+use crate::settings::DraftKind;
 
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -42,7 +42,7 @@ pub struct Token {
     /// The most probable tokens with their log-probabilities, best first.
     pub top_logprobs: Vec<(u32, f32)>,
     /// Where it came from: the target itself, or the drafter that proposed it.
-    pub source: TokenSource,
+    pub source: DraftKind,
     /// The step that accepted it, from 0.
     pub step: usize,
 }

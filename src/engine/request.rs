@@ -17,8 +17,9 @@ use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::model::{Append, LogitsView, SharedModel, TokenSequence};
 use crate::sampling::{Noise, NoiseStream, Processors};
+use crate::settings::DraftKind;
 use crate::settings::{SpeculativeConfig, Verification};
-use crate::speculation::{Controller, Draft, Load, Plan, TokenSource, Verdict, verify};
+use crate::speculation::{Controller, Draft, Load, Plan, Verdict, verify};
 use crate::text::Tokenizer;
 
 /// The stream of a request's noise that verification draws from; drafts have others.
@@ -214,7 +215,7 @@ impl Request {
     fn emit(&mut self, draft: &Draft, verdict: &Verdict, logits: LogitsView<'_>) -> Result<Chunk> {
         let accepted = verdict.accepted.iter();
         let accepted = accepted.map(|node| (draft.tokens()[*node], draft.source(*node)));
-        let own = std::iter::once((verdict.next, TokenSource::Target));
+        let own = std::iter::once((verdict.next, DraftKind::TARGET));
         let step = self.stats.steps - 1;
         let mut chunk = Chunk::default();
         for ((id, source), row) in accepted.chain(own).zip(path_of(verdict)) {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::speculation::{Draft, TokenSource};
+use crate::settings::DraftKind;
+use crate::speculation::Draft;
 
 /// Every statistic, in three groups: fields that are shown as they are; durations, which are shown in seconds under the name
 /// that stands after `as`; and methods that compute from them.
@@ -33,7 +34,7 @@ macro_rules! statistics {
                 /// For each position of a draft, from 0, the steps that accepted so far.
                 accepted_per_position: Vec<usize>,
                 /// Tokens drafted and accepted by the source that proposed them.
-                sources: BTreeMap<TokenSource, SourceStats>,
+                sources: BTreeMap<DraftKind, SourceStats>,
                 /// The speedup that the controller expected of its choices; none where it made none.
                 predicted_speedup: Option<f64>,
             }

@@ -4,8 +4,8 @@ use super::output::{Chunk, Token};
 use super::stop::StopMatcher;
 use crate::error::Result;
 use crate::sampling::top_k;
+use crate::settings::DraftKind;
 use crate::settings::SpeculativeConfig;
-use crate::speculation::TokenSource;
 use crate::text::{Detokenizer, Tokenizer};
 
 /// The answer so far, and the text that is still held back.
@@ -43,7 +43,7 @@ impl Writer {
     pub(super) fn push(
         &mut self,
         id: u32,
-        source: TokenSource,
+        source: DraftKind,
         step: usize,
         logits: &[f32],
         chunk: &mut Chunk,

@@ -58,7 +58,7 @@ impl<'a> Runner<'a> {
         config: &SpeculativeConfig,
     ) -> Result<Generation> {
         let config = SpeculativeConfig {
-            draft: Some(DraftKind::None),
+            draft: Some(DraftKind::NONE),
             ..config.clone()
         };
         self.generate(decoder, prompt, &config)

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::config::{TYPES, default_texts, parameters};
 use super::generation::Stats;
 use crate::settings::{Choice, DraftKind, Range, Verification};
+use crate::speculation::registry;
 
 /// Longest line of a stub, as the formatter has it.
 const LINE: usize = 100;
@@ -79,6 +80,18 @@ fn table(defaults: &[String]) -> String {
     text
 }
 
+/// The draft sources that a request may ask for.
+fn drafts() -> String {
+    let sources = registry::sources().into_iter();
+    let named = sources.filter(|(kind, _)| kind.name().parse::<DraftKind>().is_ok());
+    let rows = named.map(|(kind, source)| (kind.name(), source.description));
+    let rows = rows.chain([("none", "nothing: plain decoding")]);
+    let text = "| `draft` | proposes |\n|---|---|\n".to_owned();
+    rows.fold(text, |text, (name, description)| {
+        text + &format!("| \"{name}\" | {description} |\n")
+    })
+}
+
 /// Compares a file's section between two lines that name it with what it should be, or writes it.
 fn check(file: &str, section: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -124,4 +137,5 @@ fn stubs_and_docs_are_as_declared() {
     let stats: String = stats.map(|(name, kind)| property(name, kind)).collect();
     check(STUBS, "statistics", &stats);
     check("docs/guide.md", "settings", &table(&defaults));
+    check("docs/guide.md", "drafts", &drafts());
 }

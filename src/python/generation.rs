@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use super::record::record;
 use super::value::ToPython;
 use crate::engine::{self, SourceStats, statistics};
-use crate::speculation::TokenSource;
+use crate::settings::DraftKind;
 
 record! {
     /// A generated token.

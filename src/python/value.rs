@@ -10,7 +10,6 @@ use super::convert::{field, from_json, to_json};
 use crate::engine::SourceStats;
 use crate::response_format::ResponseFormat;
 use crate::settings::{DraftKind, Range, Verification};
-use crate::speculation::TokenSource;
 
 const INTEGER: &str = "an integer >= 0";
 
@@ -82,7 +81,7 @@ impl ToPython for Vec<usize> {
     }
 }
 
-impl ToPython for BTreeMap<TokenSource, SourceStats> {
+impl ToPython for BTreeMap<DraftKind, SourceStats> {
     const TYPE: &'static str = "dict[str, dict[str, int]]";
 
     fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

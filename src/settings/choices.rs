@@ -2,34 +2,10 @@
 
 use std::str::FromStr;
 
+use serde::Deserialize;
 use strum::VariantArray;
 
 use crate::error::{Error, Result};
-
-/// Where drafted tokens come from. What a request's prediction and response format propose is used besides, unless it is
-/// `None`.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, strum::Display, VariantArray,
-)]
-#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase")]
-pub enum DraftKind {
-    /// All of the decoder's sources together: step by step, the one with the best estimate.
-    Auto,
-    /// No drafts: plain decoding.
-    None,
-    /// Prompt lookup: what followed the last few tokens at an earlier position.
-    Ngram,
-    /// The decoder's draft model.
-    Model,
-    /// The request's own prediction.
-    Prediction,
-    /// What followed the same tokens in texts that the decoder learned from.
-    Table,
-    /// What the target found probable after the same token before.
-    Recycling,
-}
 
 /// How drafted tokens are checked against the target's distribution. With any of them the output follows that distribution;
 /// at temperature 0 all three are equality.
@@ -56,53 +32,52 @@ impl Verification {
 }
 
 /// A setting that is one of a few names.
-pub(crate) trait Choice: VariantArray + ToString + Copy {
+pub(crate) trait Choice: ToString + Copy {
     /// The setting.
     const SETTING: &'static str;
 
+    /// All choices, in their order.
+    fn all() -> Vec<Self>;
+
     /// All names, in their order.
     fn names() -> Vec<String> {
-        Self::VARIANTS.iter().map(ToString::to_string).collect()
+        Self::all().iter().map(ToString::to_string).collect()
     }
-}
 
-impl Choice for DraftKind {
-    const SETTING: &'static str = "draft";
+    /// The choice of this name.
+    fn parse(name: &str) -> Result<Self> {
+        let mut all = Self::all().into_iter();
+        all.find(|choice| choice.to_string() == name)
+            .ok_or_else(|| Error::invalid(Self::SETTING, name, Self::names().join(", ")))
+    }
+
+    /// The choice whose name is deserialized: unlike serde's derived code, this refuses `{"name": null}`.
+    fn deserialize_name<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name).map_err(serde::de::Error::custom)
+    }
 }
 
 impl Choice for Verification {
     const SETTING: &'static str = "verification";
+
+    fn all() -> Vec<Self> {
+        Self::VARIANTS.to_vec()
+    }
 }
 
-fn parse<T: Choice>(name: &str) -> Result<T> {
-    let mut known = T::VARIANTS.iter().copied();
-    known
-        .find(|choice| choice.to_string() == name)
-        .ok_or_else(|| Error::invalid(T::SETTING, name, T::names().join(", ")))
+impl FromStr for Verification {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::parse(name)
+    }
 }
 
-macro_rules! parse_by_name {
-    ($($choice:ty),*) => {
-        $(
-            impl FromStr for $choice {
-                type Err = Error;
-
-                fn from_str(name: &str) -> Result<Self> {
-                    parse(name)
-                }
-            }
-
-            // By hand, as the derived one takes `{"name": null}` for a name, too.
-            impl<'de> serde::Deserialize<'de> for $choice {
-                fn deserialize<D: serde::Deserializer<'de>>(
-                    deserializer: D,
-                ) -> std::result::Result<Self, D::Error> {
-                    let name = String::deserialize(deserializer)?;
-                    parse(&name).map_err(serde::de::Error::custom)
-                }
-            }
-        )*
-    };
+impl<'de> Deserialize<'de> for Verification {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize_name(deserializer)
+    }
 }
-
-parse_by_name!(DraftKind, Verification);

@@ -108,9 +108,9 @@ fn every_field_out_of_range_is_named() {
 #[test]
 fn names_round_trip() {
     fn check<T: Choice + std::str::FromStr + PartialEq + std::fmt::Debug>() {
-        for choice in T::VARIANTS {
+        for choice in T::all() {
             let parsed = choice.to_string().parse::<T>().ok();
-            assert_eq!(parsed.as_ref(), Some(choice));
+            assert_eq!(parsed, Some(choice));
         }
         assert!("medusa".parse::<T>().is_err());
     }
@@ -122,7 +122,7 @@ fn names_round_trip() {
 fn settings_are_read_as_they_are_written() {
     let config = SpeculativeConfig {
         stop: vec!["end".into()],
-        draft: Some(DraftKind::Ngram),
+        draft: Some(DraftKind::NGRAM),
         response_format: Some(ResponseFormat::JsonObject),
         ..SpeculativeConfig::default()
     };

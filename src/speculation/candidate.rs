@@ -1,6 +1,6 @@
 //! A token that may come next, and what is known about it.
 
-use super::source::TokenSource;
+use crate::settings::DraftKind;
 
 /// A token that may come next.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -8,7 +8,7 @@ pub struct Candidate {
     /// The token.
     pub token: u32,
     /// Who proposes it.
-    pub source: TokenSource,
+    pub source: DraftKind,
     /// What speaks for it, as its source tells cases apart (the length of a match, say), below
     /// [`MAX_FEATURES`]. How often each comes true is measured.
     pub feature: u8,
@@ -21,7 +21,7 @@ pub const MAX_FEATURES: usize = 32;
 
 impl Candidate {
     /// One for which nothing speaks but that its source proposes it.
-    pub(super) fn unmarked(token: u32, source: TokenSource) -> Self {
+    pub(super) fn unmarked(token: u32, source: DraftKind) -> Self {
         Self {
             token,
             source,

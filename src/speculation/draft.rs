@@ -1,8 +1,8 @@
 //! What a draft source proposes: tokens that the target may write next, with the distributions they were drawn from.
 
 use super::candidate::Candidate;
-use super::source::TokenSource;
 use crate::sampling::Distribution;
+use crate::settings::DraftKind;
 
 /// A tree of proposed tokens; mostly a chain.
 ///
@@ -20,7 +20,7 @@ impl Draft {
     /// Adds a token after the last one.
     ///
     /// `distribution` is the very distribution that it was drawn from; [`Distribution::Point`] for a token without alternatives.
-    pub fn push(&mut self, token: u32, distribution: Distribution<'static>, source: TokenSource) {
+    pub fn push(&mut self, token: u32, distribution: Distribution<'static>, source: DraftKind) {
         self.push_child(self.len().checked_sub(1), token, distribution, source);
     }
 
@@ -36,7 +36,7 @@ impl Draft {
         parent: Option<usize>,
         token: u32,
         distribution: Distribution<'static>,
-        source: TokenSource,
+        source: DraftKind,
     ) -> usize {
         self.add(parent, Candidate::unmarked(token, source), distribution)
     }
@@ -118,7 +118,7 @@ impl Draft {
     }
 
     /// Who proposed a node.
-    pub fn source(&self, node: usize) -> TokenSource {
+    pub fn source(&self, node: usize) -> DraftKind {
         self.candidates[node].source
     }
 
@@ -160,12 +160,7 @@ mod tests {
     fn draft(parents: &[Option<usize>]) -> Draft {
         let mut draft = Draft::default();
         for (token, parent) in (0..).zip(parents) {
-            draft.push_child(
-                *parent,
-                token,
-                Distribution::Point(token),
-                TokenSource::Ngram,
-            );
+            draft.push_child(*parent, token, Distribution::Point(token), DraftKind::NGRAM);
         }
         draft
     }

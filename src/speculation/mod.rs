@@ -4,8 +4,8 @@ mod candidate;
 mod draft;
 pub mod drafter;
 pub mod planner;
+pub mod registry;
 pub mod retrieval;
-mod source;
 pub mod verify;
 
 pub use candidate::Candidate;
@@ -13,5 +13,4 @@ pub use draft::Draft;
 pub use drafter::Drafter;
 pub use planner::{Acceptance, Controller, DraftingStatistics, Load, Plan, RetrievalDrafters};
 pub use retrieval::RetrievalDrafter;
-pub use source::TokenSource;
 pub use verify::Verdict;

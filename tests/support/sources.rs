@@ -1,8 +1,9 @@
 //! Draft sources for tests: trees, and wrong drafts.
 
+use specdec_rs::DraftKind;
 use specdec_rs::model::TokenSequence;
 use specdec_rs::sampling::{Distribution, Noise, NoiseStream, Processors, Rng};
-use specdec_rs::speculation::{Draft, Drafter, TokenSource};
+use specdec_rs::speculation::{Draft, Drafter};
 use specdec_rs::{Result, SpeculativeConfig, SpeculativeDecoder, Verification};
 
 /// The shape of a draft: the parent of each node.
@@ -74,7 +75,7 @@ impl Drafter for ModelTree {
                 });
                 (best.0, Distribution::Point(best.0))
             };
-            draft.push_child(parent, token, distribution, TokenSource::Model);
+            draft.push_child(parent, token, distribution, DraftKind::MODEL);
         }
         Ok(draft)
     }
@@ -99,7 +100,7 @@ impl Drafter for Recited {
         {
             let wrong = u32::from(index.is_multiple_of(self.wrong_every));
             let token = (token + wrong) % self.vocab_size;
-            draft.push(token, Distribution::Point(token), TokenSource::Ngram);
+            draft.push(token, Distribution::Point(token), DraftKind::NGRAM);
         }
         Ok(draft)
     }

@@ -79,7 +79,7 @@ impl Audit {
     ) -> Result<AuditReport> {
         config.validate()?;
         check(prompts.len(), config)?;
-        if config.gamma == 0 || config.draft == Some(DraftKind::None) {
+        if config.gamma == 0 || config.draft == Some(DraftKind::NONE) {
             let expected =
                 "at least 1, with a draft: without speculation there is nothing to verify";
             return Err(Error::invalid("gamma", config.gamma, expected));
@@ -113,9 +113,9 @@ impl Audit {
     fn sources(&self, config: &SpeculativeConfig) -> Vec<DraftKind> {
         match config.draft {
             // Each source by itself, and all together.
-            Some(DraftKind::Auto) | None => {
+            Some(DraftKind::AUTO) | None => {
                 let mut sources = self.decoder.draft_sources();
-                sources.push(DraftKind::Auto);
+                sources.push(DraftKind::AUTO);
                 sources
             }
             Some(draft) => vec![draft],
@@ -125,7 +125,7 @@ impl Audit {
     /// Requests with the tokens that they generate without speculation.
     fn baselines(&self, requests: Vec<Request>) -> Result<Vec<(Request, Vec<u32>)>> {
         let baseline = |request: Request| {
-            let config = request.with(DraftKind::None, Verification::Coupled);
+            let config = request.with(DraftKind::NONE, Verification::Coupled);
             let generation = self
                 .runner()
                 .baseline(&self.decoder, &request.prompt(), &config)?;

@@ -57,7 +57,7 @@ fn greedy() -> SpeculativeConfig {
     SpeculativeConfig {
         temperature: 0.0,
         max_new_tokens: MAX_ANSWER,
-        draft: Some(DraftKind::Auto),
+        draft: Some(DraftKind::AUTO),
         ..SpeculativeConfig::default()
     }
 }

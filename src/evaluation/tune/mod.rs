@@ -75,7 +75,7 @@ pub fn settings(decoder: &SpeculativeDecoder, gamma: Option<usize>) -> Vec<Setti
     });
     let gammas = gamma.map_or(GAMMAS.to_vec(), |gamma| vec![gamma]);
     let all = gammas.into_iter().map(|gamma| Setting {
-        draft: DraftKind::Auto,
+        draft: DraftKind::AUTO,
         gamma,
     });
     single.chain(all).collect()
@@ -123,7 +123,7 @@ pub fn trials(
 /// Of trials that are about equally fast, the default setting wins, because it adapts to each prompt.
 pub fn fastest<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Option<&'a Trial> {
     let default = Setting {
-        draft: DraftKind::Auto,
+        draft: DraftKind::AUTO,
         gamma: SpeculativeConfig::default().gamma,
     };
     let score = |trial: &Trial| {
@@ -173,16 +173,16 @@ mod tests {
     #[test]
     fn the_default_setting_wins_near_ties_only() {
         let usual = SpeculativeConfig::default().gamma;
-        let default = trial(DraftKind::Auto, usual, 1.5);
-        let equal = trial(DraftKind::Ngram, usual, 1.52);
-        let faster = trial(DraftKind::Auto, 2 * usual, 1.6);
+        let default = trial(DraftKind::AUTO, usual, 1.5);
+        let equal = trial(DraftKind::NGRAM, usual, 1.52);
+        let faster = trial(DraftKind::AUTO, 2 * usual, 1.6);
         assert_eq!(fastest([&default, &equal]), Some(&default));
         assert_eq!(fastest([&default, &equal, &faster]), Some(&faster));
     }
 
     #[test]
     fn nothing_is_chosen_over_faster_plain_decoding() {
-        assert_eq!(fastest([&trial(DraftKind::Auto, 16, 0.99)]), None);
+        assert_eq!(fastest([&trial(DraftKind::AUTO, 16, 0.99)]), None);
         assert_eq!(fastest([]), None);
     }
 }

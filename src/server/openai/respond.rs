@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::usage::{StatsSchema, Usage};
 use crate::engine::{self, Chunk, Generation, Stats};
-use crate::speculation::TokenSource;
+use crate::settings::DraftKind;
 use crate::text::Tokenizer;
 
 /// An answer's form: chat completions or completions.
@@ -114,7 +114,8 @@ struct Token {
     id: u32,
     text: String,
     /// Who proposed it.
-    source: TokenSource,
+    #[schemars(with = "String")]
+    source: DraftKind,
     /// The step that accepted it, from 0.
     step: usize,
     logprob: Option<f64>,

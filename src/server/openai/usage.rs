@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::engine::{SourceStats, Stats, statistics};
-use crate::speculation::TokenSource;
+use crate::settings::DraftKind;
 
 /// Tokens that a request used.
 #[derive(Serialize, JsonSchema)]
@@ -42,7 +42,7 @@ impl Usage {
         let cached_tokens = prompts.map(|stats| stats.cached_tokens).sum();
         let completion_tokens: usize = stats.clone().map(|stats| stats.new_tokens).sum();
         let (mut accepted, mut rejected) = (0, 0);
-        for predicted in stats.filter_map(|stats| stats.sources.get(&TokenSource::Prediction)) {
+        for predicted in stats.filter_map(|stats| stats.sources.get(&DraftKind::PREDICTION)) {
             accepted += predicted.accepted;
             rejected += predicted.drafted - predicted.accepted;
         }

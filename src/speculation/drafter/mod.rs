@@ -1,5 +1,6 @@
 //! Drafters whose tokens take time: a smaller model, a head on the target's hidden states, a text of another vocabulary.
 
+mod draft_model;
 mod head;
 mod model;
 mod retokenizer;
@@ -11,6 +12,7 @@ mod vocabulary;
 use super::draft::Draft;
 use crate::error::Result;
 
+pub(crate) use draft_model::DraftModel;
 pub use head::HeadDrafter;
 pub use model::ModelDrafter;
 pub use sampler::{Drawing, Sampler};

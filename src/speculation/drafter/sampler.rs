@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::sampling::{Distribution, Noise, NoiseStream, Processors, Rng, top_k};
-use crate::speculation::{Candidate, Draft, TokenSource};
+use crate::settings::DraftKind;
+use crate::speculation::{Candidate, Draft};
 
 /// Likely tokens that the noise chooses among: another is chosen rarely.
 const LIKELY: usize = 16;
@@ -101,7 +102,7 @@ impl Sampler {
             return Ok(Some(drawn.token));
         }
         let (token, distribution) = self.drawing.draw(distribution, position);
-        draft.push(token, distribution, TokenSource::Model);
+        draft.push(token, distribution, DraftKind::MODEL);
         Ok(Some(token))
     }
 
@@ -139,13 +140,13 @@ fn weigh(
     let lead = others.first().map_or(f64::INFINITY, |(_, gap)| *gap);
     let others = others.into_iter().map(|(token, gap)| Candidate {
         token,
-        source: TokenSource::Model,
+        source: DraftKind::MODEL,
         feature: LEADS + steps(gap),
         prior: 0.4 * (-gap.max(0.0) / 2.0).exp(),
     });
     let drawn = Candidate {
         token: drawn,
-        source: TokenSource::Model,
+        source: DraftKind::MODEL,
         feature: steps(lead),
         prior: 0.95 - 0.55 * (-lead.max(0.0) / 2.0).exp(),
     };

@@ -9,7 +9,8 @@ use super::vocabulary::OtherVocabulary;
 use crate::error::Result;
 use crate::model::SharedModel;
 use crate::sampling::{Distribution, top_k};
-use crate::speculation::{Draft, TokenSource};
+use crate::settings::DraftKind;
+use crate::speculation::Draft;
 
 /// Most tokens of the history that are put into tokens anew together with a draft.
 const LOOK_BACK: usize = 8;
@@ -109,7 +110,7 @@ impl Drafter for TextDrafter {
         }
         let known = |token: &u32| (*token as usize) < self.vocab_size;
         for token in tokens.into_iter().take(limit).take_while(known) {
-            draft.push(token, Distribution::Point(token), TokenSource::Model);
+            draft.push(token, Distribution::Point(token), DraftKind::MODEL);
         }
         Ok(draft)
     }

@@ -5,8 +5,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::settings::DraftKind;
+use crate::speculation::Candidate;
 use crate::speculation::candidate::MAX_FEATURES;
-use crate::speculation::{Candidate, TokenSource};
 
 /// How many observations of a request the statistics of other requests are worth.
 const SHARED_WEIGHT: f64 = 12.0;
@@ -54,7 +55,7 @@ struct Count {
     right: f64,
 }
 
-type Table = [[[Count; MAX_FEATURES]; Rank::COUNT]; TokenSource::COUNT];
+type Table = [[[Count; MAX_FEATURES]; Rank::COUNT]; DraftKind::MOST];
 
 /// What all requests of a decoder observed; greedy and sampled ones apart, since sampling follows a text less closely.
 #[derive(Debug, Clone, Default)]
@@ -126,7 +127,7 @@ struct Index(usize, usize, usize);
 impl Index {
     fn of(candidate: Candidate, rank: Rank) -> Self {
         let feature = usize::from(candidate.feature).min(MAX_FEATURES - 1);
-        Self(candidate.source as usize, rank as usize, feature)
+        Self(candidate.source.index(), rank as usize, feature)
     }
 }
 
@@ -148,7 +149,7 @@ mod tests {
     fn candidate(feature: u8) -> Candidate {
         Candidate {
             token: 1,
-            source: TokenSource::Ngram,
+            source: DraftKind::NGRAM,
             feature,
             prior: 0.4,
         }

@@ -8,7 +8,8 @@ use super::costed::{CostedDrafter, StepCosts};
 use super::estimate::{Load, StepEstimate};
 use super::retrieval_tree::{Limit, Plan, RetrievalDrafters};
 use crate::error::Result;
-use crate::speculation::{Draft, Drafter, TokenSource};
+use crate::settings::DraftKind;
+use crate::speculation::{Draft, Drafter};
 
 /// Longest draft: bounds the memory that a step's logits take.
 const MAX_DRAFTED: usize = 256;
@@ -56,7 +57,7 @@ impl Controller {
 
     /// Adds a drafter whose tokens take time.
     #[must_use]
-    pub fn with_drafter(mut self, source: Box<dyn Drafter>, kind: TokenSource) -> Self {
+    pub fn with_drafter(mut self, source: Box<dyn Drafter>, kind: DraftKind) -> Self {
         self.drafter = Some(CostedDrafter::new(source, kind));
         self
     }
@@ -247,7 +248,7 @@ mod tests {
             let last = node.map_or(self.last, |node| self.nodes[node]);
             found.extend((1..=self.width).map(|step| Candidate {
                 token: last + step,
-                source: TokenSource::Ngram,
+                source: DraftKind::NGRAM,
                 feature: step as u8,
                 prior: 0.5,
             }));
@@ -261,7 +262,7 @@ mod tests {
         fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
             let mut draft = Draft::default();
             for token in (history[history.len() - 1] + 1..).take(limit) {
-                draft.push(token, Distribution::Point(token), TokenSource::Custom);
+                draft.push(token, Distribution::Point(token), DraftKind::CUSTOM);
             }
             Ok(draft)
         }
@@ -342,8 +343,7 @@ mod tests {
     fn what_is_always_wrong_is_not_drafted() {
         assert_eq!(settled(&mut controller(8, true, 0.2, 1), &[1], 0.0).1, 0);
         // A source that takes time is asked for a token now and then, which need not be verified to learn from it.
-        let mut slow =
-            controller(8, true, 0.2, 0).with_drafter(Box::new(Slow), TokenSource::Custom);
+        let mut slow = controller(8, true, 0.2, 0).with_drafter(Box::new(Slow), DraftKind::CUSTOM);
         let (text, drafted) = settled(&mut slow, &[1], 0.0);
         assert_eq!(drafted, 0);
         assert!(settled(&mut slow, &text, 1.0).1 > 200 * 4);

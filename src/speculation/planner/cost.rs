@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::model::{SharedModel, TokenSequence};
-use crate::speculation::TokenSource;
+use crate::settings::DraftKind;
 
 /// Row counts that are told apart, 0 included; the cost of more rows is extrapolated in proportion.
 const ROWS: usize = 65;
@@ -40,9 +40,9 @@ struct Table {
     /// Seconds of a pass, by context and rows, at the machine's usual speed.
     passes: [[Option<f64>; ROWS]; CONTEXTS],
     /// Seconds of a drafted token, by drafter.
-    drafts: [Option<f64>; TokenSource::COUNT],
+    drafts: [Option<f64>; DraftKind::MOST],
     /// Seconds of a token that a drafter prefills.
-    reads: [Option<f64>; TokenSource::COUNT],
+    reads: [Option<f64>; DraftKind::MOST],
     /// How much slower than usual the machine is: other load changes it, and must not change any choice.
     slowness: f64,
 }
@@ -51,8 +51,8 @@ impl Default for Table {
     fn default() -> Self {
         Self {
             passes: [[None; ROWS]; CONTEXTS],
-            drafts: [None; TokenSource::COUNT],
-            reads: [None; TokenSource::COUNT],
+            drafts: [None; DraftKind::MOST],
+            reads: [None; DraftKind::MOST],
             slowness: 1.0,
         }
     }
@@ -116,9 +116,9 @@ impl Costs {
     }
 
     /// Observes the drafting of so many tokens; an attempt that found none counts if it took as long as a token.
-    pub fn observe_draft(&self, source: TokenSource, tokens: usize, seconds: f64) {
+    pub fn observe_draft(&self, source: DraftKind, tokens: usize, seconds: f64) {
         let table = &mut *self.table();
-        let average = &mut table.drafts[source as usize];
+        let average = &mut table.drafts[source.index()];
         let expected = average.map(|known| known * table.slowness);
         if tokens > 0 || expected.is_some_and(|expected| seconds > expected) {
             learn(average, seconds / tokens.max(1) as f64, &mut table.slowness);
@@ -126,10 +126,10 @@ impl Costs {
     }
 
     /// Observes a drafter's prefill of so many tokens.
-    pub fn observe_prefill(&self, source: TokenSource, tokens: usize, seconds: f64) {
+    pub fn observe_prefill(&self, source: DraftKind, tokens: usize, seconds: f64) {
         let table = &mut *self.table();
         if tokens >= MIN_PREFILL {
-            let average = &mut table.reads[source as usize];
+            let average = &mut table.reads[source.index()];
             learn(average, seconds / tokens as f64, &mut table.slowness);
         }
     }
@@ -145,15 +145,15 @@ impl Costs {
     }
 
     /// The cost of a drafted token, relative to a plain step.
-    pub fn draft(&self, context: usize, source: TokenSource) -> f64 {
+    pub fn draft(&self, context: usize, source: DraftKind) -> f64 {
         let table = self.table();
-        table.over_plain(place(context), table.drafts[source as usize])
+        table.over_plain(place(context), table.drafts[source.index()])
     }
 
     /// The cost of a token that a source reads, relative to a plain step.
-    pub fn prefill(&self, context: usize, source: TokenSource) -> f64 {
+    pub fn prefill(&self, context: usize, source: DraftKind) -> f64 {
         let table = self.table();
-        table.over_plain(place(context), table.reads[source as usize])
+        table.over_plain(place(context), table.reads[source.index()])
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

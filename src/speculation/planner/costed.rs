@@ -6,8 +6,9 @@ use super::acceptance::{Acceptance, Rank};
 use super::cost::Costs;
 use super::estimate::{Load, StepEstimate};
 use crate::error::Result;
+use crate::settings::DraftKind;
 use crate::speculation::candidate::MAX_FEATURES;
-use crate::speculation::{Candidate, Draft, Drafter, TokenSource};
+use crate::speculation::{Candidate, Draft, Drafter};
 
 /// A drafter that does not seem to pay is probed for one token every so many steps, to notice when it would; the interval
 /// doubles while it does not, up to the maximum.
@@ -20,7 +21,7 @@ const MAX_PROBING: f64 = 0.02;
 /// A drafter whose tokens take time, and what is known about it.
 pub(super) struct CostedDrafter {
     pub(super) drafter: Box<dyn Drafter>,
-    pub(super) kind: TokenSource,
+    pub(super) kind: DraftKind,
     /// What it drafted for the last step, one after the other; none if it was not asked.
     drafted: Vec<u32>,
     /// Tokens of the text that it has prefilled.
@@ -45,7 +46,7 @@ pub(super) struct StepCosts<'a> {
 
 impl CostedDrafter {
     /// With nothing prefilled.
-    pub(super) fn new(drafter: Box<dyn Drafter>, kind: TokenSource) -> Self {
+    pub(super) fn new(drafter: Box<dyn Drafter>, kind: DraftKind) -> Self {
         Self {
             drafter,
             kind,

@@ -82,7 +82,7 @@ impl RetrievalDrafter for DraftedCandidates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::speculation::TokenSource;
+    use crate::settings::DraftKind;
 
     fn found(lookup: &DraftedCandidates, node: Option<usize>) -> Vec<u32> {
         let mut found = Vec::new();
@@ -100,7 +100,7 @@ mod tests {
             (None, 8),
             (Some(0), 9),
         ] {
-            draft.push_candidate(parent, Candidate::unmarked(token, TokenSource::Model));
+            draft.push_candidate(parent, Candidate::unmarked(token, DraftKind::MODEL));
         }
         let mut lookup = DraftedCandidates::default();
         lookup.follow(&[1, 2]).unwrap();

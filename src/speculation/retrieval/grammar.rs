@@ -3,7 +3,8 @@
 use super::RetrievalDrafter;
 use crate::error::Result;
 use crate::sampling::Processors;
-use crate::speculation::{Candidate, TokenSource};
+use crate::settings::DraftKind;
+use crate::speculation::Candidate;
 
 /// Proposes what the response format forces: another spelling of the same text is possible, but rare.
 pub struct GrammarDrafter {
@@ -67,7 +68,7 @@ impl RetrievalDrafter for GrammarDrafter {
         if let Some(token) = token {
             found.push(Candidate {
                 token: *token,
-                source: TokenSource::Grammar,
+                source: DraftKind::GRAMMAR,
                 feature: 0,
                 prior: 0.95,
             });

@@ -6,7 +6,8 @@
 use super::suffix::{Match, SuffixAutomaton};
 use super::{RetrievalDrafter, length_feature, length_prior};
 use crate::error::Result;
-use crate::speculation::{Candidate, TokenSource};
+use crate::settings::DraftKind;
+use crate::speculation::Candidate;
 
 /// So many matches of different lengths are asked what followed them.
 const MAX_MATCHES: usize = 4;
@@ -80,7 +81,7 @@ impl RetrievalDrafter for NgramDrafter {
                 };
                 found.push(Candidate {
                     token,
-                    source: TokenSource::Ngram,
+                    source: DraftKind::NGRAM,
                     feature: length_feature(matched.length()) + place,
                     prior,
                 });

@@ -2,7 +2,8 @@
 
 use super::{RetrievalDrafter, length_feature, length_prior};
 use crate::error::Result;
-use crate::speculation::{Candidate, TokenSource};
+use crate::settings::DraftKind;
+use crate::speculation::Candidate;
 
 /// What is added to the feature until the output has left the prediction for the first time.
 const FAITHFUL: u8 = 16;
@@ -123,7 +124,7 @@ impl RetrievalDrafter for PredictionDrafter {
             };
             found.push(Candidate {
                 token: *token,
-                source: TokenSource::Prediction,
+                source: DraftKind::PREDICTION,
                 feature: length_feature(agreed) + place,
                 prior,
             });

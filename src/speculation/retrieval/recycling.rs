@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::RetrievalDrafter;
 use crate::error::Result;
 use crate::sampling::top_k;
-use crate::speculation::{Candidate, TokenSource};
+use crate::settings::DraftKind;
+use crate::speculation::Candidate;
 
 /// How many successors are kept.
 const SUCCESSORS: usize = 8;
@@ -92,7 +93,7 @@ impl RetrievalDrafter for RecyclingDrafter {
         for (rank, token) in (0..).zip(successors).filter(|(_, token)| *token != NONE) {
             found.push(Candidate {
                 token,
-                source: TokenSource::Recycling,
+                source: DraftKind::RECYCLING,
                 feature: rank,
                 prior: if rank == 0 {
                     0.35

@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use super::RetrievalDrafter;
 use crate::error::{Error, Result};
 use crate::files::{self, Access};
-use crate::speculation::{Candidate, TokenSource};
+use crate::settings::DraftKind;
+use crate::speculation::Candidate;
 
 /// How a table's file begins.
 const MAGIC: &[u8; 16] = b"specdec table 1\n";
@@ -330,7 +331,7 @@ impl RetrievalDrafter for TableDrafter {
                 if found[first..].iter().all(|other| other.token != token) {
                     found.push(Candidate {
                         token,
-                        source: TokenSource::Table,
+                        source: DraftKind::TABLE,
                         feature: feature(order, share, slot.map_or(0, |slot| slot.total)),
                         prior: 0.5 * share,
                     });

@@ -1,0 +1,60 @@
+//! Drafters with weights: a model, or a head that reads the target's hidden states.
+
+use std::sync::Arc;
+
+use super::{
+    Drafter, Drawing, HeadDrafter, ModelDrafter, OtherVocabulary, Sampler, TextDrafter, Vocabulary,
+};
+use crate::error::Result;
+use crate::model::{DraftHead, SharedModel};
+use crate::settings::Verification;
+use crate::speculation::registry::DraftRequest;
+
+/// The stream of a request's noise that its draft draws from; verification has another, so that neither shifts the other.
+const DRAFT_STREAM: u16 = 1;
+
+/// What a decoder drafts with, beside what needs no weights.
+#[derive(Clone)]
+pub(crate) enum DraftModel {
+    /// A model, and its vocabulary where that is not the target's.
+    Model(SharedModel, Option<Arc<OtherVocabulary>>),
+    /// A head that reads the target's hidden states.
+    Head(Arc<dyn DraftHead>),
+}
+
+impl DraftModel {
+    /// Its drafter for one request.
+    pub(crate) fn drafter(&self, request: &DraftRequest<'_>) -> Result<Box<dyn Drafter>> {
+        let DraftRequest {
+            config,
+            processors,
+            vocab_size,
+            ..
+        } = *request;
+        let drawing = match config.verification {
+            Verification::Coupled => Drawing::Coupled(request.noise),
+            Verification::Rejection | Verification::Block => {
+                Drawing::Independent(request.noise.stream(DRAFT_STREAM))
+            }
+        };
+        let mut sampler = Sampler::new(processors.clone(), drawing, vocab_size);
+        if config.adaptive {
+            sampler = sampler.with_alternatives();
+        }
+        let (model, vocabulary) = match self {
+            Self::Head(head) => return Ok(Box::new(HeadDrafter::new(head, sampler)?)),
+            // Greedy decoding compares texts, so the draft may tokenize its words in any way.
+            Self::Model(model, Some(other))
+                if config.is_greedy() && config.response_format.is_none() && !other.is_near() =>
+            {
+                return Ok(Box::new(TextDrafter::new(model, other, vocab_size)?));
+            }
+            Self::Model(model, Some(other)) => (
+                model,
+                Vocabulary::Other(other.clone(), other.retokenizer()?),
+            ),
+            Self::Model(model, None) => (model, Vocabulary::Same),
+        };
+        Ok(Box::new(ModelDrafter::new(model, vocabulary, sampler)))
+    }
+}
