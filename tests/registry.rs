@@ -60,10 +60,10 @@ const REPEAT: DraftSource = DraftSource {
 #[test]
 fn registered_sources_are_used_by_name() {
     let retrieval = register("repeat", REPEAT).unwrap();
-    let timed = register(
+    let costed = register(
         "slow-repeat",
         DraftSource {
-            make: &|request| Ok(Some(AnyDrafter::Timed(Box::new(SlowRepeat(request.kind))))),
+            make: &|request| Ok(Some(AnyDrafter::Costed(Box::new(SlowRepeat(request.kind))))),
             ..REPEAT
         },
     )
@@ -94,7 +94,7 @@ fn registered_sources_are_used_by_name() {
         decoder.generate_with("You may copy", &config)
     };
     let plain = generate("none", true).unwrap();
-    for (name, kind) in [("repeat", retrieval), ("slow-repeat", timed)] {
+    for (name, kind) in [("repeat", retrieval), ("slow-repeat", costed)] {
         let drafted = generate(name, false).unwrap();
         assert_eq!(drafted.token_ids(), plain.token_ids(), "{name}");
         let counts: Vec<_> = drafted.stats.sources.keys().copied().collect();

@@ -239,7 +239,7 @@ impl SpeculativeDecoder {
             let kind = config.draft.unwrap_or(self.default_draft);
             let drafters = registry::drafters(kind, request)?;
             let controller = self.controller(config, drafters.retrieval);
-            Ok(match drafters.timed {
+            Ok(match drafters.costed {
                 Some((kind, drafter)) => controller.with_drafter(drafter, kind),
                 None => controller,
             })

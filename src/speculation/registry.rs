@@ -66,7 +66,7 @@ pub enum AnyDrafter {
     Retrieval(Box<dyn RetrievalDrafter>),
     /// Takes time, which is measured: the planner chooses how many tokens it drafts. A request uses one such drafter: of several
     /// the first, in the order of the registry.
-    Timed(Box<dyn Drafter>),
+    Costed(Box<dyn Drafter>),
 }
 
 /// What a drafter is made for.
@@ -94,7 +94,7 @@ pub struct DraftRequest<'a> {
 #[derive(Default)]
 pub(crate) struct Drafters {
     pub(crate) retrieval: Vec<Box<dyn RetrievalDrafter>>,
-    pub(crate) timed: Option<(DraftKind, Box<dyn Drafter>)>,
+    pub(crate) costed: Option<(DraftKind, Box<dyn Drafter>)>,
 }
 
 /// The sources of this crate. Candidates of earlier ones win over equal ones of later ones.
@@ -172,7 +172,7 @@ const BUILT_IN: [(DraftKind, DraftSource); 6] = [
             beside: false,
             make: &|request| {
                 let drafter = request.model.map(|model| model.drafter(request));
-                Ok(drafter.transpose()?.map(AnyDrafter::Timed))
+                Ok(drafter.transpose()?.map(AnyDrafter::Costed))
             },
         },
     ),
@@ -220,8 +220,8 @@ pub(crate) fn drafters(kind: DraftKind, request: DraftRequest<'_>) -> Result<Dra
                 return Err(Error::invalid("draft", kind, expected));
             }
             Some(AnyDrafter::Retrieval(drafter)) if drafts => drafters.retrieval.push(drafter),
-            Some(AnyDrafter::Timed(drafter)) if drafts && drafters.timed.is_none() => {
-                drafters.timed = Some((each, drafter));
+            Some(AnyDrafter::Costed(drafter)) if drafts && drafters.costed.is_none() => {
+                drafters.costed = Some((each, drafter));
             }
             _ => {}
         }
