@@ -129,6 +129,7 @@ impl SpeculativeDecoder {
     }
 
     /// The KV cache that all requests share.
+    #[cfg(feature = "server")]
     pub(crate) fn kv_cache(&self) -> &KvCacheManager {
         &self.cache
     }

@@ -27,9 +27,16 @@ pub fn shared() -> PathBuf {
     folder
 }
 
+/// The repository's folder, whichever of its packages the tests are in.
+pub fn repository() -> &'static Path {
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let root = folders.find(|folder| folder.join("tests/data").is_dir());
+    root.expect("tests run in a clone of the repository")
+}
+
 /// The repository's own fixture models (`hf/`, `gguf/`).
 pub fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+    repository().join("tests/data")
 }
 
 /// A default model's file, pulled into the cache if it is not there. Tests that need it are

@@ -10,7 +10,7 @@ use super::memoized::Memoized;
 
 /// The folder of one of the pair's models ("target" or "draft").
 pub fn folder(model: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    super::repository()
         .join("tests/data/pair")
         .join(model)
 }

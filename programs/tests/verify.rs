@@ -1,5 +1,6 @@
 //! `specdec verify` on the command line.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::process::{Command, Output, Stdio};

@@ -1,5 +1,6 @@
 //! The command line programs, on the tiny pair.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::ffi::OsStr;

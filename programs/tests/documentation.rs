@@ -5,6 +5,7 @@
 
 #![cfg(unix)]
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::fs;
@@ -13,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::hub::Hub;
-use support::{pair, real_model};
+use support::{pair, real_model, repository};
 
 fn pages() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = repository();
     let mut pages: Vec<_> = fs::read_dir(root.join("docs"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -126,7 +127,7 @@ fn no_block_goes_untested() {
             );
         }
         if !blocks(&page, "rust,ignore").is_empty() {
-            let included = include_str!("../src/lib.rs");
+            let included = include_str!("../../src/lib.rs");
             let name = page.file_name().unwrap().to_str().unwrap();
             assert!(
                 included.contains(&format!("{name}\")")),
