@@ -10,9 +10,7 @@ use super::memoized::Memoized;
 
 /// The folder of one of the pair's models ("target" or "draft").
 pub fn folder(model: &str) -> PathBuf {
-    super::repository()
-        .join("tests/data/pair")
-        .join(model)
+    super::repository().join("tests/data/pair").join(model)
 }
 
 /// The pair as a decoder.

@@ -22,13 +22,13 @@ pub(super) fn half_at(bytes: &[u8], at: usize) -> f32 {
 
 /// 32 4-bit quants of 16 bytes: the lower halves first, then the upper ones.
 pub(super) fn nibbles(bytes: &[u8]) -> [u8; BLOCK] {
-    std::array::from_fn(|i| {
-        if i < 16 {
-            bytes[i] & 15
-        } else {
-            bytes[i - 16] >> 4
-        }
-    })
+    let mut quants = [0; BLOCK];
+    let (first, last) = quants.split_at_mut(BLOCK / 2);
+    for ((first, last), byte) in first.iter_mut().zip(last).zip(&bytes[..BLOCK / 2]) {
+        *first = byte & 15;
+        *last = byte >> 4;
+    }
+    quants
 }
 
 /// Adds the fifth bits, quant by quant.
@@ -54,6 +54,10 @@ pub(super) fn k_scale_min(scales: &[u8], block: usize) -> (f32, f32) {
 
 /// The quants of one of eight blocks: two blocks share 32 bytes, the first has their lower halves.
 pub(super) fn k_nibbles(bytes: &[u8], block: usize) -> [u8; BLOCK] {
-    let bytes = &bytes[block / 2 * 32..];
-    std::array::from_fn(|i| bytes[i] >> (4 * (block % 2)) & 15)
+    let (shared, shift) = (&bytes[block / 2 * BLOCK..][..BLOCK], 4 * (block % 2));
+    let mut quants = [0; BLOCK];
+    for (quant, byte) in quants.iter_mut().zip(shared) {
+        *quant = byte >> shift & 15;
+    }
+    quants
 }

@@ -99,12 +99,28 @@ impl Acceptance {
         }
     }
 
+    /// What is observed so far, for a part of a step: others that observe wait until it is dropped.
+    pub fn lock(&mut self) -> Observations<'_> {
+        Observations {
+            own: &mut self.own,
+            shared: self.shared.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+/// What a request and others observed, locked.
+pub struct Observations<'a> {
+    own: &'a mut Table,
+    shared: MutexGuard<'a, Table>,
+}
+
+impl Observations<'_> {
     /// The probability that a candidate is the target's token, if all before it are.
     pub fn rate(&self, candidate: Candidate, rank: Rank) -> f64 {
         let prior = rank.prior(candidate.prior);
         let Index(source, rank, feature) = Index::of(candidate, rank);
         let own = self.own[source][rank][feature];
-        let shared = self.shared()[source][rank][feature];
+        let shared = self.shared[source][rank][feature];
         let others = (shared.right + PRIOR_WEIGHT * prior) / (shared.seen + PRIOR_WEIGHT);
         (own.right + SHARED_WEIGHT * others) / (own.seen + SHARED_WEIGHT)
     }
@@ -113,11 +129,7 @@ impl Acceptance {
     pub fn observe(&mut self, candidate: Candidate, rank: Rank, right: bool) {
         let Index(source, rank, feature) = Index::of(candidate, rank);
         self.own[source][rank][feature].count(right, REQUEST_MEMORY);
-        self.shared()[source][rank][feature].count(right, SHARED_MEMORY);
-    }
-
-    fn shared(&self) -> MutexGuard<'_, Table> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared[source][rank][feature].count(right, SHARED_MEMORY);
     }
 }
 
@@ -158,6 +170,7 @@ mod tests {
     #[test]
     fn kinds_are_counted_apart() {
         let mut acceptance = Acceptance::new(&SharedAcceptance::default(), true);
+        let mut acceptance = acceptance.lock();
         for _ in 0..50 {
             acceptance.observe(candidate(3), Rank::First, true);
             acceptance.observe(candidate(4), Rank::First, false);
@@ -173,13 +186,13 @@ mod tests {
     fn a_request_starts_from_the_observations_of_others_and_soon_outweighs_them() {
         let shared = SharedAcceptance::default();
         let mut first = Acceptance::new(&shared, true);
-        (0..200).for_each(|_| first.observe(candidate(1), Rank::First, true));
+        (0..200).for_each(|_| first.lock().observe(candidate(1), Rank::First, true));
         let mut second = Acceptance::new(&shared, true);
-        assert!(second.rate(candidate(1), Rank::First) > 0.95);
-        (0..20).for_each(|_| second.observe(candidate(1), Rank::First, false));
-        assert!(second.rate(candidate(1), Rank::First) < 0.4);
-        let sampled = Acceptance::new(&shared, false);
-        let untold = sampled.rate(candidate(1), Rank::Any);
+        assert!(second.lock().rate(candidate(1), Rank::First) > 0.95);
+        (0..20).for_each(|_| second.lock().observe(candidate(1), Rank::First, false));
+        assert!(second.lock().rate(candidate(1), Rank::First) < 0.4);
+        let mut sampled = Acceptance::new(&shared, false);
+        let untold = sampled.lock().rate(candidate(1), Rank::Any);
         assert!((untold - 0.4).abs() < 1e-12);
     }
 }

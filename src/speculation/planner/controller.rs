@@ -132,7 +132,7 @@ impl Controller {
         let alone = Load::default();
         let plan = self
             .retrieval
-            .grow(&free, alone, limit, &self.acceptance, permitted);
+            .grow(&free, alone, limit, &self.acceptance.lock(), permitted);
         Ok(plan?.draft)
     }
 
@@ -148,15 +148,18 @@ impl Controller {
         let passes = self.costs.relative(context, load.rows + tokens + 1);
         let plain = load.plain(&passes);
         let least = MARGIN * plain.rate();
-        let acceptance = &self.acceptance;
-        let mut grow = |retrieval: &mut RetrievalDrafters| -> Result<Plan> {
-            let plan = retrieval.grow(&passes, load, limit, acceptance, &mut permitted)?;
-            Ok(match plan.estimate.rate() < least {
-                true => Plan::plain(plain),
-                false => plan,
-            })
-        };
-        let mut plan = grow(&mut self.retrieval)?;
+        let acceptance = &mut self.acceptance;
+        // Locked for each part of the choice, and not while a model drafts.
+        let mut grow =
+            |retrieval: &mut RetrievalDrafters, acceptance: &mut Acceptance| -> Result<Plan> {
+                let observed = acceptance.lock();
+                let plan = retrieval.grow(&passes, load, limit, &observed, &mut permitted)?;
+                Ok(match plan.estimate.rate() < least {
+                    true => Plan::plain(plain),
+                    false => plan,
+                })
+            };
+        let mut plan = grow(&mut self.retrieval, acceptance)?;
         // The first token does not wait for a draft model to prefill the prompt.
         let first = !std::mem::replace(&mut self.begun, true);
         let costed = self.drafter.as_mut();
@@ -169,14 +172,14 @@ impl Controller {
                     * (context - costed.prefilled) as f64,
             };
             let rate = plan.estimate.rate().max(least);
-            let choice = costed.choose(&costs, tokens, rate, acceptance);
+            let choice = costed.choose(&costs, tokens, rate, &acceptance.lock());
             if let Some((tokens, estimate)) = choice {
                 let draft = costed.propose(history, tokens, &self.costs)?;
                 let drafting = costs.draft * draft.first_chain().len() as f64;
                 plan = if draft.is_certain() {
                     // Once drafted, each token's features are known, and leaving some out costs nothing.
                     self.retrieval.offer(history, draft)?;
-                    let mut plan = grow(&mut self.retrieval)?;
+                    let mut plan = grow(&mut self.retrieval, acceptance)?;
                     plan.estimate.cost += drafting;
                     plan
                 } else {
@@ -209,11 +212,12 @@ impl Controller {
     /// Learns from what the target generated: the last tokens of the history, as many as there are rows of logits, from which
     /// they were chosen.
     pub fn learn(&mut self, history: &[u32], rows: &[&[f32]]) -> Result<()> {
+        let mut acceptance = self.acceptance.lock();
         if let Some(costed) = &self.drafter {
             let written = &history[history.len() - rows.len()..];
-            costed.learn(written, &mut self.acceptance);
+            costed.learn(written, &mut acceptance);
         }
-        self.retrieval.learn(history, rows, &mut self.acceptance)
+        self.retrieval.learn(history, rows, &mut acceptance)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::acceptance::{Acceptance, Rank};
+use super::acceptance::{Observations, Rank};
 use super::cost::Costs;
 use super::estimate::{Load, StepEstimate};
 use crate::error::Result;
@@ -68,7 +68,7 @@ impl CostedDrafter {
         costs: &StepCosts<'_>,
         most: usize,
         rate: f64,
-        acceptance: &Acceptance,
+        acceptance: &Observations<'_>,
     ) -> Option<(usize, StepEstimate)> {
         let mut steps = Vec::with_capacity(most);
         let (mut expected, mut reached) = (1.0, 1.0);
@@ -131,7 +131,7 @@ impl CostedDrafter {
     }
 
     /// Learns from what the target generated. Tokens after the first mismatch say nothing.
-    pub(super) fn learn(&self, written: &[u32], acceptance: &mut Acceptance) {
+    pub(super) fn learn(&self, written: &[u32], acceptance: &mut Observations<'_>) {
         for (position, (drafted, written)) in self.drafted.iter().zip(written).enumerate() {
             let right = drafted == written;
             acceptance.observe(self.at(position), Rank::Undrafted, right);

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::acceptance::{Acceptance, Rank};
+use super::acceptance::{Observations, Rank};
 use super::drafted::DraftedCandidates;
 use super::estimate::{Load, StepEstimate};
 use crate::error::Result;
@@ -97,7 +97,7 @@ impl RetrievalDrafters {
         &mut self,
         text: &[u32],
         rows: &[&[f32]],
-        acceptance: &mut Acceptance,
+        acceptance: &mut Observations<'_>,
     ) -> Result<()> {
         for (end, row) in (text.len() - rows.len()..).zip(rows) {
             let candidates = self.candidates(None);
@@ -125,7 +125,7 @@ impl RetrievalDrafters {
         passes: &[f64],
         load: Load,
         limit: Limit,
-        acceptance: &Acceptance,
+        acceptance: &Observations<'_>,
         mut permitted: impl FnMut(&[u32]) -> Result<bool>,
     ) -> Result<Plan> {
         let mut draft = Draft::default();
@@ -178,7 +178,7 @@ impl RetrievalDrafters {
         &self,
         parent: Option<usize>,
         reached: f64,
-        acceptance: &Acceptance,
+        acceptance: &Observations<'_>,
         frontier: &mut BinaryHeap<FrontierNode>,
     ) {
         let weighed = weigh(&self.candidates(parent), acceptance).into_iter();
@@ -206,7 +206,7 @@ impl RetrievalDrafters {
 }
 
 /// The candidates for a position, each token once, most probable first.
-fn weigh(candidates: &[Candidate], acceptance: &Acceptance) -> Vec<Weighed> {
+fn weigh(candidates: &[Candidate], acceptance: &Observations<'_>) -> Vec<Weighed> {
     let mut weighed: Vec<Weighed> = Vec::new();
     let rated = candidates.iter().map(|&candidate| {
         let rank = Rank::Any;
