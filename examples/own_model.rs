@@ -93,8 +93,8 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
         return Err("expected TARGET_FOLDER DRAFT_FOLDER PROMPT".into());
     };
     let decoder = SpeculativeDecoder::with_models(
-        Box::new(OwnLlama::load(target.as_ref())?),
-        Some(Box::new(OwnLlama::load(draft.as_ref())?)),
+        OwnLlama::load(target.as_ref())?,
+        Some(OwnLlama::load(draft.as_ref())?),
         Tokenizer::from_folder(target.as_ref())?,
     );
     let config = SpeculativeConfig {

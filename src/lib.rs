@@ -18,6 +18,7 @@
 //! `hub`.
 
 pub mod architecture;
+pub mod candle;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod decoder;

@@ -361,7 +361,11 @@ fn one_that_fails_takes_no_other_with_it() {
     let files = specdec_rs::hub::ModelFiles::Folder(pair::folder("target"));
     let loaded = specdec_rs::model::load(&files, &specdec_rs::model::LoadOptions::default());
     let picky = Box::new(Picky(loaded.unwrap().model));
-    let decoder = SpeculativeDecoder::with_models(picky, None, pair::tokenizer());
+    let decoder = SpeculativeDecoder::with_models(
+        picky,
+        None::<Box<dyn specdec_rs::LanguageModel>>,
+        pair::tokenizer(),
+    );
     let config = SpeculativeConfig {
         draft: Some(DraftKind::NONE),
         logit_bias: vec![(13, f64::NEG_INFINITY)],

@@ -260,8 +260,8 @@ impl specdec_rs::LanguageModel for Padded {
 fn non_finite_logits_are_an_error() {
     for logit in [f64::NAN, f64::INFINITY] {
         let decoder = SpeculativeDecoder::with_models(
-            Box::new(Padded::new(&[logit; 3])),
-            None,
+            Padded::new(&[logit; 3]),
+            None::<Padded>,
             pair::tokenizer(),
         );
         for temperature in [0.0, 1.0] {
@@ -283,8 +283,7 @@ fn non_finite_logits_are_an_error() {
 fn a_draft_with_more_padding_than_the_target_is_lossless() {
     let target = Padded::new(&[0.5, 0.3, 0.2]);
     let draft = Padded::new(&[0.3, 0.1, 0.1, 0.25, 0.25]);
-    let decoder =
-        SpeculativeDecoder::with_models(Box::new(target), Some(Box::new(draft)), pair::tokenizer());
+    let decoder = SpeculativeDecoder::with_models(target, Some(draft), pair::tokenizer());
     for verification in [
         Verification::Coupled,
         Verification::Rejection,
@@ -319,7 +318,7 @@ fn a_draft_with_more_padding_than_the_target_is_lossless() {
 fn a_failing_model_leaves_its_sequence_unchanged() {
     let mut model = Padded::new(&[0.5, 0.5]);
     model.fails_once = true;
-    let decoder = SpeculativeDecoder::with_models(Box::new(model), None, pair::tokenizer());
+    let decoder = SpeculativeDecoder::with_models(model, None::<Padded>, pair::tokenizer());
     let mut sequence = decoder.sequence();
     let message = sequence.extend(&[0, 1, 0], 2).unwrap_err().to_string();
     assert!(message.contains("2 rows"), "{message}");

@@ -411,7 +411,11 @@ impl LanguageModel for Padded {
 fn padding_in_a_prompt_is_no_token_of_any_form() {
     let files = ModelFiles::Folder(pair::folder("target"));
     let target = Padded(load(&files, &LoadOptions::default()).unwrap().model);
-    let decoder = SpeculativeDecoder::with_models(Box::new(target), None, pair::tokenizer());
+    let decoder = SpeculativeDecoder::with_models(
+        Box::new(target),
+        None::<Box<dyn LanguageModel>>,
+        pair::tokenizer(),
+    );
     let prompt = vec![5, 9, 515, 9, 515, 9, 515, 9];
     for format in formats() {
         let of = |draft| SpeculativeConfig {

@@ -57,18 +57,18 @@ impl SpeculativeDecoder {
         DecoderBuilder::default()
     }
 
-    /// Decodes with models of your own.
-    pub fn with_models(
-        target: Box<dyn LanguageModel>,
-        draft: Option<Box<dyn LanguageModel>>,
-        tokenizer: Tokenizer,
-    ) -> Self {
-        let target = SharedModel::new(target);
+    /// Decodes with models of your own, boxed or not; `None::<Box<dyn LanguageModel>>` is no draft model.
+    pub fn with_models<T, D>(target: T, draft: Option<D>, tokenizer: Tokenizer) -> Self
+    where
+        T: LanguageModel + 'static,
+        D: LanguageModel + 'static,
+    {
+        let target = SharedModel::new(Box::new(target));
         Self {
             default_draft: DraftKind::AUTO,
             cache: kv_cache(target.info()),
             target,
-            draft: draft.map(|model| DraftModel::Model(SharedModel::new(model), None)),
+            draft: draft.map(|model| DraftModel::Model(SharedModel::new(Box::new(model)), None)),
             tokenizer,
             statistics: DraftingStatistics::default(),
             service: SharedService::default(),

@@ -305,3 +305,54 @@ pub trait LanguageModel: Send {
         }
     }
 }
+
+/// A boxed model is a model.
+impl<M: LanguageModel + ?Sized> LanguageModel for Box<M> {
+    fn vocab_size(&self) -> usize {
+        (**self).vocab_size()
+    }
+
+    fn context_length(&self) -> usize {
+        (**self).context_length()
+    }
+
+    fn max_tree_tokens(&self) -> usize {
+        (**self).max_tree_tokens()
+    }
+
+    fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
+        (**self).extend(batch, logits)
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {
+        (**self).truncate(sequence, length)
+    }
+
+    fn accept(&mut self, sequence: SequenceId, path: &[usize]) -> Result<()> {
+        (**self).accept(sequence, path)
+    }
+
+    fn can_fork(&self) -> bool {
+        (**self).can_fork()
+    }
+
+    fn fork(&mut self, sequence: SequenceId, copy: SequenceId, length: usize) -> Result<()> {
+        (**self).fork(sequence, copy, length)
+    }
+
+    fn free(&mut self, sequence: SequenceId) {
+        (**self).free(sequence);
+    }
+
+    fn with_layers(&self, layers: &[usize]) -> Result<Box<dyn LanguageModel>> {
+        (**self).with_layers(layers)
+    }
+
+    fn draft_head(&self, files: &EagleFiles) -> Result<Arc<dyn DraftHead>> {
+        (**self).draft_head(files)
+    }
+
+    fn info(&self) -> ModelInfo {
+        (**self).info()
+    }
+}

@@ -1,6 +1,6 @@
 //! A model's files to a model that runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::language_model::LanguageModel;
 use super::memory;
@@ -80,11 +80,13 @@ impl OpenModel {
 pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
     let opened = OpenModel::open(files)?;
     let spec = opened.spec()?;
+    let (ModelFiles::Gguf(source) | ModelFiles::Folder(source)) = files;
+    let is_gguf = matches!(files, ModelFiles::Gguf(_));
     // At the same time: the tokenizer of a large vocabulary takes as long as the weights do. (Its errors are returned once
     // the weights are read.)
     let (tokenizer, model) = threads::join(
         || opened.tokenizer(),
-        || build(&spec, opened.checkpoint(), files, options),
+        || build(&spec, opened.checkpoint(), source, is_gguf, options),
     );
     Ok(LoadedModel {
         tokenizer: tokenizer?,
@@ -100,13 +102,23 @@ pub fn load_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
     }
 }
 
+/// Builds a model out of tensors with Hugging Face's names; `source` is what errors call them.
+pub(crate) fn load_checkpoint(
+    spec: &ModelSpec,
+    checkpoint: &dyn Checkpoint,
+    source: &Path,
+    options: &LoadOptions,
+) -> Result<Box<dyn LanguageModel>> {
+    build(spec, checkpoint, source, false, options)
+}
+
 fn build(
     spec: &ModelSpec,
     checkpoint: &dyn Checkpoint,
-    files: &ModelFiles,
+    source: &Path,
+    is_gguf: bool,
     options: &LoadOptions,
 ) -> Result<Box<dyn LanguageModel>> {
-    let (ModelFiles::Gguf(source) | ModelFiles::Folder(source)) = files;
     let device = match options.device {
         Some(device) => device,
         None => Device::auto()?,
@@ -119,7 +131,6 @@ fn build(
         .sum();
     let progress = options.progress.as_ref();
     progress.begin(&format!("Loading {}", source.display()), Some(total));
-    let is_gguf = matches!(files, ModelFiles::Gguf(_));
     let model = NamedWeights::new(checkpoint, spec, is_gguf, source)
         .and_then(|weights| transformer(spec, checkpoint, &weights, device, options));
     progress.end();

@@ -17,6 +17,7 @@ mod tree;
 pub use heads::{DraftHead, EagleFiles, Features, HeadOutput, HeadSequence};
 pub use info::ModelInfo;
 pub use language_model::{BatchLogits, Extend, LanguageModel, Logits, LogitsView, SequenceId};
+pub(crate) use load::load_checkpoint;
 pub use load::{LoadedModel, OpenModel, load, load_tokenizer};
 pub use options::{Kernels, LoadOptions};
 pub use sequence::{Append, SharedModel, TokenSequence, extend_all};
