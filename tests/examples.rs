@@ -35,7 +35,7 @@ fn every_example_is_tested_here() {
     }
 }
 
-/// A Llama implemented outside the library generates the same text as ours.
+/// A Llama written outside the library generates the same text as ours.
 #[test]
 fn own_model() {
     let prompt = "You may reproduce and distribute copies of the";
