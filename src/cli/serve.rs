@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::Outcome;
+use super::error::{CliError, Outcome};
 use super::interrupt;
 use super::options::ModelArgs;
 use super::profile::Profile;
@@ -13,7 +13,7 @@ use super::prompts::read_text;
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::CancelToken;
 use crate::error::{Error, Result};
-use crate::server::{Server, ServerOptions};
+use crate::server::{Server, ServerEnd, ServerOptions};
 use crate::settings::SpeculativeConfig;
 
 const EXAMPLES: &str = "\
@@ -87,7 +87,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     drop(stdout);
     // The first Ctrl-C lets running requests finish, as SIGTERM does.
     let _first = interrupt::cancels(CancelToken::default());
-    Ok(server.run()?)
+    match server.run()? {
+        ServerEnd::Drained => Ok(()),
+        ServerEnd::Interrupted => Err(CliError::Interrupted),
+    }
 }
 
 impl Args {

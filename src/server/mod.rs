@@ -90,10 +90,11 @@ impl Server {
         self.state.service.cache_capacity()
     }
 
-    /// Answers until the process is asked to end (SIGTERM, Ctrl-C); then what is running may still be answered.
-    pub fn run(self) -> Result<()> {
+    /// Answers until the process is asked to end (SIGTERM, Ctrl-C); then what is running may still be answered, unless it is
+    /// asked again.
+    pub fn run(self) -> Result<ServerEnd> {
         let router = router::router(&self.state)?;
-        let (ending, mut seen) = watch::channel(false);
+        let (signals, mut seen) = watch::channel(0);
         let drain = self.state.options.drain;
         let table_updates = self.state.table_updates.clone();
         if let Some(updates) = table_updates.clone() {
@@ -104,37 +105,55 @@ impl Server {
             tokio::spawn(async move {
                 end_signal().await;
                 tracing::info!("ending: running requests are answered first");
-                let _ = ending.send(true);
+                let _ = signals.send(1);
                 if let Some(updates) = updates {
                     let _ = tokio::task::spawn_blocking(move || updates.save()).await;
                 }
-                // After a second signal, at once.
                 end_signal().await;
-                std::process::exit(130);
+                let _ = signals.send(2);
             });
-            let mut graceful = seen.clone();
+            let (mut graceful, mut again) = (seen.clone(), seen.clone());
             let serve = axum::serve(self.listener, router).with_graceful_shutdown(async move {
-                let _ = graceful.wait_for(|ending| *ending).await;
+                let _ = graceful.wait_for(|signals| *signals > 0).await;
             });
             let late = async move {
-                let _ = seen.wait_for(|ending| *ending).await;
+                let _ = seen.wait_for(|signals| *signals > 0).await;
                 tokio::time::sleep(drain).await;
+            };
+            let interrupted = async move {
+                let _ = again.wait_for(|signals| *signals > 1).await;
             };
             tokio::select! {
                 ended = async { serve.await } => {
-                    ended.map_err(|error| Error::Compute(format!("the server ended: {error}")))
+                    ended.map_err(|error| Error::Compute(format!("the server ended: {error}")))?;
+                    Ok(ServerEnd::Drained)
                 }
                 () = late => {
                     tracing::warn!("requests that were still running are aborted");
-                    Ok(())
+                    Ok(ServerEnd::Drained)
                 }
+                () = interrupted => Ok(ServerEnd::Interrupted),
             }
         });
+        if matches!(served, Ok(ServerEnd::Interrupted)) {
+            // Without waiting for what runs on other threads.
+            self.runtime.shutdown_background();
+            return served;
+        }
         if let Some(updates) = table_updates {
             updates.save();
         }
         served
     }
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerEnd {
+    /// After a signal, with its requests answered, or aborted when the time for that was over.
+    Drained,
+    /// After a second signal, at once.
+    Interrupted,
 }
 
 /// SIGTERM, or Ctrl-C.
