@@ -109,7 +109,7 @@ def serving(
         yield Running(found[1], process, log, key)
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(60) in (0, -signal.SIGKILL), log.read_text()
+        assert process.wait(60) in (0, 130, -signal.SIGKILL), log.read_text()
     finally:
         process.kill()
         process.wait()

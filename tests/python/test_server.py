@@ -429,6 +429,17 @@ def test_running_requests_finish_at_shutdown(target: Path) -> None:
         assert server.process.wait(10) == 0
 
 
+def test_a_second_signal_ends_the_server_at_once(target: Path) -> None:
+    with serving(target) as server, Streaming(server):
+        server.process.send_signal(signal.SIGTERM)
+        for _ in range(500):
+            if "ending" in server.log.read_text():
+                break
+            time.sleep(0.02)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 130
+
+
 def test_clients_of_a_killed_server_are_answered_by_the_next(target: Path) -> None:
     asked: Any = {"model": "any", "prompt": "a", "max_tokens": 900, "temperature": 0}
     asked |= {"extra_body": {"ignore_eos": True, "draft": "none"}}
