@@ -1,7 +1,7 @@
 //! Stored tensors as 32-bit floats.
 
-use crate::StoredTensor;
 use crate::error::{Error, Result};
+use crate::{StorageType, StoredTensor};
 
 /// The elements of a tensor as `f32`, in the order of its shape.
 ///
@@ -25,4 +25,16 @@ pub fn dequantize(tensor: &StoredTensor<'_>) -> Result<Vec<f32>> {
     let mut values = Vec::with_capacity(elements);
     storage.format().decode(data, &mut values)?;
     Ok(values)
+}
+
+impl StoredTensor<'_> {
+    /// The same tensor in f32.
+    pub(crate) fn widened(&self) -> Result<StoredTensor<'static>> {
+        let values = dequantize(self)?.into_iter();
+        Ok(StoredTensor {
+            storage: StorageType::F32,
+            shape: self.shape.clone(),
+            data: values.flat_map(f32::to_le_bytes).collect(),
+        })
+    }
 }

@@ -15,7 +15,16 @@ use crate::error::{Error, Result};
 use crate::hub::{LocateOptions, ModelFiles, locate};
 use crate::response_format::ResponseFormat;
 use crate::settings::{SpeculativeConfig, Verification, settings};
+use crate::speculation::registry;
 use crate::text::Message;
+
+/// The help of an option that names a decoder's draft.
+pub(super) fn draft_help(models: &str, default: &str) -> String {
+    let sources = registry::names_without_model();
+    format!(
+        "Draft: {models}, auto (all sources without a model), {sources} or none (plain decoding){default}"
+    )
+}
 
 /// Which models, and how to load them.
 #[derive(Args, Clone)]
@@ -24,9 +33,10 @@ pub(super) struct ModelArgs {
     /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
     #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
     pub(super) target: String,
-    /// Draft: a model, self:LAYERS, self:FORMAT, auto (all that needs no model), ngram, recycling, table or none (plain
-    /// decoding) [default: the profile's, or auto]
-    #[arg(short, long, value_name = "MODEL")]
+    #[arg(short, long, value_name = "MODEL", help = draft_help(
+        "a model, self:LAYERS, self:FORMAT",
+        " [default: the profile's, or auto]",
+    ))]
     pub(super) draft: Option<String>,
     /// Leave the target's profile alone, which `specdec tune` wrote
     #[arg(long)]

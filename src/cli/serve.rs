@@ -14,7 +14,7 @@ use crate::decoder::SpeculativeDecoder;
 use crate::engine::CancelToken;
 use crate::error::{Error, Result};
 use crate::server::{Server, ServerEnd, ServerOptions};
-use crate::settings::SpeculativeConfig;
+use crate::settings::{DraftKind, SpeculativeConfig};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,7 +110,11 @@ impl Args {
             defaults.gamma = profile.gamma;
             defaults.draft = Some(profile.draft);
         }
-        let ignores_table = |draft: &String| ["none", "ngram", "recycling"].contains(&&**draft);
+        let reads_table = [DraftKind::AUTO, DraftKind::TABLE];
+        let ignores_table = |draft: &String| {
+            let source = draft.parse::<DraftKind>();
+            source.is_ok_and(|source| !reads_table.contains(&source))
+        };
         if let (Some(file), Some(draft)) = (&self.learn, &self.models.draft)
             && ignores_table(draft)
         {

@@ -16,6 +16,7 @@ use crate::settings::DraftKind;
 use crate::speculation::DraftingStatistics;
 use crate::speculation::drafter::DraftModel;
 use crate::speculation::drafter::OtherVocabulary;
+use crate::speculation::registry;
 use crate::text::Tokenizer;
 
 /// How long the target's passes are measured.
@@ -65,7 +66,7 @@ impl DecoderBuilder {
         self
     }
 
-    /// The draft: a model, "auto" (all sources that need none), "ngram", "recycling", "table" or "none"; or the target itself,
+    /// The draft: a model, "auto" (all sources that need none), one of these sources (as "ngram") or "none"; or the target itself,
     /// with some of its layers alone ("self:0-9,26-29") or quantized further (`self:q4_0`). A model may be a published head
     /// of EAGLE, EAGLE-2 or EAGLE-3, too.
     #[must_use]
@@ -178,7 +179,8 @@ impl DecoderBuilder {
         let target = SharedModel::new(target.model);
         let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
             Ok(DraftKind::MODEL | DraftKind::PREDICTION) => {
-                let expected = "a model's name, auto, ngram, recycling, table or none";
+                let sources = registry::names_without_model();
+                let expected = format!("a model's name, auto, {sources} or none");
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
             Ok(kind) => (None, kind),

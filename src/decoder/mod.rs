@@ -45,7 +45,7 @@ pub struct SpeculativeDecoder {
 
 impl SpeculativeDecoder {
     /// Loads a target and a draft: hub names, folders, .gguf files, default aliases; the draft may also be "auto" (no model:
-    /// all sources that need none), one of these ("ngram", "recycling", "table"), "none", or as
+    /// all sources that need none), one of these (as "ngram"), "none", or as
     /// [`DecoderBuilder::draft`] says. `device`: `None` is the best there is.
     pub fn new(target: &str, draft: &str, device: Option<Device>) -> Result<Self> {
         let builder = Self::builder().target(target).draft(draft);

@@ -30,7 +30,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// Speculative decoding: the target's exact output, faster. Thread-safe.
 ///
 /// target, draft: a hub name, a folder, a .gguf file, "pypi:PACKAGE==VERSION" or a default's alias;
-/// the draft may also be "auto" (None: all sources that need no model), "ngram", "recycling", "table" or "none",
+/// the draft may also be "auto" (None: all sources that need no model), one of these (as "ngram"), "none",
 /// an EAGLE head, or the target itself with some of its layers ("self:0-9,26-29") or quantized further ("self:q4_0").
 /// tokenizer: a model whose tokenizer is used in place of the target's.
 /// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is SPECDEC_DEVICE, or the best available.

@@ -20,7 +20,7 @@ record! {
         logprob: Option<f32> = token.logprob,
         /// The most probable alternatives as (id, logprob), best first.
         top_logprobs: Vec<(u32, f32)> = token.top_logprobs.clone(),
-        /// Who wrote it first: "target", "ngram", "model", "prediction", "recycling", "table", "grammar" or "custom".
+        /// Who wrote it first: "target", or the draft source's name.
         source: String = token.source.to_string(),
         /// The step that accepted it, from 0.
         step: usize = token.step,

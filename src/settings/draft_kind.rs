@@ -20,9 +20,15 @@ struct Name {
 }
 
 macro_rules! kinds {
-    ($($(#[doc = $doc:literal])* $constant:ident = $number:literal, $name:literal, $is_setting:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $constant:ident = $name:literal, $is_setting:literal;)*) => {
         impl DraftKind {
-            $($(#[doc = $doc])* pub const $constant: Self = Self($number);)*
+            $($(#[doc = $doc])* pub const $constant: Self = Self(Number::$constant as u8);)*
+        }
+
+        /// The kinds' numbers: their order.
+        #[allow(clippy::upper_case_acronyms)]
+        enum Number {
+            $($constant,)*
         }
 
         /// Their names, in the order of their numbers.
@@ -34,21 +40,21 @@ macro_rules! kinds {
 
 kinds! {
     /// The target itself.
-    TARGET = 0, "target", false;
+    TARGET = "target", false;
     /// Prompt lookup: what followed the last few tokens at an earlier position.
-    NGRAM = 1, "ngram", true;
+    NGRAM = "ngram", true;
     /// The decoder's draft model.
-    MODEL = 2, "model", true;
+    MODEL = "model", true;
     /// The response format, where it leaves no choice.
-    GRAMMAR = 3, "grammar", false;
+    GRAMMAR = "grammar", false;
     /// The request's own prediction.
-    PREDICTION = 4, "prediction", true;
+    PREDICTION = "prediction", true;
     /// What followed the same tokens in texts that the decoder learned from.
-    TABLE = 5, "table", true;
+    TABLE = "table", true;
     /// What the target found probable after the same token before.
-    RECYCLING = 6, "recycling", true;
+    RECYCLING = "recycling", true;
     /// A drafter that was handed to [`stream_with`](crate::SpeculativeDecoder::stream_with).
-    CUSTOM = 7, "custom", false;
+    CUSTOM = "custom", false;
 }
 
 /// The names that were registered, whose numbers follow those of the built-in ones.

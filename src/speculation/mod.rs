@@ -8,7 +8,7 @@ pub mod registry;
 pub mod retrieval;
 pub mod verify;
 
-pub use candidate::Candidate;
+pub use candidate::{Candidate, MAX_FEATURES};
 pub use draft::Draft;
 pub use drafter::Drafter;
 pub use planner::{Acceptance, Controller, DraftingStatistics, Load, Plan, RetrievalDrafters};

@@ -171,7 +171,16 @@ const BUILT_IN: [(DraftKind, DraftSource); 6] = [
             needs: "a draft model",
             beside: false,
             make: &|request| {
-                let drafter = request.model.map(|model| model.drafter(request));
+                let DraftRequest {
+                    config,
+                    processors,
+                    noise,
+                    vocab_size,
+                    ..
+                } = *request;
+                let drafter =
+                    |model: &DraftModel| model.drafter(config, processors, noise, vocab_size);
+                let drafter = request.model.map(drafter);
                 Ok(drafter.transpose()?.map(AnyDrafter::Costed))
             },
         },
@@ -196,6 +205,14 @@ pub fn sources() -> Vec<(DraftKind, DraftSource)> {
         .into_iter()
         .chain(registered.iter().copied())
         .collect()
+}
+
+/// The names of the sources that need neither a model nor anything of a request, as in "ngram, table".
+pub(crate) fn names_without_model() -> String {
+    let sources = sources().into_iter();
+    let plain = sources.filter(|(kind, source)| !source.beside && *kind != DraftKind::MODEL);
+    let names: Vec<_> = plain.map(|(kind, _)| kind.name()).collect();
+    names.join(", ")
 }
 
 /// The drafters of a request whose `draft` is `kind`; the request's own kind is ignored.

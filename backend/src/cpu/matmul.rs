@@ -136,7 +136,7 @@ impl<'a> Tiles<'a> {
     fn multiply(self, tier: Tier) {
         with_blocks!(
             &self.layer.matrix.weights,
-            quantized blocks => multiply_quantized(self, blocks.as_slice(), tier),
+            quantized blocks => run_quantized(self, blocks.as_slice(), tier),
             float blocks => tier.run_floats(ByVectors { tiles: self, blocks: blocks.as_slice() })
         );
     }
@@ -185,7 +185,7 @@ impl<'a> Tiles<'a> {
 }
 
 /// Quantized blocks: many rows by matrix instructions, if the tier has them.
-fn multiply_quantized<B: QuantizedLayout + Block<X = QuantizedX> + Blocks>(
+fn run_quantized<B: QuantizedLayout + Block<X = QuantizedX> + Blocks>(
     tiles: Tiles<'_>,
     blocks: &[B],
     tier: Tier,

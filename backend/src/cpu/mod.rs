@@ -48,7 +48,7 @@ use super::{
     Rope, WeightPrecision, gated,
 };
 use crate::error::{Error, Result};
-use crate::{StorageType, StoredTensor, dequantize, quantize};
+use crate::{StorageType, StoredTensor, quantize};
 pub use rows::Rows;
 pub use step::Step;
 pub use tier::Tier;
@@ -178,7 +178,7 @@ impl Backend for CpuBackend {
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
         let converted = match self.precision.held(tensor) {
             held if held == tensor.storage => None,
-            StorageType::F32 => Some(widen(tensor)?),
+            StorageType::F32 => Some(tensor.widened()?),
             held => Some(quantize(tensor, held)?),
         };
         let tensor = converted.as_ref().unwrap_or(tensor);
@@ -448,18 +448,4 @@ impl Backend for CpuBackend {
         self.multiply(x, Some(norm_weights(norm)), formats, &mut [product]);
         Ok(output)
     }
-}
-
-/// A tensor as f32.
-fn widen(tensor: &StoredTensor<'_>) -> Result<StoredTensor<'static>> {
-    let values = dequantize(tensor)?;
-    let bytes: Vec<u8> = values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
-    Ok(StoredTensor {
-        storage: StorageType::F32,
-        shape: tensor.shape.clone(),
-        data: bytes.into(),
-    })
 }

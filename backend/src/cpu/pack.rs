@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::simd::LANES;
 use crate::error::{Error, Result};
 use crate::formats::{Decoder, QuantBlock, Quantization};
-use crate::{StorageType, StoredTensor, dequantize};
+use crate::{StorageType, StoredTensor};
 
 /// A weight matrix, packed.
 pub(super) struct Packed {
@@ -116,10 +116,9 @@ impl Packed {
                     packing.quantized(quantization, &tensor.data, storage, unpack)?
                 }
                 Decoder::Values(_) | Decoder::Candle => {
-                    let values = dequantize(tensor)?;
-                    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                    let quantization = quantization(storage);
-                    packing.quantized(quantization, &bytes, StorageType::F32, round_to_8_bits)?
+                    let StoredTensor { storage, data, .. } = tensor.widened()?;
+                    let quantization = quantization(tensor.storage);
+                    packing.quantized(quantization, &data, storage, round_to_8_bits)?
                 }
             },
         };

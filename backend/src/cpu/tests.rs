@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::quantize;
 use crate::{HostRows, NormKind, Pairing, Segment};
+use crate::{dequantize, quantize};
 
 /// Numbers between -1 and 1 that look random, the same for the same seed.
 fn noise(seed: u64, count: usize) -> Vec<f32> {

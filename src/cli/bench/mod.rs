@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 
 use super::answer::write_json;
 use super::error::{Outcome, print_error};
-use super::options::{self, LoadingArgs, ModelArgs, SamplingArgs};
+use super::options::{self, LoadingArgs, ModelArgs, SamplingArgs, draft_help};
 use super::prompts::Conversation;
 use super::{prompts, terminal};
 use crate::decoder::SpeculativeDecoder;
@@ -53,8 +53,7 @@ pub(super) struct Program {
     /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
     #[arg(long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
     target_model: String,
-    /// Draft: a model, auto (all sources without a model), ngram, recycling, table or none (plain decoding)
-    #[arg(long, value_name = "MODEL", default_value = "auto")]
+    #[arg(long, value_name = "MODEL", default_value = "auto", help = draft_help("a model", ""))]
     draft_model: String,
     /// Same as --device cuda
     #[arg(long, conflicts_with = "device")]

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::error::Result;
 use crate::model::{DraftHead, SharedModel};
-use crate::settings::Verification;
-use crate::speculation::registry::DraftRequest;
+use crate::sampling::{Noise, Processors};
+use crate::settings::{SpeculativeConfig, Verification};
 
 /// The stream of a request's noise that its draft draws from; verification has another, so that neither shifts the other.
 const DRAFT_STREAM: u16 = 1;
@@ -24,17 +24,17 @@ pub(crate) enum DraftModel {
 
 impl DraftModel {
     /// Its drafter for one request.
-    pub(crate) fn drafter(&self, request: &DraftRequest<'_>) -> Result<Box<dyn Drafter>> {
-        let DraftRequest {
-            config,
-            processors,
-            vocab_size,
-            ..
-        } = *request;
+    pub(crate) fn drafter(
+        &self,
+        config: &SpeculativeConfig,
+        processors: &Processors,
+        noise: Noise,
+        vocab_size: usize,
+    ) -> Result<Box<dyn Drafter>> {
         let drawing = match config.verification {
-            Verification::Coupled => Drawing::Coupled(request.noise),
+            Verification::Coupled => Drawing::Coupled(noise),
             Verification::Rejection | Verification::Block => {
-                Drawing::Independent(request.noise.stream(DRAFT_STREAM))
+                Drawing::Independent(noise.stream(DRAFT_STREAM))
             }
         };
         let mut sampler = Sampler::new(processors.clone(), drawing, vocab_size);

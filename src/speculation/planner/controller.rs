@@ -35,7 +35,7 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Drafts exactly `gamma` tokens a step; or, if `adaptive`, at most so many. A `gamma` above 256 counts as 256.
+    /// Drafts `gamma` tokens a step, or as many as the sources have; if `adaptive`, as many of these as pay. A `gamma` above 256 counts as 256.
     pub fn new(
         gamma: usize,
         adaptive: bool,

@@ -86,7 +86,7 @@ impl RetrievalDrafters {
         Ok(())
     }
 
-    /// Follows a text that the target did not choose.
+    /// Follows a text, or more of it, and learns nothing from that.
     pub fn follow(&mut self, text: &[u32]) -> Result<()> {
         self.each().try_for_each(|source| source.follow(text))
     }
