@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{CancelOnDrop, Prompt, SpeculativeDecoder, on_a_thread};
-use crate::engine::{
-    Event, Generation, KvCacheManager, Request, RequestId, Scheduler, Service, check_prompt,
-};
+use crate::engine::{Event, Generation, Request, RequestId, Scheduler, Service, check_prompt};
 use crate::error::{Error, Result};
 use crate::settings::SpeculativeConfig;
 
@@ -130,7 +128,7 @@ impl SpeculativeDecoder {
 
     /// The KV cache that all requests share.
     #[cfg(feature = "server")]
-    pub(crate) fn kv_cache(&self) -> &KvCacheManager {
+    pub(crate) fn kv_cache(&self) -> &crate::engine::KvCacheManager {
         &self.cache
     }
 
