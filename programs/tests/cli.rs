@@ -785,8 +785,8 @@ fn tune_saves_a_profile_that_generate_uses() {
         .collect();
     let expected = [
         "ngram",
-        "recycling",
         "table",
+        "recycling",
         "auto",
         "auto",
         "auto",
