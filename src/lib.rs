@@ -71,7 +71,8 @@ pub type LawTest = DistributionTest;
 #[deprecated(note = "renamed to `BatchInvariance`")]
 pub type RowInvariance = BatchInvariance;
 
-// The code on these pages needs the default models: it is marked `ignore`, and runs with `cargo test -- --include-ignored`.
+// The code on these pages needs the default models: it is marked `ignore`, and runs with `cargo test -- --include-ignored`. (Only
+// as `standalone_crate`: merged with others, rustdoc compiles ignored code without running it.)
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../docs/guide.md")]

@@ -121,12 +121,12 @@ fn no_block_goes_untested() {
         let run = |fence: &&str| !fence.ends_with(" no-run");
         for language in fences.step_by(2).filter(run) {
             assert!(
-                ["sh", "rust,ignore", "python"].contains(&language),
+                ["sh", "rust,ignore,standalone_crate", "python"].contains(&language),
                 "{}: {language:?}",
                 page.display()
             );
         }
-        if !blocks(&page, "rust,ignore").is_empty() {
+        if !blocks(&page, "rust,ignore,standalone_crate").is_empty() {
             let included = include_str!("../../src/lib.rs");
             let name = page.file_name().unwrap().to_str().unwrap();
             assert!(
