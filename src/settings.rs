@@ -12,7 +12,6 @@ mod range;
 #[cfg(test)]
 mod tests;
 
-#[cfg(all(test, feature = "python"))]
 pub(crate) use choices::Choice;
 pub use choices::Verification;
 pub use draft_kind::DraftKind;
@@ -212,6 +211,15 @@ impl SpeculativeConfig {
                 setting.name,
                 value,
                 setting.range.to_string(),
+            ));
+        }
+        if let Some(draft) = self.draft
+            && !DraftKind::all().contains(&draft)
+        {
+            return Err(Error::invalid(
+                "draft",
+                draft,
+                DraftKind::names().join(", "),
             ));
         }
         if self.draft == Some(DraftKind::PREDICTION) && self.prediction.is_none() {

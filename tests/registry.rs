@@ -119,4 +119,11 @@ fn registered_sources_are_used_by_name() {
     for name in ["target", "grammar", "custom"] {
         assert!(name.parse::<DraftKind>().is_err(), "{name}");
     }
+    for draft in [DraftKind::TARGET, DraftKind::GRAMMAR, DraftKind::CUSTOM] {
+        let config = SpeculativeConfig {
+            draft: Some(draft),
+            ..SpeculativeConfig::default()
+        };
+        assert!(config.validate().is_err(), "{draft}");
+    }
 }
