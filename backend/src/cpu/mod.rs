@@ -128,6 +128,25 @@ impl CpuBackend {
         output
     }
 
+    /// One product with these rows, normalized if there is a norm. A gate in its epilogue has its layout.
+    fn product(
+        &self,
+        x: &Rows,
+        norm: Option<NormWeights<'_>>,
+        linear: &Linear<Self>,
+        epilogue: Epilogue<'_>,
+    ) -> Rows {
+        let mut output = self.empty(x.rows, linear.matrix.0.outputs);
+        let formats = matmul::activation_formats([&linear.matrix.0]);
+        let product = Product {
+            layer: layer(linear),
+            epilogue,
+            output: &mut output,
+        };
+        self.multiply(x, norm, formats, &mut [product]);
+        output
+    }
+
     /// Several products with the same rows, normalized if there is a norm.
     fn multiply(
         &self,
@@ -253,19 +272,7 @@ impl Backend for CpuBackend {
     }
 
     fn linear(&self, x: &Rows, linear: &Linear<Self>) -> Result<Rows> {
-        let mut output = self.empty(x.rows, linear.matrix.0.outputs);
-        let product = Product {
-            layer: layer(linear),
-            epilogue: Epilogue::Store,
-            output: &mut output,
-        };
-        self.multiply(
-            x,
-            None,
-            matmul::activation_formats([&linear.matrix.0]),
-            &mut [product],
-        );
-        Ok(output)
+        Ok(self.product(x, None, linear, Epilogue::Store))
     }
 
     fn attention(
@@ -404,19 +411,7 @@ impl Backend for CpuBackend {
             let output = self.norm(&self.linear(x, linear)?, norm)?;
             return self.add(&output, residual);
         }
-        let mut output = self.empty(x.rows, linear.matrix.0.outputs);
-        let product = Product {
-            layer: layer(linear),
-            epilogue: Epilogue::Add(residual),
-            output: &mut output,
-        };
-        self.multiply(
-            x,
-            None,
-            matmul::activation_formats([&linear.matrix.0]),
-            &mut [product],
-        );
-        Ok(output)
+        Ok(self.product(x, None, linear, Epilogue::Add(residual)))
     }
 
     fn mlp(
@@ -427,25 +422,13 @@ impl Backend for CpuBackend {
         up: &Linear<Self>,
         activation: Activation,
     ) -> Result<Rows> {
-        if let Some(gate) = gate
-            && !gate.matrix.0.is_laid_out_as(&up.matrix.0)
-        {
-            return gated(self, x, norm, gate, up, activation);
-        }
-        let mut output = self.empty(x.rows, up.matrix.0.outputs);
-        let matrices = std::iter::once(up)
-            .chain(gate)
-            .map(|linear| &linear.matrix.0);
-        let formats = matmul::activation_formats(matrices);
-        let product = Product {
-            layer: layer(up),
-            epilogue: match gate {
-                Some(gate) => Epilogue::Gate(layer(gate), activation),
-                None => Epilogue::Activate(activation),
-            },
-            output: &mut output,
+        let epilogue = match gate {
+            Some(gate) if !gate.matrix.0.is_laid_out_as(&up.matrix.0) => {
+                return gated(self, x, norm, gate, up, activation);
+            }
+            Some(gate) => Epilogue::Gate(layer(gate), activation),
+            None => Epilogue::Activate(activation),
         };
-        self.multiply(x, Some(norm_weights(norm)), formats, &mut [product]);
-        Ok(output)
+        Ok(self.product(x, Some(norm_weights(norm)), up, epilogue))
     }
 }
