@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
 use candle_nn::VarBuilder;
 
 use crate::architecture::config_json;
@@ -167,49 +167,39 @@ pub fn transformer<'a>(
     options: &LoadOptions,
 ) -> Result<Box<dyn LanguageModel>> {
     let spec = config_json::parse(config, Path::new("config.json"))?;
-    load_checkpoint(&spec, &tensors.into(), Path::new(SOURCE), options)
+    let stored = Stored::new(tensors.into())?;
+    load_checkpoint(&spec, &stored, Path::new(SOURCE), options)
 }
 
 /// What errors call the tensors' file.
 const SOURCE: &str = "tensors in memory";
 
-impl Tensors<'_> {
-    fn get(&self, name: &str) -> Option<Tensor> {
-        match self {
-            Self::Builder(builder) if builder.contains_tensor(name) => {
-                builder.get_unchecked(name).ok()
-            }
-            Self::Builder(_) => None,
-            Self::Map(map) => map.get(name).cloned(),
+/// Tensors as a checkpoint stores them. Loading asks for a map's several times: they are converted once.
+enum Stored<'a> {
+    Builder(VarBuilder<'a>),
+    Map(HashMap<String, StoredTensor<'static>>),
+}
+
+impl<'a> Stored<'a> {
+    fn new(tensors: Tensors<'a>) -> Result<Self> {
+        let map = match tensors {
+            Tensors::Builder(builder) => return Ok(Self::Builder(builder)),
+            Tensors::Map(map) => map,
+        };
+        let mut stored = HashMap::with_capacity(map.len());
+        for (name, tensor) in map {
+            stored.extend(convert(&tensor)?.map(|tensor| (name, tensor)));
         }
+        Ok(Self::Map(stored))
     }
 }
 
 /// A tensor's type and elements, if they are floats that a checkpoint may store.
-fn stored(tensor: &Tensor) -> candle_core::Result<Option<StoredTensor<'static>>> {
-    let flat = tensor.flatten_all()?;
-    let (storage, data): (_, Vec<u8>) = match tensor.dtype() {
-        DType::F32 => {
-            let values = flat.to_vec1::<f32>()?.into_iter();
-            (
-                StorageType::F32,
-                values.flat_map(f32::to_le_bytes).collect(),
-            )
-        }
-        DType::F16 => {
-            let values = flat.to_vec1::<half::f16>()?.into_iter();
-            (
-                StorageType::F16,
-                values.flat_map(half::f16::to_le_bytes).collect(),
-            )
-        }
-        DType::BF16 => {
-            let values = flat.to_vec1::<half::bf16>()?.into_iter();
-            (
-                StorageType::BF16,
-                values.flat_map(half::bf16::to_le_bytes).collect(),
-            )
-        }
+fn convert(tensor: &Tensor) -> candle_core::Result<Option<StoredTensor<'static>>> {
+    let (storage, data) = match tensor.dtype() {
+        DType::F32 => (StorageType::F32, bytes(tensor, f32::to_le_bytes)?),
+        DType::F16 => (StorageType::F16, bytes(tensor, half::f16::to_le_bytes)?),
+        DType::BF16 => (StorageType::BF16, bytes(tensor, half::bf16::to_le_bytes)?),
         _ => return Ok(None),
     };
     Ok(Some(StoredTensor {
@@ -219,7 +209,15 @@ fn stored(tensor: &Tensor) -> candle_core::Result<Option<StoredTensor<'static>>>
     }))
 }
 
-impl Checkpoint for Tensors<'_> {
+fn bytes<T: WithDType, const BYTES: usize>(
+    tensor: &Tensor,
+    to_bytes: fn(T) -> [u8; BYTES],
+) -> candle_core::Result<Vec<u8>> {
+    let values = tensor.flatten_all()?.to_vec1::<T>()?;
+    Ok(values.into_iter().flat_map(to_bytes).collect())
+}
+
+impl Checkpoint for Stored<'_> {
     /// None of a builder, which does not list them.
     fn names(&self) -> Vec<&str> {
         match self {
@@ -229,7 +227,17 @@ impl Checkpoint for Tensors<'_> {
     }
 
     fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
-        stored(&self.get(name)?).ok()?
+        match self {
+            Self::Builder(builder) if builder.contains_tensor(name) => {
+                convert(&builder.get_unchecked(name).ok()?).ok()?
+            }
+            Self::Builder(_) => None,
+            Self::Map(map) => map.get(name).map(|tensor| StoredTensor {
+                storage: tensor.storage,
+                shape: tensor.shape.clone(),
+                data: Cow::Borrowed(&tensor.data),
+            }),
+        }
     }
 
     fn release(&self, _: &StoredTensor<'_>) {}
