@@ -79,7 +79,7 @@ impl DraftKind {
         let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
         let known = BUILT_IN.iter().map(|built_in| built_in.name);
         let mut known = known
-            .chain(["auto", "none"])
+            .chain([Self::AUTO, Self::NONE].map(Self::name))
             .chain(registered.iter().copied());
         let letter = |letter: char| letter.is_ascii_lowercase() || "0123456789_-".contains(letter);
         if name.is_empty() || !name.chars().all(letter) || known.any(|known| known == name) {

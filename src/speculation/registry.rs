@@ -171,16 +171,10 @@ const BUILT_IN: [(DraftKind, DraftSource); 6] = [
             needs: "a draft model",
             beside: false,
             make: &|request| {
-                let DraftRequest {
-                    config,
-                    processors,
-                    noise,
-                    vocab_size,
-                    ..
-                } = *request;
-                let drafter =
-                    |model: &DraftModel| model.drafter(config, processors, noise, vocab_size);
-                let drafter = request.model.map(drafter);
+                let drafter = request.model.map(|model| {
+                    let (config, processors) = (request.config, request.processors);
+                    model.drafter(config, processors, request.noise, request.vocab_size)
+                });
                 Ok(drafter.transpose()?.map(AnyDrafter::Costed))
             },
         },
