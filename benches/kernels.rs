@@ -218,6 +218,7 @@ fn attention(criterion: &mut Criterion) {
                 first_row: 0,
                 rows,
                 is_tree: false,
+                provisional: 0,
             };
             let batch = Batch {
                 segments: &[segment],

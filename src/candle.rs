@@ -23,7 +23,9 @@ use candle_nn::VarBuilder;
 
 use crate::architecture::config_json;
 use crate::error::{Error, Result};
-use crate::model::{Extend, LanguageModel, LoadOptions, Logits, SequenceId, load_checkpoint};
+use crate::model::{
+    Extend, LanguageModel, LoadOptions, Logits, SequenceId, TargetModel, load_checkpoint,
+};
 use crate::weights::{Checkpoint, StorageType, StoredTensor};
 
 /// A model that is a closure, `forward(ids, position)`.
@@ -165,7 +167,7 @@ pub fn transformer<'a>(
     config: &str,
     tensors: impl Into<Tensors<'a>>,
     options: &LoadOptions,
-) -> Result<Box<dyn LanguageModel>> {
+) -> Result<Box<dyn TargetModel>> {
     let spec = config_json::parse(config, Path::new("config.json"))?;
     let stored = Stored::new(tensors.into())?;
     load_checkpoint(&spec, &stored, Path::new(SOURCE), options)

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use specdec_rs::candle::{ClosureModel, Tensors, transformer};
 use specdec_rs::hub::ModelFiles;
-use specdec_rs::model::{LoadOptions, SharedModel, TokenSequence, load};
+use specdec_rs::model::{LoadOptions, SharedModel, TargetModel, TokenSequence, load};
 use specdec_rs::{LanguageModel, SpeculativeConfig, SpeculativeDecoder};
 use support::{fixtures, pair};
 
@@ -118,7 +118,7 @@ fn a_closure_that_returns_the_wrong_shape_is_an_error() {
 }
 
 /// The logits after some tokens, as bits.
-fn logits(model: Box<dyn LanguageModel>) -> Vec<u32> {
+fn logits(model: Box<dyn TargetModel>) -> Vec<u32> {
     let model = SharedModel::new(model);
     let mut sequence = TokenSequence::new(&model);
     let logits = sequence.extend(&[5, 9, 20, 3, 7], 5).unwrap();

@@ -343,14 +343,12 @@ fn chunks_equal_single_tokens(files: &ModelFiles, kernels: Kernels) {
                 tokens: &ids[..rows],
                 parents: Parents::Chain,
                 rows: 0,
-                hidden: &[],
             },
             Extend {
                 sequence: SequenceId(1),
                 tokens,
                 parents: Parents::Chain,
                 rows,
-                hidden: &[],
             },
         ];
         let together = extend_all(model.as_mut(), &batch);
@@ -374,7 +372,6 @@ fn a_batch_changes_no_bits() {
         tokens: &ids,
         parents: Parents::Chain,
         rows: 1,
-        hidden: &[],
     });
     let together = extend_all(model.as_mut(), &pair);
     assert!(together == [alone.clone(), alone].concat());
@@ -432,7 +429,6 @@ fn a_shorter_context_can_be_asked_for() {
             tokens,
             parents: Parents::Chain,
             rows: 1,
-            hidden: &[],
         };
         assert!(
             model

@@ -224,7 +224,6 @@ fn every_tier_gives_the_same_bits_on_a_real_model() {
             tokens: &tokens,
             parents: Parents::Chain,
             rows: 3,
-            hidden: &[],
         }];
         let mut logits = Logits::new(model.vocab_size());
         model.extend(&batch, &mut logits).unwrap();

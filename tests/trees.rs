@@ -4,7 +4,7 @@ mod support;
 
 use specdec_rs::backend::{CachePrecision, WeightPrecision};
 use specdec_rs::hub::ModelFiles;
-use specdec_rs::model::{Kernels, LoadOptions, SharedModel, TokenSequence, load};
+use specdec_rs::model::{Kernels, LoadOptions, SharedModel, TargetModel, TokenSequence, load};
 use specdec_rs::{Device, Extend, LanguageModel, Logits, Parents, SequenceId};
 use support::models::{all_fixtures, all_kernels, extend, extend_all, open, shared_fixtures};
 
@@ -61,7 +61,6 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
         tokens: &tokens,
         parents: Parents::Tree(&parents),
         rows: nodes,
-        hidden: &[],
     };
     // In a batch with a chain.
     let chain = Extend {
@@ -69,7 +68,6 @@ fn tree_equals_chains(model: &mut dyn LanguageModel, past: usize, nodes: usize, 
         tokens: &[1, 2, 3],
         parents: Parents::Chain,
         rows: 2,
-        hidden: &[],
     };
     let rows = extend_all(model, &[tree, chain]);
     model.truncate(SequenceId(9), 0).unwrap();
@@ -172,7 +170,6 @@ fn forks_survive_a_path_being_kept() {
         tokens: &[10, 11, 12, 13, 14],
         parents: Parents::Tree(&[None, None, Some(1), Some(2), Some(3)]),
         rows: 5,
-        hidden: &[],
     };
     extend_all(model.as_mut(), &[tree]);
     model.fork(TREE, within, usize::MAX).unwrap();
@@ -189,7 +186,7 @@ fn forks_survive_a_path_being_kept() {
     assert!(kept == extend(model.as_mut(), plain.0, &[23], 1));
 }
 
-fn small_model() -> Box<dyn LanguageModel> {
+fn small_model() -> Box<dyn TargetModel> {
     let file = support::fixtures().join("gguf/llama-Q4_0.gguf");
     open(
         &ModelFiles::Gguf(file),
@@ -239,7 +236,6 @@ fn what_is_no_tree_changes_nothing() {
             tokens,
             parents: Parents::Tree(parents),
             rows: 1,
-            hidden: &[],
         }];
         let mut logits = Logits::new(model.vocab_size());
         assert!(model.extend(&batch, &mut logits).is_err());

@@ -66,7 +66,6 @@ fn use_model(files: &ModelFiles) -> Result<()> {
         tokens,
         parents: Parents::Chain,
         rows: 1,
-        hidden: &[],
     }];
     let mut logits = Logits::new(model.vocab_size());
     model.extend(&batch, &mut logits)

@@ -11,6 +11,7 @@ pub mod formats;
 mod host;
 mod precision;
 mod quantize;
+mod recurrent;
 mod rotary;
 mod shapes;
 mod tensor;
@@ -21,6 +22,7 @@ pub use formats::StorageType;
 pub use host::HostRows;
 pub use precision::{CachePrecision, WeightPrecision};
 pub use quantize::quantize;
+pub use recurrent::{Recurrence, RecurrentState};
 pub use rotary::{Pairing, Rope};
 pub use shapes::{Activation, AttentionShape, NormKind};
 pub use tensor::{StoredTensor, elements};
@@ -40,6 +42,9 @@ pub struct Segment {
     /// Whether the rows are a tree, of at most [`MAX_TREE_ROWS`]: they are appended to the cache in their order, but
     /// each has the position of its depth and sees its ancestors alone.
     pub is_tree: bool,
+    /// How many tokens before the segment's end may yet be rolled back; recurrent layers commit the others. Those of a tree's
+    /// rows may all be.
+    pub provisional: usize,
 }
 
 impl Segment {
@@ -194,6 +199,23 @@ pub trait Backend: Sized + Send + Sync + 'static {
         caches: &mut [&mut Self::KvCache],
         step: &Self::Step,
     ) -> Result<Self::Activations>;
+    /// A recurrent layer: advances `states`, those of the batch's segments, by their rows' inputs, `[rows, input_width]`, to
+    /// outputs of `[rows, blocks * output_width]`. Where it fails, a state may be committed up to its segment's `past`.
+    ///
+    /// The default body computes on the host.
+    fn recur(
+        &self,
+        inputs: Self::Activations,
+        recurrence: &dyn Recurrence,
+        states: &mut [&mut RecurrentState],
+        batch: Batch<'_>,
+    ) -> Result<Self::Activations> {
+        let mut host = HostRows::default();
+        self.read(inputs, &mut host)?;
+        let one_by_one = |items: usize, work: &(dyn Fn(usize) + Sync)| (0..items).for_each(work);
+        let outputs = recurrent::recur(host.values(), recurrence, states, batch, one_by_one)?;
+        self.rows(&outputs, recurrence.blocks() * recurrence.output_width())
+    }
     /// The nonlinearity, elementwise.
     fn activate(&self, x: Self::Activations, activation: Activation) -> Result<Self::Activations>;
     /// Elementwise product.

@@ -3,6 +3,8 @@
 mod batch;
 mod builder;
 mod prompt;
+#[cfg(test)]
+mod recurrent_tests;
 mod self_draft;
 mod stream;
 
@@ -63,12 +65,12 @@ impl SpeculativeDecoder {
         T: LanguageModel + 'static,
         D: LanguageModel + 'static,
     {
-        let target = SharedModel::new(Box::new(target));
+        let target = SharedModel::of_user(target);
         Self {
             default_draft: DraftKind::AUTO,
             cache: kv_cache(target.info()),
             target,
-            draft: draft.map(|model| DraftModel::Model(SharedModel::new(Box::new(model)), None)),
+            draft: draft.map(|model| DraftModel::Model(SharedModel::of_user(model), None)),
             tokenizer,
             statistics: DraftingStatistics::default(),
             service: SharedService::default(),

@@ -82,7 +82,8 @@ pub(super) fn fork(cache: &TokenSequence, tokens: usize) -> Option<TokenSequence
     if tokens < MIN_PREFIX {
         return None;
     }
-    cache.fork_at(tokens).ok()
+    let copy = cache.fork_at(tokens).ok()?;
+    (copy.len() >= MIN_PREFIX).then_some(copy)
 }
 
 /// How many first tokens two texts share.

@@ -107,6 +107,8 @@ impl Request {
         }
         if self.writer.tokens().is_empty() {
             self.stats.prefill = self.started.elapsed();
+            // Where a later prompt may part from this one.
+            self.target.checkpoint();
         }
         let began = Instant::now();
         let plan = self.propose(load)?;

@@ -3,14 +3,15 @@
 use super::loader::Loader;
 use super::mixer::Mixer;
 use super::mlp::Mlp;
+use super::transformer::States;
 use crate::architecture::{LayerSpec, Residual};
-use crate::backend::{Backend, Norm};
+use crate::backend::{Backend, Batch, Norm, RecurrentState};
 use crate::error::Result;
 
 /// One layer's weights.
 pub(super) struct Layer<B: Backend> {
     pub(super) spec: LayerSpec,
-    mixer: Mixer<B>,
+    pub(super) mixer: Mixer<B>,
     mlp: Mlp<B>,
     residual: Residual,
 }
@@ -27,8 +28,11 @@ pub(super) struct Norms<B: Backend> {
 pub(super) struct Pass<'a, 'c, B: Backend> {
     pub(super) backend: &'a B,
     pub(super) step: &'a B::Step,
+    pub(super) batch: Batch<'a>,
     /// Those of the batch's segments, in their order.
     pub(super) caches: &'a mut [&'c mut B::KvCache],
+    /// The same segments' states of recurrent layers.
+    pub(super) states: &'a mut [&'c mut States],
 }
 
 impl<B: Backend> Layer<B> {
@@ -43,7 +47,7 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    /// The residual stream after the layer; `index` is the layer's in the caches.
+    /// The residual stream after the layer; `index` is the layer's in the caches and states.
     pub(super) fn forward(
         &self,
         x: &B::Activations,
@@ -56,5 +60,10 @@ impl<B: Backend> Layer<B> {
             Residual::Parallel => x,
         };
         self.mlp.forward(pass.backend, input, &mixed)
+    }
+
+    /// Its state of a sequence without tokens; `None`: it keeps keys and values instead.
+    pub(super) fn state(&self) -> Option<RecurrentState> {
+        self.mixer.state()
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::language_model::LanguageModel;
 use super::memory;
 use super::options::{Kernels, LoadOptions};
+use super::target_model::TargetModel;
 use super::transformer::Transformer;
 use crate::architecture::names::NamedWeights;
 use crate::architecture::{ModelSpec, config_json, gguf};
@@ -23,7 +23,7 @@ use crate::weights::safetensors::SafetensorsCheckpoint;
 /// A model with its tokenizer.
 pub struct LoadedModel {
     /// Ready to compute.
-    pub model: Box<dyn LanguageModel>,
+    pub model: Box<dyn TargetModel>,
     /// The tokenizer that lies beside the weights; `None` where there is none.
     pub tokenizer: Option<Tokenizer>,
 }
@@ -108,7 +108,7 @@ pub(crate) fn load_checkpoint(
     checkpoint: &dyn Checkpoint,
     source: &Path,
     options: &LoadOptions,
-) -> Result<Box<dyn LanguageModel>> {
+) -> Result<Box<dyn TargetModel>> {
     build(spec, checkpoint, source, false, options)
 }
 
@@ -118,7 +118,7 @@ fn build(
     source: &Path,
     is_gguf: bool,
     options: &LoadOptions,
-) -> Result<Box<dyn LanguageModel>> {
+) -> Result<Box<dyn TargetModel>> {
     let device = match options.device {
         Some(device) => device,
         None => Device::auto()?,
@@ -162,7 +162,7 @@ fn transformer(
     weights: &NamedWeights<'_>,
     device: Device,
     options: &LoadOptions,
-) -> Result<Box<dyn LanguageModel>> {
+) -> Result<Box<dyn TargetModel>> {
     let tier = match options.kernels {
         Kernels::Best => Some(Tier::choose()?),
         Kernels::Tier(tier) => Some(tier),
@@ -193,7 +193,7 @@ fn on_backend<B: Backend>(
     spec: &ModelSpec,
     weights: &NamedWeights<'_>,
     options: &LoadOptions,
-) -> Result<Box<dyn LanguageModel>> {
+) -> Result<Box<dyn TargetModel>> {
     let model = Transformer::load(spec.clone(), backend, weights, options)?;
     Ok(Box::new(model))
 }

@@ -6,20 +6,26 @@ pub mod language_model;
 mod layer;
 mod load;
 mod loader;
+mod logits;
 pub(crate) mod memory;
 mod mixer;
 mod mlp;
 mod options;
 mod sequence;
+mod target_model;
 mod transformer;
 mod tree;
 
 pub use heads::{DraftHead, EagleFiles, Features, HeadOutput, HeadSequence};
 pub use info::ModelInfo;
-pub use language_model::{BatchLogits, Extend, LanguageModel, Logits, LogitsView, SequenceId};
+pub use language_model::{Extend, LanguageModel, SequenceId};
 pub(crate) use load::load_checkpoint;
 pub use load::{LoadedModel, OpenModel, load, load_tokenizer};
+pub use logits::{BatchLogits, Logits, LogitsView};
 pub use options::{Kernels, LoadOptions};
 pub use sequence::{Append, SharedModel, TokenSequence, extend_all};
+pub use target_model::TargetModel;
 pub use transformer::Transformer;
+#[cfg(test)]
+pub(crate) use transformer::toy;
 pub use tree::Parents;

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use smallvec::SmallVec;
 
 use super::info::ModelInfo;
-use super::language_model::{BatchLogits, Extend, LanguageModel, Logits, SequenceId, SpareRows};
+use super::language_model::{Extend, LanguageModel, SequenceId};
+use super::logits::{BatchLogits, Logits, SpareRows};
+use super::target_model::TargetModel;
 use super::tree::Parents;
 use crate::error::{Error, Result};
 
 /// A model whose sequences belong to different requests, which take turns step by step.
 #[derive(Clone)]
 pub struct SharedModel {
-    model: Arc<Mutex<Box<dyn LanguageModel>>>,
+    model: Arc<Mutex<Box<dyn TargetModel>>>,
     /// Sequences that were dropped while the model was computing.
     dropped: Arc<Mutex<Vec<SequenceId>>>,
     spare: Arc<SpareRows>,
@@ -26,7 +28,7 @@ pub struct SharedModel {
 
 impl SharedModel {
     /// Shares a model.
-    pub fn new(model: Box<dyn LanguageModel>) -> Self {
+    pub fn new(model: Box<dyn TargetModel>) -> Self {
         Self {
             vocab_size: model.vocab_size(),
             context_length: model.context_length(),
@@ -37,6 +39,11 @@ impl SharedModel {
             dropped: Arc::default(),
             spare: Arc::default(),
         }
+    }
+
+    /// Shares a user's model.
+    pub fn of_user(model: impl LanguageModel + 'static) -> Self {
+        Self::new(Box::new(Box::new(model) as Box<dyn LanguageModel>))
     }
 
     /// Number of tokens.
@@ -55,7 +62,7 @@ impl SharedModel {
     }
 
     /// The model, once no other request is computing.
-    pub fn lock(&self) -> MutexGuard<'_, Box<dyn LanguageModel>> {
+    pub fn lock(&self) -> MutexGuard<'_, Box<dyn TargetModel>> {
         // A panic in a user's model leaves the other sequences as they were.
         let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         // Not while the list is locked: a user's model may drop a sequence as it frees one.
@@ -80,11 +87,16 @@ impl SharedModel {
     }
 
     /// Appends to sequences; on an error they are as before, of the lengths in `undo` where they are known.
-    fn extend(&self, batch: &[Extend<'_>], undo: &[Option<usize>]) -> Result<Logits> {
+    fn extend(
+        &self,
+        batch: &[Extend<'_>],
+        captured: &[&[usize]],
+        undo: &[Option<usize>],
+    ) -> Result<Logits> {
         let rows = batch.iter().map(|extend| extend.rows).sum();
         let mut logits = Logits::recycled(self.vocab_size, &self.spare);
         let mut model = self.lock();
-        let extended = model.extend(batch, &mut logits);
+        let extended = model.extend_capturing(batch, captured, &mut logits);
         if let Err(error) = extended.and_then(|()| logits.check(rows)) {
             // A user's model may have appended before it failed; its own error says more than a second one.
             for (extend, length) in batch.iter().zip(undo) {
@@ -137,7 +149,7 @@ impl TokenSequence {
         }
     }
 
-    /// Asks for hidden states with all logits from now on ([`Extend::hidden`]).
+    /// Asks for hidden states with all logits from now on ([`TargetModel::extend_capturing`]).
     pub fn capture(&mut self, layers: &[usize]) {
         layers.clone_into(&mut self.captured);
     }
@@ -216,6 +228,23 @@ impl TokenSequence {
         Ok(())
     }
 
+    /// Goes back to the first `length` tokens, or, where the model can't stop there (recurrent layers), to fewer; returns
+    /// how many it holds then.
+    pub fn rewind(&mut self, length: usize) -> Result<usize> {
+        if length < self.length || self.in_tree {
+            let length = self.model.lock().reachable_length(self.id, length);
+            self.truncate(length)?;
+        }
+        Ok(self.length)
+    }
+
+    /// Keeps what it takes to [rewind](Self::rewind) to its present length later on, however much is appended.
+    pub fn checkpoint(&mut self) {
+        if !self.in_tree {
+            self.model.lock().checkpoint(self.id);
+        }
+    }
+
     /// Whether the model can [fork](Self::fork) it.
     pub fn can_fork(&self) -> bool {
         self.model.can_fork
@@ -226,12 +255,14 @@ impl TokenSequence {
         self.fork_at(self.length)
     }
 
-    /// Another sequence of the first `length` tokens, or of all if there are fewer.
+    /// Another sequence of the first `length` tokens; of fewer if it holds fewer, or can't go [back](Self::rewind) to as many.
     pub fn fork_at(&self, length: usize) -> Result<Self> {
         let mut copy = Self::new(&self.model);
-        let length = length.min(self.length);
-        self.model.lock().fork(self.id, copy.id, length)?;
-        copy.length = length;
+        {
+            let mut model = self.model.lock();
+            copy.length = model.reachable_length(self.id, length.min(self.length));
+            model.fork(self.id, copy.id, copy.length)?;
+        }
         copy.captured.clone_from(&self.captured);
         Ok(copy)
     }
@@ -268,17 +299,21 @@ pub fn extend_all(batch: &mut [Append<'_>]) -> Result<BatchLogits> {
                 tokens: append.tokens,
                 parents: append.parents,
                 rows: append.rows,
-                hidden: &append.sequence.captured,
             }
         })
+        .collect();
+    let captured: PerSequence<&[usize]> = batch
+        .iter()
+        .map(|append| &append.sequence.captured[..])
         .collect();
     let length = |append: &Append<'_>| {
         let sequence = &append.sequence;
         (!sequence.in_tree).then_some(sequence.length)
     };
     let undo: PerSequence<Option<usize>> = batch.iter().map(length).collect();
-    let logits = BatchLogits::new(model.extend(&extends, &undo)?, &extends);
-    drop(extends);
+    let logits = model.extend(&extends, &captured, &undo)?;
+    let logits = BatchLogits::new(logits, &extends, &captured);
+    drop((extends, captured));
     for append in batch {
         match append.parents {
             Parents::Chain => append.sequence.length += append.tokens.len(),

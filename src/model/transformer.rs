@@ -8,6 +8,11 @@ mod checks;
 mod chunks;
 mod extend;
 mod forward;
+#[cfg(test)]
+mod recurrent_tests;
+mod sequence;
+#[cfg(test)]
+pub(crate) mod toy;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +27,8 @@ use crate::architecture::names::{ModelTensor, NamedWeights};
 use crate::backend::{Backend, CachePrecision, Linear, Norm};
 use crate::error::{Error, Result};
 pub(super) use forward::embed;
+use sequence::Sequence;
+pub(super) use sequence::States;
 
 /// A decoder-only transformer. It may share its weights with others.
 pub struct Transformer<B: Backend> {
@@ -36,14 +43,6 @@ pub struct Transformer<B: Backend> {
     info: ModelInfo,
     /// How keys and values are kept.
     cache_precision: CachePrecision,
-}
-
-/// One sequence's cache and how much of it counts: rolling back is forgetting a number.
-struct Sequence<B: Backend> {
-    cache: B::KvCache,
-    length: usize,
-    /// A tree after the tokens that count: what each of its tokens follows, as bits.
-    tree: Vec<u64>,
 }
 
 impl<B: Backend> Transformer<B> {
@@ -76,7 +75,7 @@ impl<B: Backend> Transformer<B> {
             .transpose()?;
         let layers = (0..spec.layers.len())
             .map(|layer| Layer::load(&mut loader, layer).map(Arc::new))
-            .collect::<Result<_>>()?;
+            .collect::<Result<Vec<_>>>()?;
         let final_norm = Arc::new(loader.norm(ModelTensor::FinalNorm, hidden)?);
         let head = loader.head(&embedding)?;
         let is_quantized = loader.most_common_storage().block_elements() > 1;
@@ -87,7 +86,7 @@ impl<B: Backend> Transformer<B> {
         };
         // What the device can't keep is refused now, not with the first prompt.
         drop(backend.kv_cache(0, &spec.attention, cache_precision, wanted)?);
-        let heads = spec.layers.len() * spec.attention.kv_heads;
+        let heads = layers_with_cache(&layers) * spec.attention.kv_heads;
         let info = ModelInfo {
             context_length: wanted,
             cache_bytes_per_token: 2 * heads * cache_precision.bytes(spec.attention.head_dim),
@@ -147,15 +146,19 @@ impl<B: Backend> Transformer<B> {
     }
 
     fn new_sequence(&self) -> Result<Sequence<B>> {
-        Ok(Sequence {
-            cache: self.backend.kv_cache(
-                self.layers.len(),
-                &self.spec.attention,
-                self.cache_precision,
-                self.spec.context_length,
-            )?,
-            length: 0,
-            tree: Vec::new(),
-        })
+        let cache = self.backend.kv_cache(
+            self.layers.len(),
+            &self.spec.attention,
+            self.cache_precision,
+            self.spec.context_length,
+        )?;
+        let states = States::new(self.layers.iter().map(|layer| layer.state()));
+        Ok(Sequence::new(cache, states))
     }
+}
+
+/// How many layers keep keys and values, which grow with a sequence.
+fn layers_with_cache<B: Backend>(layers: &[Arc<Layer<B>>]) -> usize {
+    let with_cache = layers.iter().filter(|layer| layer.state().is_none());
+    with_cache.count()
 }

@@ -39,7 +39,6 @@ impl Memoized {
             tokens: prefix,
             parents: Parents::Chain,
             rows: 1,
-            hidden: &[],
         };
         let mut logits = Logits::new(self.vocab_size());
         self.model.extend(&[whole], &mut logits)?;

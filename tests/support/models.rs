@@ -6,7 +6,7 @@ use std::sync::Once;
 use specdec_rs::backend::WeightPrecision;
 use specdec_rs::backend::cpu::Tier;
 use specdec_rs::hub::ModelFiles;
-use specdec_rs::model::{Kernels, LoadOptions, load};
+use specdec_rs::model::{Kernels, LoadOptions, TargetModel, load};
 use specdec_rs::{Device, Extend, LanguageModel, Logits, Parents, SequenceId};
 
 use super::{fixtures, shared};
@@ -25,7 +25,7 @@ pub fn open(
     files: &ModelFiles,
     precision: WeightPrecision,
     kernels: Kernels,
-) -> Box<dyn LanguageModel> {
+) -> Box<dyn TargetModel> {
     static RAYON: Once = Once::new();
     RAYON.call_once(|| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
@@ -53,7 +53,6 @@ pub fn extend(
         tokens,
         parents: Parents::Chain,
         rows,
-        hidden: &[],
     }];
     extend_all(model, &batch)
 }

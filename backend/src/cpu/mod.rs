@@ -45,9 +45,10 @@ use step::ReusableTables;
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
-    Rope, WeightPrecision, gated,
+    Recurrence, RecurrentState, Rope, WeightPrecision, gated,
 };
 use crate::error::{Error, Result};
+use crate::recurrent::recur;
 use crate::{StorageType, StoredTensor, quantize};
 pub use rows::Rows;
 pub use step::Step;
@@ -322,6 +323,19 @@ impl Backend for CpuBackend {
             Some(KvCache::Q8(_)) => run!(Q8),
             _ => run!(F16),
         })
+    }
+
+    fn recur(
+        &self,
+        inputs: Rows,
+        recurrence: &dyn Recurrence,
+        states: &mut [&mut RecurrentState],
+        batch: Batch<'_>,
+    ) -> Result<Rows> {
+        let on_all_threads =
+            |items: usize, work: &(dyn Fn(usize) + Sync)| self.pool.for_each(items, work);
+        let outputs = recur(inputs.values(), recurrence, states, batch, on_all_threads)?;
+        self.rows(&outputs, recurrence.blocks() * recurrence.output_width())
     }
 
     fn activate(&self, x: Rows, activation: Activation) -> Result<Rows> {

@@ -299,6 +299,7 @@ impl Case {
                         first_row,
                         rows,
                         is_tree: false,
+                        provisional: 0,
                     });
                 }
             }
@@ -416,6 +417,7 @@ fn caches_survive_rollbacks_and_forks() {
             first_row: 0,
             rows,
             is_tree: false,
+            provisional: 0,
         }];
         let step = own.begin(chains(&segments), &[]).unwrap();
         let [q, k, v] =

@@ -225,6 +225,7 @@ impl<B: Backend> HeadSequence for EagleSequence<B> {
             first_row: 0,
             rows: tokens.len(),
             is_tree: false,
+            provisional: 0,
         }];
         let batch = Batch {
             segments: &segments,

@@ -1,18 +1,23 @@
 //! Mixers: what lets a token see those before it. A new kind is a variant here and a file beside this one.
 
 mod attention;
+mod recurrent;
 
 use super::layer::Pass;
 use super::loader::Loader;
 use crate::architecture::MixerSpec;
-use crate::backend::Backend;
+use crate::backend::{Backend, RecurrentState};
 use crate::error::Result;
 use attention::SelfAttention;
+pub(super) use recurrent::Recurrent;
 
 /// The first half of a layer.
 pub(super) enum Mixer<B: Backend> {
     /// Causal attention over keys and values.
     Attention(SelfAttention<B>),
+    /// A recurrence over a state.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no architecture has one yet"))]
+    Recurrent(Recurrent<B>),
 }
 
 impl<B: Backend> Mixer<B> {
@@ -25,7 +30,7 @@ impl<B: Backend> Mixer<B> {
         }
     }
 
-    /// The residual stream with what the mixer makes of it; `index` is the layer's in the caches.
+    /// The residual stream with what the mixer makes of it; `index` is the layer's in the caches and states.
     pub(super) fn forward(
         &self,
         x: &B::Activations,
@@ -34,6 +39,15 @@ impl<B: Backend> Mixer<B> {
     ) -> Result<B::Activations> {
         match self {
             Self::Attention(attention) => attention.forward(x, index, pass),
+            Self::Recurrent(recurrent) => recurrent.forward(x, index, pass),
+        }
+    }
+
+    /// The state of a sequence without tokens; `None`: it keeps keys and values instead.
+    pub(super) fn state(&self) -> Option<RecurrentState> {
+        match self {
+            Self::Attention(_) => None,
+            Self::Recurrent(recurrent) => Some(recurrent.state()),
         }
     }
 }

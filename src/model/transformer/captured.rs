@@ -3,6 +3,7 @@
 use super::chunks::Chunk;
 use crate::backend::{HostRows, Segment};
 use crate::model::language_model::Extend;
+use crate::model::target_model::captured_tokens;
 
 /// The hidden states of one layer that are wanted of a step.
 pub(super) struct Captured {
@@ -16,14 +17,19 @@ pub(super) struct Captured {
 
 impl Captured {
     /// Nothing is captured yet; one entry for each layer that is wanted.
-    pub(super) fn of(batch: &[Extend<'_>], chunks: &[Chunk], segments: &[Segment]) -> Vec<Self> {
+    pub(super) fn of(
+        batch: &[Extend<'_>],
+        captured: &[&[usize]],
+        chunks: &[Chunk],
+        segments: &[Segment],
+    ) -> Vec<Self> {
         let (mut rows, mut tokens) = (Vec::new(), Vec::new());
         let mut layers: &[usize] = &[];
         for (chunk, segment) in chunks.iter().zip(segments) {
-            let extend = &batch[chunk.sequence];
-            if !extend.hidden.is_empty() {
-                layers = extend.hidden;
-                let before = captured_tokens(&batch[..chunk.sequence]);
+            let own = captured.get(chunk.sequence).copied().unwrap_or_default();
+            if !own.is_empty() {
+                layers = own;
+                let before = all_captured_tokens(&batch[..chunk.sequence], captured);
                 tokens.extend(chunk.tokens.clone().map(|token| before + token));
                 rows.extend(segment.first_row..segment.first_row + segment.rows);
             }
@@ -38,8 +44,10 @@ impl Captured {
     }
 }
 
-/// How many tokens' hidden states are wanted.
-pub(super) fn captured_tokens(batch: &[Extend<'_>]) -> usize {
-    let captured = batch.iter().filter(|extend| !extend.hidden.is_empty());
-    captured.map(|extend| extend.tokens.len()).sum()
+/// How many of a batch's tokens have their hidden states captured.
+pub(super) fn all_captured_tokens(batch: &[Extend<'_>], captured: &[&[usize]]) -> usize {
+    let pairs = batch.iter().zip(captured);
+    pairs
+        .map(|(extend, layers)| captured_tokens(extend, Some(layers)))
+        .sum()
 }

@@ -8,7 +8,8 @@ use crate::model::language_model::{Extend, LanguageModel, SequenceId};
 
 impl<B: Backend> Transformer<B> {
     /// Refuses what can't be computed, before anything is changed.
-    pub(super) fn check(&self, batch: &[Extend<'_>]) -> Result<()> {
+    pub(super) fn check(&self, batch: &[Extend<'_>], captured: &[&[usize]]) -> Result<()> {
+        self.check_captured(captured)?;
         for extend in batch {
             if let Some(id) = extend
                 .tokens
@@ -21,11 +22,6 @@ impl<B: Backend> Transformer<B> {
             if extend.rows > extend.tokens.len() {
                 let expected = format!("at most the {} tokens appended", extend.tokens.len());
                 return Err(Error::invalid("rows", extend.rows, expected));
-            }
-            let layers = self.layers.len();
-            if let Some(layer) = extend.hidden.iter().find(|layer| **layer > layers) {
-                let expected = format!("at most the number of layers, {layers}");
-                return Err(Error::invalid("hidden", layer, expected));
             }
             extend
                 .parents
@@ -44,16 +40,6 @@ impl<B: Backend> Transformer<B> {
                 });
             }
         }
-        let mut captured = batch
-            .iter()
-            .map(|extend| extend.hidden)
-            .filter(|hidden| !hidden.is_empty());
-        if let Some(first) = captured.next()
-            && captured.any(|hidden| hidden != first)
-        {
-            let reason = "a batch asks for hidden states of different layers";
-            return Err(Error::Compute(reason.into()));
-        }
         let mut names: PerSequence<SequenceId> =
             batch.iter().map(|extend| extend.sequence).collect();
         names.sort_unstable();
@@ -63,5 +49,24 @@ impl<B: Backend> Transformer<B> {
             ));
         }
         Ok(())
+    }
+
+    fn check_captured(&self, captured: &[&[usize]]) -> Result<()> {
+        let mut wanted = captured.iter().filter(|layers| !layers.is_empty());
+        let Some(first) = wanted.next() else {
+            return Ok(());
+        };
+        if wanted.any(|layers| layers != first) {
+            let reason = "a batch asks for hidden states of different layers";
+            return Err(Error::Compute(reason.into()));
+        }
+        let layers = self.layers.len();
+        match first.iter().find(|layer| **layer > layers) {
+            None => Ok(()),
+            Some(layer) => {
+                let expected = format!("at most the number of layers, {layers}");
+                Err(Error::invalid("captured layer", layer, expected))
+            }
+        }
     }
 }

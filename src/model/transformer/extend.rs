@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
-use super::captured::{Captured, captured_tokens};
+use super::captured::{Captured, all_captured_tokens};
 use super::chunks::{Chunk, PerRow, PerSequence, for_each_step};
-use super::{Sequence, Transformer};
+use super::forward::Sequences;
+use super::{Sequence, States, Transformer};
 use crate::backend::{Backend, Batch, HostRows, MAX_TREE_ROWS, Segment};
 use crate::error::{Error, Result};
 use crate::model::heads::{DraftHead, Eagle, EagleFiles, Host};
 use crate::model::info::ModelInfo;
-use crate::model::language_model::{Extend, LanguageModel, Logits, SequenceId};
+use crate::model::language_model::{Extend, LanguageModel, SequenceId};
+use crate::model::logits::Logits;
+use crate::model::target_model::TargetModel;
 use crate::model::tree::{self, Parents};
 
 impl<B: Backend> Transformer<B> {
     /// Computes one step's chunks; appends the wanted logits, and fills in the hidden states.
-    fn compute(
+    pub(super) fn compute(
         &self,
         batch: &[Extend<'_>],
+        captured: &[&[usize]],
         chunks: &[Chunk],
         sequences: &mut [Sequence<B>],
         rows: &mut HostRows,
@@ -36,6 +40,7 @@ impl<B: Backend> Transformer<B> {
                 first_row: ids.len(),
                 rows: chunk.tokens.len(),
                 is_tree: extend.parents != Parents::Chain,
+                provisional: chunk.tokens.end.saturating_sub(first_wanted),
             });
             if extend.parents != Parents::Chain {
                 ancestors.resize(ids.len(), 0);
@@ -43,18 +48,22 @@ impl<B: Backend> Transformer<B> {
             }
             ids.extend_from_slice(&extend.tokens[chunk.tokens.clone()]);
         }
-        let mut caches: PerSequence<&mut B::KvCache> = sequences
-            .iter_mut()
-            .enumerate()
+        let computed = sequences.iter_mut().enumerate();
+        let computed = computed
             .filter(|(index, _)| chunks.iter().any(|chunk| chunk.sequence == *index))
-            .map(|(_, sequence)| &mut sequence.cache)
-            .collect();
+            .map(|(_, sequence)| (&mut sequence.cache, &mut sequence.states));
+        let (mut caches, mut states): (PerSequence<&mut B::KvCache>, PerSequence<&mut States>) =
+            computed.unzip();
         let step = Batch {
             segments: &segments,
             ancestors: &ancestors,
         };
-        let mut captured = Captured::of(batch, chunks, &segments);
-        self.forward(&ids, step, &mut caches, &wanted, &mut captured, rows)?;
+        let sequences = Sequences {
+            caches: &mut caches,
+            states: &mut states,
+        };
+        let mut captured = Captured::of(batch, captured, chunks, &segments);
+        self.forward(&ids, step, sequences, &wanted, &mut captured, rows)?;
         let size = self.spec.hidden_size;
         for (index, states) in captured.iter().enumerate() {
             for (token, values) in states
@@ -79,41 +88,23 @@ impl<B: Backend> LanguageModel for Transformer<B> {
     }
 
     fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
-        self.check(batch)?;
-        for extend in batch {
-            if !self.sequences.contains_key(&extend.sequence) {
-                let sequence = self.new_sequence()?;
-                self.sequences.insert(extend.sequence, sequence);
-            }
+        self.extend_capturing(batch, &[], logits)
+    }
+
+    fn reachable_length(&self, sequence: SequenceId, length: usize) -> usize {
+        let held = self.sequences.get(&sequence);
+        held.map_or(0, |held| held.reachable(length))
+    }
+
+    fn checkpoint(&mut self, sequence: SequenceId) {
+        if let Some(held) = self.sequences.get_mut(&sequence) {
+            held.checkpoint();
         }
-        let taken = batch
-            .iter()
-            .filter_map(|extend| self.sequences.remove(&extend.sequence));
-        let mut sequences: PerSequence<Sequence<B>> = taken.collect();
-        let layers = batch.iter().map(|extend| extend.hidden.len()).max();
-        let width = layers.unwrap_or(0) * self.spec.hidden_size;
-        let (rows, hidden) = logits.parts_mut(captured_tokens(batch), width);
-        let result = for_each_step(batch, self.backend.batch_invariant_rows(), |chunks| {
-            self.compute(batch, chunks, &mut sequences, rows, hidden)
-        });
-        for (extend, mut sequence) in batch.iter().zip(sequences) {
-            // What a failed step wrote lies past the length, where nothing reads it.
-            match extend.parents {
-                _ if result.is_err() => {}
-                Parents::Chain => sequence.length += extend.tokens.len(),
-                tree @ Parents::Tree(_) => sequence.tree.extend(tree.ancestors()),
-            }
-            self.sequences.insert(extend.sequence, sequence);
-        }
-        result
     }
 
     fn truncate(&mut self, sequence: SequenceId, length: usize) -> Result<()> {
         match self.sequences.get_mut(&sequence) {
-            Some(held) if length <= held.length => {
-                held.length = length;
-                held.tree.clear();
-            }
+            Some(held) if length <= held.length => held.truncate(length)?,
             None if length == 0 => {}
             held => {
                 let held = held.map_or(0, |held| held.length);
@@ -132,11 +123,9 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         let Some(held) = self.sequences.get_mut(&sequence) else {
             return tree::check_path(&[], path);
         };
-        tree::check_path(&held.tree, path)?;
+        held.check_path(path)?;
         self.backend.accept(&mut held.cache, held.length, path)?;
-        held.length += path.len();
-        held.tree.clear();
-        Ok(())
+        held.accept(path)
     }
 
     fn can_fork(&self) -> bool {
@@ -148,11 +137,8 @@ impl<B: Backend> LanguageModel for Transformer<B> {
             return Ok(());
         };
         let length = length.min(original.length);
-        let forked = Sequence {
-            cache: self.backend.fork(&original.cache, length)?,
-            length,
-            tree: Vec::new(),
-        };
+        let cache = self.backend.fork(&original.cache, length)?;
+        let forked = original.fork(cache, length)?;
         self.sequences.insert(copy, forked);
         Ok(())
     }
@@ -161,7 +147,53 @@ impl<B: Backend> LanguageModel for Transformer<B> {
         self.sequences.remove(&sequence);
     }
 
-    fn with_layers(&self, layers: &[usize]) -> Result<Box<dyn LanguageModel>> {
+    fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+}
+
+impl<B: Backend> TargetModel for Transformer<B> {
+    fn extend_capturing(
+        &mut self,
+        batch: &[Extend<'_>],
+        captured: &[&[usize]],
+        logits: &mut Logits,
+    ) -> Result<()> {
+        self.check(batch, captured)?;
+        for extend in batch {
+            if !self.sequences.contains_key(&extend.sequence) {
+                let sequence = self.new_sequence()?;
+                self.sequences.insert(extend.sequence, sequence);
+            }
+        }
+        let taken = batch
+            .iter()
+            .filter_map(|extend| self.sequences.remove(&extend.sequence));
+        let mut sequences: PerSequence<Sequence<B>> = taken.collect();
+        for (extend, sequence) in batch.iter().zip(&mut sequences) {
+            // To return to if the extension fails: what is no verification is committed on the way.
+            if extend.rows < extend.tokens.len() {
+                sequence.checkpoint();
+            }
+        }
+        let layers = captured.iter().map(|layers| layers.len()).max();
+        let width = layers.unwrap_or(0) * self.spec.hidden_size;
+        let (rows, hidden) = logits.parts_mut(all_captured_tokens(batch, captured), width);
+        let result = for_each_step(batch, self.backend.batch_invariant_rows(), |chunks| {
+            self.compute(batch, captured, chunks, &mut sequences, rows, hidden)
+        });
+        for (extend, mut sequence) in batch.iter().zip(sequences) {
+            match extend.parents {
+                _ if result.is_err() => sequence.recover(),
+                Parents::Chain => sequence.length += extend.tokens.len(),
+                tree @ Parents::Tree(_) => sequence.tree.extend(tree.ancestors()),
+            }
+            self.sequences.insert(extend.sequence, sequence);
+        }
+        result
+    }
+
+    fn with_layers(&self, layers: &[usize]) -> Result<Box<dyn TargetModel>> {
         Ok(Box::new(self.of_layers(layers)?))
     }
 
@@ -173,9 +205,5 @@ impl<B: Backend> LanguageModel for Transformer<B> {
             head: &self.head,
         };
         Ok(Arc::new(Eagle::load(files, &host)?))
-    }
-
-    fn info(&self) -> ModelInfo {
-        self.info.clone()
     }
 }

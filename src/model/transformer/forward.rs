@@ -1,11 +1,17 @@
 //! One forward pass: embedding, layers, head.
 
-use super::Transformer;
 use super::captured::Captured;
 use super::chunks::PerRow;
+use super::{States, Transformer};
 use crate::backend::{Backend, Batch, HostRows, Linear};
 use crate::error::Result;
 use crate::model::layer::Pass;
+
+/// What the sequences of a step keep, in the order of their segments.
+pub(super) struct Sequences<'a, 'c, B: Backend> {
+    pub(super) caches: &'a mut [&'c mut B::KvCache],
+    pub(super) states: &'a mut [&'c mut States],
+}
 
 impl<B: Backend> Transformer<B> {
     /// Runs the rows of one step through all layers; appends the logits of `wanted` rows.
@@ -13,7 +19,7 @@ impl<B: Backend> Transformer<B> {
         &self,
         ids: &[u32],
         batch: Batch<'_>,
-        caches: &mut [&mut B::KvCache],
+        sequences: Sequences<'_, '_, B>,
         wanted: &[usize],
         captured: &mut [Captured],
         rows: &mut HostRows,
@@ -23,7 +29,9 @@ impl<B: Backend> Transformer<B> {
         let mut pass = Pass {
             backend,
             step: &step,
-            caches,
+            batch,
+            caches: sequences.caches,
+            states: sequences.states,
         };
         let mut x = self.embed(ids, batch)?;
         for (index, layer) in self.layers.iter().enumerate() {

@@ -21,7 +21,7 @@ pub use vocabulary::{OtherVocabulary, Vocabulary};
 
 /// Proposes continuations of one request's tokens; drafting takes time, which the planner measures.
 pub trait Drafter: Send {
-    /// The target's layers whose hidden states it needs ([`Extend::hidden`](crate::Extend::hidden)).
+    /// The target's layers whose hidden states it needs ([`TargetModel::extend_capturing`](crate::model::TargetModel::extend_capturing)).
     fn captured_layers(&self) -> &[usize] {
         &[]
     }

@@ -56,9 +56,10 @@ impl DraftSequence {
         let shared = pairs
             .take_while(|(cached, wanted)| cached == wanted)
             .count();
-        let kept = shared.min(most);
+        let kept = self.sequence.rewind(shared.min(most))?;
         self.cached.truncate(kept);
-        self.sequence.truncate(kept)?;
+        // What is drafted from here may be rejected.
+        self.sequence.checkpoint();
         Ok(text[kept..].to_vec())
     }
 

@@ -1,0 +1,351 @@
+//! Recurrent layers: a sequence has a state in place of a cache of positions.
+//!
+//! A state can't be truncated, so a sequence keeps the state after its last *committed* token and the inputs of the tokens
+//! since. A pass applies those inputs, commits what can't be rolled back any more, and computes the remaining rows on a copy:
+//! the state is read once and written once a pass, however many rows are verified. Rolling back only chooses which inputs
+//! count ([`Segment::past`] says how many), and accepting a path of a tree selects them.
+//!
+//! A state's blocks don't depend on one another. All rows of a pass, trees too, run through a block while it is in the
+//! first-level cache. A row is the same operations in the same order whatever else the pass computes (batch invariance).
+//!
+//! ```
+//! use specdec_backend::{Recurrence, RecurrentState};
+//!
+//! /// A running sum.
+//! struct Sum;
+//!
+//! impl Recurrence for Sum {
+//!     fn blocks(&self) -> usize { 1 }
+//!     fn state_width(&self) -> usize { 1 }
+//!     fn input_width(&self) -> usize { 1 }
+//!     fn output_width(&self) -> usize { 1 }
+//!     fn advance(&self, _block: usize, input: &[f32], state: &mut [f32]) { state[0] += input[0]; }
+//!     fn output(&self, _block: usize, _input: &[f32], state: &[f32], output: &mut [f32]) { output[0] = state[0]; }
+//! }
+//!
+//! let state = RecurrentState::new(&Sum);
+//! assert!(state.reaches(0) && !state.reaches(1));
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::{Batch, Segment};
+
+/// What a token does to a layer's state, and what it gets out of it.
+pub trait Recurrence: Send + Sync {
+    /// Number of the state's independent blocks: columns of a matrix, channels of a convolution.
+    fn blocks(&self) -> usize;
+    /// Values of a block's state.
+    fn state_width(&self) -> usize;
+    /// Values of a token's inputs, for all blocks together.
+    fn input_width(&self) -> usize;
+    /// Values of a block's output.
+    fn output_width(&self) -> usize;
+    /// Advances a block's state by a token.
+    fn advance(&self, block: usize, input: &[f32], state: &mut [f32]);
+    /// The output of the token by which the state was last advanced.
+    fn output(&self, block: usize, input: &[f32], state: &[f32], output: &mut [f32]);
+}
+
+/// One layer's state of one sequence. Clones share its memory until one of them is advanced.
+#[derive(Debug, Clone)]
+pub struct RecurrentState {
+    /// After the committed tokens: `[blocks][state_width]`.
+    values: Arc<Vec<f32>>,
+    /// Number of committed tokens.
+    committed: usize,
+    /// Inputs of the tokens after them: `[tokens][input_width]`.
+    inputs: Vec<f32>,
+    input_width: usize,
+}
+
+impl RecurrentState {
+    /// The state before the first token: zeros.
+    pub fn new(recurrence: &dyn Recurrence) -> Self {
+        Self {
+            values: Arc::new(vec![0.0; recurrence.blocks() * recurrence.state_width()]),
+            committed: 0,
+            inputs: Vec::new(),
+            input_width: recurrence.input_width(),
+        }
+    }
+
+    /// The state before the first token of the same layer.
+    #[must_use]
+    pub fn cleared(&self) -> Self {
+        Self {
+            values: Arc::new(vec![0.0; self.values.len()]),
+            committed: 0,
+            inputs: Vec::new(),
+            input_width: self.input_width,
+        }
+    }
+
+    /// The fewest tokens that it can be rolled back to.
+    pub fn committed(&self) -> usize {
+        self.committed
+    }
+
+    /// The most tokens that it can stand for.
+    pub fn len(&self) -> usize {
+        self.committed + self.inputs.len() / self.input_width.max(1)
+    }
+
+    /// Whether no token was committed or is pending.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it can stand for the first `length` tokens.
+    pub fn reaches(&self, length: usize) -> bool {
+        (self.committed..=self.len()).contains(&length)
+    }
+
+    /// The state of the first `length` tokens, which it reaches.
+    #[must_use]
+    pub fn fork(&self, length: usize) -> Self {
+        let pending = length.saturating_sub(self.committed) * self.input_width;
+        Self {
+            inputs: self.inputs[..pending.min(self.inputs.len())].to_vec(),
+            ..self.clone()
+        }
+    }
+
+    /// Accepts a path of the tokens after the first `past`, which ascends: token `path[i]` of them becomes token `past + i`.
+    pub fn accept(&mut self, past: usize, path: &[usize]) -> Result<()> {
+        let first = past.saturating_sub(self.committed);
+        let tokens = self.len() - self.committed;
+        if past < self.committed || path.iter().any(|token| first + token >= tokens) {
+            return Err(out_of_reach(self, past));
+        }
+        let width = self.input_width;
+        for (to, from) in path.iter().enumerate() {
+            let from = (first + from) * width;
+            let to = (first + to) * width;
+            self.inputs.copy_within(from..from + width, to);
+        }
+        self.inputs.truncate((first + path.len()) * width);
+        Ok(())
+    }
+}
+
+fn out_of_reach(state: &RecurrentState, length: usize) -> Error {
+    let (first, last) = (state.committed, state.len());
+    Error::Compute(format!(
+        "a recurrent layer's state can't stand for {length} tokens: only for {first} to {last}"
+    ))
+}
+
+/// One sequence's share of a pass, the same for all blocks.
+struct Run<'a> {
+    segment: Segment,
+    /// Inputs of the tokens between the committed ones and the segment's rows.
+    pending: Vec<f32>,
+    /// How many of the pending tokens and rows are committed by this pass.
+    commits: usize,
+    /// The inputs of the segment's rows.
+    inputs: &'a [f32],
+    input_width: usize,
+    /// The rows in the order in which they are computed.
+    visits: Vec<Visit>,
+}
+
+/// A row's turn: the copy of the state that it starts from, and the one that it advances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Visit {
+    row: usize,
+    from: usize,
+    to: usize,
+}
+
+/// A block of one sequence, computed by one thread.
+struct Block<'a> {
+    run: &'a Run<'a>,
+    block: usize,
+    state: &'a mut [f32],
+    /// `[rows][output_width]`
+    output: Vec<f32>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        segment: Segment,
+        ancestors: &[u64],
+        inputs: &'a [f32],
+        state: &RecurrentState,
+    ) -> Result<Self> {
+        if !state.reaches(segment.past) {
+            return Err(out_of_reach(state, segment.past));
+        }
+        let (width, pending) = (state.input_width, segment.past - state.committed);
+        let certain = (pending + segment.rows).saturating_sub(segment.provisional);
+        Ok(Self {
+            pending: state.inputs[..pending * width].to_vec(),
+            commits: match segment.is_tree {
+                true => certain.min(pending),
+                false => certain,
+            },
+            inputs: &inputs[segment.first_row * width..][..segment.rows * width],
+            input_width: width,
+            visits: match segment.is_tree {
+                true => visits(ancestors),
+                false => (0..segment.rows).map(|row| visit(row, 0, 0)).collect(),
+            },
+            segment,
+        })
+    }
+
+    /// Copies of a block's state that are needed at once.
+    fn copies(&self) -> usize {
+        1 + self.visits.iter().map(|visit| visit.to).max().unwrap_or(0)
+    }
+
+    fn input(&self, row: usize) -> &[f32] {
+        &self.inputs[row * self.input_width..][..self.input_width]
+    }
+
+    /// The state after the pass, without its values.
+    fn finish(self, state: &mut RecurrentState) {
+        state.committed += self.commits;
+        state.inputs = self.pending;
+        state.inputs.extend_from_slice(self.inputs);
+        state.inputs.drain(..self.commits * self.input_width);
+    }
+}
+
+impl Block<'_> {
+    fn compute(&mut self, recurrence: &dyn Recurrence) {
+        let (run, width) = (self.run, recurrence.state_width());
+        let output_width = recurrence.output_width();
+        let pending = run.pending.chunks_exact(run.input_width.max(1));
+        let commits = run.commits;
+        let mut copies = vec![0.0; run.copies() * width];
+        // The token's place among those that this pass applies: from `commits` on they advance a copy.
+        let enter = |copies: &mut [f32], state: &[f32], token: usize| {
+            if token == commits {
+                copies[..width].copy_from_slice(state);
+            }
+        };
+        let tokens = pending.len();
+        for (token, input) in pending.enumerate() {
+            enter(&mut copies, self.state, token);
+            let state = match token < commits {
+                true => &mut *self.state,
+                false => &mut copies[..width],
+            };
+            recurrence.advance(self.block, input, state);
+        }
+        for (count, visit) in run.visits.iter().enumerate() {
+            let token = tokens + count;
+            enter(&mut copies, self.state, token);
+            let state = if token < commits {
+                &mut *self.state
+            } else {
+                if visit.from != visit.to {
+                    let from = visit.from * width;
+                    copies.copy_within(from..from + width, visit.to * width);
+                }
+                &mut copies[visit.to * width..][..width]
+            };
+            let input = run.input(visit.row);
+            recurrence.advance(self.block, input, state);
+            let output = &mut self.output[visit.row * output_width..][..output_width];
+            recurrence.output(self.block, input, state, output);
+        }
+    }
+}
+
+fn visit(row: usize, from: usize, to: usize) -> Visit {
+    Visit { row, from, to }
+}
+
+/// A tree's rows, depth first: only a row that others of its siblings follow starts from a copy.
+fn visits(ancestors: &[u64]) -> Vec<Visit> {
+    fn below(parent: Option<usize>, ancestors: &[u64], copy: usize, visits: &mut Vec<Visit>) {
+        let nearest = |row: &usize| {
+            let above = ancestors[*row] & !(1 << row);
+            above.checked_ilog2().map(|row| row as usize) == parent
+        };
+        let mut children = (0..ancestors.len()).filter(nearest).peekable();
+        while let Some(row) = children.next() {
+            let own = copy + usize::from(children.peek().is_some());
+            visits.push(visit(row, copy, own));
+            below(Some(row), ancestors, own, visits);
+        }
+    }
+    let mut visits = Vec::with_capacity(ancestors.len());
+    below(None, ancestors, 0, &mut visits);
+    visits
+}
+
+/// Advances `states`, those of the batch's segments, by their rows' inputs, `[rows, input_width]`; returns the outputs,
+/// `[rows, blocks * output_width]`. `for_each` calls its work with each number below the one that it is given, in any order.
+pub(crate) fn recur(
+    inputs: &[f32],
+    recurrence: &dyn Recurrence,
+    states: &mut [&mut RecurrentState],
+    batch: Batch<'_>,
+    for_each: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
+) -> Result<Vec<f32>> {
+    let segments = batch.segments.iter().enumerate().zip(&*states);
+    let runs = segments
+        .map(|((index, segment), state)| {
+            Run::new(*segment, batch.ancestors_of(index), inputs, state)
+        })
+        .collect::<Result<Vec<Run<'_>>>>()?;
+    let (blocks, output_width) = (recurrence.blocks(), recurrence.output_width());
+    let mut work = Vec::with_capacity(runs.len() * blocks);
+    for (run, state) in runs.iter().zip(&mut *states) {
+        let values = Arc::make_mut(&mut state.values);
+        let parts = values.chunks_exact_mut(recurrence.state_width().max(1));
+        for (block, state) in parts.enumerate() {
+            work.push(Mutex::new(Block {
+                run,
+                block,
+                state,
+                output: vec![0.0; run.segment.rows * output_width],
+            }));
+        }
+    }
+    for_each(work.len(), &|index| {
+        let mut block = work[index].lock().unwrap_or_else(PoisonError::into_inner);
+        block.compute(recurrence);
+    });
+    let rows = runs.iter().map(|run| run.segment.rows).sum::<usize>();
+    let mut outputs = vec![0.0; rows * blocks * output_width];
+    for block in work {
+        let block = block.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (row, output) in block.output.chunks_exact(output_width.max(1)).enumerate() {
+            let row = block.run.segment.first_row + row;
+            let first = (row * blocks + block.block) * output_width;
+            outputs[first..first + output_width].copy_from_slice(output);
+        }
+    }
+    for (run, state) in runs.into_iter().zip(states) {
+        run.finish(state);
+    }
+    Ok(outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rows_with_later_siblings_start_from_a_copy() {
+        // 0 -> (1 -> 3, 2), 4
+        let ancestors = [0b1, 0b11, 0b101, 0b1011, 0b1_0000];
+        let expected = [(0, 0, 1), (1, 1, 2), (3, 2, 2), (2, 1, 1), (4, 0, 0)];
+        assert_eq!(
+            visits(&ancestors),
+            expected.map(|(row, from, to)| visit(row, from, to))
+        );
+        let chain = [0b1, 0b11, 0b111];
+        assert!(
+            visits(&chain)
+                .iter()
+                .all(|visit| (visit.from, visit.to) == (0, 0))
+        );
+    }
+}

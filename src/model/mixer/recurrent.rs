@@ -1,0 +1,46 @@
+//! A recurrent layer: projections to the inputs of a recurrence, and back from its outputs.
+
+use smallvec::SmallVec;
+
+use crate::backend::{Backend, Linear, Recurrence, RecurrentState};
+use crate::error::{Error, Result};
+use crate::model::layer::{Norms, Pass};
+
+/// The weights of a recurrent layer.
+pub(in crate::model) struct Recurrent<B: Backend> {
+    pub(in crate::model) norms: Norms<B>,
+    pub(in crate::model) input: Linear<B>,
+    pub(in crate::model) recurrence: Box<dyn Recurrence>,
+    pub(in crate::model) output: Linear<B>,
+}
+
+impl<B: Backend> Recurrent<B> {
+    /// The state of a sequence without tokens.
+    pub(super) fn state(&self) -> RecurrentState {
+        RecurrentState::new(&*self.recurrence)
+    }
+
+    pub(super) fn forward(
+        &self,
+        x: &B::Activations,
+        index: usize,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<B::Activations> {
+        let backend = pass.backend;
+        let inputs = match &self.norms.before {
+            Some(norm) => {
+                let [inputs] = backend.project(x, norm, [&self.input])?;
+                inputs
+            }
+            None => backend.linear(x, &self.input)?,
+        };
+        let states = pass.states.iter_mut().map(|states| states.of(index));
+        let states: Option<SmallVec<[&mut RecurrentState; 8]>> = states.collect();
+        let Some(mut states) = states else {
+            return Err(Error::Compute(format!("layer {index} has no state")));
+        };
+        let outputs = backend.recur(inputs, &*self.recurrence, &mut states, pass.batch)?;
+        let after = self.norms.after.as_ref();
+        Ok(backend.linear_add(&outputs, &self.output, after, x)?)
+    }
+}

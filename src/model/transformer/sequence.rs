@@ -1,0 +1,186 @@
+//! What a sequence keeps between passes: keys and values, the states of recurrent layers, and how many tokens count.
+
+use crate::backend::{Backend, RecurrentState};
+use crate::error::{Error, Result};
+use crate::model::tree;
+
+/// Checkpoints of a sequence, at most; past that, those that lie the closest together thin out.
+const MAX_CHECKPOINTS: usize = 8;
+
+/// The states of a sequence's recurrent layers, one entry a layer; `None` for a layer that has a cache instead.
+#[derive(Clone, Default)]
+pub(in crate::model) struct States(Vec<Option<RecurrentState>>);
+
+impl States {
+    /// Those of a sequence without tokens.
+    pub(super) fn new(layers: impl Iterator<Item = Option<RecurrentState>>) -> Self {
+        let states: Vec<_> = layers.collect();
+        match states.iter().any(Option::is_some) {
+            true => Self(states),
+            false => Self::default(),
+        }
+    }
+
+    /// The state of a recurrent layer.
+    pub(in crate::model) fn of(&mut self, layer: usize) -> Option<&mut RecurrentState> {
+        self.0.get_mut(layer)?.as_mut()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &RecurrentState> {
+        self.0.iter().flatten()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The most tokens, up to `length`, that all of them can stand for.
+    fn reachable(&self, length: usize) -> Option<usize> {
+        let length = self.all().map(RecurrentState::len).fold(length, usize::min);
+        self.all()
+            .all(|state| state.reaches(length))
+            .then_some(length)
+    }
+
+    fn cleared(&self) -> Self {
+        let clear = |state: &Option<RecurrentState>| state.as_ref().map(RecurrentState::cleared);
+        Self(self.0.iter().map(clear).collect())
+    }
+
+    fn fork(&self, length: usize) -> Self {
+        let fork = |state: &Option<RecurrentState>| state.as_ref().map(|state| state.fork(length));
+        Self(self.0.iter().map(fork).collect())
+    }
+}
+
+/// States that a sequence had when it held `length` tokens.
+#[derive(Clone)]
+struct Checkpoint {
+    length: usize,
+    states: States,
+}
+
+/// One sequence. Rolling back a cache is forgetting a number; a state goes back to what it reaches, or to a checkpoint.
+pub(super) struct Sequence<B: Backend> {
+    pub(super) cache: B::KvCache,
+    pub(super) states: States,
+    /// By rising length.
+    checkpoints: Vec<Checkpoint>,
+    pub(super) length: usize,
+    /// A tree after the tokens that count: what each of its tokens follows, as bits.
+    pub(super) tree: Vec<u64>,
+}
+
+impl<B: Backend> Sequence<B> {
+    pub(super) fn new(cache: B::KvCache, states: States) -> Self {
+        Self {
+            cache,
+            states,
+            checkpoints: Vec::new(),
+            length: 0,
+            tree: Vec::new(),
+        }
+    }
+
+    /// The most tokens, up to `length`, that it can be rolled back to.
+    pub(super) fn reachable(&self, length: usize) -> usize {
+        let length = length.min(self.length);
+        let own = self.states.reachable(length);
+        let earlier = self.checkpoints.iter();
+        let earlier = earlier.filter_map(|checkpoint| checkpoint.reachable(length));
+        earlier.chain(own).max().unwrap_or(0)
+    }
+
+    /// Remembers the states of its present length.
+    pub(super) fn checkpoint(&mut self) {
+        let length = self.length;
+        let last = self.checkpoints.last().map(|last| last.length);
+        let is_new = last != Some(length) && self.states.reachable(length) == Some(length);
+        if self.states.is_empty() || !is_new {
+            return;
+        }
+        if self.checkpoints.len() == MAX_CHECKPOINTS {
+            let lengths = self.checkpoints.windows(2).enumerate();
+            let closest = lengths.min_by_key(|(_, pair)| pair[1].length - pair[0].length);
+            self.checkpoints
+                .remove(closest.map_or(0, |(index, _)| index));
+        }
+        let states = self.states.fork(length);
+        self.checkpoints.push(Checkpoint { length, states });
+    }
+
+    /// Forgets all but the first `length` tokens, and a tree after them.
+    pub(super) fn truncate(&mut self, length: usize) -> Result<()> {
+        self.return_to(length)?;
+        self.length = length;
+        self.tree.clear();
+        self.checkpoints
+            .retain(|checkpoint| checkpoint.length <= length);
+        Ok(())
+    }
+
+    /// After an extension that failed: what it wrote lies past the length, where nothing reads it, but for states.
+    pub(super) fn recover(&mut self) {
+        // A checkpoint was taken where there may be need of one.
+        drop(self.return_to(self.length));
+    }
+
+    /// A copy of the first `length` tokens; `cache` is theirs.
+    pub(super) fn fork(&self, cache: B::KvCache, length: usize) -> Result<Self> {
+        let checkpoints = self.checkpoints.iter();
+        let earlier = checkpoints.filter(|checkpoint| checkpoint.length <= length);
+        Ok(Self {
+            cache,
+            states: self.states_at(length)?.fork(length),
+            checkpoints: earlier.cloned().collect(),
+            length,
+            tree: Vec::new(),
+        })
+    }
+
+    /// Accepts a path of the tree, whose keys and values are in place.
+    pub(super) fn accept(&mut self, path: &[usize]) -> Result<()> {
+        for state in self.states.0.iter_mut().flatten() {
+            state.accept(self.length, path)?;
+        }
+        self.length += path.len();
+        self.tree.clear();
+        Ok(())
+    }
+
+    /// Fails if these tokens of its tree do not follow one another.
+    pub(super) fn check_path(&self, path: &[usize]) -> Result<()> {
+        tree::check_path(&self.tree, path)
+    }
+
+    fn return_to(&mut self, length: usize) -> Result<()> {
+        if self.states.reachable(length) != Some(length) {
+            self.states = self.states_at(length)?;
+        }
+        Ok(())
+    }
+
+    /// The states of the first `length` tokens.
+    fn states_at(&self, length: usize) -> Result<States> {
+        let reaches = |states: &&States| states.reachable(length) == Some(length);
+        let earlier = self.checkpoints.iter().rev();
+        let mut known =
+            std::iter::once(&self.states).chain(earlier.map(|checkpoint| &checkpoint.states));
+        match known.find(reaches) {
+            Some(states) => Ok(states.clone()),
+            None if length == 0 => Ok(self.states.cleared()),
+            None => {
+                let reachable = self.reachable(length);
+                let expected =
+                    format!("a length that its recurrent layers can go back to, as {reachable}");
+                Err(Error::invalid("length", length, expected))
+            }
+        }
+    }
+}
+
+impl Checkpoint {
+    fn reachable(&self, length: usize) -> Option<usize> {
+        self.states.reachable(length.min(self.length))
+    }
+}
