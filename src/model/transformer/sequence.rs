@@ -4,7 +4,7 @@ use crate::backend::{Backend, RecurrentState};
 use crate::error::{Error, Result};
 use crate::model::tree;
 
-/// Checkpoints of a sequence, at most; past that, those that lie the closest together thin out.
+/// Checkpoints of a sequence, at most; past that, they thin out where they are the densest.
 const MAX_CHECKPOINTS: usize = 8;
 
 /// The states of a sequence's recurrent layers, one entry a layer; `None` for a layer that has a cache instead.
@@ -100,13 +100,17 @@ impl<B: Backend> Sequence<B> {
             return;
         }
         if self.checkpoints.len() == MAX_CHECKPOINTS {
-            let lengths = self.checkpoints.windows(2).enumerate();
-            let closest = lengths.min_by_key(|(_, pair)| pair[1].length - pair[0].length);
-            self.checkpoints
-                .remove(closest.map_or(0, |(index, _)| index));
+            self.checkpoints.remove(self.least_useful_checkpoint());
         }
         let states = self.states.fork(length);
         self.checkpoints.push(Checkpoint { length, states });
+    }
+
+    /// The one without which the smallest gap arises.
+    fn least_useful_checkpoint(&self) -> usize {
+        let length = |index: usize| self.checkpoints[index].length;
+        let gap = |index: &usize| length(index + 1) - index.checked_sub(1).map_or(0, length);
+        (0..self.checkpoints.len() - 1).min_by_key(gap).unwrap_or(0)
     }
 
     /// Forgets all but the first `length` tokens, and a tree after them.
