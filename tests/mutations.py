@@ -64,16 +64,16 @@ MUTATIONS = [
     Mutation(
         "no residual (per path)",
         "src/speculation/verify/traversal.rs",
-        "here.distribution = Ok(beyond.unwrap_or(distribution));",
-        "here.distribution = Ok(distribution); drop(beyond);",
+        "current.distribution = Ok(beyond.unwrap_or(distribution));",
+        "current.distribution = Ok(distribution); drop(beyond);",
     ),
     Mutation(
         "early break in block verification",
         "src/speculation/verify/traversal.rs",
         "path.push(child);",
         """if !rng.bernoulli(ratio.clamp(0.0, 1.0)) {
-                let (_, beyond) = distribution.beyond(here.acceptance, q);
-                let next = rng.categorical(&beyond.unwrap_or(here.distribution?));
+                let (_, beyond) = distribution.beyond(current.acceptance, q);
+                let next = rng.categorical(&beyond.unwrap_or(current.distribution?));
                 return Ok(Verdict { accepted: path, next });
             }
             path.push(child);""",
@@ -81,7 +81,7 @@ MUTATIONS = [
     Mutation(
         "block verification ignores the acceptance of earlier tokens",
         "src/speculation/verify/traversal.rs",
-        "let ratio = here.acceptance * distribution.probability(token)",
+        "let ratio = current.acceptance * distribution.probability(token)",
         "let ratio = distribution.probability(token)",
     ),
     Mutation(

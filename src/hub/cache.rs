@@ -40,7 +40,7 @@ impl RepositoryCache {
 
     /// Records which commit a branch or tag names.
     pub fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
-        // A read-only cache serves as long as there is nothing new to write.
+        // A read-only cache works as long as nothing has changed.
         if self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl RepositoryCache {
             let entries = std::fs::read_dir(&path).map_err(|error| Error::io(&path, error))?;
             for entry in entries {
                 let entry = entry.map_err(|error| Error::io(&path, error))?;
-                // Names on the hub are Unicode: other files are not from there.
+                // Names on the hub are valid Unicode: other files are not from the hub.
                 let Ok(name) = entry.file_name().into_string() else {
                     continue;
                 };

@@ -41,7 +41,7 @@ pub(super) fn sha256(file: &Path) -> Result<String> {
     }
 }
 
-/// The record: a folder with a small file for each checksum, which holds the size and date of the verified file.
+/// The record: a folder with a small file per checksum, which contains the size and date of the verified file.
 #[derive(Debug, Clone)]
 pub(super) struct Verified {
     folder: PathBuf,
@@ -54,7 +54,7 @@ impl Verified {
         }
     }
 
-    /// Whether the file's content has that checksum; the file is read only if its size or date changed since the last time.
+    /// Whether the file's content has that checksum; it is hashed only if the file's size or date changed since the last time.
     pub fn is_valid(&self, file: &Path, checksum: &str) -> Result<bool> {
         let seen = size_and_date(file)?;
         if std::fs::read_to_string(self.folder.join(checksum)).is_ok_and(|known| known == seen) {
@@ -75,13 +75,13 @@ impl Verified {
             files::write(&record, size_and_date(file)?, Access::Shared)
         };
         if let Err(error) = record() {
-            // Without the record the file is hashed at the next load; nothing worse.
+            // Without the record, the file is merely hashed again at the next load.
             tracing::debug!("not recorded as verified: {error}");
         }
     }
 }
 
-/// What changes with a file's content, without reading it.
+/// Metadata that changes with a file's content.
 fn size_and_date(file: &Path) -> Result<String> {
     let metadata = std::fs::metadata(file).map_err(|error| Error::io(file, error))?;
     let modified = metadata
@@ -96,11 +96,11 @@ fn size_and_date(file: &Path) -> Result<String> {
 mod tests {
     use super::*;
 
-    /// Of "abc", as FIPS 180-2 gives it.
+    /// The checksum of "abc", from FIPS 180-2.
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn a_changed_file_is_read_again() {
+    fn a_changed_file_is_hashed_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         let verified = Verified::new(folder.path());
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unchanged_file_is_not_read_again() {
+    fn an_unchanged_file_is_not_hashed_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         let verified = Verified::new(folder.path());

@@ -20,10 +20,10 @@ const RETRY_DELAYS: [Duration; 4] = [
 ];
 /// Bytes that an attempt must receive for the pauses to start over.
 const MIN_PROGRESS: u64 = 1 << 20;
-/// Accepted from a server that names no size: only small text files come without one.
+/// The limit if the server names no size: only small text files come without one.
 const MAX_UNSIZED_BYTES: u64 = 64 << 20;
 
-/// What to download, and what is known about it.
+/// A file to download, and what is known about it.
 pub(super) struct Download<'a> {
     pub client: &'a Client,
     pub url: &'a str,
@@ -97,7 +97,7 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Appends the answer to one request; `length` is kept at the file's length.
+    /// Appends the response to one request; `length` is updated to the file's length.
     fn attempt(&self, file: &mut File, partial: &Path, length: &mut u64) -> FetchResult<()> {
         let mut stream = self.client.stream(self.url, *length)?;
         if let (Some(size), Some(total)) = (self.size, stream.total)

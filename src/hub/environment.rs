@@ -74,11 +74,11 @@ fn is_true(value: &str) -> bool {
     ["1", "true", "yes", "on"].contains(&value.to_lowercase().as_str())
 }
 
-/// A token that a header can hold; `None` for an empty or invalid one.
+/// A token that is valid in a header; `None` for an empty or invalid one.
 fn clean_token(token: &str) -> Option<String> {
     let token = token.trim();
     if !token.chars().all(|character| character.is_ascii_graphic()) {
-        tracing::warn!("ignoring the Hugging Face token: it holds characters that no token has");
+        tracing::warn!("ignoring the Hugging Face token: it contains invalid characters");
         return None;
     }
     (!token.is_empty()).then(|| token.to_owned())
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_true_where_hugging_face_reads_true() {
+    fn flags_are_true_as_in_hugging_faces_libraries() {
         for (value, offline) in [
             ("1", true),
             ("TRUE", true),

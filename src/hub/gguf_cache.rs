@@ -1,4 +1,4 @@
-//! Our own cache, for GGUF files from elsewhere than a hub repository: one folder a file.
+//! Our own cache, for GGUF files from elsewhere than a hub repository: one folder per file.
 
 use std::path::PathBuf;
 
@@ -13,10 +13,10 @@ pub(super) struct CachedGguf<'a> {
     /// The model as the user named it.
     pub model: &'a str,
     pub folder: PathBuf,
-    /// Where the file is assembled before it is complete.
+    /// The file while it is incomplete.
     pub partial: PathBuf,
     file: PathBuf,
-    /// Holds the checksum of a file whose checksum is not pinned.
+    /// Contains the checksum of a file whose checksum is not pinned.
     checksum_file: PathBuf,
     pinned: Option<&'a str>,
     verified: Verified,

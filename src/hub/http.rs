@@ -24,7 +24,7 @@ const RETRY_DELAYS: [Duration; 3] = [
 /// The content's `ETag`, sent with a redirect to the content.
 const LINKED_ETAG: &str = "x-linked-etag";
 const MAX_REDIRECTS: usize = 10;
-/// Of a repository's description; the largest on the hub take less than a tenth of it.
+/// The maximum size of a repository's description; the largest on the hub take less than a tenth of it.
 const MAX_DESCRIPTION_BYTES: u64 = 64 << 20;
 /// Encoded in a segment of a path: all but RFC 3986's unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC

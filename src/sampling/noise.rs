@@ -1,7 +1,7 @@
 //! Reproducible random numbers: a counter-based generator, Philox4x32-10 (Salmon et al., SC'11).
 //!
-//! What is drawn depends on nothing but the seed and what it is drawn for. That makes sampling the same whatever was
-//! drafted: the token at a position is the winner of a race that the position's own noise decides.
+//! A draw depends only on the seed and on what it is for, so sampling gives the same tokens whatever was drafted: the
+//! token at a position is the winner of a race that this position's noise decides.
 
 use std::f64::consts::LN_2;
 
@@ -11,13 +11,13 @@ use super::distribution::{Distribution, largest};
 ///
 /// A trait, so that tests can walk every branch instead of drawing one.
 pub trait Rng {
-    /// True with that probability.
+    /// True with the given probability.
     fn bernoulli(&mut self, probability: f64) -> bool;
     /// A token drawn from a distribution.
     fn categorical(&mut self, distribution: &Distribution<'_>) -> u32;
 }
 
-/// All the random numbers of a request, fixed for all time by its seed.
+/// All the random numbers of a request, determined by its seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Noise {
     key: [u32; 2],
@@ -31,7 +31,7 @@ pub struct NoiseStream {
     counter: u64,
 }
 
-/// What noise is for; that of different domains is independent.
+/// What noise is used for; the noise of different domains is independent.
 #[derive(Debug, Clone, Copy)]
 struct Domain(u32);
 
@@ -57,10 +57,10 @@ impl Noise {
     }
 
     /// The token of a distribution that this noise chooses for a position: the first to arrive, where each token's time is
-    /// exponential with its probability as rate (the Gumbel-max trick, in other words).
+    /// exponential with its probability as rate (this is equivalent to the Gumbel-max trick).
     ///
-    /// The chosen token follows the distribution. A token's time depends on the seed, the position and the token alone, so that
-    /// similar distributions mostly agree (2408.07978), and the same ones always.
+    /// The chosen token follows the distribution. A token's time depends on the seed, the position and the token alone, so
+    /// similar distributions mostly give the same token (2408.07978), and equal ones always do.
     pub fn choose(&self, position: usize, distribution: &Distribution<'_>) -> u32 {
         self.race(Domain::POSITIONS, position as u64, distribution)
     }
@@ -104,10 +104,10 @@ impl Noise {
         race.winner
     }
 
-    /// The random words of some blocks of the generator, four each.
+    /// The random words of the generator's `blocks`, four each.
     fn words<const N: usize>(self, blocks: [u32; N], position: u64, domain: u32) -> [[u32; 4]; N] {
         let mut words = [[0; 4]; N];
-        // Side by side, so that they are computed in lanes.
+        // Side by side, so that the computation is vectorized.
         for (words, block) in words.iter_mut().zip(blocks) {
             let counter = [block, position as u32, (position >> 32) as u32, domain];
             *words = philox(counter, self.key);
@@ -120,7 +120,7 @@ impl Noise {
 const BLOCKS: usize = 8;
 const CHUNK: usize = 4 * BLOCKS;
 
-/// Who arrives first, so far.
+/// The first arrival so far.
 struct Race {
     noise: Noise,
     domain: Domain,
@@ -141,7 +141,7 @@ impl Race {
         }
     }
 
-    /// Lets neighbouring tokens take part.
+    /// Enters a chunk of consecutive tokens.
     fn enter_chunk(&mut self, index: u32, logits: &[f32], score: impl Fn(f32) -> f64) {
         let first = index * BLOCKS as u32;
         let blocks = std::array::from_fn(|block| first + block as u32);
@@ -156,7 +156,7 @@ impl Race {
         }
     }
 
-    /// Lets a token take part, at a rate whose logarithm is `score`; `high` is the upper half of its number.
+    /// Enters a token, at a rate whose logarithm is `score`; `high` is the upper half of its random number.
     fn enter(&mut self, token: u32, high: u32, score: f64) {
         if self.is_beaten(high, score) {
             return;
@@ -170,16 +170,16 @@ impl Race {
         }
     }
 
-    /// Whether a token is seen to lose without the other half of its number, and without a logarithm: its time is at
-    /// least `high / 2^32`.
+    /// Whether a token loses whatever the lower half of its number is. This takes no logarithm: its time is at least
+    /// `high / 2^32`.
     fn is_beaten(&self, high: u32, score: f64) -> bool {
         let zeros = high.leading_zeros() + if high == 0 { 33 } else { 1 };
         score + f64::from(zeros) * LN_2 <= self.best
     }
 }
 
-/// A number whose distribution is exponential with rate 1, out of 64 random bits. The small ones, which win races, are the
-/// most precise.
+/// An exponentially distributed number with rate 1, from 64 random bits. Small numbers, which win races, are the most
+/// precise.
 fn exponential(high: u32, low: u32) -> f64 {
     let bits = u64::from(high) << 32 | u64::from(low);
     let uniform = (bits as f64 + 0.5) / 2.0_f64.powi(64);
@@ -189,7 +189,7 @@ fn exponential(high: u32, low: u32) -> f64 {
 impl NoiseStream {
     /// The next number, uniform in [0, 1), with 53 random bits.
     pub fn uniform(&mut self) -> f64 {
-        // The block of no token.
+        // A block that no token uses.
         let block = [u32::MAX];
         let counter = self.next();
         let [[low, high, ..]] = self.noise.words(block, counter, self.domain.word(0));
@@ -216,7 +216,7 @@ impl Rng for NoiseStream {
 
 #[expect(
     clippy::inline_always,
-    reason = "a call for each block, where several can be computed in lanes, takes twice as long"
+    reason = "inlined blocks are vectorized; a call for each takes twice as long"
 )]
 #[inline(always)]
 fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
@@ -261,7 +261,7 @@ mod tests {
             .into()
     }
 
-    /// Fails where counts are five standard deviations off a distribution.
+    /// Fails if counts are more than five standard deviations off a distribution.
     fn check_counts(counts: &[u32], distribution: &Distribution<'_>) {
         let samples: f64 = counts.iter().copied().map(f64::from).sum();
         for (token, count) in (0..).zip(counts) {
@@ -308,7 +308,7 @@ mod tests {
         let mut times = Vec::new();
         for position in 0..25_000 {
             let [high, low] = [0, 1].map(|word| Noise::new(3).words([9], position, word)[0]);
-            times.extend((0..4).map(|place| exponential(high[place], low[place])));
+            times.extend((0..4).map(|index| exponential(high[index], low[index])));
         }
         let samples = times.len() as f64;
         let mean = times.iter().sum::<f64>() / samples;
@@ -326,7 +326,7 @@ mod tests {
         }
     }
 
-    /// The race without a shortcut.
+    /// The race without shortcuts.
     fn first(noise: Noise, position: usize, scores: &[(u32, f64)]) -> u32 {
         let mut best = (0, f64::NEG_INFINITY);
         for (token, score) in scores {
@@ -367,7 +367,7 @@ mod tests {
         }
     }
 
-    /// Seeds are a promise: what they gave once, they give in every later version.
+    /// A seed gives the same values in every later version.
     #[test]
     fn seeds_keep_their_values() {
         let noise = Noise::new(42);

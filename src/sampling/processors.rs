@@ -1,5 +1,5 @@
-//! What a request's settings make of the logits, in the order of Hugging Face's generation:
-//! bias and penalties, temperature, top-k, top-p, min-p; among the tokens that the response format allows.
+//! Turns logits into the distribution that a request's settings ask for, in the order of Hugging Face's generation: bias
+//! and penalties, temperature, top-k, top-p, min-p; among the tokens that the response format allows.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::settings::SpeculativeConfig;
 use crate::text::Grammar;
 
-/// Penalties and biases beyond this are as good as infinite, and leave room to add and multiply them.
+/// Penalties and biases are clamped to this: as good as infinite, but sums and products of them stay finite.
 const EXTREME: f64 = 1e18;
 
 /// A request's processors.
@@ -25,14 +25,14 @@ pub struct Processors {
     presence_penalty: f32,
     frequency_penalty: f32,
     logit_bias: Vec<(u32, f32)>,
-    /// Presence and frequency penalties count what follows the prompt, and the grammar begins there.
+    /// Presence and frequency penalties count the tokens after the prompt, and the grammar starts there.
     prompt_length: usize,
     grammar: Option<Grammar>,
 }
 
 impl Processors {
-    /// The processors of a (validated) configuration, for a prompt of so many tokens; `grammar` is that of its response
-    /// format.
+    /// The processors of a (validated) configuration, for a prompt of `prompt_length` tokens; `grammar` is that of its
+    /// response format.
     pub fn new(config: &SpeculativeConfig, prompt_length: usize, grammar: Option<Grammar>) -> Self {
         Self {
             greedy: config.is_greedy(),
@@ -55,7 +55,7 @@ impl Processors {
 
     /// The distribution of the token that follows `history` + `drafted`, given its logits.
     ///
-    /// Fails where no token is possible: the model returned no numbers, or biases forbid every token.
+    /// Fails if no token is possible: the model returned NaN, or biases forbid every token.
     pub fn distribution<'a>(
         &mut self,
         logits: &'a [f32],
@@ -81,7 +81,7 @@ impl Processors {
         }
     }
 
-    /// The tokens that must follow by a response format.
+    /// The fast-forward tokens of the response format: those that must follow.
     pub fn forced(&mut self, history: &[u32]) -> Result<Vec<u32>> {
         match &mut self.grammar {
             Some(grammar) => grammar.forced(&history[self.prompt_length..]),
@@ -110,7 +110,7 @@ impl Processors {
             let Some(logit) = logits.get_mut(token as usize) else {
                 continue;
             };
-            // Keskar et al., 1909.05858: away from zero means more likely, on either side of it.
+            // Keskar et al., 1909.05858: dividing a positive logit and multiplying a negative one both lower it.
             *logit = if *logit > 0.0 {
                 *logit / self.repetition_penalty
             } else {
@@ -139,7 +139,7 @@ impl Processors {
         let mut candidates: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
         candidates.retain(|entry| entry.1 > f32::NEG_INFINITY);
         if cuts && self.top_k < candidates.len() {
-            candidates.select_nth_unstable_by(self.top_k, likelier_first);
+            candidates.select_nth_unstable_by(self.top_k, by_descending_weight);
             candidates.truncate(self.top_k);
         }
         let weight = |logit: f32| libm::exp(f64::from(logit - highest) / self.temperature);
@@ -154,24 +154,24 @@ impl Processors {
         Ok(Weighted::new(kept).map_or(Distribution::Point(best), Distribution::from))
     }
 
-    /// Top-p (Holtzman et al., 1904.09751): the fewest largest weights whose share reaches p.
+    /// Top-p (Holtzman et al., 1904.09751): the smallest set of tokens whose probability reaches p.
     fn keep_nucleus(&self, kept: &mut Vec<(u32, f64)>) {
         if self.top_p >= 1.0 {
             return;
         }
-        let wanted = self.top_p * kept.iter().map(|entry| entry.1).sum::<f64>();
-        // Most of a large vocabulary is never in the nucleus: sort only as much as it takes.
+        let threshold = self.top_p * kept.iter().map(|entry| entry.1).sum::<f64>();
+        // The nucleus is usually a small part of a large vocabulary: sort only as much as needed.
         let mut sorted = 0;
         let mut share = 0.0;
         while sorted < kept.len() {
             let end = kept.len().min((4 * sorted).max(256));
             if end < kept.len() {
-                kept[sorted..].select_nth_unstable_by(end - sorted, likelier_first);
+                kept[sorted..].select_nth_unstable_by(end - sorted, by_descending_weight);
             }
-            kept[sorted..end].sort_unstable_by(likelier_first);
+            kept[sorted..end].sort_unstable_by(by_descending_weight);
             for index in sorted..end {
                 share += kept[index].1;
-                if share >= wanted {
+                if share >= threshold {
                     kept.truncate(index + 1);
                     return;
                 }
@@ -181,17 +181,17 @@ impl Processors {
     }
 }
 
-/// By falling weight; equal ones by id, so that the choice never depends on the algorithm.
-fn likelier_first<W: PartialOrd>(a: &(u32, W), b: &(u32, W)) -> Ordering {
+/// Descending weight, then ascending id, so that the choice never depends on the sorting algorithm.
+fn by_descending_weight<W: PartialOrd>(a: &(u32, W), b: &(u32, W)) -> Ordering {
     let weights = b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal);
     weights.then(a.0.cmp(&b.0))
 }
 
-/// The index of the largest value, the first of equals; NaN is never the largest. 0 where there is none.
+/// The index of the largest value, the first of equals; NaN is never the largest. 0 if there is none.
 fn argmax(values: &[f32]) -> u32 {
     let highest = largest(values);
-    let place = values.iter().position(|value| *value >= highest);
-    place.unwrap_or(0) as u32
+    let index = values.iter().position(|value| *value >= highest);
+    index.unwrap_or(0) as u32
 }
 
 #[cfg(test)]
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn logits_that_are_no_numbers_are_an_error_or_no_token() {
+    fn logits_that_are_not_finite_are_an_error_or_have_no_probability() {
         let config = SpeculativeConfig::default();
         for logits in [
             [f32::NAN; 3],

@@ -1,9 +1,9 @@
 //! The tokens with the highest logits.
 
-/// Logits that are compared together: most chunks of a row have none of the highest.
+/// The number of logits that are compared together: most chunks of a row have none of the highest.
 const CHUNK: usize = 64;
 
-/// The tokens with the `count` highest logits, highest first, of equals the lower id first.
+/// The tokens with the `count` highest logits, highest first, equal ones by ascending id.
 pub fn top_k(logits: &[f32], count: usize) -> Vec<u32> {
     let mut best: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
     for (chunk, start) in logits.chunks(CHUNK).zip((0_u32..).step_by(CHUNK)) {
@@ -11,7 +11,7 @@ pub fn top_k(logits: &[f32], count: usize) -> Vec<u32> {
             Some(last) if best.len() == count => last.0,
             _ => f32::NEG_INFINITY,
         };
-        // Counted, not searched: that is done by vectors.
+        // Counting is vectorized; a search that can stop early is not.
         let higher: u32 = chunk.iter().map(|logit| u32::from(*logit > lowest)).sum();
         if best.len() == count && higher == 0 {
             continue;
@@ -34,7 +34,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn they_are_those_that_sorting_finds(
+        fn the_result_matches_sorting(
             logits in prop::collection::vec((-4_i8..4).prop_map(f32::from), 0..300),
             count in 0_usize..12,
         ) {

@@ -1,4 +1,4 @@
-//! Which requests are let in: API keys, origins and host names.
+//! Access control: API keys, origins and host names.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl ApiKeys {
         Self(keys.iter().map(|key| digest(key.as_bytes())).collect())
     }
 
-    /// Whether a key is one of them; looks at all, to the end.
+    /// Whether a key is one of them; always compares with all of them, completely.
     fn contains(&self, key: &[u8]) -> bool {
         let key = digest(key);
         let differ = |known: &[u8; 32]| known.iter().zip(key).fold(0, |all, (a, b)| all | (a ^ b));
@@ -35,7 +35,7 @@ fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// Lets requests through that show a key, where there are any.
+/// Rejects requests without a valid key, if the server has keys.
 pub(super) async fn authenticate(
     State(keys): State<Arc<ApiKeys>>,
     request: Request,
@@ -44,9 +44,9 @@ pub(super) async fn authenticate(
     if keys.0.is_empty() {
         return next.run(request).await;
     }
-    let shown = request.headers().get(header::AUTHORIZATION);
-    let shown = shown.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let message = match shown {
+    let sent = request.headers().get(header::AUTHORIZATION);
+    let sent = sent.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let message = match sent {
         Some(key) if keys.contains(key) => return next.run(request).await,
         Some(_) => "the API key is not one of this server's",
         None => "no API key: send one in the header \"Authorization: Bearer KEY\"",
@@ -54,15 +54,15 @@ pub(super) async fn authenticate(
     ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response()
 }
 
-/// Which pages' requests are answered.
+/// The pages whose requests are answered.
 pub(super) struct Origins {
-    /// Those of other sites.
+    /// The allowed origins of other sites.
     pub(super) allowed: Vec<String>,
-    /// The name that the server listens at; `None` where a key shows who asks, by whatever name.
+    /// The name that the server listens on, if requests must use it; `None` if it has keys, or allows requests without.
     pub(super) host: Option<String>,
 }
 
-/// Refuses what other sites' pages send: a browser sends it from inside, where no key may be asked for.
+/// Rejects requests of other sites' pages: a browser sends them from inside the network, where the server may need no key.
 pub(super) async fn check_origin(
     State(origins): State<Arc<Origins>>,
     request: Request,
@@ -72,23 +72,24 @@ pub(super) async fn check_origin(
     if let Some(host) = &origins.host
         && let Some(name) = foreign_host(headers, host)
     {
-        let message =
-            format!("{name:?} is no name of this server: use its address, or give it an API key");
+        let message = format!(
+            "{name:?} is not a name of this server: use its address, or give it an API key"
+        );
         return ApiError::new(StatusCode::FORBIDDEN, "foreign_host", message).into_response();
     }
     match foreign_origin(headers, &origins.allowed) {
         None => next.run(request).await,
         Some(origin) => {
             let message = format!(
-                "pages of {origin} may not ask this server: --cors-origin {origin} would let them"
+                "pages of {origin} may not use this server: --cors-origin {origin} would allow it"
             );
             ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message).into_response()
         }
     }
 }
 
-/// The name that a request asks for, if it is neither an address nor the server's own: a page may have brought a name of its
-/// own to mean this machine (DNS rebinding).
+/// The host name of a request, if it is neither an address nor the server's own: a page may have made a name of its own resolve
+/// to this machine (DNS rebinding).
 fn foreign_host(headers: &HeaderMap, own: &str) -> Option<String> {
     let host = headers.get(header::HOST)?;
     let host = String::from_utf8_lossy(host.as_bytes()).into_owned();
@@ -111,7 +112,7 @@ fn foreign_origin(headers: &HeaderMap, allowed: &[String]) -> Option<String> {
     (own != host && !is_allowed).then_some(origin)
 }
 
-/// Answers that pages of these origins may read.
+/// Allows pages of these origins to read answers.
 pub(super) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
@@ -121,14 +122,14 @@ pub(super) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
         return Ok(layer.allow_origin(AllowOrigin::any()));
     }
     let origins = origins.iter().map(|origin| {
-        let wrong = |_| {
+        let invalid = |_| {
             Error::invalid(
                 "cors-origin",
                 origin,
                 "an origin, as in https://example.com",
             )
         };
-        origin.parse::<HeaderValue>().map_err(wrong)
+        origin.parse::<HeaderValue>().map_err(invalid)
     });
     let origins: Vec<HeaderValue> = origins.collect::<Result<_, _>>()?;
     Ok(layer.allow_origin(origins))
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_known_as_a_whole() {
+    fn only_whole_keys_match() {
         let keys = ApiKeys::new(&["one".into(), "two".into()]);
         assert!(keys.contains(b"one") && keys.contains(b"two"));
         for wrong in [&b""[..], b"on", b"onetwo", b"One", b"one "] {

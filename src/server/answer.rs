@@ -14,13 +14,13 @@ use crate::engine::{Chunk, Event, Generation};
 use crate::error::Error;
 use crate::settings::SpeculativeConfig;
 
-/// Bytes of a token; hardly any has more.
+/// The bytes that a token has at most; hardly any has more.
 const MAX_TOKEN_BYTES: usize = 16;
 
-/// Answers to all prompts of a request at most.
+/// The maximum number of answers to all prompts of a request.
 const MAX_CHOICES: usize = 128;
 
-/// The choices of a request. Dropping it, as when its client disconnects, ends them within a step.
+/// The choices of a request. Dropping it, for example when its client disconnects, cancels them within a step.
 pub(super) struct Answer {
     events: UnboundedReceiver<(usize, Event)>,
     /// Choices that have not ended.
@@ -31,7 +31,7 @@ pub(super) struct Answer {
     _guards: Vec<CancelOnDrop>,
 }
 
-/// What a choice sends.
+/// An event of a choice.
 pub(super) enum Step {
     Chunk(usize, Chunk),
     End(usize, Box<Generation>),
@@ -54,7 +54,7 @@ impl Answer {
             let message = format!("{choices} answers, of all prompts together: at most {max}");
             return Err(ApiError::invalid("n", message));
         }
-        // Each answer keeps it for itself, and can't be longer than the context.
+        // Each answer stores its own copy, and can't be longer than the context.
         let max_length = state
             .decoder
             .info()
@@ -70,13 +70,13 @@ impl Answer {
         }
         let (sender, events) = unbounded_channel();
         let (decoder, service) = (state.decoder.clone(), state.service.clone());
-        // To compile a response format takes time.
+        // Compiling a response format takes time.
         let requests = tokio::task::spawn_blocking(move || {
             let mut requests = Vec::with_capacity(choices);
             for prompt in prompts {
                 let prompt: Arc<[u32]> = prompt.into();
                 for choice in 0..each as u64 {
-                    // Different choices, and the same every time.
+                    // Choices differ from each other, but not from run to run.
                     let config = SpeculativeConfig {
                         seed: config.seed.map(|seed| seed.wrapping_add(choice)),
                         ..config.clone()
@@ -96,7 +96,7 @@ impl Answer {
             let (sender, metrics, table_updates) =
                 (sender.clone(), metrics.clone(), state.table_updates.clone());
             let listener = Box::new(move |event| {
-                // Counted whether the client is connected or not: it was computed.
+                // What was computed is counted, even if the client has disconnected.
                 match &event {
                     Event::Chunk(chunk) => metrics.received(choice, chunk.tokens.len()),
                     Event::End(Ok(generation)) => {
@@ -109,7 +109,7 @@ impl Answer {
                 }
                 sender.send((choice, event)).is_ok()
             });
-            // Those that were started end with their guards.
+            // On an error, dropping the guards cancels the requests that were started.
             state
                 .service
                 .submit(request, listener)
@@ -142,7 +142,7 @@ impl Answer {
         }
     }
 
-    /// When its time is over.
+    /// The deadline for the whole answer.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }

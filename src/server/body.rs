@@ -1,7 +1,7 @@
 //! A request's body: JSON, whatever its content type says, of a bounded size.
 //!
-//! What kinds of requests have in common is read out of the same body apart: a flattened structure would lose the names of the
-//! fields that are wrong.
+//! The fields that several kinds of requests share are parsed from the same body separately: a flattened structure would lose
+//! the names of invalid fields.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -11,16 +11,16 @@ use serde_json::Value;
 
 use super::error::ApiError;
 
-/// A body that was read.
+/// A parsed body.
 pub(super) struct Body(Value);
 
 impl Body {
-    /// What it says.
+    /// Parses the fields of a type.
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_path_to_error::deserialize(&self.0).map_err(|error| {
             let path = error.path().to_string();
             let message = error.inner().to_string();
-            // What a setting's own type refuses names it already.
+            // Errors from a setting's own type name the setting already.
             let message = match message.starts_with(&format!("invalid {path}")) {
                 true => message,
                 false => format!("invalid {path}: {message}"),
@@ -48,7 +48,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
                 }
             })?;
         let value = serde_json::from_slice(&bytes).map_err(|error| {
-            let message = format!("the body is no JSON: {error}");
+            let message = format!("the body is not JSON: {error}");
             ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message)
         })?;
         Ok(Self(value))

@@ -1,4 +1,4 @@
-//! Errors of requests, in the shape that OpenAI's clients read.
+//! Errors of requests, in the format of OpenAI's API.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::error::Error;
 
-/// Seconds after which a client whose request found no room may try again.
+/// Seconds after which a client may retry a request for which the server had no capacity.
 const RETRY_AFTER: &str = "1";
 
-/// A request that is refused, or failed.
+/// The error of a request that was rejected or failed.
 #[derive(Debug, Clone)]
 pub(super) struct ApiError {
     status: StatusCode,
@@ -56,7 +56,7 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message)
     }
 
-    /// The class that counts it in metrics and logs.
+    /// The code under which it is counted in metrics and logs.
     pub(super) fn code(&self) -> &'static str {
         self.code
     }
@@ -78,7 +78,7 @@ impl ApiError {
     }
 }
 
-/// An error, as OpenAI's clients read it.
+/// An error, in the format of OpenAI's API.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Error")]
 pub(super) struct ErrorBody {

@@ -1,4 +1,4 @@
-//! Counters for Prometheus, under the names that dashboards for vLLM and llama.cpp know, beside our own.
+//! Metrics for Prometheus, under the names that dashboards for vLLM and llama.cpp use, and our own.
 //!
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
@@ -41,7 +41,7 @@ struct Reason {
 /// Positions of drafts that are counted separately.
 const POSITIONS: usize = 16;
 
-/// All that is counted.
+/// All metrics of the server.
 pub(super) struct Metrics {
     registry: Registry,
     counters: Arc<Counters>,
@@ -88,7 +88,7 @@ impl Default for Latency {
     }
 }
 
-/// Where metrics are registered.
+/// Registers metrics.
 struct Register<'a>(&'a mut Registry);
 
 impl Register<'_> {
@@ -108,12 +108,12 @@ impl Metrics {
         let to = &mut Register(&mut registry);
         let [running, waiting] = <[Gauge; 2]>::default();
         let names = ["vllm:num_requests_running", "llamacpp:requests_processing"];
-        to.add(&running, &names, "Requests that are computed");
+        to.add(&running, &names, "Requests being computed");
         let names = ["vllm:num_requests_waiting", "llamacpp:requests_deferred"];
-        to.add(&waiting, &names, "Requests that wait");
+        to.add(&waiting, &names, "Requests waiting");
         let cache_usage = FloatGauge::default();
         let names = ["vllm:kv_cache_usage_perc", "llamacpp:kv_cache_usage_ratio"];
-        let help = "Share of the tokens that caches may hold which are taken, 1 is all";
+        let help = "Used share of the caches' capacity in tokens, 1 is all";
         to.add(&cache_usage, &names, help);
         Self {
             registry,
@@ -204,29 +204,29 @@ impl Counters {
             "vllm:spec_decode_num_accepted_tokens_per_pos",
         ];
         to.add(&self.accepted_per_position, &names, help);
-        let help = "Tokens drafted, by who proposed them";
+        let help = "Tokens drafted, by source";
         let names = ["specdec_source_drafted_tokens"];
         to.add(&self.drafted_by_source, &names, help);
-        let help = "Accepted tokens, by who proposed them";
+        let help = "Accepted tokens, by source";
         let names = ["specdec_source_accepted_tokens"];
         to.add(&self.accepted_by_source, &names, help);
         let names = ["specdec_choices_ended", "vllm:request_success"];
-        to.add(&self.ended, &names, "Answers, by why they ended");
-        let help = "Requests that were refused or failed, by why";
+        to.add(&self.ended, &names, "Answers, by finish reason");
+        let help = "Requests that were rejected or failed, by reason";
         to.add(&self.refused, &["specdec_requests_refused"], help);
     }
 
     fn register_times(&self, to: &mut Register<'_>) {
-        let help = "From requests' arrival to when their prompts were prefilled";
+        let help = "From requests' arrival to the end of their prefill";
         to.add(&self.prefill_seconds, &["specdec_prefill_seconds"], help);
-        let help = "From there to the answers' ends";
+        let help = "From the end of prefill to the end of the answers";
         to.add(&self.decode_seconds, &["specdec_decode_seconds"], help);
-        let help = "What the answers would have taken by plain steps, one request at a time";
+        let help = "Estimated time of the answers by plain steps, one request at a time";
         to.add(&self.plain_seconds, &["specdec_plain_seconds"], help);
         to.add(&self.draft_seconds, &["specdec_draft_seconds"], "Drafting");
         let help = "Passes of the target, each request's counted by itself";
         to.add(&self.verify_seconds, &["specdec_verify_seconds"], help);
-        let help = "How much faster the newest answer was than by plain steps alone";
+        let help = "Speedup of the newest answer over plain steps alone";
         to.add(&self.speedup, &["specdec_speedup"], help);
         let help = "From a request's arrival to its first token";
         let names = ["vllm:time_to_first_token_seconds"];
@@ -293,12 +293,12 @@ pub(super) struct RequestMetrics(Arc<RequestState>);
 struct RequestState {
     counters: Arc<Counters>,
     start: Instant,
-    /// When each choice had its last tokens.
+    /// When each choice received its last tokens.
     last: Mutex<Vec<Option<Instant>>>,
 }
 
 impl RequestMetrics {
-    /// A choice has so many tokens more.
+    /// A choice received `tokens` tokens.
     pub(super) fn received(&self, choice: usize, tokens: usize) {
         if tokens == 0 {
             return;
@@ -321,14 +321,14 @@ impl RequestMetrics {
         }
     }
 
-    /// A choice ended; its prompt counts with the first of several that have it.
+    /// A choice ended; `with_prompt` also counts its prompt, once for all choices that share it.
     pub(super) fn ended(&self, generation: &Generation, with_prompt: bool) {
         let seconds = self.0.start.elapsed().as_secs_f64();
         self.0.counters.request.0.observe(seconds);
         self.0.counters.count(generation, with_prompt);
     }
 
-    /// The request was refused, or failed.
+    /// The request was rejected, or failed.
     pub(super) fn refused(&self, reason: &str) {
         let reason = Reason {
             reason: reason.to_owned(),

@@ -29,7 +29,7 @@ use crate::decoder::SpeculativeDecoder;
 use crate::engine::Service;
 use crate::error::{Error, Result};
 
-/// A server that listens, and answers once it is run.
+/// A server that listens, and answers requests once it runs.
 pub struct Server {
     runtime: tokio::runtime::Runtime,
     listener: TcpListener,
@@ -41,7 +41,7 @@ pub struct Server {
 const THREADS: usize = 2;
 
 impl Server {
-    /// Listens. Fails where the address can't be bound, or where others could reach it without a key, unless that is allowed.
+    /// Binds the address. Fails if that isn't possible, or if other machines could use it without a key, unless that is allowed.
     pub fn bind(decoder: SpeculativeDecoder, options: ServerOptions) -> Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(THREADS).thread_name("specdec-http");
@@ -49,17 +49,17 @@ impl Server {
         let runtime = runtime
             .map_err(|error| Error::Compute(format!("no threads for the server: {error}")))?;
         let (host, port) = (&options.host, options.port);
-        let wrong = |error: std::io::Error| {
-            let expected = format!("an address to listen at: {error}");
+        let invalid = |error: std::io::Error| {
+            let expected = format!("an address to listen on: {error}");
             Error::invalid("host", format!("{host}:{port}"), expected)
         };
         let listener = runtime.block_on(async {
-            let addresses = lookup_host((host.as_str(), port)).await.map_err(wrong)?;
+            let addresses = lookup_host((host.as_str(), port)).await.map_err(invalid)?;
             let addresses: Vec<SocketAddr> = addresses.collect();
             check_addresses(&addresses, &options)?;
-            TcpListener::bind(&addresses[..]).await.map_err(wrong)
+            TcpListener::bind(&addresses[..]).await.map_err(invalid)
         })?;
-        let address = listener.local_addr().map_err(wrong)?;
+        let address = listener.local_addr().map_err(invalid)?;
         let cache = decoder.kv_cache().clone();
         cache.dedicate(options.cache_tokens);
         let table = options.learn.as_deref();
@@ -80,31 +80,31 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Tokens of all caches together; `None`: unbounded.
+    /// The maximum number of tokens in all caches together; `None`: unbounded.
     pub fn cache_tokens(&self) -> Option<usize> {
         self.state.service.cache_capacity()
     }
 
-    /// Answers until the process is asked to end (SIGTERM, Ctrl-C); then what is running may still be answered, unless it is
-    /// asked again.
+    /// Answers requests until a signal (SIGTERM, Ctrl-C) asks the process to end; then finishes the running ones, unless there is a
+    /// second signal.
     pub fn run(self) -> Result<ServerEnd> {
         let router = router::router(&self.state)?;
         let (signals, mut seen) = watch::channel(0);
         let drain = self.state.options.drain;
         let table_updates = self.state.table_updates.clone();
         if let Some(updates) = table_updates.clone() {
-            self.runtime.spawn(updates.keep_saving());
+            self.runtime.spawn(updates.save_periodically());
         }
         let updates = table_updates.clone();
         let served = self.runtime.block_on(async move {
             tokio::spawn(async move {
                 end_signal().await;
-                tracing::info!("ending: running requests are answered first");
+                tracing::info!("shutting down: running requests are answered first");
                 let _ = signals.send(1);
                 if let Some(updates) = updates {
                     let _ = tokio::task::spawn_blocking(move || updates.save()).await;
@@ -136,7 +136,7 @@ impl Server {
             }
         });
         if matches!(served, Ok(ServerEnd::Interrupted)) {
-            // Without waiting for what runs on other threads.
+            // Does not wait for work on other threads.
             self.runtime.shutdown_background();
             return served;
         }
@@ -150,13 +150,13 @@ impl Server {
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerEnd {
-    /// After a signal, with its requests answered, or aborted when the time for that was over.
+    /// After a signal, when the running requests were answered, or aborted at the end of the drain time.
     Drained,
-    /// After a second signal, at once.
+    /// Immediately, after a second signal.
     Interrupted,
 }
 
-/// SIGTERM, or Ctrl-C.
+/// Waits for SIGTERM or Ctrl-C.
 async fn end_signal() {
     #[cfg(unix)]
     {
@@ -172,13 +172,13 @@ async fn end_signal() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// Refuses an address that others reach without a key, unless that is allowed.
+/// Rejects an address that other machines can use without a key, unless that is allowed.
 fn check_addresses(addresses: &[SocketAddr], options: &ServerOptions) -> Result<()> {
     let public = addresses.iter().find(|address| !is_loopback(address.ip()));
     match public {
         Some(_) if options.api_keys.is_empty() && !options.allow_unauthenticated => {
-            let expected = "127.0.0.1, or an API key (--api-key-file, SPECDEC_API_KEY) for an address that others \
-                            reach, or --allow-unauthenticated";
+            let expected = "127.0.0.1, or an API key (--api-key-file, SPECDEC_API_KEY) for an address that other machines \
+            can reach, or --allow-unauthenticated";
             Err(Error::invalid("host", &options.host, expected))
         }
         _ => Ok(()),

@@ -1,5 +1,5 @@
-//! `/openapi.json`: the endpoints in the terms of `OpenAPI` (<https://spec.openapis.org/oas/v3.1.0>), out of their list in
-//! the router and the types that they take and give.
+//! `/openapi.json`: an `OpenAPI` document (<https://spec.openapis.org/oas/v3.1.0>), generated from the router's list of
+//! endpoints and the types of their requests and responses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use super::state::AppState;
 
 type Describe = fn(&mut SchemaGenerator) -> Schema;
 
-/// A path that is served.
+/// A path of the server.
 pub(super) struct Endpoint {
     pub(super) path: &'static str,
     pub(super) handler: MethodRouter<Arc<AppState>>,
-    /// Whether a request must show an API key, where there are any.
+    /// Whether a request must send an API key, if the server has any.
     pub(super) needs_key: bool,
     id: &'static str,
     summary: &'static str,
-    /// The types that a body is read as; none: the method is GET.
+    /// The types that a body is parsed as; if there are none, the method is GET.
     request: Vec<Describe>,
     response: Describe,
     content_type: &'static str,
@@ -52,14 +52,14 @@ impl Endpoint {
         Self { handler, ..self }
     }
 
-    /// A type that the body is read as.
-    pub(super) fn takes<T: JsonSchema>(mut self) -> Self {
+    /// A type that the body is parsed as.
+    pub(super) fn accepts<T: JsonSchema>(mut self) -> Self {
         self.request.push(SchemaGenerator::subschema_for::<T>);
         self
     }
 
-    /// What a response is.
-    pub(super) fn gives<T: JsonSchema>(self) -> Self {
+    /// The type of a response.
+    pub(super) fn returns<T: JsonSchema>(self) -> Self {
         Self {
             response: SchemaGenerator::subschema_for::<T>,
             ..self
@@ -98,13 +98,13 @@ impl Endpoint {
 
     /// The statuses of errors.
     fn errors(&self) -> Vec<(u16, &'static str)> {
-        let mut errors = vec![(403, "A page of another site asked.")];
+        let mut errors = vec![(403, "The request is from a page of another site.")];
         if self.needs_key {
             errors.push((401, "No API key, or an unknown one."));
         }
         if self.parameter.is_some() {
-            errors.push((400, "The name is no text."));
-            errors.push((404, "There is nothing of this name."));
+            errors.push((400, "The name is not valid text."));
+            errors.push((404, "There is nothing with this name."));
         }
         if !self.request.is_empty() {
             errors.extend([
@@ -176,7 +176,7 @@ impl Endpoint {
     }
 }
 
-/// What the server takes and gives.
+/// Serves the document.
 pub(super) async fn show() -> Json<Value> {
     Json(document())
 }
@@ -189,7 +189,7 @@ fn document() -> Value {
     let mut generator = settings.into_generator();
     let mut paths = Map::new();
     for endpoint in endpoints() {
-        // The router's wildcards are no part of OpenAPI.
+        // OpenAPI has no wildcards like the router's.
         let path = endpoint.path.replace("{*", "{");
         paths.insert(path, endpoint.describe(&mut generator));
     }

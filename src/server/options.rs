@@ -1,39 +1,39 @@
-//! How a server is to run.
+//! The options of a server.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::settings::SpeculativeConfig;
 
-/// How a server is to run.
+/// The options of a server.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// The address or name to listen at.
+    /// The address or name to listen on.
     pub host: String,
     /// The port; 0: any that is free.
     pub port: u16,
     /// The model's name in answers.
     pub model: String,
-    /// Requests that are computed at once.
+    /// The maximum number of requests that are computed at once.
     pub slots: usize,
-    /// Requests that may wait beside them.
+    /// The maximum number of requests that wait.
     pub queue: usize,
-    /// Tokens of all caches together; `None`: what half of the memory that is free holds.
+    /// The maximum number of tokens in all caches together; `None`: as many as fit in half of the free memory.
     pub cache_tokens: Option<usize>,
-    /// Keys of which each request must show one; none: all requests are answered.
+    /// The API keys, of which each request must send one; if there are none, all requests are answered.
     pub api_keys: Vec<String>,
-    /// Listen beyond this machine without keys.
+    /// Allows listening on addresses that other machines can reach, without keys.
     pub allow_unauthenticated: bool,
-    /// Origins whose pages may read answers.
+    /// The origins whose pages may read answers.
     pub cors_origins: Vec<String>,
     /// The longest time that a request may take.
     pub timeout: Duration,
-    /// Most bytes of a request's body.
+    /// The maximum size of a request's body, in bytes.
     pub max_body: usize,
-    /// How long requests may go on once the server is asked to end.
+    /// How long running requests may continue once the server shuts down.
     pub drain: Duration,
     /// The file of an n-gram table that is updated from the answers, to draft from; `None`: it is not updated.
     pub learn: Option<PathBuf>,
-    /// What holds where a request doesn't say.
+    /// The settings that requests do not give themselves.
     pub defaults: SpeculativeConfig,
 }

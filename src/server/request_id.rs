@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use axum::http::{HeaderMap, HeaderName};
 
-/// Names a request: the client's id or ours.
+/// Identifies a request: the client's id or ours.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A longer id of a client's is not taken over.
+/// Longer ids from clients are replaced.
 const MAX_ID: usize = 128;
 
 /// The id that a client sent, or a fresh one.

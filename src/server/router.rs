@@ -1,4 +1,4 @@
-//! Which path leads where.
+//! The routes: which handler serves which path.
 
 use std::sync::Arc;
 
@@ -21,54 +21,58 @@ use super::openapi::{self, Endpoint};
 use super::routes::{completions, models, page, tokens};
 use super::state::AppState;
 
-/// What is served, each path once: the router and `/openapi.json` come from this list.
+/// All endpoints: the router and `/openapi.json` are built from this list.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::new("/v1/chat/completions", "chat", "Answer a conversation.")
             .handler(post(completions::chat))
-            .takes::<SettingFields>()
-            .takes::<CommonFields>()
-            .takes::<ChatRequest>()
-            .gives::<Whole<Chat>>()
+            .accepts::<SettingFields>()
+            .accepts::<CommonFields>()
+            .accepts::<ChatRequest>()
+            .returns::<Whole<Chat>>()
             .streams(),
         Endpoint::new("/v1/completions", "complete", "Continue texts.")
             .handler(post(completions::completions))
-            .takes::<SettingFields>()
-            .takes::<CommonFields>()
-            .takes::<CompletionRequest>()
-            .gives::<Whole<Completion>>()
+            .accepts::<SettingFields>()
+            .accepts::<CommonFields>()
+            .accepts::<CompletionRequest>()
+            .returns::<Whole<Completion>>()
             .streams(),
-        Endpoint::new("/v1/models", "listModels", "The models: one.")
-            .handler(get(models::list))
-            .gives::<ModelList>(),
+        Endpoint::new(
+            "/v1/models",
+            "listModels",
+            "The list of models: it has one.",
+        )
+        .handler(get(models::list))
+        .returns::<ModelList>(),
         Endpoint::new("/v1/models/{*model}", "getModel", "A model.")
             .handler(get(models::one))
-            .gives::<Model>()
+            .returns::<Model>()
             .parameter("model"),
         Endpoint::new(
             "/tokenize",
             "tokenize",
-            "The tokens of a text, or of a conversation as the model reads it.",
+            "The tokens of a text, or of a conversation in the model's chat template.",
         )
         .handler(post(tokens::tokenize))
-        .takes::<TokenizeRequest>()
-        .gives::<TokenList>(),
+        .accepts::<TokenizeRequest>()
+        .returns::<TokenList>(),
         Endpoint::new("/detokenize", "detokenize", "The text of tokens.")
             .handler(post(tokens::detokenize))
-            .takes::<DetokenizeRequest>()
-            .gives::<Text>(),
+            .accepts::<DetokenizeRequest>()
+            .returns::<Text>(),
         Endpoint::new("/health", "health", "Whether requests are answered.")
             .handler(get(models::health))
-            .gives::<Health>()
+            .returns::<Health>()
             .without_key(),
         Endpoint::new("/metrics", "metrics", "Counters for Prometheus.")
             .handler(get(metrics::show))
-            .gives::<String>()
+            .returns::<String>()
             .content_type("application/openmetrics-text")
             .without_key(),
         Endpoint::new("/openapi.json", "openapi", "This document.")
             .handler(get(openapi::show))
-            .gives::<Map<String, Value>>()
+            .returns::<Map<String, Value>>()
             .without_key(),
     ]
 }
@@ -109,7 +113,7 @@ async fn not_found(uri: Uri) -> ApiError {
 }
 
 async fn not_allowed(method: Method, uri: Uri) -> ApiError {
-    let message = format!("{method} is not for {}", uri.path());
+    let message = format!("{method} is not allowed for {}", uri.path());
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",

@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state that all requests share.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use crate::decoder::SpeculativeDecoder;
 use crate::engine::Service;
 use crate::error::Error;
 
-/// What all requests share.
+/// The state that all requests share.
 pub(super) struct AppState {
     pub(super) decoder: SpeculativeDecoder,
     pub(super) service: Service,
@@ -27,21 +27,20 @@ pub(super) struct AppState {
 pub(super) type SharedState = State<Arc<AppState>>;
 
 impl AppState {
-    /// Tokens that an answer may have where its request doesn't say: an even share of the caches, and for a long prompt some
-    /// more.
+    /// The default maximum of an answer's tokens: an even share of the caches, and more after a long prompt.
     pub(super) fn default_tokens(&self, prompt: usize) -> usize {
-        /// Tokens that the answer to a long prompt may have nevertheless.
+        /// The tokens that the answer to a long prompt may have in any case.
         const MIN: usize = 1024;
         let context = self.decoder.info().context_length;
         let share = self.service.cache_capacity().map_or(context, |tokens| {
             let even = tokens / self.options.slots;
-            // As much less as a cache's last page may be empty.
+            // Without the positions of a cache's last page that may stay empty.
             even.max(prompt + MIN).min(tokens.saturating_sub(128))
         });
         share.min(context).saturating_sub(prompt).max(1)
     }
 
-    /// Does what takes too long for a thread that serves other clients, too.
+    /// Runs blocking work outside the threads that serve connections.
     pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Online updates of the n-gram table from the server's own answers, where its operator wants that.
+//! Online updates of the n-gram table from the server's own answers, if its operator enables them.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::speculation::retrieval::TABLE_ORDERS;
 /// How often the table is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
-/// Updates the table from answers, and keeps it in a file.
+/// Updates the table from answers, and saves it in a file.
 pub(super) struct TableUpdates {
     decoder: SpeculativeDecoder,
     file: PathBuf,
@@ -23,7 +23,7 @@ pub(super) struct TableUpdates {
 }
 
 impl TableUpdates {
-    /// Fails where the file can't be written.
+    /// Fails if the file can't be written.
     pub(super) fn new(decoder: &SpeculativeDecoder, file: &Path) -> Result<Self> {
         decoder.save_table(file)?;
         Ok(Self {
@@ -49,7 +49,7 @@ impl TableUpdates {
         }
     }
 
-    /// Saves what is new; where that fails, it is tried again later.
+    /// Saves the table if it has changed; if that fails, the next call tries again.
     pub(super) fn save(&self) {
         let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.unsaved.swap(false, Ordering::Relaxed) {
@@ -61,12 +61,12 @@ impl TableUpdates {
         }
     }
 
-    /// Saves at intervals, without end.
-    pub(super) async fn keep_saving(self: Arc<Self>) {
+    /// Saves at regular intervals, forever.
+    pub(super) async fn save_periodically(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SAVE_EVERY).await;
             let updates = self.clone();
-            // To write a file takes time.
+            // Writing a file takes time.
             let _ = tokio::task::spawn_blocking(move || updates.save()).await;
         }
     }

@@ -1,4 +1,4 @@
-//! A token that may come next, and what is known about it.
+//! A token that may come next, and how likely that is.
 
 use crate::settings::DraftKind;
 
@@ -7,21 +7,21 @@ use crate::settings::DraftKind;
 pub struct Candidate {
     /// The token.
     pub token: u32,
-    /// Who proposes it.
+    /// The source that proposes it.
     pub source: DraftKind,
-    /// What speaks for it, as its source tells cases apart (the length of a match, say), below
-    /// [`MAX_FEATURES`]. How often each comes true is measured.
+    /// A bucket by which the source distinguishes its candidates (the length of a match, say), below [`MAX_FEATURES`].
+    /// The acceptance rate is measured per feature.
     pub feature: u8,
-    /// How often such candidates come true, before anything is measured.
+    /// The acceptance rate that is assumed before anything is measured.
     pub prior: f64,
 }
 
-/// How many features a drafter may tell apart.
+/// The number of features that a drafter may distinguish.
 pub const MAX_FEATURES: usize = 32;
 
 impl Candidate {
-    /// One for which nothing speaks but that its source proposes it.
-    pub(super) fn unmarked(token: u32, source: DraftKind) -> Self {
+    /// A candidate without a feature.
+    pub(super) fn featureless(token: u32, source: DraftKind) -> Self {
         Self {
             token,
             source,

@@ -1,16 +1,16 @@
-//! What a draft source proposes: tokens that the target may write next, with the distributions they were drawn from.
+//! What a draft source proposes: tokens that the target may generate next, with the distributions they were drawn from.
 
 use super::candidate::Candidate;
 use crate::sampling::Distribution;
 use crate::settings::DraftKind;
 
-/// A tree of proposed tokens; mostly a chain.
+/// A tree of proposed tokens; usually a chain.
 ///
-/// Nodes are numbered, each after its parent. Siblings were proposed in their order.
+/// Nodes are numbered, each after its parent. Siblings are in the order in which they were proposed.
 #[derive(Debug, Clone, Default)]
 pub struct Draft {
     tokens: Vec<u32>,
-    /// For each node the one that it follows; `None`: the history.
+    /// The parent of each node; `None`: the history.
     parents: Vec<Option<usize>>,
     distributions: Vec<Distribution<'static>>,
     candidates: Vec<Candidate>,
@@ -19,15 +19,16 @@ pub struct Draft {
 impl Draft {
     /// Adds a token after the last one.
     ///
-    /// `distribution` is the very distribution that it was drawn from; [`Distribution::Point`] for a token without alternatives.
+    /// `distribution` must be exactly the one that the token was drawn from; [`Distribution::Point`] for a token without
+    /// alternatives.
     pub fn push(&mut self, token: u32, distribution: Distribution<'static>, source: DraftKind) {
         self.push_child(self.len().checked_sub(1), token, distribution, source);
     }
 
-    /// Adds a token after any node (`None`: the history), and returns its own number.
+    /// Adds a token after any node (`None`: the history) and returns the new node's number.
     ///
-    /// `distribution` is what it was drawn from given its elder siblings: of those drawn without replacement, the same distribution
-    /// [without](Distribution::without) their tokens.
+    /// `distribution` is what the token was drawn from, given its earlier siblings: if siblings are drawn without replacement,
+    /// the same distribution [without](Distribution::without) their tokens.
     ///
     /// # Panics
     /// If there is no such parent.
@@ -38,10 +39,11 @@ impl Draft {
         distribution: Distribution<'static>,
         source: DraftKind,
     ) -> usize {
-        self.add(parent, Candidate::unmarked(token, source), distribution)
+        self.add(parent, Candidate::featureless(token, source), distribution)
     }
 
-    /// Adds a token that was drawn from no distribution after any node (`None`: the history), and returns its own number.
+    /// Adds a token that was not drawn from a distribution after any node (`None`: the history) and returns the new node's
+    /// number.
     ///
     /// # Panics
     /// If there is no such parent.
@@ -63,7 +65,7 @@ impl Draft {
         self.len() - 1
     }
 
-    /// Keeps the first `length` nodes, which are a tree too.
+    /// Keeps the first `length` nodes, which form a tree, too.
     pub fn truncate(&mut self, length: usize) {
         self.tokens.truncate(length);
         self.parents.truncate(length);
@@ -71,10 +73,10 @@ impl Draft {
         self.candidates.truncate(length);
     }
 
-    /// The tokens up to the first that does not follow the one before it.
+    /// The tokens up to the first node whose parent is not the node before it.
     pub fn first_chain(&self) -> &[u32] {
-        let mut places = self.parents.iter().enumerate();
-        let end = places.position(|(node, parent)| *parent != node.checked_sub(1));
+        let mut nodes = self.parents.iter().enumerate();
+        let end = nodes.position(|(node, parent)| *parent != node.checked_sub(1));
         &self.tokens[..end.unwrap_or(self.len())]
     }
 
@@ -83,21 +85,21 @@ impl Draft {
         self.truncate(self.first_chain().len());
     }
 
-    /// Whether every token follows the one before it.
+    /// Whether each node's parent is the node before it.
     pub fn is_chain(&self) -> bool {
         self.first_chain().len() == self.len()
     }
 
-    /// The nodes that follow one (`None`: the history), eldest first.
+    /// The children of a node (`None`: the history), in the order in which they were proposed.
     pub fn children(&self, parent: Option<usize>) -> impl Iterator<Item = usize> {
         let first = parent.map_or(0, |parent| parent + 1);
         (first..self.len()).filter(move |node| self.parents[*node] == parent)
     }
 
-    /// The tokens on the way to a node, its own the last.
+    /// The tokens on the path to a node, its own token last.
     pub fn path(&self, node: usize) -> Vec<u32> {
-        let above = std::iter::successors(Some(node), |node| self.parents[*node]);
-        let mut tokens: Vec<u32> = above.map(|node| self.tokens[node]).collect();
+        let ancestors = std::iter::successors(Some(node), |node| self.parents[*node]);
+        let mut tokens: Vec<u32> = ancestors.map(|node| self.tokens[node]).collect();
         tokens.reverse();
         tokens
     }
@@ -107,7 +109,7 @@ impl Draft {
         &self.tokens
     }
 
-    /// For each node the one that it follows.
+    /// The parent of each node; `None`: the history.
     pub fn parents(&self) -> &[Option<usize>] {
         &self.parents
     }
@@ -117,17 +119,17 @@ impl Draft {
         &self.distributions[node]
     }
 
-    /// Who proposed a node.
+    /// The source that proposed a node.
     pub fn source(&self, node: usize) -> DraftKind {
         self.candidates[node].source
     }
 
-    /// A node's token, and what speaks for it.
+    /// A node's token with its source and feature.
     pub(in crate::speculation) fn candidate(&self, node: usize) -> Candidate {
         self.candidates[node]
     }
 
-    /// Whether no token was drawn from a distribution, so that they may be weighed like any others.
+    /// Whether no token was drawn from a distribution, so that the tokens can compete with retrieved candidates.
     pub(in crate::speculation) fn is_certain(&self) -> bool {
         let mut distributions = self.distributions.iter();
         distributions.all(|distribution| matches!(distribution, Distribution::Point(_)))
@@ -143,7 +145,7 @@ impl Draft {
         self.tokens.is_empty()
     }
 
-    /// The deepest node's number of ancestors, and one.
+    /// The number of nodes on the longest path.
     pub fn depth(&self) -> usize {
         let mut depths: Vec<usize> = Vec::with_capacity(self.len());
         for parent in &self.parents {

@@ -50,10 +50,10 @@ use crate::text::Tokenizer;
 pub struct DraftSource {
     /// What it proposes, in a phrase.
     pub description: &'static str,
-    /// What a request must have for it: the error names this where `make` returns `None` and the request asked for it.
+    /// What a request must have to use it: the error says so if a request names the source and `make` returns `None`.
     pub needs: &'static str,
-    /// Whether requests use it beside any other source, unless `draft` is "none". The others are used if `draft` names them
-    /// or is "auto".
+    /// Whether requests use it in addition to any other source, unless `draft` is "none". The others are used if `draft` names
+    /// them or is "auto".
     pub beside: bool,
     /// Makes its drafter for a request; `None`: the request, or the decoder, lacks what it needs.
     #[allow(clippy::type_complexity, reason = "a function")]
@@ -62,14 +62,14 @@ pub struct DraftSource {
 
 /// A drafter of either kind.
 pub enum AnyDrafter {
-    /// Costs next to nothing: its candidates are weighed among those of all others.
+    /// Costs next to nothing: its candidates compete with those of all others.
     Retrieval(Box<dyn RetrievalDrafter>),
-    /// Takes time, which is measured: the planner chooses how many tokens it drafts. A request uses one such drafter: of several
-    /// the first, in the order of the registry.
+    /// Takes time, which is measured: the planner chooses how many tokens it drafts. A request uses one such drafter: if there
+    /// are several, the first one in the order of the registry.
     Costed(Box<dyn Drafter>),
 }
 
-/// What a drafter is made for.
+/// The request that a drafter is made for.
 #[derive(Clone, Copy)]
 pub struct DraftRequest<'a> {
     /// The source: what it proposes is attributed to it.
@@ -181,10 +181,10 @@ const BUILT_IN: [(DraftKind, DraftSource); 6] = [
     ),
 ];
 
-/// Those that programs registered.
+/// The sources that programs registered.
 static REGISTERED: RwLock<Vec<(DraftKind, DraftSource)>> = RwLock::new(Vec::new());
 
-/// Adds a source of this name, which must be new, for all decoders of this process.
+/// Adds a source under a new name, for all decoders of this process.
 pub fn register(name: &'static str, source: DraftSource) -> Result<DraftKind> {
     let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
     let kind = DraftKind::register(name)?;
@@ -204,8 +204,8 @@ pub fn sources() -> Vec<(DraftKind, DraftSource)> {
 /// The names of the sources that need neither a model nor anything of a request, as in "ngram, table".
 pub(crate) fn names_without_model() -> String {
     let sources = sources().into_iter();
-    let plain = sources.filter(|(kind, source)| !source.beside && *kind != DraftKind::MODEL);
-    let names: Vec<_> = plain.map(|(kind, _)| kind.name()).collect();
+    let independent = sources.filter(|(kind, source)| !source.beside && *kind != DraftKind::MODEL);
+    let names: Vec<_> = independent.map(|(kind, _)| kind.name()).collect();
     names.join(", ")
 }
 

@@ -13,7 +13,7 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 use crate::error::{Error, Result};
 
-/// The limit of instructions in a template's run; a long conversation needs a few thousand.
+/// The maximum number of instructions that a template may execute; a long conversation needs a few thousand.
 const FUEL: u64 = 10_000_000;
 
 /// One turn of a conversation.
@@ -26,7 +26,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// A turn.
+    /// A message of `role`.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self {
             role: role.into(),
@@ -51,7 +51,7 @@ impl ChatTemplate {
         }
     }
 
-    /// The conversation as a text; `add_generation_prompt` ends it where the model's answer starts.
+    /// Renders the conversation as text; with `add_generation_prompt`, the text ends where the model's answer starts.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let text = self.try_render(messages, add_generation_prompt);
         text.map_err(|error| {
@@ -60,7 +60,7 @@ impl ChatTemplate {
                 ErrorKind::InvalidOperation => error.detail().unwrap_or_default().to_owned(),
                 _ => error.to_string(),
             };
-            let expected = "a conversation that the model's chat template takes";
+            let expected = "a conversation that the model's chat template accepts";
             Error::invalid("messages", reason, expected)
         })
     }
@@ -104,7 +104,7 @@ fn without_generation_blocks(source: &str) -> String {
         };
         let end = begin + length;
         let tag = &rest[begin + 2..end];
-        // Another block without effect keeps the white space around it.
+        // A block without effect keeps the white space control of the tags.
         let replaced = match tag.trim_matches(['-', '+']).trim() {
             "generation" => tag.replacen("generation", "if true", 1),
             "endgeneration" => tag.replacen("endgeneration", "endif", 1),
@@ -133,7 +133,7 @@ fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
 /// JSON as Python's `json.dumps(value, ensure_ascii=False, indent=indent)` writes it.
 #[allow(
     clippy::needless_pass_by_value,
-    reason = "the signature that filters have"
+    reason = "minijinja's filters have this signature"
 )]
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_written_as_python_does() {
+    fn json_is_formatted_as_in_python() {
         let source = "{{ messages[1] | tojson }} {{ [] | tojson }} {{ {'a': [1, 2.5, none, true]} | tojson(indent=2) }}";
         let expected = "{\"role\": \"user\", \"content\": \"Is 1 < 2 & \\\"3\\\"?\"} [] {\n  \"a\": [\n    1,\n    2.5,\n    null,\n    true\n  ]\n}";
         assert_eq!(render(source, &conversation()).unwrap(), expected);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_date_can_be_asked_for() {
+    fn templates_can_ask_for_the_date() {
         let year = render("{{ strftime_now('%Y') }}", &[]).unwrap();
         assert!(year.parse::<u32>().unwrap() >= 2024, "{year}");
     }

@@ -1,4 +1,4 @@
-//! Incremental detokenizing: text grows token by token and never shows half a character.
+//! Incremental detokenizing: the text of a stream of tokens, never with half a character.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub struct Detokenizer {
     skip_special_tokens: bool,
     /// Whether the next token's text follows other text.
     has_text: bool,
-    /// Bytes that may yet become a character: at most three.
+    /// The bytes of an incomplete character: at most three.
     pending: Vec<u8>,
 }
 

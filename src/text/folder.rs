@@ -50,15 +50,15 @@ fn read_tokenizer(folder: &Path, settings: &Value) -> Result<tokenizers::Tokeniz
     refuse_subword_prefix(&bytes, &file)?;
     let read = guarded(|| {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)?;
-        // Settings of the training: a prompt must not be truncated or padded silently.
+        // These settings are for training: a prompt must not be truncated or padded silently.
         tokenizer.with_truncation(None)?.with_padding(None);
         Ok(tokenizer)
     });
     read.map_err(|reason| Error::corrupt(file, reason))
 }
 
-/// The library removes this prefix from the second half of each BPE merge by its length alone, and makes invalid text
-/// of halves without it. No supported model has one.
+/// The library removes this prefix from the second half of each BPE merge by its length alone, so halves without it
+/// become invalid text. No supported model has one.
 fn refuse_subword_prefix(bytes: &[u8], file: &Path) -> Result<()> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -71,7 +71,7 @@ fn refuse_subword_prefix(bytes: &[u8], file: &Path) -> Result<()> {
         merges: Option<IgnoredAny>,
         continuing_subword_prefix: Option<String>,
     }
-    // The library reports other contents.
+    // The library reports other invalid contents.
     let model = serde_json::from_slice::<Outline>(bytes)
         .unwrap_or_default()
         .model;
@@ -118,7 +118,7 @@ fn read_vocabulary_and_merges(folder: &Path, settings: &Value) -> Result<tokeniz
     read.map_err(|reason| Error::corrupt(vocabulary, reason))
 }
 
-/// As transformers decides: `generation_config.json`, else config.json.
+/// The EOS tokens in transformers' order of precedence: `generation_config.json`, then config.json.
 fn end_tokens(folder: &Path, config: &Value) -> Result<Vec<u32>> {
     let generation = read_json(&folder.join("generation_config.json"))?;
     let candidates = [
@@ -140,7 +140,7 @@ fn template_source(folder: &Path, settings: &Value) -> Result<Option<String>> {
         return Ok(Some(source));
     }
     let template = &settings["chat_template"];
-    // Of several named templates, the default.
+    // Of several named templates, use the default.
     let named = template.as_array().into_iter().flatten();
     let default = named.into_iter().find(|entry| entry["name"] == "default");
     let source = default.map_or(template, |entry| &entry["template"]);
@@ -156,7 +156,7 @@ fn read_json(file: &Path) -> Result<Value> {
     serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(file, error.to_string()))
 }
 
-/// A special token's text, written plainly or as an added token.
+/// A special token's text, given as a string or as an added token.
 fn token_text(value: &Value) -> Option<String> {
     value
         .as_str()

@@ -31,10 +31,10 @@ use crate::threads;
 use crate::weights::gguf::{Metadata, Value};
 use pretokenizers::Pretokenizer;
 
-/// What SentencePiece writes for a space.
+/// SentencePiece's character for a space.
 const SPACE: &str = "▁";
 
-/// Tokens that end a turn in some model family. Files often name only one of their own.
+/// Tokens that end a turn in some model family. Files often name only one of a model's end tokens.
 const TURN_ENDS: [&str; 12] = [
     "<|im_end|>",
     "<|eot_id|>",
@@ -54,7 +54,7 @@ pub(super) fn read(metadata: &Metadata, file: &Path) -> Result<TokenizerSpec> {
     TokenizerBuilder::new(metadata, file)?.build()
 }
 
-/// What a token is for (`tokenizer.ggml.token_type`).
+/// A token's type (`tokenizer.ggml.token_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TokenType {
     Text,
@@ -76,7 +76,7 @@ impl TokenType {
     }
 }
 
-/// The metadata's vocabulary, checked, from which the tokenizer is built.
+/// The validated vocabulary of the metadata, from which the tokenizer is built.
 struct TokenizerBuilder<'a> {
     metadata: &'a Metadata,
     file: &'a Path,
@@ -84,7 +84,7 @@ struct TokenizerBuilder<'a> {
     types: Vec<TokenType>,
 }
 
-/// What differs between the kinds of tokenizers.
+/// The parts that differ between tokenizer algorithms.
 struct Algorithm {
     tokenizer: tokenizers::Tokenizer,
     add_bos: bool,
@@ -142,7 +142,7 @@ impl<'a> TokenizerBuilder<'a> {
         })
     }
 
-    /// GPT-2's kind: text is split by a pattern, bytes are written as characters, merges apply in order.
+    /// Byte-level BPE (GPT-2): text is split by a pattern, bytes are spelled as characters, merges apply in order.
     fn byte_level(&self) -> Result<Algorithm> {
         let tag = self
             .metadata
@@ -269,9 +269,9 @@ impl<'a> TokenizerBuilder<'a> {
             .collect()
     }
 
-    /// A merge, written as two tokens with a space between them.
+    /// Parses a merge: two tokens separated by a space.
     fn merge(&self, merge: &str) -> Result<(String, String)> {
-        // After the first character: a token may itself start with a space.
+        // The search skips the first character: a token may itself start with a space.
         let first = merge.chars().next().map_or(0, char::len_utf8);
         match merge[first..].split_once(' ') {
             Some((rest, right)) => Ok((format!("{}{rest}", &merge[..first]), right.to_owned())),
@@ -326,8 +326,8 @@ impl<'a> TokenizerBuilder<'a> {
         tokenizer: &mut tokenizers::Tokenizer,
         add_bos: bool,
     ) -> Result<(), String> {
-        let wanted = |name, default| self.flag(&format!("add_{name}_token")).unwrap_or(default);
-        let around = |name, default| match wanted(name, default) {
+        let enabled = |name, default| self.flag(&format!("add_{name}_token")).unwrap_or(default);
+        let around = |name, default| match enabled(name, default) {
             true => self.special(name),
             false => None,
         };
@@ -381,7 +381,7 @@ impl<'a> TokenizerBuilder<'a> {
         let named = ["eos", "eot", "eom"]
             .into_iter()
             .filter_map(|name| self.special(name));
-        // Some files mark them as user-defined tokens.
+        // Some files mark turn ends as user-defined tokens.
         let marked = [TokenType::Control, TokenType::UserDefined];
         let is_turn_end =
             |id: &usize| marked.contains(&self.types[*id]) && TURN_ENDS.contains(&self.tokens[*id]);
@@ -423,7 +423,7 @@ impl<'a> TokenizerBuilder<'a> {
     /// SentencePiece's compiled normalization rules.
     fn character_map(&self) -> Option<Vec<u8>> {
         let bytes = self.metadata.array("tokenizer.ggml.precompiled_charsmap")?;
-        // Files hold signed or unsigned bytes.
+        // Files store signed or unsigned bytes.
         let byte = |value: &Value| match value {
             Value::Unsigned(byte) => u8::try_from(*byte).ok(),
             Value::Signed(byte) => i8::try_from(*byte).ok().map(i8::cast_unsigned),
@@ -445,7 +445,7 @@ fn same_length(file: &Path, name: &str, found: usize, tokens: usize) -> Result<(
     Err(Error::corrupt(file, reason))
 }
 
-/// Splits text by a rule's patterns, then writes it in the byte alphabet.
+/// Splits text by a rule's patterns, then maps it to the byte alphabet.
 fn word_splitter(rule: &Pretokenizer) -> tokenizers::Result<PreTokenizers> {
     let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
     for pattern in rule.patterns {

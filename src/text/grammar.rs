@@ -14,17 +14,17 @@ use super::spec::{TokenizerSpec, guarded};
 use crate::error::{Error, Result};
 use crate::response_format::ResponseFormat;
 
-/// Longer formats (as JSON) are refused: compiling recurses into them.
+/// Longer formats (as JSON) are rejected: compiling is recursive.
 const MAX_FORMAT_BYTES: usize = 200_000;
 
 /// The compiling thread's stack: enough for a format of that length at any depth of nesting. Only used pages take memory.
 const STACK_BYTES: usize = 1 << 30;
 
-/// Characters of a format, or of its error, that a message shows.
+/// The number of characters of a format, or of its error, that a message shows.
 const MAX_EXCERPT_CHARS: usize = 300;
 
-/// White space between JSON tokens: one space, or one or two line breaks with an indentation (llama.cpp's rule). Small
-/// models would repeat unlimited white space forever.
+/// White space between JSON tokens: one space, or one or two line breaks with an indentation (llama.cpp's rule). If
+/// white space were unlimited, small models would repeat it forever.
 const WHITE_SPACE: &str = r"\x20|(\r?\n){1,2}[\x20\t]{0,20}";
 
 /// The largest vocabulary that is indexed.
@@ -65,12 +65,12 @@ impl GrammarCompiler {
     /// The grammar of a format; an error says what is wrong with it.
     pub(super) fn compile(&self, format: &ResponseFormat) -> Result<Grammar> {
         let shown = format.to_json().to_string();
-        let wrong = |reason: &str| {
+        let invalid = |reason: &str| {
             let expected = format!("a format that can be compiled: {}", excerpt(reason));
             Error::invalid("response_format", excerpt(&shown), expected)
         };
         if shown.len() > MAX_FORMAT_BYTES {
-            return Err(wrong(&format!(
+            return Err(invalid(&format!(
                 "it is longer than {MAX_FORMAT_BYTES} bytes"
             )));
         }
@@ -84,9 +84,9 @@ impl GrammarCompiler {
             let panicked = |_| "compiling it failed".to_owned();
             compiling.join().map_err(panicked)
         });
-        let matcher = matcher.map_err(|reason| wrong(&reason))?;
+        let matcher = matcher.map_err(|reason| invalid(&reason))?;
         match matcher.get_error() {
-            Some(reason) => Err(wrong(&reason)),
+            Some(reason) => Err(invalid(&reason)),
             None => Ok(Grammar {
                 start: matcher.deep_clone(),
                 matcher,
@@ -105,7 +105,7 @@ fn grammar_of(format: &ResponseFormat) -> TopLevelGrammar {
     }
 }
 
-/// JSON of a schema. The schema's own white space options for llguidance take precedence over [`WHITE_SPACE`].
+/// The grammar of a JSON schema. The schema's own white space options for llguidance take precedence over [`WHITE_SPACE`].
 fn json_of(mut schema: Value) -> TopLevelGrammar {
     if let Some(schema) = schema.as_object_mut() {
         let options = schema.entry("x-guidance").or_insert_with(|| json!({}));
@@ -138,7 +138,7 @@ fn spelling(spec: &TokenizerSpec, id: u32) -> Result<Vec<u8>> {
     }
 }
 
-/// The tokenizer as llguidance calls it.
+/// The tokenizer, with llguidance's interface.
 struct Environment {
     trie: TokTrie,
     spec: Arc<TokenizerSpec>,
@@ -217,11 +217,11 @@ impl Grammar {
         Ok(Vec::new())
     }
 
-    /// Goes to the end of a text, or to the first token that violates the format; then it returns `false`.
+    /// Advances to the end of a text, or to the first token that violates the format; in that case it returns `false`.
     fn go_to(&mut self, text: &[u32]) -> Result<bool> {
         let pairs = self.consumed.iter().zip(text);
         let shared = pairs
-            .take_while(|(consumed, wanted)| consumed == wanted)
+            .take_while(|(consumed, token)| consumed == token)
             .count();
         if shared < self.consumed.len() {
             self.go_back_to(shared)?;
@@ -252,7 +252,7 @@ impl Grammar {
         let back = self.consumed.len() - length;
         self.consumed.truncate(length);
         if self.matcher.rollback(back).is_ok() {
-            // The last mask is cached by its position alone, which another text may have.
+            // The last mask is cached by position alone, so it may belong to another text.
             self.matcher.invalidate_bias_cache();
             return Ok(());
         }
@@ -263,7 +263,7 @@ impl Grammar {
 }
 
 impl Clone for Grammar {
-    /// With its own caches: clones are used at the same time.
+    /// A clone has its own caches, since clones are used concurrently.
     fn clone(&self) -> Self {
         Self {
             start: self.start.deep_clone(),

@@ -7,18 +7,18 @@ use tokenizers::Decoder;
 use super::chat::ChatTemplate;
 use crate::error::{Error, Result};
 
-/// What both readers, of folders and of GGUF metadata, make of a tokenizer.
+/// A loaded tokenizer with its special tokens, whether from a folder or from GGUF metadata.
 pub(super) struct TokenizerSpec {
     pub(super) tokenizer: tokenizers::Tokenizer,
     pub(super) bos: Option<u32>,
     pub(super) eos: Vec<u32>,
-    /// The one of `eos` that the tokenizer itself names.
+    /// The EOS token of the tokenizer's own settings; one of `eos`.
     pub(super) end: Option<u32>,
     pub(super) chat_template: Option<ChatTemplate>,
     pub(super) spelling: Spelling,
 }
 
-/// How tokens write bytes that are not whole characters.
+/// How tokens spell bytes that are not whole characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spelling {
     /// Every byte is a character of GPT-2's alphabet.
@@ -30,7 +30,7 @@ pub(super) enum Spelling {
 }
 
 impl TokenizerSpec {
-    /// The bytes that a token adds to a text, at its start if `first`; none for a token without text.
+    /// The bytes that a token adds to a text; `first` if it starts the text. Empty for a token without text.
     pub(super) fn bytes(&self, id: u32, first: bool, skip_special_tokens: bool) -> Result<Vec<u8>> {
         let tokenizer = &self.tokenizer;
         let Some(token) = tokenizer.id_to_token(id) else {
@@ -51,7 +51,7 @@ impl TokenizerSpec {
         }
     }
 
-    /// A token's text, as the decoder writes it at the start of a text or after another token.
+    /// A token's text, as decoded at the start of a text (`first`) or after another token.
     fn text_of(&self, token: String, first: bool) -> Result<String> {
         const ANOTHER: &str = "a";
         let Some(decoder) = self.tokenizer.get_decoder() else {
@@ -71,7 +71,7 @@ impl TokenizerSpec {
 }
 
 impl Spelling {
-    /// The one that the tokenizer's decoder reads.
+    /// The spelling that the tokenizer's decoder expects.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Self {
         let decoder = tokenizer.get_decoder().map(serde_json::to_value);
         let Some(Ok(decoder)) = decoder else {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn byte_names_are_read_strictly() {
+    fn byte_names_are_parsed_strictly() {
         assert_eq!(byte_of_name("<0x0A>"), Some(10));
         assert_eq!(byte_of_name("<0xff>"), Some(255));
         for other in ["<0x>", "<0x1>", "<0x123>", "<0xZZ>", "0x0A", "<0x+1>"] {

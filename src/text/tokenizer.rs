@@ -76,19 +76,19 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// Decodes tokens one by one. Text that `continues` other text keeps a first space, which some tokenizers
-    /// leave out at the start of a text.
+    /// Decodes tokens one by one. If the text `continues` other text, it keeps its leading space, which some tokenizers
+    /// drop at the start of a text.
     pub fn detokenizer(&self, skip_special_tokens: bool, continues: bool) -> Detokenizer {
         Detokenizer::new(self.spec.clone(), skip_special_tokens, continues)
     }
 
-    /// The grammar of a response format over this vocabulary. The first call takes a moment.
+    /// The grammar of a response format over this vocabulary. The first call indexes the vocabulary, which takes a moment.
     pub fn grammar(&self, format: &ResponseFormat) -> Result<Grammar> {
         let grammars = match self.grammars.get() {
             Some(grammars) => grammars,
             None => {
-                let made = GrammarCompiler::new(&self.spec)?;
-                self.grammars.get_or_init(|| made)
+                let compiler = GrammarCompiler::new(&self.spec)?;
+                self.grammars.get_or_init(|| compiler)
             }
         };
         grammars.compile(format)
@@ -99,7 +99,7 @@ impl Tokenizer {
         &self.spec.eos
     }
 
-    /// The one of them that the tokenizer itself names; in a conversation it ends a turn.
+    /// The EOS token of the tokenizer's own settings; in a conversation it ends a turn.
     pub fn end_token_id(&self) -> Option<u32> {
         self.spec.end
     }

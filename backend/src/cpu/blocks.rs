@@ -83,7 +83,7 @@ fn four(x: &QuantizedX, index: usize) -> [i8; 4] {
     x.quants.as_chunks::<4>().0[index]
 }
 
-/// [`Block::multiply`] for floats. The block's products are summed apart first, which keeps long sums exact.
+/// [`Block::multiply`] for floats. The block's products are summed separately first, which makes long sums more accurate.
 #[inline(always)]
 fn multiply_floats<S: Simd, B: FloatBlock, const M: usize>(
     block: &B,

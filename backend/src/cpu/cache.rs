@@ -20,7 +20,7 @@ pub(super) const PAGE: usize = 64;
 /// How the cache stores a number.
 pub(super) trait Element: Pod + Send + Sync {
     const ZERO: Self;
-    /// Elements that the scale of a position's key, or value, of one head takes; 0 without scales.
+    /// The number of elements that a scale takes: each position's key or value of a head has one. 0 without scales.
     const SCALE: usize = 0;
 
     fn load<S: Simd>(values: &[Self; LANES]) -> S::Floats;
@@ -66,7 +66,7 @@ impl Element for u16 {
     }
     #[inline(always)]
     fn store<S: Simd>(vector: S::Floats, values: &mut [u16; LANES]) {
-        // An infinity would make NaN of all rows that read its page, even of those that mask it out.
+        // An infinity would turn all rows that attend to its page into NaN, even those that mask it out.
         let bounded = S::max(S::splat(-MAX_F16), S::min(S::splat(MAX_F16), vector));
         S::store_f16(bounded, values);
     }
@@ -96,7 +96,7 @@ impl Element for i8 {
             largest = S::max(largest, S::max(x, S::sub(S::splat(0.0), x)));
             not_finite = S::fma(x, S::splat(0.0), not_finite);
         }
-        // Zero, or NaN if a value is NaN or infinite: it must not be lost.
+        // Zero, or NaN if a value is NaN or infinite: NaN must propagate.
         let not_finite = S::sum(not_finite);
         match S::largest(largest) {
             largest if largest >= MIN_SCALED => (largest / 127.0 + not_finite, 127.0 / largest),
@@ -176,7 +176,7 @@ impl Layout {
         [key, key + self.scaled()]
     }
 
-    /// The offsets of all that a position holds, in all layers.
+    /// The offsets of all elements and scales of a position, in all layers.
     fn offsets(self, layers: usize, position: usize) -> impl Iterator<Item = usize> {
         let heads = (0..layers).flat_map(move |l| (0..self.kv_heads).map(move |h| (l, h)));
         heads.flat_map(move |(layer, head)| {
@@ -192,7 +192,7 @@ impl Layout {
     }
 }
 
-/// What a page holds of one layer and head.
+/// The part of a page for one layer and head.
 pub(super) struct Head<'a, T> {
     /// `[element][position]`, vector by vector.
     pub(super) keys: &'a [[T; LANES]],
@@ -202,7 +202,7 @@ pub(super) struct Head<'a, T> {
     pub(super) value_scales: &'a [T],
 }
 
-/// Pages that a sequence allocates at a time: enough for huge pages, of which the TLB needs fewer entries.
+/// The number of pages that a sequence allocates at a time: enough for huge pages, which need fewer TLB entries.
 const PAGES_PER_CHUNK: usize = 16;
 
 /// The pages of one sequence. Pages that several sequences share are copied before one writes to them.
@@ -236,12 +236,12 @@ impl<T: Element> Cache<T> {
 
     /// Allocates `rows` positions from `past` on, on pages that no other sequence shares.
     pub(super) fn reserve(&mut self, past: usize, rows: usize) -> Result<()> {
-        let wanted = (past + rows).div_ceil(PAGE);
+        let needed = (past + rows).div_ceil(PAGE);
         let elements = self.layout.start(self.layers, 0);
-        while self.pages.len() < wanted {
+        while self.pages.len() < needed {
             self.pages.push(Arc::new(self.arena.zeroed(elements)?));
         }
-        for page in &mut self.pages[past / PAGE..wanted] {
+        for page in &mut self.pages[past / PAGE..needed] {
             if Arc::get_mut(page).is_none() {
                 // Outside the arena: such copies are short-lived, and must not keep a chunk alive.
                 let mut own = Arena::new(0).zeroed(elements)?;
@@ -277,7 +277,7 @@ impl<T: Element> Cache<T> {
         }
     }
 
-    /// A page for several threads to write to.
+    /// A page that several threads write to.
     ///
     /// # Safety
     /// [`Self::reserve`] was called for the positions that are written, and no other thread reads them meanwhile.
@@ -287,7 +287,7 @@ impl<T: Element> Cache<T> {
         unsafe { self.pages[page].as_unsafe_slice() }
     }
 
-    /// What a page holds of a layer and head.
+    /// The part of a page for a layer and head.
     #[inline(always)]
     pub(super) fn page(&self, page: usize, layer: usize, head: usize) -> Head<'_, T> {
         let elements = self.pages[page].as_slice();

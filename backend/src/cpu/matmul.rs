@@ -21,7 +21,7 @@ use super::tier::{Kernel, Tier};
 use super::tiles::ByTiles;
 use crate::Activation;
 
-/// Rows that a tier multiplies at once, at most.
+/// The maximum number of rows that a tier multiplies at once.
 pub(super) const MAX_ROWS: usize = 16;
 
 /// Bytes by which weights are prefetched ahead of their use. The hardware prefetcher stops at page boundaries.
@@ -37,7 +37,7 @@ pub(super) struct Layer<'a> {
     pub(super) bias: Option<&'a [f32]>,
 }
 
-/// What is done to a product before it is written.
+/// The operation that is applied to a product before it is stored.
 #[derive(Clone, Copy)]
 pub(super) enum Epilogue<'a> {
     /// Nothing.
@@ -57,7 +57,7 @@ pub(super) struct Product<'a> {
     pub(super) output: &'a mut Rows,
 }
 
-/// Computes several products with the same activations, packed in the formats that the matrices read.
+/// Computes several products with the same activations, packed in the formats that the matrices need.
 pub(super) fn multiply(
     products: &mut [Product<'_>],
     x: &PackedActivations,
@@ -105,7 +105,7 @@ fn striped(item: usize, count: usize, stripes: usize) -> usize {
     stripe * (count / stripes) + stripe.min(count % stripes) + index
 }
 
-/// The formats of the activations that products with these matrices read.
+/// The activation formats that products with these matrices need.
 pub(super) fn activation_formats<'a>(
     matrices: impl IntoIterator<Item = &'a Packed>,
 ) -> ActivationFormats {
@@ -184,7 +184,7 @@ impl<'a> Tiles<'a> {
     }
 }
 
-/// Quantized blocks: many rows by matrix instructions, if the tier has them.
+/// Multiplies quantized blocks: many rows with AMX tiles, if the tier has them.
 fn run_quantized<B: QuantizedLayout + Block<X = QuantizedX> + Blocks>(
     tiles: Tiles<'_>,
     blocks: &[B],
@@ -224,7 +224,7 @@ macro_rules! for_rows {
 }
 pub(super) use for_rows;
 
-/// Some tiles of a product, by vectors.
+/// Some tiles of a product, computed with vector instructions.
 struct ByVectors<'a, B> {
     tiles: Tiles<'a>,
     blocks: &'a [B],
@@ -259,7 +259,7 @@ where
 fn sum_blocks<S: Simd, B: Block, const M: usize>(blocks: &[B], x: &[[B::X; M]], sums: &mut Sums) {
     let mut lanes = [S::splat(0.0); M];
     for (block, x) in blocks.iter().zip(x) {
-        // Past the tile's end too, since the next tile follows in memory. (Past the matrix's end, prefetching is harmless.)
+        // Past the tile's end, too, since the next tile follows in memory. (Past the matrix's end, prefetching is harmless.)
         let lines = if size_of::<B>() > PREFETCH / 4 {
             0
         } else {

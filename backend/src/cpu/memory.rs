@@ -1,4 +1,4 @@
-//! Memory for weights and caches: the system's own pages, huge ones where it has them.
+//! Memory for weights and caches: the system's pages, huge ones if it has them.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ const ALIGNMENT: usize = 64;
 /// Memory for buffers of about the same lifetime, taken from the system in chunks. A huge page needs an address range
 /// that is mapped as a whole when it is first touched, and most matrices are smaller. Untouched memory costs nothing.
 pub(super) struct Arena {
-    /// Bytes of a chunk; larger buffers have chunks of their own.
+    /// The size of a chunk in bytes; larger buffers have chunks of their own.
     chunk_bytes: usize,
     /// The chunk that buffers are taken from, and how many of its bytes are taken.
     current: Option<(Arc<MmapRaw>, usize)>,
@@ -27,7 +27,7 @@ impl Arena {
         }
     }
 
-    /// A buffer of so many zeros.
+    /// A buffer of `length` zeros.
     pub(super) fn zeroed<T: Pod>(&mut self, length: usize) -> Result<Buffer<T>> {
         let bytes = length
             .checked_mul(size_of::<T>())
@@ -49,7 +49,7 @@ impl Arena {
         })
     }
 
-    /// Takes so many bytes that were never taken before: their chunk, and where they begin in it.
+    /// Takes `bytes` bytes that were never taken before; returns their chunk and their offset in it.
     fn take(&mut self, bytes: usize) -> std::io::Result<(Arc<MmapRaw>, usize)> {
         let (chunk, used) = match self.current.take() {
             Some((chunk, used)) if bytes <= chunk.len() - used => (chunk, used),
@@ -94,7 +94,7 @@ impl<T: Pod> Buffer<T> {
         unsafe { std::slice::from_raw_parts_mut(self.elements(), self.length) }
     }
 
-    /// The elements, for several threads to write to.
+    /// The elements, which several threads may write to.
     ///
     /// # Safety
     /// Elements that one thread writes must not be read or written by another at the same time.

@@ -1,7 +1,7 @@
-//! Own CPU kernels, made so that verifying several tokens costs little more than computing one.
+//! Own CPU kernels, designed so that verifying several tokens costs little more than computing one.
 //!
 //! Reading order: [`simd`] (what the kernels are written in), [`tier`] (how they are compiled), [`layouts`] and [`pack`]
-//! (how weights lie), [`blocks`] and [`matmul`] (products), [`cache`] and [`attention`]. A row's results are the same bits
+//! (how weights are stored), [`blocks`] and [`matmul`] (products), [`cache`] and [`attention`]. A row's results are the same bits
 //! for every tier, number of threads, and batch (batch invariance).
 
 // Kernels are compiled for each tier by being inlined into it; their loops run over lanes, rows and vectors of
@@ -21,7 +21,7 @@ mod pool;
 mod rows;
 #[cfg_attr(
     not(target_arch = "x86_64"),
-    allow(dead_code, reason = "what only tiles need")
+    allow(dead_code, reason = "only AMX tiles use some operations")
 )]
 mod simd;
 mod step;
@@ -54,7 +54,7 @@ pub use rows::Rows;
 pub use step::Step;
 pub use tier::Tier;
 
-/// Bytes that the system is asked for at a time, for matrices.
+/// The size of the chunks in which the matrices' memory is allocated.
 const WEIGHT_CHUNK_BYTES: usize = 64 << 20;
 
 /// Own kernels on the CPU.
@@ -87,7 +87,7 @@ pub struct CachePages<T>(Cache<T>);
 pub struct Matrix(Packed);
 
 impl CpuBackend {
-    /// A backend of this tier with so many threads; `None`: as many as this process may use.
+    /// A backend of this tier with this number of threads; `None`: as many as this process may use.
     ///
     /// Fails if the processor lacks the tier's instructions.
     pub fn new(tier: Tier, precision: WeightPrecision, threads: Option<usize>) -> Result<Self> {

@@ -64,7 +64,8 @@ layouts! {
     Bf16 => Bf16Block,
 }
 
-/// Evaluates an expression with the blocks of a matrix, whatever their layout; `quantized` and `float` apart, if given so.
+/// Evaluates an expression with the blocks of a matrix, whatever their layout; `quantized` and `float` blocks may have separate
+/// expressions.
 macro_rules! with_blocks {
     ($weights:expr, $blocks:ident => $body:expr) => {
         with_blocks!($weights, quantized $blocks => $body, float $blocks => $body)
@@ -83,7 +84,7 @@ macro_rules! with_blocks {
 }
 pub(super) use with_blocks;
 
-/// The layout of a storage format: the integers that it holds, or rounded to 8 bits.
+/// The quantization that a storage format is packed in: its own, or 8 bits.
 fn quantization(storage: StorageType) -> Quantization {
     match storage.format().decoder {
         Decoder::Quants(quantization, _) => quantization,
@@ -130,7 +131,7 @@ impl Packed {
         })
     }
 
-    /// Bytes that a matrix stored so will take.
+    /// The bytes that a matrix of this storage type takes when it is packed.
     pub(super) fn footprint(storage: StorageType, outputs: usize, inputs: usize) -> u64 {
         let block = match storage {
             StorageType::F32 => size_of::<F32Block>(),

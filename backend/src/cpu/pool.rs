@@ -1,6 +1,6 @@
-//! Threads for regions of tens of microseconds.
+//! A thread pool for parallel regions of tens of microseconds.
 //!
-//! Workers spin for a short while after a region, so that the next one begins at once, then park: an idle model takes no
+//! Workers spin for a short while after a region, so that the next one starts at once, then park: an idle model takes no
 //! CPU time. A region's work items are claimed one by one, so that a preempted thread delays the others by one item at
 //! most; results never depend on which thread computed an item.
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
-/// Iterations that a worker spins before it parks: some 100 microseconds.
+/// Iterations that a worker spins before it parks: about 100 microseconds.
 const SPINS: u32 = 4000;
 
 /// Threads that compute together.
@@ -45,7 +45,7 @@ struct Region {
     panicked: AtomicBool,
 }
 
-/// One word, so that no worker enters a region while it is being closed.
+/// A single word, so that no worker enters a region while it is being closed.
 #[derive(Clone, Copy)]
 struct State(u64);
 
@@ -86,10 +86,10 @@ fn usable_threads() -> usize {
 }
 
 impl Pool {
-    /// The bits of `Region::parked`; regions this short do not occupy more threads anyway.
+    /// The number of bits of `Region::parked`; regions this short cannot use more threads anyway.
     pub(super) const MAX_THREADS: usize = 64;
 
-    /// The process's pool of so many threads; `None`: as many as its affinity mask and CPU quota allow.
+    /// The process's pool with this number of threads; `None`: as many as its affinity mask and CPU quota allow.
     pub(super) fn shared(threads: Option<usize>) -> Arc<Self> {
         static POOLS: OnceLock<Mutex<HashMap<usize, Arc<Pool>>>> = OnceLock::new();
         let threads = threads
@@ -219,7 +219,7 @@ impl Region {
 
     /// Closes the region and waits for the workers in it; workers that have not entered it are not waited for.
     fn close(&self) {
-        // After a panic, items that are left must not begin.
+        // After a panic, the remaining items must not start.
         self.next.fetch_add(usize::MAX / 2, Ordering::Relaxed);
         let mut state = self.state.fetch_and(!State::OPEN, Ordering::AcqRel);
         let mut spins = 0_u32;
@@ -235,7 +235,7 @@ impl Region {
         }
     }
 
-    /// What a worker does: one region after the other.
+    /// A worker's main loop: runs one region after the other.
     fn worker_loop(&self, index: usize) {
         let mut seen = 0;
         loop {

@@ -15,7 +15,7 @@ use crate::{HostRows, NormKind};
 pub(super) struct BufferPool(Mutex<Vec<Vec<f32>>>);
 
 impl BufferPool {
-    /// A buffer of at least so many elements, of unspecified values.
+    /// A buffer of at least `length` elements, of unspecified values.
     fn take(&self, length: usize) -> Vec<f32> {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = (0..free.len()).filter(|index| free[*index].len() >= length);
@@ -34,7 +34,7 @@ impl BufferPool {
 }
 
 /// Activations `[rows, width]`.
-#[allow(clippy::struct_field_names, reason = "their number")]
+#[allow(clippy::struct_field_names, reason = "`rows` is their number")]
 pub struct Rows {
     buffer: Vec<f32>,
     pub(super) rows: usize,
@@ -71,7 +71,7 @@ impl Rows {
 }
 
 impl Rows {
-    /// Moves the rows to the end of those on the host.
+    /// Appends the rows to those on the host; none are left here.
     pub(super) fn move_to(&mut self, host: &mut HostRows) {
         host.take(&mut self.buffer, self.rows * self.width);
         self.rows = 0;
@@ -84,10 +84,10 @@ impl Drop for Rows {
     }
 }
 
-/// Blocks from which on packing is worth waking the other threads: fewer take only some microseconds.
+/// The minimum number of blocks that are packed by several threads: fewer take only a few microseconds.
 const MIN_PARALLEL_BLOCKS: usize = 256;
 
-/// Quantized blocks past the last one, which tiles read and ignore.
+/// The number of quantized blocks past the last one, which tiles load and ignore.
 const PADDING: usize = 16;
 
 /// A norm's parameters.
@@ -196,7 +196,7 @@ pub(super) struct Group {
     pub(super) rows: usize,
 }
 
-/// Cuts so many rows into the fewest groups of at most `max`, as evenly as possible.
+/// Divides `rows` rows into the fewest groups of at most `max`, as evenly as possible.
 #[inline(always)]
 pub(super) fn groups(rows: usize, max: usize) -> impl Iterator<Item = Group> {
     let count = rows.div_ceil(max);
@@ -237,7 +237,7 @@ pub(super) struct PackedActivations {
     floats: Vec<[f32; BLOCK]>,
 }
 
-/// The formats of activations that products read.
+/// The formats of activations that products need.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ActivationFormats {
     pub(super) quantized: bool,
@@ -296,7 +296,7 @@ impl PackedActivations {
         self.rows
     }
 
-    /// A group's blocks one by one, and after the last one what a tile reads past its rows and ignores.
+    /// A group's blocks, and after the last one those that a tile loads and ignores.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn quantized_for_tiles(&self, group: Group) -> &[QuantizedX] {
@@ -333,7 +333,7 @@ struct Pack<'a> {
     first: usize,
     rows: usize,
     blocks: usize,
-    /// Rows of a group of quantized ones, at most.
+    /// The maximum number of rows of a group in the quantized format.
     quantized_rows: usize,
     quantized: UnsafeSlice<'a, QuantizedX>,
     floats: UnsafeSlice<'a, [f32; BLOCK]>,

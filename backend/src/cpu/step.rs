@@ -1,4 +1,4 @@
-//! What the layers of one step share: its segments, and the rotary embeddings at its rows' positions.
+//! The data that all layers of a step share: its segments, and the rotary embeddings at its rows' positions.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use crate::{Batch, Pairing, Rope, Segment};
 /// Tables of past steps, which later ones reuse.
 pub(super) type ReusableTables = Arc<Mutex<Vec<Tables>>>;
 
-/// What the layers of one step share.
+/// The data that all layers of a step share.
 pub struct Step {
     tables: Tables,
     reusable: ReusableTables,

@@ -6,7 +6,7 @@ use super::*;
 use crate::{HostRows, NormKind, Pairing, Segment};
 use crate::{dequantize, quantize};
 
-/// Numbers between -1 and 1 that look random, the same for the same seed.
+/// Pseudo-random numbers between -1 and 1, determined by the seed.
 fn noise(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {

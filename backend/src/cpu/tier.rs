@@ -98,15 +98,15 @@ impl Tier {
     /// The tier that `SPECDEC_CPU_TIER` names, or the best that this CPU has.
     pub fn choose() -> Result<Self> {
         let available = || Self::ALL.iter().copied().filter(|tier| tier.is_available());
-        let wanted = std::env::var(VARIABLE).unwrap_or_default();
-        if wanted.is_empty() {
+        let name = std::env::var(VARIABLE).unwrap_or_default();
+        if name.is_empty() {
             return Ok(available().next_back().unwrap_or(Self::Scalar));
         }
-        let named = available().find(|tier| tier.name() == wanted);
+        let named = available().find(|tier| tier.name() == name);
         named.ok_or_else(|| {
             let names: Vec<&str> = available().map(Self::name).collect();
             let expected = format!("one that this processor has: {}", names.join(", "));
-            Error::invalid(VARIABLE, wanted, expected)
+            Error::invalid(VARIABLE, name, expected)
         })
     }
 
@@ -140,7 +140,7 @@ impl Tier {
         }
     }
 
-    /// Runs a kernel that multiplies by AMX's tiles: the vectors that it uses too are AVX-512's.
+    /// Runs a kernel that multiplies with AMX tiles; its vectors are AVX-512's.
     #[cfg(target_arch = "x86_64")]
     #[inline]
     pub(super) fn run_by_tiles(self, kernel: impl Kernel) {
@@ -149,7 +149,7 @@ impl Tier {
         unsafe { with_avx512_vnni(kernel) }
     }
 
-    /// Rows of activations that a block of quantized weights is multiplied with at once, of so many.
+    /// The maximum number of rows that a block of quantized weights is multiplied with at once, in a step of `rows` rows.
     pub(super) fn quantized_rows_at_once(self, rows: usize) -> usize {
         match (self, rows) {
             #[cfg(target_arch = "x86_64")]
@@ -158,13 +158,13 @@ impl Tier {
         }
     }
 
-    /// Whether so many rows are multiplied by AMX's tiles.
+    /// Whether a step of `rows` rows is multiplied with AMX tiles.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn multiplies_by_tiles(self, rows: usize) -> bool {
         matches!((self, rows), (Self::Amx, amx::MIN_TILE_ROWS..))
     }
 
-    /// Rows that any block is multiplied with at once by vectors: [`Simd::ROWS`].
+    /// The maximum number of rows that any block is multiplied with at once by vectors: [`Simd::ROWS`].
     pub(super) fn rows_at_once(self) -> usize {
         match self {
             Self::Scalar => Scalar::ROWS,

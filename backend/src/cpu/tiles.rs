@@ -1,6 +1,6 @@
-//! Products of packed matrices with many rows, by AMX's tiles.
+//! Products of packed matrices with many rows, computed with AMX tiles.
 //!
-//! A tile multiplies sixteen rows at once, but reads weights that are unpacked to bytes; so it pays from
+//! A tile multiplies sixteen rows at once, but needs weights that are unpacked to bytes, so it is faster only from
 //! [`MIN_TILE_ROWS`](super::simd::amx::MIN_TILE_ROWS) rows on.
 
 use std::cell::Cell;
@@ -82,10 +82,10 @@ fn sum_by_tiles<S: Simd, B: QuantizedLayout, const M: usize>(
 ) {
     let mut lanes = [S::splat(0.0); M];
     let mut products = [[TileSums([[0; LANES]; TILE_ROWS]); 2]; 2];
-    begin_tile::<B>(amx, &weights[0], x);
+    start_tile::<B>(amx, &weights[0], x);
     amx.finish(B::SUB_BLOCKS, &mut products[0]);
     if blocks.len() > 1 {
-        begin_tile::<B>(amx, &weights[1], &x[M..]);
+        start_tile::<B>(amx, &weights[1], &x[M..]);
     }
     for (index, block) in blocks.iter().enumerate() {
         let Some(own) = x[index * M..].first_chunk::<M>() else {
@@ -98,7 +98,7 @@ fn sum_by_tiles<S: Simd, B: QuantizedLayout, const M: usize>(
         }
         add_tile::<S, B, M>(block, &products[index % 2], own, M / 2..M, &mut lanes);
         if index + 2 < blocks.len() {
-            begin_tile::<B>(amx, &weights[index + 2], &x[(index + 2) * M..]);
+            start_tile::<B>(amx, &weights[index + 2], &x[(index + 2) * M..]);
         }
     }
     for row in 0..M {
@@ -106,12 +106,12 @@ fn sum_by_tiles<S: Simd, B: QuantizedLayout, const M: usize>(
     }
 }
 
-/// Begins the products of a block with the first [`TILE_ROWS`] of these activations.
+/// Starts the products of a block with the first [`TILE_ROWS`] of these activations.
 #[inline(always)]
-fn begin_tile<B: QuantizedLayout>(amx: &AmxTiles, weights: &TileWeights, x: &[QuantizedX]) {
+fn start_tile<B: QuantizedLayout>(amx: &AmxTiles, weights: &TileWeights, x: &[QuantizedX]) {
     let x = &x[..TILE_ROWS];
     let (first, stride) = (x.as_ptr().cast(), size_of::<QuantizedX>());
-    // SAFETY: there are sixteen such elements, each of which begins with 32 quants.
+    // SAFETY: there are sixteen such elements, each of which starts with 32 quants.
     unsafe { amx.multiply(B::SUB_BLOCKS, first, stride, weights) }
 }
 

@@ -1,10 +1,10 @@
-//! How ggml's blocks pack their quants and scales, as several formats do it.
+//! How ggml's blocks pack their quants and scales, in the ways that several formats share.
 
 use half::f16;
 
 use super::BLOCK;
 
-/// The `index`-th block of a row, of so many bytes.
+/// The `index`-th block of a row, of `BYTES` bytes.
 pub(super) fn block<const BYTES: usize>(row: &[u8], index: usize) -> &[u8; BYTES] {
     &row.as_chunks().0[index]
 }

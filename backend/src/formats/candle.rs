@@ -6,7 +6,7 @@ use half::f16;
 use super::Format;
 use crate::error::{Error, Result};
 
-/// Blocks that are handed to Candle at a time, so that its intermediate copies stay small.
+/// The number of blocks that are passed to Candle at a time, so that its intermediate copies stay small.
 const BLOCKS_AT_ONCE: usize = 1 << 13;
 
 /// Appends the values of whole blocks.

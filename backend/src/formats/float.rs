@@ -1,4 +1,4 @@
-//! Floats: one element a block, little endian.
+//! Floats: one element per block, little endian.
 
 use half::{bf16, f16};
 

@@ -1,8 +1,8 @@
 //! Storage formats of tensor elements: one file each, and the table of all of them.
 //!
 //! A format's file states its name, its number in GGUF files, its block, and how its values are decoded. Everything else
-//! derives from the table at the end of this page: [`StorageType`], what GGUF files may hold, the formats that weights can
-//! be quantized to on loading, and the layout in which the CPU kernels hold them. To add a format, write its file and add
+//! derives from the table at the end of this file: [`StorageType`], what GGUF files may contain, the formats that weights can
+//! be quantized to on loading, and the layout in which the CPU kernels store them. To add a format, write its file and add
 //! it to the table.
 //!
 //! Block formats are ggml's: <https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h>,
@@ -28,13 +28,13 @@ use candle_core::quantized::GgmlDType;
 
 use crate::error::{Error, Result};
 
-/// Weights that are decoded together. ggml's blocks hold 32 weights, its super-blocks 8 x 32.
+/// The number of weights that are decoded together. ggml's blocks have 32 weights, its super-blocks 8 x 32.
 pub(crate) const BLOCK: usize = 32;
 
 /// Weights of a super-block.
 const SUPER_BLOCK: usize = 256;
 
-/// What a format is called, how its blocks lie in a file, and how they are decoded.
+/// A format's name, how its blocks are stored in a file, and how they are decoded.
 #[derive(Debug)]
 pub(crate) struct Format {
     /// As ggml writes it.
@@ -54,12 +54,12 @@ pub(crate) struct Format {
 /// How a format's blocks become numbers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Decoder {
-    /// Block by block into integers and their scales, which the CPU kernels hold as they are. The function decodes the
+    /// Block by block into integers and their scales, which the CPU kernels store as they are. The function decodes the
     /// `index`-th block of a row.
     Quants(Quantization, fn(row: &[u8], index: usize) -> QuantBlock),
-    /// Into numbers at once: what the CPU kernels then hold in 8 bits, unless it is a float format.
+    /// Directly into numbers, which the CPU kernels store in 8 bits unless it is a float format.
     Values(fn(data: &[u8], values: &mut Vec<f32>)),
-    /// By Candle. The CPU kernels hold such weights in 8 bits.
+    /// By Candle. The CPU kernels store such weights in 8 bits.
     Candle,
 }
 
@@ -80,7 +80,7 @@ pub(crate) enum Quantization {
 pub(crate) struct QuantBlock {
     /// Non-negative, of as many bits as the [`Quantization`] says.
     pub(crate) quants: [u8; BLOCK],
-    /// Of each half of the block; of the whole block only the first is used where it has a single scale.
+    /// The scales of the block's halves; only the first is used if the block has a single scale.
     pub(crate) scales: [f32; 2],
     pub(crate) min: f32,
 }
@@ -174,7 +174,7 @@ impl StorageType {
         self.format().block_bytes
     }
 
-    /// Bytes that so many elements take; `None` if they do not fill whole blocks.
+    /// Bytes that `elements` elements take; `None` if they do not fill whole blocks.
     pub fn bytes(self, elements: usize) -> Option<usize> {
         if !elements.is_multiple_of(self.block_elements()) {
             return None;
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn names_to_quantize_to_are_read_in_any_case() {
+    fn names_to_quantize_to_are_parsed_in_any_case() {
         for storage in StorageType::quantizable() {
             let name = storage.name().to_ascii_lowercase();
             assert_eq!(StorageType::parse_quantizable(&name).unwrap(), storage);

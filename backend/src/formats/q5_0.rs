@@ -1,4 +1,4 @@
-//! `Q5_0`: a scale and 32 5-bit quants from -16 to 15, their fifth bits apart.
+//! `Q5_0`: a scale and 32 5-bit quants from -16 to 15, their fifth bits stored separately.
 
 use candle_core::quantized::GgmlDType;
 

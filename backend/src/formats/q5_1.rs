@@ -1,4 +1,4 @@
-//! `Q5_1`: a scale, a minimum and 32 5-bit quants, their fifth bits apart.
+//! `Q5_1`: a scale, a minimum and 32 5-bit quants, their fifth bits stored separately.
 
 use candle_core::quantized::GgmlDType;
 

@@ -18,11 +18,11 @@ pub(in crate::server) struct ChatRequest {
     /// Report each token's log-probability.
     #[serde(default)]
     logprobs: Option<bool>,
-    /// With those of so many most probable alternatives.
+    /// And those of this many most probable alternatives.
     #[serde(default)]
     #[schemars(range(max = 20))]
     top_logprobs: Option<usize>,
-    /// Can't be called here: only an empty list is taken.
+    /// Not supported: only an empty list is accepted.
     #[serde(default)]
     #[schemars(length(max = 0))]
     tools: Option<Vec<Value>>,
@@ -33,13 +33,13 @@ impl ChatRequest {
     pub(in crate::server) fn take_messages(&mut self) -> Result<Vec<Message>, ApiError> {
         if self.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
             let message =
-                "tools can't be called here: describe the answer's form by response_format";
+                "tool calls are not supported: describe the answer's format by response_format";
             return Err(ApiError::invalid("tools", message));
         }
         messages(std::mem::take(&mut self.messages))
     }
 
-    /// The setting of this name.
+    /// The value of the setting `logprobs`.
     pub(in crate::server) fn logprobs(&self) -> Result<Option<usize>, ApiError> {
         match (self.logprobs, self.top_logprobs) {
             (Some(true), count) => Ok(Some(count.unwrap_or(0))),

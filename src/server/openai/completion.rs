@@ -10,21 +10,21 @@ use super::respond::{Format, Object, Spelling, finite};
 use crate::engine;
 use crate::server::error::ApiError;
 
-/// Prompts of one request at most.
+/// The maximum number of prompts of one request.
 pub(in crate::server) const MAX_PROMPTS: usize = 128;
 
 /// Texts to continue.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(in crate::server) struct CompletionRequest {
     pub(in crate::server) prompt: PromptField,
-    /// Report each token's log-probability, and those of so many most probable alternatives.
+    /// Report each token's log-probability, and those of this many most probable alternatives.
     #[serde(default)]
     #[schemars(range(max = 20))]
     pub(in crate::server) logprobs: Option<usize>,
-    /// Begin the answer with the prompt.
+    /// Start the answer with the prompt.
     #[serde(default)]
     pub(in crate::server) echo: Option<bool>,
-    /// Texts are continued at their end alone: only an empty one is taken.
+    /// Not supported: only an empty suffix is accepted.
     #[serde(default)]
     #[schemars(length(max = 0))]
     suffix: Option<String>,
@@ -46,7 +46,7 @@ pub(in crate::server) enum PromptField {
     TokenLists(Vec<Vec<u32>>),
 }
 
-/// By hand: lists are bounded.
+/// Written by hand, since lists are bounded.
 impl JsonSchema for PromptField {
     fn schema_name() -> Cow<'static, str> {
         "Prompt".into()
@@ -75,11 +75,11 @@ impl JsonSchema for PromptField {
 }
 
 impl CompletionRequest {
-    /// Refuses what is not offered.
+    /// Rejects what is not supported.
     pub(in crate::server) fn check(&self, choices: usize) -> Result<(), ApiError> {
         let suffix = self.suffix.as_ref();
         if suffix.is_some_and(|suffix| !suffix.is_empty()) {
-            let message = "a suffix: texts are continued at their end alone";
+            let message = "a suffix is not supported: texts are continued only at their end";
             return Err(ApiError::invalid("suffix", message));
         }
         if self.best_of.is_some_and(|best| best > choices) {
@@ -106,7 +106,7 @@ pub(in crate::server) struct CompletionContent {
 pub(in crate::server) struct CompletionLogprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<Option<f64>>,
-    /// Of each token, the most probable alternatives by their texts.
+    /// The most probable alternatives to each token, by their texts.
     top_logprobs: Vec<Map<String, Value>>,
     /// The position of each token in the text, in characters.
     text_offset: Vec<usize>,
@@ -152,9 +152,9 @@ impl Format for Completion {
                 .collect()
         });
         let offsets = tokens.iter().map(|token| {
-            let here = *offset;
+            let start = *offset;
             *offset += token.text.chars().count();
-            here
+            start
         });
         CompletionLogprobs {
             text_offset: offsets.collect(),

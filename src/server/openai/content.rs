@@ -25,7 +25,7 @@ pub(super) enum Content {
     Parts(Vec<Part>),
 }
 
-/// By hand: parts of other types are understood, to be refused by name.
+/// Written by hand, since parts of other types are parsed only to name them in an error.
 impl JsonSchema for Content {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Content".into()
@@ -68,7 +68,7 @@ impl Content {
                     )),
                     (kind, _) => Err(ApiError::invalid(
                         field,
-                        format!("a part of type {kind:?}: this model reads \"text\" alone"),
+                        format!("a part of type {kind:?}: only \"text\" is supported"),
                     )),
                 })
                 .collect(),
@@ -76,7 +76,7 @@ impl Content {
     }
 }
 
-/// A conversation's messages, as templates read them.
+/// A conversation's messages, as chat templates take them.
 pub(in crate::server) fn messages(messages: Vec<ChatMessage>) -> Result<Vec<Message>, ApiError> {
     let messages = messages.into_iter().enumerate();
     messages

@@ -1,4 +1,4 @@
-//! What clients send and get, as types: the fields of OpenAI's API
+//! The types of requests and responses: the fields of OpenAI's API
 //! (<https://platform.openai.com/docs/api-reference>), those that vLLM and llama.cpp add to them, and our own.
 //!
 //! `/openapi.json` describes these types. In requests `null` is the same as leaving a field out, and fields that are not

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::respond::Object;
 use crate::model::ModelInfo;
 
-/// A model that is served.
+/// The served model.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::server) struct Model {
     pub(in crate::server) id: String,
@@ -14,21 +14,21 @@ pub(in crate::server) struct Model {
     /// When the server started, in seconds since 1970.
     pub(in crate::server) created: u64,
     pub(in crate::server) owned_by: &'static str,
-    /// Tokens that prompt and answer may have together.
+    /// The maximum number of tokens of prompt and answer together.
     pub(in crate::server) max_model_len: usize,
     /// Facts about the model.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub(in crate::server) meta: ModelInfo,
 }
 
-/// All models: one.
+/// The list of models: it has one.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::server) struct ModelList {
     pub(in crate::server) object: Object,
     pub(in crate::server) data: Vec<Model>,
 }
 
-/// A server that answers.
+/// The health of the server.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::server) struct Health {
     pub(in crate::server) status: Status,

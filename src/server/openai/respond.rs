@@ -1,4 +1,4 @@
-//! Answers as a client gets them: the whole, or chunk by chunk.
+//! Responses: whole answers, and chunks of them.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,25 +8,25 @@ use crate::engine::{self, Chunk, Generation, Stats};
 use crate::settings::DraftKind;
 use crate::text::Tokenizer;
 
-/// An answer's form: chat completions or completions.
+/// The format of an answer: chat completions or completions.
 pub(in crate::server) trait Format: Sized + Send + Sync + 'static {
     const ID_PREFIX: &'static str;
     const OBJECT: Object;
     const CHUNK_OBJECT: Object;
 
-    /// What a choice says.
+    /// The content of a choice.
     type Content: Serialize + JsonSchema + Send + Sync;
-    /// What a choice says in one chunk.
+    /// The content of a chunk.
     type Delta: Serialize + JsonSchema + Send + Sync;
     type Logprobs: Serialize + JsonSchema + Send + Sync;
 
-    /// A whole choice, whose prompt is repeated first where that is asked for.
+    /// A whole choice, after the prompt if the request asks to echo it.
     fn content(echoed: &str, text: &str) -> Self::Content;
 
-    /// The first chunk of a choice, if it says anything.
+    /// The first chunk of a choice, if it has any content.
     fn first(echoed: &str) -> Option<Self::Delta>;
 
-    /// A chunk in between.
+    /// A chunk between the first and the last.
     fn delta(text: &str) -> Self::Delta;
 
     /// The last chunk of a choice.
@@ -40,7 +40,7 @@ pub(in crate::server) trait Format: Sized + Send + Sync + 'static {
     ) -> Self::Logprobs;
 }
 
-/// What an object is.
+/// The type of an object.
 #[derive(Clone, Copy, Serialize, JsonSchema)]
 pub(in crate::server) enum Object {
     #[serde(rename = "chat.completion")]
@@ -113,7 +113,7 @@ impl From<engine::FinishReason> for FinishReason {
 struct Token {
     id: u32,
     text: String,
-    /// Who proposed it.
+    /// The draft source that proposed it, or the target.
     #[schemars(with = "String")]
     source: DraftKind,
     /// The step that accepted it, from 0.
@@ -132,11 +132,11 @@ fn tokens(tokens: &[engine::Token]) -> Vec<Token> {
     tokens.collect()
 }
 
-/// What tokens write.
+/// The text of tokens.
 pub(in crate::server) struct Spelling(pub(in crate::server) Tokenizer);
 
 impl Spelling {
-    /// Of a special token its name.
+    /// A token's bytes; for a special token, its name.
     pub(super) fn bytes(&self, id: u32) -> Vec<u8> {
         match self.0.special_token(id) {
             Some(name) => name.into_bytes(),
@@ -149,24 +149,24 @@ impl Spelling {
     }
 }
 
-/// JSON has no infinity: what can't be is as improbable as OpenAI's API says it.
+/// JSON has no infinity: impossible tokens get the lowest value of OpenAI's API.
 pub(super) fn finite(logprob: Option<f32>) -> Option<f64> {
     const MIN: f32 = -9999.0;
     logprob.map(|logprob| logprob.max(MIN).into())
 }
 
-/// How one request is answered.
+/// Builds the responses to one request.
 pub(in crate::server) struct Responder<F> {
-    /// Of all the request's objects.
+    /// The id of all of the request's objects.
     pub(in crate::server) id: String,
     pub(in crate::server) created: u64,
     pub(in crate::server) model: String,
-    /// With tokens and statistics.
+    /// Whether to return tokens and statistics.
     pub(in crate::server) return_tokens: bool,
-    /// With log-probabilities.
+    /// Whether to return log-probabilities.
     pub(in crate::server) logprobs: bool,
     pub(in crate::server) spelling: Spelling,
-    /// The prompt of each choice, of a request that wants them repeated.
+    /// The prompt of each choice, if the request asks to echo them.
     pub(in crate::server) echoed: Vec<String>,
     pub(in crate::server) format: std::marker::PhantomData<F>,
 }
@@ -211,12 +211,12 @@ impl<F: Format> Responder<F> {
             .then(|| F::logprobs(&self.spelling, tokens, offset))
     }
 
-    /// A stream's first chunk of a choice, if it says anything.
+    /// A stream's first chunk of a choice, if it has any content.
     pub(in crate::server) fn first(&self, index: usize) -> Option<Part<F>> {
         F::first(self.echoed(index)).map(|delta| self.chunk(vec![Self::part(index, delta)]))
     }
 
-    /// A chunk of a choice; `None` where it says nothing yet.
+    /// A chunk of a choice; `None` if it has no content yet.
     pub(in crate::server) fn next(
         &self,
         index: usize,
@@ -255,7 +255,7 @@ impl<F: Format> Responder<F> {
         }
     }
 
-    /// The chunk after all choices that says what they used.
+    /// The chunk with the usage, after all choices.
     pub(in crate::server) fn usage(&self, stats: &[Stats], prompts: usize) -> Part<F> {
         Response {
             usage: Some(Usage::new(stats.iter(), prompts)),

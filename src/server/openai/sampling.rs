@@ -9,10 +9,10 @@ use crate::server::error::ApiError;
 use crate::settings::{DraftKind, Range, SETTINGS, SpeculativeConfig, Verification, settings};
 use values::{LogitBias, OneOrMore, Prediction, ResponseFormatField, SettingValue, TopK};
 
-/// Answers to one request at most.
+/// The maximum number of answers to one prompt.
 const MAX_CHOICES: usize = 128;
 
-/// Stop texts of one request at most.
+/// The maximum number of stop texts of one request.
 const MAX_STOPS: usize = 16;
 
 /// The highest temperature, as in OpenAI's API.
@@ -38,7 +38,7 @@ macro_rules! define_fields {
         }
 
         impl SettingFields {
-            /// Changes what the request has fields for.
+            /// Applies the fields that the request has.
             fn apply(self, config: &mut SpeculativeConfig) -> Result<(), ApiError> {
                 $($(
                     let value: Option<$request> = self.$name;
@@ -81,23 +81,23 @@ fn add_ranges(schema: &mut Schema) {
     }
 }
 
-/// What a request says beside its settings.
+/// The fields of a request that are not settings.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(in crate::server) struct CommonFields {
-    /// Taken as it is: the server has one model.
+    /// Ignored: the server has one model.
     #[serde(rename = "model")]
     _model: Option<String>,
-    /// Most tokens of an answer.
+    /// The maximum number of tokens of an answer.
     max_tokens: Option<usize>,
     /// The same, by its newer name.
     max_completion_tokens: Option<usize>,
-    /// Answers to each prompt.
+    /// The number of answers to each prompt.
     #[schemars(range(min = 1, max = MAX_CHOICES))]
     n: Option<usize>,
     /// Send the answer in chunks, as server-sent events, the last of which is [DONE].
     pub(in crate::server) stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    /// Send each token, with who proposed it and in which step, and the statistics of each answer.
+    /// Send each token, with the source that proposed it and its step, and the statistics of each answer.
     return_tokens: Option<bool>,
 }
 
@@ -108,7 +108,7 @@ struct StreamOptions {
 }
 
 impl CommonFields {
-    /// Answers that are wanted.
+    /// The number of answers to each prompt.
     pub(in crate::server) fn choices(&self) -> usize {
         self.n.unwrap_or(1)
     }
@@ -137,7 +137,7 @@ pub(in crate::server) fn config(
         return Err(ApiError::invalid("n", message));
     }
     if settings.prediction.is_some() || settings.draft.is_some() {
-        // What was chosen for all requests was chosen for other drafts.
+        // The server's own values were chosen for other drafts.
         let SpeculativeConfig { gamma, draft, .. } = SpeculativeConfig::default();
         (config.gamma, config.draft) = (gamma, draft);
     }

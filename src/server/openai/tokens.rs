@@ -12,7 +12,7 @@ use super::content::ChatMessage;
 pub(in crate::server) struct TokenizeRequest {
     #[serde(default)]
     pub(in crate::server) content: Option<String>,
-    /// vLLM's name of the same.
+    /// vLLM's name for `content`.
     #[serde(default)]
     pub(in crate::server) prompt: Option<String>,
     #[serde(default)]
@@ -21,7 +21,7 @@ pub(in crate::server) struct TokenizeRequest {
     pub(in crate::server) add_special_tokens: bool,
 }
 
-/// By hand: one of three fields is given.
+/// Written by hand, since one of three fields is required.
 impl JsonSchema for TokenizeRequest {
     fn schema_name() -> Cow<'static, str> {
         "TokenizeRequest".into()
@@ -66,7 +66,7 @@ impl JsonSchema for TokenizeRequest {
     }
 }
 
-/// Tokens to make a text of.
+/// Tokens to decode.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(in crate::server) struct DetokenizeRequest {
     pub(in crate::server) tokens: Vec<u32>,
@@ -79,7 +79,7 @@ pub(in crate::server) struct DetokenizeRequest {
 pub(in crate::server) struct TokenList {
     pub(in crate::server) tokens: Vec<u32>,
     pub(in crate::server) count: usize,
-    /// Tokens that prompt and answer may have together.
+    /// The maximum number of tokens of prompt and answer together.
     pub(in crate::server) max_model_len: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What answers used.
+//! The token counts of answers.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(in crate::server) struct Usage {
 
 #[derive(Serialize, JsonSchema)]
 struct PromptDetails {
-    /// Those that were in a cache of an earlier request.
+    /// Tokens of the prompt that were in a cache of an earlier request.
     cached_tokens: usize,
 }
 
@@ -28,12 +28,12 @@ struct PromptDetails {
 struct CompletionDetails {
     /// Tokens of the request's prediction that were accepted.
     accepted_prediction_tokens: usize,
-    /// Those that were not.
+    /// Tokens of the request's prediction that were rejected.
     rejected_prediction_tokens: usize,
 }
 
 impl Usage {
-    /// Of the answers to so many prompts, those of each side by side: a prompt counts once, however many answers it has.
+    /// The usage of the answers to `prompts` prompts, grouped by prompt: a prompt counts once, however many answers it has.
     pub(super) fn new<'a>(stats: impl Iterator<Item = &'a Stats> + Clone, prompts: usize) -> Self {
         let choices = stats.clone().count();
         let each = (choices / prompts.max(1)).max(1);

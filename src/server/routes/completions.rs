@@ -21,7 +21,7 @@ use crate::server::request_id::fresh_id;
 use crate::server::state::{AppState, SharedState, now};
 use crate::settings::SpeculativeConfig;
 
-/// A request, checked.
+/// A validated request.
 struct Checked<F> {
     prompts: Vec<Vec<u32>>,
     config: SpeculativeConfig,
@@ -70,7 +70,7 @@ async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>,
     })
 }
 
-/// Tokens that a completion has where the request doesn't say, as in OpenAI's API.
+/// The default maximum of a completion's tokens, as in OpenAI's API.
 const COMPLETION_TOKENS: usize = 16;
 
 async fn check_completion(

@@ -1,4 +1,4 @@
-//! What is served.
+//! The served model, and the server's health.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -13,7 +13,7 @@ pub(in crate::server) async fn health() -> Json<Health> {
     Json(Health::OK)
 }
 
-/// The models: one.
+/// The list of models: it has one.
 pub(in crate::server) async fn list(State(state): SharedState) -> Json<ModelList> {
     Json(ModelList {
         object: Object::List,

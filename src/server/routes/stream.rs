@@ -18,10 +18,10 @@ use crate::server::openai::{Format, Responder};
 /// How often an idle stream sends a comment, to show that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Chunks of a stream that wait for a slow client.
+/// The maximum number of chunks that are buffered for a slow client.
 const MAX_BUFFERED: usize = 64;
 
-/// How long a client may take to receive what is buffered when its time is over.
+/// How long a client may take after the deadline to receive what is buffered.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Writes an answer to a client, chunk by chunk.
@@ -38,13 +38,13 @@ type Events = Sender<Result<Event, Infallible>>;
 struct Disconnected;
 
 impl<F: Format> Writer<F> {
-    /// A response that is written while the answer is computed.
+    /// A response that is sent while the answer is computed.
     pub(super) fn respond(self, answer: Answer, choices: usize) -> Response {
         let (sender, receiver) = channel(MAX_BUFFERED);
         tokio::spawn(async move {
-            // Some more than its time, so that the client receives the error of a late answer.
+            // Longer than the answer's deadline, so that the client still receives the timeout error.
             let deadline = answer.deadline() + GRACE;
-            // Where the client disconnected no error can be sent.
+            // If the client disconnected, no error can be sent.
             let _ = timeout_at(deadline, self.write(answer, choices, &sender)).await;
         });
         let stream = Sse::new(ReceiverStream::new(receiver));
@@ -97,7 +97,7 @@ impl<F: Format> Writer<F> {
 }
 
 async fn send(events: &Events, value: &(impl Serialize + Sync)) -> Result<(), Disconnected> {
-    // Serializing what has neither maps of odd keys nor failing fields does not fail.
+    // Serializing these types does not fail.
     let Ok(event) = Event::default().json_data(value) else {
         return Ok(());
     };

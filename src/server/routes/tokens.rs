@@ -9,7 +9,7 @@ use crate::server::error::ApiError;
 use crate::server::openai::{DetokenizeRequest, Text, TokenList, TokenizeRequest, messages};
 use crate::server::state::{AppState, SharedState};
 
-/// A text's tokens, or those of a conversation as the model reads it.
+/// A text's tokens, or those of a conversation in the model's chat template.
 pub(in crate::server) async fn tokenize(
     State(state): SharedState,
     body: Body,

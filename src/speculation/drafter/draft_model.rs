@@ -1,4 +1,4 @@
-//! Drafters with weights: a model, or a head that reads the target's hidden states.
+//! Drafters with weights: a model, or a head on the target's hidden states.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use crate::model::{DraftHead, SharedModel};
 use crate::sampling::{Noise, Processors};
 use crate::settings::{SpeculativeConfig, Verification};
 
-/// The stream of a request's noise that its draft draws from; verification has another, so that neither shifts the other.
+/// The stream of a request's noise that its draft draws from; verification has its own, so that neither affects the other.
 const DRAFT_STREAM: u16 = 1;
 
-/// What a decoder drafts with, beside what needs no weights.
+/// The draft weights of a decoder.
 #[derive(Clone)]
 pub(crate) enum DraftModel {
-    /// A model, and its vocabulary where that is not the target's.
+    /// A model, and its vocabulary if that differs from the target's.
     Model(SharedModel, Option<Arc<OtherVocabulary>>),
-    /// A head that reads the target's hidden states.
+    /// A head on the target's hidden states.
     Head(Arc<dyn DraftHead>),
 }
 
 impl DraftModel {
-    /// Its drafter for one request.
+    /// Makes the drafter for one request.
     pub(crate) fn drafter(
         &self,
         config: &SpeculativeConfig,
@@ -43,7 +43,7 @@ impl DraftModel {
         }
         let (model, vocabulary) = match self {
             Self::Head(head) => return Ok(Box::new(HeadDrafter::new(head, sampler)?)),
-            // Greedy decoding compares texts, so the draft may tokenize its words in any way.
+            // Under greedy decoding the texts are compared, so the two may be tokenized differently.
             Self::Model(model, Some(other))
                 if config.is_greedy() && config.response_format.is_none() && !other.is_near() =>
             {

@@ -1,36 +1,37 @@
-//! A head that reads the target's hidden states.
+//! A head on the target's hidden states.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Drafter;
 use super::sampler::Sampler;
-use super::vocabulary::spread;
+use super::vocabulary::scatter;
 use crate::error::Result;
 use crate::model::{DraftHead, Features, HeadOutput, HeadSequence};
 use crate::speculation::Draft;
 
-/// Tokens whose hidden states may wait to be read: a head that isn't asked for as long gives up.
-const MAX_WAITING: usize = 1024;
+/// The maximum number of tokens whose hidden states are buffered: a head that is not used for longer stops drafting.
+const MAX_BUFFERED: usize = 1024;
 
 /// Drafts by sampling from a head.
 ///
-/// The head's cache holds a position for each token but the first; those of tokens that the target has read with the target's
-/// features, and after them those of the last draft, which are fed again once the target has read them.
+/// The head's cache has a position for each token but the first. Those of tokens that the target has processed were computed
+/// from the target's features; after them come those of the last draft, which are computed again once the target has processed
+/// these tokens.
 pub struct HeadDrafter {
     head: Arc<dyn DraftHead>,
     sequence: Box<dyn HeadSequence>,
     sampler: Sampler,
-    /// Places that were fed with the target's features.
+    /// The number of positions that were computed from the target's features.
     fed: usize,
     /// The target's features of the tokens after those.
     features: Vec<f32>,
-    /// Whether some were let go.
+    /// Whether features were dropped.
     lost: bool,
 }
 
 impl HeadDrafter {
-    /// A draft for one request.
+    /// A drafter for one request.
     pub fn new(head: &Arc<dyn DraftHead>, sampler: Sampler) -> Result<Self> {
         Ok(Self {
             sequence: head.begin()?,
@@ -42,7 +43,7 @@ impl HeadDrafter {
         })
     }
 
-    /// Feeds what the target has read since; `None` where nothing is new.
+    /// Feeds the tokens that the target has processed since the last call; `None` if there are none, or they don't fit the cache.
     fn catch_up(&mut self, text: &[u32]) -> Result<Option<HeadOutput>> {
         self.sequence.truncate(self.fed);
         let width = self.head.width();
@@ -59,13 +60,13 @@ impl HeadDrafter {
         Ok(Some(output))
     }
 
-    /// The head's logits for the target's tokens; of those that it lacks minus infinity.
+    /// The head's logits for the target's tokens; negative infinity for those that it lacks.
     fn logits<'a>(&self, logits: &'a [f32]) -> Cow<'a, [f32]> {
         let Some(to_target) = self.head.to_target() else {
             return Cow::Borrowed(logits);
         };
         let tokens = to_target.iter().copied().map(Some);
-        Cow::Owned(spread(logits, tokens, self.sampler.vocab_size()))
+        Cow::Owned(scatter(logits, tokens, self.sampler.vocab_size()))
     }
 }
 
@@ -75,11 +76,11 @@ impl Drafter for HeadDrafter {
     }
 
     fn observe_hidden(&mut self, hidden: &[f32]) {
-        if self.features.len() > MAX_WAITING * self.head.width() {
+        if self.features.len() > MAX_BUFFERED * self.head.width() {
             self.lost = true;
             self.features = Vec::new();
         }
-        // Behind a gap none would be at its place.
+        // After a gap, features would be at wrong positions.
         if !self.lost {
             self.features.extend_from_slice(hidden);
         }
@@ -94,7 +95,7 @@ impl Drafter for HeadDrafter {
         let Some(mut output) = self.catch_up(history)? else {
             return Ok(draft);
         };
-        // Behind a place that is missing nothing is right.
+        // A draft after missing positions would be wrong.
         let limit = if self.fed + 1 == history.len() {
             limit
         } else {
@@ -124,7 +125,7 @@ mod tests {
     use crate::settings::SpeculativeConfig;
     use crate::speculation::drafter::Drawing;
 
-    /// Expects after each token the number of the one before it as its feature, and writes the next number.
+    /// Expects each token's feature to be the number before it, and generates the next number.
     struct Numbers(usize);
 
     impl DraftHead for Numbers {
@@ -186,8 +187,8 @@ mod tests {
         HeadDrafter::new(&head, Sampler::new(processors, drawing, 4096)).unwrap()
     }
 
-    fn observe(draft: &mut HeadDrafter, places: std::ops::Range<u32>) {
-        places.for_each(|place| draft.observe_hidden(&[place as f32]));
+    fn observe(draft: &mut HeadDrafter, positions: std::ops::Range<u32>) {
+        positions.for_each(|position| draft.observe_hidden(&[position as f32]));
     }
 
     #[test]
@@ -203,12 +204,12 @@ mod tests {
         );
         observe(&mut draft, 204..207);
         assert_eq!(draft.propose(&text[..208], 1).unwrap().tokens(), [208]);
-        // Some are missing.
+        // Some features are missing.
         assert!(draft.propose(&text[..240], 3).unwrap().is_empty());
     }
 
     #[test]
-    fn what_was_not_asked_for_too_long_gives_up() {
+    fn a_head_that_is_not_used_for_too_long_stops_drafting() {
         let mut draft = draft();
         let text: Vec<u32> = (0..2000).collect();
         observe(&mut draft, 0..1500);

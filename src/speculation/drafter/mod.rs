@@ -1,4 +1,4 @@
-//! Drafters whose tokens take time: a smaller model, a head on the target's hidden states, a text of another vocabulary.
+//! Drafters whose tokens take time: a smaller model, one with another vocabulary, a head on the target's hidden states.
 
 mod draft_model;
 mod head;
@@ -31,13 +31,13 @@ pub trait Drafter: Send {
         let _ = hidden;
     }
 
-    /// Prefills a text, or more of it, before anything is proposed; a drafter may put it off.
+    /// Prefills a text, or more of it, before anything is proposed; a drafter may defer it.
     fn prefill(&mut self, text: &[u32]) -> Result<()> {
         let _ = text;
         Ok(())
     }
 
-    /// At most `limit` tokens that may follow `history`, each after the one before it; fewer, or none, if it knows no better.
-    /// Alternatives may follow the first chain: a target without tree attention gets that chain alone.
+    /// Proposes a chain of at most `limit` tokens that may follow `history`; it may be shorter, or empty. Alternatives may follow
+    /// the chain: a target without tree attention gets the chain alone.
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft>;
 }

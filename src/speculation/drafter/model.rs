@@ -16,7 +16,7 @@ pub struct ModelDrafter {
 }
 
 impl ModelDrafter {
-    /// A draft for one request.
+    /// A drafter for one request.
     pub fn new(model: &SharedModel, vocabulary: Vocabulary, sampler: Sampler) -> Self {
         Self {
             sequence: DraftSequence::new(model),

@@ -1,38 +1,39 @@
-//! A text that grows in one tokenizer's tokens, in another's.
+//! Translates a growing text from one tokenizer's tokens into another's.
 
 use crate::error::Result;
 use crate::text::{Detokenizer, Tokenizer};
 
-/// Bytes at the text's end whose tokens may still change, and the fewest that are left so where it gets longer.
+/// The tail is the end of the text whose tokens may still change. One of more than `MAX_TAIL` bytes is cut to `MIN_TAIL` bytes
+/// or more.
 const MAX_TAIL: usize = 96;
-const SHORTEST_TAIL: usize = 24;
+const MIN_TAIL: usize = 24;
 
-/// Bytes without a blank after which words are cut anywhere.
+/// A tail of more bytes is cut anywhere if it has no end of a word.
 const MAX_WORD: usize = 384;
 
-/// Follows a text.
+/// Translates a text incrementally.
 ///
-/// Words that are complete keep their tokens, so that a step costs the same however long the text is. The tokens are those
-/// of the whole text wherever a tokenizer cuts it before a blank that begins a word, as all usual ones do.
+/// Complete words keep their tokens, so that a step costs the same however long the text is. The tokens equal those of the
+/// whole text if the tokenizer splits it before a blank that starts a word, as all common ones do.
 pub struct Retokenizer {
     from: Tokenizer,
     to: Tokenizer,
     text: Detokenizer,
-    /// How many tokens were read.
+    /// The number of tokens translated so far.
     consumed: usize,
     tokens: Vec<u32>,
-    /// How many of the tokens were there before the text.
+    /// The number of tokens before the text, such as BOS.
     before: usize,
-    /// How many of the tokens stay.
+    /// The number of tokens that no longer change.
     settled: usize,
     /// The text after those.
     tail: String,
-    /// Whether the other tokenizer can't write this text.
+    /// Whether the other tokenizer can't encode this text.
     failed: bool,
 }
 
 impl Retokenizer {
-    /// An empty text.
+    /// Starts with an empty text.
     pub fn new(from: &Tokenizer, to: &Tokenizer) -> Result<Self> {
         let tokens = to.encode("", true)?;
         Ok(Self {
@@ -48,14 +49,14 @@ impl Retokenizer {
         })
     }
 
-    /// Reads on in a text; returns it in the other's tokens. `None`: it ends within a character, or has some that the other
-    /// can't write.
+    /// Follows a text; returns it in the other tokenizer's tokens. `None` if it ends within a character, or the other tokenizer
+    /// can't encode it.
     pub fn follow(&mut self, text: &[u32]) -> Option<&[u32]> {
         if !self.failed
-            && let Err(error) = self.read_on(text)
+            && let Err(error) = self.advance(text)
         {
             tracing::warn!(
-                "no more drafts for this text, which the draft's tokenizer can't write: {error}"
+                "no more drafts for this text, which the draft's tokenizer can't encode: {error}"
             );
             self.failed = true;
         }
@@ -63,10 +64,10 @@ impl Retokenizer {
         whole.then_some(&self.tokens)
     }
 
-    fn read_on(&mut self, text: &[u32]) -> Result<()> {
-        for (place, id) in text.iter().enumerate().skip(self.consumed) {
+    fn advance(&mut self, text: &[u32]) -> Result<()> {
+        for (index, id) in text.iter().enumerate().skip(self.consumed) {
             match self.from.special_token(*id) {
-                Some(special) => self.break_at(&special, place)?,
+                Some(special) => self.push_special(&special, index)?,
                 None => self.tail.push_str(&self.text.push(*id)?),
             }
         }
@@ -76,14 +77,14 @@ impl Retokenizer {
             self.settle()?;
             self.tail = rest;
         }
-        self.write_tail()
+        self.encode_tail()
     }
 
-    /// A token without text: the same in the other vocabulary, if it is there.
-    fn break_at(&mut self, token: &str, place: usize) -> Result<()> {
+    /// Appends a special token: the same one of the other vocabulary, if it exists.
+    fn push_special(&mut self, token: &str, index: usize) -> Result<()> {
         self.settle()?;
         // The other vocabulary's BOS token, if there is one, replaces that of the text.
-        if place > 0 || self.before == 0 {
+        if index > 0 || self.before == 0 {
             self.tokens.extend(self.to.token_id(token));
         }
         self.settled = self.tokens.len();
@@ -91,13 +92,13 @@ impl Retokenizer {
     }
 
     fn settle(&mut self) -> Result<()> {
-        self.write_tail()?;
+        self.encode_tail()?;
         self.settled = self.tokens.len();
         self.tail.clear();
         Ok(())
     }
 
-    fn write_tail(&mut self) -> Result<()> {
+    fn encode_tail(&mut self) -> Result<()> {
         self.tokens.truncate(self.settled);
         let tail = match self.settled == self.before {
             true => self.to.encode(&self.tail, false)?,
@@ -108,13 +109,13 @@ impl Retokenizer {
     }
 }
 
-/// Up to where a tail's tokens can stay: the last end of a word with enough text after it.
+/// The end of the part of a tail that can be settled: the last end of a word with enough text after it.
 fn settled_end(tail: &str) -> Option<usize> {
     if tail.len() <= MAX_TAIL {
         return None;
     }
-    let places = tail.char_indices();
-    let pairs = places.clone().zip(places.skip(1));
+    let characters = tail.char_indices();
+    let pairs = characters.clone().zip(characters.skip(1));
     // Some tokenizers join line breaks to the punctuation before them.
     let ends = pairs.filter(|((_, before), (_, after))| {
         !before.is_whitespace()
@@ -122,10 +123,10 @@ fn settled_end(tail: &str) -> Option<usize> {
     });
     let end = ends
         .map(|(_, (end, _))| end)
-        .take_while(|end| tail.len() - end >= SHORTEST_TAIL)
+        .take_while(|end| tail.len() - end >= MIN_TAIL)
         .last();
     let anywhere = || {
-        let mut ends = (0..tail.len() - SHORTEST_TAIL).rev();
+        let mut ends = (0..tail.len() - MIN_TAIL).rev();
         ends.find(|end| tail.is_char_boundary(*end))
     };
     end.or_else(|| (tail.len() > MAX_WORD).then(anywhere).flatten())

@@ -5,27 +5,27 @@ use crate::sampling::{Distribution, Noise, NoiseStream, Processors, Rng, top_k};
 use crate::settings::DraftKind;
 use crate::speculation::{Candidate, Draft};
 
-/// Likely tokens that the noise chooses among: another is chosen rarely.
-const LIKELY: usize = 16;
+/// The number of most probable tokens among which alternatives are looked for: the noise rarely chooses others.
+const POOL: usize = 16;
 
-/// Alternatives to a drawn token.
+/// The maximum number of alternatives to a drawn token.
 const ALTERNATIVES: usize = 3;
 
-/// How a draw's confidence is told apart: by the lead of the drawn token before the next, or of that before an
-/// alternative, in steps of a half (of logits over the temperature, noise included).
+/// The buckets of a draw's confidence: the lead of the drawn token over the next one, or over an alternative, in steps of a
+/// half (of logits over the temperature, noise included).
 const LEADS: u8 = 16;
 const LEADS_PER_UNIT: f64 = 2.0;
 
 /// How tokens are drawn from the draft model's distributions.
 pub enum Drawing {
-    /// With the noise by which the target will choose: the drafted token is certain, not drawn.
+    /// With the noise that the target will choose with: the drafted token is determined, not drawn.
     Coupled(Noise),
-    /// By random numbers of its own, for verification that weighs p against q.
+    /// With random numbers of its own, for verification that compares p with q.
     Independent(NoiseStream),
 }
 
 impl Drawing {
-    /// A token for a position, and the distribution that verification has to know of.
+    /// A token for a position, and the distribution that verification has to know.
     fn draw(
         &mut self,
         distribution: Distribution<'_>,
@@ -41,13 +41,13 @@ impl Drawing {
     }
 }
 
-/// Draws tokens under the request's own processors.
+/// Draws tokens with the request's own processors.
 pub struct Sampler {
     processors: Processors,
     drawing: Drawing,
-    /// Tokens of the target.
+    /// The target's number of tokens.
     vocab_size: usize,
-    /// The places of a chain, and what else may come there; `None`: nothing else is asked for.
+    /// The alternatives to the chain's tokens, each with its parent; `None`: no alternatives are proposed.
     alternatives: Option<Vec<(Option<usize>, Candidate)>>,
 }
 
@@ -62,7 +62,7 @@ impl Sampler {
         }
     }
 
-    /// Notes how certain each draw is, and what else is likely; with the target's noise only.
+    /// Records the confidence and the alternatives of each draw; only with the target's noise.
     #[must_use]
     pub fn with_alternatives(self) -> Self {
         Self {
@@ -71,13 +71,13 @@ impl Sampler {
         }
     }
 
-    /// Number of the target's tokens.
+    /// The target's number of tokens.
     pub(super) fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// Adds a token to a chain, by logits of the target's tokens; returns it. `None`: none is possible, as after tokens that
-    /// the target may never write, or of a draft model that knows nothing.
+    /// Draws a token from logits of the target's tokens, adds it to the chain and returns it. `None` if no token is possible: after
+    /// tokens that the target can never generate, or if the draft model's logits are not finite.
     pub(super) fn draw(
         &mut self,
         logits: &[f32],
@@ -96,7 +96,7 @@ impl Sampler {
             (&mut self.alternatives, &self.drawing)
         {
             let parent = draft.len().checked_sub(1);
-            let (drawn, others) = weigh(logits, &distribution, *noise, position);
+            let (drawn, others) = score_candidates(logits, &distribution, *noise, position);
             alternatives.extend(others.into_iter().map(|other| (parent, other)));
             draft.push_candidate(parent, drawn);
             return Ok(Some(drawn.token));
@@ -106,7 +106,7 @@ impl Sampler {
         Ok(Some(token))
     }
 
-    /// Adds what else may come at the places of a chain.
+    /// Adds the recorded alternatives to the draft.
     pub(super) fn widen(&mut self, draft: &mut Draft) {
         for (parent, candidate) in self
             .alternatives
@@ -118,8 +118,8 @@ impl Sampler {
     }
 }
 
-/// The token that the noise chooses, and alternatives, each with its gap to the chosen one.
-fn weigh(
+/// The token that the noise chooses, and its alternatives, with their leads as features.
+fn score_candidates(
     logits: &[f32],
     distribution: &Distribution<'_>,
     noise: Noise,
@@ -131,8 +131,8 @@ fn weigh(
         distribution => Some(distribution.log_weight(token)? + noise.gumbel(position, token)),
     };
     let first = score(drawn).unwrap_or(f64::NEG_INFINITY);
-    let likely = top_k(logits, LIKELY).into_iter();
-    let others = likely.filter(|token| *token != drawn);
+    let pool = top_k(logits, POOL).into_iter();
+    let others = pool.filter(|token| *token != drawn);
     let others = others.filter_map(|token| Some((token, first - score(token)?)));
     let mut others: Vec<(u32, f64)> = others.filter(|(_, gap)| gap.is_finite()).collect();
     others.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -153,9 +153,9 @@ fn weigh(
     (drawn, others.collect())
 }
 
-/// A lead, below [`LEADS`].
+/// The bucket of a lead, below [`LEADS`].
 fn steps(lead: f64) -> u8 {
-    // The cast takes a negative one, as of a token that penalties passed over, for 0.
+    // The cast turns a negative lead into 0: penalties may lower a token with a high logit.
     ((lead * LEADS_PER_UNIT) as u8).min(LEADS - 1)
 }
 
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_counts_where_it_chooses() {
+    fn leads_include_the_noise() {
         let draft = draw(1.0, &[1.0, 1.25, 1.5, 1.125]);
         let noise = Noise::new(3);
         for (node, parent) in draft.parents().iter().enumerate() {

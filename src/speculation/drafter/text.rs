@@ -1,4 +1,5 @@
-//! A smaller model of another vocabulary, whose text is compared, not its tokens (string-level exact match, 2502.05202).
+//! A smaller model with another vocabulary, of which the text is compared, not the tokens (string-level exact match,
+//! 2502.05202).
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::sampling::{Distribution, top_k};
 use crate::settings::DraftKind;
 use crate::speculation::Draft;
 
-/// Most tokens of the history that are put into tokens anew together with a draft.
+/// The maximum number of the history's tokens that are tokenized again together with a draft.
 const LOOK_BACK: usize = 8;
 
 /// Drafts the draft model's greedy text, in the target's tokens.
@@ -20,12 +21,12 @@ pub struct TextDrafter {
     sequence: DraftSequence,
     other: Arc<OtherVocabulary>,
     retokenizer: Retokenizer,
-    /// Tokens of the target; its tokenizer may have others.
+    /// The target's number of tokens; its tokenizer may have more.
     vocab_size: usize,
 }
 
 impl TextDrafter {
-    /// A draft for one request. `vocab_size` is the target's.
+    /// A drafter for one request. `vocab_size` is the target's.
     pub fn new(
         model: &SharedModel,
         other: &Arc<OtherVocabulary>,
@@ -39,15 +40,15 @@ impl TextDrafter {
         })
     }
 
-    /// The text that the draft model generates after some tokens, and whether it ends there.
-    fn write(&mut self, history: &[u32], limit: usize) -> Result<Option<(String, bool)>> {
+    /// The text that the draft model generates after `history`, and whether it ends with an EOS token.
+    fn generate(&mut self, history: &[u32], limit: usize) -> Result<Option<(String, bool)>> {
         let Some(text) = self.retokenizer.follow(history) else {
             return Ok(None);
         };
         let draft = self.other.draft();
         let mut detokenizer = draft.detokenizer(true, true);
         let mut pending = self.sequence.reconcile(text)?;
-        let mut written = String::new();
+        let mut generated = String::new();
         for _ in 0..limit.min(self.sequence.room(text.len())) {
             let Some(logits) = self.sequence.next(&mut pending)? else {
                 break;
@@ -56,29 +57,29 @@ impl TextDrafter {
                 break;
             };
             if draft.eos_token_ids().contains(&token) {
-                return Ok(Some((written, true)));
+                return Ok(Some((generated, true)));
             }
-            written.push_str(&detokenizer.push(token)?);
+            generated.push_str(&detokenizer.push(token)?);
             pending.push(token);
         }
-        Ok(Some((written, false)))
+        Ok(Some((generated, false)))
     }
 
-    /// A text in the target's tokens, as it tokenizes it after others: with the word that it may continue.
+    /// Encodes a text after `history` in the target's tokens: together with the word that it may continue.
     fn tokens_after(&self, history: &[u32], text: &str) -> Result<Vec<u32>> {
         let target = self.other.target();
         let mut word = String::new();
-        let mut begin = history.len();
-        while begin > history.len().saturating_sub(LOOK_BACK)
+        let mut start = history.len();
+        while start > history.len().saturating_sub(LOOK_BACK)
             && !word.starts_with(char::is_whitespace)
-            && let Ok(before) = String::from_utf8(target.bytes(history[begin - 1])?)
+            && let Ok(before) = String::from_utf8(target.bytes(history[start - 1])?)
             && !before.is_empty()
         {
             word.insert_str(0, &before);
-            begin -= 1;
+            start -= 1;
         }
         let together = target.encode_continuation(&(word + text))?;
-        if let Some(tokens) = together.strip_prefix(&history[begin..]) {
+        if let Some(tokens) = together.strip_prefix(&history[start..]) {
             return Ok(tokens.to_vec());
         }
         let alone = target.encode_continuation(text)?;
@@ -100,10 +101,10 @@ impl Drafter for TextDrafter {
 
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
         let mut draft = Draft::default();
-        let Some((text, ended)) = self.write(history, limit)? else {
+        let Some((text, ended)) = self.generate(history, limit)? else {
             return Ok(draft);
         };
-        // A text that the target's tokenizer has no way to write is none of the target's.
+        // The target cannot generate a text that its tokenizer cannot encode.
         let mut tokens = self.tokens_after(history, &text).unwrap_or_default();
         if ended {
             tokens.extend(self.other.target().end_token_id());

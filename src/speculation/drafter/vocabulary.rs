@@ -1,4 +1,4 @@
-//! What the tokens of a draft model are to the target.
+//! Maps between the tokens of a draft model and those of the target.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,18 +8,19 @@ use super::retokenizer::Retokenizer;
 use crate::error::{Error, Result};
 use crate::text::Tokenizer;
 
-/// A draft model's vocabulary that is not the target's, and the tokens that both have: those that stand for the same bytes.
+/// A draft model's vocabulary that differs from the target's, and the tokens that both share: those that stand for the same
+/// bytes.
 pub struct OtherVocabulary {
     target: Tokenizer,
     draft: Tokenizer,
-    /// By draft token, the target's.
+    /// The target's token for each draft token.
     to_target: Vec<Option<u32>>,
-    /// By target token, the draft's.
+    /// The draft's token for each target token.
     to_draft: Vec<Option<u32>>,
 }
 
 impl OtherVocabulary {
-    /// Compares two vocabularies; fails where they share no token.
+    /// Compares two vocabularies; fails if they share no token.
     pub fn new(target: &Tokenizer, draft: &Tokenizer) -> Result<Self> {
         let mut to_target = vec![None; draft.vocab_size()];
         let mut to_draft = vec![None; target.vocab_size()];
@@ -27,9 +28,9 @@ impl OtherVocabulary {
         for id in 0..draft.vocab_size() as u32 {
             known.entry(draft.bytes(id)?).or_insert(id);
         }
-        // Tokens without text are no continuation of one.
+        // Tokens without text have no bytes to compare.
         known.remove(&[][..]);
-        // The ends of texts: by their spelling, and those that the tokenizers name themselves.
+        // EOS tokens match by their spelling, or as the EOS of both tokenizers' settings.
         let same = |id: &u32| Some((*id, draft.token_id(&target.token(*id)?)?));
         let mut pairs: Vec<(u32, u32)> = target.eos_token_ids().iter().filter_map(same).collect();
         pairs.extend(target.end_token_id().zip(draft.end_token_id()));
@@ -44,11 +45,11 @@ impl OtherVocabulary {
             });
         }
         for (target, draft) in pairs {
-            let places = (
+            let entries = (
                 to_draft.get_mut(target as usize),
                 to_target.get_mut(draft as usize),
             );
-            if let (Some(to_draft @ None), Some(to_target @ None)) = places {
+            if let (Some(to_draft @ None), Some(to_target @ None)) = entries {
                 (*to_draft, *to_target) = (Some(draft), Some(target));
             }
         }
@@ -60,12 +61,12 @@ impl OtherVocabulary {
         })
     }
 
-    /// How many tokens both have.
+    /// The number of shared tokens.
     pub fn shared(&self) -> usize {
         self.to_target.iter().flatten().count()
     }
 
-    /// Whether nearly all of the target's tokens are among them.
+    /// Whether nearly all of the target's tokens are shared.
     pub fn is_near(&self) -> bool {
         20 * self.shared() >= 19 * self.to_draft.len()
     }
@@ -80,37 +81,37 @@ impl OtherVocabulary {
         &self.draft
     }
 
-    /// A text of the target's in the draft's tokens, empty yet.
+    /// Translates one of the target's texts into the draft's tokens.
     pub fn retokenizer(&self) -> Result<Retokenizer> {
         Retokenizer::new(&self.target, &self.draft)
     }
 }
 
-/// Logits at the places of the tokens that they are for, of so many; elsewhere minus infinity.
-pub(super) fn spread(
+/// Scatters logits to the indices of their tokens, in a vocabulary of `vocab_size`; all others are negative infinity.
+pub(super) fn scatter(
     row: &[f32],
     tokens: impl Iterator<Item = Option<u32>>,
     vocab_size: usize,
 ) -> Vec<f32> {
     let mut logits = vec![f32::NEG_INFINITY; vocab_size];
     for (logit, token) in row.iter().zip(tokens) {
-        if let Some(place) = token.and_then(|token| logits.get_mut(token as usize)) {
-            *place = *logit;
+        if let Some(target) = token.and_then(|token| logits.get_mut(token as usize)) {
+            *target = *logit;
         }
     }
     logits
 }
 
-/// How a draft model reads the target's tokens, and writes them.
+/// How a draft model's vocabulary relates to the target's.
 pub enum Vocabulary {
-    /// It has the same.
+    /// They are the same.
     Same,
-    /// It has others, of which it writes those that both have (token-level intersection, 2502.05202).
+    /// They differ, and the draft consists of shared tokens (token-level intersection, 2502.05202).
     Other(Arc<OtherVocabulary>, Retokenizer),
 }
 
 impl Vocabulary {
-    /// A text of the target's in the draft's tokens; `None` where these have no way to write it.
+    /// One of the target's texts in the draft's tokens; `None` if they can't encode it.
     pub fn follow<'a>(&'a mut self, text: &'a [u32]) -> Option<&'a [u32]> {
         match self {
             Self::Same => Some(text),
@@ -118,18 +119,18 @@ impl Vocabulary {
         }
     }
 
-    /// The draft's logits for the target's tokens, of which there are so many; of those that the draft lacks minus infinity.
+    /// The draft's logits for the target's `vocab_size` tokens; negative infinity for those that the draft lacks.
     pub fn logits<'a>(&self, row: &'a [f32], vocab_size: usize) -> Cow<'a, [f32]> {
         match self {
-            // Rows that only the draft has are padding, which no distribution of the target's knows.
+            // Logits beyond the target's vocabulary are padding.
             Self::Same => Cow::Borrowed(&row[..row.len().min(vocab_size)]),
             Self::Other(other, _) => {
-                Cow::Owned(spread(row, other.to_target.iter().copied(), vocab_size))
+                Cow::Owned(scatter(row, other.to_target.iter().copied(), vocab_size))
             }
         }
     }
 
-    /// A token that was drawn by such logits, as the draft's.
+    /// The draft's token for a token of the target.
     pub fn to_draft(&self, token: u32) -> Option<u32> {
         match self {
             Self::Same => Some(token),

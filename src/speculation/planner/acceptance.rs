@@ -1,7 +1,7 @@
 //! How often candidates turn out to be the target's token, by drafter, feature and rank.
 //!
-//! A retrieval drafter's candidates are compared with each token that the target generates, drafted or not: nothing is
-//! censored, and nothing must be drafted to learn.
+//! A retrieval drafter's candidates are compared with each token that the target generates, drafted or not. So the rates
+//! are not biased towards what was drafted, and nothing has to be drafted to measure them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,20 +9,20 @@ use crate::settings::DraftKind;
 use crate::speculation::Candidate;
 use crate::speculation::candidate::MAX_FEATURES;
 
-/// How many observations of a request the statistics of other requests are worth.
+/// The weight of other requests' statistics, in observations of the request's own.
 const SHARED_WEIGHT: f64 = 12.0;
 
-/// Beyond so many observations older ones decay: texts change.
+/// Beyond this number of observations, older ones decay, since texts change.
 const REQUEST_MEMORY: f64 = 64.0;
 const SHARED_MEMORY: f64 = 4096.0;
 
-/// How many observations a drafter's prior is worth.
+/// The weight of a drafter's prior, in observations.
 const PRIOR_WEIGHT: f64 = 8.0;
 
-/// A candidate's rank among the others for its position.
+/// A candidate's rank among the candidates for its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rank {
-    /// Whatever the others are.
+    /// Any of the ranks.
     Any,
     /// The most probable, from one drafter.
     First,
@@ -30,7 +30,7 @@ pub enum Rank {
     Agreed,
     /// One of the others.
     Later,
-    /// A token that a drafter would draft at a position, which is all that is known of it.
+    /// The token that a drafter would draft at a position, before it is drafted.
     Undrafted,
 }
 
@@ -55,26 +55,27 @@ struct Count {
     right: f64,
 }
 
-type Table = [[[Count; MAX_FEATURES]; Rank::COUNT]; DraftKind::MOST];
+type Counts = [[[Count; MAX_FEATURES]; Rank::COUNT]; DraftKind::MOST];
 
-/// What all requests of a decoder observed; greedy and sampled ones apart, since sampling follows a text less closely.
+/// The observations of all requests of a decoder; greedy and sampled ones are separate, since sampled text repeats earlier
+/// text less often.
 #[derive(Debug, Clone, Default)]
 pub struct SharedAcceptance {
-    greedy: Arc<Mutex<Table>>,
-    sampled: Arc<Mutex<Table>>,
+    greedy: Arc<Mutex<Counts>>,
+    sampled: Arc<Mutex<Counts>>,
 }
 
-/// What a request observed, on top of what others did.
+/// A request's observations, on top of those of others.
 #[derive(Debug, Clone)]
 pub struct Acceptance {
-    own: Box<Table>,
-    shared: Arc<Mutex<Table>>,
+    own: Box<Counts>,
+    shared: Arc<Mutex<Counts>>,
 }
 
 impl SharedAcceptance {
     /// An independent copy.
     pub(super) fn apart(&self) -> Self {
-        let copy = |table: &Arc<Mutex<Table>>| {
+        let copy = |table: &Arc<Mutex<Counts>>| {
             let table = table.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::new(Mutex::new(*table))
         };
@@ -86,7 +87,7 @@ impl SharedAcceptance {
 }
 
 impl Acceptance {
-    /// Without observations of its own.
+    /// Starts without observations of its own.
     pub fn new(shared: &SharedAcceptance, greedy: bool) -> Self {
         let shared = if greedy {
             &shared.greedy
@@ -99,7 +100,7 @@ impl Acceptance {
         }
     }
 
-    /// What is observed so far, for a part of a step: others that observe wait until it is dropped.
+    /// Locks the observations for a part of a step; other requests wait until the guard is dropped.
     pub fn lock(&mut self) -> Observations<'_> {
         Observations {
             own: &mut self.own,
@@ -108,10 +109,10 @@ impl Acceptance {
     }
 }
 
-/// What a request and others observed, locked.
+/// The locked observations of a request and of others.
 pub struct Observations<'a> {
-    own: &'a mut Table,
-    shared: MutexGuard<'a, Table>,
+    own: &'a mut Counts,
+    shared: MutexGuard<'a, Counts>,
 }
 
 impl Observations<'_> {
@@ -133,7 +134,7 @@ impl Observations<'_> {
     }
 }
 
-/// Where a table counts a kind of candidate.
+/// The index of a kind of candidate in the counts.
 struct Index(usize, usize, usize);
 
 impl Index {
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_counted_apart() {
+    fn kinds_are_counted_separately() {
         let mut acceptance = Acceptance::new(&SharedAcceptance::default(), true);
         let mut acceptance = acceptance.lock();
         for _ in 0..50 {
@@ -192,7 +193,7 @@ mod tests {
         (0..20).for_each(|_| second.lock().observe(candidate(1), Rank::First, false));
         assert!(second.lock().rate(candidate(1), Rank::First) < 0.4);
         let mut sampled = Acceptance::new(&shared, false);
-        let untold = sampled.lock().rate(candidate(1), Rank::Any);
-        assert!((untold - 0.4).abs() < 1e-12);
+        let unobserved = sampled.lock().rate(candidate(1), Rank::Any);
+        assert!((unobserved - 0.4).abs() < 1e-12);
     }
 }

@@ -1,4 +1,4 @@
-//! The choice of each step's draft: the fastest by the costs and the acceptance so far, no draft included.
+//! Chooses each step's draft: the one with the best rate by the costs and the acceptance so far, which may be no draft.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::error::Result;
 use crate::settings::DraftKind;
 use crate::speculation::{Draft, Drafter};
 
-/// Longest draft: bounds the memory that a step's logits take.
+/// The maximum length of a draft, which bounds the memory of a step's logits.
 const MAX_DRAFTED: usize = 256;
 
-/// A token that is reached more rarely is not considered.
+/// Tokens that the target reaches with a lower probability are not considered.
 const MIN_REACHED: f64 = 0.01;
 
-/// How much faster than a plain step a draft must promise to be: the largest of several noisy estimates is biased upwards.
+/// The rate, relative to a plain step's, that a draft must reach: the largest of several noisy estimates is biased upwards.
 const MARGIN: f64 = 1.02;
 
 /// The drafters of one request, and the choice among them.
@@ -30,12 +30,13 @@ pub struct Controller {
     drafter: Option<CostedDrafter>,
     /// Whether a step was planned before.
     begun: bool,
-    /// What was expected of the steps so far.
+    /// The sum of the estimates of the steps so far.
     predicted: StepEstimate,
 }
 
 impl Controller {
-    /// Drafts `gamma` tokens a step, or as many as the sources have; if `adaptive`, as many of these as pay. A `gamma` above 256 counts as 256.
+    /// Drafts `gamma` tokens a step, or as many as the sources propose; if `adaptive`, as many of these as give the best rate. A
+    /// `gamma` above 256 counts as 256.
     pub fn new(
         gamma: usize,
         adaptive: bool,
@@ -75,7 +76,7 @@ impl Controller {
         }
     }
 
-    /// Follows a prompt, or more of it. A drafter for which this takes time puts it off until it is asked for a draft.
+    /// Follows a prompt, or more of it. A drafter for which this takes time defers it until it drafts.
     pub fn prefill(&mut self, prompt: &[u32]) -> Result<()> {
         self.retrieval.follow(prompt)?;
         match &mut self.drafter {
@@ -84,16 +85,17 @@ impl Controller {
         }
     }
 
-    /// The draft of a step, with its estimate: at most `room` tokens (fewer in a tree), each permitted after those before it.
+    /// The draft of a step, with its estimate: at most `max_tokens` tokens (`max_tree_tokens` in a tree), each permitted after
+    /// its ancestors.
     pub fn propose(
         &mut self,
         history: &[u32],
         load: Load,
-        room: usize,
+        max_tokens: usize,
         max_tree_tokens: usize,
         permitted: impl FnMut(&[u32]) -> Result<bool>,
     ) -> Result<Plan> {
-        let tokens = self.gamma.min(room);
+        let tokens = self.gamma.min(max_tokens);
         if tokens == 0 {
             return Ok(Plan::plain(StepEstimate::PLAIN));
         }
@@ -113,7 +115,7 @@ impl Controller {
         Ok(plan)
     }
 
-    /// As many tokens as there are, up to a limit.
+    /// Drafts as many tokens as the sources propose, up to a limit.
     fn draft(
         &mut self,
         history: &[u32],
@@ -136,7 +138,7 @@ impl Controller {
         Ok(plan?.draft)
     }
 
-    /// The draft that makes the step the fastest, and its estimate beyond what other requests get of the pass.
+    /// The draft with the best rate, and the estimate of the request's part of the pass.
     fn choose(
         &mut self,
         history: &[u32],
@@ -147,14 +149,14 @@ impl Controller {
         let (context, tokens) = (history.len() - 1, limit.tokens);
         let passes = self.costs.relative(context, load.rows + tokens + 1);
         let plain = load.plain(&passes);
-        let least = MARGIN * plain.rate();
+        let min_rate = MARGIN * plain.rate();
         let acceptance = &mut self.acceptance;
-        // Locked for each part of the choice, and not while a model drafts.
+        // The statistics are locked only while candidates are compared, not while a model drafts.
         let mut grow =
             |retrieval: &mut RetrievalDrafters, acceptance: &mut Acceptance| -> Result<Plan> {
                 let observed = acceptance.lock();
                 let plan = retrieval.grow(&passes, load, limit, &observed, &mut permitted)?;
-                Ok(match plan.estimate.rate() < least {
+                Ok(match plan.estimate.rate() < min_rate {
                     true => Plan::plain(plain),
                     false => plan,
                 })
@@ -171,13 +173,13 @@ impl Controller {
                 catching_up: self.costs.prefill(context, costed.kind)
                     * (context - costed.prefilled) as f64,
             };
-            let rate = plan.estimate.rate().max(least);
+            let rate = plan.estimate.rate().max(min_rate);
             let choice = costed.choose(&costs, tokens, rate, &acceptance.lock());
             if let Some((tokens, estimate)) = choice {
                 let draft = costed.propose(history, tokens, &self.costs)?;
                 let drafting = costs.draft * draft.first_chain().len() as f64;
                 plan = if draft.is_certain() {
-                    // Once drafted, each token's features are known, and leaving some out costs nothing.
+                    // Now each token's feature is known, and dropping some of the tokens costs nothing.
                     self.retrieval.offer(history, draft)?;
                     let mut plan = grow(&mut self.retrieval, acceptance)?;
                     plan.estimate.cost += drafting;
@@ -196,26 +198,26 @@ impl Controller {
         (self.predicted.cost > 0.0).then(|| self.predicted.rate())
     }
 
-    /// The time of a step without a draft after such a text; `None` before one was measured.
+    /// The time of a step without a draft after `history`; `None` before one was measured.
     pub fn plain_step(&self, history: &[u32]) -> Option<Duration> {
         let seconds = self.costs.plain_step(history.len() - 1);
         seconds.map(Duration::from_secs_f64)
     }
 
-    /// Observes how long it took to verify a draft after such a text.
+    /// Observes how long it took to verify a draft after `history`.
     pub fn time(&self, history: &[u32], draft: &Draft, verifying: Duration) {
         let (context, rows) = (history.len() - 1, draft.len() + 1);
         let seconds = verifying.as_secs_f64();
         self.costs.observe_pass(context, rows, seconds);
     }
 
-    /// Learns from what the target generated: the last tokens of the history, as many as there are rows of logits, from which
-    /// they were chosen.
+    /// Updates the statistics from what the target generated: the last `rows.len()` tokens of the history, each chosen from its
+    /// row of logits.
     pub fn learn(&mut self, history: &[u32], rows: &[&[f32]]) -> Result<()> {
         let mut acceptance = self.acceptance.lock();
         if let Some(costed) = &self.drafter {
-            let written = &history[history.len() - rows.len()..];
-            costed.learn(written, &mut acceptance);
+            let generated = &history[history.len() - rows.len()..];
+            costed.learn(generated, &mut acceptance);
         }
         self.retrieval.learn(history, rows, &mut acceptance)
     }
@@ -230,7 +232,7 @@ mod tests {
     use crate::speculation::planner::acceptance::SharedAcceptance;
     use crate::speculation::{Candidate, RetrievalDrafter};
 
-    /// Proposes one token more than the last, and perhaps two more.
+    /// Proposes the last token plus 1, and up to `width` more than it.
     struct Counting {
         width: u32,
         last: u32,
@@ -259,7 +261,7 @@ mod tests {
         }
     }
 
-    /// The same as a drafter that takes time.
+    /// The same as a drafter that takes time, with a width of 1.
     struct Slow;
 
     impl Drafter for Slow {
@@ -272,7 +274,7 @@ mod tests {
         }
     }
 
-    /// A controller for passes that cost so much more with every row.
+    /// A controller for passes whose cost grows by `slope` with each row.
     fn controller(gamma: usize, adaptive: bool, slope: f64, width: u32) -> Controller {
         let costs = Costs::default();
         for rows in 1..=33 {
@@ -299,8 +301,8 @@ mod tests {
             .draft
     }
 
-    /// Goes through steps of a target that writes one more than the last token at a rate, else two more; returns the text, and
-    /// how many tokens the last 200 steps drafted.
+    /// Runs 600 steps of a target that generates the last token plus 1 at a rate, else plus 2; returns the text, and how many
+    /// tokens the last 200 steps drafted.
     fn settled(controller: &mut Controller, text: &[u32], rate: f64) -> (Vec<u32>, usize) {
         let mut text = text.to_vec();
         let mut state = 1_u64;
@@ -335,7 +337,7 @@ mod tests {
     #[test]
     fn length_follows_costs_and_acceptance() {
         let length = |rate, slope| settled(&mut controller(16, true, slope, 1), &[1], rate).1 / 200;
-        // Where rows cost nothing every one pays; where they cost as much as a pass, none does.
+        // If rows cost nothing, all tokens are drafted; if each costs as much as a pass, none is.
         assert_eq!(length(0.9, 0.0), 16);
         assert_eq!(length(0.7, 1.0), 0);
         let (low, high) = (length(0.5, 0.15), length(0.9, 0.15));
@@ -344,9 +346,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_always_wrong_is_not_drafted() {
+    fn a_source_that_is_always_wrong_does_not_draft() {
         assert_eq!(settled(&mut controller(8, true, 0.2, 1), &[1], 0.0).1, 0);
-        // A source that takes time is asked for a token now and then, which need not be verified to learn from it.
+        // A source that takes time is probed for a token now and then, which need not be verified to be counted.
         let mut slow = controller(8, true, 0.2, 0).with_drafter(Box::new(Slow), DraftKind::CUSTOM);
         let (text, drafted) = settled(&mut slow, &[1], 0.0);
         assert_eq!(drafted, 0);
@@ -371,15 +373,15 @@ mod tests {
     }
 
     #[test]
-    fn fixed_lengths_stay_and_none_is_none() {
+    fn a_fixed_length_is_kept_and_zero_drafts_nothing() {
         let mut fixed = controller(5, false, 9.0, 2);
         fixed.prefill(&[1]).unwrap();
         assert_eq!(propose(&mut fixed, &[1]).tokens(), [2, 3, 4, 5, 6]);
-        let room = fixed
+        let limited = fixed
             .propose(&[1], Load::default(), 3, 64, |_| Ok(true))
             .unwrap()
             .draft;
-        assert_eq!(room.len(), 3);
+        assert_eq!(limited.len(), 3);
         let mut off = controller(0, true, 0.0, 1);
         assert!(propose(&mut off, &[1]).is_empty());
         let mut forbidden = controller(5, false, 0.0, 1);

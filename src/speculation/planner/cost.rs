@@ -1,5 +1,5 @@
-//! What forward passes of the target cost on this machine, by their rows and context length: measured at load, and refined
-//! while running.
+//! The costs of the target's forward passes on this machine, by rows and context length: measured at load, and refined while
+//! running.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,72 +8,73 @@ use crate::error::Result;
 use crate::model::{SharedModel, TokenSequence};
 use crate::settings::DraftKind;
 
-/// Row counts that are told apart, 0 included; the cost of more rows is extrapolated in proportion.
+/// The number of row counts that are measured separately, 0 included; the cost of more rows is extrapolated linearly.
 const ROWS: usize = 65;
 
-/// Contexts are told apart by the power of two that they reach, from this one on.
+/// Context lengths are grouped into buckets by powers of two, starting at this one.
 const SHORT_CONTEXT: usize = 256;
 const CONTEXTS: usize = 10;
 
-/// The weight of the newest measurement of a pass, and of the machine's speed, which all passes share.
+/// The weights of a new measurement in a pass's average, and in the machine's speed, which all passes share.
 const COST_RATE: f64 = 0.05;
 const SPEED_RATE: f64 = 0.1;
 
-/// A time this many times the expected one is an outlier, not a cost.
+/// Measurements are clamped to within this factor of the expected time: those beyond it are outliers.
 const OUTLIER: f64 = 3.0;
 
-/// The same for a first time, against what the neighbours make likely.
+/// The same for a first measurement, relative to the estimate from other measurements.
 const FIRST_OUTLIER: f64 = 2.0;
 
-/// Prefilled tokens from which the time of a token can be told.
+/// The fewest prefilled tokens from which the time per token is measured.
 const MIN_PREFILL: usize = 16;
 
-/// How much each row adds to a pass, before anything is measured.
+/// The relative cost that each row adds to a pass, before anything is measured.
 const UNMEASURED: f64 = 0.1;
 
 /// Costs that all requests of a decoder share.
 #[derive(Debug, Clone, Default)]
-pub struct Costs(Arc<Mutex<Table>>);
+pub struct Costs(Arc<Mutex<Measurements>>);
 
 #[derive(Debug)]
-struct Table {
+struct Measurements {
     /// Seconds of a pass, by context and rows, at the machine's usual speed.
     passes: [[Option<f64>; ROWS]; CONTEXTS],
     /// Seconds of a drafted token, by drafter.
     drafts: [Option<f64>; DraftKind::MOST],
-    /// Seconds of a token that a drafter prefills.
-    reads: [Option<f64>; DraftKind::MOST],
-    /// How much slower than usual the machine is: other load changes it, and must not change any choice.
+    /// Seconds of a prefilled token, by drafter.
+    prefills: [Option<f64>; DraftKind::MOST],
+    /// How much slower than usual the machine is: other load changes it, but must not change the planner's choices.
     slowness: f64,
 }
 
-impl Default for Table {
+impl Default for Measurements {
     fn default() -> Self {
         Self {
             passes: [[None; ROWS]; CONTEXTS],
             drafts: [None; DraftKind::MOST],
-            reads: [None; DraftKind::MOST],
+            prefills: [None; DraftKind::MOST],
             slowness: 1.0,
         }
     }
 }
 
-/// The tokens before passes that are measured before any request, the rows of these, and the order of the first.
+/// The passes that are measured at load: their context length, their row counts, and the order of the first ones, as indices
+/// of the row counts.
 const MEASURED_CONTEXT: usize = 16;
 const MEASURED_ROWS: [usize; 5] = [1, 2, 4, 8, 16];
 const MEASURED_ORDER: [usize; 6] = [0, 0, 1, 2, 3, 0];
 
 impl Costs {
-    /// Measures the target's passes, for about so long; what doesn't fit is learned while running.
+    /// Measures the target's passes for about `budget`; the others are measured while running.
     pub fn measure(&self, target: &SharedModel, budget: Duration) -> Result<()> {
         let began = Instant::now();
         let mut sequence = TokenSequence::new(target);
         let context = MEASURED_CONTEXT.min(sequence.context_length() / 2);
         let vocab_size = sequence.vocab_size();
-        let token = |place: usize| ((place * 7919 + 17) % vocab_size) as u32;
+        let token = |position: usize| ((position * 7919 + 17) % vocab_size) as u32;
         let tokens: Vec<u32> = (0..context + ROWS).map(token).collect();
         sequence.extend(&tokens[..context], 0)?;
-        // The first passes of so many rows find out what memory they take.
+        // The first pass of each size is slower, since it allocates memory: the fastest counts.
         let mut fastest = [f64::INFINITY; MEASURED_ROWS.len()];
         for index in MEASURED_ORDER
             .into_iter()
@@ -96,73 +97,77 @@ impl Costs {
         Ok(())
     }
 
-    /// Observes a pass over so many rows at a context length.
+    /// Observes the time of a pass over `rows` rows at a context length.
     pub fn observe_pass(&self, context: usize, rows: usize, seconds: f64) {
-        let table = &mut *self.table();
-        let place = place(context);
-        let Some(known) = table.passes[place].get(rows) else {
+        let measurements = &mut *self.measurements();
+        let bucket = bucket(context);
+        let Some(known) = measurements.passes[bucket].get(rows) else {
             return;
         };
-        let likely = match known {
+        let expected = match known {
             Some(_) => None,
-            None => table.likely(place, rows),
+            None => measurements.expected(bucket, rows),
         };
-        // A first time may be an outlier like any other.
-        let seconds = likely.map_or(seconds, |likely| {
-            seconds.clamp(likely / FIRST_OUTLIER, likely * FIRST_OUTLIER)
+        // A first measurement may be an outlier, too.
+        let seconds = expected.map_or(seconds, |expected| {
+            seconds.clamp(expected / FIRST_OUTLIER, expected * FIRST_OUTLIER)
         });
-        let average = &mut table.passes[place][rows];
-        learn(average, seconds, &mut table.slowness);
+        let average = &mut measurements.passes[bucket][rows];
+        update(average, seconds, &mut measurements.slowness);
     }
 
-    /// Observes the drafting of so many tokens; an attempt that found none counts if it took as long as a token.
+    /// Observes the time of drafting `tokens` tokens; a draft without tokens counts if it took as long as one token.
     pub fn observe_draft(&self, source: DraftKind, tokens: usize, seconds: f64) {
-        let table = &mut *self.table();
-        let average = &mut table.drafts[source.index()];
-        let expected = average.map(|known| known * table.slowness);
+        let measurements = &mut *self.measurements();
+        let average = &mut measurements.drafts[source.index()];
+        let expected = average.map(|known| known * measurements.slowness);
         if tokens > 0 || expected.is_some_and(|expected| seconds > expected) {
-            learn(average, seconds / tokens.max(1) as f64, &mut table.slowness);
+            update(
+                average,
+                seconds / tokens.max(1) as f64,
+                &mut measurements.slowness,
+            );
         }
     }
 
-    /// Observes a drafter's prefill of so many tokens.
+    /// Observes the time of a drafter's prefill of `tokens` tokens.
     pub fn observe_prefill(&self, source: DraftKind, tokens: usize, seconds: f64) {
-        let table = &mut *self.table();
+        let measurements = &mut *self.measurements();
         if tokens >= MIN_PREFILL {
-            let average = &mut table.reads[source.index()];
-            learn(average, seconds / tokens as f64, &mut table.slowness);
+            let average = &mut measurements.prefills[source.index()];
+            update(average, seconds / tokens as f64, &mut measurements.slowness);
         }
     }
 
     /// Seconds of a plain step at a context length; `None` before any pass was measured.
     pub fn plain_step(&self, context: usize) -> Option<f64> {
-        self.table().plain_step(place(context))
+        self.measurements().plain_step(bucket(context))
     }
 
-    /// The costs of passes over 0, 1, 2, ... rows, relative to a plain step: never falling, and from 1 on known.
+    /// The costs of passes over 0, 1, 2, ... rows, relative to a plain step: non-decreasing, and 1 for one row.
     pub fn relative(&self, context: usize, rows: usize) -> Vec<f64> {
-        self.table().relative(place(context), rows)
+        self.measurements().relative(bucket(context), rows)
     }
 
     /// The cost of a drafted token, relative to a plain step.
     pub fn draft(&self, context: usize, source: DraftKind) -> f64 {
-        let table = self.table();
-        table.over_plain(place(context), table.drafts[source.index()])
+        let measurements = self.measurements();
+        measurements.over_plain(bucket(context), measurements.drafts[source.index()])
     }
 
-    /// The cost of a token that a source reads, relative to a plain step.
+    /// The cost of a token that a drafter prefills, relative to a plain step.
     pub fn prefill(&self, context: usize, source: DraftKind) -> f64 {
-        let table = self.table();
-        table.over_plain(place(context), table.reads[source.index()])
+        let measurements = self.measurements();
+        measurements.over_plain(bucket(context), measurements.prefills[source.index()])
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn measurements(&self) -> MutexGuard<'_, Measurements> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Contexts here are places in the table.
-impl Table {
+/// In these methods, `context` is a bucket of context lengths.
+impl Measurements {
     fn over_plain(&self, context: usize, seconds: Option<f64>) -> f64 {
         let plain = self.plain_step(context);
         let both = seconds.zip(plain);
@@ -180,8 +185,8 @@ impl Table {
         })
     }
 
-    /// Seconds of a pass that was never made, by what others took.
-    fn likely(&self, context: usize, rows: usize) -> Option<f64> {
+    /// The expected seconds of a pass that was never measured, from those that were.
+    fn expected(&self, context: usize, rows: usize) -> Option<f64> {
         let relative = self.relative(context, rows);
         Some(self.plain_step(context)? * relative[relative.len() - 1])
     }
@@ -194,11 +199,11 @@ impl Table {
             if known.is_none_or(|(known, _)| known < row) {
                 let mut measured = row..ROWS;
                 known = measured.find_map(|rows| Some((rows, self.ratio(context, rows)?)));
-                // None is looked for again.
+                // Larger passes are not measured either: stop looking.
                 known = known.or(Some((usize::MAX, 0.0)));
             }
             let cost = match known {
-                // On a straight line to the next measured one.
+                // Interpolated linearly up to the next measured one.
                 Some((known, cost)) if known < ROWS => {
                     before + (cost - before) / (known - row + 1) as f64
                 }
@@ -210,7 +215,7 @@ impl Table {
         costs
     }
 
-    /// The cost of so many rows over that of one, by the nearest context where both are known.
+    /// The cost of `rows` rows relative to one row, in the nearest context where both are measured.
     fn ratio(&self, context: usize, rows: usize) -> Option<f64> {
         nearest(context).find_map(|context| {
             let passes = &self.passes[context];
@@ -224,16 +229,16 @@ fn nearest(context: usize) -> impl Iterator<Item = usize> {
     (0..=context).rev().chain(context + 1..CONTEXTS)
 }
 
-/// Which contexts are taken for alike.
-fn place(context: usize) -> usize {
+/// The bucket of a context length.
+fn bucket(context: usize) -> usize {
     let doublings = (context / SHORT_CONTEXT)
         .checked_ilog2()
         .map_or(0, |power| power + 1);
     (doublings as usize).min(CONTEXTS - 1)
 }
 
-fn learn(average: &mut Option<f64>, seconds: f64, slowness: &mut f64) {
-    // A clock may be coarser than what it measures.
+fn update(average: &mut Option<f64>, seconds: f64, slowness: &mut f64) {
+    // A clock may be too coarse for a short time.
     if !(seconds.is_finite() && seconds > 0.0) {
         return;
     }
@@ -253,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_measured_lies_between() {
+    fn unmeasured_costs_are_interpolated() {
         let costs = Costs::default();
         let close = |found: Vec<f64>, expected: &[f64]| {
             assert_eq!(found.len(), expected.len());
@@ -268,7 +273,7 @@ mod tests {
             relative.clone(),
             &[0.0, 1.0, 1.125, 1.25, 1.375, 1.5, 1.625],
         );
-        // A longer context of which nothing is known is like the longest that is known.
+        // A longer context that was not measured has the costs of the longest measured one.
         assert_eq!(costs.relative(5000, 6), relative);
     }
 
@@ -282,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_machine_changes_no_relation() {
+    fn a_slow_machine_does_not_change_relative_costs() {
         let costs = Costs::default();
         for (rows, seconds) in [(1, 1.0), (4, 1.5)] {
             costs.observe_pass(0, rows, seconds);
@@ -295,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn accidents_count_little() {
+    fn outliers_count_little() {
         let costs = Costs::default();
         assert_eq!(costs.plain_step(0), None);
         costs.observe_pass(0, 1, 1.0);
@@ -304,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_steps_are_known_where_none_was_made() {
+    fn plain_steps_are_estimated_from_other_passes() {
         let costs = Costs::default();
         costs.observe_pass(0, 1, 1.0);
         costs.observe_pass(0, 4, 2.0);

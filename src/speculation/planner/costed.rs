@@ -1,4 +1,4 @@
-//! A drafter with its cost: how many tokens it should draft, and when it is asked at all.
+//! A drafter with its cost: how many tokens it should draft, and when it should draft at all.
 
 use std::time::Instant;
 
@@ -10,29 +10,29 @@ use crate::settings::DraftKind;
 use crate::speculation::candidate::MAX_FEATURES;
 use crate::speculation::{Candidate, Draft, Drafter};
 
-/// A drafter that does not seem to pay is probed for one token every so many steps, to notice when it would; the interval
-/// doubles while it does not, up to the maximum.
+/// A drafter that does not seem worth its cost drafts one token after this number of steps, to notice a change; the
+/// interval doubles up to the maximum for as long as nothing changes.
 const PROBE_EVERY: usize = 32;
 const MAX_PROBE_INTERVAL: usize = 256;
 
-/// Share of the time that prefilling for a probe may take.
+/// The maximum share of time for prefilling before a probe.
 const MAX_PROBING: f64 = 0.02;
 
-/// A drafter whose tokens take time, and what is known about it.
+/// A drafter whose tokens take time, and its state.
 pub(super) struct CostedDrafter {
     pub(super) drafter: Box<dyn Drafter>,
     pub(super) kind: DraftKind,
-    /// What it drafted for the last step, one after the other; none if it was not asked.
+    /// The chain that it drafted for the last step; empty if it did not draft.
     drafted: Vec<u32>,
-    /// Tokens of the text that it has prefilled.
+    /// The number of the text's tokens that it has prefilled.
     pub(super) prefilled: usize,
-    /// Steps since it was last asked.
-    passed_over: usize,
-    /// Steps after which it is probed.
+    /// Steps since it last drafted.
+    skipped_steps: usize,
+    /// Skipped steps after which it is probed.
     probe_every: usize,
 }
 
-/// What steps cost with the drafter, in plain steps.
+/// The costs of a step with the drafter, in plain steps.
 pub(super) struct StepCosts<'a> {
     /// The target's pass over 0, 1, 2, ... rows.
     pub(super) passes: &'a [f64],
@@ -40,43 +40,43 @@ pub(super) struct StepCosts<'a> {
     pub(super) load: Load,
     /// A drafted token.
     pub(super) draft: f64,
-    /// Prefilling what it has missed.
+    /// Prefilling the tokens that it has not seen.
     pub(super) catching_up: f64,
 }
 
 impl CostedDrafter {
-    /// With nothing prefilled.
+    /// Starts with nothing prefilled.
     pub(super) fn new(drafter: Box<dyn Drafter>, kind: DraftKind) -> Self {
         Self {
             drafter,
             kind,
             drafted: Vec::new(),
             prefilled: 0,
-            passed_over: 0,
+            skipped_steps: 0,
             probe_every: PROBE_EVERY,
         }
     }
 
-    /// Whether it reads the target's hidden states, so that following the text costs little.
+    /// Whether it uses the target's hidden states, so that prefilling costs little.
     pub(super) fn captures_hidden(&self) -> bool {
         !self.drafter.captured_layers().is_empty()
     }
 
-    /// How many tokens it should draft to beat a rate, and the estimate of that; `None`: it does not.
+    /// The number of tokens that it should draft to beat a rate, or for a probe, with the estimate; `None`: it should not draft.
     pub(super) fn choose(
         &mut self,
         costs: &StepCosts<'_>,
-        most: usize,
+        max_tokens: usize,
         rate: f64,
         acceptance: &Observations<'_>,
     ) -> Option<(usize, StepEstimate)> {
-        let mut steps = Vec::with_capacity(most);
+        let mut steps = Vec::with_capacity(max_tokens);
         let (mut expected, mut reached) = (1.0, 1.0);
-        for tokens in 1..=most {
+        for tokens in 1..=max_tokens {
             reached *= acceptance.rate(self.at(tokens - 1), Rank::Undrafted);
             expected += reached;
             let mut estimate = costs.load.with(expected, tokens + 1, costs.passes);
-            // What is prefilled serves later steps, too.
+            // The prefill serves later steps, too.
             estimate.cost += costs.draft * tokens as f64 + costs.catching_up / PROBE_EVERY as f64;
             steps.push((tokens, estimate));
         }
@@ -85,22 +85,22 @@ impl CostedDrafter {
             .copied()
             .max_by(|a, b| a.1.rate().total_cmp(&b.1.rate()));
         if let Some(best) = best.filter(|(_, estimate)| estimate.rate() > rate) {
-            self.passed_over = 0;
+            self.skipped_steps = 0;
             self.probe_every = PROBE_EVERY;
             return Some(best);
         }
-        self.passed_over += 1;
-        let bearable = MAX_PROBING * self.passed_over as f64;
-        if self.passed_over < self.probe_every || costs.catching_up > bearable {
+        self.skipped_steps += 1;
+        let affordable = MAX_PROBING * self.skipped_steps as f64;
+        if self.skipped_steps < self.probe_every || costs.catching_up > affordable {
             self.drafted.clear();
             return None;
         }
-        self.passed_over = 0;
+        self.skipped_steps = 0;
         self.probe_every = (2 * self.probe_every).min(MAX_PROBE_INTERVAL);
         steps.first().copied()
     }
 
-    /// Its draft, whose cost is observed.
+    /// Drafts tokens and measures the cost.
     pub(super) fn propose(
         &mut self,
         history: &[u32],
@@ -120,7 +120,7 @@ impl CostedDrafter {
         Ok(draft)
     }
 
-    /// Prefills what is new in a text.
+    /// Prefills the new tokens of a text.
     pub(super) fn catch_up(&mut self, text: &[u32], costs: &Costs) -> Result<()> {
         let began = Instant::now();
         self.drafter.prefill(text)?;
@@ -130,10 +130,10 @@ impl CostedDrafter {
         Ok(())
     }
 
-    /// Learns from what the target generated. Tokens after the first mismatch say nothing.
-    pub(super) fn learn(&self, written: &[u32], acceptance: &mut Observations<'_>) {
-        for (position, (drafted, written)) in self.drafted.iter().zip(written).enumerate() {
-            let right = drafted == written;
+    /// Updates the acceptance from what the target generated. Tokens after the first mismatch prove nothing.
+    pub(super) fn learn(&self, generated: &[u32], acceptance: &mut Observations<'_>) {
+        for (position, (drafted, generated)) in self.drafted.iter().zip(generated).enumerate() {
+            let right = drafted == generated;
             acceptance.observe(self.at(position), Rank::Undrafted, right);
             if !right {
                 return;
@@ -141,7 +141,7 @@ impl CostedDrafter {
         }
     }
 
-    /// What is known of its token at a position, before that is drafted.
+    /// A candidate that stands for its token at a position before that is drafted.
     fn at(&self, position: usize) -> Candidate {
         Candidate {
             token: 0,

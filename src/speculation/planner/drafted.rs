@@ -1,17 +1,17 @@
-//! A model's or head's draft as candidates, weighed among those of retrieval.
+//! A model's or head's draft as candidates that compete with the retrieved ones.
 
 use crate::error::Result;
 use crate::speculation::{Candidate, Draft, RetrievalDrafter};
 
-/// A draft as a retrieval drafter: its children at each node, while the text follows it.
+/// A draft as a retrieval drafter: it proposes the draft's nodes for as long as the text follows them.
 #[derive(Default)]
 pub struct DraftedCandidates {
     draft: Draft,
-    /// Where in it the text ends.
-    here: Position,
-    /// Tokens of the text.
+    /// The position of the text's end in the draft.
+    current: Position,
+    /// The number of tokens of the text.
     seen: usize,
-    /// The same for each node of the growing tree.
+    /// The position in the draft of each node of the growing tree.
     nodes: Vec<Position>,
 }
 
@@ -27,11 +27,11 @@ enum Position {
 }
 
 impl DraftedCandidates {
-    /// Takes a draft that follows a text.
+    /// Replaces the draft by one that follows `text`.
     pub fn offer(&mut self, text: &[u32], draft: Draft) {
         *self = Self {
             draft,
-            here: Position::Root,
+            current: Position::Root,
             seen: text.len(),
             nodes: Vec::new(),
         };
@@ -55,7 +55,7 @@ impl DraftedCandidates {
     }
 
     fn position(&self, node: Option<usize>) -> Position {
-        node.map_or(self.here, |node| self.nodes[node])
+        node.map_or(self.current, |node| self.nodes[node])
     }
 }
 
@@ -63,7 +63,7 @@ impl RetrievalDrafter for DraftedCandidates {
     fn follow(&mut self, text: &[u32]) -> Result<()> {
         self.nodes.clear();
         for token in &text[self.seen.min(text.len())..] {
-            self.here = self.step(self.here, *token);
+            self.current = self.step(self.current, *token);
         }
         self.seen = text.len();
         Ok(())
@@ -84,9 +84,9 @@ mod tests {
     use super::*;
     use crate::settings::DraftKind;
 
-    fn found(lookup: &DraftedCandidates, node: Option<usize>) -> Vec<u32> {
+    fn found(drafted: &DraftedCandidates, node: Option<usize>) -> Vec<u32> {
         let mut found = Vec::new();
-        lookup.candidates(node, &mut found);
+        drafted.candidates(node, &mut found);
         found.into_iter().map(|candidate| candidate.token).collect()
     }
 
@@ -100,21 +100,21 @@ mod tests {
             (None, 8),
             (Some(0), 9),
         ] {
-            draft.push_candidate(parent, Candidate::unmarked(token, DraftKind::MODEL));
+            draft.push_candidate(parent, Candidate::featureless(token, DraftKind::MODEL));
         }
-        let mut lookup = DraftedCandidates::default();
-        lookup.follow(&[1, 2]).unwrap();
-        assert!(found(&lookup, None).is_empty());
-        lookup.offer(&[1, 2], draft);
-        assert_eq!(found(&lookup, None), [5, 8]);
-        lookup.enter(None, 5);
-        lookup.enter(Some(0), 9);
-        lookup.enter(Some(0), 4);
-        assert_eq!(found(&lookup, Some(0)), [6, 9]);
-        assert!(found(&lookup, Some(1)).is_empty() && found(&lookup, Some(2)).is_empty());
-        lookup.follow(&[1, 2, 5, 6]).unwrap();
-        assert_eq!(found(&lookup, None), [7]);
-        lookup.follow(&[1, 2, 5, 6, 1]).unwrap();
-        assert!(found(&lookup, None).is_empty());
+        let mut drafted = DraftedCandidates::default();
+        drafted.follow(&[1, 2]).unwrap();
+        assert!(found(&drafted, None).is_empty());
+        drafted.offer(&[1, 2], draft);
+        assert_eq!(found(&drafted, None), [5, 8]);
+        drafted.enter(None, 5);
+        drafted.enter(Some(0), 9);
+        drafted.enter(Some(0), 4);
+        assert_eq!(found(&drafted, Some(0)), [6, 9]);
+        assert!(found(&drafted, Some(1)).is_empty() && found(&drafted, Some(2)).is_empty());
+        drafted.follow(&[1, 2, 5, 6]).unwrap();
+        assert_eq!(found(&drafted, None), [7]);
+        drafted.follow(&[1, 2, 5, 6, 1]).unwrap();
+        assert!(found(&drafted, None).is_empty());
     }
 }

@@ -1,13 +1,13 @@
-//! What is expected of a step: tokens and cost.
+//! The expected tokens and cost of a step.
 
 use std::ops::AddAssign;
 
-/// The tokens and the cost of a step.
+/// The expected tokens and cost of a step.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StepEstimate {
-    /// Tokens that it is expected to generate, the target's own included.
+    /// The tokens that it generates, including the one that the target adds to the draft.
     pub tokens: f64,
-    /// What it costs, in plain steps.
+    /// The cost, in plain steps.
     pub cost: f64,
 }
 
@@ -27,7 +27,7 @@ impl Load {
         tokens: 1.0,
     };
 
-    /// Both together.
+    /// The sum of two loads.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Load {
         }
     }
 
-    /// This, of which the other was a part.
+    /// This load without one that is a part of it.
     #[must_use]
     pub fn without(self, part: Self) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Load {
         }
     }
 
-    /// The estimate of a pass with so many more tokens and rows, given the costs of passes over 0, 1, 2, ... rows.
+    /// The estimate of a pass with `tokens` and `rows` more than the load, given the costs of passes over 0, 1, 2, ... rows.
     pub fn with(self, tokens: f64, rows: usize, passes: &[f64]) -> StepEstimate {
         StepEstimate {
             tokens: self.tokens + tokens,
@@ -53,7 +53,7 @@ impl Load {
         }
     }
 
-    /// That of a step without a draft.
+    /// The same for a step without a draft.
     pub fn plain(self, passes: &[f64]) -> StepEstimate {
         self.with(1.0, 1, passes)
     }
@@ -71,7 +71,7 @@ impl StepEstimate {
         self.tokens / self.cost
     }
 
-    /// What this adds to a plain step of the other requests' pass.
+    /// The estimate of one request: a plain step, and what this pass has beyond one in which the request has no draft (`plain`).
     pub fn beside(self, plain: Self) -> Self {
         Self {
             tokens: 1.0 + self.tokens - plain.tokens,

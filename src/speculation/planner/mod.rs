@@ -13,7 +13,7 @@
 //! # Estimate
 //!
 //! A draft is a tree of tokens. If the target reaches its nodes with probabilities `S_1`, `S_2`, ..., the step generates
-//! `1 + S_1 + S_2 + ...` tokens in expectation, and costs the drafting plus one pass over a row more than there are nodes. The
+//! `1 + S_1 + S_2 + ...` tokens in expectation, and costs the drafting plus one pass over one row more than there are nodes. The
 //! quotient, tokens per cost, is the step's *rate* ([`StepEstimate`](estimate::StepEstimate)); the unit of cost is a plain
 //! step, one row without a draft, so a plain step has rate 1 and the rate is the expected speedup.
 //!
@@ -22,14 +22,14 @@
 //! [`RetrievalDrafters::grow`] adds candidates to the tree in the order of the probability that the target reaches them, and
 //! keeps the prefix of that order with the best rate. Retrieval costs next to nothing, so it is tried at each step. A model
 //! or a head ([`CostedDrafter`](costed::CostedDrafter)) costs time per token: from the acceptance of each position the
-//! planner first computes the best number of tokens to draft and its rate, and asks the drafter only if that rate beats the
+//! planner first computes the best number of tokens to draft and its rate, and runs the drafter only if that rate beats the
 //! retrieval tree's. What it drafts then competes, node by node, with the retrieved candidates. A rate must be 2 % above a plain
 //! step's to be chosen; otherwise the step drafts nothing.
 //!
 //! # A worked example
 //!
 //! Passes over 1, 2, 3, 4 rows cost 1.00, 1.10, 1.20, 1.35 plain steps. The text repeats itself, and a match of 5 tokens
-//! proposes the chain *a b c*. Matches of that length came true 80 % of the time, so the nodes are reached with 0.80, 0.64, 0.51.
+//! proposes the chain *a b c*. Matches of that length were right 80 % of the time, so the nodes are reached with 0.80, 0.64, 0.51.
 //!
 //! | nodes | tokens | cost | rate |
 //! |---|---|---|---|
@@ -38,11 +38,11 @@
 //! | 2 | 2.44 | 1.20 | 2.03 |
 //! | 3 | 2.95 | 1.35 | 2.19 |
 //!
-//! All three are drafted. Had matches of that length come true 20 % of the time, the rates would be 1.09, 1.03, 0.92: one
+//! All three are drafted. Had matches of that length been right 20 % of the time, the rates would be 1.09, 1.03, 0.92: one
 //! token would be drafted. At 11 % the best rate is 1.01, below the margin of 2 %: nothing would be drafted.
 //!
 //! In a batch, the pass also computes rows for other requests ([`Load`]). The rate is then that of the whole pass: all tokens
-//! over all cost. A further row delays every request, so drafts shorten as the batch fills.
+//! over its cost. A further row delays every request, so drafts get shorter as the batch fills.
 
 mod acceptance;
 mod controller;

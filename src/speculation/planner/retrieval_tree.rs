@@ -1,7 +1,7 @@
-//! The retrieval drafters of one request: their candidates, the probability of each, and the tree that pays.
+//! The retrieval drafters of one request: their candidates, the probability of each, and the tree with the best rate.
 //!
-//! A tree's nodes are taken in the order of the probability that the target reaches them, which for any number of nodes
-//! accepts the most (OPT-Tree, 2406.17276); and as many as give the best rate.
+//! Nodes are added in the order of the probability that the target reaches them, which accepts the most tokens for any number
+//! of nodes (OPT-Tree, 2406.17276); the tree has as many as give the best rate.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -12,26 +12,26 @@ use super::estimate::{Load, StepEstimate};
 use crate::error::Result;
 use crate::speculation::{Candidate, Draft, RetrievalDrafter};
 
-/// Most candidates for one position.
+/// The maximum number of candidates for one position.
 const MAX_SIBLINGS: usize = 8;
 
 /// The retrieval drafters of one request.
 pub struct RetrievalDrafters {
     sources: Vec<Box<dyn RetrievalDrafter>>,
-    /// What a model or a head drafted last.
+    /// The last draft of a model or a head.
     offered: DraftedCandidates,
-    /// The target's; a table or a tokenizer may have more tokens.
+    /// The target's number of tokens; a table or a tokenizer may have more.
     vocab_size: usize,
 }
 
-/// What a draft must be like.
+/// The limits of a draft.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limit {
-    /// Most tokens of a chain.
+    /// The maximum number of tokens of a chain.
     pub tokens: usize,
-    /// Most tokens of a tree; 0 where the target computes none.
+    /// The maximum number of tokens of a tree; 0 if the target does not support trees.
     pub tree: usize,
-    /// The least probability of reaching a node.
+    /// The minimum probability of reaching a node.
     pub reached: f64,
 }
 
@@ -40,7 +40,7 @@ pub struct Limit {
 pub struct Plan {
     /// The tokens.
     pub draft: Draft,
-    /// Of a step with them.
+    /// The estimate of a step with them.
     pub estimate: StepEstimate,
 }
 
@@ -56,7 +56,7 @@ impl Plan {
 
 /// A candidate with the probability that it is the target's token.
 #[derive(Debug, Clone, Copy)]
-struct Weighed {
+struct RankedCandidate {
     candidate: Candidate,
     rank: Rank,
     probability: f64,
@@ -70,7 +70,7 @@ struct FrontierNode {
 }
 
 impl RetrievalDrafters {
-    /// Of these sources.
+    /// The drafters of these sources.
     pub fn new(sources: Vec<Box<dyn RetrievalDrafter>>, vocab_size: usize) -> Self {
         Self {
             sources,
@@ -86,13 +86,13 @@ impl RetrievalDrafters {
         Ok(())
     }
 
-    /// Follows a text, or more of it, and learns nothing from that.
+    /// Follows a text, or more of it, without learning from it.
     pub fn follow(&mut self, text: &[u32]) -> Result<()> {
         self.each().try_for_each(|source| source.follow(text))
     }
 
-    /// Follows what the target generated, the last tokens of the text, from such rows of logits; and learns which candidates
-    /// were right.
+    /// Follows what the target generated (the last `rows.len()` tokens of the text, each from its row of logits) and observes
+    /// which candidates were right.
     pub fn learn(
         &mut self,
         text: &[u32],
@@ -101,8 +101,8 @@ impl RetrievalDrafters {
     ) -> Result<()> {
         for (end, row) in (text.len() - rows.len()..).zip(rows) {
             let candidates = self.candidates(None);
-            let weighed = weigh(&candidates, acceptance).into_iter();
-            let ranks = weighed.map(|weighed| (weighed.candidate, weighed.rank));
+            let ranked = rank_candidates(&candidates, acceptance).into_iter();
+            let ranks = ranked.map(|ranked| (ranked.candidate, ranked.rank));
             let ranks: Vec<_> = ranks.collect();
             let any = candidates
                 .into_iter()
@@ -118,8 +118,8 @@ impl RetrievalDrafters {
         Ok(())
     }
 
-    /// The draft that makes a step the fastest, beside the load of other requests, given the costs of passes over 0, 1, 2, ...
-    /// rows; only of permitted tokens.
+    /// The draft with the best rate, given the load of other requests and the costs of passes over 0, 1, 2, ... rows. It has only
+    /// permitted tokens.
     pub fn grow(
         &mut self,
         passes: &[f64],
@@ -136,9 +136,9 @@ impl RetrievalDrafters {
         expand(self, None, 1.0, &mut frontier);
         let mut tokens = 1.0;
         let (mut best, mut length) = (load.plain(passes), 0);
-        let most = passes.len().saturating_sub(load.rows + 2);
-        let most = limit.tokens.min(most);
-        while draft.len() < most
+        let max_nodes = passes.len().saturating_sub(load.rows + 2);
+        let max_nodes = limit.tokens.min(max_nodes);
+        while draft.len() < max_nodes
             && let Some(FrontierNode {
                 reached,
                 parent,
@@ -181,11 +181,11 @@ impl RetrievalDrafters {
         acceptance: &Observations<'_>,
         frontier: &mut BinaryHeap<FrontierNode>,
     ) {
-        let weighed = weigh(&self.candidates(parent), acceptance).into_iter();
-        frontier.extend(weighed.take(MAX_SIBLINGS).map(|weighed| FrontierNode {
-            reached: reached * weighed.probability,
+        let ranked = rank_candidates(&self.candidates(parent), acceptance).into_iter();
+        frontier.extend(ranked.take(MAX_SIBLINGS).map(|ranked| FrontierNode {
+            reached: reached * ranked.probability,
             parent,
-            candidate: weighed.candidate,
+            candidate: ranked.candidate,
         }));
     }
 
@@ -206,54 +206,57 @@ impl RetrievalDrafters {
 }
 
 /// The candidates for a position, each token once, most probable first.
-fn weigh(candidates: &[Candidate], acceptance: &Observations<'_>) -> Vec<Weighed> {
-    let mut weighed: Vec<Weighed> = Vec::new();
+fn rank_candidates(
+    candidates: &[Candidate],
+    acceptance: &Observations<'_>,
+) -> Vec<RankedCandidate> {
+    let mut ranked: Vec<RankedCandidate> = Vec::new();
     let rated = candidates.iter().map(|&candidate| {
         let rank = Rank::Any;
-        Weighed {
+        RankedCandidate {
             candidate,
             rank,
             probability: acceptance.rate(candidate, rank),
         }
     });
-    let mut rated: Vec<Weighed> = rated.collect();
+    let mut rated: Vec<RankedCandidate> = rated.collect();
     rated.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    for one in rated {
-        let same = weighed
+    for entry in rated {
+        let same = ranked
             .iter_mut()
-            .find(|other| other.candidate.token == one.candidate.token);
+            .find(|other| other.candidate.token == entry.candidate.token);
         match same {
             Some(first) if first.rank == Rank::First => {
                 first.rank = Rank::Agreed;
             }
             Some(_) => {}
             None => {
-                let rank = match weighed.is_empty() {
+                let rank = match ranked.is_empty() {
                     true => Rank::First,
                     false => Rank::Later,
                 };
-                weighed.push(Weighed { rank, ..one });
+                ranked.push(RankedCandidate { rank, ..entry });
             }
         }
     }
-    for one in &mut weighed {
-        one.probability = acceptance.rate(one.candidate, one.rank);
+    for entry in &mut ranked {
+        entry.probability = acceptance.rate(entry.candidate, entry.rank);
     }
     // The probabilities of siblings sum to 1 at most.
     let mut left = 1.0;
-    for one in &mut weighed {
-        one.probability = one.probability.min(left);
-        left -= one.probability;
+    for entry in &mut ranked {
+        entry.probability = entry.probability.min(left);
+        left -= entry.probability;
     }
-    weighed.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    weighed
+    ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    ranked
 }
 
 impl Ord for FrontierNode {
     fn cmp(&self, other: &Self) -> Ordering {
         self.reached
             .total_cmp(&other.reached)
-            // Of equals the older, so that one token repeated over and over is a chain.
+            // Of equals, the one with the earlier parent, so that a token that repeats itself makes a chain.
             .then(other.parent.cmp(&self.parent))
     }
 }

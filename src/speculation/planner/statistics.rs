@@ -1,4 +1,4 @@
-//! What a decoder's requests have learned about drafting, from which later ones start.
+//! What a decoder's requests have measured about drafting, from which later requests start.
 
 use super::acceptance::SharedAcceptance;
 use super::cost::Costs;
@@ -7,13 +7,13 @@ use crate::speculation::retrieval::{Successors, Table};
 /// Shared by all requests of a decoder, and by its clones. It changes speed, never text.
 #[derive(Debug, Clone, Default)]
 pub struct DraftingStatistics {
-    /// What passes and drafts cost.
+    /// The costs of passes and drafts.
     pub costs: Costs,
-    /// How often each drafter's candidates are right.
+    /// How often each drafter's candidates are the target's token.
     pub acceptance: SharedAcceptance,
-    /// What was likely after each token.
+    /// The most probable successors of each token.
     pub successors: Successors,
-    /// What followed the last few tokens.
+    /// The n-gram table: what followed the last few tokens.
     pub table: Table,
 }
 

@@ -1,4 +1,4 @@
-//! Grammar fast-forward tokens: those that a response format leaves no choice about.
+//! Grammar fast-forward tokens: those to which a response format leaves no alternative.
 
 use super::RetrievalDrafter;
 use crate::error::Result;
@@ -6,34 +6,34 @@ use crate::sampling::Processors;
 use crate::settings::DraftKind;
 use crate::speculation::Candidate;
 
-/// Proposes what the response format forces: another spelling of the same text is possible, but rare.
+/// Proposes the tokens that the response format forces: another tokenization of the same text is possible, but rare.
 pub struct GrammarDrafter {
     processors: Processors,
     prompt_length: usize,
-    /// What is forced.
+    /// The fast-forward tokens.
     chain: Vec<u32>,
-    /// Where in it the text ends.
-    here: usize,
+    /// The index in them of the text's end.
+    current: usize,
     seen: usize,
-    /// Where in it each node is; `None`: elsewhere.
+    /// The same for each node; `None`: it departs from them.
     nodes: Vec<Option<usize>>,
 }
 
 impl GrammarDrafter {
-    /// For one request with a response format, after a prompt of so many tokens.
+    /// For one request with a response format, after a prompt of `prompt_length` tokens.
     pub fn new(processors: Processors, prompt_length: usize) -> Self {
         Self {
             processors,
             prompt_length,
             chain: Vec::new(),
-            here: 0,
+            current: 0,
             seen: 0,
             nodes: Vec::new(),
         }
     }
 
     fn position(&self, node: Option<usize>) -> Option<usize> {
-        node.map_or(Some(self.here), |node| self.nodes[node])
+        node.map_or(Some(self.current), |node| self.nodes[node])
     }
 }
 
@@ -45,12 +45,14 @@ impl RetrievalDrafter for GrammarDrafter {
         }
         let new = &text[self.seen..];
         self.seen = text.len();
-        // Asked anew only where the text leaves what was forced, or reaches its end.
-        if self.chain.len() > self.here + new.len() && self.chain[self.here..].starts_with(new) {
-            self.here += new.len();
+        // Computed again only if the text departs from the tokens or reaches their end.
+        if self.chain.len() > self.current + new.len()
+            && self.chain[self.current..].starts_with(new)
+        {
+            self.current += new.len();
         } else {
             self.chain = self.processors.forced(text)?;
-            self.here = 0;
+            self.current = 0;
         }
         Ok(())
     }

@@ -16,15 +16,15 @@ pub use prediction::PredictionDrafter;
 pub use recycling::{RecyclingDrafter, Successors};
 pub use table::{ORDERS as TABLE_ORDERS, Table, TableDrafter};
 
-/// Proposes candidates out of what it has seen.
+/// Proposes candidates from the text and from earlier ones.
 ///
-/// It follows the text token by token; and while a draft grows, node by node: nodes are numbered from 0, each after its parent,
-/// and last until the text goes on.
+/// It follows the text token by token and, while a draft grows, the draft node by node. Nodes are numbered from 0, each after
+/// its parent, and are valid until the text grows.
 pub trait RetrievalDrafter: Send {
-    /// Follows the text, whose tokens so far these are; forgets all nodes.
+    /// Follows the text, of which these are all tokens so far, and removes all nodes.
     fn follow(&mut self, text: &[u32]) -> Result<()>;
 
-    /// Learns from the logits that the target gave after such a text.
+    /// Learns from the target's logits after a text.
     fn learn(&mut self, text: &[u32], logits: &[f32]) {
         let _ = (text, logits);
     }
@@ -36,13 +36,13 @@ pub trait RetrievalDrafter: Send {
     fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>);
 }
 
-/// How often what followed the same so many tokens before follows them again: about that of prompts and answers of any
-/// kind, as measured with greedy decoding.
+/// The prior of what followed an earlier match of `length` tokens: about the acceptance rate for prompts and answers of any
+/// kind, measured with greedy decoding.
 pub(super) fn length_prior(length: usize) -> f64 {
     1.0 - 0.75 / (length.max(1) as f64).powf(0.65)
 }
 
-/// Evidence that is a length, told apart less and less finely: up to 15, in 4 bits.
+/// The feature of a match's length: buckets that get coarser with the length, 0 to 15, in 4 bits.
 pub(super) fn length_feature(length: usize) -> u8 {
     match length {
         0..=8 => length as u8,

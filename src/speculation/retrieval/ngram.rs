@@ -1,6 +1,6 @@
-//! Prompt lookup: copy what followed the longest end of the text that stood before, or a shorter one.
+//! Prompt lookup: copies what followed the longest suffix of the text that occurred before, or a shorter one.
 //!
-//! (Saxena, 2023: <https://github.com/apoorvumang/prompt-lookup-decoding>; the longest end of any length: SAM-Decoding,
+//! (Saxena, 2023: <https://github.com/apoorvumang/prompt-lookup-decoding>; the longest suffix of any length: SAM-Decoding,
 //! 2411.10666.)
 
 use super::suffix::{Match, SuffixAutomaton};
@@ -9,13 +9,13 @@ use crate::error::Result;
 use crate::settings::DraftKind;
 use crate::speculation::Candidate;
 
-/// So many matches of different lengths are asked what followed them.
+/// The maximum number of matches, of different lengths, whose continuations are proposed.
 const MAX_MATCHES: usize = 4;
 
 /// What is added to the feature for what followed a match that is not the longest.
 const SHORTER: u8 = 16;
 
-/// Looks the end of the text up among all before it.
+/// Looks up the end of the text in the text before it.
 #[derive(Default)]
 pub struct NgramDrafter {
     known: SuffixAutomaton,
@@ -34,14 +34,14 @@ impl NgramDrafter {
         node.map_or_else(|| self.known.end(), |node| self.nodes[node].matched)
     }
 
-    /// The token at a position of the text and of the nodes after it.
-    fn token(&self, node: Option<usize>, place: usize) -> Option<u32> {
-        if let Some(token) = self.known.text().get(place) {
+    /// The token at a position of the text that is continued by the path to a node.
+    fn token(&self, node: Option<usize>, position: usize) -> Option<u32> {
+        if let Some(token) = self.known.text().get(position) {
             return Some(*token);
         }
-        let above = std::iter::successors(node, |node| self.nodes[*node].parent);
-        let path: Vec<usize> = above.collect();
-        let depth = place - self.known.text().len();
+        let ancestors = std::iter::successors(node, |node| self.nodes[*node].parent);
+        let path: Vec<usize> = ancestors.collect();
+        let depth = position - self.known.text().len();
         let index = path.len().checked_sub(depth + 1)?;
         Some(self.nodes[path[index]].token)
     }
@@ -70,19 +70,19 @@ impl RetrievalDrafter for NgramDrafter {
         let matches = std::iter::successors(Some(self.matched(node)), shorter);
         let matches = matches.take_while(|matched| matched.length() > 0 && matched.end() > 0);
         for matched in matches.take(MAX_MATCHES) {
-            // A text that repeats itself goes on repeating: its continuation may be in the nodes.
+            // In a text that repeats itself, the continuation may be among the nodes.
             let Some(token) = self.token(node, matched.end()) else {
                 continue;
             };
             if found[first..].iter().all(|other| other.token != token) {
-                let (place, prior) = match found.len() == first {
+                let (offset, prior) = match found.len() == first {
                     true => (0, length_prior(matched.length())),
                     false => (SHORTER, 0.1),
                 };
                 found.push(Candidate {
                     token,
                     source: DraftKind::NGRAM,
-                    feature: length_feature(matched.length()) + place,
+                    feature: length_feature(matched.length()) + offset,
                     prior,
                 });
             }
@@ -96,32 +96,32 @@ mod tests {
 
     /// The most probable tokens, one after the other.
     fn chain(text: &[u32], length: usize) -> Vec<u32> {
-        let mut lookup = NgramDrafter::default();
-        lookup.follow(text).unwrap();
+        let mut drafter = NgramDrafter::default();
+        drafter.follow(text).unwrap();
         let mut chain = Vec::new();
         while chain.len() < length {
             let mut found = Vec::new();
-            lookup.candidates(chain.len().checked_sub(1), &mut found);
+            drafter.candidates(chain.len().checked_sub(1), &mut found);
             let Some(best) = found.first() else { break };
-            lookup.enter(chain.len().checked_sub(1), best.token);
+            drafter.enter(chain.len().checked_sub(1), best.token);
             chain.push(best.token);
         }
         chain
     }
 
     fn candidates(text: &[u32]) -> Vec<(u32, u8)> {
-        let mut lookup = NgramDrafter::default();
-        lookup.follow(text).unwrap();
+        let mut drafter = NgramDrafter::default();
+        drafter.follow(text).unwrap();
         let mut found = Vec::new();
-        lookup.candidates(None, &mut found);
+        drafter.candidates(None, &mut found);
         found.iter().map(|c| (c.token, c.feature)).collect()
     }
 
     #[test]
-    fn copies_what_followed_the_longest_end() {
+    fn copies_what_followed_the_longest_suffix() {
         let text = [1, 2, 3, 9, 8, 5, 3, 7, 1, 2, 3];
         assert_eq!(chain(&text, 3), [9, 8, 5]);
-        // And a shorter end, where it stood last.
+        // And what followed the last occurrence of a shorter suffix.
         assert_eq!(candidates(&text), [(9, 3), (7, 1 + SHORTER)]);
         let text = [&text[..], &[4, 6, 3]].concat();
         assert_eq!(chain(&text, 2), [4, 6]);

@@ -5,41 +5,41 @@ use crate::error::Result;
 use crate::settings::DraftKind;
 use crate::speculation::Candidate;
 
-/// What is added to the feature until the output has left the prediction for the first time.
+/// What is added to the feature until the output departs from the prediction for the first time.
 const FAITHFUL: u8 = 16;
 
-/// Where the output has left the prediction, so many of its last tokens must stand there to go on with it.
-const ALIKE: usize = 2;
+/// After a departure, the number of the output's last tokens that must occur in the prediction to continue from there.
+const MIN_MATCH: usize = 2;
 
-/// Proposes what follows in the prediction, from where the output is in it.
+/// Proposes the tokens that follow the output's position in the prediction.
 pub struct PredictionDrafter {
     prediction: Vec<u32>,
     prompt_length: usize,
-    /// The tokens of the text that were compared with the prediction.
+    /// The number of the text's tokens that were compared with the prediction.
     seen: usize,
-    here: Place,
-    nodes: Vec<Place>,
+    current: Cursor,
+    nodes: Vec<Cursor>,
 }
 
-/// How the output, up to somewhere, and the prediction go together.
+/// The position of a text's end in the prediction.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    /// Where in the prediction the output goes on.
+struct Cursor {
+    /// The index of the next token in the prediction.
     next: usize,
-    /// How many tokens in a row agreed; `None`: the output is not in the prediction.
+    /// The number of consecutive tokens that agreed; `None`: the text has departed from the prediction.
     agreed: Option<usize>,
-    /// Whether all agreed so far.
+    /// Whether all tokens agreed so far.
     faithful: bool,
 }
 
 impl PredictionDrafter {
-    /// A prediction of what follows a prompt of so many tokens.
+    /// A drafter for a prediction of the text after a prompt of `prompt_length` tokens.
     pub fn new(prediction: Vec<u32>, prompt_length: usize) -> Self {
         Self {
             prediction,
             prompt_length,
             seen: prompt_length,
-            here: Place {
+            current: Cursor {
                 next: 0,
                 agreed: Some(0),
                 faithful: true,
@@ -48,41 +48,42 @@ impl PredictionDrafter {
         }
     }
 
-    fn place(&self, node: Option<usize>) -> Place {
-        node.map_or(self.here, |node| self.nodes[node])
+    fn cursor(&self, node: Option<usize>) -> Cursor {
+        node.map_or(self.current, |node| self.nodes[node])
     }
 
-    /// The position after another and a token; none if the prediction has another token there.
-    fn advance(&self, place: Place, token: u32) -> Place {
-        let agrees = self.prediction.get(place.next) == Some(&token);
-        match place.agreed {
-            Some(agreed) if agrees => Place {
-                next: place.next + 1,
+    /// The cursor after one more token; it departs if the prediction has another token there.
+    fn advance(&self, cursor: Cursor, token: u32) -> Cursor {
+        let agrees = self.prediction.get(cursor.next) == Some(&token);
+        match cursor.agreed {
+            Some(agreed) if agrees => Cursor {
+                next: cursor.next + 1,
                 agreed: Some(agreed + 1),
-                ..place
+                ..cursor
             },
-            _ => Place {
+            _ => Cursor {
                 agreed: None,
                 faithful: false,
-                ..place
+                ..cursor
             },
         }
     }
 
-    /// Where the output ends in the prediction: the next position after the one where the output left it, else the first.
+    /// The end of the output's last tokens in the prediction: the first one after the position where the output departed, else
+    /// the first one.
     fn find(&self, output: &[u32]) -> Option<usize> {
-        let wanted = output
+        let suffix = output
             .len()
-            .checked_sub(ALIKE)
+            .checked_sub(MIN_MATCH)
             .map(|from| &output[from..])?;
-        let mut windows = self.prediction.windows(ALIKE).enumerate();
+        let mut windows = self.prediction.windows(MIN_MATCH).enumerate();
         let ends = windows
             .by_ref()
-            .filter(|(_, window)| *window == wanted)
-            .map(|(start, _)| start + ALIKE);
+            .filter(|(_, window)| *window == suffix)
+            .map(|(start, _)| start + MIN_MATCH);
         let ends: Vec<usize> = ends.collect();
-        let onwards = ends.iter().find(|end| **end > self.here.next);
-        onwards.or(ends.first()).copied()
+        let later = ends.iter().find(|end| **end > self.current.next);
+        later.or(ends.first()).copied()
     }
 }
 
@@ -90,16 +91,16 @@ impl RetrievalDrafter for PredictionDrafter {
     fn follow(&mut self, text: &[u32]) -> Result<()> {
         self.nodes.clear();
         while self.seen < text.len() {
-            self.here = self.advance(self.here, text[self.seen]);
+            self.current = self.advance(self.current, text[self.seen]);
             self.seen += 1;
-            if self.here.agreed.is_none()
+            if self.current.agreed.is_none()
                 && let Some(next) = self.find(&text[self.prompt_length..self.seen])
             {
-                let agreed = Some(ALIKE);
-                self.here = Place {
+                let agreed = Some(MIN_MATCH);
+                self.current = Cursor {
                     next,
                     agreed,
-                    ..self.here
+                    ..self.current
                 };
             }
         }
@@ -107,25 +108,25 @@ impl RetrievalDrafter for PredictionDrafter {
     }
 
     fn enter(&mut self, parent: Option<usize>, token: u32) {
-        self.nodes.push(self.advance(self.place(parent), token));
+        self.nodes.push(self.advance(self.cursor(parent), token));
     }
 
     fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
-        let Place {
+        let Cursor {
             next,
             agreed,
             faithful,
-        } = self.place(node);
+        } = self.cursor(node);
         if let (Some(agreed), Some(token)) = (agreed, self.prediction.get(next)) {
             // A caller who gives a prediction expects it to hold.
-            let (place, prior) = match faithful {
+            let (offset, prior) = match faithful {
                 true => (FAITHFUL, length_prior(agreed + 3)),
                 false => (0, length_prior(agreed)),
             };
             found.push(Candidate {
                 token: *token,
                 source: DraftKind::PREDICTION,
-                feature: length_feature(agreed) + place,
+                feature: length_feature(agreed) + offset,
                 prior,
             });
         }
@@ -136,39 +137,39 @@ impl RetrievalDrafter for PredictionDrafter {
 mod tests {
     use super::*;
 
-    fn next(lookup: &mut PredictionDrafter, text: &[u32]) -> Option<u32> {
-        lookup.follow(text).unwrap();
+    fn next(drafter: &mut PredictionDrafter, text: &[u32]) -> Option<u32> {
+        drafter.follow(text).unwrap();
         let mut found = Vec::new();
-        lookup.candidates(None, &mut found);
+        drafter.candidates(None, &mut found);
         found.first().map(|candidate| candidate.token)
     }
 
     #[test]
     fn follows_the_prediction_and_finds_it_again() {
-        let mut lookup = PredictionDrafter::new(vec![1, 2, 3, 4, 5, 6, 7, 8], 2);
-        assert_eq!(next(&mut lookup, &[9, 9]), Some(1));
-        assert_eq!(next(&mut lookup, &[9, 9, 1, 2]), Some(3));
-        // The output goes its own way, and comes back two tokens later.
-        assert_eq!(next(&mut lookup, &[9, 9, 1, 2, 70]), None);
-        assert_eq!(next(&mut lookup, &[9, 9, 1, 2, 70, 5]), None);
-        assert_eq!(next(&mut lookup, &[9, 9, 1, 2, 70, 5, 6]), Some(7));
-        // At its end it may begin anew.
+        let mut drafter = PredictionDrafter::new(vec![1, 2, 3, 4, 5, 6, 7, 8], 2);
+        assert_eq!(next(&mut drafter, &[9, 9]), Some(1));
+        assert_eq!(next(&mut drafter, &[9, 9, 1, 2]), Some(3));
+        // The output departs from the prediction, and returns two tokens later.
+        assert_eq!(next(&mut drafter, &[9, 9, 1, 2, 70]), None);
+        assert_eq!(next(&mut drafter, &[9, 9, 1, 2, 70, 5]), None);
+        assert_eq!(next(&mut drafter, &[9, 9, 1, 2, 70, 5, 6]), Some(7));
+        // After its end, the output may repeat it from the start.
         let end = [9, 9, 1, 2, 70, 5, 6, 7, 8];
-        assert_eq!(next(&mut lookup, &end), None);
+        assert_eq!(next(&mut drafter, &end), None);
         let again = [&end[..], &[1, 2]].concat();
-        assert_eq!(next(&mut lookup, &again), Some(3));
+        assert_eq!(next(&mut drafter, &again), Some(3));
     }
 
     #[test]
     fn nodes_follow_it_too() {
-        let mut lookup = PredictionDrafter::new(vec![1, 2, 3], 1);
-        lookup.follow(&[9]).unwrap();
-        lookup.enter(None, 1);
-        lookup.enter(Some(0), 7);
-        lookup.enter(Some(0), 2);
+        let mut drafter = PredictionDrafter::new(vec![1, 2, 3], 1);
+        drafter.follow(&[9]).unwrap();
+        drafter.enter(None, 1);
+        drafter.enter(Some(0), 7);
+        drafter.enter(Some(0), 2);
         let of = |node| {
             let mut found = Vec::new();
-            lookup.candidates(node, &mut found);
+            drafter.candidates(node, &mut found);
             found.first().map(|candidate| candidate.token)
         };
         let found = [None, Some(0), Some(1), Some(2)].map(of);

@@ -1,4 +1,4 @@
-//! Token recycling: what the target found likely after a token, the last time that it occurred.
+//! Token recycling: proposes what the target considered most probable after a token when it last occurred.
 //!
 //! (2408.08696.)
 
@@ -10,32 +10,32 @@ use crate::sampling::top_k;
 use crate::settings::DraftKind;
 use crate::speculation::Candidate;
 
-/// How many successors are kept.
+/// The number of successors that are stored for a token.
 const SUCCESSORS: usize = 8;
 
-/// What no token is: a place that was not filled.
+/// An unused entry: no token has this id.
 const NONE: u32 = u32::MAX;
 
-/// The most probable successors of each token, as seen last; all requests of a decoder share them.
+/// The most probable successors of each token when it last occurred; all requests of a decoder share them.
 #[derive(Debug, Clone, Default)]
 pub struct Successors(Arc<Mutex<Vec<[u32; SUCCESSORS]>>>);
 
 impl Successors {
-    /// Remembers what follows a token, most probable first.
-    fn remember(&self, token: u32, successors: &[u32]) {
+    /// Stores the successors of a token, most probable first.
+    fn store(&self, token: u32, successors: &[u32]) {
         let table = &mut *self.table();
-        let place = token as usize;
-        if table.len() <= place {
-            table.resize(place + 1, [NONE; SUCCESSORS]);
+        let index = token as usize;
+        if table.len() <= index {
+            table.resize(index + 1, [NONE; SUCCESSORS]);
         }
         let mut row = [NONE; SUCCESSORS];
-        for (slot, token) in row.iter_mut().zip(successors) {
-            *slot = *token;
+        for (entry, token) in row.iter_mut().zip(successors) {
+            *entry = *token;
         }
-        table[place] = row;
+        table[index] = row;
     }
 
-    /// A copy that goes its own way.
+    /// An independent copy.
     pub(in crate::speculation) fn apart(&self) -> Self {
         Self(Arc::new(Mutex::new(self.table().clone())))
     }
@@ -58,7 +58,7 @@ pub struct RecyclingDrafter {
 }
 
 impl RecyclingDrafter {
-    /// With what other requests found.
+    /// Uses and updates the successors of all requests.
     pub fn new(successors: &Successors) -> Self {
         Self {
             successors: successors.clone(),
@@ -78,7 +78,7 @@ impl RetrievalDrafter for RecyclingDrafter {
     fn learn(&mut self, text: &[u32], logits: &[f32]) {
         if let Some(last) = text.last() {
             let successors = top_k(logits, SUCCESSORS);
-            self.successors.remember(*last, &successors);
+            self.successors.store(*last, &successors);
         }
     }
 
@@ -109,18 +109,18 @@ impl RetrievalDrafter for RecyclingDrafter {
 mod tests {
     use super::*;
 
-    fn found(lookup: &RecyclingDrafter, node: Option<usize>) -> Vec<u32> {
+    fn found(drafter: &RecyclingDrafter, node: Option<usize>) -> Vec<u32> {
         let mut found = Vec::new();
-        lookup.candidates(node, &mut found);
+        drafter.candidates(node, &mut found);
         found.into_iter().map(|candidate| candidate.token).collect()
     }
 
     #[test]
     fn what_was_likely_last_is_proposed_to_all_requests() {
         let successors = Successors::default();
-        let mut lookup = RecyclingDrafter::new(&successors);
-        lookup.learn(&[5, 3], &[0.0, 2.0, 1.0, 0.5]);
-        lookup.learn(&[5, 1], &[9.0, 0.0, 0.0, 0.0]);
+        let mut drafter = RecyclingDrafter::new(&successors);
+        drafter.learn(&[5, 3], &[0.0, 2.0, 1.0, 0.5]);
+        drafter.learn(&[5, 1], &[9.0, 0.0, 0.0, 0.0]);
         let mut other = RecyclingDrafter::new(&successors);
         other.follow(&[7, 3]).unwrap();
         other.enter(None, 1);

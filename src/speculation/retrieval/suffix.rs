@@ -1,25 +1,25 @@
-//! A suffix automaton over growing text: where did the longest end of it stand before, and what followed?
+//! A suffix automaton over a growing text: finds the last earlier occurrence of its longest repeated suffix, and what followed.
 //!
 //! (Blumer et al., 1985; for drafting: SAM-Decoding, 2411.10666.)
 
 use ahash::AHashMap;
 
-/// The states' links that are followed to remember where a text last stood: enough for natural text, and a bound for a text
-/// of one token over and over.
+/// The maximum number of suffix links that a search or an update follows: enough for natural text, and a bound for a text that
+/// repeats a single token.
 const MAX_LINKS: usize = 64;
 
-/// All substrings of a text, and how the text's end continues earlier ones. A token takes constant time, amortized.
+/// All substrings of a text, and its longest suffix that occurred before. A token takes amortized constant time.
 #[derive(Debug, Clone)]
 pub struct SuffixAutomaton {
     text: Vec<u32>,
     states: Vec<State>,
     /// By state and token.
     transitions: AHashMap<(u32, u32), u32>,
-    /// The tokens of each state's transitions, as lists.
+    /// The tokens of each state's transitions, as linked lists.
     tokens: Vec<Listed>,
     /// The state of the whole text.
     whole: u32,
-    /// The longest end of the text that also stands earlier.
+    /// The longest suffix of the text that also occurs earlier.
     matched: Match,
 }
 
@@ -27,17 +27,17 @@ pub struct SuffixAutomaton {
 struct State {
     /// Length of the longest substring of this state.
     length: u32,
-    /// The state of the longest suffix that is in another one; the root's is itself.
+    /// The suffix link: the state of the longest suffix that is in another state; the root's is itself.
     link: u32,
-    /// Where it last ended, as a number of tokens.
+    /// The end of its last occurrence, as a number of tokens.
     last_end: u32,
-    /// Where it ended before that; 0: nowhere.
+    /// The end of the occurrence before that; 0: there is none.
     earlier_end: u32,
-    /// The first of the tokens that may follow.
+    /// The list of the tokens that may follow, as the index of its first entry.
     first: Option<u32>,
 }
 
-/// A token in a list, and the next one's place.
+/// A token in a list, and the index of the next entry.
 #[derive(Debug, Clone, Copy)]
 struct Listed {
     token: u32,
@@ -49,7 +49,7 @@ struct Listed {
 pub struct Match {
     state: u32,
     length: u32,
-    /// Where it last ended.
+    /// The end of its last occurrence.
     end: u32,
 }
 
@@ -95,21 +95,21 @@ impl SuffixAutomaton {
 
     /// Appends a token.
     pub fn push(&mut self, token: u32) {
-        // Before the token is entered, so that the text's end doesn't find itself.
+        // Before the token is added, so that the suffix doesn't match itself.
         self.matched = self.advance_within(usize::MAX - 1, self.matched, token);
         self.enter(token);
     }
 
-    /// The longest end of the text that also stood before.
+    /// The longest suffix of the text that also occurs earlier.
     pub fn end(&self) -> Match {
         self.matched
     }
 
-    /// The longest shorter end of a match that stood in other places too; `None`: there is none.
+    /// The longest shorter suffix of a match that has more occurrences; `None`: there is none.
     pub fn shorter(&self, matched: Match) -> Option<Match> {
-        let state = self.above(matched.state)?;
+        let state = self.suffix_link(matched.state)?;
         let found = self.states[state as usize];
-        // The text's own end is not a place where something followed.
+        // Nothing has followed the text's own end yet.
         let own = found.last_end as usize == self.text.len();
         Some(Match {
             state,
@@ -122,10 +122,9 @@ impl SuffixAutomaton {
         })
     }
 
-    /// The longest end that the text has of a match and one more token.
+    /// The longest suffix of a match and one more token that occurs in the text.
     ///
-    /// For a match that is not the text's own end, far shorter ones are not looked for: only those are paid for by the tokens
-    /// before.
+    /// Far shorter suffixes are not searched for: the search takes amortized constant time only for the text's own end.
     pub fn advance(&self, matched: Match, token: u32) -> Match {
         self.advance_within(MAX_LINKS, matched, token)
     }
@@ -167,10 +166,10 @@ impl SuffixAutomaton {
                 break;
             }
             self.connect(from, token, new);
-            state = self.above(from);
+            state = self.suffix_link(from);
         }
-        // All that the text now ends with has last stood here.
-        let mut state = self.above(new);
+        // All suffixes of the text now have their last occurrence here.
+        let mut state = self.suffix_link(new);
         for _ in 0..MAX_LINKS {
             let Some(suffix) = state.filter(|state| *state != ROOT) else {
                 break;
@@ -178,11 +177,11 @@ impl SuffixAutomaton {
             let found = &mut self.states[suffix as usize];
             found.earlier_end = found.last_end;
             found.last_end = end;
-            state = self.above(suffix);
+            state = self.suffix_link(suffix);
         }
     }
 
-    /// The state of the substring that ends a transition: a state of its own, if the transition's state has longer ones.
+    /// The state of the substring at the end of a transition: a copy of the transition's state if that also has longer substrings.
     fn split(&mut self, from: u32, token: u32, next: u32) -> u32 {
         let length = self.states[from as usize].length + 1;
         let whole = self.states[next as usize];
@@ -195,8 +194,8 @@ impl SuffixAutomaton {
             ..whole
         });
         let mut listed = whole.first;
-        while let Some(place) = listed {
-            let Listed { token, next: later } = self.tokens[place as usize];
+        while let Some(index) = listed {
+            let Listed { token, next: later } = self.tokens[index as usize];
             let target = self.transitions[&(next, token)];
             self.connect(copy, token, target);
             listed = later;
@@ -211,7 +210,7 @@ impl SuffixAutomaton {
                 Some(target) if *target == next => *target = copy,
                 _ => break,
             }
-            state = self.above(shorter);
+            state = self.suffix_link(shorter);
         }
         copy
     }
@@ -232,7 +231,7 @@ impl SuffixAutomaton {
     }
 
     /// The state of the longest suffix in another state; the root has none.
-    fn above(&self, state: u32) -> Option<u32> {
+    fn suffix_link(&self, state: u32) -> Option<u32> {
         (state != ROOT).then(|| self.states[state as usize].link)
     }
 }
@@ -242,14 +241,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The longest end of a text that also stands earlier, and the last place where, by trying all.
-    fn by_trying(text: &[u32]) -> Option<(usize, usize)> {
+    /// The longest suffix of a text that also occurs earlier, and the end of its last occurrence, by brute force.
+    fn by_brute_force(text: &[u32]) -> Option<(usize, usize)> {
         (1..text.len()).rev().find_map(|length| {
-            let wanted = &text[text.len() - length..];
+            let suffix = &text[text.len() - length..];
             let ends = (length..text.len()).rev();
             let end = ends
                 .into_iter()
-                .find(|end| &text[end - length..*end] == wanted)?;
+                .find(|end| &text[end - length..*end] == suffix)?;
             Some((end, length))
         })
     }
@@ -262,7 +261,7 @@ mod tests {
                 automaton.push(text[length - 1]);
                 let Match { length: matched, end, .. } = automaton.end();
                 let found = (matched > 0).then_some((end as usize, matched as usize));
-                prop_assert_eq!(found, by_trying(&text[..length]), "{}", length);
+                prop_assert_eq!(found, by_brute_force(&text[..length]), "{}", length);
             }
             prop_assert!(automaton.states.len() <= 2 * text.len().max(1));
         }

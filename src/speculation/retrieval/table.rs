@@ -1,6 +1,6 @@
-//! A table of texts like the target's own: what followed the last few tokens, and how often.
+//! An n-gram table of texts like the target's own: what followed the last few tokens, and how often.
 //!
-//! It is bounded: where it is full, the rarest entries make room.
+//! Its size is bounded: if it is full, new entries replace the rarest ones.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -13,19 +13,19 @@ use crate::files::{self, Access};
 use crate::settings::DraftKind;
 use crate::speculation::Candidate;
 
-/// How a table's file begins.
+/// The first bytes of a table's file.
 const MAGIC: &[u8; 16] = b"specdec table 1\n";
 
-/// Most tokens that an entry looks back at.
+/// The maximum number of tokens in an entry's n-gram.
 pub const ORDERS: usize = 4;
 
-/// Different tokens that an entry remembers to have followed.
+/// The number of different successors that an entry stores.
 const SUCCESSORS: usize = 4;
 
-/// Slots that an entry may lie in, from the one that its hash names.
+/// The number of slots that are probed for an entry, starting at that of its hash.
 const NEIGHBOURS: usize = 8;
 
-/// The first number of slots, and the last; each takes 40 bytes.
+/// The first and the maximum number of slots; each takes 40 bytes.
 const MIN_SLOTS: usize = 1 << 12;
 const MAX_SLOTS: usize = 1 << 20;
 
@@ -39,26 +39,26 @@ struct Slots {
     used: usize,
 }
 
-/// What followed some tokens, which are known by their hash.
+/// The successors of an n-gram, which is identified by its hash.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     /// 0: free.
     hash: u64,
     tokens: [u32; SUCCESSORS],
     counts: [u16; SUCCESSORS],
-    /// All that followed, those included that are not remembered.
+    /// The count of all successors, including those that are not stored.
     total: u32,
 }
 
 impl Table {
-    /// Counts the tokens of a text from a place on.
+    /// Counts the tokens of a text from an index on.
     pub fn learn(&self, text: &[u32], from: usize) {
         let slots = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for place in from.max(1)..text.len() {
-            for order in 1..=ORDERS.min(place) {
+        for index in from.max(1)..text.len() {
+            for order in 1..=ORDERS.min(index) {
                 slots
-                    .entry(hash(&text[place - order..place]))
-                    .count(text[place]);
+                    .entry(hash(&text[index - order..index]))
+                    .count(text[index]);
             }
         }
     }
@@ -68,20 +68,20 @@ impl Table {
         self.slots().used == 0
     }
 
-    /// Writes it to a file, for a vocabulary with such a fingerprint.
+    /// Writes the table to a file, with the fingerprint of its vocabulary.
     ///
-    /// Behind 16 bytes "specdec table 1\\n" come the fingerprint and the number of entries, and each entry's hash (u64), 4
-    /// tokens (u32), their counts (u16) and the total (u32), all with the lowest byte first.
+    /// The file has the 16 bytes "specdec table 1\\n", the fingerprint (u64) and the number of entries (u64); then, for each
+    /// entry, its hash (u64), 4 tokens (u32), their counts (u16) and the total (u32). All numbers are little-endian.
     pub fn save(&self, path: &Path, fingerprint: u64) -> Result<()> {
         let mut bytes = Vec::new();
         // The lock is released before the disk is written.
         let encoded = self.slots().write(&mut bytes, fingerprint);
         encoded.map_err(|error| Error::io(path, error))?;
-        // Texts can be guessed from a table.
+        // Parts of the texts can be recovered from a table.
         files::write(path, &bytes, Access::Private)
     }
 
-    /// Takes what a file holds in place of what it knows: a table for a vocabulary with that fingerprint.
+    /// Replaces the contents by those of a file, which must be for a vocabulary with that fingerprint.
     pub fn load(&self, path: &Path, fingerprint: u64) -> Result<()> {
         let file = File::open(path).map_err(|error| Error::io(path, error))?;
         let mut slots = Slots::default();
@@ -101,7 +101,7 @@ impl Table {
         Ok(())
     }
 
-    /// A copy that goes its own way.
+    /// An independent copy.
     pub(in crate::speculation) fn apart(&self) -> Self {
         Self(Arc::new(RwLock::new(self.slots().clone())))
     }
@@ -118,31 +118,31 @@ impl Slots {
     }
 
     fn find(&self, hash: u64) -> Option<&Slot> {
-        let mut places = self.neighbours(hash);
-        places
-            .find(|place| self.slots[*place].hash == hash)
-            .map(|place| &self.slots[place])
+        let mut indices = self.neighbours(hash);
+        indices
+            .find(|index| self.slots[*index].hash == hash)
+            .map(|index| &self.slots[index])
     }
 
-    /// The entry of a hash: a new one in place of the rarest near it, if there is none.
+    /// The entry of a hash: if there is none, a new one that replaces the rarest of its neighbours.
     fn entry(&mut self, hash: u64) -> &mut Slot {
         if 2 * self.used >= self.slots.len() && self.slots.len() < MAX_SLOTS {
             self.grow();
         }
-        let mut places = self.neighbours(hash);
-        let known = places.find(|place| self.slots[*place].hash == hash);
-        let place = known.unwrap_or_else(|| {
-            let places = self.neighbours(hash);
-            let rarest = places.min_by_key(|place| self.slots[*place].total);
-            let place = rarest.unwrap_or(0);
-            self.used += usize::from(self.slots[place].hash == 0);
-            self.slots[place] = Slot {
+        let mut indices = self.neighbours(hash);
+        let known = indices.find(|index| self.slots[*index].hash == hash);
+        let index = known.unwrap_or_else(|| {
+            let indices = self.neighbours(hash);
+            let rarest = indices.min_by_key(|index| self.slots[*index].total);
+            let index = rarest.unwrap_or(0);
+            self.used += usize::from(self.slots[index].hash == 0);
+            self.slots[index] = Slot {
                 hash,
                 ..Slot::default()
             };
-            place
+            index
         });
-        &mut self.slots[place]
+        &mut self.slots[index]
     }
 
     fn grow(&mut self) {
@@ -150,9 +150,9 @@ impl Slots {
         let old = std::mem::replace(&mut self.slots, vec![Slot::default(); length]);
         self.used = 0;
         for slot in old.into_iter().filter(|slot| slot.hash != 0) {
-            let mut places = self.neighbours(slot.hash);
-            if let Some(place) = places.find(|place| self.slots[*place].hash == 0) {
-                self.slots[place] = slot;
+            let mut indices = self.neighbours(slot.hash);
+            if let Some(index) = indices.find(|index| self.slots[*index].hash == 0) {
+                self.slots[index] = slot;
                 self.used += 1;
             }
         }
@@ -178,18 +178,18 @@ impl Slots {
     }
 
     fn read(&mut self, mut file: impl Read, fingerprint: u64) -> io::Result<()> {
-        let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+        let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
         if read::<16>(&mut file)? != *MAGIC {
-            return Err(wrong("no table that `specdec tune --learn` wrote"));
+            return Err(invalid("no table that `specdec tune --learn` wrote"));
         }
         if u64::from_le_bytes(read(&mut file)?) != fingerprint {
-            return Err(wrong(
+            return Err(invalid(
                 "a table for another vocabulary: learn one with this model",
             ));
         }
         let entries = u64::from_le_bytes(read(&mut file)?);
         if entries > MAX_SLOTS as u64 {
-            return Err(wrong("more entries than a table holds"));
+            return Err(invalid("more entries than a table holds"));
         }
         for _ in 0..entries {
             let mut slot = Slot {
@@ -205,13 +205,13 @@ impl Slots {
             let counted: u32 = slot.counts.into_iter().map(u32::from).sum();
             slot.total = u32::from_le_bytes(read(&mut file)?).max(counted);
             if slot.hash == 0 {
-                return Err(wrong("an entry without a hash"));
+                return Err(invalid("an entry without a hash"));
             }
             *self.entry(slot.hash) = slot;
         }
         match file.read(&mut [0])? {
             0 => Ok(()),
-            _ => Err(wrong("bytes after the table's end")),
+            _ => Err(invalid("bytes after the table's end")),
         }
     }
 }
@@ -226,21 +226,21 @@ impl Slot {
     fn count(&mut self, token: u32) {
         self.total = self.total.saturating_add(1);
         let known =
-            (0..SUCCESSORS).find(|place| self.counts[*place] > 0 && self.tokens[*place] == token);
-        let rarest = (0..SUCCESSORS).min_by_key(|place| self.counts[*place]);
-        let place = known.or(rarest).unwrap_or(0);
+            (0..SUCCESSORS).find(|index| self.counts[*index] > 0 && self.tokens[*index] == token);
+        let rarest = (0..SUCCESSORS).min_by_key(|index| self.counts[*index]);
+        let index = known.or(rarest).unwrap_or(0);
         if known.is_none() {
-            self.tokens[place] = token;
-            self.counts[place] = 0;
+            self.tokens[index] = token;
+            self.counts[index] = 0;
         }
-        self.counts[place] = self.counts[place].saturating_add(1);
-        if self.counts[place] == u16::MAX {
+        self.counts[index] = self.counts[index].saturating_add(1);
+        if self.counts[index] == u16::MAX {
             self.counts.iter_mut().for_each(|count| *count /= 2);
             self.total /= 2;
         }
     }
 
-    /// What followed, most often first, with its share of all that did.
+    /// The successors, most frequent first, each with its share of the total.
     fn successors(&self) -> Vec<(u32, f64)> {
         let pairs = self.tokens.into_iter().zip(self.counts);
         let mut pairs: Vec<(u32, u16)> = pairs.filter(|pair| pair.1 > 0).collect();
@@ -253,7 +253,7 @@ impl Slot {
     }
 }
 
-/// Tokens' hash, never 0.
+/// The hash of some tokens, never 0.
 fn hash(tokens: &[u32]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for token in tokens {
@@ -266,7 +266,7 @@ fn hash(tokens: &[u32]) -> u64 {
 /// Proposes what followed the last tokens most often.
 pub struct TableDrafter {
     table: Table,
-    here: Window,
+    current: Window,
     nodes: Vec<Window>,
 }
 
@@ -297,11 +297,11 @@ impl Window {
 }
 
 impl TableDrafter {
-    /// From such a table.
+    /// A drafter for a table.
     pub fn new(table: &Table) -> Self {
         Self {
             table: table.clone(),
-            here: Window::default(),
+            current: Window::default(),
             nodes: Vec::new(),
         }
     }
@@ -310,18 +310,18 @@ impl TableDrafter {
 impl RetrievalDrafter for TableDrafter {
     fn follow(&mut self, text: &[u32]) -> Result<()> {
         self.nodes.clear();
-        self.here = Window::of(text);
+        self.current = Window::of(text);
         Ok(())
     }
 
     fn enter(&mut self, parent: Option<usize>, token: u32) {
-        let window = parent.map_or(self.here, |node| self.nodes[node]);
+        let window = parent.map_or(self.current, |node| self.nodes[node]);
         self.nodes.push(window.push(token));
     }
 
     fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
         let first = found.len();
-        let window = node.map_or(self.here, |node| self.nodes[node]);
+        let window = node.map_or(self.current, |node| self.nodes[node]);
         let slots = self.table.slots();
         for order in (1..=ORDERS).rev() {
             let slot = window
@@ -341,7 +341,7 @@ impl RetrievalDrafter for TableDrafter {
     }
 }
 
-/// The order, the share in quarters, and whether it was counted more than once.
+/// The order, the share in quarters, and whether the n-gram was counted more than twice.
 fn feature(order: usize, share: f64, total: u32) -> u8 {
     let quarter = ((4.0 * share) as u8).min(3);
     (order as u8 - 1) * 8 + quarter * 2 + u8::from(total > 2)
@@ -352,10 +352,10 @@ mod tests {
     use super::*;
 
     fn found(table: &Table, text: &[u32]) -> Vec<u32> {
-        let mut lookup = TableDrafter::new(table);
-        lookup.follow(text).unwrap();
+        let mut drafter = TableDrafter::new(table);
+        drafter.follow(text).unwrap();
         let mut found = Vec::new();
-        lookup.candidates(None, &mut found);
+        drafter.candidates(None, &mut found);
         found.into_iter().map(|candidate| candidate.token).collect()
     }
 
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn longer_ends_come_first_and_what_followed_more_often() {
+    fn longer_contexts_and_more_frequent_successors_come_first() {
         let table = learned();
         assert_eq!(found(&table, &[1, 2]), [3, 4]);
         assert_eq!(found(&table, &[9, 2]), [4, 3]);
@@ -375,20 +375,20 @@ mod tests {
     }
 
     #[test]
-    fn nodes_go_on_from_their_parents() {
+    fn nodes_continue_their_parents() {
         let table = learned();
-        let mut lookup = TableDrafter::new(&table);
-        lookup.follow(&[7, 1]).unwrap();
-        lookup.enter(None, 2);
-        lookup.enter(Some(0), 3);
+        let mut drafter = TableDrafter::new(&table);
+        drafter.follow(&[7, 1]).unwrap();
+        drafter.enter(None, 2);
+        drafter.enter(Some(0), 3);
         let mut candidates = Vec::new();
-        lookup.candidates(Some(1), &mut candidates);
+        drafter.candidates(Some(1), &mut candidates);
         let tokens: Vec<u32> = candidates.iter().map(|c| c.token).collect();
         assert_eq!(tokens[0], 1);
     }
 
     #[test]
-    fn files_hold_all_of_it_and_are_checked() {
+    fn files_hold_the_whole_table_and_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table");
         let table = learned();
@@ -414,13 +414,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_forgets_what_was_rare() {
+    fn a_full_table_forgets_rare_entries() {
         let table = Table::default();
         for _ in 0..50 {
             table.learn(&[1, 2], 0);
         }
         let many: Vec<u32> = (0..2_000_000)
-            .map(|place: u32| place.wrapping_mul(2_654_435_761))
+            .map(|index: u32| index.wrapping_mul(2_654_435_761))
             .collect();
         table.learn(&many, 0);
         assert_eq!(found(&table, &[1])[0], 2);

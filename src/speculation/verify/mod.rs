@@ -1,7 +1,7 @@
 //! Verification: which drafted tokens the target would have generated itself.
 //!
-//! Pure functions of distributions and random numbers: no model, no cache, no I/O. Each takes a tree of drafted tokens, of which a chain
-//! is the simplest, and asks for the target's distribution after a path of its nodes only where it needs it.
+//! Pure functions of distributions and random numbers: no model, no cache, no I/O. Each takes a tree of drafted tokens, of
+//! which a chain is the simplest, and requests the target's distribution after a path of its nodes only if it is needed.
 
 mod matching;
 mod rejection;

@@ -5,8 +5,9 @@ use super::Verdict;
 use crate::sampling::{Distribution, Rng};
 use crate::speculation::Draft;
 
-/// Accepts a drafted token x, drawn from q, with probability min(1, p(x) / q(x)); after a rejection, p becomes
-/// norm([p - q]+), for its younger sibling or, where there is none, to draw from. The tokens then follow the target's distribution.
+/// Accepts a drafted token x, drawn from q, with probability min(1, p(x) / q(x)). After a rejection, p becomes
+/// norm([p - q]+): the next sibling is verified against it or, if there is none, the token is drawn from it. The tokens then
+/// follow the target's distribution.
 ///
 /// `target_distribution(path)` is p after these nodes. Greedy distributions are points, for which the rule is equality.
 pub fn rejection<'a, E>(
@@ -24,7 +25,7 @@ pub fn rejection<'a, E>(
                 accepted.push(child);
                 continue 'next_token;
             }
-            // Without an excess p equals q up to rounding, and the token was as good as accepted.
+            // Without an excess, p equals q up to rounding: the token could as well have been accepted.
             if let (_, Some(excess)) = p.beyond(1.0, q) {
                 p = excess;
             }

@@ -4,22 +4,22 @@ use super::Verdict;
 use crate::sampling::{Distribution, Rng};
 use crate::speculation::Draft;
 
-/// A node on the way from the root to the one that is being judged.
+/// A node on the path from the root to the node that is being judged.
 struct State<'a, E> {
-    /// The probability with which the path to here is to be accepted, as a whole.
+    /// The probability of accepting the whole path up to this node.
     acceptance: f64,
-    /// The target's distribution after it, less what its judged children had. It may not exist, after tokens that the target never
-    /// generates.
+    /// The target's distribution after this node, without the share of its judged children. It may not exist: after tokens that
+    /// the target never generates.
     distribution: Result<Distribution<'a>, E>,
-    /// Nodes up to here (by number) are judged, or being judged.
+    /// Nodes with lower numbers are judged, or being judged.
     judged: usize,
 }
 
-/// Judges whole paths, from the deepest node upwards. In expectation this accepts, of a chain, the most tokens that any rule
-/// can; of a tree mostly more than [`rejection`](super::rejection) (not always, where a leaf has a deeper younger sibling).
+/// Judges whole paths, from the deepest node upwards. On a chain, no rule accepts more tokens in expectation; on a tree, this
+/// usually accepts more than [`rejection`](super::rejection) (not always if a leaf has a deeper later sibling).
 ///
-/// With `a = 1` at the root, a child x of a node is to be accepted with `min(1, a p(x) / q(x))`. Where a leaf is not, it is
-/// removed, and its parent's `p` becomes `norm([a p - q]+)`, with the sum Z, and its `a` becomes `Z / (Z + 1 - a)`.
+/// With `a = 1` at the root, a child x of a node is accepted with probability `min(1, a p(x) / q(x))`. A leaf that is not
+/// accepted is removed: its parent's `p` becomes `norm([a p - q]+)`, where Z is the sum, and its `a` becomes `Z / (Z + 1 - a)`.
 ///
 /// `target_distribution(path)` is p after these nodes.
 pub fn traversal<'a, E>(
@@ -28,47 +28,47 @@ pub fn traversal<'a, E>(
     rng: &mut impl Rng,
 ) -> Result<Verdict, E> {
     let mut path = Vec::new();
-    let mut here = State {
+    let mut current = State {
         acceptance: 1.0,
         distribution: target_distribution(&path),
         judged: 0,
     };
-    let mut above = Vec::new();
+    let mut ancestors = Vec::new();
     loop {
         let mut children = draft.children(path.last().copied());
-        let child = children.find(|child| *child >= here.judged);
-        if let (Some(child), Ok(distribution)) = (child, &here.distribution) {
+        let child = children.find(|child| *child >= current.judged);
+        if let (Some(child), Ok(distribution)) = (child, &current.distribution) {
             let (token, q) = (draft.tokens()[child], draft.distribution(child));
-            let ratio = here.acceptance * distribution.probability(token) / q.probability(token);
+            let ratio = current.acceptance * distribution.probability(token) / q.probability(token);
             path.push(child);
-            here.judged = child + 1;
+            current.judged = child + 1;
             let child = State {
                 acceptance: ratio.min(1.0),
                 distribution: target_distribution(&path),
                 judged: child + 1,
             };
-            above.push(std::mem::replace(&mut here, child));
+            ancestors.push(std::mem::replace(&mut current, child));
             continue;
         }
-        here = match above.pop() {
-            Some(parent) if !rng.bernoulli(here.acceptance) => parent,
+        current = match ancestors.pop() {
+            Some(parent) if !rng.bernoulli(current.acceptance) => parent,
             _ => {
-                let next = rng.categorical(&here.distribution?);
+                let next = rng.categorical(&current.distribution?);
                 let accepted = path;
                 return Ok(Verdict { accepted, next });
             }
         };
         path.pop();
-        let rejected = draft.distribution(here.judged - 1);
-        let distribution = here.distribution?;
-        let (excess, beyond) = distribution.beyond(here.acceptance, rejected);
-        // Where both are 0 the distributions are equal, and the path to here was as good as accepted.
-        let remaining = (1.0 - here.acceptance) + excess;
-        here.acceptance = if remaining > 0.0 {
+        let rejected = draft.distribution(current.judged - 1);
+        let distribution = current.distribution?;
+        let (excess, beyond) = distribution.beyond(current.acceptance, rejected);
+        // If both are 0, the distributions are equal: the path up to this node could as well have been accepted.
+        let remaining = (1.0 - current.acceptance) + excess;
+        current.acceptance = if remaining > 0.0 {
             excess / remaining
         } else {
             1.0
         };
-        here.distribution = Ok(beyond.unwrap_or(distribution));
+        current.distribution = Ok(beyond.unwrap_or(distribution));
     }
 }

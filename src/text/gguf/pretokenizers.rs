@@ -11,13 +11,13 @@ pub(super) struct Pretokenizer {
     pub(super) patterns: &'static [&'static str],
     /// Text is normalized to Unicode's composed form (NFC) first.
     pub(super) nfc: bool,
-    /// A word that is a token is not built by merges.
+    /// A word that is itself a token is used as it is, without merges.
     pub(super) ignore_merges: bool,
     /// The default for files that do not say whether text starts with the BOS token.
     pub(super) add_bos: bool,
 }
 
-const PLAIN: Pretokenizer = Pretokenizer {
+const BASE: Pretokenizer = Pretokenizer {
     tags: &[],
     patterns: &[],
     nfc: false,
@@ -61,7 +61,7 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
     Pretokenizer {
         tags: &["default"],
         patterns: &[PUNCTUATION, GPT2, r"\p{N}+", DIGIT_TRIPLE],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &[
@@ -85,13 +85,13 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             "roberta-bpe",
         ],
         patterns: &[GPT2],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["olmo"],
         patterns: &[GPT2],
         nfc: true,
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &[
@@ -105,7 +105,7 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             "mellum2",
         ],
         patterns: &[DIGIT, GPT2],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &[
@@ -122,12 +122,12 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
         patterns: &[LLAMA3],
         ignore_merges: true,
         add_bos: true,
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"],
         patterns: &[LLAMA3],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &[
@@ -140,12 +140,12 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
         ],
         patterns: &[QWEN2],
         nfc: true,
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["stablelm2", "hunyuan", "grok-2"],
         patterns: &[QWEN2],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["qwen35"],
@@ -154,7 +154,7 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
         )],
         nfc: true,
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["tekken"],
@@ -165,17 +165,17 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
         )],
         ignore_merges: true,
         add_bos: true,
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"],
         patterns: &[GPT4O],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["tiny_aya", "cohere2moe"],
         patterns: &[r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["kimi-k2"],
@@ -187,7 +187,7 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
             r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
         )],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["deepseek-llm"],
@@ -199,7 +199,7 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             IDEOGRAPHS_AND_HANGUL,
             DIGIT,
         ],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["deepseek-coder"],
@@ -210,12 +210,12 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             IDEOGRAPHS_AND_HANGUL,
             DIGIT,
         ],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
         patterns: &[UP_TO_THREE_DIGITS, IDEOGRAPHS_AND_KANA, DEEPSEEK3_WORDS],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["afmoe"],
@@ -224,27 +224,27 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             "[一-\u{9fff}㐀-䶿豈-\u{faff}\u{3040}-ゟ゠-ヿ･-ﾟ⼀-⿟เ-\u{e7f}\u{e80}-\u{eff}ក-\u{17ff}က-႟ꩠ-ꩿꧠ-\u{a9ff}가-\u{d7af}ᄀ-ᇿ]+",
             DEEPSEEK3_WORDS,
         ],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["falcon"],
         patterns: &[PUNCTUATION, GPT2, DIGIT_TRIPLE],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["bloom", "poro-chat", "gpt3-finnish"],
         patterns: &[BLOOM],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["viking"],
         patterns: &[BLOOM, DIGIT],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["superbpe"],
         patterns: &[r"\p{N}+", r"(?=(\d{3})+(?!\d))"],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["bailingmoe", "bailingmoe2", "llada-moe"],
@@ -252,7 +252,7 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}",
             r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
         )],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["seed-coder"],
@@ -260,7 +260,7 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
             r"| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"
         )],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["exaone-moe"],
@@ -268,7 +268,7 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}",
             r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
         )],
-        ..PLAIN
+        ..BASE
     },
     Pretokenizer {
         tags: &["chameleon"],
@@ -281,11 +281,11 @@ const PRETOKENIZERS: &[Pretokenizer] = &[
             GPT2,
         ],
         add_bos: true,
-        ..PLAIN
+        ..BASE
     },
 ];
 
-/// The rule of a tag; `None`: an unknown tag.
+/// The rule of a tag; `None` if the tag is unknown.
 pub(super) fn find(tag: &str) -> Option<&'static Pretokenizer> {
     let known = |rule: &&Pretokenizer| rule.tags.contains(&tag);
     PRETOKENIZERS.iter().find(known)

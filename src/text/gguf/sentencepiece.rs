@@ -4,10 +4,10 @@ use ahash::AHashMap;
 
 use crate::threads;
 
-/// Every way to make a token of two, the most probable token first.
+/// All pairs of tokens that make up another token, in descending order of that token's score.
 ///
-/// As transformers converts such vocabularies: a pair of tokens is merged if it makes a token, and a token's score
-/// says how early. `mergeable` are the ids of the tokens that text is made of.
+/// Transformers converts such vocabularies in the same way: two tokens are merged if they make up a token, and a higher
+/// score merges earlier. `mergeable` are the ids of the tokens that text consists of.
 pub(super) fn merges(
     tokens: &[&str],
     scores: &[f64],
@@ -41,7 +41,7 @@ fn pairs(tokens: &[&str], known: &AHashMap<&str, usize>, ids: &[usize]) -> Vec<P
     let mut found = Vec::with_capacity(2 * ids.len());
     for &whole in ids {
         let token = tokens[whole];
-        let begin = found.len();
+        let start = found.len();
         for (middle, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(middle);
             if let Some(&left) = known.get(left)
@@ -50,7 +50,7 @@ fn pairs(tokens: &[&str], known: &AHashMap<&str, usize>, ids: &[usize]) -> Vec<P
                 found.push(Pair { whole, left, right });
             }
         }
-        found[begin..].sort_unstable_by_key(|pair| (pair.left, pair.right));
+        found[start..].sort_unstable_by_key(|pair| (pair.left, pair.right));
     }
     found
 }

@@ -10,7 +10,7 @@ use super::page::{Page, clear, fold, weigh};
 use super::{LayerAttention, TILES};
 use crate::{MAX_TREE_ROWS, Segment};
 
-/// Pages over which a tree's rows may be spread.
+/// The maximum number of pages that a tree's rows are stored in.
 const SLOT_PAGES: usize = 1 + MAX_TREE_ROWS.div_ceil(PAGE);
 
 /// Queries of one head of keys, over some pages.
@@ -25,7 +25,7 @@ pub(super) struct Attend<'a, T> {
     /// Rows of the segment.
     pub(super) first: usize,
     pub(super) count: usize,
-    /// By positions: a tree's rows lie in other slots.
+    /// Pages by position: a tree's rows are stored in other slots.
     pub(super) pages: Range<usize>,
     /// Page and head that this thread probably attends to next.
     pub(super) next: (usize, usize),
@@ -175,7 +175,7 @@ impl<T: Element> Attend<'_, T> {
         page.add_values::<S, Q>(&mut weights, seen_tiles(&seen), false, results);
     }
 
-    /// `Q` queries of a tree from `first` on, over a page of positions that its rows have.
+    /// `Q` queries of a tree from `first` on, over a page that contains positions of its rows.
     ///
     /// Scores are permuted from the rows' slots to their positions, and weights back, so that a row gets the bits that it
     /// would get at the end of a chain: the same lanes, and the values in the same order.
@@ -188,7 +188,7 @@ impl<T: Element> Attend<'_, T> {
     ) {
         let queries = self.queries::<Q>(first);
         let seen = self.seen::<Q>(first, page);
-        // The rows' slots lie in this page and, since a tree is no larger than one, in the next.
+        // The rows' slots are in this page and, since a tree is no larger than one, in the next.
         let start = page * PAGE;
         let last = (self.segment.past + self.segment.rows - 1) / PAGE;
         let pages = page..(last + 1).min(page + SLOT_PAGES);
@@ -233,9 +233,9 @@ impl<T: Element> Attend<'_, T> {
                     }
                 }
             }
-            let onto = index > page;
+            let accumulate = index > page;
             let page = self.page(index, self.next);
-            page.add_values::<S, Q>(&mut weights, TILES, onto, results);
+            page.add_values::<S, Q>(&mut weights, TILES, accumulate, results);
         }
     }
 

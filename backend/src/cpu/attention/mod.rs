@@ -23,26 +23,26 @@ use append::Append;
 use attend::Attend;
 use page::{clear, fold};
 
-/// Queries of a unit of work: few enough that their sums stay in the first-level cache, many enough that pages are read
-/// seldom.
+/// The maximum number of queries of a unit of work: few enough that their sums stay in the first-level cache, many enough that
+/// pages are loaded rarely.
 const UNIT_QUERIES: usize = 48;
 
 /// Tiles of sixteen positions in a page.
 const TILES: usize = PAGE / LANES;
 
-/// Elements of a head, at most: a fold holds one on its stack. No known model has more than 512.
+/// The maximum number of elements of a head: a fold has one head on its stack. No known model has more than 512.
 pub(super) const MAX_HEAD_ELEMENTS: usize = 2048;
 
-/// Rows from which on appending is worth waking the other threads: one takes about half a microsecond.
+/// The minimum number of rows that are appended by several threads: one row takes about half a microsecond.
 const MIN_PARALLEL_ROWS: usize = 8;
 
-/// Rows that a work item appends.
+/// The number of rows that a work item appends.
 const APPEND_ROWS: usize = 4;
 
-/// Elements of results from which on folding is worth waking the other threads.
+/// The minimum number of elements of results that are folded by several threads.
 const MIN_PARALLEL_FOLD: usize = 1 << 13;
 
-/// Queries that a tier attends with at once, at most.
+/// The maximum number of queries that a tier computes at once.
 const MAX_QUERIES: usize = 6;
 
 /// A rotary embedding at the rows' positions.
@@ -87,7 +87,7 @@ struct Finish<'a> {
     unit: Unit,
     /// Results of the unit's queries, page by page.
     results: &'a [[f32; LANES]],
-    /// Of all rows of the step.
+    /// The output of all rows of the step.
     output: UnsafeSlice<'a, f32>,
 }
 
@@ -142,7 +142,7 @@ struct Unit {
 struct Plan<'a> {
     attention: LayerAttention<'a>,
     segments: &'a [Segment],
-    /// Rows of a unit, at most.
+    /// The maximum number of rows of a unit.
     rows: usize,
 }
 
@@ -188,7 +188,7 @@ pub(super) struct Attention<'a> {
 }
 
 impl Attention<'_> {
-    /// Runs it; `caches` are those of the segments, with room for their rows.
+    /// Runs it; `cache_of` gives the cache of each segment, where the segment's rows are reserved.
     pub(super) fn run<'c, T: Element>(
         &self,
         cache_of: impl Fn(usize) -> &'c Cache<T> + Sync,
@@ -202,7 +202,7 @@ impl Attention<'_> {
         let queries = queries.values().as_chunks().0;
 
         let mut output = Rows::new(self.buffers, rows, shape.heads * shape.head_dim);
-        let written = UnsafeSlice::new(output.values_mut());
+        let output_slice = UnsafeSlice::new(output.values_mut());
         let plan = Plan {
             attention,
             segments: self.batch.segments,
@@ -228,7 +228,7 @@ impl Attention<'_> {
                 attention,
                 unit,
                 results,
-                output: written,
+                output: output_slice,
             });
         };
         // Elements of a unit's results for one page.
@@ -239,8 +239,8 @@ impl Attention<'_> {
                 let Some(unit) = plan.units().nth(item) else {
                     return;
                 };
-                let room = width(&unit) + MAX_QUERIES * (1 + chunks) * LANES;
-                let mut results = Rows::new(self.buffers, 1, room);
+                let length = width(&unit) + MAX_QUERIES * (1 + chunks) * LANES;
+                let mut results = Rows::new(self.buffers, 1, length);
                 let pages = unit.first_page..unit.first_page + unit.pages;
                 let next = (unit.first_page, unit.kv_head);
                 attend(unit, pages, next, results.values_mut().as_chunks_mut().0);

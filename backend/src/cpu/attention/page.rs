@@ -8,7 +8,7 @@ use super::TILES;
 /// One page of keys and values of one head.
 pub(super) struct Page<'a, T> {
     pub(super) head: Head<'a, T>,
-    /// Addresses of the keys and values that are probably read next, only to be prefetched.
+    /// Addresses of the keys and values that are probably needed next, only for prefetching.
     pub(super) next: [*const [T; LANES]; 2],
     /// Vectors of a head.
     pub(super) chunks: usize,
@@ -17,10 +17,10 @@ pub(super) struct Page<'a, T> {
 /// For each query, the weight of every position of a page.
 pub(super) type Weights<const Q: usize> = [[[f32; LANES]; TILES]; Q];
 
-/// From scores to weights: `exp(score - largest)` where a query sees a position, 0 elsewhere. Writes
+/// Converts scores to weights: `exp(score - largest)` where a query sees a position, 0 elsewhere. Writes
 /// `[largest score, sum of weights, ...]` at the start of each query's result.
 ///
-/// Arrays are passed by reference: they are some kilobytes, and a copy of them costs a tenth of the page.
+/// Arrays are passed by reference: they take a few kilobytes, and copying them costs a tenth of the page's time.
 #[inline(always)]
 pub(super) fn weigh<S: Simd, const Q: usize>(
     scores: &mut [[S::Floats; TILES]; Q],
@@ -99,13 +99,13 @@ impl<T: Element> Page<'_, T> {
     }
 
     /// Writes the weighted sums of the values of the page's first `tiles` into each query's result, after its first
-    /// vector; `onto`: adds them to those there.
+    /// vector; `accumulate` adds them to the result's own.
     #[inline(always)]
     pub(super) fn add_values<S: Simd, const Q: usize>(
         &self,
         weights: &mut Weights<Q>,
         tiles: usize,
-        onto: bool,
+        accumulate: bool,
         results: &mut [[f32; LANES]],
     ) {
         if T::SCALE > 0 {
@@ -119,11 +119,11 @@ impl<T: Element> Page<'_, T> {
         }
         let mut chunk = 0;
         while chunk + 4 <= self.chunks {
-            self.add_chunks::<S, Q, 4>(weights, chunk, tiles, onto, results);
+            self.add_chunks::<S, Q, 4>(weights, chunk, tiles, accumulate, results);
             chunk += 4;
         }
         while chunk < self.chunks {
-            self.add_chunks::<S, Q, 1>(weights, chunk, tiles, onto, results);
+            self.add_chunks::<S, Q, 1>(weights, chunk, tiles, accumulate, results);
             chunk += 1;
         }
     }
@@ -135,12 +135,12 @@ impl<T: Element> Page<'_, T> {
         weights: &Weights<Q>,
         chunk: usize,
         tiles: usize,
-        onto: bool,
+        accumulate: bool,
         results: &mut [[f32; LANES]],
     ) {
         let result = |query, index| query * (1 + self.chunks) + 1 + chunk + index;
         let mut sums = [[S::splat(0.0); C]; Q];
-        if onto {
+        if accumulate {
             for query in 0..Q {
                 for index in 0..C {
                     sums[query][index] = S::load(&results[result(query, index)]);
@@ -181,7 +181,7 @@ fn scales_of<S: Simd, T: Element>(stored: &[T], tile: usize) -> S::Floats {
     T::load_scales::<S>(&stored[tile * LANES * T::SCALE..][..LANES * T::SCALE])
 }
 
-/// Adds a query's result for a page to that for the pages before.
+/// Folds a query's result for a page into that for the pages before.
 #[inline(always)]
 pub(super) fn fold<S: Simd>(total: &mut [[f32; LANES]], page: &[[f32; LANES]]) {
     let ([largest, sum, ..], [page_largest, page_sum, ..]) = (total[0], page[0]);
@@ -207,7 +207,7 @@ pub(super) fn fold<S: Simd>(total: &mut [[f32; LANES]], page: &[[f32; LANES]]) {
     }
 }
 
-/// Resets the result of a query, to that for no page.
+/// Resets the result of a query to that for no pages.
 #[inline(always)]
 pub(super) fn clear(total: &mut [[f32; LANES]]) {
     total.fill([0.0; LANES]);

@@ -12,7 +12,7 @@ use crate::formats::QuantBlock;
 #[repr(C, align(64))]
 pub(in super::super) struct Affine5 {
     quants: [[u8; 4 * LANES]; 4],
-    /// One bit a weight: eight bytes for each of the block's vectors of 64.
+    /// One bit per weight: eight bytes for each of the block's vectors of 64.
     fifth_bits: [[u8; 8]; 8],
     scales: [u16; LANES],
     mins: [u16; LANES],

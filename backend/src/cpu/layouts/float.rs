@@ -7,7 +7,7 @@ use crate::cpu::simd::{LANES, Simd};
 
 /// A block of floats: the weights of one input after the other.
 pub(in super::super) trait FloatBlock: Layout {
-    /// A weight as it lies in memory.
+    /// A weight as it is stored in memory.
     type Bits: Copy + Send + Sync;
 
     /// The weights of one input.

@@ -1,11 +1,11 @@
-//! How blocks of weights lie in memory: one file a layout, with the arithmetic of its products.
+//! The memory layouts of weight blocks: one file per layout, with the arithmetic of its products.
 //!
 //! A block holds 32 inputs of sixteen outputs, each of which has a lane of its own, so that sums need no steps across
 //! lanes and scales load as one vector. A vector of bytes holds four neighbouring inputs of each of the sixteen outputs.
 //! Vectors come in the order of the inputs; where a byte holds two weights, its lower half is of the first 16 inputs and
 //! its upper half of the last 16.
 //!
-//! A layout of integers bears the name of the [`Quantization`](crate::formats::Quantization) that it holds;
+//! A layout of integers has the name of the [`Quantization`](crate::formats::Quantization) that it stores;
 //! several storage formats share it.
 
 mod affine4;
@@ -35,9 +35,9 @@ pub(super) trait Layout: Pod + Send + Sync {
 
 /// A block of quantized weights.
 pub(super) trait QuantizedLayout: Layout {
-    /// Parts of the block's inputs with scales of their own: 1, or 2 halves.
+    /// The number of sub-blocks, each with its own scale: 1, or 2 halves.
     const SUB_BLOCKS: usize;
-    /// What quants are stored plus; [`BYTE_OFFSET`]: they may be any bytes, else they are below 64.
+    /// The offset that is added to stored quants. With [`BYTE_OFFSET`] they may be any bytes, else they are below 64.
     const OFFSET: i32;
 
     /// Writes the block of one output.
@@ -46,11 +46,11 @@ pub(super) trait QuantizedLayout: Layout {
     /// The quants of four inputs as a vector of bytes, from input `4 * index` on, and those half a block later.
     fn vectors<S: Simd>(&self, index: usize) -> (S::Bytes, S::Bytes);
 
-    /// Adds to `sums` what the sub-blocks' sums of products of integers stand for.
+    /// Converts the sub-blocks' sums of products of integers to floats and adds them to `sums`.
     fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats);
 }
 
-/// What signed bytes are stored plus.
+/// The offset that is added to stored signed bytes.
 pub(super) const BYTE_OFFSET: i32 = 128;
 
 /// Four bytes of one lane of a vector.

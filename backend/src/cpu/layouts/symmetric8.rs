@@ -15,7 +15,7 @@ pub(in super::super) struct Symmetric8 {
     scales: [u16; LANES],
 }
 
-/// Rounds the `index`-th block of a row of `f32` to 8 bits: for formats that no layout holds as they are.
+/// Rounds the `index`-th block of a row of `f32` to 8 bits: for formats without a layout of their own.
 pub(in super::super) fn round_to_8_bits(row: &[u8], index: usize) -> QuantBlock {
     let (values, _) = row.as_chunks::<4>();
     let values = &values[index * BLOCK..][..BLOCK];

@@ -14,7 +14,7 @@ use super::LANES;
 /// Rows of a tile.
 pub(in super::super) const TILE_ROWS: usize = 16;
 
-/// Rows from which on tiles pay: fewer are multiplied as fast without them, since tiles need unpacked weights.
+/// The minimum number of rows for tiles: fewer are multiplied as fast without them, since tiles need unpacked weights.
 pub(in super::super) const MIN_TILE_ROWS: usize = 32;
 
 /// The integer sums of sixteen outputs for each of sixteen rows.
@@ -62,7 +62,7 @@ impl AmxTiles {
     /// Configures this thread's tiles.
     ///
     /// # Safety
-    /// [`works`] must have returned true, or [`is_right`] be the caller.
+    /// [`works`] must have returned true, or the caller must be [`is_right`].
     #[inline(always)]
     pub(in super::super) unsafe fn configure() -> Self {
         let mut configuration = Configuration {
@@ -89,10 +89,10 @@ impl AmxTiles {
         Self(PhantomData)
     }
 
-    /// Begins dot products of the rows' signed bytes with the weights' unsigned ones, for each of one or two equal
+    /// Starts dot products of the rows' signed bytes with the weights' unsigned ones, for each of one or two equal
     /// sub-blocks of the inputs.
     ///
-    /// `x` is the first row's first byte; each next row begins `stride` bytes later.
+    /// `x` is the first row's first byte; each next row starts `stride` bytes later.
     ///
     /// # Safety
     /// Sixteen rows of 32 bytes can be read.
@@ -141,7 +141,7 @@ impl AmxTiles {
         }
     }
 
-    /// Writes the sums that were last begun, for each sub-block.
+    /// Writes the sums that were started last, for each sub-block.
     #[inline(always)]
     pub(in super::super) fn finish(&self, sub_blocks: usize, [first, second]: &mut [TileSums; 2]) {
         // SAFETY: tiles are configured; a tile's sums have the size of what is written.
@@ -197,7 +197,7 @@ fn has_instructions() -> bool {
     }
     // The system saves tiles on a context switch: bits 17 and 18 of XCR0.
     let state: u32;
-    // SAFETY: OSXSAVE tells that the instruction exists.
+    // SAFETY: OSXSAVE guarantees that the instruction exists.
     unsafe {
         asm!("xgetbv", in("ecx") 0, out("eax") state, out("edx") _, options(nomem, nostack));
     }

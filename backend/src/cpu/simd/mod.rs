@@ -28,9 +28,9 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen times four bytes.
     type Bytes: Copy;
 
-    /// Rows of activations that a weight block is multiplied with at once, at most.
+    /// The maximum number of rows of activations that a weight block is multiplied with at once.
     const ROWS: usize;
-    /// Queries that a page of keys is multiplied with while it is in registers.
+    /// The maximum number of queries that a page of keys is multiplied with while it is in registers.
     const QUERIES: usize;
 
     fn splat(value: f32) -> Self::Floats;
@@ -73,7 +73,7 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn load_ints(values: &[i32; LANES]) -> Self::Ints;
     fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints;
     fn store_ints(vector: Self::Ints, values: &mut [i32; LANES]);
-    /// As bytes, which the values must fit.
+    /// As bytes; the values must fit.
     #[inline(always)]
     fn store_i8(vector: Self::Ints, values: &mut [i8; LANES]) {
         let mut lanes = [0; LANES];
@@ -102,7 +102,7 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
         }
         lanes[0]
     }
-    /// The largest lane; there is no NaN.
+    /// The largest lane; no lane may be NaN.
     #[inline(always)]
     fn largest(vector: Self::Floats) -> f32 {
         let mut lanes = [0.0; LANES];
@@ -118,7 +118,7 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn store_bytes(vector: Self::Bytes, bytes: &mut [u8; 4 * LANES]);
     /// The lower and the upper half of each byte.
     fn nibbles(bytes: Self::Bytes) -> (Self::Bytes, Self::Bytes);
-    /// From consecutive bits, one a byte: 16 in the bytes whose bit is set, else 0.
+    /// From consecutive bits, one per byte: 16 in the bytes whose bit is set, else 0.
     fn fifth_bits(bits: [u8; 8]) -> Self::Bytes;
     /// Bits `2 * index` and `2 * index + 1` of each byte, as 16 and 32: a byte holds two bits for each of four vectors.
     fn upper_bits(packed: Self::Bytes, index: usize) -> Self::Bytes;

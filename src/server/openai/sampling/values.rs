@@ -1,4 +1,4 @@
-//! How JSON gives the values of settings.
+//! The values of settings, from JSON.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub(super) trait SettingValue<T> {
     fn setting(self) -> Result<T, ApiError>;
 }
 
-/// Those whose JSON is the value itself.
+/// Types whose JSON is the value itself.
 macro_rules! given_as_they_are {
     ($($type:ty),*) => {
         $(impl SettingValue<$type> for $type {
@@ -37,14 +37,14 @@ impl SettingValue<Option<DraftKind>> for DraftKind {
     }
 }
 
-/// A seed; a negative one is as good as any.
+/// A seed, which may be negative.
 impl SettingValue<Option<u64>> for i64 {
     fn setting(self) -> Result<Option<u64>, ApiError> {
         Ok(Some(self as u64))
     }
 }
 
-/// A count of tokens, of which 0 is off, and -1, too, as vLLM's clients have it.
+/// A number of tokens. 0 turns it off, and so does -1, as in vLLM.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(super) struct TopK(i64);
@@ -69,11 +69,11 @@ impl SettingValue<Vec<(u32, f64)>> for LogitBias {
         let biases = self.0.into_iter();
         biases
             .map(|(token, bias)| {
-                let wrong = || {
-                    let message = format!("invalid logit_bias: {token:?} is no token id");
+                let invalid = || {
+                    let message = format!("invalid logit_bias: {token:?} is not a token id");
                     ApiError::invalid("logit_bias", message)
                 };
-                Ok((token.parse().map_err(|_| wrong())?, bias))
+                Ok((token.parse().map_err(|_| invalid())?, bias))
             })
             .collect()
     }
@@ -132,7 +132,7 @@ impl SettingValue<Option<ResponseFormat>> for ResponseFormatField {
     }
 }
 
-/// Types whose JSON is narrower than their Rust types say.
+/// Types whose JSON is more restricted than their Rust types.
 macro_rules! describe {
     ($($type:ident: $schema:expr;)*) => {
         $(impl JsonSchema for $type {
