@@ -215,7 +215,7 @@ fn what_was_committed_is_left_only_for_a_checkpoint() {
     assert_eq!(
         checked.rewind(39),
         0,
-        "before the checkpoint there is only the beginning"
+        "before the checkpoint there is only the start"
     );
     checked.extend(&model, &mut expected, &[9], 1);
 }
