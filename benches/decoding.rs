@@ -93,13 +93,13 @@ fn processors(criterion: &mut Criterion) {
         let mut stream = noise.stream(0);
         group.bench_function(format!("{name}, coupled"), |bencher| {
             bencher.iter(|| {
-                let distribution = processors.distribution(black_box(&logits), &[5; 16], &[]);
+                let distribution = processors.distribution(black_box(&logits[..]), &[5; 16], &[]);
                 distribution.map(|distribution| noise.choose(16, &distribution))
             });
         });
         group.bench_function(format!("{name}, sampled, with a probability"), |bencher| {
             bencher.iter(|| {
-                let distribution = processors.distribution(black_box(&logits), &[5; 16], &[]);
+                let distribution = processors.distribution(black_box(&logits[..]), &[5; 16], &[]);
                 distribution.map(|distribution| {
                     (
                         stream.categorical(&distribution),

@@ -3,9 +3,11 @@
 //! A row is one token of one sequence. Primitives come first; the fused operations after them have default bodies made of
 //! primitives, which a backend overrides with faster ones.
 
+mod best;
 pub mod candle;
 pub mod cpu;
 mod dequantize;
+mod device_rows;
 mod error;
 pub mod formats;
 mod host;
@@ -16,7 +18,9 @@ mod rotary;
 mod shapes;
 mod tensor;
 
+pub use best::{argmax, largest, top_k};
 pub use dequantize::dequantize;
+pub use device_rows::DeviceRows;
 pub use error::{Error, Result};
 pub use formats::StorageType;
 pub use host::HostRows;
@@ -230,6 +234,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn select(&self, x: &Self::Activations, rows: &[usize]) -> Result<Self::Activations>;
     /// Appends all rows to those on the host.
     fn read(&self, x: Self::Activations, rows: &mut HostRows) -> Result<()>;
+
+    /// The rows, to be asked for what is needed of them; `None`: it is cheapest to [read](Self::read) them.
+    fn leave_on_device(&self, x: &Self::Activations) -> Option<Box<dyn DeviceRows>> {
+        let _ = x;
+        None
+    }
 
     /// Bytes of a matrix on the device.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;

@@ -162,7 +162,7 @@ struct Visit {
 /// A block of one sequence, computed by one thread.
 struct Block<'a> {
     run: &'a Run<'a>,
-    block: usize,
+    index: usize,
     state: &'a mut [f32],
     /// `[rows][output_width]`
     output: Vec<f32>,
@@ -221,7 +221,7 @@ impl Block<'_> {
         let pending = run.pending.chunks_exact(run.input_width.max(1));
         let commits = run.commits;
         let mut copies = vec![0.0; run.copies() * width];
-        // The token's place among those that this pass applies: from `commits` on they advance a copy.
+        // The token's index among those that this pass applies: from `commits` on they advance a copy.
         let enter = |copies: &mut [f32], state: &[f32], token: usize| {
             if token == commits {
                 copies[..width].copy_from_slice(state);
@@ -234,7 +234,7 @@ impl Block<'_> {
                 true => &mut *self.state,
                 false => &mut copies[..width],
             };
-            recurrence.advance(self.block, input, state);
+            recurrence.advance(self.index, input, state);
         }
         for (count, visit) in run.visits.iter().enumerate() {
             let token = tokens + count;
@@ -249,9 +249,9 @@ impl Block<'_> {
                 &mut copies[visit.to * width..][..width]
             };
             let input = run.input(visit.row);
-            recurrence.advance(self.block, input, state);
+            recurrence.advance(self.index, input, state);
             let output = &mut self.output[visit.row * output_width..][..output_width];
-            recurrence.output(self.block, input, state, output);
+            recurrence.output(self.index, input, state, output);
         }
     }
 }
@@ -299,10 +299,10 @@ pub(crate) fn recur(
     for (run, state) in runs.iter().zip(&mut *states) {
         let values = Arc::make_mut(&mut state.values);
         let parts = values.chunks_exact_mut(recurrence.state_width().max(1));
-        for (block, state) in parts.enumerate() {
+        for (index, state) in parts.enumerate() {
             work.push(Mutex::new(Block {
                 run,
-                block,
+                index,
                 state,
                 output: vec![0.0; run.segment.rows * output_width],
             }));
@@ -318,7 +318,7 @@ pub(crate) fn recur(
         let block = block.into_inner().unwrap_or_else(PoisonError::into_inner);
         for (row, output) in block.output.chunks_exact(output_width.max(1)).enumerate() {
             let row = block.run.segment.first_row + row;
-            let first = (row * blocks + block.block) * output_width;
+            let first = (row * blocks + block.index) * output_width;
             outputs[first..first + output_width].copy_from_slice(output);
         }
     }

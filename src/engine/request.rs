@@ -15,7 +15,7 @@ use super::stats::Stats;
 use super::work::{Pending, WorkItem, row_after};
 use super::writer::Writer;
 use crate::error::{Error, Result};
-use crate::model::{Append, LogitsView, SharedModel, TokenSequence};
+use crate::model::{Append, LogitsRow, LogitsView, SharedModel, TokenSequence};
 use crate::sampling::{Noise, NoiseStream, Processors};
 use crate::settings::DraftKind;
 use crate::settings::{SpeculativeConfig, Verification};
@@ -243,7 +243,7 @@ impl Request {
             self.controller.observe_hidden(logits.hidden_of(*row));
         }
         let rows = path.iter().take(new).map(|row| logits.row(*row));
-        let rows: Vec<&[f32]> = rows.collect();
+        let rows: Vec<LogitsRow<'_>> = rows.collect();
         self.controller.learn(&self.history, &rows)
     }
 

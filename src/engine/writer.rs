@@ -3,6 +3,7 @@
 use super::output::{Chunk, Token};
 use super::stop::StopMatcher;
 use crate::error::Result;
+use crate::model::LogitsRow;
 use crate::sampling::top_k;
 use crate::settings::DraftKind;
 use crate::settings::SpeculativeConfig;
@@ -45,13 +46,13 @@ impl Writer {
         id: u32,
         source: DraftKind,
         step: usize,
-        logits: &[f32],
+        logits: LogitsRow<'_>,
         chunk: &mut Chunk,
     ) -> Result<bool> {
         let text = self.detokenizer.push(id)?;
         chunk.text.push_str(&self.stop.push(&text));
         let (logprob, top_logprobs) = match self.logprobs {
-            Some(count) => logprobs(logits, id, count),
+            Some(count) => logprobs(logits.values()?, id, count),
             None => (None, Vec::new()),
         };
         chunk.tokens.push(Token {

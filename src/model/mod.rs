@@ -21,7 +21,7 @@ pub use info::ModelInfo;
 pub use language_model::{Extend, LanguageModel, SequenceId};
 pub(crate) use load::load_checkpoint;
 pub use load::{LoadedModel, OpenModel, load, load_tokenizer};
-pub use logits::{BatchLogits, Logits, LogitsView};
+pub use logits::{BatchLogits, Logits, LogitsRow, LogitsView};
 pub use options::{Kernels, LoadOptions};
 pub use sequence::{Append, SharedModel, TokenSequence, extend_all};
 pub use target_model::TargetModel;

@@ -203,7 +203,7 @@ impl TokenSequence {
             parents,
             rows,
         };
-        extend_all(&mut [append]).map(BatchLogits::into_logits)
+        extend_all(&mut [append])?.into_logits()
     }
 
     /// Of the tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.

@@ -178,18 +178,6 @@ impl Distribution<'_> {
     }
 }
 
-/// The largest of some values; NaN is ignored.
-pub(super) fn largest(values: &[f32]) -> f32 {
-    // Separate lanes: a single running maximum would be one long chain of dependencies.
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    for chunk in values.chunks(lanes.len()) {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = if *value > *lane { *value } else { *lane };
-        }
-    }
-    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,8 @@
 
 use std::f64::consts::LN_2;
 
-use super::distribution::{Distribution, largest};
+use super::distribution::Distribution;
+use crate::backend::largest;
 
 /// Where verification gets its random numbers from.
 ///

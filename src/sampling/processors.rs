@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::distribution::{Distribution, Softmax, Weighted, largest};
+use super::distribution::{Distribution, Softmax, Weighted};
+use crate::backend::argmax;
 use crate::error::{Error, Result};
+use crate::model::LogitsRow;
 use crate::settings::SpeculativeConfig;
 use crate::text::Grammar;
 
@@ -58,11 +60,16 @@ impl Processors {
     /// Fails if no token is possible: the model returned NaN, or biases forbid every token.
     pub fn distribution<'a>(
         &mut self,
-        logits: &'a [f32],
+        logits: impl Into<LogitsRow<'a>>,
         history: &[u32],
         drafted: &[u32],
     ) -> Result<Distribution<'a>> {
-        let mut logits = Cow::Borrowed(logits);
+        let logits = logits.into();
+        if self.greedy && !self.changes_logits() && self.grammar.is_none() {
+            let (best, highest) = logits.argmax()?;
+            return possible(highest).map(|()| Distribution::Point(best));
+        }
+        let mut logits = Cow::Borrowed(logits.values()?);
         if self.changes_logits() {
             self.penalize(logits.to_mut(), history, drafted);
         }
@@ -123,11 +130,8 @@ impl Processors {
     }
 
     fn filter<'a>(&self, logits: Cow<'a, [f32]>) -> Result<Distribution<'a>> {
-        let best = argmax(&logits);
-        let highest = logits.get(best as usize).copied().unwrap_or(f32::NAN);
-        if !highest.is_finite() {
-            return Err(Error::NoToken { highest });
-        }
+        let (best, highest) = argmax(&logits);
+        possible(highest)?;
         if self.greedy {
             return Ok(Distribution::Point(best));
         }
@@ -181,17 +185,18 @@ impl Processors {
     }
 }
 
+/// Fails if the highest logit shows that no token is possible.
+fn possible(highest: f32) -> Result<()> {
+    match highest.is_finite() {
+        true => Ok(()),
+        false => Err(Error::NoToken { highest }),
+    }
+}
+
 /// Descending weight, then ascending id, so that the choice never depends on the sorting algorithm.
 fn by_descending_weight<W: PartialOrd>(a: &(u32, W), b: &(u32, W)) -> Ordering {
     let weights = b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal);
     weights.then(a.0.cmp(&b.0))
-}
-
-/// The index of the largest value, the first of equals; NaN is never the largest. 0 if there is none.
-fn argmax(values: &[f32]) -> u32 {
-    let highest = largest(values);
-    let index = values.iter().position(|value| *value >= highest);
-    index.unwrap_or(0) as u32
 }
 
 #[cfg(test)]
@@ -202,7 +207,7 @@ mod tests {
 
     fn distribution(config: &SpeculativeConfig) -> Distribution<'static> {
         Processors::new(config, 1, None)
-            .distribution(&LOGITS, &[1, 4], &[4])
+            .distribution(&LOGITS[..], &[1, 4], &[4])
             .unwrap()
     }
 
@@ -265,7 +270,7 @@ mod tests {
             ..Default::default()
         };
         let distribution = Processors::new(&config, 0, None)
-            .distribution(&logits, &[], &[])
+            .distribution(&logits[..], &[], &[])
             .unwrap();
         let mut weights: Vec<(u32, f64)> = (0_u32..)
             .zip(logits.iter().map(|l| f64::from(*l).exp()))
@@ -322,11 +327,12 @@ mod tests {
             [f32::NEG_INFINITY; 3],
             [f32::INFINITY, 0.0, f32::NAN],
         ] {
-            let distribution = Processors::new(&config, 0, None).distribution(&logits, &[], &[]);
+            let distribution =
+                Processors::new(&config, 0, None).distribution(&logits[..], &[], &[]);
             assert!(matches!(distribution, Err(Error::NoToken { .. })));
         }
         let distribution = Processors::new(&config, 0, None)
-            .distribution(&[-1.0, f32::NAN, 3.0], &[], &[])
+            .distribution(&[-1.0, f32::NAN, 3.0][..], &[], &[])
             .unwrap();
         assert_eq!(support(&distribution), [0, 2]);
         assert!((distribution.probability(2) - 0.982).abs() < 1e-3);

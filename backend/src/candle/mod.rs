@@ -4,6 +4,7 @@
 //! and short segments attend row by row.
 
 mod attention;
+mod device_rows;
 
 use std::sync::Arc;
 
@@ -12,13 +13,14 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::ops;
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
-    NormKind, Pairing, Rope, Segment, WeightPrecision,
+    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, DeviceRows, HostRows,
+    Linear, Norm, NormKind, Pairing, Rope, Segment, WeightPrecision,
 };
 use crate::error::{Error, Result};
 use crate::{StorageType, StoredTensor, dequantize, quantize};
 pub use attention::KvCache;
 use attention::{CACHE_STEP, Seen, softcap};
+use device_rows::TensorRows;
 
 /// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets the bits that it would
 /// get alone. Larger steps prefill prompts, in the same chunks with and without speculation.
@@ -326,10 +328,11 @@ impl Backend for CandleBackend {
     }
 
     fn read(&self, x: Tensor, rows: &mut HostRows) -> Result<()> {
-        let mut values = x.flatten_all()?.to_vec1()?;
-        let length = values.len();
-        rows.take(&mut values, length);
-        Ok(())
+        TensorRows(x).read(rows)
+    }
+
+    fn leave_on_device(&self, x: &Tensor) -> Option<Box<dyn DeviceRows>> {
+        Some(Box::new(TensorRows(x.clone())))
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {

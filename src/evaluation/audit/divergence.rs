@@ -83,7 +83,7 @@ fn margin(
             if history.len() == request.tokens.len() + prefix.len() {
                 let mut logits = logits.to_vec();
                 logits[other as usize] += raised_by as f32;
-                let distribution = processors.distribution(&logits, history, &[])?;
+                let distribution = processors.distribution(&logits[..], history, &[])?;
                 let score = |token| {
                     let gumbel = noise.map_or(0.0, |noise| noise.gumbel(history.len(), token));
                     distribution.probability(token).ln() + gumbel

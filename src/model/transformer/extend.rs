@@ -6,7 +6,7 @@ use super::captured::{Captured, all_captured_tokens};
 use super::chunks::{Chunk, PerRow, PerSequence, for_each_step};
 use super::forward::Sequences;
 use super::{Sequence, States, Transformer};
-use crate::backend::{Backend, Batch, HostRows, MAX_TREE_ROWS, Segment};
+use crate::backend::{Backend, Batch, MAX_TREE_ROWS, Segment};
 use crate::error::{Error, Result};
 use crate::model::heads::{DraftHead, Eagle, EagleFiles, Host};
 use crate::model::info::ModelInfo;
@@ -23,8 +23,7 @@ impl<B: Backend> Transformer<B> {
         captured: &[&[usize]],
         chunks: &[Chunk],
         sequences: &mut [Sequence<B>],
-        rows: &mut HostRows,
-        hidden: &mut [f32],
+        logits: &mut Logits,
     ) -> Result<()> {
         let mut ids = PerRow::<u32>::new();
         let mut wanted = PerRow::<usize>::new();
@@ -58,13 +57,13 @@ impl<B: Backend> Transformer<B> {
             segments: &segments,
             ancestors: &ancestors,
         };
-        let sequences = Sequences {
+        let mut sequences = Sequences {
             caches: &mut caches,
             states: &mut states,
         };
         let mut captured = Captured::of(batch, captured, chunks, &segments);
-        self.forward(&ids, step, sequences, &wanted, &mut captured, rows)?;
-        let size = self.spec.hidden_size;
+        self.forward(&ids, step, &mut sequences, &wanted, &mut captured, logits)?;
+        let (size, hidden) = (self.spec.hidden_size, logits.hidden_mut());
         for (index, states) in captured.iter().enumerate() {
             for (token, values) in states
                 .tokens
@@ -178,9 +177,9 @@ impl<B: Backend> TargetModel for Transformer<B> {
         }
         let layers = captured.iter().map(|layers| layers.len()).max();
         let width = layers.unwrap_or(0) * self.spec.hidden_size;
-        let (rows, hidden) = logits.parts_mut(all_captured_tokens(batch, captured), width);
+        logits.begin_hidden(all_captured_tokens(batch, captured), width);
         let result = for_each_step(batch, self.backend.batch_invariant_rows(), |chunks| {
-            self.compute(batch, captured, chunks, &mut sequences, rows, hidden)
+            self.compute(batch, captured, chunks, &mut sequences, logits)
         });
         for (extend, mut sequence) in batch.iter().zip(sequences) {
             match extend.parents {

@@ -3,9 +3,10 @@
 use super::captured::Captured;
 use super::chunks::PerRow;
 use super::{States, Transformer};
-use crate::backend::{Backend, Batch, HostRows, Linear};
+use crate::backend::{Backend, Batch, Linear};
 use crate::error::Result;
 use crate::model::layer::Pass;
+use crate::model::logits::Logits;
 
 /// What the sequences of a step keep, in the order of their segments.
 pub(super) struct Sequences<'a, 'c, B: Backend> {
@@ -19,10 +20,10 @@ impl<B: Backend> Transformer<B> {
         &self,
         ids: &[u32],
         batch: Batch<'_>,
-        sequences: Sequences<'_, '_, B>,
+        sequences: &mut Sequences<'_, '_, B>,
         wanted: &[usize],
         captured: &mut [Captured],
-        rows: &mut HostRows,
+        into: &mut Logits,
     ) -> Result<()> {
         let backend = &*self.backend;
         let step = backend.begin(batch, &self.spec.ropes)?;
@@ -51,7 +52,7 @@ impl<B: Backend> Transformer<B> {
         if let Some(cap) = self.spec.logit_softcap {
             logits = backend.softcap(logits, cap)?;
         }
-        Ok(backend.read(logits, rows)?)
+        into.append(backend, logits)
     }
 
     /// Copies the hidden states that go into a layer, if they are wanted.

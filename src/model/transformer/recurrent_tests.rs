@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::chunks::Chunk;
 use super::toy::{self, On};
+use crate::backend::WeightPrecision;
 use crate::backend::cpu::{CpuBackend, Tier};
-use crate::backend::{HostRows, WeightPrecision};
 use crate::model::{Extend, Logits, Parents, SequenceId, SharedModel, TargetModel, TokenSequence};
 
 const VOCAB_SIZE: usize = 512;
@@ -321,9 +321,9 @@ fn an_extension_that_fails_half_way_leaves_the_sequence_as_it_was() {
         sequence: 0,
         tokens: 0..8,
     }];
-    let mut rows = HostRows::default();
+    let mut logits = Logits::new(VOCAB_SIZE);
     model
-        .compute(&batch, &[], &step, &mut sequences, &mut rows, &mut [])
+        .compute(&batch, &[], &step, &mut sequences, &mut logits)
         .unwrap();
     let [mut sequence] = sequences;
     sequence.recover();

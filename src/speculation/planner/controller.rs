@@ -8,6 +8,7 @@ use super::costed::{CostedDrafter, StepCosts};
 use super::estimate::{Load, StepEstimate};
 use super::retrieval_tree::{Limit, Plan, RetrievalDrafters};
 use crate::error::Result;
+use crate::model::LogitsRow;
 use crate::settings::DraftKind;
 use crate::speculation::{Draft, Drafter};
 
@@ -213,7 +214,7 @@ impl Controller {
 
     /// Updates the statistics from what the target generated: the last `rows.len()` tokens of the history, each chosen from its
     /// row of logits.
-    pub fn learn(&mut self, history: &[u32], rows: &[&[f32]]) -> Result<()> {
+    pub fn learn(&mut self, history: &[u32], rows: &[LogitsRow<'_>]) -> Result<()> {
         let mut acceptance = self.acceptance.lock();
         if let Some(costed) = &self.drafter {
             let generated = &history[history.len() - rows.len()..];
@@ -328,7 +329,7 @@ mod tests {
                 let Some(child) = child else { break };
                 node = Some(child);
             }
-            let rows: Vec<&[f32]> = vec![&[]; new];
+            let rows = vec![LogitsRow::from(&[][..]); new];
             controller.learn(&text, &rows).unwrap();
         }
         (text, drafted)

@@ -10,6 +10,7 @@ use super::acceptance::{Observations, Rank};
 use super::drafted::DraftedCandidates;
 use super::estimate::{Load, StepEstimate};
 use crate::error::Result;
+use crate::model::LogitsRow;
 use crate::speculation::{Candidate, Draft, RetrievalDrafter};
 
 /// The maximum number of candidates for one position.
@@ -96,7 +97,7 @@ impl RetrievalDrafters {
     pub fn learn(
         &mut self,
         text: &[u32],
-        rows: &[&[f32]],
+        rows: &[LogitsRow<'_>],
         acceptance: &mut Observations<'_>,
     ) -> Result<()> {
         for (end, row) in (text.len() - rows.len()..).zip(rows) {
@@ -111,7 +112,7 @@ impl RetrievalDrafters {
                 acceptance.observe(candidate, rank, candidate.token == text[end]);
             }
             for source in self.each() {
-                source.learn(&text[..end], row);
+                source.learn(&text[..end], *row)?;
                 source.follow(&text[..=end])?;
             }
         }

@@ -9,6 +9,7 @@ mod table;
 
 use super::candidate::Candidate;
 use crate::error::Result;
+use crate::model::LogitsRow;
 
 pub use grammar::GrammarDrafter;
 pub use ngram::NgramDrafter;
@@ -25,8 +26,9 @@ pub trait RetrievalDrafter: Send {
     fn follow(&mut self, text: &[u32]) -> Result<()>;
 
     /// Learns from the target's logits after a text.
-    fn learn(&mut self, text: &[u32], logits: &[f32]) {
+    fn learn(&mut self, text: &[u32], logits: LogitsRow<'_>) -> Result<()> {
         let _ = (text, logits);
+        Ok(())
     }
 
     /// Adds the next node: a token after a node (`None`: after the text).

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::RetrievalDrafter;
 use crate::error::Result;
-use crate::sampling::top_k;
+use crate::model::LogitsRow;
 use crate::settings::DraftKind;
 use crate::speculation::Candidate;
 
@@ -75,11 +75,11 @@ impl RetrievalDrafter for RecyclingDrafter {
         Ok(())
     }
 
-    fn learn(&mut self, text: &[u32], logits: &[f32]) {
+    fn learn(&mut self, text: &[u32], logits: LogitsRow<'_>) -> Result<()> {
         if let Some(last) = text.last() {
-            let successors = top_k(logits, SUCCESSORS);
-            self.successors.store(*last, &successors);
+            self.successors.store(*last, &logits.top_k(SUCCESSORS)?);
         }
+        Ok(())
     }
 
     fn enter(&mut self, _parent: Option<usize>, token: u32) {
@@ -119,8 +119,12 @@ mod tests {
     fn what_was_likely_last_is_proposed_to_all_requests() {
         let successors = Successors::default();
         let mut drafter = RecyclingDrafter::new(&successors);
-        drafter.learn(&[5, 3], &[0.0, 2.0, 1.0, 0.5]);
-        drafter.learn(&[5, 1], &[9.0, 0.0, 0.0, 0.0]);
+        drafter
+            .learn(&[5, 3], LogitsRow::from(&[0.0, 2.0, 1.0, 0.5][..]))
+            .unwrap();
+        drafter
+            .learn(&[5, 1], LogitsRow::from(&[9.0, 0.0, 0.0, 0.0][..]))
+            .unwrap();
         let mut other = RecyclingDrafter::new(&successors);
         other.follow(&[7, 3]).unwrap();
         other.enter(None, 1);

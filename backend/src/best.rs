@@ -1,4 +1,24 @@
-//! The tokens with the highest logits.
+//! The best of a row of scores.
+
+/// The largest of some values; NaN is ignored.
+pub fn largest(values: &[f32]) -> f32 {
+    // Separate lanes: a single running maximum would be one long chain of dependencies.
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for chunk in values.chunks(lanes.len()) {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = if *value > *lane { *value } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// The index of the largest value, the first of equals, and that value; NaN is never the largest. An empty row has NaN at 0.
+pub fn argmax(values: &[f32]) -> (u32, f32) {
+    let highest = largest(values);
+    let index = values.iter().position(|value| *value >= highest);
+    let index = index.unwrap_or(0);
+    (index as u32, values.get(index).copied().unwrap_or(f32::NAN))
+}
 
 /// The number of logits that are compared together: most chunks of a row have none of the highest.
 const CHUNK: usize = 64;
