@@ -39,7 +39,7 @@ impl WeightPrecision {
     }
 }
 
-/// How keys and values are held in memory; Candle's backend supports only [`Self::F32`].
+/// How keys and values are held in memory; Candle's backend holds them in the type that it computes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CachePrecision {
     /// Chosen by the model: f32 with unquantized weights, else 16 bits, if the device supports them.

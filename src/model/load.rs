@@ -1,5 +1,6 @@
 //! A model's files to a model that runs.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::memory;
@@ -8,9 +9,9 @@ use super::target_model::TargetModel;
 use super::transformer::Transformer;
 use crate::architecture::names::NamedWeights;
 use crate::architecture::{ModelSpec, config_json, gguf};
-use crate::backend::Backend;
-use crate::backend::candle::CandleBackend;
+use crate::backend::candle::{CandleBackend, half_precision};
 use crate::backend::cpu::{CpuBackend, Tier};
+use crate::backend::{Backend, StorageType, WeightPrecision};
 use crate::device::Device;
 use crate::error::Result;
 use crate::hub::ModelFiles;
@@ -173,11 +174,30 @@ fn transformer(
         check_memory(checkpoint, &backend)?;
         return on_backend(backend, spec, weights, options);
     }
-    let backend = CandleBackend::new(device.open()?, options.precision);
+    let opened = device.open()?;
+    let backend = CandleBackend::new(opened.clone(), options.precision);
     if device == Device::Cpu {
         check_memory(checkpoint, &backend)?;
+        return on_backend(backend, spec, weights, options);
     }
+    let backend = match options.precision {
+        WeightPrecision::F32 => backend,
+        WeightPrecision::Stored | WeightPrecision::Quantized(_) => {
+            backend.computing_in(half_precision(&opened, most_common_storage(checkpoint)))
+        }
+    };
     on_backend(backend, spec, weights, options)
+}
+
+/// How most of a checkpoint's elements are stored.
+fn most_common_storage(checkpoint: &dyn Checkpoint) -> StorageType {
+    let mut elements: HashMap<StorageType, usize> = HashMap::new();
+    let tensors = checkpoint.names().into_iter();
+    for tensor in tensors.filter_map(|name| checkpoint.tensor(name)) {
+        *elements.entry(tensor.storage).or_default() += tensor.shape.iter().product::<usize>();
+    }
+    let common = elements.into_iter().max_by_key(|(_, elements)| *elements);
+    common.map_or(StorageType::F32, |(storage, _)| storage)
 }
 
 /// Refuses what won't fit before any weight is read.

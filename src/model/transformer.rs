@@ -9,6 +9,8 @@ mod chunks;
 mod extend;
 mod forward;
 #[cfg(test)]
+mod half_precision_tests;
+#[cfg(test)]
 mod recurrent_tests;
 mod sequence;
 #[cfg(test)]
@@ -24,7 +26,7 @@ use super::loader::Loader;
 use super::options::LoadOptions;
 use crate::architecture::ModelSpec;
 use crate::architecture::names::{ModelTensor, NamedWeights};
-use crate::backend::{Backend, CachePrecision, Linear, Norm};
+use crate::backend::{Backend, CachePrecision, Linear, Norm, StorageType};
 use crate::error::{Error, Result};
 pub(super) use forward::embed;
 use sequence::Sequence;
@@ -78,10 +80,11 @@ impl<B: Backend> Transformer<B> {
             .collect::<Result<Vec<_>>>()?;
         let final_norm = Arc::new(loader.norm(ModelTensor::FinalNorm, hidden)?);
         let head = loader.head(&embedding)?;
-        let is_quantized = loader.most_common_storage().block_elements() > 1;
         let cache_precision = match options.kv_cache {
-            // Unquantized weights ask for their own precision.
-            CachePrecision::Auto if !is_quantized => CachePrecision::F32,
+            // Weights in single precision ask for their own.
+            CachePrecision::Auto if loader.most_common_storage() == StorageType::F32 => {
+                CachePrecision::F32
+            }
             chosen => chosen,
         };
         // What the device can't keep is refused now, not with the first prompt.

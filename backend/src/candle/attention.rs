@@ -51,14 +51,16 @@ impl CandleBackend {
         shape: &AttentionShape,
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let mut scores = (queries.matmul(&keys.transpose(1, 2)?)? * f64::from(shape.scale))?;
+        let scores = queries.matmul(&keys.transpose(1, 2)?)?;
+        let mut scores = (scores.to_dtype(DType::F32)? * f64::from(shape.scale))?;
         if let Some(cap) = shape.softcap {
             scores = softcap(&scores, cap)?;
         }
         if let Some(mask) = mask {
             scores = scores.broadcast_add(mask)?;
         }
-        Ok(ops::softmax_last_dim(&scores)?.matmul(values)?)
+        let weights = ops::softmax_last_dim(&scores)?;
+        Ok(weights.to_dtype(values.dtype())?.matmul(values)?)
     }
 
     /// Attention of one segment's queries `[rows, heads, head_dim]`: `[rows, heads * head_dim]`.
@@ -164,7 +166,7 @@ impl KvCache {
         let wanted = wanted.min(self.context_length.max(length));
         let missing = (kv_heads, wanted - capacity, head_dim);
         let grow = |old: &Tensor| -> Result<Tensor> {
-            let room = Tensor::zeros(missing, DType::F32, old.device())?;
+            let room = Tensor::zeros(missing, old.dtype(), old.device())?;
             Ok(Tensor::cat(&[old, &room], 1)?)
         };
         let (keys, values) = &self.layers[layer];

@@ -1,7 +1,8 @@
 //! The backend on Candle's tensors: CUDA, Metal, and on the CPU the reference for all others.
 //!
-//! On the CPU it is batch invariant: matrices, f32 ones too, go through Candle's quantized kernels, which compute row by row,
-//! and short segments attend row by row.
+//! On the CPU it computes in f32, and is batch invariant: matrices, f32 ones too, go through Candle's quantized kernels, which
+//! compute row by row, and short segments attend row by row. Accelerators compute in 16 bits ([`half_precision`]): weights stay
+//! as they are stored, activations, keys and values are bf16 or f16, scores and their softmax f32.
 
 mod attention;
 mod device_rows;
@@ -30,13 +31,15 @@ const ROW_BY_ROW: usize = 32;
 pub struct CandleBackend {
     device: Device,
     precision: WeightPrecision,
+    /// The type of activations, keys and values.
+    compute: DType,
 }
 
 /// A weight matrix.
 pub enum Matrix {
-    /// Blocks that Candle's quantized kernels read (on the CPU f32 too).
+    /// Blocks that Candle's quantized kernels read (of the reference, floats too).
     Blocks(Arc<QTensor>),
-    /// f32 on an accelerator.
+    /// Floats as they are stored.
     Dense(Tensor),
 }
 
@@ -56,25 +59,45 @@ struct Rotation {
 }
 
 impl CandleBackend {
-    /// A backend on that device.
+    /// A backend on that device, which computes in f32.
     pub fn new(device: Device, precision: WeightPrecision) -> Self {
-        Self { device, precision }
+        Self {
+            device,
+            precision,
+            compute: DType::F32,
+        }
     }
 
+    /// The same, which computes in this type.
+    #[must_use]
+    pub fn computing_in(self, compute: DType) -> Self {
+        Self { compute, ..self }
+    }
+
+    /// Whether it is the reference of the other kernels: in f32 on the CPU.
+    fn is_reference(&self) -> bool {
+        self.device.is_cpu() && self.compute == DType::F32
+    }
+
+    /// Values that no weight is stored as: in the reference f32, elsewhere the type that is computed in.
     fn float_matrix(&self, values: Vec<f32>, shape: &[usize]) -> Result<Matrix> {
-        if self.device.is_cpu() {
+        if self.is_reference() {
             let storage = QStorage::Cpu(Box::new(values));
             return Ok(Matrix::Blocks(Arc::new(QTensor::new(storage, shape)?)));
         }
-        Ok(Matrix::Dense(Tensor::from_vec(
-            values,
-            shape,
-            &self.device,
-        )?))
+        let tensor = Tensor::from_vec(values, shape, &self.device)?;
+        Ok(Matrix::Dense(tensor.to_dtype(self.compute)?))
     }
 
-    /// As stored; formats that Candle lacks are widened to f32.
+    /// As stored; formats that Candle lacks are widened.
     fn stored_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        if let Some(dtype) = float(tensor.storage)
+            && !self.is_reference()
+        {
+            let shape = tensor.shape.as_slice();
+            let dense = Tensor::from_raw_buffer(&tensor.data, dtype, shape, &self.device)?;
+            return Ok(Matrix::Dense(dense));
+        }
         let Some(blocks) = tensor.storage.format().candle else {
             return self.float_matrix(dequantize(tensor)?, &tensor.shape);
         };
@@ -84,8 +107,18 @@ impl CandleBackend {
         Ok(Matrix::Blocks(Arc::new(tensor)))
     }
 
-    /// `x * matrix^T`, on the CPU in such chunks that a row's result is that of the row alone.
+    /// [`Self::product`], in the type that is computed in.
     fn matmul(&self, x: &Tensor, matrix: &Matrix) -> Result<Tensor> {
+        let held = match matrix {
+            Matrix::Dense(dense) => dense.dtype(),
+            Matrix::Blocks(_) => DType::F32,
+        };
+        let product = self.product(&x.to_dtype(held)?, matrix)?;
+        Ok(product.to_dtype(self.compute)?)
+    }
+
+    /// `x * matrix^T`, in the reference in such chunks that a row's result is that of the row alone.
+    fn product(&self, x: &Tensor, matrix: &Matrix) -> Result<Tensor> {
         let blocks = match matrix {
             Matrix::Dense(dense) => return Ok(x.matmul(&dense.t()?)?),
             Matrix::Blocks(blocks) => blocks,
@@ -106,6 +139,27 @@ impl CandleBackend {
             .map(|row| product.forward(&x.narrow(0, row, 1)?))
             .collect::<candle_core::Result<Vec<_>>>()?;
         Ok(Tensor::cat(&outputs, 0)?)
+    }
+}
+
+/// Candle's type of floats that are stored as such.
+fn float(storage: StorageType) -> Option<DType> {
+    match storage {
+        StorageType::F32 => Some(DType::F32),
+        StorageType::F16 => Some(DType::F16),
+        StorageType::BF16 => Some(DType::BF16),
+        _ => None,
+    }
+}
+
+/// The 16-bit type that an accelerator computes in: that of the weights (`stored`), or, for weights of other types, bf16, which has
+/// the range of f32; f16 where the device lacks bf16.
+pub fn half_precision(device: &Device, stored: StorageType) -> DType {
+    let computes = |dtype| Tensor::ones((2, 2), dtype, device).and_then(|ones| ones.matmul(&ones));
+    match stored {
+        StorageType::F16 => DType::F16,
+        _ if computes(DType::BF16).is_ok() => DType::BF16,
+        _ => DType::F16,
     }
 }
 
@@ -143,7 +197,8 @@ impl Backend for CandleBackend {
 
     fn vector(&self, values: Vec<f32>) -> Result<Tensor> {
         let length = values.len();
-        Ok(Tensor::from_vec(values, length, &self.device)?)
+        let vector = Tensor::from_vec(values, length, &self.device)?;
+        Ok(vector.to_dtype(self.compute)?)
     }
 
     fn kv_cache(
@@ -153,14 +208,22 @@ impl Backend for CandleBackend {
         precision: CachePrecision,
         context_length: usize,
     ) -> Result<KvCache> {
-        if matches!(precision, CachePrecision::F16 | CachePrecision::Q8_0) {
-            let reason =
-                "these kernels keep keys and values in f32: leave kv_cache_dtype at auto or f32";
+        let held = match precision {
+            CachePrecision::Auto => Some(self.compute),
+            CachePrecision::F32 => Some(DType::F32),
+            CachePrecision::F16 => Some(DType::F16),
+            CachePrecision::Q8_0 => None,
+        };
+        if held != Some(self.compute) {
+            let compute = self.compute.as_str();
+            let reason = format!(
+                "these kernels keep keys and values in {compute}: leave kv_cache_dtype at auto"
+            );
             return Err(Error::unsupported("the cache's type", reason));
         }
         let capacity = CACHE_STEP.min(context_length);
         let dims = (shape.kv_heads, capacity, shape.head_dim);
-        let empty = || Tensor::zeros(dims, DType::F32, &self.device);
+        let empty = || Tensor::zeros(dims, self.compute, &self.device);
         let layers = (0..layers)
             .map(|_| Ok((empty()?, empty()?)))
             .collect::<Result<_>>()?;
@@ -203,8 +266,8 @@ impl Backend for CandleBackend {
                     .unzip();
                 let shape = (positions.len(), rope.frequencies.len());
                 Ok(Rotation {
-                    cos: Tensor::from_vec(cos, shape, &self.device)?,
-                    sin: Tensor::from_vec(sin, shape, &self.device)?,
+                    cos: Tensor::from_vec(cos, shape, &self.device)?.to_dtype(self.compute)?,
+                    sin: Tensor::from_vec(sin, shape, &self.device)?.to_dtype(self.compute)?,
                     pairing: rope.pairing,
                 })
             })
@@ -218,15 +281,17 @@ impl Backend for CandleBackend {
 
     fn rows(&self, values: &[f32], width: usize) -> Result<Tensor> {
         let shape = (values.len() / width.max(1), width);
-        Ok(Tensor::from_slice(values, shape, &self.device)?)
+        let rows = Tensor::from_slice(values, shape, &self.device)?;
+        Ok(rows.to_dtype(self.compute)?)
     }
 
     fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Tensor> {
         let ids = Tensor::new(ids, &self.device)?;
-        Ok(match table {
+        let rows = match table {
             Matrix::Blocks(blocks) => blocks.embedding(&ids)?,
             Matrix::Dense(dense) => dense.index_select(&ids, 0)?,
-        })
+        };
+        Ok(rows.to_dtype(self.compute)?)
     }
 
     fn norm(&self, x: &Tensor, norm: &Norm<Self>) -> Result<Tensor> {
@@ -338,18 +403,17 @@ impl Backend for CandleBackend {
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
         match matrix {
             Matrix::Blocks(blocks) => blocks.storage_size_in_bytes(),
-            Matrix::Dense(dense) => dense.elem_count() * size_of::<f32>(),
+            Matrix::Dense(dense) => dense.elem_count() * dense.dtype().size_in_bytes(),
         }
     }
 
     fn matrix_storage(&self, matrix: &Matrix) -> StorageType {
-        let Matrix::Blocks(blocks) = matrix else {
-            return StorageType::F32;
-        };
         let mut stored = StorageType::ALL.into_iter();
-        stored
-            .find(|storage| storage.format().candle == Some(blocks.dtype()))
-            .unwrap_or(StorageType::F32)
+        let found = stored.find(|storage| match matrix {
+            Matrix::Blocks(blocks) => storage.format().candle == Some(blocks.dtype()),
+            Matrix::Dense(dense) => float(*storage) == Some(dense.dtype()),
+        });
+        found.unwrap_or(StorageType::F32)
     }
 
     fn device_name(&self) -> String {

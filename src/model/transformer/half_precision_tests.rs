@@ -1,0 +1,124 @@
+//! Candle in 16 bits, as accelerators compute, here on the CPU: every family is what it is in 32 bits, but for rounding.
+
+use std::fs;
+use std::path::Path;
+
+use candle_core::{DType, Device};
+
+use super::Transformer;
+use crate::architecture::names::NamedWeights;
+use crate::backend::candle::{CandleBackend, half_precision};
+use crate::backend::{CachePrecision, StorageType, WeightPrecision};
+use crate::hub::ModelFiles;
+use crate::model::load::OpenModel;
+use crate::model::options::LoadOptions;
+use crate::model::{LogitsRow, SharedModel, TokenSequence};
+
+/// Logits may differ by this share of the largest: f16 has 11 bits, and rounds at every operation.
+const TOLERANCE: f32 = 0.02;
+
+fn model(folder: &Path, compute: DType) -> SharedModel {
+    let opened = OpenModel::open(&ModelFiles::Folder(folder.to_path_buf())).unwrap();
+    let spec = opened.spec().unwrap();
+    let weights = NamedWeights::new(opened.checkpoint(), &spec, false, folder).unwrap();
+    let backend = CandleBackend::new(Device::Cpu, WeightPrecision::Stored).computing_in(compute);
+    let options = LoadOptions::default();
+    let model = Transformer::load(spec.clone(), backend, &weights, &options).unwrap();
+    SharedModel::new(Box::new(model))
+}
+
+/// The logits of a prompt's last rows, of a tree after it, and of what follows an accepted path.
+fn logits(model: &SharedModel) -> Vec<Vec<f32>> {
+    let mut sequence = TokenSequence::new(model);
+    let vocab_size = model.vocab_size();
+    let rows = |logits: crate::Logits| -> Vec<Vec<f32>> {
+        logits
+            .into_vec()
+            .chunks(vocab_size)
+            .map(<[f32]>::to_vec)
+            .collect()
+    };
+    let prompt: Vec<u32> = (0..40).map(|position| (position * 37 + 5) % 250).collect();
+    let mut all = rows(sequence.extend(&prompt, 5).unwrap());
+    let parents = [None, Some(0), Some(0), Some(2)];
+    all.extend(rows(
+        sequence.extend_tree(&[7, 8, 9, 10], &parents, 4).unwrap(),
+    ));
+    sequence.accept(&[0, 2]).unwrap();
+    all.extend(rows(sequence.extend(&[3], 1).unwrap()));
+    all
+}
+
+#[test]
+fn sixteen_bits_are_thirty_two_but_for_rounding() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hf");
+    let mut families = 0;
+    for family in fs::read_dir(data).unwrap() {
+        let folder = family.unwrap().path();
+        let expected = logits(&model(&folder, DType::F32));
+        let found = logits(&model(&folder, DType::F16));
+        for (found, expected) in found.iter().zip(&expected) {
+            let largest = expected
+                .iter()
+                .fold(0.0_f32, |max, logit| max.max(logit.abs()));
+            let pairs = found.iter().zip(expected);
+            let error = pairs.fold(0.0_f32, |max, (a, b)| max.max((a - b).abs()));
+            assert!(
+                error <= TOLERANCE * largest,
+                "{folder:?}: {error} of {largest}"
+            );
+            assert!(error > 0.0, "{folder:?}: nothing was computed in 16 bits");
+        }
+        families += 1;
+    }
+    assert!(families >= 10);
+}
+
+#[test]
+fn the_type_of_the_weights_is_computed_in() {
+    assert_eq!(half_precision(&Device::Cpu, StorageType::F16), DType::F16);
+    // Candle multiplies no bf16 on the CPU, as old GPUs don't.
+    assert_eq!(half_precision(&Device::Cpu, StorageType::BF16), DType::F16);
+}
+
+#[test]
+fn the_likeliest_tokens_are_found_where_the_rows_are() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pair/target");
+    let model = model(&folder, DType::F16);
+    let mut sequence = TokenSequence::new(&model);
+    let mut batch = [crate::model::Append {
+        sequence: &mut sequence,
+        tokens: &[5, 6, 7],
+        parents: crate::model::Parents::Chain,
+        rows: 3,
+    }];
+    let logits = crate::model::extend_all(&mut batch).unwrap();
+    for row in 0..3 {
+        let row = logits.of(0).row(row);
+        let found = row.argmax().unwrap();
+        assert_eq!(
+            found,
+            LogitsRow::from(row.values().unwrap()).argmax().unwrap()
+        );
+    }
+}
+
+#[test]
+fn a_cache_of_another_type_is_refused_by_name() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pair/target");
+    let opened = OpenModel::open(&ModelFiles::Folder(folder.clone())).unwrap();
+    let spec = opened.spec().unwrap();
+    let weights = NamedWeights::new(opened.checkpoint(), &spec, false, &folder).unwrap();
+    let options = LoadOptions {
+        kv_cache: CachePrecision::Q8_0,
+        ..LoadOptions::default()
+    };
+    let backend = CandleBackend::new(Device::Cpu, WeightPrecision::Stored).computing_in(DType::F16);
+    let error = Transformer::load(spec.clone(), backend, &weights, &options)
+        .err()
+        .unwrap();
+    assert!(
+        error.to_string().contains("keep keys and values in f16"),
+        "{error}"
+    );
+}
