@@ -29,6 +29,7 @@ mod evaluation;
 mod files;
 mod hash;
 pub mod hub;
+mod limits;
 pub mod model;
 pub mod progress;
 #[cfg(feature = "python")]

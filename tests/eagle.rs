@@ -357,7 +357,7 @@ fn hidden_states_are_the_targets() {
             .extend(ids, 0)
             .unwrap_err()
             .to_string()
-            .contains("hidden = 5")
+            .contains("captured layer = 5")
     );
 }
 

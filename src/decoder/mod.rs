@@ -13,6 +13,7 @@ use std::path::Path;
 use crate::device::Device;
 use crate::engine::{CancelToken, Generation, KvCacheManager, Request};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence, memory};
 use crate::sampling::{Noise, Processors};
 use crate::settings::{DraftKind, SpeculativeConfig};
@@ -145,12 +146,7 @@ impl SpeculativeDecoder {
         mut between: impl FnMut() -> Result<()>,
     ) -> Result<Vec<f32>> {
         let mut sequence = self.sequence();
-        if ids.len() > sequence.context_length() {
-            return Err(Error::ContextOverflow {
-                tokens: ids.len(),
-                context_length: sequence.context_length(),
-            });
-        }
+        limits::fits(ids.len(), sequence.context_length())?;
         let size = ids.len().saturating_mul(sequence.vocab_size());
         let mut logits: Vec<f32> = Vec::new();
         logits
@@ -271,11 +267,8 @@ impl SpeculativeDecoder {
         config.validate()?;
         let prompt = self.prompt_tokens(prompt)?;
         let vocab_size = self.target.vocab_size();
-        let unknown = |bias: &&(u32, f64)| bias.0 as usize >= vocab_size;
-        if let Some((token, _)) = config.logit_bias.iter().find(unknown) {
-            let expected = format!("token ids below the vocabulary's size, {vocab_size}");
-            return Err(Error::invalid("logit_bias", token, expected));
-        }
+        let biased = config.logit_bias.iter().map(|(token, _)| token);
+        limits::known("logit_bias", biased, vocab_size)?;
         let forbidden = |id: &u32| config.logit_bias.contains(&(*id, f64::NEG_INFINITY));
         let mut ends = self.tokenizer.eos_token_ids().iter();
         if config.response_format.is_some() && ends.all(forbidden) {

@@ -44,20 +44,21 @@ impl KvCacheManager {
 
     /// An empty cache with the same limits.
     #[must_use]
-    pub fn apart(&self) -> Self {
+    pub(crate) fn apart(&self) -> Self {
         let state = self.lock();
         Self::new(state.capacity, state.max_prefix_tokens)
     }
 
     /// An empty cache with the same capacity that keeps no prefixes.
     #[must_use]
-    pub fn without_prefixes(&self) -> Self {
+    pub(crate) fn without_prefixes(&self) -> Self {
         Self::new(self.lock().capacity, 0)
     }
 
     /// Lets prefixes take all that running requests leave, and sets another capacity if one is given: for a server, which owns
     /// the machine's memory.
-    pub fn dedicate(&self, capacity: Option<usize>) {
+    #[cfg(feature = "server")]
+    pub(crate) fn dedicate(&self, capacity: Option<usize>) {
         let mut state = self.lock();
         state.capacity = capacity.or(state.capacity);
         state.max_prefix_tokens = usize::MAX;

@@ -15,6 +15,7 @@ use super::stats::Stats;
 use super::work::{Pending, WorkItem, row_after};
 use super::writer::Writer;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::model::{Append, LogitsRow, LogitsView, SharedModel, TokenSequence};
 use crate::sampling::{Noise, NoiseStream, Processors};
 use crate::settings::DraftKind;
@@ -63,7 +64,7 @@ pub struct Request {
 
 impl Request {
     /// A request that has not begun. The configuration must be valid.
-    pub fn new(
+    pub(crate) fn new(
         target: &SharedModel,
         controller: Controller,
         processors: Processors,
@@ -97,7 +98,7 @@ impl Request {
 
     /// What the request wants of the next forward pass: a chunk of its prompt, of `prefill_budget` tokens at most, or its
     /// draft verified beside the `load` of the other requests. `None`: the generation has ended.
-    pub fn plan(&mut self, load: Load, prefill_budget: usize) -> Result<Option<WorkItem>> {
+    pub(super) fn plan(&mut self, load: Load, prefill_budget: usize) -> Result<Option<WorkItem>> {
         if self.finish.is_some() {
             return Ok(None);
         }
@@ -120,7 +121,7 @@ impl Request {
     }
 
     /// The tokens that the forward pass appends for a work item; `None`: there are none in this pass.
-    pub fn append<'a>(&'a mut self, item: &'a WorkItem) -> Option<Append<'a>> {
+    pub(super) fn append<'a>(&'a mut self, item: &'a WorkItem) -> Option<Append<'a>> {
         let (tokens, parents, rows) = item.input(&self.history);
         (!tokens.is_empty()).then_some(Append {
             sequence: &mut self.target,
@@ -133,7 +134,7 @@ impl Request {
     /// Completes a work item with the logits of the pass; `None`: the prompt's chunk gave no token yet.
     ///
     /// `alone`: no other request shared the pass, so its time says what passes cost.
-    pub fn complete(
+    pub(super) fn complete(
         &mut self,
         item: WorkItem,
         logits: LogitsView<'_>,
@@ -318,61 +319,61 @@ impl Request {
     }
 
     /// Tokens of the prompt still to prefill before the first token is generated.
-    pub fn tokens_to_prefill(&self) -> usize {
+    pub(super) fn tokens_to_prefill(&self) -> usize {
         self.next_chunk_of_prompt(usize::MAX).len()
     }
 
     /// Tokens of the prompt, and those that may be generated.
-    pub fn max_tokens(&self) -> usize {
+    pub(super) fn max_tokens(&self) -> usize {
         let prompt = self.stats.prompt_tokens;
         let tokens = prompt.saturating_add(self.config.max_new_tokens);
         tokens.min(self.target.context_length())
     }
 
     /// The tokens so far.
-    pub fn history(&self) -> &[u32] {
+    pub(super) fn history(&self) -> &[u32] {
         &self.history
     }
 
     /// The target's cache of the first of them.
-    pub fn cache(&self) -> &TokenSequence {
+    pub(super) fn cache(&self) -> &TokenSequence {
         &self.target
     }
 
     /// Whether it can start from a cached prefix: not where drafters need the hidden states of the whole prompt.
-    pub fn shares_prefixes(&self) -> bool {
+    pub(super) fn shares_prefixes(&self) -> bool {
         self.controller.captured_layers().is_empty()
     }
 
     /// Starts from a cache that holds the first tokens of the prompt.
-    pub fn adopt_prefix(&mut self, cache: TokenSequence) {
+    pub(super) fn adopt_prefix(&mut self, cache: TokenSequence) {
         debug_assert!(self.target.is_empty() && cache.len() < self.history.len());
         self.stats.cached_tokens = cache.len();
         self.target = cache;
     }
 
     /// Ends the generation early, with the text held back so far.
-    pub fn abort(&mut self) -> Result<Chunk> {
+    pub(super) fn abort(&mut self) -> Result<Chunk> {
         self.end(FinishReason::Cancelled, Chunk::default())
     }
 
     /// When it arrived.
-    pub fn started(&self) -> Instant {
+    pub(super) fn started(&self) -> Instant {
         self.started
     }
 
     /// Whether the generation has ended.
-    pub fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         self.finish.is_some()
     }
 
     /// Whether it was asked to end.
-    pub fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
 
     /// What was generated; and the tokens with the cache of the first of them, for later requests to start from.
-    pub fn into_parts(self) -> (Generation, Vec<u32>, TokenSequence) {
+    pub(super) fn into_parts(self) -> (Generation, Vec<u32>, TokenSequence) {
         let (text, tokens) = self.writer.into_parts();
         let generation = Generation {
             text,
@@ -396,16 +397,6 @@ pub(crate) fn check_prompt(prompt: &[u32], target: &SharedModel) -> Result<()> {
     if prompt.is_empty() {
         return Err(Error::invalid("prompt", "empty", "at least one token"));
     }
-    let vocab_size = target.vocab_size();
-    if let Some(id) = prompt.iter().find(|id| **id as usize >= vocab_size) {
-        let expected = format!("token ids below the vocabulary's size, {vocab_size}");
-        return Err(Error::invalid("prompt token", id, expected));
-    }
-    if prompt.len() > target.context_length() {
-        return Err(Error::ContextOverflow {
-            tokens: prompt.len(),
-            context_length: target.context_length(),
-        });
-    }
-    Ok(())
+    limits::known("prompt token", prompt, target.vocab_size())?;
+    limits::fits(prompt.len(), target.context_length())
 }

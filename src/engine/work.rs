@@ -7,7 +7,7 @@ use crate::model::Parents;
 use crate::speculation::{Draft, Load, Plan};
 
 /// A request's share of a forward pass.
-pub enum WorkItem {
+pub(super) enum WorkItem {
     /// Prefills these tokens of the prompt.
     Prefill(Range<usize>),
     /// Verifies a draft.
@@ -15,7 +15,7 @@ pub enum WorkItem {
 }
 
 /// A step that waits for its logits.
-pub struct Pending {
+pub(super) struct Pending {
     pub(super) draft: Draft,
     /// The newest token, and the draft after it.
     tokens: Vec<u32>,
@@ -30,12 +30,12 @@ pub struct Pending {
 
 impl WorkItem {
     /// Whether it prefills the prompt.
-    pub fn is_prefill(&self) -> bool {
+    pub(super) fn is_prefill(&self) -> bool {
         matches!(self, Self::Prefill(_))
     }
 
     /// What it adds to the pass; nothing for a prefill, which costs the same whatever the others do.
-    pub fn load(&self) -> Load {
+    pub(super) fn load(&self) -> Load {
         match self {
             Self::Prefill(_) => Load::default(),
             Self::Verify(step) => Load {

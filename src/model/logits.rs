@@ -119,13 +119,14 @@ impl Logits {
     }
 
     /// Reads the rows that were left on a device.
-    pub(super) fn on_host(mut self) -> Result<Self> {
+    pub(super) fn bring_to_host(&mut self) -> Result<()> {
         if !self.device.parts.is_empty() {
             self.device.read()?;
             let device = std::mem::take(&mut self.device);
-            self.rows = device.read.into_inner().unwrap_or_default();
+            let read = device.read.into_inner().unwrap_or_default();
+            self.rows.push(read.values());
         }
-        Ok(self)
+        Ok(())
     }
 
     /// The hidden states of all tokens appended, `[tokens][layers asked for][hidden size]`.
@@ -214,8 +215,9 @@ impl BatchLogits {
     }
 
     /// All of them, on the host.
-    pub(super) fn into_logits(self) -> Result<Logits> {
-        self.logits.on_host()
+    pub(super) fn into_logits(mut self) -> Result<Logits> {
+        self.logits.bring_to_host()?;
+        Ok(self.logits)
     }
 
     /// What a sequence gets, by its index in the batch.

@@ -62,7 +62,7 @@ impl SharedModel {
     }
 
     /// The model, once no other request is computing.
-    pub fn lock(&self) -> MutexGuard<'_, Box<dyn TargetModel>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Box<dyn TargetModel>> {
         // A panic in a user's model leaves the other sequences as they were.
         let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         // Not while the list is locked: a user's model may drop a sequence as it frees one.

@@ -26,7 +26,7 @@ use super::loader::Loader;
 use super::options::LoadOptions;
 use crate::architecture::ModelSpec;
 use crate::architecture::names::{ModelTensor, NamedWeights};
-use crate::backend::{Backend, CachePrecision, Linear, Norm, StorageType};
+use crate::backend::{Backend, CachePrecision, Linear, Norm};
 use crate::error::{Error, Result};
 pub(super) use forward::embed;
 use sequence::Sequence;
@@ -81,10 +81,7 @@ impl<B: Backend> Transformer<B> {
         let final_norm = Arc::new(loader.norm(ModelTensor::FinalNorm, hidden)?);
         let head = loader.head(&embedding)?;
         let cache_precision = match options.kv_cache {
-            // Weights in single precision ask for their own.
-            CachePrecision::Auto if loader.most_common_storage() == StorageType::F32 => {
-                CachePrecision::F32
-            }
+            CachePrecision::Auto => backend.cache_precision(loader.most_common_storage()),
             chosen => chosen,
         };
         // What the device can't keep is refused now, not with the first prompt.

@@ -201,6 +201,14 @@ impl Backend for CandleBackend {
         Ok(vector.to_dtype(self.compute)?)
     }
 
+    fn cache_precision(&self, _weights: StorageType) -> CachePrecision {
+        match self.compute {
+            DType::F32 => CachePrecision::F32,
+            DType::F16 => CachePrecision::F16,
+            _ => CachePrecision::Auto,
+        }
+    }
+
     fn kv_cache(
         &self,
         layers: usize,

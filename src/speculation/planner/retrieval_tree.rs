@@ -81,20 +81,20 @@ impl RetrievalDrafters {
     }
 
     /// Adds what a model or a head drafted after a text to the candidates.
-    pub fn offer(&mut self, text: &[u32], draft: Draft) -> Result<()> {
+    pub(crate) fn offer(&mut self, text: &[u32], draft: Draft) -> Result<()> {
         self.follow(text)?;
         self.offered.offer(text, draft);
         Ok(())
     }
 
     /// Follows a text, or more of it, without learning from it.
-    pub fn follow(&mut self, text: &[u32]) -> Result<()> {
+    pub(crate) fn follow(&mut self, text: &[u32]) -> Result<()> {
         self.each().try_for_each(|source| source.follow(text))
     }
 
     /// Follows what the target generated (the last `rows.len()` tokens of the text, each from its row of logits) and observes
     /// which candidates were right.
-    pub fn learn(
+    pub(crate) fn learn(
         &mut self,
         text: &[u32],
         rows: &[LogitsRow<'_>],
@@ -121,7 +121,7 @@ impl RetrievalDrafters {
 
     /// The draft with the best rate, given the load of other requests and the costs of passes over 0, 1, 2, ... rows. It has only
     /// permitted tokens.
-    pub fn grow(
+    pub(crate) fn grow(
         &mut self,
         passes: &[f64],
         load: Load,
