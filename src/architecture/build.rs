@@ -2,7 +2,8 @@
 
 use super::keys::{self, KeyReader, RopeFor};
 use super::preset::{AttentionScale, Defaults, Positions, Preset, Width};
-use super::spec::{AttentionSpec, Biases, LayerSpec, MixerSpec, ModelSpec, Residual};
+use super::spec::{AttentionSpec, LayerSpec, MixerSpec, ModelSpec};
+use super::variants::{Biases, Residual};
 use crate::backend::{AttentionShape, NormKind, Rope};
 use crate::error::Result;
 

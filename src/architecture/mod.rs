@@ -27,11 +27,11 @@ mod preset;
 mod presets;
 pub mod rope;
 mod spec;
+mod tensor_names;
+mod variants;
 
 pub use preset::{
     AttentionScale, Defaults, Positions, Preset, RotaryDefaults, SlidingLayers, Width,
 };
-pub use spec::{
-    AttentionSpec, Biases, LayerSpec, MixerSpec, MlpSpec, ModelSpec, NormPlacement, QueryKeyNorm,
-    Residual,
-};
+pub use spec::{AttentionSpec, LayerSpec, MixerSpec, ModelSpec};
+pub use variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};

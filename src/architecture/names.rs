@@ -4,46 +4,15 @@
 //! gate and up, transposed convolutions (GPT-2), heads interleaved (GPT-NeoX), prefixes or none.
 
 mod rows;
-mod tables;
 
 use std::path::Path;
 
 use super::spec::ModelSpec;
+use super::tensor_names::{GGUF, PREFIXES};
+pub use super::tensor_names::{LayerTensor, ModelTensor, TensorNames};
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, StoredTensor};
 use rows::{Rows, transpose};
-use tables::{GGUF, PREFIXES};
-pub use tables::{GPT_NEOX, GPT2, LLAMA, TensorNames};
-
-/// A tensor of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum ModelTensor {
-    Embedding,
-    Positions,
-    FinalNorm,
-    Head,
-    Layer(usize, LayerTensor),
-}
-
-/// A tensor of ours in a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum LayerTensor {
-    AttentionNorm,
-    Query,
-    Key,
-    Value,
-    Output,
-    QueryNorm,
-    KeyNorm,
-    PostAttentionNorm,
-    MlpNorm,
-    Gate,
-    Up,
-    Down,
-    PostMlpNorm,
-}
 
 /// A name under which a tensor of ours may be stored, and which of its rows are ours.
 struct Candidate {

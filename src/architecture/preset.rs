@@ -1,8 +1,7 @@
 //! What one row of the table of families says.
 
-use super::names::TensorNames;
-use super::presets::PRESETS;
-use super::spec::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
+use super::tensor_names::TensorNames;
+use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
 use crate::backend::{Activation, NormKind, Pairing};
 
 /// A family of models: all that its files leave unsaid.
@@ -51,30 +50,9 @@ pub struct Preset {
 }
 
 impl Preset {
-    /// The family of a config.json's `model_type`.
-    pub fn from_model_type(name: &str) -> Option<&'static Self> {
-        PRESETS
-            .iter()
-            .find(|preset| preset.model_types.contains(&name))
-    }
-
-    /// The family of a GGUF file's `general.architecture`.
-    pub fn from_gguf(name: &str) -> Option<&'static Self> {
-        PRESETS.iter().find(|preset| preset.gguf == name)
-    }
-
     /// The `model_type` that config.json files use.
     pub fn name(&self) -> &'static str {
         self.model_types.first().copied().unwrap_or(self.gguf)
-    }
-
-    /// Why a file that names another family is refused.
-    pub(super) fn refusal(name: &str) -> String {
-        let supported: Vec<&str> = PRESETS.iter().map(Self::name).collect();
-        format!(
-            "architecture {name:?} is not among those supported: {}",
-            supported.join(", ")
-        )
     }
 }
 

@@ -1,14 +1,14 @@
 //! The families of models that this crate runs, a row each. A row says what sets it apart from Llama.
 
-use super::names::{GPT_NEOX, GPT2, LLAMA as LLAMA_TENSORS};
 use super::preset::{
     AttentionScale, Defaults, Positions, Preset, RotaryDefaults, SlidingLayers, Width,
 };
-use super::spec::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
+use super::tensor_names::{GPT_NEOX, GPT2, LLAMA as LLAMA_TENSORS};
+use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
 use crate::backend::{Activation, NormKind, Pairing};
 
 /// Every family.
-pub(super) static PRESETS: [Preset; 11] = [
+static PRESETS: [Preset; 11] = [
     Preset {
         model_types: &["gpt2"],
         gguf: "gpt2",
@@ -207,6 +207,30 @@ const GEMMA: Preset = Preset {
     },
     ..LLAMA
 };
+
+/// Families by the names that files give them.
+impl Preset {
+    /// The family of a config.json's `model_type`.
+    pub fn from_model_type(name: &str) -> Option<&'static Self> {
+        PRESETS
+            .iter()
+            .find(|preset| preset.model_types.contains(&name))
+    }
+
+    /// The family of a GGUF file's `general.architecture`.
+    pub fn from_gguf(name: &str) -> Option<&'static Self> {
+        PRESETS.iter().find(|preset| preset.gguf == name)
+    }
+
+    /// Why a file that names another family is refused.
+    pub(super) fn refusal(name: &str) -> String {
+        let supported: Vec<&str> = PRESETS.iter().map(Self::name).collect();
+        format!(
+            "architecture {name:?} is not among those supported: {}",
+            supported.join(", ")
+        )
+    }
+}
 
 #[cfg(test)]
 mod tests {

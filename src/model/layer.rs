@@ -3,9 +3,9 @@
 use super::loader::Loader;
 use super::mixer::Mixer;
 use super::mlp::Mlp;
-use super::transformer::States;
+use super::pass::Pass;
 use crate::architecture::{LayerSpec, Residual};
-use crate::backend::{Backend, Batch, Norm, RecurrentState};
+use crate::backend::{Backend, RecurrentState};
 use crate::error::Result;
 
 /// One layer's weights.
@@ -14,25 +14,6 @@ pub(super) struct Layer<B: Backend> {
     pub(super) mixer: Mixer<B>,
     mlp: Mlp<B>,
     residual: Residual,
-}
-
-/// The norms of a mixer or an MLP.
-pub(super) struct Norms<B: Backend> {
-    /// On what it reads.
-    pub(super) before: Option<Norm<B>>,
-    /// On what it returns, before that joins the residual stream.
-    pub(super) after: Option<Norm<B>>,
-}
-
-/// What all layers of a forward pass share.
-pub(super) struct Pass<'a, 'c, B: Backend> {
-    pub(super) backend: &'a B,
-    pub(super) step: &'a B::Step,
-    pub(super) batch: Batch<'a>,
-    /// Those of the batch's segments, in their order.
-    pub(super) caches: &'a mut [&'c mut B::KvCache],
-    /// The same segments' states of recurrent layers.
-    pub(super) states: &'a mut [&'c mut States],
 }
 
 impl<B: Backend> Layer<B> {

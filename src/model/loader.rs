@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::info::ModelInfo;
-use super::layer::Norms;
+use super::norms::Norms;
 use crate::architecture::names::{LayerTensor, ModelTensor, NamedWeights};
 use crate::architecture::{Biases, ModelSpec};
 use crate::backend::{Backend, Linear, Norm, NormKind};

@@ -1,7 +1,7 @@
 //! MLPs: what transforms each token by itself. A new kind is a variant here.
 
-use super::layer::Norms;
 use super::loader::Loader;
+use super::norms::Norms;
 use crate::architecture::MlpSpec;
 use crate::architecture::names::LayerTensor;
 use crate::backend::{Activation, Backend, Linear};

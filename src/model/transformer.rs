@@ -24,13 +24,13 @@ use super::language_model::SequenceId;
 use super::layer::Layer;
 use super::loader::Loader;
 use super::options::LoadOptions;
+use super::states::States;
 use crate::architecture::ModelSpec;
 use crate::architecture::names::{ModelTensor, NamedWeights};
 use crate::backend::{Backend, CachePrecision, Linear, Norm};
 use crate::error::{Error, Result};
 pub(super) use forward::embed;
 use sequence::Sequence;
-pub(super) use sequence::States;
 
 /// A decoder-only transformer. It may share its weights with others.
 pub struct Transformer<B: Backend> {

@@ -6,9 +6,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -17,8 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use super::state::{AppState, SharedState};
-use crate::engine::{Generation, Stats};
+use crate::engine::{Generation, Service, Stats};
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 type FloatCounter = Counter<f64, AtomicU64>;
@@ -133,13 +129,18 @@ impl Metrics {
         }))
     }
 
-    fn observe(&self, state: &AppState) {
-        let status = state.service.status();
+    /// All metrics as text, with the state of a service now.
+    pub(super) fn text(&self, service: &Service) -> String {
+        let status = service.status();
         self.running.set(status.running() as i64);
         self.waiting.set(status.waiting() as i64);
-        let max = state.service.cache_capacity().unwrap_or(usize::MAX);
+        let max = service.cache_capacity().unwrap_or(usize::MAX);
         self.cache_usage
-            .set(state.service.cached_tokens() as f64 / max as f64);
+            .set(service.cached_tokens() as f64 / max as f64);
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
     }
 }
 
@@ -335,14 +336,4 @@ impl RequestMetrics {
         };
         self.0.counters.refused.get_or_create(&reason).inc();
     }
-}
-
-/// All metrics, as text.
-pub(super) async fn show(State(state): SharedState) -> impl IntoResponse {
-    state.metrics.observe(&state);
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    let _ = encode(&mut text, &state.metrics.registry);
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], text)
 }

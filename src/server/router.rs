@@ -12,13 +12,12 @@ use serde_json::{Map, Value};
 use super::access::{self, ApiKeys};
 use super::error::ApiError;
 use super::log;
-use super::metrics;
 use super::openai::{
     Chat, ChatRequest, CommonFields, Completion, CompletionRequest, DetokenizeRequest, Health,
     Model, ModelList, SettingFields, Text, TokenList, TokenizeRequest, Whole,
 };
 use super::openapi::{self, Endpoint};
-use super::routes::{completions, models, page, tokens};
+use super::routes::{completions, metrics, models, page, tokens};
 use super::state::AppState;
 
 /// All endpoints: the router and `/openapi.json` are built from this list.

@@ -4,8 +4,9 @@ use crate::architecture::names::LayerTensor;
 use crate::architecture::{AttentionSpec, QueryKeyNorm};
 use crate::backend::{Attention, AttentionShape, Backend, Linear, Norm};
 use crate::error::Result;
-use crate::model::layer::{Norms, Pass};
 use crate::model::loader::Loader;
+use crate::model::norms::Norms;
+use crate::model::pass::Pass;
 
 /// The weights of one layer's attention.
 pub(in crate::model) struct SelfAttention<B: Backend> {

@@ -3,8 +3,8 @@
 mod attention;
 mod recurrent;
 
-use super::layer::Pass;
 use super::loader::Loader;
+use super::pass::Pass;
 use crate::architecture::MixerSpec;
 use crate::backend::{Backend, RecurrentState};
 use crate::error::Result;

@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 
 use crate::backend::{Backend, Linear, Recurrence, RecurrentState};
 use crate::error::{Error, Result};
-use crate::model::layer::{Norms, Pass};
+use crate::model::norms::Norms;
+use crate::model::pass::Pass;
 
 /// The weights of a recurrent layer.
 pub(in crate::model) struct Recurrent<B: Backend> {

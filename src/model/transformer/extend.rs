@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::captured::{Captured, all_captured_tokens};
 use super::chunks::{Chunk, PerRow, PerSequence, for_each_step};
 use super::forward::Sequences;
-use super::{Sequence, States, Transformer};
+use super::{Sequence, Transformer};
 use crate::backend::{Backend, Batch, MAX_TREE_ROWS, Segment};
 use crate::error::{Error, Result};
 use crate::model::heads::{DraftHead, Eagle, EagleFiles, Host};
 use crate::model::info::ModelInfo;
 use crate::model::language_model::{Extend, LanguageModel, SequenceId};
 use crate::model::logits::Logits;
+use crate::model::states::States;
 use crate::model::target_model::TargetModel;
 use crate::model::tree::{self, Parents};
 

@@ -1,12 +1,13 @@
 //! One forward pass: embedding, layers, head.
 
+use super::Transformer;
 use super::captured::Captured;
 use super::chunks::PerRow;
-use super::{States, Transformer};
 use crate::backend::{Backend, Batch, Linear};
 use crate::error::Result;
-use crate::model::layer::Pass;
 use crate::model::logits::Logits;
+use crate::model::pass::Pass;
+use crate::model::states::States;
 
 /// What the sequences of a step keep, in the order of their segments.
 pub(super) struct Sequences<'a, 'c, B: Backend> {

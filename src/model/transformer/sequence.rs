@@ -1,57 +1,12 @@
 //! What a sequence keeps between passes: keys and values, the states of recurrent layers, and how many tokens count.
 
-use crate::backend::{Backend, RecurrentState};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::model::states::States;
 use crate::model::tree;
 
 /// Checkpoints of a sequence, at most; past that, they thin out where they are the densest.
 const MAX_CHECKPOINTS: usize = 8;
-
-/// The states of a sequence's recurrent layers, one entry a layer; `None` for a layer that has a cache instead.
-#[derive(Clone, Default)]
-pub(in crate::model) struct States(Vec<Option<RecurrentState>>);
-
-impl States {
-    /// Those of a sequence without tokens.
-    pub(super) fn new(layers: impl Iterator<Item = Option<RecurrentState>>) -> Self {
-        let states: Vec<_> = layers.collect();
-        match states.iter().any(Option::is_some) {
-            true => Self(states),
-            false => Self::default(),
-        }
-    }
-
-    /// The state of a recurrent layer.
-    pub(in crate::model) fn of(&mut self, layer: usize) -> Option<&mut RecurrentState> {
-        self.0.get_mut(layer)?.as_mut()
-    }
-
-    fn all(&self) -> impl Iterator<Item = &RecurrentState> {
-        self.0.iter().flatten()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The most tokens, up to `length`, that all of them can stand for.
-    fn reachable(&self, length: usize) -> Option<usize> {
-        let length = self.all().map(RecurrentState::len).fold(length, usize::min);
-        self.all()
-            .all(|state| state.reaches(length))
-            .then_some(length)
-    }
-
-    fn cleared(&self) -> Self {
-        let clear = |state: &Option<RecurrentState>| state.as_ref().map(RecurrentState::cleared);
-        Self(self.0.iter().map(clear).collect())
-    }
-
-    fn fork(&self, length: usize) -> Self {
-        let fork = |state: &Option<RecurrentState>| state.as_ref().map(|state| state.fork(length));
-        Self(self.0.iter().map(fork).collect())
-    }
-}
 
 /// States that a sequence had when it held `length` tokens.
 #[derive(Clone)]
@@ -144,9 +99,7 @@ impl<B: Backend> Sequence<B> {
 
     /// Accepts a path of the tree, whose keys and values are in place.
     pub(super) fn accept(&mut self, path: &[usize]) -> Result<()> {
-        for state in self.states.0.iter_mut().flatten() {
-            state.accept(self.length, path)?;
-        }
+        self.states.accept(self.length, path)?;
         self.length += path.len();
         self.tree.clear();
         Ok(())

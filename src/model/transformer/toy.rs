@@ -11,9 +11,9 @@ use crate::backend::{
     Backend, Linear, Norm, NormKind, Recurrence, StorageType, StoredTensor, WeightPrecision,
 };
 use crate::hub::ModelFiles;
-use crate::model::layer::Norms;
 use crate::model::load::OpenModel;
 use crate::model::mixer::{Mixer, Recurrent};
+use crate::model::norms::Norms;
 use crate::model::options::LoadOptions;
 use crate::model::target_model::TargetModel;
 

@@ -1,6 +1,36 @@
 //! How checkpoints name their tensors: a table for each way.
 
-use super::LayerTensor as T;
+use LayerTensor as T;
+
+/// A tensor of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ModelTensor {
+    Embedding,
+    Positions,
+    FinalNorm,
+    Head,
+    Layer(usize, LayerTensor),
+}
+
+/// A tensor of ours in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LayerTensor {
+    AttentionNorm,
+    Query,
+    Key,
+    Value,
+    Output,
+    QueryNorm,
+    KeyNorm,
+    PostAttentionNorm,
+    MlpNorm,
+    Gate,
+    Up,
+    Down,
+    PostMlpNorm,
+}
 
 /// One way to name a model's tensors.
 #[derive(Debug, PartialEq, Eq)]
