@@ -32,6 +32,8 @@ pub mod hub;
 mod limits;
 pub mod model;
 pub mod progress;
+#[cfg(feature = "cli")]
+mod progress_bar;
 #[cfg(feature = "python")]
 mod python;
 mod response_format;

@@ -19,7 +19,7 @@ mod profile;
 mod prompts;
 mod pull;
 mod serve;
-pub(crate) mod terminal;
+mod terminal;
 mod tune;
 mod verify;
 

@@ -1,7 +1,6 @@
 //! Logs, progress bars and statistics. They go to stderr, so that stdout has the result alone.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
@@ -9,7 +8,6 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::engine::Generation;
 use crate::error::{Error, Result};
-use crate::progress::Progress;
 use crate::settings::DraftKind;
 
 /// Sends log records to stderr, filtered by `RUST_LOG`, in the format of `SPECDEC_LOG_FORMAT`.
@@ -39,45 +37,6 @@ pub(super) fn start_logging() -> Result<()> {
         _ => return Err(Error::invalid("SPECDEC_LOG_FORMAT", format, "text or json")),
     };
     Ok(())
-}
-
-/// A progress bar for downloads and loading, shown if stderr is a terminal.
-#[derive(Default)]
-pub(crate) struct Bar(Mutex<Option<ProgressBar>>);
-
-impl Bar {
-    fn with(&self, change: impl FnOnce(&mut Option<ProgressBar>)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-impl Progress for Bar {
-    fn begin(&self, what: &str, total: Option<u64>) {
-        let (bar, template) = match total {
-            Some(total) => (
-                ProgressBar::new(total),
-                "{msg} {wide_bar} {bytes}/{total_bytes} {eta}",
-            ),
-            None => (ProgressBar::new_spinner(), "{spinner} {msg} {bytes}"),
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.set_message(what.to_owned());
-        self.with(|current| *current = Some(bar));
-    }
-
-    fn advance(&self, bytes: u64) {
-        self.with(|bar| bar.iter().for_each(|bar| bar.inc(bytes)));
-    }
-
-    fn end(&self) {
-        self.with(|bar| {
-            if let Some(bar) = bar.take() {
-                bar.finish_and_clear();
-            }
-        });
-    }
 }
 
 /// A progress bar that counts to `total`, shown if stderr is a terminal.

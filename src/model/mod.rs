@@ -1,5 +1,6 @@
 //! Models: the one decoder that runs every family, and what speculation sees of it.
 
+mod batch_logits;
 mod heads;
 mod info;
 pub mod language_model;
@@ -19,12 +20,13 @@ mod target_model;
 mod transformer;
 mod tree;
 
+pub use batch_logits::{BatchLogits, LogitsView};
 pub use heads::{DraftHead, EagleFiles, Features, HeadOutput, HeadSequence};
 pub use info::ModelInfo;
 pub use language_model::{Extend, LanguageModel, SequenceId};
 pub(crate) use load::load_checkpoint;
 pub use load::{LoadedModel, OpenModel, load, load_tokenizer};
-pub use logits::{BatchLogits, Logits, LogitsRow, LogitsView};
+pub use logits::{Logits, LogitsRow};
 pub use options::{Kernels, LoadOptions};
 pub use sequence::{Append, SharedModel, TokenSequence, extend_all};
 pub use target_model::TargetModel;

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use smallvec::SmallVec;
 
+use super::batch_logits::BatchLogits;
 use super::info::ModelInfo;
 use super::language_model::{Extend, LanguageModel, SequenceId};
-use super::logits::{BatchLogits, Logits, SpareRows};
+use super::logits::{Logits, SpareRows};
 use super::target_model::TargetModel;
 use super::tree::Parents;
 use crate::error::{Error, Result};

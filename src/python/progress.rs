@@ -7,8 +7,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use crate::cli::terminal::Bar;
 use crate::progress::{Progress, Silent};
+use crate::progress_bar::Bar;
 
 /// The reporter that `progress=` asks for.
 pub(super) fn reporter(progress: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<dyn Progress>> {

@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::routing::MethodRouter;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::error::ErrorBody;
-use super::router::endpoints;
 use super::state::AppState;
 
 type Describe = fn(&mut SchemaGenerator) -> Schema;
@@ -176,19 +174,15 @@ impl Endpoint {
     }
 }
 
-/// Serves the document.
-pub(super) async fn show() -> Json<Value> {
-    Json(document())
-}
-
-fn document() -> Value {
+/// The document that describes some endpoints.
+pub(super) fn document(endpoints: Vec<Endpoint>) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });
     let mut generator = settings.into_generator();
     let mut paths = Map::new();
-    for endpoint in endpoints() {
+    for endpoint in endpoints {
         // OpenAPI has no wildcards like the router's.
         let path = endpoint.path.replace("{*", "{");
         paths.insert(path, endpoint.describe(&mut generator));
@@ -227,11 +221,12 @@ fn remove_formats(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::router::endpoints;
     use crate::settings::SETTINGS;
 
     #[test]
     fn settings_have_their_ranges_and_meanings() {
-        let document = document();
+        let document = document(endpoints());
         let fields = &document["components"]["schemas"]["SettingFields"]["properties"];
         assert_eq!(fields["min_p"]["minimum"], 0);
         assert_eq!(fields["min_p"]["maximum"], 1);
@@ -246,7 +241,7 @@ mod tests {
 
     #[test]
     fn every_reference_has_a_schema() {
-        let document = document();
+        let document = document(endpoints());
         let schemas = document["components"]["schemas"].as_object().unwrap();
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
@@ -70,7 +71,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .content_type("application/openmetrics-text")
             .without_key(),
         Endpoint::new("/openapi.json", "openapi", "This document.")
-            .handler(get(openapi::show))
+            .handler(get(openapi_document))
             .returns::<Map<String, Value>>()
             .without_key(),
     ]
@@ -104,6 +105,10 @@ pub(super) fn router(state: &Arc<AppState>) -> Result<Router, crate::Error> {
     Ok(router
         .layer(from_fn(log::request))
         .with_state(state.clone()))
+}
+
+async fn openapi_document() -> Json<Value> {
+    Json(openapi::document(endpoints()))
 }
 
 async fn not_found(uri: Uri) -> ApiError {

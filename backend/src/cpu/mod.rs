@@ -18,6 +18,7 @@ mod matmul;
 mod memory;
 mod pack;
 mod pool;
+mod product;
 mod rows;
 #[cfg_attr(
     not(target_arch = "x86_64"),
@@ -36,10 +37,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use attention::{LayerAttention, MAX_HEAD_ELEMENTS};
 use cache::Cache;
 use map::{Add, EachLane, MapRows, Multiply, RowWork, Scale, Softcap};
-use matmul::{Epilogue, Layer, Product, multiply};
+use matmul::multiply;
 use memory::Arena;
 use pack::Packed;
 use pool::Pool;
+use product::{Epilogue, Layer, Product};
 use rows::{ActivationFormats, BufferPool, NormWeights, PackedActivations};
 use step::ReusableTables;
 

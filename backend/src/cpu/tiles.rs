@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use super::blocks::sub_block_sum;
 use super::layouts::QuantizedLayout;
-use super::matmul::{MAX_ROWS, Sums, Tiles, add_bias, for_rows};
 use super::pack::Blocks;
+use super::product::{MAX_ROWS, Sums, TileRange, add_bias, for_rows};
 use super::rows::{QuantizedX, groups};
 use super::simd::amx::{AmxTiles, TILE_ROWS, TileSums, TileWeights};
 use super::simd::{LANES, Simd};
@@ -17,7 +17,7 @@ use super::tier::Kernel;
 
 /// Some tiles of a product with quantized blocks.
 pub(super) struct ByTiles<'a, B> {
-    pub(super) tiles: Tiles<'a>,
+    pub(super) tiles: TileRange<'a>,
     pub(super) blocks: &'a [B],
 }
 
