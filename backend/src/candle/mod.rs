@@ -95,8 +95,13 @@ impl CandleBackend {
             && !self.is_reference()
         {
             let shape = tensor.shape.as_slice();
-            let dense = Tensor::from_raw_buffer(&tensor.data, dtype, shape, &self.device)?;
-            return Ok(Matrix::Dense(dense));
+            let stored = Tensor::from_raw_buffer(&tensor.data, dtype, shape, &self.device)?;
+            // The other 16-bit type may be one that the device lacks.
+            let held = match dtype {
+                DType::F32 => dtype,
+                _ => self.compute,
+            };
+            return Ok(Matrix::Dense(stored.to_dtype(held)?));
         }
         let Some(blocks) = tensor.storage.format().candle else {
             return self.float_matrix(dequantize(tensor)?, &tensor.shape);
