@@ -6,6 +6,8 @@
 PYTHON ?= python3
 # How the Rust tests are built, other than by the test profile.
 TEST_PROFILE ?=
+# How clippy builds what it needs, likewise.
+LINT_PROFILE ?=
 # The package as a user installs it, with what its tests need.
 ENVIRONMENT := target/python
 IN_ENVIRONMENT := $(ENVIRONMENT)/bin
@@ -29,7 +31,7 @@ test-python: environment
 
 lint: environment
 	cargo fmt --all --check
-	cargo clippy --workspace --features specdec_rs/python --all-targets -- -D warnings
+	cargo clippy --workspace $(LINT_PROFILE) --features specdec_rs/python --all-targets -- -D warnings
 	$(IN_ENVIRONMENT)/ruff format --check .
 	$(IN_ENVIRONMENT)/ruff check .
 	$(IN_ENVIRONMENT)/mypy

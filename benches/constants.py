@@ -1,4 +1,4 @@
-"""The planner with other values of its constants: which of them matter, and are those in the code good?
+"""The planner with other values of its constants: which of them matter, and are ours good?
 
     cargo bench --bench planner -- record spec_bench.jsonl planner.json
     python benches/constants.py planner.json [NAME...]

@@ -4,7 +4,7 @@
 //!     cargo bench --bench planner -- replay planner.json
 //!
 //! Recording generates the answers to the first turns of prompts in Spec-Bench's format with the default model, greedily,
-//! with the likeliest tokens after each token, and measures what passes over 1 to 24 rows cost. A replay lets the planner draft
+//! with the top tokens after each token, and measures what passes over 1 to 24 rows cost. A replay lets the planner draft
 //! with prompt lookup and token recycling, and adds up these costs. It prints the speedup over plain decoding; once as the
 //! costs are, and once where the planner's measurements of them are noisy (a tenth, outliers, a machine that changes its
 //! speed). `benches/constants.py` compares values of the planner's constants by it.
@@ -92,7 +92,7 @@ fn record(prompts: &str, file: &str) -> Outcome {
     Ok(())
 }
 
-/// Median seconds of passes over 1, 2, ... rows behind 300 tokens.
+/// Median seconds of passes over 1, 2, ... rows at context length 300.
 fn passes(decoder: &SpeculativeDecoder) -> Outcome<Vec<f64>> {
     let mut sequence = decoder.sequence();
     let tokens: Vec<u32> = (0..300 + ROWS as u32).map(|n| 100 + n * 7 % 9000).collect();

@@ -6,8 +6,8 @@
 
 The bugs are such as engines for speculative decoding have shipped. A mutation that no test detects,
 or whose line is no longer in the code, is a failure. The tests run on a copy of the repository,
-which stays in target/mutations for the next run; with --in-place, on this checkout, whose dependencies
-and kernels are built already (for continuous integration; each file is restored).
+which stays in target/mutations for the next run; with --in-place, on this checkout, whose
+dependencies and kernels are built already (for continuous integration; each file is restored).
 
 --sample chooses N mutations by the date: all runs of one day have the same ones, and consecutive
 days continue through the list, so that all are run within a few days. --check only looks for the
@@ -17,6 +17,7 @@ lines.
 import argparse
 import datetime
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -251,6 +252,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Runs the named mutations, a sample of them, or all."""
     options = arguments()
+    # An ended run restores its file, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = MUTATIONS
     if options.names:
         chosen = [mutation for mutation in MUTATIONS if mutation.name in options.names]
@@ -263,7 +266,7 @@ def main() -> int:
     if not options.in_place:
         copy()
     root = ROOT if options.in_place else COPY
-    # In place, continuous integration has run the tests already.
+    # In place, continuous integration runs the tests without mutations, too.
     if not options.names and not options.in_place and (failing := failing_test(root)):
         raise SystemExit(f"{failing} fails without any mutation")
     undetected = [mutation for mutation in chosen if not is_detected(root, mutation)]

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::Result;
 use crate::host::HostRows;
 
-/// Rows on a device, of which the host asks for what it needs: to choose the likeliest token it needs no row.
+/// Rows on a device, of which the host asks for what it needs: for an argmax it needs no row.
 pub trait DeviceRows: Send + Sync + fmt::Debug {
     /// Number of rows.
     fn len(&self) -> usize;

@@ -8,7 +8,7 @@ use crate::{StorageType, StoredTensor};
 /// How weights are held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WeightPrecision {
-    /// Quantized as stored; 16-bit floats widened to f32.
+    /// As stored.
     #[default]
     Stored,
     /// Everything as f32.

@@ -107,8 +107,10 @@ impl RecurrentState {
     pub fn fork(&self, length: usize) -> Self {
         let pending = length.saturating_sub(self.committed) * self.input_width;
         Self {
+            values: self.values.clone(),
+            committed: self.committed,
             inputs: self.inputs[..pending.min(self.inputs.len())].to_vec(),
-            ..self.clone()
+            input_width: self.input_width,
         }
     }
 

@@ -46,6 +46,11 @@ pub struct ModelSpec {
 }
 
 impl ModelSpec {
+    /// Whether activations exceed the range of f16: Gemma's do, whose embeddings are scaled up.
+    pub fn has_wide_range(&self) -> bool {
+        self.family.scaled_embedding
+    }
+
     /// Width of all query heads together.
     pub fn query_size(&self) -> usize {
         self.attention.heads * self.attention.head_dim

@@ -64,7 +64,7 @@ pub(super) struct LoadingArgs {
     /// Quantize on loading: q8_0, q4_0, ...
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<String>,
-    /// Hold keys and values as auto, f32, f16 or q8_0
+    /// Hold keys and values as auto, f32, f16 or q8_0 (on the CPU)
     #[arg(long, value_name = "DTYPE")]
     kv_cache_dtype: Option<String>,
     /// Kernels on the CPU: auto (the fastest) or candle (Candle's, the reference)

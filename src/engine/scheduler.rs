@@ -216,7 +216,8 @@ impl Scheduler {
             (prefix_cache::shared(tokens, prompt), cache)
         });
         match running.max_by_key(|(shared, _)| *shared) {
-            Some((shared, cache)) if shared > cached => prefix_cache::fork(cache, shared),
+            Some((shared, cache)) if shared > cached => prefix_cache::fork(cache, shared)
+                .or_else(|| self.cache.fork_prefix(request.history())),
             _ if cached < MIN_PREFIX => None,
             _ => self.cache.fork_prefix(request.history()),
         }

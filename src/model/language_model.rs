@@ -50,7 +50,8 @@ pub trait LanguageModel: Send {
         length
     }
 
-    /// Keeps what it takes to roll a sequence back to its present length later on, however much is appended.
+    /// Saves what it takes to roll a sequence back to its present length after more is appended; earlier checkpoints may be dropped
+    /// for it.
     fn checkpoint(&mut self, sequence: SequenceId) {
         let _ = sequence;
     }

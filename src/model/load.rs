@@ -1,8 +1,8 @@
 //! A model's files to a model that runs.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::loader::StoredElements;
 use super::memory;
 use super::options::{Kernels, LoadOptions};
 use super::target_model::TargetModel;
@@ -183,7 +183,11 @@ fn transformer(
     let backend = match options.precision {
         WeightPrecision::F32 => backend,
         WeightPrecision::Stored | WeightPrecision::Quantized(_) => {
-            backend.computing_in(half_precision(&opened, most_common_storage(checkpoint)))
+            backend.computing_in(half_precision(
+                &opened,
+                most_common_storage(checkpoint),
+                spec.has_wide_range(),
+            ))
         }
     };
     on_backend(backend, spec, weights, options)
@@ -191,13 +195,12 @@ fn transformer(
 
 /// How most of a checkpoint's elements are stored.
 fn most_common_storage(checkpoint: &dyn Checkpoint) -> StorageType {
-    let mut elements: HashMap<StorageType, usize> = HashMap::new();
+    let mut elements = StoredElements::default();
     let tensors = checkpoint.names().into_iter();
     for tensor in tensors.filter_map(|name| checkpoint.tensor(name)) {
-        *elements.entry(tensor.storage).or_default() += tensor.shape.iter().product::<usize>();
+        elements.add(tensor.storage, tensor.shape.iter().product());
     }
-    let common = elements.into_iter().max_by_key(|(_, elements)| *elements);
-    common.map_or(StorageType::F32, |(storage, _)| storage)
+    elements.most_common()
 }
 
 /// Refuses what won't fit before any weight is read.

@@ -20,8 +20,23 @@ pub(super) struct Loader<'a, B: Backend> {
     progress: &'a dyn Progress,
     parameters: u64,
     bytes: u64,
-    /// Weights held in each storage type.
-    storage: HashMap<StorageType, u64>,
+    storage: StoredElements,
+}
+
+/// How many weights are stored in each type.
+#[derive(Default)]
+pub(super) struct StoredElements(HashMap<StorageType, usize>);
+
+impl StoredElements {
+    pub(super) fn add(&mut self, storage: StorageType, elements: usize) {
+        *self.0.entry(storage).or_default() += elements;
+    }
+
+    /// How most of them are stored; f32 if there are none.
+    pub(super) fn most_common(&self) -> StorageType {
+        let common = self.0.iter().max_by_key(|(_, elements)| **elements);
+        common.map_or(StorageType::F32, |(storage, _)| *storage)
+    }
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
@@ -38,7 +53,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             progress,
             parameters: 0,
             bytes: 0,
-            storage: HashMap::new(),
+            storage: StoredElements::default(),
         }
     }
 
@@ -155,13 +170,11 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     fn matrix(&mut self, tensor: &StoredTensor<'_>) -> Result<B::Matrix> {
         let matrix = self.backend.matrix(tensor)?;
-        let elements = tensor.shape.iter().product::<usize>() as u64;
-        self.parameters += elements;
+        let elements = tensor.shape.iter().product::<usize>();
+        self.parameters += elements as u64;
         self.bytes += self.backend.matrix_bytes(&matrix) as u64;
-        *self
-            .storage
-            .entry(self.backend.matrix_storage(&matrix))
-            .or_default() += elements;
+        self.storage
+            .add(self.backend.matrix_storage(&matrix), elements);
         self.weights.release(tensor);
         self.progress.advance(tensor.data.len() as u64);
         Ok(matrix)
@@ -182,8 +195,7 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// How most weights are stored.
     pub(super) fn most_common_storage(&self) -> StorageType {
-        let common = self.storage.iter().max_by_key(|(_, elements)| **elements);
-        common.map_or(StorageType::F32, |(storage, _)| *storage)
+        self.storage.most_common()
     }
 
     pub(super) fn info(&self) -> ModelInfo {

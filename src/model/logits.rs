@@ -1,11 +1,11 @@
 //! Logits, and the hidden states that draft heads read beside them.
 //!
-//! A pass leaves its logits where it computed them. [`LogitsRow`] asks for what is needed of a row: the likeliest token, which
-//! a device finds itself, or all of its values, for which the rows are read once.
+//! A pass leaves its logits where it computed them. [`LogitsRow`] asks for what is needed of a row: the token with the highest
+//! logit, which a device finds itself, or all of its values, for which the rows are read once.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::backend::{self, Backend, DeviceRows, HostRows};
+use crate::backend::{self, Backend, DeviceRows, HostRows, MAX_TREE_ROWS};
 use crate::error::{Error, Result};
 
 /// Next-token scores after each of some tokens: `[rows, vocab_size]`; and hidden states, where they were asked for.
@@ -59,6 +59,9 @@ impl RowsOnDevice {
     }
 }
 
+/// Rows that may stay on a device: more than a step verifies are read at once.
+const MAX_ROWS_ON_DEVICE: usize = MAX_TREE_ROWS;
+
 /// Memory of logits that were dropped.
 pub(super) type SpareRows = Mutex<Vec<HostRows>>;
 
@@ -95,13 +98,18 @@ impl Logits {
         self.rows.push(rows);
     }
 
-    /// Appends the rows of a backend.
+    /// Appends the rows of a backend. A few may stay on the device, if a [`BatchLogits`](super::BatchLogits) is to be made of
+    /// them.
     pub(super) fn append<B: Backend>(&mut self, backend: &B, rows: B::Activations) -> Result<()> {
-        match backend.leave_on_device(&rows) {
-            Some(rows) => self.leave(rows),
-            None => backend.read(rows, &mut self.rows)?,
+        let may_stay = self.home.is_some() && self.rows.values().is_empty();
+        if may_stay && let Some(rows) = backend.leave_on_device(&rows) {
+            self.leave(rows);
+            if self.device.len() > MAX_ROWS_ON_DEVICE {
+                self.bring_to_host()?;
+            }
+            return Ok(());
         }
-        Ok(())
+        Ok(backend.read(rows, &mut self.rows)?)
     }
 
     /// Appends rows that stay on a device.
@@ -119,15 +127,15 @@ impl Logits {
         &mut self.hidden
     }
 
-    /// Reads the rows that were left on a device.
+    /// Reads the rows that were left on a device, unless they were read before.
     pub(super) fn bring_to_host(&mut self) -> Result<()> {
-        if !self.device.parts.is_empty() {
-            self.device.read()?;
-            let device = std::mem::take(&mut self.device);
-            let read = device.read.into_inner().unwrap_or_default();
+        let device = std::mem::take(&mut self.device);
+        if let Some(read) = device.read.into_inner() {
             self.rows.push(read.values());
+            return Ok(());
         }
-        Ok(())
+        let mut parts = device.parts.into_iter();
+        Ok(parts.try_for_each(|part| part.read(&mut self.rows))?)
     }
 
     /// The hidden states of all tokens appended, `[tokens][layers asked for][hidden size]`.
@@ -214,7 +222,8 @@ impl<'a> LogitsRow<'a> {
         }
     }
 
-    /// The likeliest token and its logit. Of equal ones the host takes the first, a device any, but always the same.
+    /// The token with the highest logit, and that logit. Of equal ones the host takes the first, a device any, but always the
+    /// same.
     pub fn argmax(self) -> Result<(u32, f32)> {
         if let Row::Device(logits, row) = self.0 {
             let (token, logit) = logits.device.argmax(row)?;
@@ -225,7 +234,7 @@ impl<'a> LogitsRow<'a> {
         self.values().map(backend::argmax)
     }
 
-    /// The `count` likeliest tokens, the likeliest first.
+    /// The `count` tokens with the highest logits, highest first.
     pub fn top_k(self, count: usize) -> Result<Vec<u32>> {
         Ok(backend::top_k(self.values()?, count))
     }

@@ -198,13 +198,19 @@ impl TokenSequence {
     }
 
     fn append(&mut self, tokens: &[u32], parents: Parents<'_>, rows: usize) -> Result<Logits> {
+        let length = self.length;
         let append = Append {
             sequence: self,
             tokens,
             parents,
             rows,
         };
-        extend_all(&mut [append])?.into_logits()
+        let logits = extend_all(&mut [append])?.into_logits();
+        if logits.is_err() {
+            // The rows were lost on their way from the device.
+            self.truncate(length)?;
+        }
+        logits
     }
 
     /// Of the tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
@@ -233,13 +239,13 @@ impl TokenSequence {
     /// how many it holds then.
     pub fn rewind(&mut self, length: usize) -> Result<usize> {
         if length < self.length || self.in_tree {
-            let length = self.model.lock().reachable_length(self.id, length);
-            self.truncate(length)?;
+            let reachable = self.model.lock().reachable_length(self.id, length);
+            self.truncate(reachable.min(length))?;
         }
         Ok(self.length)
     }
 
-    /// Keeps what it takes to [rewind](Self::rewind) to its present length later on, however much is appended.
+    /// Saves what it takes to [rewind](Self::rewind) to its present length after more is appended. Earlier checkpoints thin out.
     pub fn checkpoint(&mut self) {
         if !self.in_tree {
             self.model.lock().checkpoint(self.id);
@@ -261,7 +267,8 @@ impl TokenSequence {
         let mut copy = Self::new(&self.model);
         {
             let mut model = self.model.lock();
-            copy.length = model.reachable_length(self.id, length.min(self.length));
+            let length = length.min(self.length);
+            copy.length = model.reachable_length(self.id, length).min(length);
             model.fork(self.id, copy.id, copy.length)?;
         }
         copy.captured.clone_from(&self.captured);

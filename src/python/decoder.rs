@@ -35,7 +35,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// tokenizer: a model whose tokenizer is used in place of the target's.
 /// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is SPECDEC_DEVICE, or the best available.
 /// dtype: store all weights in this type. quantize: "q8_0", "q4_0", ... on loading.
-/// kv_cache_dtype: store keys and values as "f32", "f16" or "q8_0"; None chooses by the type of the weights.
+/// kv_cache_dtype: store keys and values as "f32", "f16" or "q8_0" (on the CPU); None chooses by the type of the weights.
 /// kernels: "candle" computes with Candle's kernels, the reference; None with the fastest ones.
 /// revision: branch, tag or commit of a hub model.
 /// num_threads: threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or all available.

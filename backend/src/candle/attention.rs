@@ -51,8 +51,10 @@ impl CandleBackend {
         shape: &AttentionShape,
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
+        // Scaled first: a product may exceed 16 bits.
+        let queries = (queries * f64::from(shape.scale))?;
         let scores = queries.matmul(&keys.transpose(1, 2)?)?;
-        let mut scores = (scores.to_dtype(DType::F32)? * f64::from(shape.scale))?;
+        let mut scores = scores.to_dtype(DType::F32)?;
         if let Some(cap) = shape.softcap {
             scores = softcap(&scores, cap)?;
         }
@@ -74,7 +76,7 @@ impl CandleBackend {
         let group = shape.heads / shape.kv_heads;
         let (rows, kv_heads, head_dim) = (seen.segment.rows, shape.kv_heads, shape.head_dim);
         let width = shape.heads * head_dim;
-        if self.device.is_cpu() && rows <= ROW_BY_ROW {
+        if self.is_reference() && rows <= ROW_BY_ROW {
             let rows = (0..rows).map(|row| {
                 let queries = queries.narrow(0, row, 1)?;
                 let queries = queries.reshape((kv_heads, group, head_dim))?;

@@ -2,15 +2,13 @@
 //!
 //! On the CPU it computes in f32, and is batch invariant: matrices, f32 ones too, go through Candle's quantized kernels, which
 //! compute row by row, and short segments attend row by row. Accelerators compute in 16 bits ([`half_precision`]): weights stay
-//! as they are stored, activations, keys and values are bf16 or f16, scores and their softmax f32.
+//! as they are stored, activations, keys and values are bf16 or f16, and softmax is computed in f32.
 
 mod attention;
 mod device_rows;
+mod matrix;
 
-use std::sync::Arc;
-
-use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
-use candle_core::{DType, Device, Module, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::ops;
 
 use super::{
@@ -22,6 +20,7 @@ use crate::{StorageType, StoredTensor, dequantize, quantize};
 pub use attention::KvCache;
 use attention::{CACHE_STEP, Seen, softcap};
 use device_rows::TensorRows;
+pub use matrix::{Matrix, half_precision};
 
 /// Steps of at most so many rows are computed row by row on the CPU, so that a verified row gets the bits that it would
 /// get alone. Larger steps prefill prompts, in the same chunks with and without speculation.
@@ -33,14 +32,6 @@ pub struct CandleBackend {
     precision: WeightPrecision,
     /// The type of activations, keys and values.
     compute: DType,
-}
-
-/// A weight matrix.
-pub enum Matrix {
-    /// Blocks that Candle's quantized kernels read (of the reference, floats too).
-    Blocks(Arc<QTensor>),
-    /// Floats as they are stored.
-    Dense(Tensor),
 }
 
 /// What the layers of one step share.
@@ -78,94 +69,6 @@ impl CandleBackend {
     fn is_reference(&self) -> bool {
         self.device.is_cpu() && self.compute == DType::F32
     }
-
-    /// Values that no weight is stored as: in the reference f32, elsewhere the type that is computed in.
-    fn float_matrix(&self, values: Vec<f32>, shape: &[usize]) -> Result<Matrix> {
-        if self.is_reference() {
-            let storage = QStorage::Cpu(Box::new(values));
-            return Ok(Matrix::Blocks(Arc::new(QTensor::new(storage, shape)?)));
-        }
-        let tensor = Tensor::from_vec(values, shape, &self.device)?;
-        Ok(Matrix::Dense(tensor.to_dtype(self.compute)?))
-    }
-
-    /// As stored; formats that Candle lacks are widened.
-    fn stored_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
-        if let Some(dtype) = float(tensor.storage)
-            && !self.is_reference()
-        {
-            let shape = tensor.shape.as_slice();
-            let stored = Tensor::from_raw_buffer(&tensor.data, dtype, shape, &self.device)?;
-            // The other 16-bit type may be one that the device lacks.
-            let held = match dtype {
-                DType::F32 => dtype,
-                _ => self.compute,
-            };
-            return Ok(Matrix::Dense(stored.to_dtype(held)?));
-        }
-        let Some(blocks) = tensor.storage.format().candle else {
-            return self.float_matrix(dequantize(tensor)?, &tensor.shape);
-        };
-        let data = std::borrow::Cow::Borrowed(&*tensor.data);
-        let storage = QStorage::from_data(data, &self.device, blocks)?;
-        let tensor = QTensor::new(storage, tensor.shape.as_slice())?;
-        Ok(Matrix::Blocks(Arc::new(tensor)))
-    }
-
-    /// [`Self::product`], in the type that is computed in.
-    fn matmul(&self, x: &Tensor, matrix: &Matrix) -> Result<Tensor> {
-        let held = match matrix {
-            Matrix::Dense(dense) => dense.dtype(),
-            Matrix::Blocks(_) => DType::F32,
-        };
-        let product = self.product(&x.to_dtype(held)?, matrix)?;
-        Ok(product.to_dtype(self.compute)?)
-    }
-
-    /// `x * matrix^T`, in the reference in such chunks that a row's result is that of the row alone.
-    fn product(&self, x: &Tensor, matrix: &Matrix) -> Result<Tensor> {
-        let blocks = match matrix {
-            Matrix::Dense(dense) => return Ok(x.matmul(&dense.t()?)?),
-            Matrix::Blocks(blocks) => blocks,
-        };
-        let rows = x.dim(0)?;
-        if self.device.is_cpu() && rows > ROW_BY_ROW {
-            // For many rows, dequantizing the weights and one dense product take a tenth of the time.
-            let dense = blocks.dequantize(&self.device)?;
-            return Ok(x.matmul(&dense.t()?)?);
-        }
-        let product = QMatMul::QTensor(blocks.clone());
-        // f32 blocks are multiplied row by row in any case; for quantized ones, several rows take another path.
-        let row_by_row = rows == 1 || blocks.dtype() == GgmlDType::F32;
-        if row_by_row || !self.device.is_cpu() {
-            return Ok(product.forward(x)?);
-        }
-        let outputs = (0..rows)
-            .map(|row| product.forward(&x.narrow(0, row, 1)?))
-            .collect::<candle_core::Result<Vec<_>>>()?;
-        Ok(Tensor::cat(&outputs, 0)?)
-    }
-}
-
-/// Candle's type of floats that are stored as such.
-fn float(storage: StorageType) -> Option<DType> {
-    match storage {
-        StorageType::F32 => Some(DType::F32),
-        StorageType::F16 => Some(DType::F16),
-        StorageType::BF16 => Some(DType::BF16),
-        _ => None,
-    }
-}
-
-/// The 16-bit type that an accelerator computes in: that of the weights (`stored`), or, for weights of other types, bf16, which has
-/// the range of f32; f16 where the device lacks bf16.
-pub fn half_precision(device: &Device, stored: StorageType) -> DType {
-    let computes = |dtype| Tensor::ones((2, 2), dtype, device).and_then(|ones| ones.matmul(&ones));
-    match stored {
-        StorageType::F16 => DType::F16,
-        _ if computes(DType::BF16).is_ok() => DType::BF16,
-        _ => DType::F16,
-    }
 }
 
 impl Backend for CandleBackend {
@@ -176,7 +79,7 @@ impl Backend for CandleBackend {
     type Step = Step;
 
     fn batch_invariant_rows(&self) -> usize {
-        if self.device.is_cpu() {
+        if self.is_reference() {
             ROW_BY_ROW
         } else {
             // Vendors' matrix kernels depend on the shape, whatever its size: smaller steps would not help.
@@ -300,11 +203,7 @@ impl Backend for CandleBackend {
 
     fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Tensor> {
         let ids = Tensor::new(ids, &self.device)?;
-        let rows = match table {
-            Matrix::Blocks(blocks) => blocks.embedding(&ids)?,
-            Matrix::Dense(dense) => dense.index_select(&ids, 0)?,
-        };
-        Ok(rows.to_dtype(self.compute)?)
+        Ok(table.rows(&ids)?.to_dtype(self.compute)?)
     }
 
     fn norm(&self, x: &Tensor, norm: &Norm<Self>) -> Result<Tensor> {
@@ -414,19 +313,11 @@ impl Backend for CandleBackend {
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
-        match matrix {
-            Matrix::Blocks(blocks) => blocks.storage_size_in_bytes(),
-            Matrix::Dense(dense) => dense.elem_count() * dense.dtype().size_in_bytes(),
-        }
+        matrix.bytes()
     }
 
     fn matrix_storage(&self, matrix: &Matrix) -> StorageType {
-        let mut stored = StorageType::ALL.into_iter();
-        let found = stored.find(|storage| match matrix {
-            Matrix::Blocks(blocks) => storage.format().candle == Some(blocks.dtype()),
-            Matrix::Dense(dense) => float(*storage) == Some(dense.dtype()),
-        });
-        found.unwrap_or(StorageType::F32)
+        matrix.storage()
     }
 
     fn device_name(&self) -> String {

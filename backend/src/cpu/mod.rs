@@ -11,6 +11,7 @@
 mod attention;
 mod blocks;
 mod cache;
+mod kv_cache;
 mod layouts;
 mod map;
 mod math;
@@ -34,8 +35,8 @@ mod tiles;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use attention::{LayerAttention, MAX_HEAD_ELEMENTS};
-use cache::Cache;
+use attention::LayerAttention;
+use kv_cache::Pages;
 use map::{Add, EachLane, MapRows, Multiply, RowWork, Scale, Softcap};
 use matmul::multiply;
 use memory::Arena;
@@ -52,6 +53,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::recurrent::recur;
 use crate::{StorageType, StoredTensor, quantize};
+pub use kv_cache::KvCache;
 pub use rows::Rows;
 pub use step::Step;
 pub use tier::Tier;
@@ -70,19 +72,6 @@ pub struct CpuBackend {
     tables: ReusableTables,
     /// The activations of the product being computed.
     activations: Mutex<PackedActivations>,
-}
-
-/// Keys and values of one sequence.
-pub struct KvCache(Pages);
-
-/// A cache's pages.
-enum Pages {
-    /// Single precision.
-    F32(Cache<f32>),
-    /// Half precision.
-    F16(Cache<u16>),
-    /// Eight bits and scales.
-    Q8(Cache<i8>),
 }
 
 /// A weight matrix in the kernels' layout.
@@ -227,34 +216,15 @@ impl Backend for CpuBackend {
         precision: CachePrecision,
         _context_length: usize,
     ) -> Result<KvCache> {
-        if shape.head_dim > MAX_HEAD_ELEMENTS {
-            let reason = format!(
-                "heads of {} elements; this build computes with up to {MAX_HEAD_ELEMENTS}",
-                shape.head_dim
-            );
-            return Err(Error::unsupported("attention", reason));
-        }
-        Ok(KvCache(match precision {
-            CachePrecision::F32 => Pages::F32(Cache::new(layers, shape)),
-            CachePrecision::Auto | CachePrecision::F16 => Pages::F16(Cache::new(layers, shape)),
-            CachePrecision::Q8_0 => Pages::Q8(Cache::new(layers, shape)),
-        }))
+        KvCache::new(layers, shape, precision)
     }
 
     fn fork(&self, cache: &KvCache, length: usize) -> Result<KvCache> {
-        Ok(KvCache(match &cache.0 {
-            Pages::F16(cache) => Pages::F16(cache.fork(length)),
-            Pages::F32(cache) => Pages::F32(cache.fork(length)),
-            Pages::Q8(cache) => Pages::Q8(cache.fork(length)),
-        }))
+        Ok(cache.fork(length))
     }
 
     fn accept(&self, cache: &mut KvCache, past: usize, path: &[usize]) -> Result<()> {
-        match &mut cache.0 {
-            Pages::F16(cache) => cache.accept(past, path),
-            Pages::F32(cache) => cache.accept(past, path),
-            Pages::Q8(cache) => cache.accept(past, path),
-        }
+        cache.accept(past, path)
     }
 
     fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Step> {
@@ -294,11 +264,7 @@ impl Backend for CpuBackend {
         step: &Step,
     ) -> Result<Rows> {
         for (cache, segment) in caches.iter_mut().zip(step.batch().segments) {
-            match &mut cache.0 {
-                Pages::F16(cache) => cache.reserve(segment.past, segment.rows)?,
-                Pages::F32(cache) => cache.reserve(segment.past, segment.rows)?,
-                Pages::Q8(cache) => cache.reserve(segment.past, segment.rows)?,
-            }
+            cache.reserve(segment.past, segment.rows)?;
         }
         let run = attention::Attention {
             layer: LayerAttention {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use super::{DraftHead, Features, HeadOutput, HeadSequence};
 use crate::architecture::{MixerSpec, ModelSpec};
-use crate::backend::{Attention, Backend, Batch, CachePrecision, HostRows, Linear, Norm, Segment};
+use crate::backend::{
+    Attention, Backend, Batch, CachePrecision, HostRows, Linear, Norm, Segment, StorageType,
+};
 use crate::error::{Error, Result};
 use crate::model::info::ModelInfo;
 use crate::model::mlp::{Mlp, PlainMlp};
@@ -23,8 +25,10 @@ use reader::Reader;
 /// Tokens by which the vocabularies of one family differ: rows that fill up a matrix.
 const MAX_PADDING: usize = 1024;
 
-/// One layer's keys and values are few.
-const CACHE: CachePrecision = CachePrecision::F32;
+/// How the one layer's keys and values, which are few, are held: as those of unquantized weights.
+fn cache_precision<B: Backend>(backend: &B) -> CachePrecision {
+    backend.cache_precision(StorageType::F32)
+}
 
 /// What a head takes from the target that it drafts for.
 pub(in crate::model) struct Host<'a, B: Backend> {
@@ -136,7 +140,8 @@ impl<B: Backend> Eagle<B> {
         let final_norm = paired.then(|| reader.norm("norm", &spec)).transpose()?;
         // What the backend can't keep is refused now, not with the first prompt.
         let backend = host.backend;
-        drop(backend.kv_cache(0, &spec.attention, CACHE, spec.context_length)?);
+        let precision = cache_precision(&**backend);
+        drop(backend.kv_cache(0, &spec.attention, precision, spec.context_length)?);
         let (queries, width) = (spec.query_size(), spec.intermediate_size);
         let names = files.checkpoint.names();
         let tensors = names
@@ -196,7 +201,8 @@ impl<B: Backend> DraftHead for Eagle<B> {
 
     fn begin(&self) -> Result<Box<dyn HeadSequence>> {
         let (shape, context) = (&self.0.spec.attention, self.0.spec.context_length);
-        let cache = self.0.backend.kv_cache(1, shape, CACHE, context)?;
+        let backend = &*self.0.backend;
+        let cache = backend.kv_cache(1, shape, cache_precision(backend), context)?;
         Ok(Box::new(EagleSequence {
             weights: self.0.clone(),
             cache,

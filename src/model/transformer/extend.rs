@@ -18,7 +18,7 @@ use crate::model::tree::{self, Parents};
 
 impl<B: Backend> Transformer<B> {
     /// Computes one step's chunks; appends the wanted logits, and fills in the hidden states.
-    pub(super) fn compute(
+    fn compute(
         &self,
         batch: &[Extend<'_>],
         captured: &[&[usize]],
@@ -88,8 +88,7 @@ impl<B: Backend> LanguageModel for Transformer<B> {
     }
 
     fn extend(&mut self, batch: &[Extend<'_>], logits: &mut Logits) -> Result<()> {
-        self.extend_capturing(batch, &[], logits)?;
-        logits.bring_to_host()
+        self.extend_capturing(batch, &[], logits)
     }
 
     fn reachable_length(&self, sequence: SequenceId, length: usize) -> usize {

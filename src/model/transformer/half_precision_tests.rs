@@ -75,13 +75,15 @@ fn sixteen_bits_are_thirty_two_but_for_rounding() {
 
 #[test]
 fn the_type_of_the_weights_is_computed_in() {
-    assert_eq!(half_precision(&Device::Cpu, StorageType::F16), DType::F16);
-    assert_eq!(half_precision(&Device::Cpu, StorageType::BF16), DType::BF16);
-    assert_eq!(half_precision(&Device::Cpu, StorageType::Q4_0), DType::BF16);
+    let compute = |stored, wide_range| half_precision(&Device::Cpu, stored, wide_range);
+    assert_eq!(compute(StorageType::F16, false), DType::F16);
+    assert_eq!(compute(StorageType::F16, true), DType::BF16);
+    assert_eq!(compute(StorageType::BF16, false), DType::BF16);
+    assert_eq!(compute(StorageType::Q4_0, true), DType::BF16);
 }
 
 #[test]
-fn the_likeliest_tokens_are_found_where_the_rows_are() {
+fn an_argmax_is_found_where_the_rows_are() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pair/target");
     let model = model(&folder, DType::F16);
     let mut sequence = TokenSequence::new(&model);

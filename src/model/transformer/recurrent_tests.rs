@@ -2,12 +2,16 @@
 //! after its predecessors alone, one at a time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::chunks::Chunk;
+use super::Transformer;
 use super::toy::{self, On};
 use crate::backend::WeightPrecision;
-use crate::backend::cpu::{CpuBackend, Tier};
-use crate::model::{Extend, Logits, Parents, SequenceId, SharedModel, TargetModel, TokenSequence};
+use crate::backend::candle::CandleBackend;
+use crate::backend::cpu::Tier;
+use crate::model::{
+    Extend, LanguageModel, Logits, Parents, SequenceId, SharedModel, TargetModel, TokenSequence,
+};
 
 const VOCAB_SIZE: usize = 512;
 
@@ -236,15 +240,12 @@ fn checkpoints_of_a_long_text_thin_out() {
         let copy = checked.sequence.fork_at(length).unwrap();
         lost = lost.max(length - copy.len());
     }
-    assert!(
-        (1..=300).contains(&lost),
-        "{lost} tokens to read again at most"
-    );
+    assert!((1..=100).contains(&lost), "{lost} tokens to compute again");
     assert_eq!(checked.sequence.rewind(600).unwrap(), 600);
 }
 
 #[test]
-fn a_row_is_the_same_bits_in_any_company() {
+fn a_row_is_the_same_bits_in_any_batch() {
     for on in On::all() {
         let mut model = toy::hybrid("target", on);
         let mut random = Random(21);
@@ -301,33 +302,29 @@ fn extend(model: &mut dyn TargetModel, batch: &[(u64, &[u32], usize)]) -> Vec<f3
 
 #[test]
 fn an_extension_that_fails_half_way_leaves_the_sequence_as_it_was() {
-    let tier = Tier::choose().unwrap();
-    let backend = CpuBackend::new(tier, WeightPrecision::Stored, Some(1)).unwrap();
+    let backend = CandleBackend::new(candle_core::Device::Cpu, WeightPrecision::Stored);
     let mut model = toy::transformer("target", backend);
-    let id = SequenceId(1);
     let mut random = Random(2);
     let (prompt, lost) = (random.tokens(20), random.tokens(16));
     extend(&mut model, &[(1, &prompt, 0), (2, &prompt, 0)]);
-    // The first of two steps of a prefill, of which the second fails.
-    let mut sequences = [model.sequences.remove(&id).unwrap()];
-    sequences[0].checkpoint();
+    // The first recurrent layer commits the tokens, then a matrix of the wrong shape stops the pass.
+    let broken = toy::broken(&model);
+    let last = |model: &mut Transformer<_>, mixer| {
+        std::mem::replace(
+            &mut Arc::get_mut(&mut model.layers[3]).unwrap().mixer,
+            mixer,
+        )
+    };
+    let intact = last(&mut model, broken);
     let batch = [Extend {
-        sequence: id,
+        sequence: SequenceId(1),
         tokens: &lost,
         parents: Parents::Chain,
         rows: 0,
     }];
-    let step = [Chunk {
-        sequence: 0,
-        tokens: 0..8,
-    }];
     let mut logits = Logits::new(VOCAB_SIZE);
-    model
-        .compute(&batch, &[], &step, &mut sequences, &mut logits)
-        .unwrap();
-    let [mut sequence] = sequences;
-    sequence.recover();
-    model.sequences.insert(id, sequence);
+    assert!(model.extend(&batch, &mut logits).is_err());
+    last(&mut model, intact);
     let after = extend(&mut model, &[(1, &[7, 8], 2)]);
     assert!(after == extend(&mut model, &[(2, &[7, 8], 2)]));
 }

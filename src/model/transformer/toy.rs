@@ -110,6 +110,14 @@ pub(super) fn transformer<B: Backend>(name: &str, backend: B) -> Transformer<B> 
     model
 }
 
+/// A recurrent mixer that fails: it returns rows of the wrong width.
+pub(super) fn broken<B: Backend>(model: &Transformer<B>) -> Mixer<B> {
+    let (backend, hidden_size) = (&*model.backend, model.spec.hidden_size);
+    let mut recurrent = recurrent(backend, hidden_size);
+    recurrent.output = linear(backend, hidden_size + 1, BLOCKS * COLUMNS);
+    Mixer::Recurrent(recurrent)
+}
+
 fn recurrent<B: Backend>(backend: &B, hidden_size: usize) -> Recurrent<B> {
     let norm = Norm {
         kind: NormKind::Rms(1e-6),
