@@ -5,10 +5,11 @@
 
 Each line is a value of a constant, the speedup of a replay with it (`benches/planner.rs`) if costs
 are measured exactly and if measurements are noisy, and its ratio to the speedup with the code's own
-values. The code is changed in a copy, target/constants, and built again for each value.
+values. A copy of the code, in target/constants, reads the constants from the environment instead.
 """
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -18,10 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "target" / "constants"
 PLANNER = "src/speculation/planner"
-COMMAND = [
-    *("cargo", "bench", "--quiet", "--bench", "planner"),
-    *("--config", "profile.bench.package.specdec_rs.opt-level=1"),
-]
+COMMAND = ["cargo", "bench", "--quiet", "--bench", "planner"]
 
 # Of each constant its file, its value, and the values to compare it with.
 CONSTANTS = {
@@ -51,10 +49,32 @@ def copy() -> None:
             shutil.copyfile(source, target)
 
 
-def replay(recording: Path) -> tuple[float, float]:
-    """Build the copy and replay the recording: the speedups, exact and noisy."""
-    command = [*COMMAND, "--", "replay", str(recording)]
-    run = subprocess.run(command, cwd=COPY, check=True, capture_output=True, text=True)
+def read_from_environment(name: str) -> None:
+    """Let the copy read a constant from the environment."""
+    module, value, _ = CONSTANTS[name]
+    file = COPY / PLANNER / f"{module}.rs"
+    text, found = re.subn(
+        rf"const {name}: (\w+) = {re.escape(value)};",
+        rf"static VALUE_OF_{name}: std::sync::LazyLock<\1> = std::sync::LazyLock::new(|| {{\n"
+        rf'    std::env::var("{name}").map_or({value}, |value| value.parse().unwrap())\n'
+        rf"}});",
+        file.read_text(),
+    )
+    if found != 1:
+        raise SystemExit(f"{name} = {value} is not once in {file.name}")
+    file.write_text(re.sub(rf'(?<!")\b{name}\b(?!")', f"(*VALUE_OF_{name})", text))
+
+
+def replay(recording: Path, **constants: str) -> tuple[float, float]:
+    """Replay the recording with some constants: the speedups, exact and noisy."""
+    run = subprocess.run(
+        [*COMMAND, "--", "replay", str(recording)],
+        cwd=COPY,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **constants},
+    )
     found = re.fullmatch(r"exact (\S+) noisy (\S+)", run.stdout.strip().splitlines()[-1])
     if found is None:
         raise SystemExit(f"no speedup in {run.stdout!r}")
@@ -63,18 +83,9 @@ def replay(recording: Path) -> tuple[float, float]:
 
 def compare(name: str, recording: Path, own: tuple[float, float]) -> None:
     """Print the speedups with other values of a constant."""
-    module, value, others = CONSTANTS[name]
-    file = COPY / PLANNER / f"{module}.rs"
-    text = file.read_text()
-    line = re.compile(rf"(const {name}: \w+ = ){re.escape(value)};")
-    if len(line.findall(text)) != 1:
-        raise SystemExit(f"{name} = {value} is not once in {file.name}")
+    _, value, others = CONSTANTS[name]
     for other in others:
-        try:
-            file.write_text(line.sub(rf"\g<1>{other};", text))
-            found = replay(recording)
-        finally:
-            file.write_text(text)
+        found = replay(recording, **{name: other})
         ratios = [a / b for a, b in zip(found, own, strict=True)]
         print(
             f"{name:<15} {value:>7} -> {other:<7}"
@@ -93,6 +104,8 @@ def main() -> int:
         parser.error(f"no constant is named {unknown[0]!r}; there are: {', '.join(CONSTANTS)}")
     recording = arguments.recording.resolve()
     copy()
+    for name in CONSTANTS:
+        read_from_environment(name)
     own = replay(recording)
     print(f"{'constant':<15} {'value':>7}    {'other':<7} {'exact':>7} {'noisy':>7} {'ratios':>8}")
     print(f"{'(as they are)':<26} {own[0]:>15.3f} {own[1]:>7.3f}", flush=True)
