@@ -11,11 +11,12 @@ use crate::speculation::candidate::MAX_FEATURES;
 use crate::speculation::{Candidate, Draft, Drafter};
 
 /// A drafter that does not seem worth its cost drafts one token after this number of steps, to notice a change; the
-/// interval doubles up to the maximum for as long as nothing changes.
+/// interval doubles up to the maximum for as long as nothing changes. With a drafted token of 0.2 plain steps and a row of 0.1,
+/// probing costs at most 0.3 / 32, about 1 %, and 0.1 % in the long run (`benches/controller.py --hopeless` measures it).
 const PROBE_EVERY: usize = 32;
 const MAX_PROBE_INTERVAL: usize = 256;
 
-/// The maximum share of time for prefilling before a probe.
+/// The maximum share of time for prefilling before a probe: with the probes themselves, a hopeless draft costs less than 3 %.
 const MAX_PROBING: f64 = 0.02;
 
 /// A drafter whose tokens take time, and its state.
