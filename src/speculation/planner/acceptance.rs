@@ -9,14 +9,16 @@ use crate::settings::DraftKind;
 use crate::speculation::Candidate;
 use crate::speculation::candidate::MAX_FEATURES;
 
-/// The weight of other requests' statistics, in observations of the request's own.
+/// The weight of other requests' statistics, in observations of the request's own. (Replays: the best of 3 to 48; with 3 0.8 %
+/// slower, with 48 0.4 %.)
 const SHARED_WEIGHT: f64 = 12.0;
 
-/// Beyond this number of observations, older ones decay, since texts change.
+/// Beyond this number of observations, older ones decay, since texts change. (Replays: with 16 to unlimited ones of the request
+/// at most 0.2 % slower; with 256 shared ones 0.2 % slower, with 1024 to unlimited ones equal.)
 const REQUEST_MEMORY: f64 = 64.0;
 const SHARED_MEMORY: f64 = 4096.0;
 
-/// The weight of a drafter's prior, in observations.
+/// The weight of a drafter's prior, in observations. (Replays: the best of 1 to 32, the others at most 0.3 % slower.)
 const PRIOR_WEIGHT: f64 = 8.0;
 
 /// A candidate's rank among the candidates for its position.

@@ -15,10 +15,13 @@ use crate::speculation::{Draft, Drafter};
 /// The maximum length of a draft, which bounds the memory of a step's logits: 150 MB with a vocabulary of 150,000 tokens.
 const MAX_DRAFTED: usize = 256;
 
-/// Tokens that the target reaches with a lower probability are not considered.
+/// Tokens that the target reaches with a lower probability are not considered. (Replays with 0.001 to 0.1 differ by less than
+/// 0.1 %: such tokens never pay, and considering them takes time.)
 const MIN_REACHED: f64 = 0.01;
 
 /// The rate, relative to a plain step's, that a draft must reach: the largest of several noisy estimates is biased upwards.
+/// (Replays with exact costs: the best of 1.0 to 1.1; 1.0 is 0.1 % slower, 1.1 0.7 %. With noisy costs, 1.0 is 1.4 % faster, which
+/// is about their noise.)
 const MARGIN: f64 = 1.02;
 
 /// The drafters of one request, and the choice among them.

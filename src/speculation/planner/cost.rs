@@ -18,21 +18,25 @@ const ROWS: usize = MAX_TREE_ROWS + 1;
 const SHORT_CONTEXT: usize = 256;
 const CONTEXTS: usize = 10;
 
-/// The weights of a new measurement in a pass's average, and in the machine's speed, which all passes share.
+/// The weights of a new measurement in a pass's average, and in the machine's speed, which all passes share. (Replays with noisy
+/// measurements: averages at 0.01 to 0.1 and speeds at 0.02 to 0.4 are within the noise, 1 %; averages at 0.3 are 6 % slower.)
 const COST_RATE: f64 = 0.05;
 const SPEED_RATE: f64 = 0.1;
 
-/// Measurements are clamped to within this factor of the expected time: those beyond it are outliers.
+/// Measurements are clamped to within this factor of the expected time: those beyond it are outliers. (Replays with noisy
+/// measurements: 2 to unlimited are 0.6 to 1 % slower, 1.5 0.4 % faster, within the noise.)
 const OUTLIER: f64 = 3.0;
 
-/// The same for a first measurement, relative to the estimate from other measurements.
+/// The same for a first measurement, relative to the estimate from other measurements. (Replays: 1.2 to unlimited are within
+/// 0.5 %.)
 const FIRST_OUTLIER: f64 = 2.0;
 
 /// The fewest prefilled tokens from which the time per token is measured: a pass over fewer is mostly the cost of loading the
 /// weights, which 16 rows share (they cost 2.4 to 4.8 times as much as one).
 const MIN_PREFILL: usize = 16;
 
-/// The relative cost that each row adds to a pass, before anything is measured.
+/// The relative cost that each row adds to a pass, before anything is measured: about what SmolLM2's rows cost. (It holds for the
+/// first steps alone: replays with 0.02 to 0.5 are equal.)
 const UNMEASURED: f64 = 0.1;
 
 /// Costs that all requests of a decoder share.

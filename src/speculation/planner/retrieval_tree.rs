@@ -13,7 +13,8 @@ use crate::error::Result;
 use crate::model::LogitsRow;
 use crate::speculation::{Candidate, Draft, RetrievalDrafter};
 
-/// The maximum number of candidates for one position.
+/// The maximum number of candidates for one position: as many as token recycling stores. (Replays with 1 to 16 are equal: the
+/// costs of rows admit few siblings.)
 const MAX_SIBLINGS: usize = 8;
 
 /// The retrieval drafters of one request.
