@@ -13,7 +13,7 @@ use crate::settings::DraftKind;
 /// extrapolated linearly.
 const ROWS: usize = MAX_TREE_ROWS + 1;
 
-/// Context lengths are grouped into buckets by powers of two, from this one up to 131,072: finely enough, since SmolLM2's pass
+/// Context lengths are grouped into buckets by powers of two, from this one up to 131,072: finely enough, since a small model's pass
 /// takes 3.4 ms at context length 109, 4.4 at 1000 and 7.2 at 4000.
 const SHORT_CONTEXT: usize = 256;
 const CONTEXTS: usize = 10;
@@ -35,7 +35,7 @@ const FIRST_OUTLIER: f64 = 2.0;
 /// weights, which 16 rows share (they cost 2.4 to 4.8 times as much as one).
 const MIN_PREFILL: usize = 16;
 
-/// The relative cost that each row adds to a pass, before anything is measured: about what SmolLM2's rows cost. (It holds for the
+/// The relative cost that each row adds to a pass, before anything is measured: about what a row of a small model costs. (It holds for the
 /// first steps alone: replays with 0.02 to 0.5 are equal.)
 const UNMEASURED: f64 = 0.1;
 
