@@ -34,7 +34,7 @@ pub(super) const TARGET_HELP: &str =
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Models")]
 pub(super) struct ModelArgs {
-    #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL, help = TARGET_HELP)]
+    #[arg(short, long, value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
     pub(super) target: String,
     #[arg(short, long, value_name = "MODEL", help = draft_help(
         "a model, self:LAYERS, self:FORMAT",
@@ -142,7 +142,7 @@ impl ModelArgs {
 #[derive(Args)]
 pub(super) struct HubArgs {
     /// A hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias
-    #[arg(default_value = crate::DEFAULT_MODEL)]
+    #[arg(default_value = crate::hub::DEFAULT_MODEL)]
     pub(super) model: String,
     /// Branch, tag or commit of a hub model
     #[arg(long)]

@@ -29,7 +29,7 @@ const DEFAULT_LEARN: &str = "30000";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, mut_arg("max_new_tokens", |arg| arg.default_value("64")))]
 pub(super) struct Args {
-    #[arg(short, long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL, help = TARGET_HELP)]
+    #[arg(short, long, value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
     target: String,
     /// A draft model to try, besides the sources without a model; can be repeated
     #[arg(short, long, value_name = "MODEL")]

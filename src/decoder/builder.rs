@@ -45,7 +45,7 @@ pub struct DecoderBuilder {
 impl Default for DecoderBuilder {
     fn default() -> Self {
         Self {
-            target: crate::DEFAULT_MODEL.into(),
+            target: crate::hub::DEFAULT_MODEL.into(),
             draft: DraftKind::AUTO.to_string(),
             tokenizer: None,
             quantize: None,

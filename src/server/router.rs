@@ -78,7 +78,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 /// All paths: the page, and the endpoints.
-pub(super) fn router(state: &Arc<AppState>) -> Result<Router, crate::Error> {
+pub(super) fn router(state: &Arc<AppState>) -> Result<Router, crate::error::Error> {
     let keys = Arc::new(ApiKeys::new(&state.options.api_keys));
     let (mut closed, mut open) = (Router::new(), Router::new().route("/", get(page::show)));
     for endpoint in endpoints() {

@@ -6,7 +6,7 @@ use super::{
     Checkpoint, StoredTensor,
     mapped::{MappedFile, MappedTensors},
 };
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 mod cursor;
 mod header;

@@ -12,7 +12,7 @@ use std::{
 use memmap2::Mmap;
 
 use super::{StorageType, StoredTensor};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The start of a Git LFS pointer file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";

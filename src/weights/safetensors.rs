@@ -15,7 +15,7 @@ use super::{
     Checkpoint, StorageType, StoredTensor,
     mapped::{Location, MappedFile, MappedTensors},
 };
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";

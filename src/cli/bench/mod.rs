@@ -50,7 +50,7 @@ pub(super) struct Args {
 pub(super) struct Program {
     #[command(flatten)]
     workload: Workload,
-    #[arg(long, value_name = "MODEL", default_value = crate::DEFAULT_MODEL, help = TARGET_HELP)]
+    #[arg(long, value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
     target_model: String,
     #[arg(long, value_name = "MODEL", default_value = "auto", help = draft_help("a model", ""))]
     draft_model: String,

@@ -28,7 +28,7 @@ fn model(folder: &Path, compute: DType) -> SharedModel {
 fn logits(model: &SharedModel) -> Vec<Vec<f32>> {
     let mut sequence = TokenSequence::new(model);
     let vocab_size = model.vocab_size();
-    let rows = |logits: crate::Logits| -> Vec<Vec<f32>> {
+    let rows = |logits: crate::model::Logits| -> Vec<Vec<f32>> {
         logits
             .into_vec()
             .chunks(vocab_size)

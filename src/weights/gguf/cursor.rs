@@ -3,7 +3,7 @@
 use std::{fmt::Arguments, path::Path};
 
 use super::metadata::Value;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Depth to which arrays may nest; no known file nests them.
 const MAX_DEPTH: usize = 4;

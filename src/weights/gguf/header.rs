@@ -8,7 +8,7 @@ use super::{
     metadata::{Metadata, Value},
 };
 use crate::backend::elements;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 const MAGIC: [u8; 4] = *b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
