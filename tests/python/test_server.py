@@ -433,7 +433,7 @@ def test_a_second_signal_ends_the_server_at_once(target: Path) -> None:
     with serving(target) as server, Streaming(server):
         server.process.send_signal(signal.SIGTERM)
         for _ in range(500):
-            if "ending" in server.log.read_text():
+            if "shutting down" in server.log.read_text():
                 break
             time.sleep(0.02)
         server.process.send_signal(signal.SIGTERM)
