@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 
 use super::kv_cache::{KvCacheManager, Reservation};
 use super::prefill_budget::{PREFILL_ALONE, PrefillBudget};
-use super::prefix_cache::{self, MIN_PREFIX};
+use super::prefix_cache;
 use super::request::Request;
 use super::work::WorkItem;
 use super::{Chunk, Generation};
@@ -215,12 +215,11 @@ impl Scheduler {
             let tokens = &other.request.history()[..cache.len()];
             (prefix_cache::shared(tokens, prompt), cache)
         });
-        match running.max_by_key(|(shared, _)| *shared) {
-            Some((shared, cache)) if shared > cached => prefix_cache::fork(cache, shared)
-                .or_else(|| self.cache.fork_prefix(request.history())),
-            _ if cached < MIN_PREFIX => None,
-            _ => self.cache.fork_prefix(request.history()),
-        }
+        let longest = running.max_by_key(|(shared, _)| *shared);
+        let longest = longest.filter(|(shared, _)| *shared > cached);
+        longest
+            .and_then(|(shared, cache)| prefix_cache::fork(cache, shared))
+            .or_else(|| self.cache.fork_prefix(request.history()))
     }
 
     /// Asks each request what it wants of the pass: one after the other, each knowing what those before it took.
