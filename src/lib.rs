@@ -31,6 +31,7 @@ mod hash;
 pub mod hub;
 mod limits;
 pub mod model;
+mod names;
 pub mod progress;
 #[cfg(feature = "cli")]
 mod progress_bar;
@@ -64,7 +65,7 @@ pub use hub::DEFAULT_MODEL;
 pub use model::{Extend, LanguageModel, Logits, ModelInfo, Parents, SequenceId};
 pub use response_format::ResponseFormat;
 pub use settings::{DraftKind, SpeculativeConfig, Verification};
-pub use text::{Message, Tokenizer};
+pub use text::{Message, RenderOptions, Tokenizer};
 
 /// The old name of [`DistributionTest`], kept for one release.
 #[deprecated(note = "renamed to `DistributionTest`")]

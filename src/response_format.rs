@@ -22,17 +22,30 @@ pub enum ResponseFormat {
 const EXPECTED: &str = r#"{"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema": {...}}}, {"type": "regex", "regex": "..."}, {"type": "lark", "lark": "..."} or {"type": "text"}"#;
 
 impl ResponseFormat {
+    /// Exactly one of some texts.
+    pub fn one_of(texts: impl IntoIterator<Item = String>) -> Self {
+        let quoted = texts.into_iter().map(|text| Value::from(text).to_string());
+        let choices = quoted.collect::<Vec<_>>().join(" | ");
+        Self::Lark(format!("start: {choices}"))
+    }
+
     /// Reads what OpenAI's API calls by this name, and the same for regular expressions and grammars; `None`: text.
     pub fn from_json(value: &Value) -> Result<Option<Self>> {
+        // llama.cpp's place of a schema; Text Generation Inference calls both schemas and expressions `value`.
+        let schema = value.get("schema").filter(|schema| !schema.is_null());
         let text = |name: &str| value[name].as_str().map(str::to_owned);
         let found = match value["type"].as_str() {
             Some("text") => return Ok(None),
-            Some("json_object") => Some(Self::JsonObject),
-            Some("json_schema") => {
-                let schema = value["json_schema"].get("schema");
-                schema.cloned().map(Self::JsonSchema)
-            }
-            Some("regex") => text("regex").map(Self::Regex),
+            Some("json_object") => match schema.or_else(|| value.get("value")) {
+                Some(schema) => Some(Self::JsonSchema(schema.clone())),
+                None => Some(Self::JsonObject),
+            },
+            Some("json_schema") => value["json_schema"]
+                .get("schema")
+                .or(schema)
+                .cloned()
+                .map(Self::JsonSchema),
+            Some("regex") => text("regex").or_else(|| text("value")).map(Self::Regex),
             Some("lark") => text("lark").map(Self::Lark),
             _ => None,
         };

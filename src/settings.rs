@@ -25,6 +25,9 @@ use crate::response_format::ResponseFormat;
 /// ```text
 /// /// What it means, in one sentence for all interfaces.
 /// NAME: TYPE = DEFAULT, RANGE => {
+///     model(JSON, GGUF, OFF),    // a model's files may give its default: by these names in generation_config.json and after
+///                                // `general.sampling.` in GGUF; OFF is the value where they give others alone
+///     option_of_model(CLAP),     // an option of the command line whose default is the model's
 ///     option_with_default(CLAP), // an option of the command line that shows its default: arguments of `#[arg]`
 ///     option(CLAP),              // or one without
 ///     request(TYPE),             // a field of the server's requests: how JSON gives it
@@ -36,49 +39,55 @@ macro_rules! settings {
     ($derive:ident) => {
         $derive! {
             /// Most tokens drafted a step (exactly as many if not `adaptive`), up to 256; 0 is plain decoding.
-            gamma: usize = 16, Range::Any => { request(usize), }
+            gamma: usize = 16, Range::Any => { request(Count), }
 
             /// Divides the logits: 0 is greedy decoding, 1 samples the model's own distribution.
-            temperature: f64 = 1.0, Range::AtLeast(0.0) => {
-                option_with_default(value_name = "T"), request(f64),
+            temperature: f64 = 0.8, Range::AtLeast(0.0) => {
+                model("temperature", "temp", 1.0),
+                option_of_model(value_name = "T"), request(Number),
             }
 
             /// Sample among the k most probable tokens; 0 is off.
-            top_k: usize = 0, Range::Any => {
-                option_with_default(value_name = "K"), request(TopK),
+            top_k: usize = 40, Range::Any => {
+                model("top_k", "top_k", 0.0),
+                option_of_model(value_name = "K"), request(TopK),
             }
 
             /// Sample among the most probable tokens that reach this share together; 1 is off.
-            top_p: f64 = 1.0, Range::AboveUpTo(0.0, 1.0) => {
-                option_with_default(value_name = "P"), request(f64),
+            top_p: f64 = 0.95, Range::AboveUpTo(0.0, 1.0) => {
+                model("top_p", "top_p", 1.0),
+                option_of_model(value_name = "P"), request(Number),
             }
 
             /// Most tokens generated.
-            max_new_tokens: usize = 128, Range::Any => {
-                option_with_default(short = 'n', value_name = "N"),
+            max_new_tokens: usize = 256, Range::Any => {
+                model("max_new_tokens", "", 256.0),
+                option_of_model(short = 'n', value_name = "N"),
             }
 
             /// Let each step draft as many tokens as pay, up to `gamma`.
             adaptive: bool = true, Range::Any => { request(bool), }
 
             /// Sample among tokens at least this fraction as probable as the most probable one; 0 is off.
-            min_p: f64 = 0.0, Range::Within(0.0, 1.0) => {
-                option_with_default(value_name = "P"), request(f64),
+            min_p: f64 = 0.05, Range::Within(0.0, 1.0) => {
+                model("min_p", "min_p", 0.0),
+                option_of_model(value_name = "P"), request(Number),
             }
 
             /// Divides the logits of tokens in the prompt or the output so far; 1 is off.
             repetition_penalty: f64 = 1.0, Range::Above(0.0) => {
-                option_with_default(value_name = "X"), request(f64),
+                model("repetition_penalty", "penalty_repeat", 1.0),
+                option_of_model(value_name = "X"), request(Number),
             }
 
             /// Subtracted from the logits of tokens in the output so far; 0 is off.
             presence_penalty: f64 = 0.0, Range::Finite => {
-                option_with_default(value_name = "X"), request(f64),
+                option_with_default(value_name = "X"), request(Number),
             }
 
             /// Subtracted once for every time that a token is in the output so far; 0 is off.
             frequency_penalty: f64 = 0.0, Range::Finite => {
-                option_with_default(value_name = "X"), request(f64),
+                option_with_default(value_name = "X"), request(Number),
             }
 
             /// Numbers added to the logits of tokens, by their ids.
@@ -87,7 +96,7 @@ macro_rules! settings {
             }
 
             /// Makes sampling repeatable; a fresh one without. Rejection and block verification repeat a text only where drafts are the same (not `adaptive`).
-            seed: Option<u64> = None, Range::Any => { option(value_name = "N"), request(i64), }
+            seed: Option<u64> = None, Range::Any => { option(value_name = "N"), request(Seed), }
 
             /// Generation ends before the first of these texts.
             stop: Vec<String> = Vec::new(), Range::NotEmpty => {
@@ -125,7 +134,13 @@ pub(crate) use settings;
 macro_rules! define_config {
     ($(
         #[doc = $doc:tt]
-        $name:ident: $type:ty = $default:expr, $range:expr => { $($interfaces:tt)* }
+        $name:ident: $type:ty = $default:expr, $range:expr => {
+            $(model($json:literal, $gguf:literal, $off:literal),)?
+            $(option_of_model($($of_model:tt)*),)?
+            $(option_with_default($($with_default:tt)*),)?
+            $(option($($option:tt)*),)?
+            $(request($request:ty),)?
+        }
     )*) => {
         /// How to generate. Start from the default and set what matters:
         ///
@@ -163,6 +178,20 @@ macro_rules! define_config {
             }
         }
 
+        /// The settings whose defaults a model's files may give.
+        pub(crate) const MODEL_SETTINGS: &[ModelSetting] = &[
+            $($(ModelSetting {
+                name: stringify!($name),
+                json: $json,
+                gguf: $gguf,
+                off: $off,
+                #[cfg(all(test, feature = "python"))]
+                default: stringify!($default),
+                set: |config, value| config.$name = FromNumber::from_number(value),
+                copy: |from, to| to.$name = from.$name,
+            },)?)*
+        ];
+
         /// Every setting, in the order of the declarations.
         pub(crate) const SETTINGS: &[Setting] = &[
             $(Setting {
@@ -173,6 +202,48 @@ macro_rules! define_config {
             },)*
         ];
     };
+}
+
+/// A setting whose default a model's files may give.
+pub(crate) struct ModelSetting {
+    pub(crate) name: &'static str,
+    /// Its name in generation_config.json.
+    pub(crate) json: &'static str,
+    /// Its name in GGUF metadata, after `general.sampling.`; empty if it has none.
+    pub(crate) gguf: &'static str,
+    /// The value of a setting that a file which gives others leaves out.
+    pub(crate) off: f64,
+    #[cfg(all(test, feature = "python"))]
+    default: &'static str,
+    pub(crate) set: fn(&mut SpeculativeConfig, f64),
+    /// Copies the value from one configuration to another.
+    pub(crate) copy: fn(&SpeculativeConfig, &mut SpeculativeConfig),
+}
+
+#[cfg(all(test, feature = "python"))]
+impl ModelSetting {
+    /// The general default, as it is declared.
+    pub(crate) fn shown_default(&self) -> &'static str {
+        self.default
+    }
+}
+
+/// A setting's type, out of a file's number.
+trait FromNumber {
+    fn from_number(value: f64) -> Self;
+}
+
+impl FromNumber for f64 {
+    fn from_number(value: f64) -> Self {
+        value
+    }
+}
+
+impl FromNumber for usize {
+    /// Negative numbers turn a setting off, as 0 does.
+    fn from_number(value: f64) -> Self {
+        value as Self
+    }
 }
 
 /// What all interfaces say about a setting.

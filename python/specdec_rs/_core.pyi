@@ -60,13 +60,13 @@ _Progress: TypeAlias = bool | Callable[[str, int, int | None], object]
 class _Fields(TypedDict, total=False):
     # begin generated: overrides
     gamma: int
-    temperature: float
-    top_k: int
-    top_p: float
-    max_new_tokens: int
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    max_new_tokens: int | None
     adaptive: bool
-    min_p: float
-    repetition_penalty: float
+    min_p: float | None
+    repetition_penalty: float | None
     presence_penalty: float
     frequency_penalty: float
     logit_bias: Mapping[int, float] | None
@@ -98,14 +98,14 @@ class SpeculativeConfig:
     def __new__(
         cls,
         gamma: int = 16,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        max_new_tokens: int = 128,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        max_new_tokens: int | None = None,
         *,
         adaptive: bool = True,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
         presence_penalty: float = 0.0,
         frequency_penalty: float = 0.0,
         logit_bias: Mapping[int, float] | None = None,
@@ -126,19 +126,19 @@ class SpeculativeConfig:
     @property
     def gamma(self) -> int: ...
     @property
-    def temperature(self) -> float: ...
+    def temperature(self) -> float | None: ...
     @property
-    def top_k(self) -> int: ...
+    def top_k(self) -> int | None: ...
     @property
-    def top_p(self) -> float: ...
+    def top_p(self) -> float | None: ...
     @property
-    def max_new_tokens(self) -> int: ...
+    def max_new_tokens(self) -> int | None: ...
     @property
     def adaptive(self) -> bool: ...
     @property
-    def min_p(self) -> float: ...
+    def min_p(self) -> float | None: ...
     @property
-    def repetition_penalty(self) -> float: ...
+    def repetition_penalty(self) -> float | None: ...
     @property
     def presence_penalty(self) -> float: ...
     @property

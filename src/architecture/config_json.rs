@@ -38,6 +38,7 @@ pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
         .and_then(Value::as_str)
         .ok_or_else(|| Error::corrupt(file, "`model_type` is missing"))?;
     let config = Config { fields, file };
+    config.refuse_quantized(object)?;
     let preset = Preset::from_model_type(model_type)
         .ok_or_else(|| config.unsupported(Preset::refusal(model_type)))?;
     build(&config, preset)
@@ -84,6 +85,34 @@ impl Config<'_> {
         Error::unsupported(self.file.display().to_string(), reason)
     }
 
+    /// Refuses weights in packings other than the formats that are read here, by their method's name.
+    fn refuse_quantized(&self, whole: &Map<String, Value>) -> Result<()> {
+        let stated = ["quantization_config", "compression_config"];
+        let found = [self.fields, whole].into_iter().find_map(|fields| {
+            stated
+                .iter()
+                .find_map(|name| fields.get(*name)?.as_object())
+        });
+        let Some(quantization) = found else {
+            return Ok(());
+        };
+        let is_set = |name: &str| quantization.get(name).and_then(Value::as_bool) == Some(true);
+        let method = quantization
+            .get("quant_method")
+            .or_else(|| quantization.get("quant_algo"));
+        let method = match method.and_then(Value::as_str) {
+            Some(method) => method,
+            // Older files.
+            None if is_set("load_in_4bit") || is_set("load_in_8bit") => "bitsandbytes",
+            None => "a method that config.json does not name",
+        };
+        let reason = format!(
+            "its weights are quantized by {method}, which is not supported: take a GGUF file of the same model, or the \
+             original weights with --quantize"
+        );
+        Err(self.unsupported(reason))
+    }
+
     fn wrong_value(&self, name: &str, expected: &str, found: &dyn Display) -> Error {
         let reason = format!("`{name}` is {found}, expected {expected}");
         Error::corrupt(self.file, reason)
@@ -99,7 +128,7 @@ impl KeyReader for Config<'_> {
         let Some((name, value)) = self.value(key) else {
             return Ok(None);
         };
-        match value.as_u64() {
+        match whole_number(value) {
             Some(size) if (1..=keys::MAX_SIZE).contains(&size) => Ok(Some(size as usize)),
             _ => {
                 let expected = format!("an integer in 1..={}", keys::MAX_SIZE);
@@ -121,7 +150,9 @@ impl KeyReader for Config<'_> {
 
     fn says_none(&self, key: &Key) -> bool {
         let mut names = key.json.iter();
-        names.any(|name| self.fields.get(*name).is_some_and(Value::is_null))
+        // Older files write -1.
+        let none = |value: &Value| value.is_null() || value.as_f64() == Some(-1.0);
+        names.any(|name| self.fields.get(*name).is_some_and(none))
     }
 
     fn vocab_size(&self) -> Result<Option<usize>> {
@@ -207,6 +238,14 @@ impl KeyReader for Config<'_> {
     }
 
     fn check(&self, _head_dim: usize) -> Result<()> {
+        let experts = ["num_local_experts", "num_experts", "n_routed_experts"];
+        let stated = experts
+            .iter()
+            .find_map(|name| whole_number(self.fields.get(*name)?));
+        if let Some(experts) = stated.filter(|experts| *experts > 0) {
+            let reason = format!("a mixture of {experts} experts is not supported");
+            return Err(self.unsupported(reason));
+        }
         if self.is_set("scale_attn_by_inverse_layer_idx") {
             return Err(self.unsupported("attention scaled by the layer's index is not supported"));
         }
@@ -223,4 +262,16 @@ impl KeyReader for Config<'_> {
         let name = name.or(key.json.first().copied()).unwrap_or("");
         self.wrong_value(name, expected, found)
     }
+}
+
+/// A value that is a whole number, which some files write as a float.
+fn whole_number(value: &Value) -> Option<u64> {
+    let float = || {
+        value
+            .as_f64()
+            .filter(|number| number.fract() == 0.0 && *number >= 0.0)
+    };
+    value
+        .as_u64()
+        .or_else(|| float().map(|number| number as u64))
 }

@@ -225,7 +225,20 @@ impl<'a> NamedWeights<'a> {
         )
     }
 
+    /// A tensor is not there: in another form, which is not supported, or not at all.
     fn missing(&self, tensor: ModelTensor, suffix: &str) -> Error {
+        let stored = self.checkpoint.names();
+        let form = UNSUPPORTED_FORMS.iter().find_map(|(marks, form)| {
+            let marked = |name: &&str| marks.iter().any(|mark| name.contains(mark));
+            Some((stored.iter().copied().find(marked)?, form))
+        });
+        if let Some((name, form)) = form {
+            let reason = format!(
+                "tensor `{name}`: {form} are not supported; a GGUF file of the same model may be, in a format that \
+                 `specdec inspect` knows"
+            );
+            return Error::unsupported(self.source.display().to_string(), reason);
+        }
         let names: Vec<String> = self
             .candidates(tensor)
             .iter()
@@ -237,3 +250,31 @@ impl<'a> NamedWeights<'a> {
         )
     }
 }
+
+/// Parts of tensors' names that tell of weights in a form that no model here reads, and what the form is.
+const UNSUPPORTED_FORMS: [(&[&str], &str); 4] = [
+    (
+        &[".experts.", "_exps.", ".block_sparse_moe."],
+        "mixtures of experts",
+    ),
+    (
+        &[
+            ".qweight",
+            ".qzeros",
+            ".weight_packed",
+            ".weight_scale",
+            ".absmax",
+            ".SCB",
+            "_blocks",
+        ],
+        "weights packed by GPTQ, AWQ, bitsandbytes or compressed-tensors",
+    ),
+    (
+        &[".lora_A.", ".lora_B.", ".lora_a", ".lora_b"],
+        "adapters without their base model's weights",
+    ),
+    (
+        &[".linear_attn.", ".mamba.", ".ssm_", ".time_mix_"],
+        "recurrent layers",
+    ),
+];

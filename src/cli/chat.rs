@@ -9,7 +9,7 @@ use super::prompts::unreadable;
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Error;
 use crate::settings::SpeculativeConfig;
-use crate::text::Message;
+use crate::text::{Message, RenderOptions};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,11 +49,14 @@ struct Chat<'a> {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
-    let config = args.sampling.config(profile.as_ref())?;
+    args.sampling.check()?;
+    let decoder = args.models.load(profile.as_ref())?;
     let mut chat = Chat {
         args,
-        config,
-        decoder: args.models.load(profile.as_ref())?,
+        config: args
+            .sampling
+            .config(profile.as_ref(), &decoder.default_config())?,
+        decoder,
         messages: Vec::new(),
     };
     chat.clear();
@@ -89,7 +92,8 @@ impl Chat<'_> {
     /// Fails now, not after the first message, if the model can't chat or doesn't take a system message.
     fn check(&self) -> Outcome {
         let first = [&self.messages[..], &[Message::new("user", "Hello")]].concat();
-        self.decoder.chat_prompt(&first)?;
+        self.decoder
+            .chat_prompt(&first, &RenderOptions::default())?;
         Ok(())
     }
 
@@ -105,7 +109,9 @@ impl Chat<'_> {
     }
 
     fn stream_answer(&mut self) -> Outcome {
-        let prompt = self.decoder.chat_prompt(&self.messages)?;
+        let prompt = self
+            .decoder
+            .chat_prompt(&self.messages, &RenderOptions::default())?;
         let stream = self.decoder.stream(prompt, &self.config)?;
         let generation = self.args.output.show(stream)?;
         let cancelled = interrupted(&generation);

@@ -33,7 +33,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
-    let config = args.sampling.config(profile.as_ref())?;
+    args.sampling.check()?;
     let text = match args.prompt.as_deref() {
         Some("-") => read_stdin()?,
         Some(text) => text.to_owned(),
@@ -44,6 +44,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         None => read_stdin()?,
     };
     let decoder = args.models.load(profile.as_ref())?;
+    let config = args
+        .sampling
+        .config(profile.as_ref(), &decoder.default_config())?;
     let prompt = prompt(&decoder, &text, args.raw)?;
     let generation = args.output.show(decoder.stream(prompt, &config)?)?;
     if interrupted(&generation) {

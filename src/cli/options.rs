@@ -16,7 +16,7 @@ use crate::progress_bar::Bar;
 use crate::response_format::ResponseFormat;
 use crate::settings::{SpeculativeConfig, Verification, settings};
 use crate::speculation::registry;
-use crate::text::Message;
+use crate::text::{Message, RenderOptions};
 
 /// The help of an option that names a decoder's draft.
 pub(super) fn draft_help(models: &str, default: &str) -> String {
@@ -55,6 +55,9 @@ pub(super) struct LoadingArgs {
     /// Model or folder whose tokenizer is used in place of the target's
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<String>,
+    /// Chat template in place of the model's own: a file, chatml, llama2, llama3, mistral, gemma, phi3, zephyr, vicuna or alpaca
+    #[arg(long, value_name = "FILE|NAME")]
+    chat_template: Option<String>,
     /// cpu, cuda, cuda:INDEX or metal [default: SPECDEC_DEVICE, or the best there is]
     #[arg(long)]
     pub(super) device: Option<Device>,
@@ -104,6 +107,9 @@ impl ModelArgs {
         }
         if let Some(tokenizer) = &loading.tokenizer {
             builder = builder.tokenizer(tokenizer);
+        }
+        if let Some(template) = &loading.chat_template {
+            builder = builder.chat_template(template);
         }
         if let Some(device) = loading.device {
             builder = builder.device(device);
@@ -164,6 +170,8 @@ macro_rules! define_options {
     ($(
         #[doc = $doc:tt]
         $name:ident: $type:ty = $default:expr, $range:expr => {
+            $(model($($model:tt)*),)?
+            $(option_of_model($($of_model:tt)*),)?
             $(option_with_default($($with_default:tt)*),)?
             $(option($($option:tt)*),)?
             $(request($request:ty),)?
@@ -175,8 +183,16 @@ macro_rules! define_options {
         struct SettingArgs {
             $(
                 $(
+                    #[arg(
+                        long,
+                        help = format!("{} [default: the model's own, or {}]", $doc.trim(), $default),
+                        $($of_model)*
+                    )]
+                    $name: Option<$type>,
+                )?
+                $(
                     #[doc = $doc]
-                    #[arg(long, default_value_t = defaults().$name, $($with_default)*)]
+                    #[arg(long, default_value_t = SpeculativeConfig::default().$name, $($with_default)*)]
                     $name: $type,
                 )?
                 $(
@@ -188,10 +204,16 @@ macro_rules! define_options {
         }
 
         impl SettingArgs {
-            /// The settings; those without an option have their defaults.
-            fn config(&self) -> SpeculativeConfig {
-                let mut config = defaults();
+            /// The settings; those that no option gives are the defaults'.
+            fn config(&self, defaults: &SpeculativeConfig) -> SpeculativeConfig {
+                let mut config = defaults.clone();
                 $(
+                    $(
+                        let _ = stringify!($($of_model)*);
+                        if let Some(value) = self.$name {
+                            config.$name = value;
+                        }
+                    )?
                     $(
                         let _ = stringify!($($with_default)*);
                         config.$name.clone_from(&self.$name);
@@ -208,15 +230,6 @@ macro_rules! define_options {
 }
 
 settings!(define_options);
-
-/// What holds on the command line unless an option says otherwise: greedy, and longer texts.
-fn defaults() -> SpeculativeConfig {
-    SpeculativeConfig {
-        temperature: 0.0,
-        max_new_tokens: 256,
-        ..SpeculativeConfig::default()
-    }
-}
 
 /// How to generate.
 #[derive(Args)]
@@ -245,9 +258,18 @@ pub(super) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// The settings, checked: wrong ones are reported before a model is loaded.
-    pub(super) fn config(&self, profile: Option<&Profile>) -> Result<SpeculativeConfig> {
-        let settings = self.settings.config();
+    /// Reports wrong settings before a model is loaded.
+    pub(super) fn check(&self) -> Result<()> {
+        self.config(None, &SpeculativeConfig::default()).map(drop)
+    }
+
+    /// The settings; those that neither an option nor the profile gives are the defaults'.
+    pub(super) fn config(
+        &self,
+        profile: Option<&Profile>,
+        defaults: &SpeculativeConfig,
+    ) -> Result<SpeculativeConfig> {
+        let settings = self.settings.config(defaults);
         let gamma = self.gamma.or(profile.map(|profile| profile.gamma));
         let config = SpeculativeConfig {
             draft: profile.map(|profile| profile.draft),
@@ -293,8 +315,8 @@ pub(super) fn conversation(
     raw: bool,
 ) -> Result<Prompt> {
     if raw || decoder.tokenizer().chat_template().is_none() {
-        let said = messages.iter().map(|message| message.content.as_str());
+        let said = messages.iter().map(Message::text);
         return Ok(said.collect::<Vec<_>>().join("\n\n").into());
     }
-    decoder.chat_prompt(messages)
+    decoder.chat_prompt(messages, &RenderOptions::default())
 }

@@ -47,6 +47,9 @@ pub(super) struct Args {
     /// Allow web pages of this origin, such as https://example.com; can be repeated
     #[arg(long, value_name = "ORIGIN")]
     cors_origin: Vec<String>,
+    /// Refuse requests with unknown fields, such as misspelled ones, instead of ignoring those
+    #[arg(long)]
+    strict: bool,
     /// Requests that run at the same time; others are queued
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     parallel: u16,
@@ -78,8 +81,9 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(None)?;
-    let options = args.options(profile.as_ref())?;
+    args.options(profile.as_ref(), SpeculativeConfig::default())?;
     let decoder = args.load(profile.as_ref())?;
+    let options = args.options(profile.as_ref(), decoder.default_config())?;
     let server = Server::bind(decoder, options)?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "listening at http://{}", server.address())?;
@@ -103,8 +107,12 @@ impl Args {
         models.load(profile)
     }
 
-    fn options(&self, profile: Option<&Profile>) -> Result<ServerOptions> {
-        let mut defaults = SpeculativeConfig::default();
+    /// The options; what they say wrongly is known before the model is loaded, whose defaults come later.
+    fn options(
+        &self,
+        profile: Option<&Profile>,
+        mut defaults: SpeculativeConfig,
+    ) -> Result<ServerOptions> {
         // The profile was measured without this server's table.
         if let Some(profile) = profile.filter(|_| self.learn.is_none()) {
             defaults.gamma = profile.gamma;
@@ -134,6 +142,7 @@ impl Args {
             api_keys: self.api_keys()?,
             allow_unauthenticated: self.allow_unauthenticated,
             cors_origins: self.cors_origin.clone(),
+            strict: self.strict,
             timeout: Duration::from_secs(self.timeout.into()),
             max_body: self.max_body,
             drain: Duration::from_secs(self.drain.into()),

@@ -79,7 +79,7 @@ struct ModelTrial {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let config = args.sampling.config(None)?;
+    let config = args.sampling.config(None, &SpeculativeConfig::default())?;
     let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
     let generated = args.learn(config.seed.unwrap_or(0))?;
     let table = generated.as_ref().map(GeneratedTable::path);

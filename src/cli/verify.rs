@@ -60,13 +60,16 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
+    args.sampling.check()?;
+    let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
+    let decoder = args.models.load(profile.as_ref())?;
     let config = SpeculativeConfig {
         // Every source is tested, not only the one in the profile.
         draft: None,
-        ..args.sampling.config(profile.as_ref())?
+        ..args
+            .sampling
+            .config(profile.as_ref(), &decoder.default_config())?
     };
-    let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
-    let decoder = args.models.load(profile.as_ref())?;
     let first = conversations
         .iter()
         .map(|conversation| &conversation.turns[0]);

@@ -1,6 +1,6 @@
 //! How a decoder is put together: names to models.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::speculation::DraftingStatistics;
 use crate::speculation::drafter::DraftModel;
 use crate::speculation::drafter::OtherVocabulary;
 use crate::speculation::registry;
-use crate::text::Tokenizer;
+use crate::text::{Tokenizer, chat_templates};
 
 /// How long the target's passes are measured.
 const MEASURING: Duration = Duration::from_millis(80);
@@ -34,6 +34,7 @@ pub struct DecoderBuilder {
     target: String,
     draft: String,
     tokenizer: Option<String>,
+    chat_template: Option<String>,
     quantize: Option<String>,
     dtype: Option<String>,
     kv_cache_dtype: Option<String>,
@@ -48,6 +49,7 @@ impl Default for DecoderBuilder {
             target: crate::hub::DEFAULT_MODEL.into(),
             draft: DraftKind::AUTO.to_string(),
             tokenizer: None,
+            chat_template: None,
             quantize: None,
             dtype: None,
             kv_cache_dtype: None,
@@ -86,6 +88,13 @@ impl DecoderBuilder {
     #[must_use]
     pub fn tokenizer(mut self, tokenizer: impl Into<String>) -> Self {
         self.tokenizer = Some(tokenizer.into());
+        self
+    }
+
+    /// The chat template in place of the model's own: a file, a name (chatml, llama3, ...) or Jinja's source.
+    #[must_use]
+    pub fn chat_template(mut self, template: impl Into<String>) -> Self {
+        self.chat_template = Some(template.into());
         self
     }
 
@@ -168,6 +177,7 @@ impl DecoderBuilder {
         let own = SelfDraft::parse(&self.draft)?;
         let files = locate(&self.target, &self.locate_options())?;
         let target = model::load(&files, &self.options)?;
+        let defaults = target.defaults;
         let tokenizer = match (&self.tokenizer, target.tokenizer) {
             (Some(other), _) => self.load_tokenizer(other)?,
             (None, Some(own)) => own,
@@ -175,6 +185,10 @@ impl DecoderBuilder {
                 let reason = "there is no tokenizer beside its weights: name one with `tokenizer`";
                 return Err(Error::not_found(&self.target, reason));
             }
+        };
+        let tokenizer = match &self.chat_template {
+            Some(template) => tokenizer.with_chat_template(&template_source(template)?),
+            None => tokenizer,
         };
         let target = SharedModel::new(target.model);
         let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
@@ -204,6 +218,7 @@ impl DecoderBuilder {
             target,
             draft,
             default_draft,
+            defaults: Arc::new(defaults),
             tokenizer,
             statistics,
             service: super::SharedService::default(),
@@ -260,4 +275,21 @@ impl DecoderBuilder {
             progress: self.options.progress.as_ref(),
         }
     }
+}
+
+/// A chat template's source: a known template's, that of a file, or the text itself.
+fn template_source(template: &str) -> Result<String> {
+    if let Some(source) = chat_templates::find(template) {
+        return Ok(source.to_owned());
+    }
+    let file = Path::new(template);
+    if file.is_file() {
+        return std::fs::read_to_string(file).map_err(|source| Error::io(file, source));
+    }
+    if template.contains("{{") || template.contains("{%") {
+        return Ok(template.to_owned());
+    }
+    let names = chat_templates::names().join(", ");
+    let expected = format!("a file, or one of {names}");
+    Err(Error::invalid("chat_template", template, expected))
 }

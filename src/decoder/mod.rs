@@ -9,6 +9,7 @@ mod self_draft;
 mod stream;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::device::Device;
 use crate::engine::{CancelToken, Generation, KvCacheManager, Request};
@@ -22,7 +23,7 @@ use crate::speculation::registry::{self, DraftRequest};
 use crate::speculation::{
     Acceptance, Controller, Drafter, DraftingStatistics, RetrievalDrafter, RetrievalDrafters,
 };
-use crate::text::{Message, Tokenizer};
+use crate::text::{Message, RenderOptions, Tokenizer, chat_templates};
 
 use batch::SharedService;
 
@@ -40,6 +41,8 @@ pub struct SpeculativeDecoder {
     target: SharedModel,
     draft: Option<DraftModel>,
     default_draft: DraftKind,
+    /// The settings of a request that gives none.
+    defaults: Arc<SpeculativeConfig>,
     tokenizer: Tokenizer,
     statistics: DraftingStatistics,
     service: SharedService,
@@ -69,6 +72,7 @@ impl SpeculativeDecoder {
         let target = SharedModel::of_user(target);
         Self {
             default_draft: DraftKind::AUTO,
+            defaults: Arc::default(),
             cache: kv_cache(target.info()),
             target,
             draft: draft.map(|model| DraftModel::Model(SharedModel::of_user(model), None)),
@@ -115,21 +119,20 @@ impl SpeculativeDecoder {
 
     /// Answers a conversation, rendered by the model's own chat template.
     pub fn chat(&self, messages: &[Message], config: &SpeculativeConfig) -> Result<Generation> {
-        self.generate_with(self.chat_prompt(messages)?, config)
+        let prompt = self.chat_prompt(messages, &RenderOptions::default())?;
+        self.generate_with(prompt, config)
     }
 
-    /// A conversation as the prompt that [`Self::chat`] uses.
-    pub fn chat_prompt(&self, messages: &[Message]) -> Result<Prompt> {
+    /// A conversation as a prompt; with the default options it is the one that [`Self::chat`] uses.
+    pub fn chat_prompt(&self, messages: &[Message], options: &RenderOptions) -> Result<Prompt> {
         if messages.is_empty() {
             return Err(Error::invalid("messages", "[]", "at least one message"));
         }
-        let template = self.tokenizer.chat_template().ok_or_else(|| {
-            Error::unsupported(
-                self.info().architecture,
-                "the model has no chat template: use generate with a prompt of your own",
-            )
-        })?;
-        let text = template.render(messages, true)?;
+        let template = self
+            .tokenizer
+            .chat_template()
+            .ok_or_else(no_chat_template)?;
+        let text = template.render(messages, options)?;
         // Templates write the special tokens themselves.
         Ok(Prompt::Tokens(self.tokenizer.encode(&text, false)?))
     }
@@ -212,6 +215,12 @@ impl SpeculativeDecoder {
     /// The target's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The settings that the model's files recommend (generation_config.json, or `general.sampling.*` of GGUF), or
+    /// [`SpeculativeConfig::default`].
+    pub fn default_config(&self) -> SpeculativeConfig {
+        SpeculativeConfig::clone(&self.defaults)
     }
 
     /// Facts about the target.
@@ -355,6 +364,15 @@ impl SpeculativeDecoder {
         };
         chosen.map(|(kind, _)| kind).filter(has).collect()
     }
+}
+
+/// The error of a model without a chat template, with the ways out.
+pub(crate) fn no_chat_template() -> Error {
+    let names = chat_templates::names().join(", ");
+    let reason = format!(
+        "it has no chat template: load it with chat_template = a file or one of {names}, or give it a plain prompt"
+    );
+    Error::unsupported("the model", reason)
 }
 
 /// Cancels a generation when its future is dropped.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::loader::StoredElements;
 use super::memory;
 use super::options::{Kernels, LoadOptions};
+use super::sampling_defaults;
 use super::target_model::TargetModel;
 use super::transformer::Transformer;
 use crate::architecture::names::NamedWeights;
@@ -15,6 +16,7 @@ use crate::backend::{Backend, StorageType, WeightPrecision};
 use crate::device::Device;
 use crate::error::Result;
 use crate::hub::ModelFiles;
+use crate::settings::SpeculativeConfig;
 use crate::text::Tokenizer;
 use crate::threads;
 use crate::weights::Checkpoint;
@@ -27,6 +29,8 @@ pub struct LoadedModel {
     pub model: Box<dyn TargetModel>,
     /// The tokenizer that lies beside the weights; `None` where there is none.
     pub tokenizer: Option<Tokenizer>,
+    /// The settings of a request that gives none: the model's own, or the general defaults.
+    pub defaults: SpeculativeConfig,
 }
 
 /// A model's opened files: what they describe is at hand, and no weight was read yet.
@@ -64,6 +68,14 @@ impl OpenModel {
         }
     }
 
+    /// The settings that the files recommend, or the general defaults.
+    pub fn defaults(&self) -> Result<SpeculativeConfig> {
+        match self {
+            Self::Gguf(gguf) => Ok(sampling_defaults::of_gguf(gguf.metadata(), gguf.path())),
+            Self::Folder(folder, _) => sampling_defaults::of_folder(folder),
+        }
+    }
+
     /// Builds the tokenizer that lies beside the weights; `None` where there is none.
     pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
         match self {
@@ -81,6 +93,7 @@ impl OpenModel {
 pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
     let opened = OpenModel::open(files)?;
     let spec = opened.spec()?;
+    let defaults = opened.defaults()?;
     let (ModelFiles::Gguf(source) | ModelFiles::Folder(source)) = files;
     let is_gguf = matches!(files, ModelFiles::Gguf(_));
     // At the same time: the tokenizer of a large vocabulary takes as long as the weights do. (Its errors are returned once
@@ -92,6 +105,7 @@ pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
     Ok(LoadedModel {
         tokenizer: tokenizer?,
         model: model?,
+        defaults,
     })
 }
 

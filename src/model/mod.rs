@@ -14,6 +14,7 @@ mod mlp;
 mod norms;
 mod options;
 mod pass;
+mod sampling_defaults;
 mod sequence;
 mod states;
 mod target_model;

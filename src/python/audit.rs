@@ -127,7 +127,7 @@ impl Audit {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         samples: usize,
     ) -> PyResult<AuditReport> {
-        let config = SpeculativeConfig::of_call(config, None)?;
+        let config = SpeculativeConfig::of_call(&self.0, config, None)?;
         let audit = audit::Audit::running(self.0.clone(), decoder::run);
         let report = py.detach(|| audit.run(&prompts, &config, samples))?;
         Ok(AuditReport(report))

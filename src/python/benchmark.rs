@@ -79,7 +79,7 @@ impl Benchmark {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         num_runs: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Comparison> {
-        let config = SpeculativeConfig::of_call(config, None)?;
+        let config = SpeculativeConfig::of_call(&self.0, config, None)?;
         let runs = positive("num_runs", num_runs)?.unwrap_or(3);
         let benchmark = benchmark::Benchmark::new(self.0.clone()).running(decoder::run);
         Ok(Comparison(py.detach(|| {

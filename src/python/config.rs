@@ -1,13 +1,19 @@
 //! `SpeculativeConfig`: a request's settings.
 
+use std::collections::BTreeSet;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::record;
 use super::value::{FromPython, ToPython};
+use crate::decoder::SpeculativeDecoder;
+use crate::names::closest;
 use crate::response_format::ResponseFormat;
-use crate::settings::{self, DraftKind, SETTINGS, Setting, Verification, settings};
+use crate::settings::{
+    self, DraftKind, MODEL_SETTINGS, ModelSetting, SETTINGS, Setting, Verification, settings,
+};
 
 /// So many fields may be given by position.
 const POSITIONAL: usize = 5;
@@ -35,7 +41,11 @@ macro_rules! define_class {
         /// SpeculativeConfig(gamma=4, temperature=0.0, stop=('\n',))
         #[pyclass(module = "specdec_rs", frozen, eq)]
         #[derive(Clone, Default, PartialEq)]
-        pub struct SpeculativeConfig(pub(super) settings::SpeculativeConfig);
+        pub struct SpeculativeConfig {
+            config: settings::SpeculativeConfig,
+            /// The settings among those whose default is the model's that were given.
+            given: BTreeSet<&'static str>,
+        }
 
         #[pymethods]
         impl SpeculativeConfig {
@@ -58,7 +68,7 @@ macro_rules! define_class {
                 for (name, value) in changes.into_iter().flatten() {
                     config.set(&name.extract::<String>()?, &value)?;
                 }
-                config.0.validate()?;
+                config.config.validate()?;
                 Ok(config)
             }
 
@@ -82,7 +92,7 @@ macro_rules! define_class {
                 #[doc = $doc]
                 #[getter]
                 fn $name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-                    self.0.$name.to_python(py)
+                    self.get(stringify!($name), py)
                 }
             )*
         }
@@ -91,21 +101,32 @@ macro_rules! define_class {
             fn set(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
                 let range = SETTINGS.iter().find(|setting| setting.name == name);
                 let range = range.map_or(settings::Range::Any, |setting| setting.range);
+                if let Some(setting) = of_model(name) {
+                    if value.is_none() {
+                        self.given.remove(setting.name);
+                        (setting.copy)(&settings::SpeculativeConfig::default(), &mut self.config);
+                        return Ok(());
+                    }
+                    self.given.insert(setting.name);
+                }
                 match name {
                     $(stringify!($name) => {
-                        self.0.$name = FromPython::from_python(name, range, value)?;
+                        self.config.$name = FromPython::from_python(name, range, value)?;
                     })*
                     _ => {
-                        let message = format!("SpeculativeConfig has no field {name:?}");
-                        return Err(PyTypeError::new_err(message));
+                        return Err(PyTypeError::new_err(no_field(name)));
                     }
                 }
                 Ok(())
             }
 
+            /// A field's value; None for one that the model decides.
             fn get<'py>(&self, name: &str, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
                 match name {
-                    $(stringify!($name) => self.0.$name.to_python(py),)*
+                    _ if of_model(name).is_some() && !self.given.contains(name) => {
+                        Ok(py.None().into_bound(py))
+                    }
+                    $(stringify!($name) => self.config.$name.to_python(py),)*
                     _ => Ok(py.None().into_bound(py)),
                 }
             }
@@ -121,15 +142,23 @@ macro_rules! define_class {
 settings!(define_class);
 
 impl SpeculativeConfig {
-    /// The settings of one call: those of `config`, changed by the call's own keywords.
+    /// The settings of one call: those of `config`, changed by the call's own keywords; the model's where neither gives any.
     pub(super) fn of_call(
+        decoder: &SpeculativeDecoder,
         config: Option<&Bound<'_, Self>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<settings::SpeculativeConfig> {
         let base = config
             .map(|config| config.get().clone())
             .unwrap_or_default();
-        Ok(base.replace(overrides)?.0)
+        let call = base.replace(overrides)?;
+        let (mut config, defaults) = (call.config, decoder.default_config());
+        for setting in MODEL_SETTINGS {
+            if !call.given.contains(setting.name) {
+                (setting.copy)(&defaults, &mut config);
+            }
+        }
+        Ok(config)
     }
 
     fn of_arguments(
@@ -176,6 +205,30 @@ impl SpeculativeConfig {
             }
         }
         Ok(format!("SpeculativeConfig({})", changed.join(", ")))
+    }
+}
+
+/// A setting whose default is the model's.
+fn of_model(name: &str) -> Option<&'static ModelSetting> {
+    MODEL_SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The error of a name that is no setting: the setting that was meant, by what other libraries call it or by its spelling.
+fn no_field(name: &str) -> String {
+    let meant = match name {
+        "max_tokens" | "max_length" | "n_predict" => Some("max_new_tokens"),
+        "repeat_penalty" => Some("repetition_penalty"),
+        "stop_strings" | "stop_sequences" => Some("stop"),
+        "typical_p" => Some("top_p"),
+        "do_sample" => {
+            return "SpeculativeConfig has no field \"do_sample\": temperature=0 is greedy decoding"
+                .into();
+        }
+        _ => closest(name, names()),
+    };
+    match meant {
+        Some(meant) => format!("SpeculativeConfig has no field {name:?}: did you mean {meant}?"),
+        None => format!("SpeculativeConfig has no field {name:?}"),
     }
 }
 

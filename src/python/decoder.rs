@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::config::SpeculativeConfig;
-use super::convert::{ModelName, TokenIds, positive};
+use super::convert::{ModelName, TokenIds, positive, to_json};
 use super::errors::{self, Interruption};
 use super::generation::Generation;
 use super::language_model::PythonModel;
@@ -22,7 +22,7 @@ use crate::device::Device;
 use crate::engine::{self, Event};
 use crate::error::{Error, Result};
 use crate::model::{LanguageModel, ModelInfo};
-use crate::text::Message;
+use crate::text::{Message, RenderOptions};
 
 /// How often a thread that waits for a model to load checks for Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
@@ -141,7 +141,7 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Generation> {
-        let config = SpeculativeConfig::of_call(config, overrides)?;
+        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
         Ok(Generation(
             py.detach(|| run(self.0.stream(prompt, &config)?))?,
         ))
@@ -156,7 +156,7 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<Generation>> {
-        let config = SpeculativeConfig::of_call(config, overrides)?;
+        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
         let answer = || {
             let mut batch = self.0.batch(prompts, &config)?;
             while batch.step()? {
@@ -177,16 +177,25 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Generation> {
-        let config = SpeculativeConfig::of_call(config, overrides)?;
+        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
         let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
-        let answer = || run(self.0.stream(self.0.chat_prompt(&messages)?, &config)?);
+        let options = RenderOptions::default();
+        let answer = || {
+            run(self
+                .0
+                .stream(self.0.chat_prompt(&messages, &options)?, &config)?)
+        };
         Ok(Generation(py.detach(answer)?))
     }
 
     /// The token ids of the prompt that `chat` uses for a conversation.
     fn chat_prompt(&self, py: Python<'_>, messages: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
         let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
-        let tokens = py.detach(|| self.0.prompt_tokens(self.0.chat_prompt(&messages)?));
+        let options = RenderOptions::default();
+        let tokens = py.detach(|| {
+            self.0
+                .prompt_tokens(self.0.chat_prompt(&messages, &options)?)
+        });
         Ok(tokens?)
     }
 
@@ -199,7 +208,7 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Stream> {
-        let config = SpeculativeConfig::of_call(config, overrides)?;
+        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
         Ok(Stream::new(py.detach(|| self.0.stream(prompt, &config))?))
     }
 
@@ -213,7 +222,8 @@ impl SpeculativeDecoder {
     ) -> PyResult<Generation> {
         let config = Python::attach(|py| {
             let overrides = overrides.as_ref().map(|overrides| overrides.bind(py));
-            SpeculativeConfig::of_call(config.as_ref().map(|config| config.bind(py)), overrides)
+            let config = config.as_ref().map(|config| config.bind(py));
+            SpeculativeConfig::of_call(&self.0, config, overrides)
         })?;
         let decoder = self.0.clone();
         // Not on the loop's thread either: to compile a response format takes time.
@@ -241,7 +251,7 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<AsyncStream> {
-        let config = SpeculativeConfig::of_call(config, overrides)?;
+        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
         let request = py.detach(|| self.0.request(prompt, &config))?;
         Ok(AsyncStream::new(&self.0, request))
     }
@@ -336,17 +346,9 @@ fn interruptible<T: Send + 'static>(
     })
 }
 
+/// A message: a dict, whose fields all reach the chat template.
 fn message(message: &Bound<'_, PyAny>) -> PyResult<Message> {
-    let part = |name: &str| {
-        message
-            .get_item(name)
-            .and_then(|part| part.extract::<String>())
-    };
-    if let (Ok(role), Ok(content)) = (part("role"), part("content")) {
-        return Ok(Message { role, content });
-    }
-    let expected = "{\"role\": a text, \"content\": a text}";
-    Err(Error::invalid("message", message.repr()?, expected).into())
+    Ok(Message::from_json(to_json("messages", message)?)?)
 }
 
 fn info<'py>(py: Python<'py>, model: &ModelInfo) -> PyResult<Bound<'py, PyDict>> {

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::config::{TYPES, default_texts, parameters};
 use super::generation::Stats;
-use crate::settings::{Choice, DraftKind, Range, Verification};
+use crate::settings::{Choice, DraftKind, MODEL_SETTINGS, Range, Verification};
 use crate::speculation::registry;
 
 /// Longest line of a stub, as the formatter has it.
@@ -35,8 +35,17 @@ fn choices() -> String {
 fn overrides() -> String {
     let fields = parameters().zip(TYPES);
     fields.fold(String::new(), |text, (parameter, (argument, _))| {
-        text + &format!("    {}: {argument}\n", parameter.setting.name)
+        let name = parameter.setting.name;
+        text + &format!("    {name}: {}\n", optional(name, argument))
     })
+}
+
+/// A type of a setting: None is the model's default.
+fn optional(name: &str, kind: &str) -> String {
+    match MODEL_SETTINGS.iter().any(|setting| setting.name == name) {
+        true => format!("{kind} | None"),
+        false => kind.to_owned(),
+    }
 }
 
 fn constructor(defaults: &[String]) -> String {
@@ -49,6 +58,7 @@ fn constructor(defaults: &[String]) -> String {
         }
         let default = default.replace('\'', "\"");
         let name = parameter.setting.name;
+        let argument = optional(name, argument);
         let _ = writeln!(text, "        {name}: {argument} = {default},");
     }
     text + "    ) -> Self: ...\n"
@@ -61,7 +71,10 @@ fn property(name: &str, kind: &str) -> String {
 fn getters() -> String {
     let getters = parameters().zip(TYPES);
     getters
-        .map(|(parameter, (_, kind))| property(parameter.setting.name, kind))
+        .map(|(parameter, (_, kind))| {
+            let name = parameter.setting.name;
+            property(name, &optional(name, kind))
+        })
         .collect()
 }
 
@@ -73,9 +86,15 @@ fn table(defaults: &[String]) -> String {
             Range::Any => String::new(),
             range => range.to_string(),
         };
-        let default = default.replace('\'', "\"");
+        let default = match MODEL_SETTINGS
+            .iter()
+            .find(|of_model| of_model.name == setting.name)
+        {
+            Some(setting) => format!("the model's, or `{}`", setting.shown_default()),
+            None => format!("`{}`", default.replace('\'', "\"")),
+        };
         let (name, doc) = (setting.name, setting.doc());
-        let _ = writeln!(text, "| `{name}` | `{default}` | {range} | {doc} |");
+        let _ = writeln!(text, "| `{name}` | {default} | {range} | {doc} |");
     }
     text
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::error::ApiError;
+use super::openai::IGNORED_FIELDS;
 use super::request_id::REQUEST_ID;
 use crate::error::Error;
 
@@ -44,14 +45,24 @@ pub(super) async fn authenticate(
     if keys.0.is_empty() {
         return next.run(request).await;
     }
-    let sent = request.headers().get(header::AUTHORIZATION);
-    let sent = sent.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let message = match sent {
+    let message = match sent_key(request.headers()) {
         Some(key) if keys.contains(key) => return next.run(request).await,
         Some(_) => "the API key is not one of this server's",
         None => "no API key: send one in the header \"Authorization: Bearer KEY\"",
     };
     ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response()
+}
+
+/// The key that a request sent: `Authorization: Bearer KEY`, with the scheme in any letters, or `x-api-key`, as Anthropic's
+/// clients do.
+fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, key) = value.as_bytes().split_at_checked("bearer ".len())?;
+        scheme
+            .eq_ignore_ascii_case(b"bearer ")
+            .then(|| key.trim_ascii())
+    });
+    bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes))
 }
 
 /// The pages whose requests are answered.
@@ -73,7 +84,8 @@ pub(super) async fn check_origin(
         && let Some(name) = foreign_host(headers, host)
     {
         let message = format!(
-            "{name:?} is not a name of this server: use its address, or give it an API key"
+            "{name:?} is not a name of this server: use its address or --host name, give it an API key, or start it with \
+             --allow-unauthenticated"
         );
         return ApiError::new(StatusCode::FORBIDDEN, "foreign_host", message).into_response();
     }
@@ -98,8 +110,23 @@ fn foreign_host(headers: &HeaderMap, own: &str) -> Option<String> {
         _ => &host,
     };
     let address = name.trim_start_matches('[').trim_end_matches(']');
-    let known = address.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost");
+    let known = address.parse::<IpAddr>().is_ok() || is_local(name);
     (!known && !name.eq_ignore_ascii_case(own)).then_some(host)
+}
+
+/// Whether only this machine's own resolver can make a name mean this machine: its host name, and the domains that no public
+/// name server answers for (RFC 6761 and 6762, and `.internal`, which is reserved for private use).
+fn is_local(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let reserved = |suffix: &str| name.ends_with(suffix);
+    name == "localhost"
+        || [".localhost", ".local", ".internal"]
+            .into_iter()
+            .any(reserved)
+        || gethostname::gethostname().to_str().is_some_and(|own| {
+            let own = own.to_ascii_lowercase();
+            !own.is_empty() && name == own
+        })
 }
 
 /// The origin of a request, if it is another site's.
@@ -117,7 +144,7 @@ pub(super) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([REQUEST_ID, header::RETRY_AFTER]);
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER, IGNORED_FIELDS]);
     if origins.iter().any(|origin| origin == "*") {
         return Ok(layer.allow_origin(AllowOrigin::any()));
     }
@@ -149,6 +176,30 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_sent_as_clients_do() {
+        let sent = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            sent_key(&headers).map(<[u8]>::to_vec)
+        };
+        for (name, value) in [
+            ("authorization", "Bearer one"),
+            ("authorization", "bearer one"),
+            ("authorization", "BEARER  one"),
+            ("x-api-key", "one"),
+        ] {
+            assert_eq!(
+                sent(name, value).as_deref(),
+                Some(&b"one"[..]),
+                "{name}: {value}"
+            );
+        }
+        for value in ["one", "Basic one", "Bearer"] {
+            assert_eq!(sent("authorization", value), None, "{value}");
+        }
+    }
+
+    #[test]
     fn names_of_others_are_foreign() {
         let foreign = |host: &str| {
             let mut headers = HeaderMap::new();
@@ -163,6 +214,9 @@ mod tests {
             "[::1]",
             "box.lan:1",
             "10.0.0.1",
+            "host.docker.internal:8080",
+            "mybox.local",
+            "app.localhost",
         ] {
             assert!(!foreign(own), "{own}");
         }

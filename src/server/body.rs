@@ -3,15 +3,17 @@
 //! The fields that several kinds of requests share are parsed from the same body separately: a flattened structure would lose
 //! the names of invalid fields.
 
+use std::sync::LazyLock;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
-/// A parsed body.
+/// A parsed body: an object.
 pub(super) struct Body(Value);
 
 impl Body {
@@ -20,6 +22,14 @@ impl Body {
         serde_path_to_error::deserialize(&self.0).map_err(|error| {
             let path = error.path().to_string();
             let message = error.inner().to_string();
+            let missing = message.strip_prefix("missing field `");
+            if let Some(field) = missing.and_then(|rest| rest.split('`').next()) {
+                let path = match &path[..] {
+                    "." => field.to_owned(),
+                    path => format!("{path}.{field}"),
+                };
+                return ApiError::invalid(&path, format!("{path} is missing"));
+            }
             // Errors from a setting's own type name the setting already.
             let message = match message.starts_with(&format!("invalid {path}")) {
                 true => message,
@@ -27,6 +37,12 @@ impl Body {
             };
             ApiError::invalid(&path, message)
         })
+    }
+
+    /// All fields.
+    pub(super) fn fields(&self) -> &Map<String, Value> {
+        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        self.0.as_object().unwrap_or(&NONE)
     }
 }
 
@@ -47,10 +63,13 @@ impl<S: Send + Sync> FromRequest<S> for Body {
                     _ => ApiError::new(StatusCode::BAD_REQUEST, "unreadable_body", message),
                 }
             })?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
-            let message = format!("the body is not JSON: {error}");
-            ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message)
-        })?;
-        Ok(Self(value))
+        let invalid =
+            |message: String| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message);
+        let value: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| invalid(format!("the body is not JSON: {error}")))?;
+        match value.is_object() {
+            true => Ok(Self(value)),
+            false => Err(invalid("the body is not a JSON object".into())),
+        }
     }
 }

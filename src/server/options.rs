@@ -26,6 +26,8 @@ pub struct ServerOptions {
     pub allow_unauthenticated: bool,
     /// The origins whose pages may read answers.
     pub cors_origins: Vec<String>,
+    /// Refuse requests with unknown fields, which are ignored otherwise.
+    pub strict: bool,
     /// The longest time that a request may take.
     pub timeout: Duration,
     /// The maximum size of a request's body, in bytes.

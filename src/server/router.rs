@@ -14,8 +14,9 @@ use super::access::{self, ApiKeys};
 use super::error::ApiError;
 use super::log;
 use super::openai::{
-    Chat, ChatRequest, CommonFields, Completion, CompletionRequest, DetokenizeRequest, Health,
-    Model, ModelList, SettingFields, Text, TokenList, TokenizeRequest, Whole,
+    Chat, ChatRequest, CommonFields, Completion, CompletionRequest, DetokenizeRequest,
+    FormatFields, Health, Model, ModelList, SettingFields, TemplateFields, Text, TokenList,
+    TokenizeRequest, Whole,
 };
 use super::openapi::{self, Endpoint};
 use super::routes::{completions, metrics, models, page, tokens};
@@ -28,6 +29,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .handler(post(completions::chat))
             .accepts::<SettingFields>()
             .accepts::<CommonFields>()
+            .accepts::<FormatFields>()
+            .accepts::<TemplateFields>()
             .accepts::<ChatRequest>()
             .returns::<Whole<Chat>>()
             .streams(),
@@ -35,6 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .handler(post(completions::completions))
             .accepts::<SettingFields>()
             .accepts::<CommonFields>()
+            .accepts::<FormatFields>()
             .accepts::<CompletionRequest>()
             .returns::<Whole<Completion>>()
             .streams(),

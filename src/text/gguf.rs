@@ -24,7 +24,7 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
-use super::chat::ChatTemplate;
+use super::chat::TemplateSource;
 use super::spec::{Spelling, TokenizerSpec, guarded};
 use crate::error::{Error, Result};
 use crate::threads;
@@ -137,6 +137,7 @@ impl<'a> TokenizerBuilder<'a> {
             end: self.special("eos"),
             eos: self.end_tokens(),
             chat_template: self.chat_template(),
+            special_tokens: self.special_tokens(),
             spelling: Spelling::of(&tokenizer),
             tokenizer,
         })
@@ -360,21 +361,27 @@ impl<'a> TokenizerBuilder<'a> {
         Ok(())
     }
 
-    fn chat_template(&self) -> Option<ChatTemplate> {
+    fn chat_template(&self) -> Option<TemplateSource> {
         let source = self.metadata.string("tokenizer.chat_template")?;
+        let with_tools = self.metadata.string("tokenizer.chat_template.tool_use");
+        Some(TemplateSource {
+            with_tools: with_tools.map(str::to_owned),
+            ..TemplateSource::new(source)
+        })
+    }
+
+    /// The special tokens that chat templates may name.
+    fn special_tokens(&self) -> BTreeMap<&'static str, String> {
         let names = [
             ("bos_token", "bos"),
             ("eos_token", "eos"),
             ("pad_token", "padding"),
             ("unk_token", "unknown"),
         ];
-        let special_tokens: BTreeMap<_, _> = names
-            .into_iter()
-            .filter_map(|(name, key)| {
-                Some((name, self.tokens[self.special(key)? as usize].to_owned()))
-            })
-            .collect();
-        Some(ChatTemplate::new(source.to_owned(), special_tokens))
+        let named = names.into_iter().filter_map(|(name, key)| {
+            Some((name, self.tokens[self.special(key)? as usize].to_owned()))
+        });
+        named.collect()
     }
 
     fn end_tokens(&self) -> Vec<u32> {

@@ -8,7 +8,8 @@ mod grammar;
 mod spec;
 mod tokenizer;
 
-pub use chat::{ChatTemplate, Message};
+pub(crate) use chat::builtin as chat_templates;
+pub use chat::{ChatTemplate, Message, RenderOptions};
 pub use detokenize::Detokenizer;
 pub use grammar::{AllowedTokens, Grammar};
 pub use tokenizer::Tokenizer;

@@ -1,10 +1,11 @@
 //! The parts of a tokenizer, and the bytes of its tokens.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::Decoder;
 
-use super::chat::ChatTemplate;
+use super::chat::TemplateSource;
 use crate::error::{Error, Result};
 
 /// A loaded tokenizer with its special tokens, whether from a folder or from GGUF metadata.
@@ -14,7 +15,9 @@ pub(super) struct TokenizerSpec {
     pub(super) eos: Vec<u32>,
     /// The EOS token of the tokenizer's own settings; one of `eos`.
     pub(super) end: Option<u32>,
-    pub(super) chat_template: Option<ChatTemplate>,
+    pub(super) chat_template: Option<TemplateSource>,
+    /// `bos_token`, `eos_token`, ...: text, by the names that chat templates use.
+    pub(super) special_tokens: BTreeMap<&'static str, String>,
     pub(super) spelling: Spelling,
 }
 

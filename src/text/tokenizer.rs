@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokenizers::ModelWrapper;
 
-use super::chat::ChatTemplate;
+use super::chat::{ChatTemplate, TemplateSource};
 use super::detokenize::Detokenizer;
 use super::grammar::{Grammar, GrammarCompiler};
 use super::spec::{TokenizerSpec, guarded};
@@ -19,6 +19,7 @@ use crate::weights::gguf::Metadata;
 #[derive(Clone)]
 pub struct Tokenizer {
     spec: Arc<TokenizerSpec>,
+    template: Option<Arc<ChatTemplate>>,
     /// Built at the first request for a grammar.
     grammars: Arc<OnceLock<GrammarCompiler>>,
 }
@@ -36,10 +37,22 @@ impl Tokenizer {
     }
 
     fn new(spec: TokenizerSpec) -> Self {
+        let stored = spec.chat_template.as_ref();
+        let template = stored.map(|stored| ChatTemplate::new(stored, &spec.special_tokens));
         Self {
+            template: template.map(Arc::new),
             spec: Arc::new(spec),
             grammars: Arc::default(),
         }
+    }
+
+    /// The same tokenizer with another chat template, in Jinja.
+    #[must_use]
+    pub fn with_chat_template(mut self, source: &str) -> Self {
+        let stored = TemplateSource::new(source);
+        let template = ChatTemplate::new(&stored, &self.spec.special_tokens);
+        self.template = Some(Arc::new(template));
+        self
     }
 
     /// Encodes a text; `add_special_tokens` adds those that the model expects around it.
@@ -111,7 +124,7 @@ impl Tokenizer {
 
     /// The model's chat template, which turns a conversation into one text.
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
-        self.spec.chat_template.as_ref()
+        self.template.as_deref()
     }
 
     /// The number of tokens, added ones included; the model's logits may have more rows.

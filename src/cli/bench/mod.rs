@@ -111,10 +111,13 @@ impl Program {
 impl Workload {
     fn run(&self, models: &ModelArgs) -> Outcome {
         let profile = models.profile(self.sampling.prediction.as_deref())?;
-        let config = self.sampling.config(profile.as_ref())?;
+        self.sampling.check()?;
         let conversations = prompts::from_options(&self.prompt, self.prompts.as_deref())?;
         let began = Instant::now();
         let decoder = models.load(profile.as_ref())?;
+        let config = self
+            .sampling
+            .config(profile.as_ref(), &decoder.default_config())?;
         let load_seconds = began.elapsed().as_secs_f64();
         let passes = PassTimes::measure(&decoder)?;
         let bar = terminal::counter("Measuring", conversations.len());

@@ -5,7 +5,7 @@ use crate::engine::Generation;
 use crate::error::Result;
 use crate::evaluation::runner::Runner;
 use crate::settings::{DraftKind, SpeculativeConfig};
-use crate::text::Message;
+use crate::text::{Message, RenderOptions};
 
 /// The longest generated prompt, in tokens.
 const MAX_PROMPT: usize = 64;
@@ -38,7 +38,10 @@ pub fn learn(
         };
         let text = runner.generate(decoder, &start, &sampled)?.text;
         let prompt = match decoder.tokenizer().chat_template() {
-            Some(_) => decoder.chat_prompt(&[Message::new("user", text.trim())])?,
+            Some(_) => {
+                let message = Message::new("user", text.trim());
+                decoder.chat_prompt(&[message], &RenderOptions::default())?
+            }
             None => Prompt::Text(text),
         };
         let prompt = decoder.prompt_tokens(prompt)?;
@@ -70,7 +73,11 @@ fn user_message_start(decoder: &SpeculativeDecoder) -> Result<Prompt> {
     let Some(template) = tokenizer.chat_template() else {
         return Ok(Prompt::Text(String::new()));
     };
-    let text = template.render(&[Message::new("user", MESSAGE)], false)?;
+    let options = RenderOptions {
+        add_generation_prompt: false,
+        ..RenderOptions::default()
+    };
+    let text = template.render(&[Message::new("user", MESSAGE)], &options)?;
     let before = text.split(MESSAGE).next().unwrap_or_default();
     Ok(match tokenizer.encode(before, false)? {
         nothing if nothing.is_empty() => Prompt::Text(String::new()),

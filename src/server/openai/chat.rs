@@ -2,9 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::content::{ChatMessage, messages};
+use super::number::Count;
 use super::respond::{Format, Object, Spelling, finite};
 use crate::engine;
 use crate::server::error::ApiError;
@@ -21,27 +21,18 @@ pub(in crate::server) struct ChatRequest {
     /// And those of this many most probable alternatives.
     #[serde(default)]
     #[schemars(range(max = 20))]
-    top_logprobs: Option<usize>,
-    /// Not supported: only an empty list is accepted.
-    #[serde(default)]
-    #[schemars(length(max = 0))]
-    tools: Option<Vec<Value>>,
+    top_logprobs: Option<Count>,
 }
 
 impl ChatRequest {
     /// The conversation.
     pub(in crate::server) fn take_messages(&mut self) -> Result<Vec<Message>, ApiError> {
-        if self.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-            let message =
-                "tool calls are not supported: describe the answer's format by response_format";
-            return Err(ApiError::invalid("tools", message));
-        }
         messages(std::mem::take(&mut self.messages))
     }
 
     /// The value of the setting `logprobs`.
     pub(in crate::server) fn logprobs(&self) -> Result<Option<usize>, ApiError> {
-        match (self.logprobs, self.top_logprobs) {
+        match (self.logprobs, self.top_logprobs.map(|Count(count)| count)) {
             (Some(true), count) => Ok(Some(count.unwrap_or(0))),
             (_, Some(count)) if count > 0 => {
                 let message = "top_logprobs without logprobs: set logprobs to true";

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::number::Count;
 use super::respond::{Format, Object, Spelling, finite};
 use crate::engine;
 use crate::server::error::ApiError;
@@ -20,7 +21,7 @@ pub(in crate::server) struct CompletionRequest {
     /// Report each token's log-probability, and those of this many most probable alternatives.
     #[serde(default)]
     #[schemars(range(max = 20))]
-    pub(in crate::server) logprobs: Option<usize>,
+    pub(in crate::server) logprobs: Option<Count>,
     /// Start the answer with the prompt.
     #[serde(default)]
     pub(in crate::server) echo: Option<bool>,
@@ -30,7 +31,7 @@ pub(in crate::server) struct CompletionRequest {
     suffix: Option<String>,
     /// At most `n`: no more answers are generated than are returned.
     #[serde(default)]
-    best_of: Option<usize>,
+    best_of: Option<Count>,
 }
 
 /// One prompt or several, each a text or tokens.
@@ -82,7 +83,7 @@ impl CompletionRequest {
             let message = "a suffix is not supported: texts are continued only at their end";
             return Err(ApiError::invalid("suffix", message));
         }
-        if self.best_of.is_some_and(|best| best > choices) {
+        if self.best_of.is_some_and(|Count(best)| best > choices) {
             let message = "best_of: no more answers are generated than are returned";
             return Err(ApiError::invalid("best_of", message));
         }
@@ -106,7 +107,7 @@ pub(in crate::server) struct CompletionContent {
 pub(in crate::server) struct CompletionLogprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<Option<f64>>,
-    /// The most probable alternatives to each token, by their texts.
+    /// The most probable alternatives to each token, by their texts; by "token_id:ID" where a text stands for another token already.
     top_logprobs: Vec<Map<String, Value>>,
     /// The position of each token in the text, in characters.
     text_offset: Vec<usize>,
@@ -147,9 +148,16 @@ impl Format for Completion {
         offset: &mut usize,
     ) -> CompletionLogprobs {
         let top = tokens.iter().map(|token| {
-            let top = token.top_logprobs.iter();
-            top.map(|(id, logprob)| (spelling.text(*id), finite(Some(*logprob)).into()))
-                .collect()
+            let mut by_text = Map::new();
+            for (id, logprob) in &token.top_logprobs {
+                let text = match spelling.text(*id) {
+                    // Tokens may share a text, such as parts of a character.
+                    text if by_text.contains_key(&text) => format!("token_id:{id}"),
+                    text => text,
+                };
+                by_text.insert(text, finite(Some(*logprob)).into());
+            }
+            by_text
         });
         let offsets = tokens.iter().map(|token| {
             let start = *offset;

@@ -1,78 +1,36 @@
 //! Messages, and texts that may come in parts.
 
+use std::borrow::Cow;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
+use crate::error::Error;
 use crate::server::error::ApiError;
 use crate::text::Message;
 
-/// A message of a conversation.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub(in crate::server) struct ChatMessage {
-    role: String,
-    #[serde(default)]
-    content: Option<Content>,
-}
-
-/// A message's content: a text, or parts that are texts.
+/// A message of a conversation: an object, whose fields all reach the model's chat template.
 #[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a text, or a list of {\"type\": \"text\", \"text\": ...}"
-)]
-pub(super) enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
+#[serde(transparent)]
+pub(in crate::server) struct ChatMessage(Map<String, Value>);
 
-/// Written by hand, since parts of other types are parsed only to name them in an error.
-impl JsonSchema for Content {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Content".into()
+impl JsonSchema for ChatMessage {
+    fn schema_name() -> Cow<'static, str> {
+        "Message".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let content = generator.subschema_for::<Content>();
         json_schema!({
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {
-                    "type": "object",
-                    "required": ["type", "text"],
-                    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-                }},
-            ],
+            "type": "object",
+            "description": "All fields reach the model's chat template: tool_calls, reasoning_content, name, ...",
+            "required": ["role"],
+            "properties": {
+                "role": {"type": "string", "minLength": 1},
+                "content": {"anyOf": [content, {"type": "null"}]},
+            },
         })
-    }
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Part {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    text: Option<String>,
-}
-
-impl Content {
-    /// The whole text; an error names the field.
-    pub(super) fn into_text(self, field: &str) -> Result<String, ApiError> {
-        match self {
-            Self::Text(text) => Ok(text),
-            Self::Parts(parts) => parts
-                .into_iter()
-                .map(|part| match (&part.kind[..], part.text) {
-                    ("text", Some(text)) => Ok(text),
-                    ("text", None) => Err(ApiError::invalid(
-                        field,
-                        "a part of type \"text\" without a text",
-                    )),
-                    (kind, _) => Err(ApiError::invalid(
-                        field,
-                        format!("a part of type {kind:?}: only \"text\" is supported"),
-                    )),
-                })
-                .collect(),
-        }
     }
 }
 
@@ -80,11 +38,72 @@ impl Content {
 pub(in crate::server) fn messages(messages: Vec<ChatMessage>) -> Result<Vec<Message>, ApiError> {
     let messages = messages.into_iter().enumerate();
     messages
-        .map(|(index, message)| {
-            let field = format!("messages[{index}].content");
-            let content = message.content.map(|content| content.into_text(&field));
-            let content = content.transpose()?.unwrap_or_default();
-            Ok(Message::new(message.role, content))
+        .map(|(index, ChatMessage(fields))| {
+            Message::try_from(fields).map_err(|error| within(&format!("messages[{index}]"), error))
         })
         .collect()
+}
+
+/// The error of a part, which names the whole too.
+fn within(whole: &str, error: Error) -> ApiError {
+    match error {
+        Error::InvalidConfig {
+            field,
+            value,
+            expected,
+        } => Error::invalid(format!("{whole}.{field}"), value, expected).into(),
+        error => error.into(),
+    }
+}
+
+/// A text, or parts that are texts.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a text, or a list of {\"type\": \"text\", \"text\": ...}"
+)]
+pub(super) enum Content {
+    Text(String),
+    Parts(Vec<Value>),
+}
+
+/// Written by hand, since parts of other types are parsed only to name them in an error.
+impl JsonSchema for Content {
+    fn schema_name() -> Cow<'static, str> {
+        "Content".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let text_of = |types: &[&str], field: &str| {
+            json_schema!({
+                "type": "object",
+                "required": ["type", field],
+                "properties": {"type": {"enum": types}, field: {"type": "string"}},
+            })
+        };
+        json_schema!({
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"anyOf": [
+                    {"type": "string"},
+                    text_of(&["text", "input_text", "output_text"], "text"),
+                    text_of(&["refusal"], "refusal"),
+                ]}},
+            ],
+        })
+    }
+}
+
+impl Content {
+    /// The whole text; an error names the field.
+    pub(super) fn into_text(self, field: &str) -> Result<String, ApiError> {
+        let content = match self {
+            Self::Text(text) => return Ok(text),
+            Self::Parts(parts) => parts,
+        };
+        let fields = [("role", "user".into()), ("content", content.into())];
+        let fields = fields.map(|(name, value): (&str, Value)| (name.to_owned(), value));
+        let message = Message::try_from(Map::from_iter(fields));
+        Ok(message.map_err(|error| within(field, error))?.text())
+    }
 }

@@ -5,9 +5,11 @@ mod values;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
+use super::format::FormatFields;
+use super::number::{Count, Limit, Number};
 use crate::server::error::ApiError;
 use crate::settings::{DraftKind, Range, SETTINGS, SpeculativeConfig, Verification, settings};
-use values::{LogitBias, OneOrMore, Prediction, ResponseFormatField, SettingValue, TopK};
+use values::{LogitBias, OneOrMore, Prediction, ResponseFormatField, Seed, SettingValue, TopK};
 
 /// The maximum number of answers to one prompt.
 const MAX_CHOICES: usize = 128;
@@ -22,6 +24,8 @@ macro_rules! define_fields {
     ($(
         #[doc = $doc:tt]
         $name:ident: $type:ty = $default:expr, $range:expr => {
+            $(model($($model:tt)*),)?
+            $(option_of_model($($of_model:tt)*),)?
             $(option_with_default($($with_default:tt)*),)?
             $(option($($option:tt)*),)?
             $(request($request:ty),)?
@@ -87,13 +91,19 @@ pub(in crate::server) struct CommonFields {
     /// Ignored: the server has one model.
     #[serde(rename = "model")]
     _model: Option<String>,
-    /// The maximum number of tokens of an answer.
-    max_tokens: Option<usize>,
+    /// The maximum number of tokens of an answer; -1 is as many as there is room for.
+    max_tokens: Option<Limit>,
     /// The same, by its newer name.
-    max_completion_tokens: Option<usize>,
+    max_completion_tokens: Option<Limit>,
+    /// The same, by llama.cpp's name.
+    n_predict: Option<Limit>,
+    /// The same, by Hugging Face's name.
+    max_new_tokens: Option<Limit>,
+    /// repetition_penalty, by llama.cpp's name; it counts the whole text here.
+    repeat_penalty: Option<Number>,
     /// The number of answers to each prompt.
     #[schemars(range(min = 1, max = MAX_CHOICES))]
-    n: Option<usize>,
+    n: Option<Count>,
     /// Send the answer in chunks, as server-sent events, the last of which is [DONE].
     pub(in crate::server) stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -110,7 +120,20 @@ struct StreamOptions {
 impl CommonFields {
     /// The number of answers to each prompt.
     pub(in crate::server) fn choices(&self) -> usize {
-        self.n.unwrap_or(1)
+        self.n.map_or(1, |Count(n)| n)
+    }
+
+    /// The maximum number of an answer's tokens.
+    fn limit(&self) -> Option<Limit> {
+        self.max_completion_tokens
+            .or(self.max_tokens)
+            .or(self.max_new_tokens)
+            .or(self.n_predict)
+    }
+
+    /// Whether an answer may have as many tokens as there is room for.
+    pub(in crate::server) fn is_unlimited(&self) -> bool {
+        self.limit() == Some(Limit::None)
     }
 
     pub(in crate::server) fn include_usage(&self) -> bool {
@@ -129,6 +152,7 @@ impl CommonFields {
 pub(in crate::server) fn config(
     settings: SettingFields,
     common: &CommonFields,
+    format: FormatFields,
     mut config: SpeculativeConfig,
 ) -> Result<SpeculativeConfig, ApiError> {
     let choices = common.choices();
@@ -141,6 +165,16 @@ pub(in crate::server) fn config(
         let SpeculativeConfig { gamma, draft, .. } = SpeculativeConfig::default();
         (config.gamma, config.draft) = (gamma, draft);
     }
+    if let (Some(Number(penalty)), None) = (common.repeat_penalty, &settings.repetition_penalty) {
+        config.repetition_penalty = penalty;
+    }
+    if let Some((field, format)) = format.format()? {
+        if settings.response_format.is_some() {
+            let message = format!("{field} and response_format: an answer has one format");
+            return Err(ApiError::invalid(field, message));
+        }
+        config.response_format = Some(format);
+    }
     settings.apply(&mut config)?;
     if config.temperature > MAX_TEMPERATURE {
         let temperature = config.temperature;
@@ -148,8 +182,9 @@ pub(in crate::server) fn config(
             format!("invalid temperature = {temperature}: expected 0 to {MAX_TEMPERATURE}");
         return Err(ApiError::invalid("temperature", message));
     }
-    let max_tokens = common.max_completion_tokens.or(common.max_tokens);
-    config.max_new_tokens = max_tokens.unwrap_or(config.max_new_tokens);
+    if let Some(Limit::Tokens(tokens)) = common.limit() {
+        config.max_new_tokens = tokens;
+    }
     config.validate()?;
     Ok(config)
 }

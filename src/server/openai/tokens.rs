@@ -17,8 +17,18 @@ pub(in crate::server) struct TokenizeRequest {
     pub(in crate::server) prompt: Option<String>,
     #[serde(default)]
     pub(in crate::server) messages: Option<Vec<ChatMessage>>,
-    #[serde(default = "yes", alias = "add_special")]
-    pub(in crate::server) add_special_tokens: bool,
+    #[serde(default)]
+    add_special_tokens: Option<bool>,
+    /// llama.cpp's name for it.
+    #[serde(default)]
+    add_special: Option<bool>,
+}
+
+impl TokenizeRequest {
+    /// Whether the tokens that the model expects around a text are added.
+    pub(in crate::server) fn adds_special_tokens(&self) -> bool {
+        self.add_special_tokens.or(self.add_special).unwrap_or(true)
+    }
 }
 
 /// Written by hand, since one of three fields is required.
@@ -38,6 +48,8 @@ impl JsonSchema for TokenizeRequest {
                     "properties": {
                         "content": {"type": "string", "description": "A text, by llama.cpp's name."},
                         "add_special_tokens": flag,
+                        "add_special": flag,
+                        "model": {},
                         "messages": {"type": "null"},
                         "prompt": {"type": "null"},
                     },
@@ -48,6 +60,8 @@ impl JsonSchema for TokenizeRequest {
                     "properties": {
                         "prompt": {"type": "string", "description": "A text, by vLLM's name."},
                         "add_special_tokens": flag,
+                        "add_special": flag,
+                        "model": {},
                         "messages": {"type": "null"},
                         "content": {"type": "null"},
                     },
@@ -57,6 +71,9 @@ impl JsonSchema for TokenizeRequest {
                     "required": ["messages"],
                     "properties": {
                         "messages": {"type": "array", "minItems": 1, "items": message},
+                        "add_special_tokens": flag,
+                        "add_special": flag,
+                        "model": {},
                         "content": {"type": "null"},
                         "prompt": {"type": "null"},
                     },
@@ -71,7 +88,10 @@ impl JsonSchema for TokenizeRequest {
 pub(in crate::server) struct DetokenizeRequest {
     pub(in crate::server) tokens: Vec<u32>,
     #[serde(default)]
-    pub(in crate::server) skip_special_tokens: bool,
+    pub(in crate::server) skip_special_tokens: Option<bool>,
+    /// Ignored: the server has one model.
+    #[serde(default, rename = "model")]
+    _model: Option<String>,
 }
 
 /// The tokens of a text.
@@ -88,8 +108,4 @@ pub(in crate::server) struct TokenList {
 pub(in crate::server) struct Text {
     pub(in crate::server) content: String,
     pub(in crate::server) prompt: String,
-}
-
-fn yes() -> bool {
-    true
 }

@@ -1,7 +1,7 @@
 //! /v1/completions and /v1/chat/completions.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::State;
@@ -14,8 +14,9 @@ use crate::server::body::Body;
 use crate::server::error::ApiError;
 use crate::server::metrics::RequestMetrics;
 use crate::server::openai::{
-    Chat, ChatRequest, CommonFields, Completion, CompletionRequest, Format, MAX_PROMPTS,
-    PromptField, Responder, Spelling, config,
+    Chat, ChatRequest, CommonFields, Completion, CompletionRequest, Count, Fields, Format,
+    FormatFields, Ignored, MAX_PROMPTS, PromptField, Responder, SettingFields, Spelling,
+    TemplateFields, config,
 };
 use crate::server::request_id::fresh_id;
 use crate::server::state::{AppState, SharedState, now};
@@ -27,6 +28,20 @@ struct Checked<F> {
     config: SpeculativeConfig,
     common: CommonFields,
     responder: Responder<F>,
+    ignored: Ignored,
+}
+
+static CHAT_FIELDS: LazyLock<Fields> =
+    LazyLock::new(|| common_fields().and::<TemplateFields>().and::<ChatRequest>());
+
+static COMPLETION_FIELDS: LazyLock<Fields> =
+    LazyLock::new(|| common_fields().and::<CompletionRequest>());
+
+fn common_fields() -> Fields {
+    Fields::none()
+        .and::<SettingFields>()
+        .and::<CommonFields>()
+        .and::<FormatFields>()
 }
 
 /// Answers a conversation.
@@ -48,11 +63,14 @@ pub(in crate::server) async fn completions(
 }
 
 async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>, ApiError> {
+    let mut ignored = CHAT_FIELDS.check(body.fields(), state.options.strict)?;
     let mut request: ChatRequest = body.parse()?;
-    let (settings, common) = (body.parse()?, body.parse()?);
+    let (settings, common, format) = (body.parse()?, body.parse()?, body.parse()?);
+    let (template, unread) = body.parse::<TemplateFields>()?.for_answer(&state.decoder)?;
+    ignored.add(unread, state.options.strict)?;
     let messages = request.take_messages()?;
     let prompt = state.blocking(move |state| {
-        let prompt = state.decoder.chat_prompt(&messages)?;
+        let prompt = state.decoder.chat_prompt(&messages, &template)?;
         Ok(state.decoder.prompt_tokens(prompt)?)
     });
     let prompt = prompt.await?;
@@ -61,12 +79,13 @@ async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>,
         logprobs: request.logprobs()?,
         ..state.options.defaults.clone()
     };
-    let config = config(settings, &common, defaults)?;
+    let config = config(settings, &common, format, defaults)?;
     Ok(Checked {
         prompts: vec![prompt],
         responder: responder(state, &common, &config),
         config,
         common,
+        ignored,
     })
 }
 
@@ -77,16 +96,18 @@ async fn check_completion(
     state: &Arc<AppState>,
     body: &Body,
 ) -> Result<Checked<Completion>, ApiError> {
+    let ignored = COMPLETION_FIELDS.check(body.fields(), state.options.strict)?;
     let request: CompletionRequest = body.parse()?;
-    let (settings, common): (_, CommonFields) = (body.parse()?, body.parse()?);
+    let (settings, common, format): (_, CommonFields, _) =
+        (body.parse()?, body.parse()?, body.parse()?);
     let each = common.choices();
     request.check(each)?;
     let defaults = SpeculativeConfig {
         max_new_tokens: COMPLETION_TOKENS,
-        logprobs: request.logprobs,
+        logprobs: request.logprobs.map(|Count(count)| count),
         ..state.options.defaults.clone()
     };
-    let config = config(settings, &common, defaults)?;
+    let mut config = config(settings, &common, format, defaults)?;
     let echo = request.echo.unwrap_or(false);
     let prompts: Vec<Prompt> = match request.prompt {
         PromptField::Text(text) => vec![text.into()],
@@ -115,11 +136,16 @@ async fn check_completion(
         })
         .await?;
     responder.echoed = echoed;
+    if common.is_unlimited() {
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        config.max_new_tokens = state.default_tokens(longest);
+    }
     Ok(Checked {
         prompts,
         config,
         common,
         responder,
+        ignored,
     })
 }
 
@@ -163,12 +189,14 @@ async fn respond<F: Format>(
         config,
         common,
         responder,
+        ignored,
     } = request;
     let count = prompts.len();
     let answer = Answer::start(state, prompts, config, common.choices(), &metrics).await?;
     if !common.stream.unwrap_or(false) {
         let generations = answer.gather().await?;
-        return Ok(Json(responder.response(&generations, count)).into_response());
+        let response = Json(responder.response(&generations, count)).into_response();
+        return Ok(ignored.named_in(response));
     }
     let writer = stream::Writer {
         responder,
@@ -176,5 +204,5 @@ async fn respond<F: Format>(
         prompts: count,
         metrics,
     };
-    Ok(writer.respond(answer, count * common.choices()))
+    Ok(ignored.named_in(writer.respond(answer, count * common.choices())))
 }

@@ -11,6 +11,7 @@ use super::MAX_STOPS;
 use crate::response_format::ResponseFormat;
 use crate::server::error::ApiError;
 use crate::server::openai::content::Content;
+use crate::server::openai::number::{Count, Integer, Number};
 use crate::settings::{DraftKind, Verification};
 
 /// A value that a request gives to a setting.
@@ -29,7 +30,19 @@ macro_rules! given_as_they_are {
     };
 }
 
-given_as_they_are!(usize, f64, bool, Verification);
+given_as_they_are!(bool, Verification);
+
+impl SettingValue<usize> for Count {
+    fn setting(self) -> Result<usize, ApiError> {
+        Ok(self.0)
+    }
+}
+
+impl SettingValue<f64> for Number {
+    fn setting(self) -> Result<f64, ApiError> {
+        Ok(self.0)
+    }
+}
 
 impl SettingValue<Option<DraftKind>> for DraftKind {
     fn setting(self) -> Result<Option<DraftKind>, ApiError> {
@@ -37,21 +50,25 @@ impl SettingValue<Option<DraftKind>> for DraftKind {
     }
 }
 
-/// A seed, which may be negative.
-impl SettingValue<Option<u64>> for i64 {
+/// A seed, which may be negative; -1 is a fresh one, as in llama.cpp.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct Seed(Integer);
+
+impl SettingValue<Option<u64>> for Seed {
     fn setting(self) -> Result<Option<u64>, ApiError> {
-        Ok(Some(self as u64))
+        Ok((self.0.0 != -1).then_some(self.0.0 as u64))
     }
 }
 
 /// A number of tokens. 0 turns it off, and so does -1, as in vLLM.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-pub(super) struct TopK(i64);
+pub(super) struct TopK(Integer);
 
 impl SettingValue<usize> for TopK {
     fn setting(self) -> Result<usize, ApiError> {
-        let top_k = if self.0 == -1 { 0 } else { self.0 };
+        let top_k = if self.0.0 == -1 { 0 } else { self.0.0 };
         usize::try_from(top_k).map_err(|_| {
             let message = format!("invalid top_k = {top_k}: expected at least 0, or -1 for off");
             ApiError::invalid("top_k", message)
@@ -59,23 +76,50 @@ impl SettingValue<usize> for TopK {
     }
 }
 
-/// Numbers by token ids, which are texts in JSON.
+/// Numbers by token ids: an object, whose keys are texts in JSON, or llama.cpp's list of pairs, in which false forbids a token.
 #[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub(super) struct LogitBias(BTreeMap<String, f64>);
+#[serde(
+    untagged,
+    expecting = "{token id: number}, or a list of [token id, number]"
+)]
+pub(super) enum LogitBias {
+    Object(BTreeMap<String, Number>),
+    Pairs(Vec<(Value, Value)>),
+}
 
 impl SettingValue<Vec<(u32, f64)>> for LogitBias {
     fn setting(self) -> Result<Vec<(u32, f64)>, ApiError> {
-        let biases = self.0.into_iter();
-        biases
-            .map(|(token, bias)| {
-                let invalid = || {
-                    let message = format!("invalid logit_bias: {token:?} is not a token id");
-                    ApiError::invalid("logit_bias", message)
-                };
-                Ok((token.parse().map_err(|_| invalid())?, bias))
-            })
-            .collect()
+        let invalid = |what: &dyn std::fmt::Display, expected: &str| {
+            let message = format!("invalid logit_bias: {what} is not {expected}");
+            ApiError::invalid("logit_bias", message)
+        };
+        match self {
+            Self::Object(biases) => biases
+                .into_iter()
+                .map(|(token, Number(bias))| {
+                    let id = token.parse();
+                    Ok((
+                        id.map_err(|_| invalid(&format!("{token:?}"), "a token id"))?,
+                        bias,
+                    ))
+                })
+                .collect(),
+            Self::Pairs(pairs) => pairs
+                .into_iter()
+                .map(|(token, bias)| {
+                    let id = token.as_u64().and_then(|id| u32::try_from(id).ok());
+                    let value = match bias {
+                        Value::Bool(false) => Some(f64::NEG_INFINITY),
+                        _ => bias.as_f64(),
+                    };
+                    let id = id.ok_or_else(|| invalid(&token, "a token id"))?;
+                    Ok((
+                        id,
+                        value.ok_or_else(|| invalid(&bias, "a number, or false"))?,
+                    ))
+                })
+                .collect(),
+        }
     }
 }
 
@@ -150,9 +194,22 @@ macro_rules! describe {
 describe! {
     TopK: json_schema!({"type": "integer", "minimum": -1});
     LogitBias: json_schema!({
-        "type": "object",
-        "propertyNames": {"pattern": "^[0-9]{1,9}$"},
-        "additionalProperties": {"type": "number"},
+        "anyOf": [
+            {
+                "type": "object",
+                "propertyNames": {"pattern": "^[0-9]{1,9}$"},
+                "additionalProperties": {"type": "number"},
+            },
+            {
+                "type": "array",
+                "items": {
+                    "type": "array",
+                    "prefixItems": [{"type": "integer", "minimum": 0}, {"type": ["number", "boolean"]}],
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+            },
+        ],
     });
     OneOrMore: json_schema!({
         "anyOf": [
@@ -170,20 +227,23 @@ describe! {
             },
             {
                 "type": "object",
-                "required": ["type", "json_schema"],
+                "required": ["type"],
                 "properties": {
                     "type": {"const": "json_schema"},
-                    "json_schema": {
-                        "type": "object",
-                        "required": ["schema"],
-                        "properties": {"schema": {"type": ["object", "boolean"]}},
-                    },
+                    "json_schema": {"description": "An object whose `schema` is the JSON schema."},
+                    "schema": {"description": "The JSON schema, in llama.cpp's place."},
                 },
+                "anyOf": [{"required": ["json_schema"]}, {"required": ["schema"]}],
             },
             {
                 "type": "object",
-                "required": ["type", "regex"],
-                "properties": {"type": {"const": "regex"}, "regex": {"type": "string"}},
+                "required": ["type"],
+                "properties": {
+                    "type": {"const": "regex"},
+                    "regex": {"type": "string"},
+                    "value": {"type": "string"},
+                },
+                "anyOf": [{"required": ["regex"]}, {"required": ["value"]}],
             },
             {
                 "type": "object",

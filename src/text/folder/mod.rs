@@ -1,5 +1,7 @@
 //! A tokenizer in Hugging Face's layout: tokenizer.json and the files beside it.
 
+mod added_tokens;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,16 +12,25 @@ use tokenizers::AddedToken;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::chat::ChatTemplate;
+use super::chat::TemplateSource;
 use super::spec::{Spelling, TokenizerSpec, guarded};
 use crate::error::{Error, Result};
 
 /// The special tokens that chat templates may name.
-const TEMPLATE_TOKENS: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
+const TEMPLATE_TOKENS: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "pad_token",
+    "unk_token",
+    "sep_token",
+    "cls_token",
+    "mask_token",
+];
 
 pub(super) fn read(folder: &Path) -> Result<TokenizerSpec> {
-    let settings = read_json(&folder.join("tokenizer_config.json"))?;
-    let tokenizer = read_tokenizer(folder, &settings)?;
+    let settings = read_settings(folder)?;
+    let mut tokenizer = read_tokenizer(folder, &settings)?;
+    added_tokens::add(&mut tokenizer, folder, &settings)?;
     let special_tokens: BTreeMap<_, _> = TEMPLATE_TOKENS
         .into_iter()
         .filter_map(|name| Some((name, token_text(&settings[name])?)))
@@ -34,11 +45,26 @@ pub(super) fn read(folder: &Path) -> Result<TokenizerSpec> {
         bos: id("bos_token").or_else(|| token_ids(&config["bos_token_id"]).first().copied()),
         end: id("eos_token").or(eos.first().copied()),
         eos,
-        chat_template: template_source(folder, &settings)?
-            .map(|source| ChatTemplate::new(source, special_tokens)),
+        chat_template: template_source(folder, &settings)?,
+        special_tokens,
         spelling: Spelling::of(&tokenizer),
         tokenizer,
     })
+}
+
+/// The tokenizer's settings: tokenizer_config.json, and special_tokens_map.json for what it doesn't name.
+fn read_settings(folder: &Path) -> Result<Value> {
+    let mut settings = read_json(&folder.join("tokenizer_config.json"))?;
+    if settings.is_null() {
+        settings = Value::Object(serde_json::Map::new());
+    }
+    let map = read_json(&folder.join("special_tokens_map.json"))?;
+    for (name, token) in map.as_object().into_iter().flatten() {
+        if settings[name].is_null() {
+            settings[name] = token.clone();
+        }
+    }
+    Ok(settings)
 }
 
 fn read_tokenizer(folder: &Path, settings: &Value) -> Result<tokenizers::Tokenizer> {
@@ -133,18 +159,33 @@ fn end_tokens(folder: &Path, config: &Value) -> Result<Vec<u32>> {
     Ok(known.unwrap_or_default())
 }
 
-fn template_source(folder: &Path, settings: &Value) -> Result<Option<String>> {
+/// The chat template: in a file of its own, or among the settings.
+fn template_source(folder: &Path, settings: &Value) -> Result<Option<TemplateSource>> {
     let file = folder.join("chat_template.jinja");
     if file.is_file() {
         let source = std::fs::read_to_string(&file).map_err(|source| Error::io(&file, source))?;
-        return Ok(Some(source));
+        return Ok(Some(TemplateSource::new(source)));
     }
-    let template = &settings["chat_template"];
-    // Of several named templates, use the default.
-    let named = template.as_array().into_iter().flatten();
-    let default = named.into_iter().find(|entry| entry["name"] == "default");
-    let source = default.map_or(template, |entry| &entry["template"]);
-    Ok(source.as_str().map(str::to_owned))
+    let older = read_json(&folder.join("chat_template.json"))?;
+    let template = [&settings["chat_template"], &older["chat_template"]]
+        .into_iter()
+        .find(|template| !template.is_null())
+        .unwrap_or(&Value::Null);
+    if let Some(source) = template.as_str() {
+        return Ok(Some(TemplateSource::new(source)));
+    }
+    let entries = template.as_array().map_or(&[][..], Vec::as_slice);
+    let named = |name: &str| {
+        let entry = entries.iter().find(|entry| entry["name"] == name)?;
+        entry["template"].as_str()
+    };
+    let first = || entries.first()?["template"].as_str();
+    Ok(named("default")
+        .or_else(first)
+        .map(|source| TemplateSource {
+            with_tools: named("tool_use").map(str::to_owned),
+            ..TemplateSource::new(source)
+        }))
 }
 
 /// A JSON file's contents; null if there is no file.

@@ -1,0 +1,220 @@
+//! Templates render as in transformers.
+
+use serde_json::json;
+
+use super::*;
+
+fn render(source: &str, messages: &[Message]) -> Result<String> {
+    let special_tokens =
+        BTreeMap::from([("bos_token", "<s>".into()), ("eos_token", "</s>".into())]);
+    ChatTemplate::new(&TemplateSource::new(source), &special_tokens)
+        .render(messages, &RenderOptions::default())
+}
+
+fn conversation() -> Vec<Message> {
+    vec![
+        Message::new("system", " Be brief. "),
+        Message::new("user", "Is 1 < 2 & \"3\"?"),
+    ]
+}
+
+#[test]
+fn the_usual_shapes_render() {
+    let chatml = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    let expected = "<|im_start|>system\n Be brief. <|im_end|>\n<|im_start|>user\nIs 1 < 2 & \"3\"?<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(render(chatml, &conversation()).unwrap(), expected);
+    let methods = "{{ bos_token }}{%- set ns = namespace(n=0) -%}\n{%- for m in messages[1:] if m.role.startswith('u') %}\n    {%- set ns.n = ns.n + 1 %}\n{{ m.content.upper().strip().split(' ')[0] }}{{ ns.n }}{{ eos_token }}\n{% endfor %}";
+    assert_eq!(render(methods, &conversation()).unwrap(), "<s>IS1</s>\n");
+}
+
+#[test]
+fn json_is_formatted_as_in_python() {
+    let source = "{{ messages[1] | tojson }} {{ [] | tojson }} {{ {'a': [1, 2.5, none, true]} | tojson(indent=2) }}";
+    let expected = "{\"role\": \"user\", \"content\": \"Is 1 < 2 & \\\"3\\\"?\"} [] {\n  \"a\": [\n    1,\n    2.5,\n    null,\n    true\n  ]\n}";
+    assert_eq!(render(source, &conversation()).unwrap(), expected);
+}
+
+#[test]
+fn generation_blocks_have_no_effect() {
+    let marked = "{% for m in messages %}\n  {%- generation -%}\n  {{ m.role }}\n  {% endgeneration %}\n{% endfor %}{{ '{% generation' }}";
+    let plain = marked
+        .replace("{%- generation -%}", "{%- if true -%}")
+        .replace("{% endgeneration %}", "{% endif %}");
+    let rendered = render(marked, &conversation()).unwrap();
+    assert_eq!(rendered, render(&plain, &conversation()).unwrap());
+    assert!(rendered.starts_with("system"), "{rendered}");
+}
+
+#[test]
+fn a_template_that_refuses_says_why() {
+    let source = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}";
+    let message = render(source, &conversation()).unwrap_err().to_string();
+    assert!(message.contains("System role not supported"), "{message}");
+}
+
+#[test]
+fn hostile_templates_end_with_an_error() {
+    for source in [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{{ messages.nothing.at_all }}",
+        "{% if %}",
+        "{{ 'x' * 10 ** 12 }}",
+        "{{ strftime_now('%') }}",
+        "{{ messages | tojson(indent=-1) }}",
+    ] {
+        assert!(render(source, &conversation()).is_err(), "{source}");
+    }
+}
+
+#[test]
+fn templates_can_ask_for_the_date() {
+    let year = render("{{ strftime_now('%Y') }}", &[]).unwrap();
+    assert!(year.parse::<u32>().unwrap() >= 2024, "{year}");
+}
+
+fn template(source: &str) -> ChatTemplate {
+    let special_tokens = BTreeMap::from([("bos_token", "<s>".into())]);
+    ChatTemplate::new(&TemplateSource::new(source), &special_tokens)
+}
+
+fn message(value: serde_json::Value) -> Message {
+    Message::from_json(value).unwrap()
+}
+
+/// What Jinja2 and Python's methods give, in transformers' set-up.
+#[test]
+#[rustfmt::skip]
+fn expressions_are_those_of_python() {
+    for (source, expected) in [
+        (r"{{ none is iterable }} {{ tools is iterable }} {{ undefined is iterable }}", "False False True"),
+        (r"{{ 'abc' is sequence }} {{ {'a': 1} is sequence }} {{ 1 is sequence }}", "True True False"),
+        (r"{{ range is callable }} {{ 'abc' is callable }}", "True False"),
+        (r"{{ 'a,b,c'.rsplit(',', 1) }}", "['a,b', 'c']"),
+        (r"{{ 'a,b,c'.split(',', maxsplit=1) }}", "['a', 'b,c']"),
+        (r"{{ '  a b  c '.split() }} {{ ' a b c '.split(None, 1) }}", "['a', 'b', 'c'] ['a', 'b c ']"),
+        (r"{{ ' a b c '.rsplit(None, 1) }}", "[' a b', 'c']"),
+        (r"{{ 'abcb'.index('b') }} {{ 'abcb'.rindex('b') }} {{ 'abc'.find('x') }}", "1 3 -1"),
+        (r"{{ 'äbc'.find('b', 1) }} {{ 'aXbXc'.count('X') }}", "1 2"),
+        (r"{{ 'a:b:c'.partition(':')[2] }} {{ 'a:b:c'.rpartition(':')[0] }}", "b:c a:b"),
+        (r"{{ 'prefix-x'.removeprefix('prefix-') }}{{ 'x.py'.removesuffix('.py') }}", "xx"),
+        (r"{{ '7'.zfill(3) }} {{ '-7'.zfill(3) }} {{ 'a'.ljust(3, '.') }} {{ 'a'.rjust(3) }} {{ 'a'.center(4, '*') }}", "007 -07 a..   a *a**"),
+        (r"{{ 'aB'.swapcase() }} {{ 'Straße'.casefold() }} {{ 'A Title'.istitle() }}", "Ab strasse True"),
+        (r"{{ 'aaa'.replace('a', 'b', 2) }} {{ 'aaa'.replace('a', 'b', count=1) }}", "bba baa"),
+        (r"{{ 'abc'.startswith(('x', 'a')) }} {{ 'abc'.endswith('b', 0, 2) }}", "True True"),
+        (r"{{ 'a\nb'.splitlines() }} {{ 'a\nb'.splitlines(keepends=True) | length }}", "['a', 'b'] 2"),
+        (r"{{ '%s!' % 'x' }} {{ '%d of %d' % (1, 2) }} {{ '%05.2f' % 3.14159 }} {{ 7 % 4 }}", "x! 1 of 2 03.14 3"),
+        ("{{ 'one\\\ntwo' }} {{ '\\U0001F642' }} {{ '\\x41\\u00fc\\t' }}|", "onetwo \u{1F642} Aü\t|"),
+        (r"{% set j = joiner(', ') %}{% for i in [1, 2] %}{{ j() }}{{ i }}{% endfor %}", "1, 2"),
+        (r"{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}", "aba"),
+        (r"{{ {'b': 1, 'a': 2} | tojson(sort_keys=True) }}", r#"{"a": 2, "b": 1}"#),
+        (r"{{ {'a': [1, 2]} | tojson(separators=(',', ':')) }}", r#"{"a":[1,2]}"#),
+        (r"{{ 'ü🙂' | tojson(ensure_ascii=True) }} {{ 'ü' | tojson }}", r#""\u00fc\ud83d\ude42" "ü""#),
+        (r"{{ {'a': [], 'b': {}} | tojson(indent=1) }}", "{\n \"a\": [],\n \"b\": {}\n}"),
+        (r"{{ 1e20 }} {{ 0.1 }} {{ 2.0 }} {{ 1e-7 | tojson }}", "1e+20 0.1 2.0 1e-07"),
+        (r"{{ [1, 'a', none, true] }} {{ {'k': 'v'} }}", "[1, 'a', None, True] {'k': 'v'}"),
+        (r"{% raw %}{{ '%s' % x }}{% endraw %}", "{{ '%s' % x }}"),
+        (r#"{# '%s' % x }} #}{{ "it's" }} {{ 'a}}b' }}"#, "it's a}}b"),
+    ] {
+        let text = template(source).render(&[Message::new("user", "Hi")], &RenderOptions::default());
+        assert_eq!(text.unwrap_or_else(|error| error.to_string()), expected, "{source}");
+    }
+}
+
+const LISTS: &str = "{% for m in messages %}<{{ m.role }}>{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}{% endfor %}";
+const TEXTS: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+const CHAIN: &str = "{% for m in messages %}{% if m.role == 'system' %}[S {{ m.content }}]{% elif m.role == 'user' %}[U {{ m.content }}]{% elif m.role == 'assistant' %}[A {{ m.content }}]{% endif %}{% endfor %}";
+const USERS: &str = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('No system') }}{% endif %}[{{ m.role }} {{ m.content }}]{% endfor %}";
+
+#[test]
+fn contents_are_what_the_template_reads() {
+    let content = json!([{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]);
+    let parts = message(json!({"role": "user", "content": content}));
+    let text = Message::new("user", "one");
+    let render = |source, message: &Message| {
+        let messages = std::slice::from_ref(message);
+        let text = template(source).render(messages, &RenderOptions::default());
+        text.unwrap()
+    };
+    assert_eq!(render(LISTS, &parts), "<user>onetwo");
+    assert_eq!(render(LISTS, &text), "<user>one");
+    assert_eq!(render(TEXTS, &parts), "<user>one\ntwo");
+    assert_eq!(render(TEXTS, &text), "<user>one");
+}
+
+#[test]
+fn roles_are_those_that_the_template_knows() {
+    let render = |source, role: &str| {
+        let messages = [Message::new(role, "Be brief."), Message::new("user", "Hi")];
+        template(source).render(&messages, &RenderOptions::default())
+    };
+    assert_eq!(render(CHAIN, "developer").unwrap(), "[S Be brief.][U Hi]");
+    assert_eq!(
+        render(TEXTS, "developer").unwrap(),
+        "<system>Be brief.<user>Hi"
+    );
+    for role in ["system", "developer"] {
+        assert_eq!(render(USERS, role).unwrap(), "[user Be brief.\n\nHi]");
+    }
+    let knows = "{% for m in messages %}{% if m.role == 'developer' %}[D {{ m.content }}]{% else %}[{{ m.content }}]{% endif %}{% endfor %}";
+    assert_eq!(render(knows, "developer").unwrap(), "[D Be brief.][Hi]");
+    let refused = render(CHAIN, "wizard").unwrap_err().to_string();
+    assert!(
+        refused.starts_with("invalid messages[0].role = wizard"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn every_field_reaches_the_template() {
+    let show = "{% for m in messages %}{{ m.content if m.content is not none else '-' }}{% for c in m.tool_calls or [] %}[{{ c.function.name }} {{ c.function.arguments.at }}]{% endfor %}{{ m.name }}{{ m.reasoning_content }}{% endfor %}";
+    let function = json!({"name": "clock", "arguments": "{\"at\": \"noon\"}"});
+    let call = json!({"id": "1", "type": "function", "function": function});
+    let messages = [
+        message(json!({"role": "user", "content": "Q", "name": "Ann"})),
+        message(json!({
+            "role": "assistant", "content": null, "tool_calls": [call], "reasoning_content": "Hm",
+        })),
+    ];
+    let options = RenderOptions::default();
+    let text = template(show).render(&messages, &options);
+    assert_eq!(text.unwrap(), "QAnn-[clock noon]Hm");
+    let refused = template(TEXTS).render(&messages, &options).unwrap_err();
+    assert!(
+        refused.to_string().contains("messages[1].tool_calls"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn options_reach_the_template() {
+    let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if tools %}[{{ tools | length }} tools]{% endif %}{% if add_generation_prompt %}<assistant>{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}{% endif %}";
+    let talk = [
+        Message::new("user", "Hi"),
+        Message::new("assistant", " Hello, I "),
+    ];
+    let render = |options: &RenderOptions| template(source).render(&talk, options);
+    let variables = json!({"enable_thinking": false});
+    let quiet = RenderOptions {
+        variables: variables.as_object().unwrap().clone(),
+        ..RenderOptions::default()
+    };
+    assert!(render(&quiet).unwrap().ends_with("<think></think>"));
+    let tools = RenderOptions {
+        tools: vec![json!({"type": "function"})],
+        ..RenderOptions::default()
+    };
+    assert!(render(&tools).unwrap().contains("[1 tools]"));
+    assert!(template(TEXTS).render(&talk, &tools).is_err());
+    let continued = RenderOptions {
+        add_generation_prompt: false,
+        continue_final_message: true,
+        ..RenderOptions::default()
+    };
+    assert_eq!(render(&continued).unwrap(), "<user>Hi<assistant> Hello, I ");
+    let both = RenderOptions {
+        add_generation_prompt: true,
+        ..continued
+    };
+    assert!(render(&both).is_err());
+}
