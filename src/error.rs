@@ -48,7 +48,7 @@ pub enum Error {
     },
     /// More tokens than the model's context holds.
     #[error(
-        "{tokens} tokens do not fit the context of {context_length}: shorten the prompt or load the model with a larger context_length"
+        "{tokens} tokens do not fit the context of {context_length}: shorten the prompt, or load the model with a larger `context_length`"
     )]
     ContextOverflow {
         /// Tokens that the request needs.

@@ -27,7 +27,7 @@ pub use host::HostRows;
 pub use precision::{CachePrecision, WeightPrecision};
 pub use quantize::quantize;
 pub use recurrent::{Recurrence, RecurrentState};
-pub use rotary::{Pairing, Rope};
+pub use rotary::{Pairing, Rope, Stretched};
 pub use shapes::{Activation, AttentionShape, NormKind};
 pub use tensor::{StoredTensor, elements};
 
@@ -49,6 +49,9 @@ pub struct Segment {
     /// How many tokens before the segment's end may yet be rolled back; recurrent layers commit the others. Those of a tree's
     /// rows may all be.
     pub provisional: usize,
+    /// Whether its text is longer than those trained on, for rotary embeddings with other frequencies then
+    /// ([`Rope::stretched`]): the same for all of a text's tokens.
+    pub is_stretched: bool,
 }
 
 impl Segment {
@@ -83,10 +86,16 @@ impl Batch<'_> {
 
     /// The positions of all rows, in their order.
     pub fn positions(&self) -> impl Iterator<Item = usize> {
+        self.rotations().map(|(position, _)| position)
+    }
+
+    /// The same, each with whether its text is stretched.
+    pub fn rotations(&self) -> impl Iterator<Item = (usize, bool)> {
         let segments = self.segments.iter().enumerate();
         segments.flat_map(|(index, segment)| {
             let ancestors = self.ancestors_of(index);
-            (0..segment.rows).map(move |row| segment.position(row, ancestors))
+            let position = move |row| (segment.position(row, ancestors), segment.is_stretched);
+            (0..segment.rows).map(position)
         })
     }
 }

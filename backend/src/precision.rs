@@ -13,7 +13,7 @@ pub enum WeightPrecision {
     Stored,
     /// Everything as f32.
     F32,
-    /// Quantized on loading to this block format, where a row's length allows it.
+    /// Converted on loading to this format, 16-bit floats or blocks, where a row's length allows it.
     Quantized(StorageType),
 }
 
@@ -28,12 +28,16 @@ impl WeightPrecision {
         }
     }
 
-    /// The precision that a `dtype` ("f32") and a `quantize` (`q8_0`, ...) setting ask for.
+    /// The precision that a `dtype` (`f32`, `f16`, `bf16`) and a `quantize` (`q8_0`, ...) setting ask for.
     pub fn from_names(dtype: Option<&str>, quantize: Option<&str>) -> Result<Self> {
         match (dtype, quantize) {
             (None | Some("auto"), None) => Ok(Self::Stored),
-            (Some("f32" | "float32"), None) => Ok(Self::F32),
-            (Some(other), None) => Err(Error::invalid("dtype", other, "auto or f32")),
+            (Some("f32" | "fp32" | "float32" | "float"), None) => Ok(Self::F32),
+            (Some("f16" | "fp16" | "float16" | "half"), None) => {
+                Ok(Self::Quantized(StorageType::F16))
+            }
+            (Some("bf16" | "bfloat16"), None) => Ok(Self::Quantized(StorageType::BF16)),
+            (Some(other), None) => Err(Error::invalid("dtype", other, "auto, f32, f16 or bf16")),
             (_, Some(format)) => StorageType::parse_quantizable(format).map(Self::Quantized),
         }
     }
@@ -70,8 +74,8 @@ impl FromStr for CachePrecision {
     fn from_str(name: &str) -> Result<Self> {
         match name {
             "auto" => Ok(Self::Auto),
-            "f32" | "float32" => Ok(Self::F32),
-            "f16" | "float16" => Ok(Self::F16),
+            "f32" | "fp32" | "float32" => Ok(Self::F32),
+            "f16" | "fp16" | "float16" | "half" => Ok(Self::F16),
             "q8_0" => Ok(Self::Q8_0),
             other => Err(Error::invalid(
                 "kv_cache_dtype",

@@ -18,12 +18,29 @@ pub struct Rope {
     pub magnitude: f64,
     /// Which elements form a pair.
     pub pairing: Pairing,
+    /// Other frequencies for all of a text that is longer than those trained on (LongRoPE, 2402.13753).
+    pub stretched: Option<Stretched>,
+}
+
+/// The frequencies of a text of more than so many tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretched {
+    /// The most tokens of a text that the other frequencies are for.
+    pub beyond: usize,
+    /// Radians per position, one entry a pair.
+    pub frequencies: Vec<f64>,
 }
 
 impl Rope {
-    /// Cosines and sines of one position, a pair each.
-    pub fn angles(&self, position: u32) -> impl Iterator<Item = (f32, f32)> + '_ {
-        self.frequencies.iter().map(move |frequency| {
+    /// Cosines and sines of one position, a pair each; `is_stretched`: of a text that is longer than those trained on.
+    pub fn angles(
+        &self,
+        position: u32,
+        is_stretched: bool,
+    ) -> impl Iterator<Item = (f32, f32)> + '_ {
+        let stretched = self.stretched.as_ref().filter(|_| is_stretched);
+        let frequencies = stretched.map_or(&self.frequencies, |stretched| &stretched.frequencies);
+        frequencies.iter().map(move |frequency| {
             let (sin, cos) = (f64::from(position) * frequency).sin_cos();
             ((cos * self.magnitude) as f32, (sin * self.magnitude) as f32)
         })

@@ -83,31 +83,42 @@ impl Keys<'_> {
         Error::corrupt(self.file, reason)
     }
 
+    /// A factor for each pair of a rotary embedding, if the file has such a tensor.
+    fn rope_factors(&self, name: &str, dims: usize) -> Result<Option<Vec<f64>>> {
+        let Some(tensor) = self.gguf.tensor(name) else {
+            return Ok(None);
+        };
+        let factors: Vec<f64> = dequantize(&tensor)?.into_iter().map(f64::from).collect();
+        if factors.len() != dims / 2 || !factors.iter().all(|factor| *factor > 0.0) {
+            let reason = format!("tensor `{name}` must hold {} positive numbers", dims / 2);
+            return Err(Error::corrupt(self.file, reason));
+        }
+        Ok(Some(factors))
+    }
+
     fn scaling(&self, dims: usize, context_length: usize) -> Result<Scaling> {
         let original = self
             .float("rope.scaling.original_context_length")
             .unwrap_or(context_length as f64);
-        let long = context_length as f64 > original;
-        let per_pair = if long {
-            "rope_factors_long.weight"
-        } else {
-            "rope_factors_short.weight"
-        };
-        for name in ["rope_freqs.weight", per_pair] {
-            let Some(tensor) = self.gguf.tensor(name) else {
-                continue;
-            };
-            let factors: Vec<f64> = dequantize(&tensor)?.into_iter().map(f64::from).collect();
-            if factors.len() != dims / 2 || !factors.iter().all(|factor| *factor > 0.0) {
-                let reason = format!("tensor `{name}` must hold {} positive numbers", dims / 2);
-                return Err(Error::corrupt(self.file, reason));
-            }
-            let magnitude = self.float("rope.scaling.attn_factor");
-            let magnitude = magnitude.unwrap_or_else(|| match name == per_pair {
-                true => longrope_magnitude(context_length as f64, original),
-                false => 1.0,
+        let magnitude = self.float("rope.scaling.attn_factor");
+        if let Some(factors) = self.rope_factors("rope_freqs.weight", dims)? {
+            return Ok(Scaling::PerPair {
+                factors,
+                magnitude: magnitude.unwrap_or(1.0),
+                beyond: None,
             });
-            return Ok(Scaling::PerPair { factors, magnitude });
+        }
+        if let Some(factors) = self.rope_factors("rope_factors_short.weight", dims)? {
+            let long = match context_length as f64 > original {
+                true => self.rope_factors("rope_factors_long.weight", dims)?,
+                false => None,
+            };
+            return Ok(Scaling::PerPair {
+                factors,
+                magnitude: magnitude
+                    .unwrap_or_else(|| longrope_magnitude(context_length as f64, original)),
+                beyond: long.map(|factors| (original as usize, factors)),
+            });
         }
         let factor = self
             .float("rope.scaling.factor")

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use crate::backend::{Pairing, Rope};
+use crate::backend::{Pairing, Rope, Stretched};
 
 /// How the frequencies of a rotary embedding are stretched.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,12 @@ pub enum Scaling {
     },
     /// Each frequency divided by a factor of its own (LongRoPE; `rope_freqs` in GGUF).
     #[allow(missing_docs)]
-    PerPair { factors: Vec<f64>, magnitude: f64 },
+    PerPair {
+        factors: Vec<f64>,
+        magnitude: f64,
+        /// Other factors for texts of more than so many tokens.
+        beyond: Option<(usize, Vec<f64>)>,
+    },
 }
 
 impl Scaling {
@@ -42,10 +47,21 @@ impl Scaling {
     pub fn rope(&self, dims: usize, theta: f64, pairing: Pairing) -> Rope {
         let pair = |i: usize| theta.powf(-2.0 * i as f64 / dims as f64);
         let trained: Vec<f64> = (0..dims / 2).map(pair).collect();
+        let stretched = match self {
+            Self::PerPair {
+                beyond: Some((beyond, factors)),
+                ..
+            } => Some(Stretched {
+                beyond: *beyond,
+                frequencies: divided(&trained, factors),
+            }),
+            _ => None,
+        };
         Rope {
             frequencies: self.stretch(trained, dims, theta),
             magnitude: self.magnitude(),
             pairing,
+            stretched,
         }
     }
 
@@ -89,11 +105,7 @@ impl Scaling {
                 };
                 trained.iter().enumerate().map(stretch).collect()
             }
-            Self::PerPair { factors, .. } => trained
-                .iter()
-                .zip(factors)
-                .map(|(f, factor)| f / factor)
-                .collect(),
+            Self::PerPair { factors, .. } => divided(&trained, factors),
         }
     }
 
@@ -108,6 +120,14 @@ impl Scaling {
             Self::PerPair { magnitude, .. } => *magnitude,
         }
     }
+}
+
+/// Each frequency divided by its own factor.
+fn divided(frequencies: &[f64], factors: &[f64]) -> Vec<f64> {
+    let pairs = frequencies.iter().zip(factors);
+    pairs
+        .map(|(frequency, factor)| frequency / factor)
+        .collect()
 }
 
 /// A frequency divided by `factor` to a share of `stretched` (0 to 1).
@@ -185,7 +205,7 @@ mod tests {
             1.1557219901962608,
         );
         let longrope = Scaling::PerPair {
-            factors: (0..8).map(|pair| 2.0 + 0.5 * f64::from(pair)).collect(), magnitude: 1.5,
+            factors: (0..8).map(|pair| 2.0 + 0.5 * f64::from(pair)).collect(), magnitude: 1.5, beyond: None,
         };
         check(
             &longrope, 1e4,

@@ -51,6 +51,12 @@ impl ModelSpec {
         self.family.scaled_embedding
     }
 
+    /// The most tokens of a text whose rotary embeddings are those trained on, where longer texts have others.
+    pub fn stretches_beyond(&self) -> Option<usize> {
+        let stretched = self.ropes.iter().filter_map(|rope| rope.stretched.as_ref());
+        stretched.map(|stretched| stretched.beyond).min()
+    }
+
     /// Width of all query heads together.
     pub fn query_size(&self) -> usize {
         self.attention.heads * self.attention.head_dim

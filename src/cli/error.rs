@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::flags;
 use crate::error::Error;
 
 /// What a command returns.
@@ -29,9 +30,10 @@ impl CliError {
     pub(super) fn report(self) -> u8 {
         let (message, status) = match self {
             // A setting out of range is a usage error, like one that can't be parsed.
-            Self::Error(error @ Error::InvalidConfig { .. }) => (error.to_string(), 2),
-            Self::Error(error) => (error.to_string(), 1),
+            Self::Error(error @ Error::InvalidConfig { .. }) => (flags::in_terms_of(&error), 2),
+            Self::Error(error) => (flags::in_terms_of(&error), 1),
             Self::Profile(error) => {
+                let error = flags::in_terms_of(&error);
                 let advice = "named by the profile of `specdec tune`; --no-profile ignores it";
                 (format!("{error} ({advice})"), 1)
             }
@@ -57,6 +59,18 @@ pub(super) fn print_error(message: &str) {
     let line = lines.collect::<Vec<_>>().join(" ");
     // Unlike `eprintln!`, this does not panic if stderr is closed.
     let _ = writeln!(io::stderr(), "specdec: {line}");
+}
+
+/// Prints an error of the argument parser, in the voice of all others.
+pub(super) fn print_usage_error(error: &clap::Error) {
+    use io::{IsTerminal, Write};
+    let rendered = match io::stderr().is_terminal() {
+        true => error.render().ansi().to_string(),
+        false => error.render().to_string(),
+    };
+    // The parser's own first word, whatever its colour.
+    let message = rendered.replacen("error:", "specdec:", 1);
+    let _ = write!(io::stderr(), "{message}");
 }
 
 impl From<Error> for CliError {

@@ -4,8 +4,9 @@ use std::io::{self, IsTerminal};
 
 use super::answer::{OutputArgs, interrupted};
 use super::error::{CliError, Outcome};
-use super::options::{ModelArgs, SamplingArgs, prompt};
+use super::options::{ModelArgs, SamplingArgs, conversation};
 use super::prompts::read_stdin;
+use crate::text::Message;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +20,12 @@ Examples:
 pub(super) struct Args {
     /// The prompt; "-", or no prompt with piped input, reads stdin (without its final line break)
     prompt: Option<String>,
+    /// The prompt, as llama.cpp's programs have it
+    #[arg(short, long = "prompt", value_name = "TEXT", conflicts_with = "prompt")]
+    prompt_option: Option<String>,
+    /// System message before the prompt
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    system: Option<String>,
     /// Continue the prompt as it is, without the model's chat template
     #[arg(long)]
     raw: bool,
@@ -34,7 +41,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
     args.sampling.check()?;
-    let text = match args.prompt.as_deref() {
+    let given = args.prompt.as_deref().or(args.prompt_option.as_deref());
+    let text = match given {
         Some("-") => read_stdin()?,
         Some(text) => text.to_owned(),
         None if io::stdin().is_terminal() => {
@@ -47,7 +55,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let config = args
         .sampling
         .config(profile.as_ref(), &decoder.default_config())?;
-    let prompt = prompt(&decoder, &text, args.raw)?;
+    let system = args.system.iter().map(|text| Message::new("system", text));
+    let messages: Vec<Message> = system.chain([Message::new("user", text)]).collect();
+    let prompt = conversation(&decoder, &messages, args.raw)?;
     let generation = args.output.show(decoder.stream(prompt, &config)?)?;
     if interrupted(&generation) {
         return Err(CliError::Interrupted);

@@ -10,6 +10,7 @@ mod answer;
 mod bench;
 mod chat;
 mod error;
+mod flags;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -100,9 +101,13 @@ fn execute<P: Parser + Send + 'static>(
     let parsed = match P::try_parse_from(args) {
         Ok(parsed) => parsed,
         Err(error) => {
-            // Help and version go to stdout with status 0, usage errors to stderr with 2.
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(2);
+            // Help and version go to stdout with status 0.
+            if !error.use_stderr() {
+                let _ = error.print();
+                return 0;
+            }
+            error::print_usage_error(&error);
+            return 2;
         }
     };
     let status = interrupt::run(move || {

@@ -34,7 +34,7 @@ pub(super) const TARGET_HELP: &str =
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Models")]
 pub(super) struct ModelArgs {
-    #[arg(short, long, value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
+    #[arg(short, long, short_alias = 'm', visible_alias = "model", value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
     pub(super) target: String,
     #[arg(short, long, value_name = "MODEL", help = draft_help(
         "a model, self:LAYERS, self:FORMAT",
@@ -61,10 +61,10 @@ pub(super) struct LoadingArgs {
     /// cpu, cuda, cuda:INDEX or metal [default: SPECDEC_DEVICE, or the best there is]
     #[arg(long)]
     pub(super) device: Option<Device>,
-    /// Hold all weights as auto (as stored) or f32
+    /// Hold all weights as auto (as stored), f32, f16 or bf16
     #[arg(long)]
     dtype: Option<String>,
-    /// Quantize on loading: q8_0, q4_0, ...
+    /// Quantize on loading: q8_0, q6_k, q5_k, q4_k, q4_0, ...
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<String>,
     /// Hold keys and values as auto, f32, f16 or q8_0 (on the CPU)
@@ -80,8 +80,11 @@ pub(super) struct LoadingArgs {
     #[arg(long)]
     revision: Option<String>,
     /// Most tokens in prompt and answer together [default: the model's own]
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(short, long, value_name = "TOKENS")]
     context_length: Option<usize>,
+    /// Threads that compute on the CPU [default: SPECDEC_NUM_THREADS, or all that the process may use]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
 }
 
 impl ModelArgs {
@@ -135,6 +138,9 @@ impl ModelArgs {
         }
         if let Some(tokens) = loading.context_length {
             builder = builder.context_length(tokens);
+        }
+        if let Some(threads) = loading.threads {
+            builder = builder.threads(threads);
         }
         let named = profile.filter(|profile| profile.model.is_some() || profile.table.is_some());
         builder.load().map_err(|error| match named {

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{CliError, Outcome};
+use super::flags::in_terms_of;
 use super::interrupt;
 use super::options::ModelArgs;
 use super::profile::Profile;
 use super::prompts::read_text;
-use crate::decoder::SpeculativeDecoder;
+use crate::decoder::{SpeculativeDecoder, no_chat_template};
 use crate::engine::CancelToken;
 use crate::error::{Error, Result};
 use crate::server::{Server, ServerEnd, ServerOptions};
@@ -41,6 +42,9 @@ pub(super) struct Args {
     /// File with API keys, one per line; each request must send one. SPECDEC_API_KEY adds another
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+    /// An API key that each request must send; other users of this machine can see it in the list of processes
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
     /// Accept requests from other machines without an API key
     #[arg(long)]
     allow_unauthenticated: bool,
@@ -84,6 +88,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     args.options(profile.as_ref(), SpeculativeConfig::default())?;
     let decoder = args.load(profile.as_ref())?;
     let options = args.options(profile.as_ref(), decoder.default_config())?;
+    describe(&decoder, &options);
     let server = Server::bind(decoder, options)?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "listening at http://{}", server.address())?;
@@ -94,6 +99,38 @@ pub(super) fn run(args: &Args) -> Outcome {
     match server.run()? {
         ServerEnd::Drained => Ok(()),
         ServerEnd::Interrupted => Err(CliError::Interrupted),
+    }
+}
+
+/// Tells on stderr what is served, and what of it will be refused.
+fn describe(decoder: &SpeculativeDecoder, options: &ServerOptions) {
+    let info = decoder.info();
+    let key = match (options.api_keys.is_empty(), options.allow_unauthenticated) {
+        (false, _) => "required",
+        (true, false) => "none: only this machine is answered",
+        (true, true) => "none: everybody is answered",
+    };
+    let text = format!(
+        "model    {}: {}, {:.1} million parameters, {}, on {}\n\
+         context  {} tokens; {} requests at once, {} queued\n\
+         API key  {key}\n",
+        options.model,
+        info.architecture,
+        info.parameters as f64 / 1e6,
+        info.quantization,
+        info.device,
+        info.context_length,
+        options.slots,
+        options.queue,
+    );
+    let mut stderr = std::io::stderr();
+    let _ = stderr.write_all(text.as_bytes());
+    if decoder.tokenizer().chat_template().is_none() {
+        let _ = writeln!(
+            stderr,
+            "chat     refused: {}",
+            in_terms_of(&no_chat_template())
+        );
     }
 }
 
@@ -165,6 +202,7 @@ impl Args {
         let lines = file.iter().flat_map(|text| text.lines());
         let keys: Vec<String> = lines
             .chain(own.as_deref())
+            .chain(self.api_key.as_deref())
             .map(str::trim)
             .filter(|key| !key.is_empty())
             .map(str::to_owned)

@@ -7,6 +7,8 @@ mod prompt;
 mod recurrent_tests;
 mod self_draft;
 mod stream;
+#[cfg(test)]
+mod stretch_tests;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -370,7 +372,7 @@ impl SpeculativeDecoder {
 pub(crate) fn no_chat_template() -> Error {
     let names = chat_templates::names().join(", ");
     let reason = format!(
-        "it has no chat template: load it with chat_template = a file or one of {names}, or give it a plain prompt"
+        "it has no chat template: give one by `chat_template` (a file, or one of {names}), or use a plain prompt"
     );
     Error::unsupported("the model", reason)
 }

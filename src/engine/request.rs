@@ -267,7 +267,7 @@ impl Request {
     /// Tokens that may still be generated; at least 1 while the generation goes on.
     fn room(&self) -> usize {
         let wanted = self.config.max_new_tokens - self.writer.tokens().len();
-        wanted.min(self.target.context_length() - self.target.len())
+        wanted.min(self.target.room())
     }
 
     fn record(&mut self, step: &Pending, verdict: &Verdict) {

@@ -11,6 +11,8 @@ use super::pip::Requirement;
 use super::{LocateOptions, ModelFiles};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::names::closest;
+use crate::settings::{Choice, DraftKind};
 
 /// A model that this crate knows by a short name.
 #[derive(Debug)]
@@ -64,9 +66,29 @@ pub const ALIASES: &[Alias] = &[
     },
 ];
 
-/// The alias of that name.
+/// The alias of that name, in upper or lower case.
 pub(super) fn find(name: &str) -> Option<&'static Alias> {
-    ALIASES.iter().find(|alias| alias.name == name)
+    let mut all = ALIASES.iter();
+    all.find(|alias| alias.name.eq_ignore_ascii_case(name))
+}
+
+/// The alias or draft source that a mistyped name may mean: one without an owner, which no old repository of the hub has.
+pub(super) fn meant(name: &str) -> Option<&'static str> {
+    /// Repositories from before owners were part of names, which are close to nothing of ours but each other.
+    const OLD: [&str; 6] = [
+        "gpt2",
+        "gpt2-medium",
+        "gpt2-large",
+        "gpt2-xl",
+        "distilgpt2",
+        "openai-gpt",
+    ];
+    if name.contains('/') || OLD.contains(&name) {
+        return None;
+    }
+    let aliases = ALIASES.iter().map(|alias| alias.name);
+    let drafts = DraftKind::all().into_iter().map(DraftKind::name);
+    closest(name, aliases.chain(drafts).chain(OLD))
 }
 
 /// Finds a default model in the cache, or downloads it there.

@@ -105,5 +105,11 @@ pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
             "it is neither a path that exists nor a hub name; name a folder, a .gguf file, or a repository as owner/name",
         )
     })?;
+    if let Some(meant) = alias::meant(model) {
+        let reason = format!(
+            "did you mean {meant}? A repository of the hub is named owner/name, a folder or file by its path"
+        );
+        return Err(Error::not_found(model, reason));
+    }
     repository::locate(model, &name, options, &settings)
 }

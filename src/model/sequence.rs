@@ -23,6 +23,7 @@ pub struct SharedModel {
     vocab_size: usize,
     context_length: usize,
     max_tree_tokens: usize,
+    stretches_beyond: Option<usize>,
     can_fork: bool,
     info: Arc<ModelInfo>,
 }
@@ -34,6 +35,7 @@ impl SharedModel {
             vocab_size: model.vocab_size(),
             context_length: model.context_length(),
             max_tree_tokens: model.max_tree_tokens(),
+            stretches_beyond: model.stretches_beyond(),
             can_fork: model.can_fork(),
             info: Arc::new(model.info()),
             model: Arc::new(Mutex::new(model)),
@@ -168,6 +170,15 @@ impl TokenSequence {
     /// Most tokens that it may hold.
     pub fn context_length(&self) -> usize {
         self.model.context_length
+    }
+
+    /// Most tokens that one extension may append if some of them are drafted.
+    pub fn room(&self) -> usize {
+        let beyond = self
+            .model
+            .stretches_beyond
+            .filter(|beyond| self.length < *beyond);
+        beyond.unwrap_or(usize::MAX).min(self.context_length()) - self.length
     }
 
     /// Number of tokens that the model knows.

@@ -25,6 +25,12 @@ pub trait TargetModel: LanguageModel {
         }
     }
 
+    /// The length that no tree, and no draft, may cross in one extension, as the text up to it and a longer one are computed in
+    /// different ways; `None` if there is none.
+    fn stretches_beyond(&self) -> Option<usize> {
+        None
+    }
+
     /// A model of the same weights that computes these layers alone, in this order: a cheap draft for the whole.
     fn with_layers(&self, layers: &[usize]) -> Result<Box<dyn TargetModel>> {
         let _ = layers;

@@ -49,9 +49,20 @@ impl Server {
         let runtime = runtime
             .map_err(|error| Error::Compute(format!("no threads for the server: {error}")))?;
         let (host, port) = (&options.host, options.port);
-        let invalid = |error: std::io::Error| {
-            let expected = format!("an address to listen on: {error}");
-            Error::invalid("host", format!("{host}:{port}"), expected)
+        let invalid = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                let expected =
+                    "a free port: another program listens on this one; 0 takes any that is free";
+                Error::invalid("port", port, expected)
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                let expected = "a port from 1024 on, or the right to listen on this one";
+                Error::invalid("port", port, expected)
+            }
+            _ => {
+                let expected = format!("an address of this machine to listen on: {error}");
+                Error::invalid("host", host, expected)
+            }
         };
         let listener = runtime.block_on(async {
             let addresses = lookup_host((host.as_str(), port)).await.map_err(invalid)?;
@@ -104,7 +115,9 @@ impl Server {
         let served = self.runtime.block_on(async move {
             tokio::spawn(async move {
                 end_signal().await;
-                tracing::info!("shutting down: running requests are answered first");
+                tracing::warn!(
+                    "shutting down: running requests are answered first; a second signal ends them"
+                );
                 let _ = signals.send(1);
                 if let Some(updates) = updates {
                     let _ = tokio::task::spawn_blocking(move || updates.save()).await;

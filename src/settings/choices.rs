@@ -44,10 +44,10 @@ pub(crate) trait Choice: ToString + Copy {
         Self::all().iter().map(ToString::to_string).collect()
     }
 
-    /// The choice of this name.
+    /// The choice of this name, in upper or lower case.
     fn parse(name: &str) -> Result<Self> {
         let mut all = Self::all().into_iter();
-        all.find(|choice| choice.to_string() == name)
+        all.find(|choice| choice.to_string().eq_ignore_ascii_case(name))
             .ok_or_else(|| Error::invalid(Self::SETTING, name, Self::names().join(", ")))
     }
 

@@ -172,13 +172,15 @@ impl Backend for CandleBackend {
     }
 
     fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Step> {
-        let positions: Vec<usize> = batch.positions().collect();
+        let positions: Vec<(usize, bool)> = batch.rotations().collect();
         let rotations = ropes
             .iter()
             .map(|rope| {
                 let (cos, sin): (Vec<f32>, Vec<f32>) = positions
                     .iter()
-                    .flat_map(|&position| rope.angles(position as u32))
+                    .flat_map(|&(position, is_stretched)| {
+                        rope.angles(position as u32, is_stretched)
+                    })
                     .unzip();
                 let shape = (positions.len(), rope.frequencies.len());
                 Ok(Rotation {

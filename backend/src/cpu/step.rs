@@ -56,11 +56,13 @@ impl Step {
             .rotations
             .resize_with(ropes.len(), RotationTable::default);
         for (table, rope) in tables.rotations.iter_mut().zip(ropes) {
-            let positions = batch.positions();
+            let rotations = batch.rotations();
             table.angles.clear();
-            table
-                .angles
-                .extend(positions.flat_map(|position| rope.angles(position as u32)));
+            table.angles.extend(
+                rotations.flat_map(|(position, is_stretched)| {
+                    rope.angles(position as u32, is_stretched)
+                }),
+            );
             table.pairs = rope.frequencies.len();
             table.pairing = Some(rope.pairing);
         }

@@ -300,6 +300,7 @@ impl Case {
                         rows,
                         is_tree: false,
                         provisional: 0,
+                        is_stretched: false,
                     });
                 }
             }
@@ -418,6 +419,7 @@ fn caches_survive_rollbacks_and_forks() {
             rows,
             is_tree: false,
             provisional: 0,
+            is_stretched: false,
         }];
         let step = own.begin(chains(&segments), &[]).unwrap();
         let [q, k, v] =

@@ -194,10 +194,18 @@ impl StorageType {
         all.filter(|storage| storage.format().candle.is_some())
     }
 
-    /// The format to quantize to that a setting names, in upper or lower case.
+    /// The format to quantize to that a setting names, in upper or lower case. A mixture of llama.cpp's (`q4_k_m`) is the
+    /// format of most of its weights.
     pub(crate) fn parse_quantizable(name: &str) -> Result<Self> {
+        let lower = name.to_ascii_lowercase();
+        let mixture = ["_s", "_m", "_l"]
+            .iter()
+            .find_map(|size| lower.strip_suffix(size));
+        let format = mixture
+            .filter(|format| format.ends_with("_k"))
+            .unwrap_or(&lower);
         Self::quantizable()
-            .find(|storage| storage.name().eq_ignore_ascii_case(name))
+            .find(|storage| storage.name().eq_ignore_ascii_case(format))
             .ok_or_else(|| Self::not_quantizable(name))
     }
 
@@ -238,7 +246,10 @@ mod tests {
             let name = storage.name().to_ascii_lowercase();
             assert_eq!(StorageType::parse_quantizable(&name).unwrap(), storage);
         }
-        for wrong in ["f16", "iq4_nl", "q9_9"] {
+        for (name, storage) in [("q4_k_m", StorageType::Q4K), ("Q5_K_S", StorageType::Q5K)] {
+            assert_eq!(StorageType::parse_quantizable(name).unwrap(), storage);
+        }
+        for wrong in ["f16", "iq4_nl", "q9_9", "q4_0_m"] {
             let message = StorageType::parse_quantizable(wrong)
                 .unwrap_err()
                 .to_string();

@@ -140,14 +140,20 @@ impl Config<'_> {
             }
             "longrope" | "su" => {
                 let original = original(context_length as f64);
-                // transformers switches at run time; a cache computed with one set of factors
-                // can't be continued with the other, so the trained length decides here.
-                let long = context_length as f64 > original;
-                let key = if long { "long_factor" } else { "short_factor" };
-                let factors = self.factors(fields, key, dims / 2)?;
                 let magnitude = optional("attention_factor")
                     .unwrap_or_else(|| longrope_magnitude(context_length as f64, original));
-                Ok(Scaling::PerPair { factors, magnitude })
+                let beyond = match context_length as f64 > original {
+                    true => Some((
+                        original as usize,
+                        self.factors(fields, "long_factor", dims / 2)?,
+                    )),
+                    false => None,
+                };
+                Ok(Scaling::PerPair {
+                    factors: self.factors(fields, "short_factor", dims / 2)?,
+                    magnitude,
+                    beyond,
+                })
             }
             other => {
                 let reason = format!(

@@ -232,6 +232,7 @@ impl<B: Backend> HeadSequence for EagleSequence<B> {
             rows: tokens.len(),
             is_tree: false,
             provisional: 0,
+            is_stretched: false,
         }];
         let batch = Batch {
             segments: &segments,

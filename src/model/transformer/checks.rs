@@ -27,6 +27,14 @@ impl<B: Backend> Transformer<B> {
             }
             let past = held.map_or(0, |held| held.length);
             limits::fits(past + extend.tokens.len(), self.spec.context_length)?;
+            let depths = extend.parents.ancestors().map(u64::count_ones);
+            let end = past + depths.max().unwrap_or(0) as usize;
+            let beyond = self.spec.stretches_beyond();
+            if beyond.is_some_and(|beyond| past < beyond && end > beyond) {
+                let reason =
+                    "the tree crosses the length at which the model's rotary embeddings change";
+                return Err(Error::Compute(reason.into()));
+            }
         }
         let mut names: PerSequence<SequenceId> =
             batch.iter().map(|extend| extend.sequence).collect();

@@ -9,7 +9,7 @@ use crate::model::language_model::Extend;
 use crate::model::tree::Parents;
 
 /// Most rows computed at once in prefilling; bounds the memory of a step.
-const MAX_STEP_ROWS: usize = 512;
+pub(super) const MAX_STEP_ROWS: usize = 512;
 
 /// What a step needs for each of its rows; on the stack, while they are as few as when decoding.
 pub(super) type PerRow<T> = SmallVec<[T; 32]>;
@@ -31,10 +31,12 @@ type Chunks = PerSequence<Chunk>;
 ///
 /// What a sequence gets doesn't depend on the batch it is in, where the backend can do so. So rows whose logits are wanted
 /// are computed few enough at a time to be exact; and those before them, unless larger steps are as good, as many as
-/// memory allows, but apart from other sequences.
+/// memory allows, but apart from other sequences. A chunk of wanted rows of a sequence that starts at a token ends before
+/// `wanted_end` of both.
 pub(super) fn for_each_step(
     batch: &[Extend<'_>],
     batch_invariant_rows: usize,
+    wanted_end: impl Fn(usize, usize) -> usize,
     mut compute: impl FnMut(&[Chunk]) -> Result<()>,
 ) -> Result<()> {
     // A tree is computed at once, and is small.
@@ -62,10 +64,20 @@ pub(super) fn for_each_step(
                 compute(&chunks)?;
                 (chunks, room) = (Chunks::new(), max_rows);
             }
-            let tokens = rest.start..rest.end.min(rest.start.saturating_add(room));
+            let end = match extend.parents {
+                Parents::Chain => rest.end.min(wanted_end(sequence, rest.start)),
+                Parents::Tree(_) => rest.end,
+            };
+            let tokens = rest.start..end.min(rest.start.saturating_add(room));
             room -= tokens.len();
             rest.start = tokens.end;
+            let is_cut = tokens.end == end && !rest.is_empty();
             chunks.push(Chunk { sequence, tokens });
+            if is_cut {
+                // A sequence appears once in a step.
+                compute(&chunks)?;
+                (chunks, room) = (Chunks::new(), max_rows);
+            }
         }
     }
     if chunks.is_empty() {

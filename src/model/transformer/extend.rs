@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Transformer;
 use super::captured::{Captured, all_captured_tokens};
 use super::chunks::{Chunk, PerRow, PerSequence, for_each_step};
 use super::forward::Sequences;
-use super::{Sequence, Transformer};
+use super::sequence::{Keys, Sequence};
+use super::stretch::wanted_end;
 use crate::backend::{Backend, Batch, MAX_TREE_ROWS, Segment};
 use crate::error::{Error, Result};
 use crate::model::heads::{DraftHead, Eagle, EagleFiles, Host};
@@ -41,6 +43,7 @@ impl<B: Backend> Transformer<B> {
                 rows: chunk.tokens.len(),
                 is_tree: extend.parents != Parents::Chain,
                 provisional: chunk.tokens.end.saturating_sub(first_wanted),
+                is_stretched: sequences[chunk.sequence].keys == Keys::Stretched,
             });
             if extend.parents != Parents::Chain {
                 ancestors.resize(ids.len(), 0);
@@ -179,18 +182,41 @@ impl<B: Backend> TargetModel for Transformer<B> {
         let layers = captured.iter().map(|layers| layers.len()).max();
         let width = layers.unwrap_or(0) * self.spec.hidden_size;
         logits.begin_hidden(all_captured_tokens(batch, captured), width);
-        let result = for_each_step(batch, self.backend.batch_invariant_rows(), |chunks| {
+        let beyond = self.spec.stretches_beyond();
+        let lengths: PerSequence<usize> =
+            sequences.iter().map(|sequence| sequence.length).collect();
+        let wanted_end = |sequence: usize, start| wanted_end(beyond, lengths[sequence], start);
+        let rows = self.backend.batch_invariant_rows();
+        let result = for_each_step(batch, rows, wanted_end, |chunks| {
+            for chunk in chunks {
+                let sequence = &mut sequences[chunk.sequence];
+                self.prepare_keys(&batch[chunk.sequence], chunk, sequence, logits)?;
+            }
             self.compute(batch, captured, chunks, &mut sequences, logits)
         });
         for (extend, mut sequence) in batch.iter().zip(sequences) {
             match extend.parents {
                 _ if result.is_err() => sequence.recover(),
-                Parents::Chain => sequence.length += extend.tokens.len(),
-                tree @ Parents::Tree(_) => sequence.tree.extend(tree.ancestors()),
+                Parents::Chain => {
+                    sequence.length += extend.tokens.len();
+                    if beyond.is_some() {
+                        sequence.tokens.extend(extend.tokens);
+                    }
+                }
+                tree @ Parents::Tree(_) => {
+                    sequence.tree.extend(tree.ancestors());
+                    if beyond.is_some() {
+                        sequence.tree_tokens.extend(extend.tokens);
+                    }
+                }
             }
             self.sequences.insert(extend.sequence, sequence);
         }
         result
+    }
+
+    fn stretches_beyond(&self) -> Option<usize> {
+        self.spec.stretches_beyond()
     }
 
     fn with_layers(&self, layers: &[usize]) -> Result<Box<dyn TargetModel>> {

@@ -24,6 +24,22 @@ pub(super) struct Sequence<B: Backend> {
     pub(super) length: usize,
     /// A tree after the tokens that count: what each of its tokens follows, as bits.
     pub(super) tree: Vec<u64>,
+    /// Which rotary embeddings the keys have, where a model has two sets.
+    pub(super) keys: Keys,
+    /// The tokens, and those of the tree, where the keys may have to be computed again; else empty.
+    pub(super) tokens: Vec<u32>,
+    pub(super) tree_tokens: Vec<u32>,
+}
+
+/// The rotary embeddings of a sequence's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// Those for texts of lengths that were trained on.
+    Trained,
+    /// Those for longer ones.
+    Stretched,
+    /// Some of each, after an error.
+    Mixed,
 }
 
 impl<B: Backend> Sequence<B> {
@@ -34,6 +50,9 @@ impl<B: Backend> Sequence<B> {
             checkpoints: Vec::new(),
             length: 0,
             tree: Vec::new(),
+            keys: Keys::Trained,
+            tokens: Vec::new(),
+            tree_tokens: Vec::new(),
         }
     }
 
@@ -73,6 +92,8 @@ impl<B: Backend> Sequence<B> {
         self.return_to(length)?;
         self.length = length;
         self.tree.clear();
+        self.tree_tokens.clear();
+        self.tokens.truncate(length);
         self.checkpoints
             .retain(|checkpoint| checkpoint.length <= length);
         Ok(())
@@ -94,6 +115,9 @@ impl<B: Backend> Sequence<B> {
             checkpoints: earlier.cloned().collect(),
             length,
             tree: Vec::new(),
+            keys: self.keys,
+            tokens: self.tokens[..length.min(self.tokens.len())].to_vec(),
+            tree_tokens: Vec::new(),
         })
     }
 
@@ -102,6 +126,10 @@ impl<B: Backend> Sequence<B> {
         self.states.accept(self.length, path)?;
         self.length += path.len();
         self.tree.clear();
+        let tokens = std::mem::take(&mut self.tree_tokens);
+        if !tokens.is_empty() {
+            self.tokens.extend(path.iter().map(|node| tokens[*node]));
+        }
         Ok(())
     }
 
