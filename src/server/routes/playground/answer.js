@@ -149,6 +149,8 @@ function finalFacts({ text, tokens, stats, finish, error }) {
 function speculationFacts({ drafted, accepted, acceptance_rate: rate, speedup }) {
   if (!drafted) return ["no tokens drafted"];
   const facts = [`${percent(rate)} of drafted tokens accepted`];
-  if (accepted && speedup) facts.push(`about ${speedup.toFixed(2)}× vs. plain decoding (an estimate: compare measures it)`);
+  if (accepted && speedup) {
+    facts.push(element("span", "estimate", `estimated ${speedup.toFixed(2)}× vs. plain decoding`));
+  }
   return facts;
 }

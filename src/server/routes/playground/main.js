@@ -56,7 +56,7 @@ async function showModel() {
 }
 
 showLegend();
-pointAtTokens($("talk"));
+pointAtTokens();
 restoreSettings();
 connectViews();
 connectQuestion();

@@ -3,7 +3,7 @@
 import { $, element } from "./dom.js";
 
 const SOURCES = {
-  target: ["target", "the model itself: not drafted"],
+  target: ["the model itself", "not drafted"],
   ngram: ["n-gram", "what followed the same words earlier in this conversation"],
   recycling: ["token recycling", "what the model found probable after the same token before, in anyone's answer"],
   table: ["table", "what followed the same words in texts that the server learned from"],
@@ -27,7 +27,7 @@ export function describe({ text, source, step, logprob, id }) {
 export function showLegend() {
   for (const [source, [name, explanation]] of Object.entries(SOURCES)) {
     const sample = element("span", `token ${source}`, name);
-    sample.title = explanation;
+    sample.title = `${name}: ${explanation}`;
     $("sources").append(sample);
   }
 }
@@ -41,11 +41,11 @@ export function summary(tokens) {
 }
 
 /** Shows what is known of the token under the pointer, or chosen by the arrow keys. */
-export function pointAtTokens(talk) {
+export function pointAtTokens() {
   for (const happens of ["mouseover", "click"]) {
-    talk.addEventListener(happens, ({ target }) => target.matches(".token") && showToken(target));
+    document.addEventListener(happens, ({ target }) => target.matches(".token") && showToken(target));
   }
-  talk.addEventListener("keydown", stepThroughTokens);
+  document.addEventListener("keydown", stepThroughTokens);
 }
 
 function showToken(token) {

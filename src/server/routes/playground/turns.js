@@ -98,7 +98,10 @@ async function compare(turn, view, section, button) {
     if (answer.error) throw new Error(answer.error);
     if (!answer.stats) throw new DOMException("stopped", "AbortError");
     const answers = turn.request.draft === "none" ? [answer, turn.answer] : [turn.answer, answer];
-    keepingEnd(() => section.append(verdict(...answers)));
+    keepingEnd(() => {
+      other.addCopy();
+      section.append(verdict(...answers));
+    });
   } catch (error) {
     // Half an answer compares with nothing.
     other.element.remove();
