@@ -80,12 +80,10 @@ def run(page: webdriver.Chrome, script: str) -> object:
 
 def scrolled(page: webdriver.Chrome) -> tuple[float, float]:
     """Return how many pixels of the conversation are above the window, and how many below."""
-    main = page.find_element(By.TAG_NAME, "main")
-    above, height, inside = (
-        float(str(main.get_property(name)))
-        for name in ("scrollTop", "scrollHeight", "clientHeight")
-    )
-    return above, height - above - inside
+    script = """const main = document.querySelector("main");
+    return [main.scrollTop, main.scrollHeight - main.scrollTop - main.clientHeight];"""
+    above, below = page.execute_script(script)
+    return above, below
 
 
 def answer_texts(page: webdriver.Chrome) -> list[object]:
@@ -146,7 +144,9 @@ def test_clear_ends_an_answer_that_never_enters_the_history(page: webdriver.Chro
     assert requests(page)[1]["messages"] == [{"role": "user", "content": "Again"}]
 
 
-def test_one_can_read_while_an_answer_is_written(page: webdriver.Chrome) -> None:
+@pytest.mark.parametrize("view", ["tokens", "markdown"])
+def test_one_can_read_while_an_answer_is_written(page: webdriver.Chrome, view: str) -> None:
+    choose_view(page, view)
     answer_with(page, parts(*["word\n"] * 400), pause=5)
     ask(page, "Write")
     until(page, lambda: scrolled(page)[0] > 300)

@@ -35,7 +35,7 @@ static FILES: &[File] = &files! {
     "image/svg+xml": "icon.svg";
     "text/javascript":
         "answer.js", "api.js", "comparison.js", "conversation.js", "copy.js", "dom.js", "examples.js", "main.js", "markdown.js",
-        "run.js", "settings.js", "sources.js", "turns.js", "vendor/marked.min.js", "vendor/purify.min.js";
+        "run.js", "scroll.js", "settings.js", "sources.js", "turns.js", "vendor/marked.min.js", "vendor/purify.min.js";
 };
 
 /// The page.

@@ -1,8 +1,9 @@
 /** One answer on the page: its tokens, the same as Markdown, and what it took. */
 
-import { button, element } from "./dom.js";
 import { copyButton } from "./copy.js";
+import { button, element } from "./dom.js";
 import { rendered } from "./markdown.js";
+import { keepingEnd } from "./scroll.js";
 import { describe, sourceClass, summary } from "./sources.js";
 
 /** An answer that has not begun yet. */
@@ -56,7 +57,7 @@ export class AnswerView {
     this.began ??= { at: performance.now(), tokens: answer.tokens.length };
     this.addTokens(({ text }) => text);
     this.showFacts(this.liveFacts());
-    this.drawing ??= requestAnimationFrame(() => this.draw());
+    this.drawing ??= requestAnimationFrame(() => keepingEnd(() => this.draw()));
   }
 
   /** Shows the tokens that are not shown yet. */

@@ -3,7 +3,8 @@
 import { servedModel } from "./api.js";
 import { $, store, stored } from "./dom.js";
 import { showExamples, showToyNote } from "./examples.js";
-import { keepingEnd, stop } from "./run.js";
+import { stop } from "./run.js";
+import { keepingEnd } from "./scroll.js";
 import { key, openSettings, restoreSettings } from "./settings.js";
 import { pointAtTokens, showLegend } from "./sources.js";
 import { ask, clear, restoreTurns } from "./turns.js";

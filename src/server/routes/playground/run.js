@@ -3,9 +3,8 @@
 import { chat } from "./api.js";
 import { emptyAnswer, extend } from "./answer.js";
 import { $ } from "./dom.js";
+import { keepingEnd, scrollToEnd } from "./scroll.js";
 import { FieldError, key, openSettings } from "./settings.js";
-
-const scroller = document.querySelector("main");
 
 /** What aborts the answer that is being written; null while there is none. */
 let running = null;
@@ -13,17 +12,6 @@ let running = null;
 export const isRunning = () => running !== null;
 
 export const stop = () => running?.abort();
-
-export function scrollToEnd() {
-  scroller.scrollTop = scroller.scrollHeight;
-}
-
-/** Changes the page; a reader who is at its end stays there. */
-export function keepingEnd(change) {
-  const atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
-  change();
-  if (atEnd) scrollToEnd();
-}
 
 function setRunning(controller) {
   running = controller;

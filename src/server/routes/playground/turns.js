@@ -4,7 +4,8 @@ import { AnswerView } from "./answer.js";
 import { labelOf, otherRequest, verdict } from "./comparison.js";
 import { addTurn, allTurns, clearTurns, messages } from "./conversation.js";
 import { $, element } from "./dom.js";
-import { generate, hideError, isRunning, keepingEnd, scrollToEnd, showError, stop } from "./run.js";
+import { generate, hideError, isRunning, showError, stop } from "./run.js";
+import { keepingEnd, scrollToEnd } from "./scroll.js";
 import { requestFields, systemPrompt } from "./settings.js";
 
 /** Shows a question, and the view of its answer. */
