@@ -367,6 +367,36 @@ def test_a_comparison_can_be_stopped_and_repeated(page: webdriver.Chrome) -> Non
     wait(page, ".verdict")
 
 
+def test_a_plain_answer_is_compared_with_speculation(page: webdriver.Chrome) -> None:
+    drafted = whole("a", source="ngram", drafted=4, accepted=2, tokens_per_second=30)
+    answer_with(page, whole("a"), drafted)
+    page.find_element(By.ID, "speculate").click()
+    ask(page, "Draft")
+    wait(page, ".compare")[0].click()
+    (verdict,) = wait(page, ".verdict")
+    assert verdict.text.startswith("identical text; 30 tokens/s with speculation, 20 tokens/s by")
+    assert "1.50" in verdict.text
+    assert [label.text for label in find(page, ".label")] == ["plain decoding", "speculative"]
+    first, second = requests(page)
+    assert first == second | {"draft": "none"}
+    assert "learned" in find(page, ".note")[0].text
+
+
+def test_texts_are_kept_where_tokens_have_no_room(page: webdriver.Chrome) -> None:
+    script = """const set = Storage.prototype.setItem;
+    Storage.prototype.setItem = function (key, value) {
+      if (value.includes("logprob")) throw new Error("no room");
+      set.call(this, key, value);
+    };"""
+    page.execute_script(script)
+    answer_with(page, whole("one ", "two"))
+    ask(page, "Count")
+    wait(page, ".compare")
+    page.refresh()
+    wait(page, ".regenerate")
+    assert answer_texts(page) == ["one two"]
+
+
 def test_the_empty_page_offers_examples(page: webdriver.Chrome) -> None:
     answer_with(page, whole("yes"))
     until(page, lambda: "is a toy" in page.find_element(By.ID, "toy").text)

@@ -84,6 +84,8 @@ export class AnswerView {
     this.tokens.replaceChildren();
     const texts = shownTexts(answer);
     this.addTokens((_, index) => texts[index]);
+    // The browser had no room to keep the tokens.
+    if (!answer.tokens.length) this.tokens.textContent = answer.text;
     this.draw();
     this.sources.textContent = answer.tokens.length ? summary(answer.tokens) : "";
     this.showFacts(finalFacts(answer));
@@ -128,12 +130,11 @@ export const speed = (rate) => `${rate.toFixed(rate < 10 ? 1 : 0)} tokens/s`;
 
 /** Facts that are known at any time. */
 function counts(tokens, rate) {
+  const speeds = rate ? [speed(rate)] : [];
+  if (!tokens.length) return speeds;
   const steps = new Set(tokens.map((token) => token.step)).size;
-  return [
-    `${tokens.length} ${tokens.length === 1 ? "token" : "tokens"}`,
-    ...(rate ? [speed(rate)] : []),
-    ...(steps ? [`${(tokens.length / steps).toFixed(2)} per step`] : []),
-  ];
+  const count = `${tokens.length} ${tokens.length === 1 ? "token" : "tokens"}`;
+  return [count, ...speeds, `${(tokens.length / steps).toFixed(2)} per step`];
 }
 
 const ENDS = { stopped: "stopped", length: "ended at the maximum of tokens", abort: "ended by the server" };

@@ -2,10 +2,12 @@
 
 import { $, button, element } from "./dom.js";
 
-/** Questions that small models answer, and whose answers repeat what drafts know: lists, copies, edits. */
+/** Questions that small models answer: lists, copies and edits, whose answers repeat what is known already. */
 const EXAMPLES = [
   "List the months of the year.",
-  "Copy this text word for word: The quick brown fox jumps over the lazy dog. The lazy dog sleeps while the quick brown fox runs.",
+  "Summarize: The Amazon is a river in South America. It is the largest river in the world by water volume. It flows " +
+    "through Brazil, Peru and Colombia.",
+  "Make this text shorter: I am writing to let you know that I will not be able to come to the meeting tomorrow.",
   "Write a Python function that adds two numbers, with an example.",
 ];
 
