@@ -1,22 +1,20 @@
-"""The playground at `/`, in a real browser, with answers that the tests wrote."""
+"""The playground at `/`, in a real browser: what becomes of answers, which the tests wrote."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import (
-    CHROMIUM,
-    DRIVER,
     answer_with,
     ask,
     choose_view,
     find,
+    needs_chromium,
     parts,
     playground,
     question,
     refusal,
     requests,
-    set_field,
     until,
     wait,
     whole,
@@ -26,10 +24,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from serving import Running, chatting_target, serving
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="no Chromium with its driver: apt-get install chromium chromium-driver",
-)
+pytestmark = needs_chromium
 
 MARKDOWN = """# Heading
 
@@ -184,43 +179,6 @@ def test_an_answer_that_breaks_off_says_so(page: webdriver.Chrome) -> None:
     wait(page, ".regenerate")
     assert "the deadline has passed" in page.find_element(By.CSS_SELECTOR, ".facts").text
     assert answer_texts(page) == ["half "]
-
-
-def test_only_fields_with_a_value_are_sent(page: webdriver.Chrome) -> None:
-    answer_with(page, whole("yes"))
-    ask(page, "First")
-    wait(page, ".compare")
-    always = {"messages", "max_tokens", "seed", "stream", "return_tokens", "logprobs"}
-    assert set(requests(page)[0]) == always
-    values = {
-        "temperature": "0.5",
-        "top_k": "40",
-        "top_p": "0.9",
-        "min_p": "0.05",
-        "repetition_penalty": "1.1",
-        "seed": "7",
-        "max_tokens": "9",
-    }
-    for name, value in values.items():
-        set_field(page, name, value)
-    set_field(page, "stop", "END\n\nSTOP")
-    set_field(page, "system", "Be brief.")
-    set_field(page, "prediction", "yes")
-    ask(page, "Second")
-    wait(page, ".compare", 2)
-    request = requests(page)[1]
-    assert {name: request[name] for name in values} == {
-        name: float(value) for name, value in values.items()
-    }
-    assert request["stop"] == ["END", "STOP"]
-    assert request["prediction"] == {"type": "content", "content": "yes"}
-    assert request["messages"][0] == {"role": "system", "content": "Be brief."}
-    # A reset leaves them to the server again.
-    page.find_element(By.CSS_SELECTOR, "#fields [type=reset]").click()
-    ask(page, "Third")
-    wait(page, ".compare", 3)
-    assert set(requests(page)[2]) == always
-    assert requests(page)[2]["messages"][0] == {"role": "user", "content": "First"}
 
 
 def test_markdown_and_tokens_can_be_chosen(page: webdriver.Chrome) -> None:
