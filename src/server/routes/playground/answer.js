@@ -141,18 +141,10 @@ const ENDS = { stopped: "stopped", length: "ended at the maximum of tokens", abo
 
 function finalFacts({ text, tokens, stats, finish, error }) {
   const facts = counts(tokens, stats?.tokens_per_second);
-  if (stats) facts.push(...speculationFacts(stats));
+  // How much sooner it came, only a comparison tells: the server's estimate follows every other load of the machine.
+  if (stats) facts.push(stats.drafted ? `${percent(stats.acceptance_rate)} of drafted tokens accepted` : "no tokens drafted");
   if (error) facts.push(`ended by an error: ${error}`);
   else if (finish in ENDS) facts.push(ENDS[finish]);
   else if (!text) facts.push("an empty answer");
-  return facts;
-}
-
-function speculationFacts({ drafted, accepted, acceptance_rate: rate, speedup }) {
-  if (!drafted) return ["no tokens drafted"];
-  const facts = [`${percent(rate)} of drafted tokens accepted`];
-  if (accepted && speedup) {
-    facts.push(element("span", "estimate", `estimated ${speedup.toFixed(2)}× vs. plain decoding`));
-  }
   return facts;
 }
