@@ -84,7 +84,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// All paths: the page, and the endpoints.
 pub(super) fn router(state: &Arc<AppState>) -> Result<Router, crate::error::Error> {
     let keys = Arc::new(ApiKeys::new(&state.options.api_keys));
-    let (mut closed, mut open) = (Router::new(), Router::new().route("/", get(page::show)));
+    let mut closed = Router::new();
+    let mut open = Router::new()
+        .route("/", get(page::show))
+        .route("/playground/{*file}", get(page::file));
     for endpoint in endpoints() {
         let (path, needs_key) = (endpoint.path, endpoint.needs_key);
         let router = if needs_key { &mut closed } else { &mut open };
