@@ -1,5 +1,7 @@
 //! Grammars of response formats: which tokens may follow a text.
 
+mod schema;
+
 use std::sync::Arc;
 
 use llguidance::api::TopLevelGrammar;
@@ -10,9 +12,9 @@ use llguidance::toktrie::{
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
-use super::spec::{TokenizerSpec, guarded};
 use crate::error::{Error, Result};
 use crate::response_format::ResponseFormat;
+use crate::text::spec::{TokenizerSpec, guarded};
 
 /// Longer formats (as JSON) are rejected: compiling is recursive.
 const MAX_FORMAT_BYTES: usize = 200_000;
@@ -107,6 +109,7 @@ fn grammar_of(format: &ResponseFormat) -> TopLevelGrammar {
 
 /// The grammar of a JSON schema. The schema's own white space options for llguidance take precedence over [`WHITE_SPACE`].
 fn json_of(mut schema: Value) -> TopLevelGrammar {
+    schema::simplify(&mut schema);
     if let Some(schema) = schema.as_object_mut() {
         let options = schema.entry("x-guidance").or_insert_with(|| json!({}));
         let given =
