@@ -45,7 +45,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     };
     let decoder = args.models.load(profile.as_ref())?;
     let prompt = prompt(&decoder, &text, args.raw)?;
-    let generation = args.output.show(decoder.stream(prompt, &config)?)?;
+    let stream = decoder.stream(prompt, &config)?;
+    let generation = args.output.show(stream, None)?;
     if interrupted(&generation) {
         return Err(CliError::Interrupted);
     }

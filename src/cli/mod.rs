@@ -18,6 +18,7 @@ mod painter;
 mod profile;
 mod prompts;
 mod pull;
+mod quiet;
 mod serve;
 mod terminal;
 mod tune;
@@ -109,6 +110,7 @@ fn execute<P: Parser + Send + 'static>(
         let outcome = prepare().and_then(|()| work(&parsed));
         outcome.map_or_else(error::CliError::report, |()| 0)
     });
+    quiet::end();
     status.unwrap_or_else(|| error::CliError::Interrupted.report())
 }
 
