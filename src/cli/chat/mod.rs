@@ -15,7 +15,7 @@ use super::answer::OutputArgs;
 use super::error::{CliError, Outcome, print_error};
 use super::options::{ModelArgs, SamplingArgs};
 use super::quiet;
-use super::terminal::show_stats;
+use super::terminal::{columns, show_stats};
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Error;
 use crate::settings::SpeculativeConfig;
@@ -23,6 +23,7 @@ use commands::{Command, Input};
 use conversation::Conversation;
 use lines::{Line, Lines};
 use reply::Reply;
+use wrap::wrap;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -221,7 +222,11 @@ fn report(error: CliError) {
 
 /// Prints a note for the user on stderr.
 fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let mut err = io::stderr();
+    let _ = match err.is_terminal() {
+        true => writeln!(err, "{}", wrap(text, columns())),
+        false => writeln!(err, "{text}"),
+    };
 }
 
 /// The start of a text, for a note.

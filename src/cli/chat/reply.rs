@@ -104,7 +104,7 @@ impl Chat<'_> {
         let stream = self
             .decoder
             .stream([&prompt[..], &tokens].concat(), config)?;
-        let mut wrapper = self.wrapped.then(Wrapper::default);
+        let mut wrapper = self.wrapped.then(|| Wrapper::after(&text));
         let generation = self.output.show(stream, wrapper.as_mut())?;
         if interrupted(&generation) && !io::stdin().is_terminal() {
             return Err(CliError::Interrupted);

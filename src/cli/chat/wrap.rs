@@ -26,9 +26,22 @@ pub(in crate::cli) struct Wrapper {
     /// The visible characters of the text's own line.
     line: String,
     in_code: bool,
+    /// Whether blanks are dropped, as at the start of a line that goes on with a broken one.
+    drops_blanks: bool,
 }
 
 impl Wrapper {
+    /// A wrapper of what follows a text, on a line of its own.
+    pub(super) fn after(text: &str) -> Self {
+        let mut wrapper = Self::default();
+        wrapper.push(text, usize::MAX);
+        wrapper.place_word(usize::MAX, &mut String::new());
+        wrapper.blanks.clear();
+        wrapper.drops_blanks = !wrapper.in_code && wrapper.column > 0;
+        wrapper.column = 0;
+        wrapper
+    }
+
     /// What a terminal of this many columns shows next, after more of the text.
     pub(in crate::cli) fn push(&mut self, text: &str, width: usize) -> String {
         let mut out = String::new();
@@ -39,6 +52,7 @@ impl Wrapper {
             }
             match letter {
                 '\n' => self.end_line(width, &mut out),
+                ' ' | '\t' if self.drops_blanks => self.line.push(letter),
                 ' ' | '\t' => {
                     self.place_word(width, &mut out);
                     self.blanks.push(letter);
@@ -69,6 +83,7 @@ impl Wrapper {
     }
 
     fn push_visible(&mut self, letter: char, width: usize, out: &mut String) {
+        self.drops_blanks = false;
         // Chinese and Japanese have no blanks: a line may end before and after any wide character.
         let last = self.visible.chars().next_back();
         let is_wide = |letter: char| letter.width() == Some(2);
@@ -134,6 +149,7 @@ impl Wrapper {
     fn end_line(&mut self, width: usize, out: &mut String) {
         self.place_word(width, out);
         out.push('\n');
+        self.drops_blanks = false;
         if self.is_fence() {
             self.in_code = !self.in_code;
         }
@@ -154,6 +170,12 @@ impl Wrapper {
     }
 }
 
+/// A whole text, wrapped.
+pub(super) fn wrap(text: &str, width: usize) -> String {
+    let mut wrapper = Wrapper::default();
+    wrapper.push(text, width) + &wrapper.finish(width)
+}
+
 /// The column after blanks.
 fn after_blanks(column: usize, blanks: &str) -> usize {
     blanks.chars().fold(column, |column, blank| match blank {
@@ -169,8 +191,7 @@ mod tests {
     /// The text on a terminal of this width, however it is split into chunks.
     fn wrap(text: &str, width: usize) -> String {
         let mut wrapper = Wrapper::default();
-        let mut whole = wrapper.push(text, width);
-        whole += &wrapper.finish(width);
+        let whole = super::wrap(text, width);
         for size in 1..4 {
             let letters: Vec<char> = text.chars().collect();
             let chunks = letters
@@ -226,6 +247,20 @@ mod tests {
         let text = format!("{code}one two three");
         assert_eq!(wrap(&text, 8), format!("{code}one two\nthree"));
         assert_eq!(wrap("```a``` bc def", 8), "```a```\nbc def");
+    }
+
+    #[test]
+    fn a_continued_text_is_wrapped_as_its_beginning() {
+        let continued = |before: &str, text: &str, width: usize| {
+            let mut wrapper = Wrapper::after(before);
+            wrapper.push(text, width) + &wrapper.finish(width)
+        };
+        assert_eq!(continued("as we", " do now", 4), "do\nnow");
+        assert_eq!(continued("as we\n", "  do", 4), "  do");
+        assert_eq!(continued("as we", "\n  do", 6), "\n  do");
+        let code = " an_argument);\n```\nIt is so";
+        let wrapped = " an_argument);\n```\nIt is\nso";
+        assert_eq!(continued("```\ncall(", code, 6), wrapped);
     }
 
     #[test]
