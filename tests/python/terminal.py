@@ -59,7 +59,7 @@ class Terminal:
         return bool(mode[0] & termios.ECHO)
 
     def lines(self) -> list[str]:
-        """Return the lines on the screen, without blanks at their ends and empty lines at the end."""
+        """Return the lines on the screen, without blanks at their ends and empty last lines."""
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip("\n").split("\n")
 
     def text(self) -> str:
@@ -70,8 +70,10 @@ class Terminal:
         """Read the program's output until a condition holds."""
         deadline = time.monotonic() + 60
         while not holds():
-            assert time.monotonic() < deadline, f"{what} did not come:\n{self.text()}"
-            self._read(0.1)
+            ended = self.process.poll() is not None
+            read = self._read(0.1)
+            lost = time.monotonic() > deadline or (ended and not read)
+            assert not lost or holds(), f"{what} did not come:\n{self.text()}"
 
     def wait_for(self, text: str) -> None:
         """Wait until the screen shows a text."""
@@ -96,12 +98,13 @@ class Terminal:
         self.wait_until(lambda: self.process.poll() is not None, "the end")
         return self.process.returncode
 
-    def _read(self, timeout: float) -> None:
+    def _read(self, timeout: float) -> bool:
         ready, _, _ = select.select([self._fd], [], [], timeout)
         if ready:
             output = os.read(self._fd, 65536)
             self.written += output
             self._stream.feed(output)
+        return bool(ready)
 
     def close(self) -> None:
         """End the program and close the terminal."""

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from serving import chatting_target
 from terminal import CTRL_C, CTRL_D, CTRL_R, ENTER, LEFT, TAB, UP, Terminal, terminal
 
 # An answer that takes minutes.
-ENDLESS = ("--ignore-eos", "-n", "190000", "--context-length", "200000")
+ENDLESS = ("--ignore-eos", "--context-length", "200000")
 
 
 class Chatting:
@@ -24,7 +23,7 @@ class Chatting:
         self.history = folder / "cache" / "specdec" / "chat_history"
 
     def start(
-        self, *arguments: str, columns: int = 80, **variables: str
+        self, *arguments: str, tokens: int = 8, columns: int = 80, **variables: str
     ) -> AbstractContextManager[Terminal]:
         environment = {
             name: value
@@ -36,7 +35,7 @@ class Chatting:
             "TERM": "xterm-256color",
         }
         command = [sys.executable, "-m", "specdec_rs", "chat", "--target", str(self.target)]
-        command += ["-n", "8", *arguments]
+        command += ["-n", str(tokens), *arguments]
         return terminal(command, environment | variables, columns)
 
     def saved(self, chat: Terminal) -> list[tuple[str, str]]:
@@ -48,8 +47,8 @@ class Chatting:
 
 
 @pytest.fixture
-def chatting(tmp_path: Path) -> Iterator[Chatting]:
-    yield Chatting(tmp_path)
+def chatting(tmp_path: Path) -> Chatting:
+    return Chatting(tmp_path)
 
 
 def test_lines_can_be_edited_and_earlier_ones_recalled(chatting: Chatting) -> None:
@@ -120,7 +119,7 @@ def test_unknown_commands_are_not_sent_to_the_model(chatting: Chatting) -> None:
 
 
 def test_ctrl_c_stops_an_answer_and_keeps_it(chatting: Chatting) -> None:
-    with chatting.start(*ENDLESS) as chat:
+    with chatting.start(*ENDLESS, tokens=190000) as chat:
         chat.wait_for_prompt()
         chat.type("Hello" + ENTER)
         chat.wait_until(lambda: len(chat.lines()) > 4, "an answer")
@@ -140,7 +139,7 @@ def test_ctrl_c_stops_an_answer_and_keeps_it(chatting: Chatting) -> None:
 
 
 def test_what_is_typed_during_an_answer_waits_for_the_prompt(chatting: Chatting) -> None:
-    with chatting.start("--ignore-eos", "-n", "800", columns=200) as chat:
+    with chatting.start("--ignore-eos", tokens=800, columns=200) as chat:
         chat.wait_for_prompt()
         chat.type("Hello" + ENTER)
         chat.wait_until(lambda: len(chat.lines()) > 3, "an answer")
@@ -180,7 +179,7 @@ def test_a_continued_answer_is_the_longer_answer(chatting: Chatting) -> None:
         assert "(cut off at 16 tokens; /more continues)" in chat.ask("/more")
         assert "(cut off at 24 tokens; /more continues)" in chat.ask("/more")
         continued = chatting.saved(chat)
-    with chatting.start("-n", "24") as chat:
+    with chatting.start(tokens=24) as chat:
         chat.wait_for_prompt()
         chat.ask("Hello")
         assert chatting.saved(chat) == continued
@@ -190,7 +189,7 @@ def test_a_continued_answer_is_the_longer_answer(chatting: Chatting) -> None:
 
 
 def test_retry_answers_again_and_undo_forgets(chatting: Chatting) -> None:
-    with chatting.start("--system", "Be brief.", "--temperature", "1.5", "-n", "32") as chat:
+    with chatting.start("--system", "Be brief.", "--temperature", "1.5", tokens=32) as chat:
         chat.wait_for_prompt()
         chat.ask("Hello")
         first = chatting.saved(chat)
@@ -245,7 +244,7 @@ def test_settings_can_be_changed(chatting: Chatting) -> None:
 
 
 def test_answers_are_wrapped_between_words(chatting: Chatting) -> None:
-    with chatting.start("--ignore-eos", "-n", "200", columns=40) as chat:
+    with chatting.start("--ignore-eos", tokens=200, columns=40) as chat:
         chat.wait_for_prompt()
         shown = chat.ask("Hello").removesuffix("(cut off at 200 tokens; /more continues)")
         text = chatting.saved(chat)[1][1]
@@ -256,8 +255,8 @@ def test_answers_are_wrapped_between_words(chatting: Chatting) -> None:
 
 def test_a_full_context_says_what_to_do(chatting: Chatting) -> None:
     room = "/clear, /undo, or a larger --context-length"
-    options = ("--context-length", "40", "--ignore-eos", "-n", "100")
-    with chatting.start(*options, columns=120) as chat:
+    options = ("--context-length", "40", "--ignore-eos")
+    with chatting.start(*options, tokens=100, columns=120) as chat:
         chat.wait_for_prompt()
         assert f"(the context of 40 tokens is full: {room})" in chat.ask("Hello")
         before = chatting.saved(chat)
@@ -268,14 +267,14 @@ def test_a_full_context_says_what_to_do(chatting: Chatting) -> None:
 
 
 def test_colours_are_explained_and_can_be_switched_off(chatting: Chatting) -> None:
-    drafts = ("--fixed", "--gamma", "4", "--show-draft", "-n", "40")
-    with chatting.start(*drafts) as chat:
+    drafts = ("--fixed", "--gamma", "4", "--show-draft")
+    with chatting.start(*drafts, tokens=40) as chat:
         chat.wait_for_prompt()
         chat.ask("Hello")
         chat.ask("And?")
         assert chat.text().count("tokens from: target ngram") == 1
         assert b"\x1b[32;4m" in chat.written
-    with chatting.start(*drafts, NO_COLOR="1") as chat:
+    with chatting.start(*drafts, tokens=40, NO_COLOR="1") as chat:
         chat.wait_for_prompt()
         assert "--color always" in chat.ask("Hello")
         assert b"\x1b[32" not in chat.written

@@ -210,13 +210,11 @@ pub(super) fn help() -> String {
 mod tests {
     use super::*;
 
-    fn command(command: Command, argument: &str) -> Result<Input, String> {
-        Ok(Input::Command(command, argument.to_owned()))
-    }
-
     #[test]
     fn lines_are_messages_or_commands() {
         let message = |text: &str| Ok(Input::Message(text.to_owned()));
+        let command =
+            |command: Command, argument: &str| Ok(Input::Command(command, argument.to_owned()));
         assert_eq!(parse("  \t"), Ok(Input::Empty));
         assert_eq!(parse(" Hello "), message(" Hello "));
         assert_eq!(parse("//clear it"), message("/clear it"));

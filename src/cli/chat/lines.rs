@@ -12,7 +12,7 @@ const PROMPT: &str = "> ";
 
 /// Where lines come from.
 pub(super) enum Lines {
-    Edited(Editor),
+    Edited(Box<Editor>),
     /// With a prompt on stderr, if a user types them.
     Plain {
         prompt: bool,
@@ -29,7 +29,7 @@ pub(super) enum Line {
 impl Lines {
     /// Lines of the line editor.
     pub(super) fn edited(keep_history: bool) -> Result<Self> {
-        Ok(Self::Edited(Editor::new(keep_history)?))
+        Ok(Self::Edited(Box::new(Editor::new(keep_history)?)))
     }
 
     /// Lines of stdin.

@@ -21,9 +21,9 @@ pub(super) struct Reply {
     pub(super) generation: Generation,
 }
 
-/// The beginning of an answer.
+/// The part of an answer that is there already.
 #[derive(Default)]
-struct Beginning {
+struct Prefix {
     tokens: Vec<u32>,
     text: String,
 }
@@ -65,14 +65,14 @@ impl Chat<'_> {
                 "an answer that is held to a format has to be given at once: /set max_new_tokens to more, then /retry",
             );
         }
-        let beginning = whole_characters(&self.decoder, &reply.tokens)?;
+        let prefix = whole_characters(&self.decoder, &reply.tokens)?;
         let mut config = self.config.clone();
-        let again = reply.tokens.len() - beginning.tokens.len();
+        let again = reply.tokens.len() - prefix.tokens.len();
         config.max_new_tokens = config.max_new_tokens.saturating_add(again);
         let prompt = reply.prompt.clone();
         self.or_as_before(|chat| {
             chat.conversation.forget_answer();
-            chat.generate(prompt, beginning, &config)
+            chat.generate(prompt, prefix, &config)
         })
     }
 
@@ -90,17 +90,17 @@ impl Chat<'_> {
         let prompt = self.decoder.chat_prompt(self.conversation.messages())?;
         let prompt = self.decoder.prompt_tokens(prompt)?;
         let config = self.config.clone();
-        self.generate(prompt, Beginning::default(), &config)
+        self.generate(prompt, Prefix::default(), &config)
     }
 
-    /// Shows the answer, or what follows its beginning, and adds it to the conversation.
+    /// Shows the answer, or what follows its prefix, and adds it to the conversation.
     fn generate(
         &mut self,
         prompt: Vec<u32>,
-        beginning: Beginning,
+        prefix: Prefix,
         config: &SpeculativeConfig,
     ) -> Outcome {
-        let Beginning { mut tokens, text } = beginning;
+        let Prefix { mut tokens, text } = prefix;
         let stream = self
             .decoder
             .stream([&prompt[..], &tokens].concat(), config)?;
@@ -143,7 +143,7 @@ impl Chat<'_> {
 }
 
 /// The tokens up to the last that ends a character, and their text: the rest of a character is generated again.
-fn whole_characters(decoder: &SpeculativeDecoder, tokens: &[u32]) -> Result<Beginning> {
+fn whole_characters(decoder: &SpeculativeDecoder, tokens: &[u32]) -> Result<Prefix> {
     let mut detokenizer = decoder.tokenizer().detokenizer(true, true);
     let mut text = String::new();
     let mut whole = (0, 0);
@@ -154,7 +154,7 @@ fn whole_characters(decoder: &SpeculativeDecoder, tokens: &[u32]) -> Result<Begi
         }
     }
     text.truncate(whole.1);
-    Ok(Beginning {
+    Ok(Prefix {
         tokens: tokens[..whole.0].to_vec(),
         text,
     })
