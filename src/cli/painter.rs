@@ -1,9 +1,9 @@
 //! Colours text by the source of each token.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
 use std::sync::Once;
 
+use super::terminal::note;
 use crate::engine::Chunk;
 use crate::settings::DraftKind;
 
@@ -74,11 +74,10 @@ fn styled(text: &str, style: &str) -> String {
 pub(super) fn explain(coloured: bool) {
     static EXPLAINED: Once = Once::new();
     EXPLAINED.call_once(|| {
-        let text = match coloured {
+        note(&match coloured {
             true => legend(),
             false => "no colours, so --show-draft shows nothing; --color always has them".into(),
-        };
-        let _ = writeln!(io::stderr(), "{text}");
+        });
     });
 }
 

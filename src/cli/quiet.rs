@@ -14,7 +14,9 @@ pub(super) fn start() -> Guard {
 
 /// Has the terminal mark where a pasted text starts and ends, so that its lines are not taken for messages.
 pub(super) fn keep_pastes_whole() {
-    write(WHOLE_PASTES_ON);
+    if terminal::is_silent() {
+        write(WHOLE_PASTES_ON);
+    }
 }
 
 /// Ends what [`start`] began, if anything did: also where the program ends while the guard is alive.
@@ -70,6 +72,10 @@ mod terminal {
         }
     }
 
+    pub(super) fn is_silent() -> bool {
+        before().is_some()
+    }
+
     /// Whether there was something to restore.
     pub(super) fn restore() -> bool {
         let mode = before().take();
@@ -81,6 +87,10 @@ mod terminal {
 #[cfg(not(unix))]
 mod terminal {
     pub(super) fn silence() {}
+
+    pub(super) fn is_silent() -> bool {
+        false
+    }
 
     pub(super) fn restore() -> bool {
         false

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::chat::wrap::wrap;
 use crate::engine::Generation;
 use crate::error::{Error, Result};
 use crate::settings::DraftKind;
@@ -53,10 +54,8 @@ impl ColourChoice {
     pub(super) fn of_stdout(self) -> bool {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let forced = || set("CLICOLOR_FORCE").is_some_and(|value| value != "0");
-        let shows_colours = || {
-            let dumb = set("TERM").is_some_and(|value| value == "dumb");
-            io::stdout().is_terminal() && set("NO_COLOR").is_none() && !dumb
-        };
+        let shows_colours =
+            || io::stdout().is_terminal() && set("NO_COLOR").is_none() && moves_cursor();
         match self {
             Self::Auto => forced() || shows_colours(),
             Self::Always => true,
@@ -65,12 +64,28 @@ impl ColourChoice {
     }
 }
 
+/// Whether the terminal is of a kind that understands escape sequences.
+pub(super) fn moves_cursor() -> bool {
+    // As the line editor sees it.
+    let kind = std::env::var("TERM").unwrap_or_default();
+    !["dumb", "cons25", "emacs"].contains(&kind.as_str())
+}
+
 /// The width of the terminal that stdout is.
 pub(super) fn columns() -> usize {
     /// Where it is not known.
     const USUAL: usize = 80;
     let size = terminal_size::terminal_size_of(io::stdout());
     size.map_or(USUAL, |(width, _)| usize::from(width.0))
+}
+
+/// Prints a note for the user on stderr, wrapped on a terminal.
+pub(super) fn note(text: &str) {
+    let mut err = io::stderr();
+    let _ = match err.is_terminal() {
+        true => writeln!(err, "{}", wrap(text, columns())),
+        false => writeln!(err, "{text}"),
+    };
 }
 
 /// A progress bar that counts to `total`, shown if stderr is a terminal.

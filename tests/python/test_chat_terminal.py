@@ -253,6 +253,15 @@ def test_answers_are_wrapped_between_words(chatting: Chatting) -> None:
         assert shown.split() == text.split()
 
 
+def test_a_terminal_without_escape_sequences_is_left_alone(chatting: Chatting) -> None:
+    with chatting.start(TERM="dumb") as chat:
+        chat.wait_for_prompt()
+        assert chat.echoes()
+        chat.ask("Hello")
+        assert len(chatting.saved(chat)) == 2
+        assert b"\x1b" not in chat.written
+
+
 def test_a_full_context_says_what_to_do(chatting: Chatting) -> None:
     room = "/clear, /undo, or a larger --context-length"
     options = ("--context-length", "40", "--ignore-eos")

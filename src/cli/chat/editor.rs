@@ -12,8 +12,9 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Context, Helper};
 
-use super::{commands, note, set};
+use super::{commands, set};
 use crate::cli::prompts::unreadable;
+use crate::cli::terminal::note;
 use crate::cli::{profile, quiet};
 use crate::error::Result;
 use crate::files;

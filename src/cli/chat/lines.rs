@@ -3,9 +3,9 @@
 use std::io::{self, BufRead, Write};
 
 use super::editor::{Editor, Typed};
-use super::note;
 use crate::cli::error::{CliError, Outcome};
 use crate::cli::prompts::unreadable;
+use crate::cli::terminal::note;
 use crate::error::Result;
 
 const PROMPT: &str = "> ";

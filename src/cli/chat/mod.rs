@@ -8,14 +8,14 @@ mod reply;
 mod set;
 pub(super) mod wrap;
 
-use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 
 use super::answer::OutputArgs;
 use super::error::{CliError, Outcome, print_error};
 use super::options::{ModelArgs, SamplingArgs};
 use super::quiet;
-use super::terminal::{columns, show_stats};
+use super::terminal::{moves_cursor, note, show_stats};
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Error;
 use crate::settings::SpeculativeConfig;
@@ -23,7 +23,6 @@ use commands::{Command, Input};
 use conversation::Conversation;
 use lines::{Line, Lines};
 use reply::Reply;
-use wrap::wrap;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,7 +82,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
     let config = args.sampling.config(profile.as_ref())?;
     let interactive = io::stdin().is_terminal();
-    let edited = interactive && io::stdout().is_terminal();
+    let edited = interactive && io::stdout().is_terminal() && moves_cursor();
     let _quiet = edited.then(quiet::start);
     let mut chat = Chat {
         output: &args.output,
@@ -144,8 +143,8 @@ impl Chat<'_> {
                 }
                 None => return Err(CliError::Usage("there is no message to undo".into())),
             },
-            Command::Save => self.conversation.save(Path::new(argument))?,
-            Command::Load => self.load(Path::new(argument))?,
+            Command::Save => self.conversation.save(&path(argument))?,
+            Command::Load => self.load(&path(argument))?,
             Command::Set => self.set(argument)?,
             Command::Stats => match &self.reply {
                 Some(reply) => show_stats(&reply.generation),
@@ -220,13 +219,10 @@ fn report(error: CliError) {
     }
 }
 
-/// Prints a note for the user on stderr.
-fn note(text: &str) {
-    let mut err = io::stderr();
-    let _ = match err.is_terminal() {
-        true => writeln!(err, "{}", wrap(text, columns())),
-        false => writeln!(err, "{text}"),
-    };
+/// A path that a user typed; no shell has replaced the home folder's `~`.
+fn path(typed: &str) -> PathBuf {
+    let in_home = typed.strip_prefix("~/").zip(std::env::home_dir());
+    in_home.map_or_else(|| typed.into(), |(path, home)| home.join(path))
 }
 
 /// The start of a text, for a note.

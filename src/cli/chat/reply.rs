@@ -3,9 +3,10 @@
 use std::io::{self, IsTerminal};
 
 use super::wrap::Wrapper;
-use super::{Chat, ROOM, note};
+use super::{Chat, ROOM};
 use crate::cli::answer::interrupted;
 use crate::cli::error::{CliError, Outcome};
+use crate::cli::terminal::note;
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::{FinishReason, Generation};
 use crate::error::Result;

@@ -171,7 +171,7 @@ impl Wrapper {
 }
 
 /// A whole text, wrapped.
-pub(super) fn wrap(text: &str, width: usize) -> String {
+pub(in crate::cli) fn wrap(text: &str, width: usize) -> String {
     let mut wrapper = Wrapper::default();
     wrapper.push(text, width) + &wrapper.finish(width)
 }
