@@ -1,17 +1,16 @@
 //! Names that users type: which known one was meant.
 
-/// The known name that is closest to a mistyped one; `None` if none is close.
-///
-/// By the Damerau-Levenshtein distance, at most a third of the letters; capitals and the kind of dash don't count.
+/// The known name that was most likely meant, by Jaro and Winkler's similarity; `None` if none is similar. Capitals and the
+/// kind of dash don't count.
 pub(crate) fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// Below this similarity, a name is another word.
+    const SIMILAR: f64 = 0.8;
     let plain = |name: &str| name.to_lowercase().replace('_', "-");
     let name = plain(name);
-    let distance = |known: &str| strsim::damerau_levenshtein(&name, &plain(known));
-    let most = (name.chars().count() / 3).max(1);
-    let ranked = known.into_iter().map(|known| (distance(known), known));
-    let close = ranked.filter(|(distance, _)| *distance <= most);
-    close
-        .min_by_key(|(distance, _)| *distance)
+    let similarity = |known: &str| strsim::jaro_winkler(&name, &plain(known));
+    let rated = known.into_iter().map(|known| (similarity(known), known));
+    let best = rated.max_by(|left, right| left.0.total_cmp(&right.0));
+    best.filter(|(similarity, _)| *similarity >= SIMILAR)
         .map(|(_, known)| known)
 }
 
@@ -28,6 +27,7 @@ mod tests {
             ("ngrams", "ngram"),
             ("temprature", "temperature"),
             ("gemma3_270m", "gemma3-270m"),
+            ("gemma", "gemma3-270m"),
         ] {
             assert_eq!(closest(typed, known), Some(meant), "{typed}");
         }

@@ -508,7 +508,15 @@ fn chat_works_through_pipes() {
     let (text, notes) = converse(&[], "Hello\n/help\n");
     assert_eq!(text, format!("{}\n", two[0]["text"].as_str().unwrap()));
     assert!(notes.contains("/clear") && !notes.contains("> "), "{notes}");
+    assert!(
+        notes.contains("(cut off at 12 tokens; /more continues)"),
+        "{notes}"
+    );
     assert_eq!(converse(&[], "").0, "");
+    let slashes = answers(&[], "/usr/bin or /bin?\n/clear\n//help");
+    assert_eq!(slashes.len(), 2);
+    let output = with_input(chat(model.path(), &[]), b"/claer\n");
+    assert!(check_error(&output, 2, "a mistyped command").contains("did you mean /clear?"));
     let output = with_input(chat(model.path(), &[]), b"\xff\xfe\n");
     assert!(check_error(&output, 1, "invalid UTF-8").contains("stdin"));
 }
@@ -738,9 +746,23 @@ fn drafted_text_is_coloured_and_otherwise_the_same() {
     let plain = stdout(generate(&["You may", "--raw", "-n", "40"]));
     // The controller may decide that a target as cheap as this one needs no drafts.
     let options = ["--fixed", "--gamma", "4", "--show-draft"];
-    let coloured = ["You may", "--raw", "-n", "40"].into_iter().chain(options);
-    let coloured = stdout(generate(&coloured.collect::<Vec<_>>()));
+    let shown = |more: &[&str], variables: &[(&str, &str)]| {
+        let args = [&["You may", "--raw", "-n", "40"], &options[..], more].concat();
+        let mut command = generate(&args);
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        let utf8 = |bytes| String::from_utf8(bytes).unwrap();
+        (utf8(output.stdout), utf8(output.stderr))
+    };
+    let (uncoloured, notes) = shown(&[], &[]);
+    assert_eq!(uncoloured, plain);
+    assert!(notes.contains("--color always"), "{notes}");
+    let never = shown(&["--color", "never"], &[("CLICOLOR_FORCE", "1")]);
+    assert_eq!(never.0, plain);
+    let (coloured, legend) = shown(&["--color", "always"], &[("NO_COLOR", "1")]);
     assert!(coloured.contains("\u{1b}[3"), "{coloured}");
+    assert_eq!(shown(&[], &[("CLICOLOR_FORCE", "1")]).0, coloured);
+    assert!(legend.contains("tokens from: target "), "{legend}");
     let mut parts = coloured.split('\u{1b}');
     let mut text = parts.next().unwrap().to_owned();
     for part in parts {

@@ -58,7 +58,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let system = args.system.iter().map(|text| Message::new("system", text));
     let messages: Vec<Message> = system.chain([Message::new("user", text)]).collect();
     let prompt = conversation(&decoder, &messages, args.raw)?;
-    let generation = args.output.show(decoder.stream(prompt, &config)?)?;
+    let stream = decoder.stream(prompt, &config)?;
+    let generation = args.output.show(stream, None)?;
     if interrupted(&generation) {
         return Err(CliError::Interrupted);
     }

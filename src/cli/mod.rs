@@ -19,6 +19,7 @@ mod painter;
 mod profile;
 mod prompts;
 mod pull;
+mod quiet;
 mod serve;
 mod terminal;
 mod tune;
@@ -114,6 +115,7 @@ fn execute<P: Parser + Send + 'static>(
         let outcome = prepare().and_then(|()| work(&parsed));
         outcome.map_or_else(error::CliError::report, |()| 0)
     });
+    quiet::end();
     status.unwrap_or_else(|| error::CliError::Interrupted.report())
 }
 

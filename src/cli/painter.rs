@@ -1,7 +1,9 @@
 //! Colours text by the source of each token.
 
 use std::collections::VecDeque;
+use std::sync::Once;
 
+use super::terminal::note;
 use crate::engine::Chunk;
 use crate::settings::DraftKind;
 
@@ -44,21 +46,46 @@ impl Painter {
     }
 }
 
+/// The sources, with codes of a colour and of a style: those who see no colours tell them apart too.
+const STYLES: [(DraftKind, &str); 6] = [
+    (DraftKind::NGRAM, "32;4"),
+    (DraftKind::TABLE, "33;1;4"),
+    (DraftKind::MODEL, "34;1"),
+    (DraftKind::PREDICTION, "35;3"),
+    (DraftKind::RECYCLING, "36;3;4"),
+    (DraftKind::GRAMMAR, "90;2"),
+];
+/// What other sources look like.
+const OTHER: &str = "31;1;3";
+
 fn coloured(text: &str, source: DraftKind) -> String {
-    let colour = match source {
-        DraftKind::TARGET => return text.to_owned(),
-        DraftKind::NGRAM => 32,
-        DraftKind::TABLE => 33,
-        DraftKind::MODEL => 34,
-        DraftKind::PREDICTION => 35,
-        DraftKind::RECYCLING => 36,
-        DraftKind::GRAMMAR => 90,
-        _ => 31,
-    };
-    match text {
-        "" => String::new(),
-        text => format!("\u{1b}[{colour}m{text}\u{1b}[0m"),
+    if source == DraftKind::TARGET || text.is_empty() {
+        return text.to_owned();
     }
+    let style = STYLES.iter().find(|(styled, _)| *styled == source);
+    styled(text, style.map_or(OTHER, |(_, style)| style))
+}
+
+fn styled(text: &str, style: &str) -> String {
+    format!("\u{1b}[{style}m{text}\u{1b}[0m")
+}
+
+/// Tells once on stderr what the colours mean, or that there are none.
+pub(super) fn explain(coloured: bool) {
+    static EXPLAINED: Once = Once::new();
+    EXPLAINED.call_once(|| {
+        note(&match coloured {
+            true => legend(),
+            false => "no colours, so --show-draft shows nothing; --color always has them".into(),
+        });
+    });
+}
+
+/// Every source in its style.
+fn legend() -> String {
+    let sources = STYLES.map(|(source, style)| styled(source.name(), style));
+    let (sources, other) = (sources.join(" "), styled("other", OTHER));
+    format!("tokens from: {} {sources} {other}", DraftKind::TARGET)
 }
 
 #[cfg(test)]
@@ -88,10 +115,20 @@ mod tests {
             "One tw",
             &[("One", DraftKind::TARGET), (" two", DraftKind::NGRAM)],
         );
-        assert_eq!(painter.paint(&first), "One\u{1b}[32m tw\u{1b}[0m");
+        assert_eq!(painter.paint(&first), "One\u{1b}[32;4m tw\u{1b}[0m");
         let second = chunk("o!", &[("!", DraftKind::TARGET)]);
-        assert_eq!(painter.paint(&second), "\u{1b}[32mo\u{1b}[0m!");
+        assert_eq!(painter.paint(&second), "\u{1b}[32;4mo\u{1b}[0m!");
         // Text without a token is not coloured.
         assert_eq!(painter.paint(&chunk("\u{fffd}", &[])), "\u{fffd}");
+    }
+
+    #[test]
+    fn sources_differ_by_more_than_colour() {
+        let style = |codes: &str| codes.split_once(';').map(|(_, style)| style.to_owned());
+        let mut styles: Vec<_> = STYLES.iter().map(|(_, codes)| style(codes)).collect();
+        styles.extend([style(OTHER), None]);
+        let different: std::collections::HashSet<_> = styles.iter().collect();
+        assert_eq!(different.len(), styles.len());
+        assert!(legend().contains("\u{1b}[34;1mmodel\u{1b}[0m"));
     }
 }

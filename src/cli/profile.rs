@@ -1,5 +1,6 @@
 //! Profiles: the fastest draft settings that `specdec tune` found for a target. The other commands use them.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -85,16 +86,23 @@ fn path_in_folder(target: &str, extension: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The program's folder in the user's cache folder.
+pub(super) fn cache_folder() -> Option<PathBuf> {
+    let home = || set("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+    Some(cache.join("specdec"))
+}
+
+/// An environment variable that is set, and not to nothing.
+fn set(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// A target's file: in SPECDEC_PROFILES, or in the user's cache folder.
 fn path(target: &str, extension: &str) -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let folder = match set("SPECDEC_PROFILES") {
         Some(folder) => PathBuf::from(folder),
-        None => {
-            let home = || set("HOME").map(|home| PathBuf::from(home).join(".cache"));
-            let cache = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
-            cache.join("specdec").join("profiles")
-        }
+        None => cache_folder()?.join("profiles"),
     };
     // Two names of the same folder are the same target.
     let target = absolute(target);

@@ -1,4 +1,4 @@
-//! Logs, progress bars and statistics. They go to stderr, so that stdout has the result alone.
+//! Logs, progress bars and statistics, which go to stderr, so that stdout has the result alone; and what the terminal can show.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::chat::wrap::wrap;
 use crate::engine::Generation;
 use crate::error::{Error, Result};
 use crate::settings::DraftKind;
@@ -37,6 +38,54 @@ pub(super) fn start_logging() -> Result<()> {
         _ => return Err(Error::invalid("SPECDEC_LOG_FORMAT", format, "text or json")),
     };
     Ok(())
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ColourChoice {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl ColourChoice {
+    /// Whether text on stdout is coloured.
+    pub(super) fn of_stdout(self) -> bool {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let forced = || set("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        let shows_colours =
+            || io::stdout().is_terminal() && set("NO_COLOR").is_none() && moves_cursor();
+        match self {
+            Self::Auto => forced() || shows_colours(),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// Whether the terminal is of a kind that understands escape sequences.
+pub(super) fn moves_cursor() -> bool {
+    // As the line editor sees it.
+    let kind = std::env::var("TERM").unwrap_or_default();
+    !["dumb", "cons25", "emacs"].contains(&kind.as_str())
+}
+
+/// The width of the terminal that stdout is.
+pub(super) fn columns() -> usize {
+    /// Where it is not known.
+    const USUAL: usize = 80;
+    let size = terminal_size::terminal_size_of(io::stdout());
+    size.map_or(USUAL, |(width, _)| usize::from(width.0))
+}
+
+/// Prints a note for the user on stderr, wrapped on a terminal.
+pub(super) fn note(text: &str) {
+    let mut err = io::stderr();
+    let _ = match err.is_terminal() {
+        true => writeln!(err, "{}", wrap(text, columns())),
+        false => writeln!(err, "{text}"),
+    };
 }
 
 /// A progress bar that counts to `total`, shown if stderr is a terminal.
