@@ -10,7 +10,7 @@ use crate::text::Message;
 
 const EXAMPLES: &str = "\
 Examples:
-  specdec generate \"Why is the sky blue?\"
+  specdec generate \"Give three tips for better sleep.\"
   specdec generate -t gpt2-medium -d gpt2 --stats \"Once upon a time,\"
   git diff | specdec generate --raw --temperature 0.8 --top-p 0.95 --seed 7";
 
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         Some("-") => read_stdin()?,
         Some(text) => text.to_owned(),
         None if io::stdin().is_terminal() => {
-            let message = "no prompt: pass one, as in `specdec generate \"Why is the sky blue?\"`, or pipe one in";
+            let message = "no prompt: pass one, as in `specdec generate \"Give three tips for better sleep.\"`, or pipe one in";
             return Err(CliError::Usage(message.into()));
         }
         None => read_stdin()?,

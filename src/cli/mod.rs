@@ -34,7 +34,7 @@ use error::Outcome;
 
 const HELP: &str = "\
 Example:
-  specdec generate \"Why is the sky blue?\"
+  specdec generate \"Give three tips for better sleep.\"
 
 Environment:
   SPECDEC_DEVICE        cpu, cuda, cuda:INDEX or metal

@@ -246,7 +246,7 @@ mod tests {
             let name = storage.name().to_ascii_lowercase();
             assert_eq!(StorageType::parse_quantizable(&name).unwrap(), storage);
         }
-        for (name, storage) in [("q4_k_m", StorageType::Q4K), ("Q5_K_S", StorageType::Q5K)] {
+        for (name, storage) in [("q4_k_m", StorageType::Q4_K), ("Q5_K_S", StorageType::Q5_K)] {
             assert_eq!(StorageType::parse_quantizable(name).unwrap(), storage);
         }
         for wrong in ["f16", "iq4_nl", "q9_9", "q4_0_m"] {
