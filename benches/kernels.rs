@@ -219,6 +219,7 @@ fn attention(criterion: &mut Criterion) {
                 rows,
                 is_tree: false,
                 provisional: 0,
+                is_stretched: false,
             };
             let batch = Batch {
                 segments: &[segment],

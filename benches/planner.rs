@@ -19,7 +19,7 @@ use specdec_rs::speculation::retrieval::{NgramDrafter, RecyclingDrafter};
 use specdec_rs::speculation::{
     Acceptance, Controller, DraftingStatistics, Load, RetrievalDrafter, RetrievalDrafters,
 };
-use specdec_rs::{Message, SpeculativeConfig, SpeculativeDecoder};
+use specdec_rs::{Message, RenderOptions, SpeculativeConfig, SpeculativeDecoder};
 
 /// Prompts of each category that are recorded.
 const PER_CATEGORY: usize = 6;
@@ -68,7 +68,8 @@ fn record(prompts: &str, file: &str) -> Outcome {
         }
         let turn = prompt["turns"][0].as_str().unwrap_or_default();
         let generation = decoder.chat(&[Message::new("user", turn)], &config)?;
-        let prompt = decoder.chat_prompt(&[Message::new("user", turn)])?;
+        let prompt =
+            decoder.chat_prompt(&[Message::new("user", turn)], &RenderOptions::default())?;
         let specdec_rs::Prompt::Tokens(prompt) = prompt else {
             return Err("a conversation's prompt is tokens".into());
         };

@@ -121,7 +121,10 @@ fn speculation_changes_no_token_of_a_real_answer() {
     let decoder = SpeculativeDecoder::new(&file.to_string_lossy(), "auto", None).unwrap();
     let question = "Repeat this list twice: apples, pears, plums, cherries, apricots, peaches.";
     let prompt = decoder
-        .chat_prompt(&[specdec_rs::Message::new("user", question)])
+        .chat_prompt(
+            &[specdec_rs::Message::new("user", question)],
+            &specdec_rs::RenderOptions::default(),
+        )
         .unwrap();
     let generate = |draft, gamma, adaptive| {
         let config = SpeculativeConfig {

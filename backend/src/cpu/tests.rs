@@ -278,6 +278,7 @@ impl Case {
                 .collect(),
             magnitude: 1.0,
             pairing: self.pairing,
+            stretched: None,
         };
         let mut caches = [0, 1].map(|_| backend.kv_cache(2, &shape, self.cache, 4096).unwrap());
         let total =
