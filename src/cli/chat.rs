@@ -52,8 +52,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let config = args.sampling.config(profile.as_ref())?;
     let mut chat = Chat {
         args,
+        decoder: args.models.load(profile.as_ref(), &config)?,
         config,
-        decoder: args.models.load(profile.as_ref())?,
         messages: Vec::new(),
     };
     chat.clear();

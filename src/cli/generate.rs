@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         None => read_stdin()?,
     };
-    let decoder = args.models.load(profile.as_ref())?;
+    let decoder = args.models.load(profile.as_ref(), &config)?;
     let prompt = prompt(&decoder, &text, args.raw)?;
     let generation = args.output.show(decoder.stream(prompt, &config)?)?;
     if interrupted(&generation) {

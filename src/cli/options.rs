@@ -90,8 +90,15 @@ impl ModelArgs {
         Profile::load(&self.target)
     }
 
-    /// Finds, downloads and loads the models, with a progress bar.
-    pub(super) fn load(&self, profile: Option<&Profile>) -> Outcome<SpeculativeDecoder> {
+    /// Says which profile is used under `config`; then finds, downloads and loads the models, with a progress bar.
+    pub(super) fn load(
+        &self,
+        profile: Option<&Profile>,
+        config: &SpeculativeConfig,
+    ) -> Outcome<SpeculativeDecoder> {
+        if let Some(profile) = profile {
+            profile.announce(&self.target, config);
+        }
         let loading = &self.loading;
         let mut builder = SpeculativeDecoder::builder()
             .target(&self.target)

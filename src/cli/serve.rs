@@ -79,7 +79,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(None)?;
     let options = args.options(profile.as_ref())?;
-    let decoder = args.load(profile.as_ref())?;
+    let decoder = args.load(profile.as_ref(), &options.defaults)?;
     let server = Server::bind(decoder, options)?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "listening at http://{}", server.address())?;
@@ -95,12 +95,16 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 impl Args {
     /// Loads the models, with the table that an earlier server saved.
-    fn load(&self, profile: Option<&Profile>) -> Outcome<SpeculativeDecoder> {
+    fn load(
+        &self,
+        profile: Option<&Profile>,
+        defaults: &SpeculativeConfig,
+    ) -> Outcome<SpeculativeDecoder> {
         let mut models = self.models.clone();
         if let Some(file) = self.learn.as_ref().filter(|file| file.exists()) {
             models.loading.table = Some(file.clone());
         }
-        models.load(profile)
+        models.load(profile, defaults)
     }
 
     fn options(&self, profile: Option<&Profile>) -> Result<ServerOptions> {

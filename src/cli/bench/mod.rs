@@ -114,7 +114,7 @@ impl Workload {
         let config = self.sampling.config(profile.as_ref())?;
         let conversations = prompts::from_options(&self.prompt, self.prompts.as_deref())?;
         let began = Instant::now();
-        let decoder = models.load(profile.as_ref())?;
+        let decoder = models.load(profile.as_ref(), &config)?;
         let load_seconds = began.elapsed().as_secs_f64();
         let passes = PassTimes::measure(&decoder)?;
         let bar = terminal::counter("Measuring", conversations.len());

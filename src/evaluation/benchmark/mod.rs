@@ -15,7 +15,7 @@ mod summary;
 
 use serde::Serialize;
 
-use super::runner::{First, Pair, Runner, Totals, check, median};
+use super::runner::{First, Pair, Runner, Totals, check, median, range};
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::{Generation, Stats};
 use crate::error::{Error, Result};
@@ -175,12 +175,4 @@ impl Measurement {
             totals,
         }
     }
-}
-
-/// The smallest and the largest value.
-fn range(values: impl Iterator<Item = f64> + Clone) -> [f64; 2] {
-    [
-        values.clone().fold(f64::INFINITY, f64::min),
-        values.fold(0.0, f64::max),
-    ]
 }

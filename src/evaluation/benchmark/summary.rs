@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Comparison, Measurement, range};
-use crate::evaluation::runner::{Totals, add_counts};
+use super::{Comparison, Measurement};
+use crate::evaluation::runner::{Totals, add_counts, range};
 
 /// Several comparisons together: tokens over time, so that long answers weigh more.
 #[derive(Debug, Clone, PartialEq, Serialize)]
