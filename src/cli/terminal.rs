@@ -47,10 +47,13 @@ pub(super) fn colours(stream: &impl IsTerminal) -> bool {
 /// A progress bar that counts to `total`, shown if stderr is a terminal.
 pub(super) fn counter(what: &'static str, total: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64).with_message(what);
-    match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
+    let bar = match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
-    }
+    };
+    // Now, not when the first part is done.
+    bar.tick();
+    bar
 }
 
 /// Prints the statistics of a generation on stderr.

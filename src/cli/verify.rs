@@ -23,7 +23,7 @@ Examples:
 
 Exit status: 0 if speculation is lossless, 1 if a test failed or nothing was tested.";
 
-/// The report's lines are broken before this column.
+/// The most columns of the report's longer lines.
 const WIDTH: usize = 80;
 
 /// How many divergences of one kind the report shows.
@@ -292,25 +292,21 @@ fn write_distribution(out: &mut String, test: &DistributionTest) -> std::fmt::Re
         small if small < 0.01 => format!("{small:.0e}"),
         p_value => format!("{p_value:.2}"),
     };
-    let degrees = match found.degrees {
-        1 => "1 degree".to_owned(),
-        degrees => format!("{degrees} degrees"),
-    };
     let text = format!(
-        "{verdict}p = {p_value} in {} tokens (chi-squared {:.1}, {degrees} of freedom); total variation {:.3}, of which chance explains {:.3}",
-        found.tokens, found.chi_squared, found.total_variation, found.expected_variation,
+        "{verdict}{} tokens, p = {p_value}, variation {:.3} ({:.3} expected)",
+        found.tokens, found.total_variation, found.expected_variation,
     );
     writeln!(out, "  sampled   {name:<9} {}", wrapped(&text, 22))
 }
 
-/// A text in lines that end before [`WIDTH`], all but the first indented.
+/// A text in lines of at most [`WIDTH`] columns, all but the first indented.
 fn wrapped(text: &str, indent: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let last = lines.last().map_or(0, |line| line.chars().count());
         match lines.last_mut() {
             Some(line) if last == 0 => line.push_str(word),
-            Some(line) if indent + last + 1 + word.chars().count() < WIDTH => {
+            Some(line) if indent + last + 1 + word.chars().count() <= WIDTH => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -424,6 +420,6 @@ mod tests {
         let mut lines = text.lines();
         assert!(lines.next().unwrap().starts_with("word word"));
         assert!(lines.clone().count() > 1);
-        assert!(lines.all(|line| line.starts_with("            word") && line.len() < WIDTH));
+        assert!(lines.all(|line| line.starts_with("            word") && line.len() <= WIDTH));
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct SideSummary {
     pub(crate) tokens_per_second: f64,
     pub(crate) tokens_per_step: f64,
     pub(crate) acceptance_rate: f64,
+    /// Drafted tokens that were accepted, over all runs.
+    pub(crate) accepted: usize,
     pub(crate) new_tokens: usize,
     pub(crate) decode_seconds: f64,
     pub(crate) draft_seconds: f64,
@@ -74,6 +76,7 @@ impl SideSummary {
         side.tokens_per_second = side.new_tokens as f64 / side.decode_seconds;
         side.tokens_per_step = totals.tokens_per_step();
         side.acceptance_rate = totals.acceptance_rate();
+        side.accepted = totals.accepted;
         side
     }
 }
