@@ -59,7 +59,10 @@ fn temporary_beside(path: &Path, access: Access) -> io::Result<NamedTempFile> {
     let target = target_of(path);
     let folder = target
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    // Its error, unlike that of the temporary file, has no random name.
+    folder.metadata()?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".specdec-");
     #[cfg(unix)]
@@ -69,7 +72,7 @@ fn temporary_beside(path: &Path, access: Access) -> io::Result<NamedTempFile> {
     }
     #[cfg(not(unix))]
     let _ = access;
-    builder.tempfile_in(folder.unwrap_or(Path::new(".")))
+    builder.tempfile_in(folder)
 }
 
 /// Makes the folder, with those above it.

@@ -10,9 +10,9 @@ use crate::evaluation::runner::{Totals, add_counts, range};
 pub(crate) struct Summary {
     pub(crate) category: String,
     pub(crate) turns: usize,
-    /// Speculative over plain tokens per second.
+    /// Speculative over plain tokens per second; of a single turn, the median of its runs.
     pub(crate) speedup: f64,
-    /// The speedups of the slowest and the fastest turn.
+    /// The speedups of the slowest and the fastest turn; of a single turn, those of its runs.
     pub(crate) speedup_range: [f64; 2],
     /// Whether all texts were the same both ways.
     pub(crate) identical: bool,
@@ -48,11 +48,18 @@ impl Summary {
         };
         let baseline = side(|comparison| &comparison.baseline);
         let speculative = side(|comparison| &comparison.speculative);
+        let (speedup, speedup_range) = match comparisons[..] {
+            [one] => (one.speedup, one.speedup_range),
+            _ => (
+                speculative.tokens_per_second / baseline.tokens_per_second,
+                range(comparisons.iter().map(|comparison| comparison.speedup)),
+            ),
+        };
         Self {
             category: category.to_owned(),
             turns: comparisons.len(),
-            speedup: speculative.tokens_per_second / baseline.tokens_per_second,
-            speedup_range: range(comparisons.iter().map(|comparison| comparison.speedup)),
+            speedup,
+            speedup_range,
             identical: comparisons.iter().all(|comparison| comparison.identical),
             baseline,
             speculative,
