@@ -6,7 +6,9 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
@@ -26,14 +28,41 @@ pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>, access: Access) -> R
     try_write(path, content.as_ref(), access).map_err(|error| write_error(path, error))
 }
 
+/// Fails as [`write`] would fail now, so that the work that fills the file is not done for nothing. Writes nothing.
+pub(crate) fn check_writable(path: &Path) -> Result<()> {
+    let check = || match path.metadata() {
+        Ok(existing) if existing.is_dir() => Err(io::Error::from(ErrorKind::IsADirectory)),
+        Ok(existing) if !existing.is_file() => Ok(()),
+        _ => temporary_beside(path, Access::Private).map(drop),
+    };
+    check().map_err(|error| write_error(path, error))
+}
+
 fn try_write(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
     if path.metadata().is_ok_and(|existing| !existing.is_file()) {
         return std::fs::write(path, content);
     }
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut file = temporary_beside(path, access)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(target_of(path))?;
+    Ok(())
+}
+
+/// The file that a path names, through links.
+fn target_of(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// A temporary file in the folder of the file that a path names.
+fn temporary_beside(path: &Path, access: Access) -> io::Result<NamedTempFile> {
+    let target = target_of(path);
     let folder = target
         .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    // Its error, unlike that of the temporary file, has no random name.
+    folder.metadata()?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".specdec-");
     #[cfg(unix)]
@@ -43,11 +72,7 @@ fn try_write(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
     }
     #[cfg(not(unix))]
     let _ = access;
-    let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(&target)?;
-    Ok(())
+    builder.tempfile_in(folder)
 }
 
 /// Makes the folder, with those above it.
@@ -147,6 +172,17 @@ mod tests {
         let error = write(&missing, "x", Access::Shared).unwrap_err();
         assert!(error.to_string().contains("missing"), "{error}");
         assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_known_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        check_writable(&folder.path().join("file")).unwrap();
+        assert!(names(folder.path()).is_empty());
+        for wrong in [folder.path().join("missing/file"), folder.path().to_owned()] {
+            let error = check_writable(&wrong).unwrap_err().to_string();
+            assert!(error.contains(&wrong.display().to_string()), "{error}");
+        }
     }
 
     #[cfg(unix)]

@@ -55,7 +55,7 @@ pub use engine::{CancelToken, Chunk, FinishReason, Generation, SourceStats, Stat
 pub use error::{Error, Result};
 pub use evaluation::audit::{
     Audit, AuditReport, BatchInvariance, DistributionTest, Divergence, Identity, SourceReport,
-    Uniformity,
+    Uniformity, Verdict,
 };
 pub use evaluation::benchmark::{
     Benchmark, Comparison, ContextTime, Measurement, PassTimes, VerifyTime,

@@ -206,6 +206,25 @@ fn stats_go_to_stderr() {
 }
 
 #[test]
+fn no_speedup_is_shown_where_nothing_was_drafted() {
+    let mut command = specdec([
+        "generate", "You may", "-n", "20", "--stats", "--draft", "none",
+    ]);
+    command.arg("--target").arg(pair::folder("target"));
+    let stderr = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(
+        stderr.contains("speedup     none: nothing was drafted\n"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("acceptance  nothing was drafted\n"),
+        "{stderr}"
+    );
+    command.arg("--json");
+    assert_eq!(json(command)["stats"]["speedup"], Value::Null);
+}
+
+#[test]
 fn values_out_of_range_are_usage_errors() {
     for (option, value, named) in [
         ("--temperature", "NaN", "temperature"),
@@ -549,7 +568,12 @@ fn bench_reports_speeds_and_identical_texts() {
         command
     };
     let output = stdout(measure(&[]));
-    let (table, passes) = output.split_once("\n\n").unwrap();
+    let (table, rest) = output.split_once("\n\n").unwrap();
+    assert!(
+        rest.starts_with("speedup: the median of the runs"),
+        "{output}"
+    );
+    let (_, passes) = rest.split_once("\n\n").unwrap();
     assert!(passes.starts_with("rows per pass"), "{output}");
     assert!(passes.contains("context length"), "{output}");
     assert!(passes.contains("loaded in"), "{output}");
@@ -581,6 +605,23 @@ fn bench_reports_speeds_and_identical_texts() {
     for external in ["<script", "http:", "https:", "src=", "href="] {
         assert!(!page.contains(external), "{external}");
     }
+    let target = pair::folder("target").display().to_string();
+    let command = format!("<code>specdec bench --target {target}");
+    for shown in [
+        &target,
+        &command,
+        "Speed by context length",
+        "polyline",
+        "up to 16 new tokens",
+    ] {
+        assert!(
+            page.replace("&#x2f;", "/").contains(shown),
+            "{shown}: {page}"
+        );
+    }
+    assert_eq!(report["setup"]["target"], target);
+    assert_eq!(report["setup"]["settings"]["max_new_tokens"], 16);
+    assert!(!report["setup"]["processor"].as_str().unwrap().is_empty());
     assert_eq!(report["categories"][0]["turns"], 2);
     assert_eq!(report["identical"], true);
     let verify = report["passes"]["verify"].as_array().unwrap();
@@ -614,6 +655,36 @@ fn bench_reports_speeds_and_identical_texts() {
             .unwrap()
             > 0.0
     );
+}
+
+#[test]
+fn bench_claims_no_speedup_where_nothing_was_accepted() {
+    let mut command = specdec([
+        "bench", "--quick", "--runs", "2", "-n", "8", "--draft", "none",
+    ]);
+    command
+        .args(["--prompt", "You may", "--target"])
+        .arg(pair::folder("target"));
+    let output = stdout(command);
+    assert!(!output.contains("rows per pass"), "{output}");
+    assert!(output.contains("no drafted token was accepted"), "{output}");
+    let row = output.lines().nth(1).unwrap();
+    let columns: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(columns[4..], ["-", "-", "1.00", "0%", "yes"], "{output}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_fails_before_loading() {
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in [
+        folder.path().join("missing/bench.html"),
+        folder.path().to_owned(),
+    ] {
+        let mut command = specdec(["bench", "--target", "no-such-model", "--report"]);
+        command.arg(&wrong);
+        let message = error(command, 1);
+        assert!(message.contains(&*wrong.display().to_string()), "{message}");
+    }
 }
 
 #[test]
@@ -775,29 +846,29 @@ fn drafted_text_is_coloured_and_otherwise_the_same() {
     assert_eq!(both.status.code(), Some(2));
 }
 
+/// `specdec` with a folder of profiles, on the pair's target.
+fn with_profiles(folder: &Path, command: &str, args: &[&str]) -> Command {
+    let mut specdec = specdec([command]);
+    specdec
+        .arg("--target")
+        .arg(pair::folder("target"))
+        .args(args);
+    specdec.env("SPECDEC_PROFILES", folder);
+    specdec
+}
+
 #[test]
-fn tune_saves_a_profile_that_generate_uses() {
+fn tune_measures_drafts_beside_auto_and_plain_decoding() {
     let folder = tempfile::tempdir().unwrap();
     let draft = pair::folder("draft").display().to_string();
-    let with_profiles = |mut command: Command| {
-        command.env("SPECDEC_PROFILES", folder.path());
-        command
-    };
     let options = [
         "--draft", &draft, "--prompt", "You may", "-n", "8", "--learn", "50",
     ];
-    let tune = |more: &[&str]| {
-        let mut command = with_profiles(specdec(["tune", "--target"]));
-        command.arg(pair::folder("target")).args(options).args(more);
-        command
-    };
+    let tune = |more: &[&str]| with_profiles(folder.path(), "tune", &[&options[..], more].concat());
     let shown = stdout(tune(&["--dry-run"]));
-    assert!(shown.contains("fastest: "), "{shown}");
-    let files = || {
-        let files = std::fs::read_dir(folder.path()).unwrap();
-        files.map(|file| file.unwrap().path())
-    };
-    assert_eq!(files().count(), 0);
+    assert!(shown.starts_with("draft "), "{shown}");
+    assert!(shown.contains("\nnone "), "{shown}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 
     let report = json(tune(&["--json"]));
     let trials = report["trials"].as_array().unwrap();
@@ -806,6 +877,8 @@ fn tune_saves_a_profile_that_generate_uses() {
         .map(|trial| trial["draft"].as_str().unwrap())
         .collect();
     let expected = [
+        "none",
+        "auto",
         "ngram",
         "table",
         "recycling",
@@ -818,33 +891,113 @@ fn tune_saves_a_profile_that_generate_uses() {
         "auto",
     ];
     assert_eq!(tried, expected);
-    assert!(
-        trials
-            .iter()
-            .all(|trial| trial["speedup"].as_f64().unwrap() > 0.0)
+    for trial in trials {
+        let speed = trial["tokens_per_second"].as_f64().unwrap();
+        let [slowest, fastest] = [0, 1].map(|side| {
+            let range = &trial["tokens_per_second_range"];
+            range[side].as_f64().unwrap()
+        });
+        assert!(
+            0.0 < slowest && slowest <= speed && speed <= fastest,
+            "{trial}"
+        );
+    }
+    // Eight tokens of text are too few to keep anything, whatever was the fastest.
+    assert_eq!(report["tokens"], 8);
+    assert_eq!(
+        (&report["best"], &report["profile"]),
+        (&Value::Null, &Value::Null)
     );
-    let path = report["profile"].as_str().unwrap();
-    let profile: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    assert_eq!(profile, report["best"]);
+    let conclusion = report["conclusion"].as_str().unwrap();
+    assert!(
+        conclusion.contains("8 tokens of text are too few"),
+        "{conclusion}"
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
 
-    let table = files().find(|file| file.extension() == Some("table".as_ref()));
-    let written = serde_json::json!({
-        "model": null, "draft": "table", "gamma": 8, "table": table, "speedup": 2.0,
-    });
-    std::fs::write(path, written.to_string()).unwrap();
-    let generate = |more: &[&str]| {
-        let mut command = with_profiles(specdec(["generate", "You may", "--target"]));
-        command
-            .arg(pair::folder("target"))
-            .args(["-n", "8", "--json", "--raw", "--fixed"])
-            .args(more);
-        command
+#[test]
+fn tune_keeps_a_profile_only_if_it_is_justified() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = ["--prompt", "You may", "-n", "200", "--ignore-eos", "--raw"];
+    let tune = |more: &[&str]| with_profiles(folder.path(), "tune", &[&options[..], more].concat());
+    let shown = json(with_profiles(folder.path(), "tune", &["--show", "--json"]));
+    let file = PathBuf::from(shown["file"].as_str().unwrap());
+    let profile = |draft: &str, model: Option<&str>| {
+        let profile = serde_json::json!({
+            "model": model, "draft": draft, "gamma": 16, "table": null, "speedup": 2.0,
+        });
+        std::fs::write(&file, profile.to_string()).unwrap();
     };
+    // Whether a draft wins depends on the machine; what is kept has to follow.
+    profile("recycling", None);
+    let report = json(tune(&["--json"]));
+    assert_eq!(report["tokens"], 200);
+    match &report["best"] {
+        Value::Null => {
+            assert_eq!(report["profile"], Value::Null);
+            assert_eq!(report["removed"].as_str(), file.to_str());
+            assert!(!file.exists());
+            let conclusion = report["conclusion"].as_str().unwrap();
+            assert!(conclusion.contains("no profile is needed"), "{conclusion}");
+        }
+        best => {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let kept: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((&kept, &report["removed"]), (best, &Value::Null));
+        }
+    }
+}
+
+#[test]
+fn a_profile_is_used_announced_shown_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = pair::folder("target").display().to_string();
+    let generate = |more: &[&str]| {
+        let options = ["You may", "-n", "8", "--json", "--raw", "--fixed"];
+        with_profiles(folder.path(), "generate", &[&options[..], more].concat())
+    };
+    let tune = |args: &[&str]| with_profiles(folder.path(), "tune", args);
+    assert_eq!(
+        stdout(tune(&["--show"])),
+        format!("{target} has no profile\n")
+    );
+    assert_eq!(
+        stdout(tune(&["--reset"])),
+        format!("{target} has no profile\n")
+    );
+    let shown = json(tune(&["--show", "--json"]));
+    assert_eq!(shown["profile"], Value::Null);
+    let file = shown["file"].as_str().unwrap();
+    let profile = serde_json::json!({
+        "model": null, "draft": "recycling", "gamma": 8, "table": null, "speedup": 2.0,
+    });
+    std::fs::write(file, profile.to_string()).unwrap();
+
     let plain = json(generate(&["--draft", "none"]));
-    let drafted = json(generate(&[]));
+    let output = generate(&[]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let used = "draft recycling, gamma 8 (--no-profile ignores it)";
+    assert_eq!(stderr, format!("using the profile of {target}: {used}\n"));
+    let drafted: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(drafted["text"], plain["text"]);
-    assert!(drafted["stats"]["drafted"].as_u64().unwrap() > 0);
-    std::fs::write(path, "{\"draft\": 7}").unwrap();
-    assert!(error(generate(&[]), 1).contains("--no-profile"));
+    let ignored = generate(&["--no-profile"]).output().unwrap();
+    assert_eq!(String::from_utf8(ignored.stderr).unwrap(), "");
+
+    let text = stdout(tune(&["--show"]));
+    assert!(
+        text.contains("draft recycling, gamma 8\n") && text.contains(file),
+        "{text}"
+    );
+    assert_eq!(json(tune(&["--show", "--json"]))["profile"], profile);
+
+    std::fs::write(file, "{\"draft\": 7}").unwrap();
+    let message = error(generate(&[]), 1);
+    assert!(
+        message.contains("--no-profile") && message.contains("--reset"),
+        "{message}"
+    );
     assert_eq!(json(generate(&["--no-profile"]))["text"], plain["text"]);
+    assert_eq!(json(tune(&["--reset", "--json"]))["removed"][0], *file);
+    assert_eq!(json(tune(&["--show", "--json"]))["profile"], Value::Null);
 }

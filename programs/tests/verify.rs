@@ -35,18 +35,12 @@ fn the_pair_is_lossless_under_any_settings() {
         "--samples",
         "12",
         "--raw",
+        // The controller may find that a target this cheap needs no drafts.
+        "--fixed",
     ];
     for settings in [
         &["--prompt", "You may copy"][..],
-        &[
-            "--temperature",
-            "1.3",
-            "--top-k",
-            "20",
-            "--gamma",
-            "5",
-            "--fixed",
-        ],
+        &["--temperature", "1.3", "--top-k", "20", "--gamma", "5"],
         &[
             "--top-p",
             "0.9",
@@ -76,8 +70,13 @@ fn the_pair_is_lossless_under_any_settings() {
             "{text}"
         );
         assert_eq!(text.matches("  sampled   ").count(), 12, "{text}");
-        let verdict = "verdict  lossless: every text is the target's own";
+        let verdict = "verdict  lossless\n  greedy    every text is the target's own\n";
         assert!(text.contains(verdict), "{text}");
+        let power = "  sampled   no deviation found in ";
+        assert!(text.contains(power), "{text}");
+        let wide = text.lines().find(|line| line.chars().count() > 80);
+        assert!(wide.is_none(), "{wide:?}");
+        assert!(!text.contains('\u{1b}'), "no colours without a terminal");
     }
 }
 
@@ -90,12 +89,17 @@ fn json_holds_the_whole_report() {
         "--samples",
         "4",
         "--raw",
+        "--fixed",
         "--json",
         "-n",
         "16",
     ]);
     let report: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(report["lossless"], true);
+    for promise in ["greedy", "seeded", "distribution"] {
+        assert_eq!(report[promise], true, "{promise}");
+    }
+    assert_eq!(report["verdict"]["summary"], "lossless");
     assert_eq!(report["rows"]["identical"], true);
     let source = &report["sources"][0];
     assert_eq!(source["draft"], "ngram");
@@ -104,9 +108,59 @@ fn json_holds_the_whole_report() {
     assert_eq!(source["distributions"][2]["verification"], "block");
     assert_eq!(source["distributions"][2]["tokens"], 64);
     assert_eq!(source["distributions"][2]["degrees"], 2);
+    assert_eq!(source["distributions"][2]["holds"], true);
+    let detectable = source["distributions"][2]["detectable"].as_f64().unwrap();
+    assert!((0.4..0.45).contains(&detectable), "{detectable}");
     assert_eq!(report["sources"][1]["draft"], "recycling");
     assert_eq!(report["sources"][2]["draft"], "auto");
     assert_eq!(report["sources"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn what_was_not_tested_is_not_vouched_for() {
+    let target = pair::folder("target").display().to_string();
+    let audit = |more: &[&str]| {
+        let models = ["--target", &target, "--raw", "--draft", "ngram", "--fixed"];
+        found_lossless(&[&models[..], more].concat())
+    };
+    for options in [&["--samples", "0"][..], &["--temperature", "0"]] {
+        let text = audit(options);
+        let verdict = "verdict  lossless as far as tested\n  \
+            greedy    every text is the target's own\n  \
+            seeded    not tested: nothing was sampled\n  \
+            sampled   not tested: nothing was sampled\n";
+        assert!(text.ends_with(verdict), "{text}");
+    }
+    let few = ["--samples", "2", "-n", "8"];
+    let text = audit(&few);
+    let verdict = "  sampled   not tested: 16 tokens are too few, 40 are needed\n";
+    assert!(text.ends_with(verdict), "{text}");
+    let report: Value = serde_json::from_str(&audit(&[&few[..], &["--json"]].concat())).unwrap();
+    assert_eq!(report["lossless"], true);
+    assert_eq!(report["seeded"], true);
+    assert_eq!(report["distribution"], Value::Null);
+    let test = &report["sources"][0]["distributions"][0];
+    assert_eq!(
+        (&test["holds"], &test["degrees"]),
+        (&Value::Null, &0.into())
+    );
+    let words = report["verdict"]["distribution"].as_str().unwrap();
+    assert!(words.starts_with("not tested: "), "{words}");
+}
+
+/// A text of one token leaves nothing to draft.
+#[test]
+fn an_audit_that_tested_nothing_fails() {
+    let target = pair::folder("target").display().to_string();
+    let options = ["--target", &target, "--raw", "-n", "1", "--samples", "3"];
+    let output = verify(&options);
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
+    assert!(stdout.contains("verdict  NOT TESTED\n"), "{stdout}");
+    assert!(stderr.contains("nothing was tested"), "{stderr}");
 }
 
 #[test]

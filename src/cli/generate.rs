@@ -40,7 +40,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
-    args.sampling.check()?;
+    let known = args.sampling.known(profile.as_ref())?;
     let given = args.prompt.as_deref().or(args.prompt_option.as_deref());
     let text = match given {
         Some("-") => read_stdin()?,
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         None => read_stdin()?,
     };
-    let decoder = args.models.load(profile.as_ref())?;
+    let decoder = args.models.load(profile.as_ref(), &known)?;
     let config = args
         .sampling
         .config(profile.as_ref(), &decoder.default_config())?;

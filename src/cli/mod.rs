@@ -72,10 +72,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs `specdec` inside another program, such as Python, and returns the exit status.
 pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
-    execute(args, |specdec: &Specdec| match &specdec.command {
+    execute(args, |specdec: &Specdec, line| match &specdec.command {
         Command::Generate(args) => generate::run(args),
         Command::Chat(args) => chat::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(args, line),
         Command::Verify(args) => verify::run(args),
         Command::Tune(args) => tune::run(args),
         Command::Serve(args) => serve::run(args),
@@ -94,12 +94,14 @@ pub fn benchmark_status(args: impl IntoIterator<Item = OsString>) -> u8 {
     execute(args, bench::Program::run)
 }
 
-/// Parses the arguments, prepares the process, does the work and reports its errors; returns the exit status.
+/// Parses the arguments, prepares the process, does the work (with the parsed arguments, and as they were given) and reports
+/// its errors; returns the exit status.
 fn execute<P: Parser + Send + 'static>(
     args: impl IntoIterator<Item = OsString>,
-    work: impl FnOnce(&P) -> Outcome + Send + 'static,
+    work: impl FnOnce(&P, &[OsString]) -> Outcome + Send + 'static,
 ) -> u8 {
-    let parsed = match P::try_parse_from(args) {
+    let line: Vec<OsString> = args.into_iter().collect();
+    let parsed = match P::try_parse_from(&line) {
         Ok(parsed) => parsed,
         Err(error) => {
             // Help and version go to stdout with status 0.
@@ -112,7 +114,7 @@ fn execute<P: Parser + Send + 'static>(
         }
     };
     let status = interrupt::run(move || {
-        let outcome = prepare().and_then(|()| work(&parsed));
+        let outcome = prepare().and_then(|()| work(&parsed, &line));
         outcome.map_or_else(error::CliError::report, |()| 0)
     });
     quiet::end();

@@ -96,8 +96,15 @@ impl ModelArgs {
         Profile::load(&self.target)
     }
 
-    /// Finds, downloads and loads the models, with a progress bar.
-    pub(super) fn load(&self, profile: Option<&Profile>) -> Outcome<SpeculativeDecoder> {
+    /// Says which profile is used under `config`; then finds, downloads and loads the models, with a progress bar.
+    pub(super) fn load(
+        &self,
+        profile: Option<&Profile>,
+        config: &SpeculativeConfig,
+    ) -> Outcome<SpeculativeDecoder> {
+        if let Some(profile) = profile {
+            profile.announce(&self.target, config);
+        }
         let loading = &self.loading;
         let mut builder = SpeculativeDecoder::builder()
             .target(&self.target)
@@ -264,9 +271,9 @@ pub(super) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// Reports wrong settings before a model is loaded.
-    pub(super) fn check(&self) -> Result<()> {
-        self.config(None, &SpeculativeConfig::default()).map(drop)
+    /// The settings as far as they are known before a model is loaded; wrong ones are reported.
+    pub(super) fn known(&self, profile: Option<&Profile>) -> Result<SpeculativeConfig> {
+        self.config(profile, &SpeculativeConfig::default())
     }
 
     /// The settings; those that neither an option nor the profile gives are the defaults'.

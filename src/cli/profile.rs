@@ -1,6 +1,8 @@
 //! Profiles: the fastest draft settings that `specdec tune` found for a target. The other commands use them.
 
 use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::files::{self, Access};
 use crate::hash::fnv;
-use crate::settings::DraftKind;
+use crate::settings::{DraftKind, SpeculativeConfig};
 
 /// The draft settings that a command uses if its options name none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +31,7 @@ pub(super) struct Profile {
 impl Profile {
     /// Loads the profile of a target, if there is one.
     pub(super) fn load(target: &str) -> Result<Option<Self>> {
-        let Some(path) = path(target, "json") else {
+        let Some(path) = path(target) else {
             return Ok(None);
         };
         let text = match std::fs::read_to_string(&path) {
@@ -39,15 +41,27 @@ impl Profile {
         };
         let profile = serde_json::from_str(&text).map_err(|error| {
             let reason = format!(
-                "not a valid profile ({error}): create it again with `specdec tune`, or pass --no-profile"
+                "not a valid profile ({error}): remove it with `specdec tune --reset`, or pass --no-profile"
             );
             Error::io(
                 &path,
                 std::io::Error::new(std::io::ErrorKind::InvalidData, reason),
             )
         })?;
-        tracing::info!(path = %path.display(), "using the profile");
         Ok(Some(profile))
+    }
+
+    /// Says on stderr that a command uses this profile of `target`, and what of it applies under `config`.
+    pub(super) fn announce(&self, target: &str, config: &SpeculativeConfig) {
+        let uses = Self {
+            draft: config.draft.unwrap_or(DraftKind::AUTO),
+            gamma: config.gamma,
+            ..self.clone()
+        };
+        let _ = writeln!(
+            io::stderr(),
+            "using the profile of {target}: {uses} (--no-profile ignores it)"
+        );
     }
 
     /// Writes the profile to a target's [`file`].
@@ -58,7 +72,43 @@ impl Profile {
     }
 }
 
-/// The path of a target's profile.
+/// What a command drafts from.
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "draft {}", self.draft)?;
+        if let Some(model) = &self.model {
+            write!(f, " with {model}")?;
+        }
+        if let Some(table) = &self.table {
+            write!(f, " with the table {}", table.display())?;
+        }
+        match self.draft {
+            DraftKind::NONE => Ok(()),
+            _ => write!(f, ", gamma {}", self.gamma),
+        }
+    }
+}
+
+/// The path of a target's profile; `None` without a folder for profiles.
+pub(super) fn path(target: &str) -> Option<PathBuf> {
+    path_of(target, "json")
+}
+
+/// Removes a target's profile and its n-gram table; returns the files that there were.
+pub(super) fn remove(target: &str) -> Result<Vec<PathBuf>> {
+    let files = ["json", "table"].into_iter();
+    let mut removed = Vec::new();
+    for file in files.filter_map(|extension| path_of(target, extension)) {
+        match std::fs::remove_file(&file) {
+            Ok(()) => removed.push(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io(file, error)),
+        }
+    }
+    Ok(removed)
+}
+
+/// The path that a target's profile is written to.
 pub(super) fn file(target: &str) -> Result<PathBuf> {
     path_in_folder(target, "json")
 }
@@ -76,7 +126,7 @@ pub(super) fn table(target: &str) -> Result<PathBuf> {
 
 /// A target's file; creates its folder.
 fn path_in_folder(target: &str, extension: &str) -> Result<PathBuf> {
-    let path = path(target, extension).ok_or_else(|| {
+    let path = path_of(target, extension).ok_or_else(|| {
         let expected = "a folder for profiles, as neither XDG_CACHE_HOME nor HOME is set";
         Error::invalid("SPECDEC_PROFILES", "(unset)", expected)
     })?;
@@ -99,7 +149,7 @@ fn set(name: &str) -> Option<OsString> {
 }
 
 /// A target's file: in SPECDEC_PROFILES, or in the user's cache folder.
-fn path(target: &str, extension: &str) -> Option<PathBuf> {
+fn path_of(target: &str, extension: &str) -> Option<PathBuf> {
     let folder = match set("SPECDEC_PROFILES") {
         Some(folder) => PathBuf::from(folder),
         None => cache_folder()?.join("profiles"),

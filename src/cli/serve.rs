@@ -85,8 +85,8 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(None)?;
-    args.options(profile.as_ref(), SpeculativeConfig::default())?;
-    let decoder = args.load(profile.as_ref())?;
+    let known = args.options(profile.as_ref(), SpeculativeConfig::default())?;
+    let decoder = args.load(profile.as_ref(), &known.defaults)?;
     let options = args.options(profile.as_ref(), decoder.default_config())?;
     describe(&decoder, &options);
     let server = Server::bind(decoder, options)?;
@@ -136,12 +136,16 @@ fn describe(decoder: &SpeculativeDecoder, options: &ServerOptions) {
 
 impl Args {
     /// Loads the models, with the table that an earlier server saved.
-    fn load(&self, profile: Option<&Profile>) -> Outcome<SpeculativeDecoder> {
+    fn load(
+        &self,
+        profile: Option<&Profile>,
+        defaults: &SpeculativeConfig,
+    ) -> Outcome<SpeculativeDecoder> {
         let mut models = self.models.clone();
         if let Some(file) = self.learn.as_ref().filter(|file| file.exists()) {
             models.loading.table = Some(file.clone());
         }
-        models.load(profile)
+        models.load(profile, defaults)
     }
 
     /// The options; what they say wrongly is known before the model is loaded, whose defaults come later.

@@ -26,11 +26,10 @@ pub(super) fn start_logging() -> Result<()> {
             )
         })?;
     let format = variable("SPECDEC_LOG_FORMAT");
-    let colours = io::stderr().is_terminal() && variable("NO_COLOR").is_empty();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(colours);
+        .with_ansi(colours(&io::stderr()));
     // If this process has a subscriber already, it keeps receiving the records.
     let _ = match format.as_str() {
         "" | "text" => logs.try_init(),
@@ -54,10 +53,8 @@ impl ColourChoice {
     pub(super) fn of_stdout(self) -> bool {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let forced = || set("CLICOLOR_FORCE").is_some_and(|value| value != "0");
-        let shows_colours =
-            || io::stdout().is_terminal() && set("NO_COLOR").is_none() && moves_cursor();
         match self {
-            Self::Auto => forced() || shows_colours(),
+            Self::Auto => forced() || (colours(&io::stdout()) && moves_cursor()),
             Self::Always => true,
             Self::Never => false,
         }
@@ -88,13 +85,22 @@ pub(super) fn note(text: &str) {
     };
 }
 
+/// Whether text for this stream may have colours: it is a terminal, and NO_COLOR is not set.
+pub(super) fn colours(stream: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused
+}
+
 /// A progress bar that counts to `total`, shown if stderr is a terminal.
 pub(super) fn counter(what: &'static str, total: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64).with_message(what);
-    match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
+    let bar = match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
-    }
+    };
+    // Now, not when the first part is done.
+    bar.tick();
+    bar
 }
 
 /// Prints the statistics of a generation on stderr.
@@ -103,13 +109,22 @@ pub(super) fn show_stats(generation: &Generation) {
     let seconds = stats.decode.as_secs_f64();
     let speedup = match stats.speedup() {
         Some(speedup) => format!("{speedup:.2}x over plain decoding"),
+        None if stats.drafted == 0 => "none: nothing was drafted".into(),
+        None if stats.accepted == 0 => "none: no drafted token was accepted".into(),
         None => "unknown: no step without a draft was measured".into(),
+    };
+    let acceptance = match stats.drafted {
+        0 => "nothing was drafted".into(),
+        drafted => format!(
+            "{:.0}% of {drafted} drafted tokens",
+            100.0 * stats.acceptance_rate()
+        ),
     };
     let block = format!(
         "\nprompt      {} tokens, prefill in {:.2} s\n\
          output      {} tokens in {seconds:.2} s, {:.1} tokens/s\n\
          steps       {}, {:.2} tokens each\n\
-         acceptance  {:.0}% of {} drafted tokens\n\
+         acceptance  {acceptance}\n\
          sources     {}\n\
          speedup     {speedup}\n",
         stats.prompt_tokens,
@@ -118,8 +133,6 @@ pub(super) fn show_stats(generation: &Generation) {
         stats.tokens_per_second(),
         stats.steps,
         stats.tokens_per_step(),
-        100.0 * stats.acceptance_rate(),
-        stats.drafted,
         sources(generation),
     );
     let _ = io::stderr().write_all(block.as_bytes());

@@ -21,7 +21,10 @@ Examples:
   specdec verify --target gpt2-medium --draft gpt2 --temperature 1
   specdec verify --prompts prompts.jsonl --json
 
-Exit status: 0 if speculation is lossless, 1 if a test failed.";
+Exit status: 0 if speculation is lossless, 1 if a test failed or nothing was tested.";
+
+/// The most columns of the report's longer lines.
+const WIDTH: usize = 80;
 
 /// How many divergences of one kind the report shows.
 const MAX_SHOWN: usize = 5;
@@ -60,9 +63,9 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
-    args.sampling.check()?;
+    let known = args.sampling.known(profile.as_ref())?;
     let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
-    let decoder = args.models.load(profile.as_ref())?;
+    let decoder = args.models.load(profile.as_ref(), &known)?;
     let config = SpeculativeConfig {
         // Every source is tested, not only the one in the profile.
         draft: None,
@@ -92,6 +95,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             report: &report,
             decoder: &decoder,
             temperature: config.temperature,
+            coloured: terminal::colours(&io::stdout()),
         }
         .text()?;
         io::stdout().lock().write_all(text.as_bytes())?;
@@ -99,9 +103,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     if report.lossless {
         return Ok(());
     }
-    Err(CliError::NotLossless(
-        "speculation was not lossless: see the report".into(),
-    ))
+    let broken = [report.greedy, report.seeded, report.distribution].contains(&Some(false));
+    let message = match broken {
+        true => "speculation was not lossless: see the report",
+        false => {
+            "nothing was tested, because no token was drafted for these texts: add prompts, raise --max-new-tokens, or draft in every step with --fixed"
+        }
+    };
+    Err(CliError::NotLossless(message.into()))
 }
 
 /// A report as text.
@@ -109,6 +118,8 @@ struct TextReport<'a> {
     report: &'a AuditReport,
     decoder: &'a SpeculativeDecoder,
     temperature: f64,
+    /// Whether the verdict is coloured.
+    coloured: bool,
 }
 
 impl TextReport<'_> {
@@ -136,39 +147,58 @@ impl TextReport<'_> {
             )?,
             false => writeln!(
                 out,
-                "rows     {} per forward pass differ from one per pass by up to {:.2e}, which can flip closer choices",
+                "rows     {} per forward pass differ from one per pass by up to {:.2e},\n         \
+                 which can flip closer choices",
                 rows.rows, rows.largest_difference
             )?,
         }
         for source in &self.report.sources {
             self.write_source(out, source)?;
         }
-        let verdict = match (self.report.lossless, self.by_rounding()) {
-            (true, 0) => {
-                "lossless: every text is the target's own, and samples follow its distribution"
-            }
-            (true, _) => {
-                "lossless except for rounding: texts differ only where the target's own rounding flips a choice"
-            }
-            (false, _) => "NOT LOSSLESS: see the lines above",
-        };
-        writeln!(out, "\nverdict  {verdict}")
+        self.write_verdict(out)
     }
 
-    fn by_rounding(&self) -> usize {
-        let sources = self.report.sources.iter();
-        let identities = sources.flat_map(|source| [Some(&source.greedy), source.seeded.as_ref()]);
-        identities
-            .flatten()
-            .map(|identity| identity.divergences.len())
-            .sum()
+    fn write_verdict(&self, out: &mut String) -> std::fmt::Result {
+        let verdict = &self.report.verdict;
+        let summary = match self.coloured {
+            true => format!("\u{1b}[1;{}m{}\u{1b}[0m", self.colour(), verdict.summary),
+            false => verdict.summary.clone(),
+        };
+        writeln!(out, "\nverdict  {summary}")?;
+        for (name, text) in [
+            ("greedy", &verdict.greedy),
+            ("seeded", &verdict.seeded),
+            ("sampled", &verdict.distribution),
+        ] {
+            writeln!(out, "  {name:<9} {}", wrapped(text, 12))?;
+        }
+        Ok(())
+    }
+
+    /// Red for a broken promise, yellow where something was not tested, else green.
+    fn colour(&self) -> u8 {
+        let AuditReport {
+            greedy,
+            seeded,
+            distribution,
+            ..
+        } = self.report;
+        let promises = [greedy, seeded, distribution];
+        if promises.contains(&&Some(false)) {
+            31
+        } else if promises.contains(&&None) {
+            33
+        } else {
+            32
+        }
     }
 
     fn write_source(&self, out: &mut String, source: &SourceReport) -> std::fmt::Result {
         writeln!(out, "\ndraft    {}", source.draft)?;
         self.write_identity(out, "greedy", &source.greedy)?;
-        if let Some(seeded) = &source.seeded {
-            self.write_identity(out, "seeded", seeded)?;
+        match &source.seeded {
+            Some(seeded) => self.write_identity(out, "seeded", seeded)?,
+            None => writeln!(out, "  sampled   not tested: nothing was sampled")?,
         }
         for test in &source.distributions {
             write_distribution(out, test)?;
@@ -199,7 +229,11 @@ impl TextReport<'_> {
             _ => String::new(),
         };
         let (same, texts) = (identity.identical(), identity.texts);
-        writeln!(out, "  {name}    {same} of {texts} texts identical{at}")?;
+        write!(out, "  {name}    {same} of {texts} texts identical{at}")?;
+        match identity.drafted {
+            0 => writeln!(out, ", but nothing was drafted: not tested")?,
+            _ => writeln!(out)?,
+        }
         for divergence in identity.divergences.iter().take(MAX_SHOWN) {
             self.write_divergence(out, divergence)?;
         }
@@ -247,29 +281,48 @@ impl TextReport<'_> {
 }
 
 fn write_distribution(out: &mut String, test: &DistributionTest) -> std::fmt::Result {
+    let name = test.verification.to_string();
     let found = &test.uniformity;
-    let verdict = if found.holds {
-        ""
-    } else {
-        ": NOT the target's distribution"
+    let verdict = match found.holds {
+        None => {
+            let reason = test.untested_reason();
+            return writeln!(out, "  sampled   {name:<9} not tested: {reason}");
+        }
+        Some(true) => "",
+        Some(false) => "NOT the target's distribution: ",
     };
-    writeln!(
-        out,
-        "  sampled   {:<9} {} tokens: chi-squared {:.1} ({} degrees), p = {:.2}; total variation {:.3}, expected {:.3}{verdict}",
-        test.verification.to_string(),
-        found.tokens,
-        found.chi_squared,
-        found.degrees,
-        found.p_value,
-        found.total_variation,
-        found.expected_variation,
-    )
+    let p_value = match found.p_value {
+        small if small < 0.01 => format!("{small:.0e}"),
+        p_value => format!("{p_value:.2}"),
+    };
+    let text = format!(
+        "{verdict}{} tokens, p = {p_value}, variation {:.3} ({:.3} expected)",
+        found.tokens, found.total_variation, found.expected_variation,
+    );
+    writeln!(out, "  sampled   {name:<9} {}", wrapped(&text, 22))
+}
+
+/// A text in lines of at most [`WIDTH`] columns, all but the first indented.
+fn wrapped(text: &str, indent: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last().map_or(0, |line| line.chars().count());
+        match lines.last_mut() {
+            Some(line) if last == 0 => line.push_str(word),
+            Some(line) if indent + last + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join(&format!("\n{:indent$}", ""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluation::audit::BatchInvariance;
+    use crate::evaluation::audit::{BatchInvariance, Verdict};
     use crate::settings::DraftKind;
 
     /// The text report of a source with divergences.
@@ -287,10 +340,19 @@ mod tests {
         };
         let seeded = Identity {
             texts: 9,
+            drafted: 6,
             divergences: vec![divergence; 7],
         };
         let report = AuditReport {
             lossless: by_rounding,
+            greedy: Some(true),
+            seeded: Some(by_rounding),
+            distribution: None,
+            verdict: Verdict {
+                summary: "the summary".into(),
+                greedy: "the greedy texts".into(),
+                ..Verdict::default()
+            },
             rows,
             sources: vec![SourceReport {
                 draft: DraftKind::NGRAM,
@@ -308,6 +370,7 @@ mod tests {
             report: &report,
             decoder: &decoder,
             temperature: 0.5,
+            coloured: !by_rounding,
         };
         report.text().unwrap()
     }
@@ -323,12 +386,12 @@ mod tests {
         let text = text_report(rows, false);
         for line in [
             "rows     32 per forward pass give the same bits as one per pass",
-            "  greedy    3 of 3 texts identical",
+            "  greedy    3 of 3 texts identical, but nothing was drafted: not tested",
             "  seeded    2 of 9 texts identical at temperature 0.5",
             " became the end, which has probability 0",
             "            and 2 more",
             "  accepted  by position: 75% 50%",
-            "verdict  NOT LOSSLESS: see the lines above",
+            "verdict  \u{1b}[1;31mthe summary\u{1b}[0m\n  greedy    the greedy texts\n",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }
@@ -350,8 +413,16 @@ mod tests {
         );
         assert!(text.contains(", margin 1.00e-5: rounding\n"), "{text}");
         assert!(
-            text.contains("verdict  lossless except for rounding"),
+            text.contains("verdict  the summary\n") && !text.contains('\u{1b}'),
             "{text}"
         );
+    }
+    #[test]
+    fn long_texts_are_broken_between_words() {
+        let text = wrapped(&"word ".repeat(40), 12);
+        let mut lines = text.lines();
+        assert!(lines.next().unwrap().starts_with("word word"));
+        assert!(lines.clone().count() > 1);
+        assert!(lines.all(|line| line.starts_with("            word") && line.len() <= WIDTH));
     }
 }

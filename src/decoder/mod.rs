@@ -22,6 +22,7 @@ use crate::sampling::{Noise, Processors};
 use crate::settings::{DraftKind, SpeculativeConfig};
 use crate::speculation::drafter::DraftModel;
 use crate::speculation::registry::{self, DraftRequest};
+use crate::speculation::retrieval::Table;
 use crate::speculation::{
     Acceptance, Controller, Drafter, DraftingStatistics, RetrievalDrafter, RetrievalDrafters,
 };
@@ -189,6 +190,15 @@ impl SpeculativeDecoder {
             service: SharedService::default(),
             ..self.clone()
         }
+    }
+
+    /// The same target with the draft sources that a decoder has by default, without a draft model or a table.
+    pub(crate) fn with_default_drafts(&self) -> Self {
+        let mut decoder = self.apart();
+        decoder.draft = None;
+        decoder.default_draft = DraftKind::AUTO;
+        decoder.statistics.table = Table::default();
+        decoder
     }
 
     /// The same decoder, whose requests prefill their whole prompts: for measurements of the time to the first token.

@@ -35,7 +35,7 @@ macro_rules! statistics {
                 accepted_per_position: Vec<usize>,
                 /// Tokens drafted and accepted by the source that proposed them.
                 sources: BTreeMap<DraftKind, SourceStats>,
-                /// The speedup that the controller expected of its choices; none where it made none.
+                /// The controller's estimate of the speedup, not a measurement; none where it made no choice.
                 predicted_speedup: Option<f64>,
             }
             durations {
@@ -57,7 +57,7 @@ macro_rules! statistics {
                 tokens_per_step: f64,
                 /// Tokens per second, once the prompt was prefilled.
                 tokens_per_second: f64,
-                /// Against as many tokens without drafts; none where no such step was measured.
+                /// Against as many tokens without drafts; none where no draft was accepted or no step without one was measured.
                 speedup: Option<f64>,
             }
         }
@@ -162,8 +162,12 @@ impl Stats {
         lengths
     }
 
-    /// Against as many tokens without drafts; `None` where no such step was measured.
+    /// Against as many tokens without drafts; `None` where no draft was accepted (the difference would be noise) or no step
+    /// without one was measured.
     pub fn speedup(&self) -> Option<f64> {
+        if self.accepted == 0 {
+            return None;
+        }
         ratio(self.plain?.as_secs_f64(), self.decode.as_secs_f64())
     }
 }
@@ -177,4 +181,31 @@ fn count_positions(counts: &mut Vec<usize>, reached: usize) {
 /// `a / b`, where that means something.
 fn ratio(a: f64, b: f64) -> Option<f64> {
     (b > 0.0).then_some(a / b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_accepted_drafts_there_is_no_speedup() {
+        let stats = Stats {
+            decode: Duration::from_secs(2),
+            plain: Some(Duration::from_secs(3)),
+            drafted: 8,
+            accepted: 1,
+            ..Stats::default()
+        };
+        assert_eq!(stats.speedup(), Some(1.5));
+        let nothing_accepted = Stats {
+            accepted: 0,
+            ..stats.clone()
+        };
+        assert_eq!(nothing_accepted.speedup(), None);
+        let unknown = Stats {
+            plain: None,
+            ..stats
+        };
+        assert_eq!(unknown.speedup(), None);
+    }
 }

@@ -178,6 +178,14 @@ pub(super) fn check(prompts: usize, config: &SpeculativeConfig) -> Result<()> {
     Ok(())
 }
 
+/// The smallest and the largest value.
+pub(super) fn range(values: impl Iterator<Item = f64> + Clone) -> [f64; 2] {
+    [
+        values.clone().fold(f64::INFINITY, f64::min),
+        values.fold(0.0, f64::max),
+    ]
+}
+
 /// The middle value; the mean of the two middle ones if their number is even, 0 if there are none.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -47,6 +47,8 @@ record! {
     Identity(identity: audit::Identity) {
         /// Pairs of texts compared.
         texts: usize = identity.texts,
+        /// Tokens that were drafted for them; without any, speculation was not tested.
+        drafted: usize = identity.drafted,
         /// The pairs that differ.
         divergences: Vec<Divergence> = identity.divergences.iter().cloned().map(Divergence).collect(),
     }
@@ -57,20 +59,24 @@ record! {
     DistributionTest(test: audit::DistributionTest) {
         /// How drafts were verified.
         verification: String = test.verification.to_string(),
+        /// Tokens that were drafted for the texts; without any, speculation was not tested.
+        drafted: usize = test.drafted,
         /// Tokens whose distribution left a choice.
         tokens: usize = test.uniformity.tokens,
         /// Pearson's statistic.
         chi_squared: f64 = test.uniformity.chi_squared,
-        /// Its degrees of freedom.
+        /// Its degrees of freedom; 0 if there are too few tokens to tell.
         degrees: usize = test.uniformity.degrees,
-        /// The probability of a larger statistic by chance.
+        /// The probability of a larger statistic by chance; 1 if there are too few tokens to tell.
         p_value: f64 = test.uniformity.p_value,
         /// Total variation distance between the tokens' quantiles in their distributions and the uniform distribution.
         total_variation: f64 = test.uniformity.total_variation,
         /// The expected total variation distance if tokens follow their distributions.
         expected_variation: f64 = test.uniformity.expected_variation,
-        /// Whether chance can explain the statistic.
-        holds: bool = test.uniformity.holds,
+        /// The total variation distance that the test notices with a probability of at least 0.95; None if there are too few tokens to tell.
+        detectable: Option<f64> = test.uniformity.detectable,
+        /// Whether chance can explain the statistic; None if that was not tested.
+        holds: Option<bool> = test.uniformity.holds,
     }
 }
 
@@ -97,8 +103,16 @@ record! {
 record! {
     /// Whether speculation is lossless, and the tests of it.
     AuditReport(report: audit::AuditReport) {
-        /// Whether every test passed.
+        /// Whether something was tested and every test passed. It vouches for what was tested alone: see verdict.
         lossless: bool = report.lossless,
+        /// Whether greedy texts are the target's own; None if that was not tested.
+        greedy: Option<bool> = report.greedy,
+        /// Whether sampled texts with a seed are the target's own; None if that was not tested.
+        seeded: Option<bool> = report.seeded,
+        /// Whether sampled tokens follow the target's distribution; None if that was not tested.
+        distribution: Option<bool> = report.distribution,
+        /// The result in words, with what was not tested.
+        verdict: String = report.verdict.to_string(),
         /// Whether the target computes the same logits for rows together and one by one.
         rows: BatchInvariance = BatchInvariance(report.rows),
         /// Each draft source that was tested.

@@ -44,7 +44,7 @@ record! {
 record! {
     /// Plain and speculative decoding of the same prompt.
     Comparison(comparison: benchmark::Comparison) {
-        /// Median over the runs of speculative over plain tokens per second.
+        /// Median over the runs of speculative over plain tokens per second. Where speculative.accepted is 0, drafts made nothing faster: it is their cost, and noise.
         speedup: f64 = comparison.speedup,
         /// The speedups of the slowest and the fastest pair.
         speedup_range: [f64; 2] = comparison.speedup_range,

@@ -227,7 +227,7 @@ impl Counters {
         to.add(&self.draft_seconds, &["specdec_draft_seconds"], "Drafting");
         let help = "Passes of the target, each request's counted by itself";
         to.add(&self.verify_seconds, &["specdec_verify_seconds"], help);
-        let help = "Speedup of the newest answer over plain steps alone";
+        let help = "Speedup over plain steps alone of the newest answer with accepted drafts";
         to.add(&self.speedup, &["specdec_speedup"], help);
         let help = "From a request's arrival to its first token";
         let names = ["vllm:time_to_first_token_seconds"];

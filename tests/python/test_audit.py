@@ -12,6 +12,9 @@ def test_the_pair_is_lossless(decoder: SpeculativeDecoder) -> None:
     config = SpeculativeConfig(temperature=0.9, top_p=0.95, max_new_tokens=24, adaptive=False)
     report = Audit(decoder).run(["the free software", "You may"], config, samples=8)
     assert report.lossless
+    assert (report.greedy, report.seeded, report.distribution) == (True, True, True)
+    assert report.verdict.startswith("lossless: ")
+    assert "would have been noticed" in report.verdict
     assert report.rows.identical
     assert report.rows.largest_difference == 0
     names = ["ngram", "recycling", "model", "auto"]
@@ -27,14 +30,39 @@ def test_the_pair_is_lossless(decoder: SpeculativeDecoder) -> None:
             "block",
         ]
         assert all(test.holds and test.tokens > 50 for test in source.distributions)
+        for test in source.distributions:
+            assert test.detectable is not None
+            assert 0.1 < test.detectable < 0.5
+            assert test.drafted > 0
         assert source.drafted_per_position[0] >= source.accepted_per_position[0] > 0
 
 
 def test_greedy_settings_have_nothing_to_sample(decoder: SpeculativeDecoder) -> None:
     config = SpeculativeConfig(temperature=0, max_new_tokens=8, draft="ngram")
-    (source,) = Audit(decoder).run([[5, 6, 7]], config).sources
+    report = Audit(decoder).run([[5, 6, 7]], config)
+    (source,) = report.sources
     assert source.seeded is None
     assert source.distributions == source.laws == []
+    assert (report.seeded, report.distribution) == (None, None)
+    assert "seeded: not tested: nothing was sampled" in report.verdict
+
+
+def test_what_was_not_tested_is_none(decoder: SpeculativeDecoder) -> None:
+    config = SpeculativeConfig(max_new_tokens=8, draft="ngram", adaptive=False)
+    report = Audit(decoder).run(["You may"], config, samples=2)
+    assert report.lossless
+    assert (report.greedy, report.seeded, report.distribution) == (True, True, None)
+    assert "distribution: not tested: 16 tokens are too few" in report.verdict
+    for test in report.sources[0].distributions:
+        assert (test.degrees, test.holds, test.detectable) == (0, None, None)
+
+
+def test_texts_without_drafts_test_nothing(decoder: SpeculativeDecoder) -> None:
+    config = SpeculativeConfig(max_new_tokens=1, draft="ngram")
+    report = Audit(decoder).run(["You may"], config, samples=2)
+    assert (report.greedy, report.lossless) == (None, False)
+    assert report.sources[0].greedy.drafted == 0
+    assert report.verdict.startswith("NOT TESTED: greedy: not tested: nothing was drafted")
 
 
 class Distracted(Bigrams):

@@ -50,13 +50,13 @@ PROPERTIES = {
     "tokens_per_second speedup",
     "Chunk": "text tokens",
     "Token": "id text logprob top_logprobs source step",
-    "AuditReport": "lossless rows sources",
+    "AuditReport": "lossless greedy seeded distribution verdict rows sources",
     "SourceReport": "draft greedy seeded distributions laws drafted_per_position "
     "accepted_per_position",
-    "Identity": "texts divergences",
+    "Identity": "texts drafted divergences",
     "Divergence": "prompt seed position plain speculative margin by_rounding",
-    "DistributionTest": "verification tokens chi_squared degrees p_value total_variation "
-    "expected_variation holds",
+    "DistributionTest": "verification drafted tokens chi_squared degrees p_value total_variation "
+    "expected_variation detectable holds",
     "BatchInvariance": "rows identical largest_difference largest_logit",
     "Comparison": "speedup baseline speculative identical text",
     "Measurement": "tokens_per_second latencies time_to_first_token acceptance_rate "

@@ -517,11 +517,9 @@ def test_a_profile_applies_where_requests_name_nothing(
     target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPECDEC_PROFILES", str(tmp_path))
-    command = [sys.executable, "-m", "specdec_rs", "tune", "--target", str(target), "--json"]
-    tuned = subprocess.run(
-        [*command, "--prompt", "You may", "-n", "8"], capture_output=True, text=True, check=True
-    )
-    profile = Path(json.loads(tuned.stdout)["profile"])
+    command = [sys.executable, "-m", "specdec_rs", "tune", "--target", str(target), "--show"]
+    shown = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    profile = Path(json.loads(shown.stdout)["file"])
     best = {"model": None, "draft": "ngram", "gamma": 2, "table": None, "speedup": 1.5}
     profile.write_text(json.dumps(best))
     asked = {"prompt": "You may copy", "max_tokens": 60, "temperature": 0, "ignore_eos": True}

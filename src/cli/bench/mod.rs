@@ -2,7 +2,9 @@
 
 mod html;
 mod report;
+mod setup;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -22,12 +24,14 @@ use crate::files::{self, Access};
 use crate::settings::SpeculativeConfig;
 use crate::text::Message;
 use report::{Report, TurnResult};
+use setup::Setup;
 
 const EXAMPLES: &str = "\
 Examples:
   specdec bench
   specdec bench --target gpt2-medium --draft gpt2 --prompt \"Once upon a time\"
   specdec bench --prompts prompts.jsonl --report bench.html
+  specdec bench --quick --runs 5
   specdec bench --draft ngram --temperature 0.8 --json";
 
 const PROGRAM_EXAMPLES: &str = "\
@@ -77,6 +81,9 @@ struct Workload {
     /// Continue the prompts as they are, without the model's chat template
     #[arg(long)]
     raw: bool,
+    /// Compare alone, and don't time forward passes by their rows and by the context's length
+    #[arg(long)]
+    quick: bool,
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
@@ -87,62 +94,80 @@ struct Workload {
     sampling: SamplingArgs,
 }
 
-/// Runs `specdec bench`.
-pub(super) fn run(args: &Args) -> Outcome {
-    args.workload.run(&args.models)
+/// Runs `specdec bench`; `line` holds the program's arguments, its name first.
+pub(super) fn run(args: &Args, line: &[OsString]) -> Outcome {
+    args.workload.run(&args.models, line)
 }
 
 impl Program {
-    /// Runs `benchmark`.
-    pub(super) fn run(&self) -> Outcome {
+    /// Runs `benchmark`; `line` holds its arguments, its name first.
+    pub(super) fn run(&self, line: &[OsString]) -> Outcome {
         let mut loading = self.loading.clone();
         if self.cuda {
             loading.device = Some(Device::Cuda(0));
         }
-        self.workload.run(&ModelArgs {
+        let models = ModelArgs {
             target: self.target_model.clone(),
             draft: Some(self.draft_model.clone()),
             no_profile: true,
             loading,
-        })
+        };
+        self.workload.run(&models, line)
     }
 }
 
 impl Workload {
-    fn run(&self, models: &ModelArgs) -> Outcome {
+    fn run(&self, models: &ModelArgs, line: &[OsString]) -> Outcome {
+        if let Some(path) = &self.report {
+            files::check_writable(path)?;
+        }
         let profile = models.profile(self.sampling.prediction.as_deref())?;
-        self.sampling.check()?;
+        let known = self.sampling.known(profile.as_ref())?;
         let conversations = prompts::from_options(&self.prompt, self.prompts.as_deref())?;
         let began = Instant::now();
-        let decoder = models.load(profile.as_ref())?;
+        let decoder = models.load(profile.as_ref(), &known)?;
         let config = self
             .sampling
             .config(profile.as_ref(), &decoder.default_config())?;
         let load_seconds = began.elapsed().as_secs_f64();
-        let passes = PassTimes::measure(&decoder)?;
-        let bar = terminal::counter("Measuring", conversations.len());
+        let setup = Setup::new(
+            models,
+            profile.as_ref(),
+            &config,
+            self.runs,
+            &setup::command_line(line),
+        );
+        let bar = terminal::counter("Measuring", self.measurements(&conversations, &config));
+        let counted = bar.clone();
+        let benchmark = Benchmark::new(decoder.clone()).running(move |stream| {
+            let generation = stream.run();
+            counted.inc(1);
+            generation
+        });
         if !self.json {
-            print(&bar, report::HEADER)?;
+            print(&bar, &report::header())?;
         }
         let mut results = Vec::with_capacity(conversations.len());
         for conversation in conversations {
-            self.compare(&decoder, &conversation, &config, |result| {
+            self.compare(&benchmark, &decoder, &conversation, &config, |result| {
                 if !self.json {
                     print(&bar, &result.row())?;
                 }
                 results.push(result);
                 Ok(())
             })?;
-            bar.inc(1);
         }
+        let passes = match self.quick {
+            true => None,
+            false => Some(PassTimes::measure_with(&decoder, || bar.inc(1))?),
+        };
         bar.finish_and_clear();
-        let report = Report::new(&decoder, results, passes, load_seconds);
+        let report = Report::new(&decoder, setup, results, passes, load_seconds);
         // Before the page, so that a failed write does not lose the result.
         if self.json {
             write_json(&report)?;
         } else {
-            print(&bar, &report.summary())?;
-            print(&bar, &report.passes())?;
+            print(&bar, &report.text())?;
         }
         if let Some(path) = &self.report {
             files::write(path, html::page(&report)?, Access::Shared)?;
@@ -150,16 +175,28 @@ impl Workload {
         Ok(())
     }
 
+    /// The number of requests and of timed passes.
+    fn measurements(&self, conversations: &[Conversation], config: &SpeculativeConfig) -> usize {
+        let turns = conversations.iter();
+        let turns: usize = turns.map(|conversation| conversation.turns.len()).sum();
+        let passes = if self.quick {
+            0
+        } else {
+            PassTimes::MEASUREMENTS
+        };
+        turns * Benchmark::requests(config, self.runs.into()) + passes
+    }
+
     /// Compares every turn of a conversation, each with the turns before it in its prompt. Turns that no longer fit the context
     /// are left out.
     fn compare(
         &self,
+        benchmark: &Benchmark,
         decoder: &SpeculativeDecoder,
         conversation: &Conversation,
         config: &SpeculativeConfig,
         mut each: impl FnMut(TurnResult) -> Outcome,
     ) -> Outcome {
-        let benchmark = Benchmark::new(decoder.clone());
         let runs = usize::from(self.runs);
         let mut messages = Vec::new();
         for turn in &conversation.turns {

@@ -81,11 +81,11 @@ struct Chat<'a> {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
-    args.sampling.check()?;
+    let known = args.sampling.known(profile.as_ref())?;
     let interactive = io::stdin().is_terminal();
     let edited = interactive && io::stdout().is_terminal() && moves_cursor();
     let _quiet = edited.then(quiet::start);
-    let decoder = args.models.load(profile.as_ref())?;
+    let decoder = args.models.load(profile.as_ref(), &known)?;
     let config = args
         .sampling
         .config(profile.as_ref(), &decoder.default_config())?;

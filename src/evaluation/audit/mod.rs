@@ -18,6 +18,7 @@ mod replay;
 mod report;
 mod request;
 mod uniformity;
+mod verdict;
 
 use super::runner::{Runner, check};
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
@@ -30,6 +31,7 @@ pub use report::{
     AuditReport, BatchInvariance, DistributionTest, Divergence, Identity, SourceReport,
 };
 pub use uniformity::Uniformity;
+pub use verdict::Verdict;
 
 use request::Request;
 use uniformity::Quantiles;
@@ -99,11 +101,7 @@ impl Audit {
         let sources: Vec<SourceReport> = sources
             .map(|draft| self.test_source(draft, &greedy, &sampled, rows))
             .collect::<Result<_>>()?;
-        Ok(AuditReport {
-            lossless: sources.iter().all(SourceReport::holds),
-            rows,
-            sources,
-        })
+        Ok(AuditReport::new(rows, sources))
     }
 
     fn runner(&self) -> Runner<'_> {
@@ -144,9 +142,9 @@ impl Audit {
         let mut report = SourceReport::new(draft);
         for verification in Verification::ALL {
             for (request, baseline) in greedy {
-                let tokens = self.speculate(request, verification, &mut report)?;
+                let (tokens, drafted) = self.speculate(request, verification, &mut report)?;
                 let found = divergence::find(&self.decoder, request, baseline, &tokens, rows)?;
-                report.greedy.count(found);
+                report.greedy.count(drafted, found);
             }
         }
         if sampled.is_empty() {
@@ -154,35 +152,36 @@ impl Audit {
         }
         for verification in Verification::ALL {
             let mut quantiles = Quantiles::new(Noise::new(0).stream(TEST_STREAM));
+            let mut drafted_tokens = 0;
             for (request, baseline) in sampled {
-                let tokens = self.speculate(request, verification, &mut report)?;
+                let (tokens, drafted) = self.speculate(request, verification, &mut report)?;
+                drafted_tokens += drafted;
                 if verification == Verification::Coupled {
                     let found = divergence::find(&self.decoder, request, baseline, &tokens, rows)?;
-                    report.seeded.get_or_insert_default().count(found);
+                    report.seeded.get_or_insert_default().count(drafted, found);
                 }
                 self.add_quantiles(&mut quantiles, request, &tokens, rows)?;
             }
-            report.distributions.push(DistributionTest {
-                verification,
-                uniformity: quantiles.test(),
-            });
+            let test = DistributionTest::new(verification, drafted_tokens, quantiles.test());
+            report.distributions.push(test);
         }
         Ok(report)
     }
 
-    /// The tokens that a request generates with a report's draft source; the report counts the drafts.
+    /// The tokens that a request generates with a report's draft source, and how many were drafted for them; the report counts
+    /// the drafts.
     fn speculate(
         &self,
         request: &Request,
         verification: Verification,
         report: &mut SourceReport,
-    ) -> Result<Vec<u32>> {
+    ) -> Result<(Vec<u32>, usize)> {
         let config = request.with(report.draft, verification);
         let generation = self
             .runner()
             .generate(&self.decoder, &request.prompt(), &config)?;
         report.count_drafts(&generation.stats);
-        Ok(generation.token_ids())
+        Ok((generation.token_ids(), generation.stats.drafted))
     }
 
     /// Adds the quantiles of a text's tokens in the distributions that they should have been drawn from.

@@ -4,6 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::uniformity::Uniformity;
+use super::verdict::Verdict;
 use crate::engine::Stats;
 use crate::evaluation::runner::add_counts;
 use crate::settings::{DraftKind, Verification};
@@ -11,8 +12,16 @@ use crate::settings::{DraftKind, Verification};
 /// Whether speculation is lossless, and the tests of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AuditReport {
-    /// Whether every test passed.
+    /// Whether something was tested and every test passed. It vouches for what was tested alone: see `verdict`.
     pub lossless: bool,
+    /// Whether greedy texts are the target's own; `None` if that was not tested.
+    pub greedy: Option<bool>,
+    /// Whether sampled texts with a seed are the target's own; `None` if that was not tested.
+    pub seeded: Option<bool>,
+    /// Whether sampled tokens follow the target's distribution; `None` if that was not tested.
+    pub distribution: Option<bool>,
+    /// The result in words, with what was not tested.
+    pub verdict: Verdict,
     /// Whether the target computes the same logits for rows together and one by one.
     pub rows: BatchInvariance,
     /// Each draft source that was tested.
@@ -75,6 +84,8 @@ pub struct SourceReport {
 pub struct Identity {
     /// Pairs of texts compared.
     pub texts: usize,
+    /// Tokens that were drafted for them; without any, speculation was not tested.
+    pub drafted: usize,
     /// The pairs that differ.
     pub divergences: Vec<Divergence>,
 }
@@ -104,15 +115,62 @@ pub struct Divergence {
 pub struct DistributionTest {
     /// How drafts were verified.
     pub verification: Verification,
+    /// Tokens that were drafted for the texts; without any, speculation was not tested.
+    pub drafted: usize,
     /// The test.
     #[serde(flatten)]
     pub uniformity: Uniformity,
 }
 
+impl AuditReport {
+    /// What these tests found.
+    pub(super) fn new(rows: BatchInvariance, sources: Vec<SourceReport>) -> Self {
+        let greedy = promise(sources.iter().map(|source| source.greedy.holds()));
+        let seeded = sources.iter().filter_map(|source| source.seeded.as_ref());
+        let seeded = promise(seeded.map(Identity::holds));
+        let tests = sources.iter().flat_map(|source| &source.distributions);
+        let distribution = promise(tests.map(|test| test.uniformity.holds));
+        Self {
+            lossless: promise([greedy, seeded, distribution].into_iter()) == Some(true),
+            greedy,
+            seeded,
+            distribution,
+            verdict: Verdict::of(&sources),
+            rows,
+            sources,
+        }
+    }
+}
+
+/// Whether what was tested held; `None` if nothing was tested.
+fn promise(tests: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    tests.flatten().reduce(|all, holds| all && holds)
+}
+
+impl DistributionTest {
+    /// The test of texts for which so many tokens were drafted.
+    pub(super) fn new(verification: Verification, drafted: usize, uniformity: Uniformity) -> Self {
+        let untested = drafted == 0 && uniformity.holds == Some(true);
+        Self {
+            verification,
+            drafted,
+            uniformity: match untested {
+                true => Uniformity {
+                    holds: None,
+                    detectable: None,
+                    ..uniformity
+                },
+                false => uniformity,
+            },
+        }
+    }
+}
+
 impl Identity {
-    /// Adds another pair of texts.
-    pub(super) fn count(&mut self, divergence: Option<Divergence>) {
+    /// Adds another pair of texts, for which so many tokens were drafted.
+    pub(super) fn count(&mut self, drafted: usize, divergence: Option<Divergence>) {
         self.texts += 1;
+        self.drafted += drafted;
         self.divergences.extend(divergence);
     }
 
@@ -121,11 +179,13 @@ impl Identity {
         self.texts - self.divergences.len()
     }
 
-    /// Whether all pairs are identical up to rounding.
-    pub(super) fn holds(&self) -> bool {
-        self.divergences
-            .iter()
-            .all(|divergence| divergence.by_rounding)
+    /// Whether all pairs are identical up to rounding; `None` if nothing was drafted that could have changed them.
+    pub(super) fn holds(&self) -> Option<bool> {
+        let mut divergences = self.divergences.iter();
+        match divergences.all(|divergence| divergence.by_rounding) {
+            true if self.drafted == 0 => None,
+            holds => Some(holds),
+        }
     }
 }
 
@@ -155,13 +215,6 @@ impl SourceReport {
     #[deprecated(note = "use the field `distributions`")]
     pub fn laws(&self) -> &[DistributionTest] {
         &self.distributions
-    }
-
-    /// Whether every test passed.
-    pub(super) fn holds(&self) -> bool {
-        let identities = [Some(&self.greedy), self.seeded.as_ref()];
-        identities.into_iter().flatten().all(Identity::holds)
-            && self.distributions.iter().all(|test| test.uniformity.holds)
     }
 }
 

@@ -15,7 +15,7 @@ mod summary;
 
 use serde::Serialize;
 
-use super::runner::{First, Pair, Runner, Totals, check, median};
+use super::runner::{First, Pair, Runner, Totals, check, median, range};
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::engine::{Generation, Stats};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub(crate) use summary::Summary;
 /// Compares a decoder with itself without speculation.
 pub struct Benchmark {
     decoder: SpeculativeDecoder,
-    run: fn(Stream) -> Result<Generation>,
+    run: Box<dyn Fn(Stream) -> Result<Generation> + Send + Sync>,
 }
 
 /// One side of a comparison.
@@ -67,7 +67,8 @@ pub struct Measurement {
 /// Plain and speculative decoding of the same prompt.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Median over the runs of speculative over plain tokens per second, each pair run back to back.
+    /// Median over the runs of speculative over plain tokens per second, each pair run back to back. Where `speculative`
+    /// accepted nothing, drafts made nothing faster: it is their cost, and noise.
     pub speedup: f64,
     /// The speedups of the slowest and the fastest pair.
     pub speedup_range: [f64; 2],
@@ -87,14 +88,25 @@ impl Benchmark {
     pub fn new(decoder: SpeculativeDecoder) -> Self {
         Self {
             decoder,
-            run: Stream::run,
+            run: Box::new(Stream::run),
         }
     }
 
     /// Runs each request with `run` in place of [`Stream::run`], so that a caller can count or interrupt its steps.
     #[must_use]
-    pub fn running(self, run: fn(Stream) -> Result<Generation>) -> Self {
-        Self { run, ..self }
+    pub fn running(
+        self,
+        run: impl Fn(Stream) -> Result<Generation> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            run: Box::new(run),
+            ..self
+        }
+    }
+
+    /// The number of requests that [`Self::run_comparison`] runs.
+    pub fn requests(config: &SpeculativeConfig, runs: usize) -> usize {
+        2 * runs + if repeats_texts(config) { 0 } else { 2 }
     }
 
     /// Runs both ways `runs` times, interleaved. The runs use what the decoder learned from earlier requests; what it
@@ -114,7 +126,7 @@ impl Benchmark {
             seed: Some(config.seed.unwrap_or(0)),
             ..config.clone()
         };
-        let runner = Runner::new(&self.run);
+        let runner = Runner::new(&*self.run);
         let mut pairs = Vec::with_capacity(runs);
         for run in 1..=runs {
             // No run may draft from the text that another run generated; later prompts may.
@@ -128,7 +140,7 @@ impl Benchmark {
             };
             pairs.push(runner.pair(&decoder, &prompt, &config, first)?);
         }
-        let identical = match config.is_greedy() || config.verification == Verification::Coupled {
+        let identical = match repeats_texts(&config) {
             true => pairs.iter().all(Pair::identical),
             false => {
                 let greedy = SpeculativeConfig {
@@ -150,6 +162,11 @@ impl Benchmark {
             text: text.unwrap_or_default(),
         })
     }
+}
+
+/// Whether speculation gives the very text of plain decoding.
+fn repeats_texts(config: &SpeculativeConfig) -> bool {
+    config.is_greedy() || config.verification == Verification::Coupled
 }
 
 impl Measurement {
@@ -175,12 +192,4 @@ impl Measurement {
             totals,
         }
     }
-}
-
-/// The smallest and the largest value.
-fn range(values: impl Iterator<Item = f64> + Clone) -> [f64; 2] {
-    [
-        values.clone().fold(f64::INFINITY, f64::min),
-        values.fold(0.0, f64::max),
-    ]
 }

@@ -54,8 +54,16 @@ pub struct ContextTime {
 }
 
 impl PassTimes {
+    /// The most times that [`Self::measure_with`] calls its `progress`.
+    pub const MEASUREMENTS: usize = CONTEXTS.len() + ROWS.len();
+
     /// Measures the target's forward passes; lengths that don't fit its context are left out.
     pub fn measure(decoder: &SpeculativeDecoder) -> Result<Self> {
+        Self::measure_with(decoder, || {})
+    }
+
+    /// [`Self::measure`], which calls `progress` after each measurement.
+    pub fn measure_with(decoder: &SpeculativeDecoder, progress: impl Fn()) -> Result<Self> {
         let mut times = Self::default();
         let room = decoder.sequence().context_length();
         for tokens in CONTEXTS.into_iter().filter(|tokens| tokens + 1 < room) {
@@ -68,6 +76,7 @@ impl PassTimes {
                 prefill_tokens_per_second: tokens as f64 / prefill.as_secs_f64(),
                 decode_tokens_per_second: 1.0 / pass(&mut sequence, 1)?,
             });
+            progress();
         }
         let short = SHORT.min(room / 2);
         let mut sequence = decoder.sequence();
@@ -81,6 +90,7 @@ impl PassTimes {
                 seconds,
                 ratio,
             });
+            progress();
         }
         times.peak_memory = peak_memory();
         Ok(times)

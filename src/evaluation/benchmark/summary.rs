@@ -2,17 +2,17 @@
 
 use serde::Serialize;
 
-use super::{Comparison, Measurement, range};
-use crate::evaluation::runner::{Totals, add_counts};
+use super::{Comparison, Measurement};
+use crate::evaluation::runner::{Totals, add_counts, range};
 
 /// Several comparisons together: tokens over time, so that long answers weigh more.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) category: String,
     pub(crate) turns: usize,
-    /// Speculative over plain tokens per second.
+    /// Speculative over plain tokens per second; of a single turn, the median of its runs.
     pub(crate) speedup: f64,
-    /// The speedups of the slowest and the fastest turn.
+    /// The speedups of the slowest and the fastest turn; of a single turn, those of its runs.
     pub(crate) speedup_range: [f64; 2],
     /// Whether all texts were the same both ways.
     pub(crate) identical: bool,
@@ -26,6 +26,8 @@ pub(crate) struct SideSummary {
     pub(crate) tokens_per_second: f64,
     pub(crate) tokens_per_step: f64,
     pub(crate) acceptance_rate: f64,
+    /// Drafted tokens that were accepted, over all runs.
+    pub(crate) accepted: usize,
     pub(crate) new_tokens: usize,
     pub(crate) decode_seconds: f64,
     pub(crate) draft_seconds: f64,
@@ -46,11 +48,18 @@ impl Summary {
         };
         let baseline = side(|comparison| &comparison.baseline);
         let speculative = side(|comparison| &comparison.speculative);
+        let (speedup, speedup_range) = match comparisons[..] {
+            [one] => (one.speedup, one.speedup_range),
+            _ => (
+                speculative.tokens_per_second / baseline.tokens_per_second,
+                range(comparisons.iter().map(|comparison| comparison.speedup)),
+            ),
+        };
         Self {
             category: category.to_owned(),
             turns: comparisons.len(),
-            speedup: speculative.tokens_per_second / baseline.tokens_per_second,
-            speedup_range: range(comparisons.iter().map(|comparison| comparison.speedup)),
+            speedup,
+            speedup_range,
             identical: comparisons.iter().all(|comparison| comparison.identical),
             baseline,
             speculative,
@@ -74,6 +83,7 @@ impl SideSummary {
         side.tokens_per_second = side.new_tokens as f64 / side.decode_seconds;
         side.tokens_per_step = totals.tokens_per_step();
         side.acceptance_rate = totals.acceptance_rate();
+        side.accepted = totals.accepted;
         side
     }
 }
