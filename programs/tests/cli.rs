@@ -546,10 +546,9 @@ fn a_model_without_a_template_does_not_chat() {
     assert!(message.contains("no chat template"), "{message}");
 }
 
-#[test]
-fn bench_reports_speeds_and_identical_texts() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("prompts.jsonl");
+/// `specdec bench` of four turns, two of them in a category.
+fn bench_of_four_turns(folder: &Path, args: &[&str]) -> Command {
+    let file = folder.join("prompts.jsonl");
     let prompts = "{\"prompt\": \"You may\"}\n\
         {\"category\": \"read & write\", \"turns\": [\"The licensee\", \"<script>\"]}\n";
     std::fs::write(&file, prompts).unwrap();
@@ -562,12 +561,15 @@ fn bench_reports_speeds_and_identical_texts() {
         "A program",
         "--prompts",
     ];
-    let measure = |args: &[&str]| {
-        let mut command = on_pair("bench", &options);
-        command.arg(&file).args(args);
-        command
-    };
-    let output = stdout(measure(&[]));
+    let mut command = on_pair("bench", &options);
+    command.arg(&file).args(args);
+    command
+}
+
+#[test]
+fn bench_reports_speeds_and_identical_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = stdout(bench_of_four_turns(folder.path(), &[]));
     let (table, rest) = output.split_once("\n\n").unwrap();
     assert!(
         rest.starts_with("speedup: the median of the runs"),
@@ -591,13 +593,16 @@ fn bench_reports_speeds_and_identical_texts() {
         lines[1..].iter().all(|line| line.ends_with(" yes")),
         "{table}"
     );
+}
 
+#[test]
+fn bench_writes_a_page_and_json() {
+    let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("bench.html");
-    let report = json(measure(&[
-        "--json",
-        "--report",
-        &page.display().to_string(),
-    ]));
+    let report = json(bench_of_four_turns(
+        folder.path(),
+        &["--json", "--report", &page.display().to_string()],
+    ));
     let page = std::fs::read_to_string(page).unwrap();
     assert!(
         page.contains("<svg") && page.contains("read &amp; write") && page.contains("&lt;script")

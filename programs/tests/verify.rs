@@ -69,7 +69,7 @@ fn the_pair_is_lossless_under_any_settings() {
             4,
             "{text}"
         );
-        assert_eq!(text.matches("  sampled   ").count(), 12, "{text}");
+        assert_eq!(text.matches(" tokens, p = ").count(), 12, "{text}");
         let verdict = "verdict  lossless\n  greedy    every text is the target's own\n";
         assert!(text.contains(verdict), "{text}");
         let power = "  sampled   no deviation found in ";

@@ -12,10 +12,15 @@ pub(super) fn tail(value: f64, degrees: usize) -> f64 {
         _ => (0.5, libm::erfc(half.sqrt())),
     };
     while a < degrees as f64 / 2.0 {
-        q += libm::exp(a * half.ln() - half - libm::lgamma(a + 1.0));
+        q += two_more_degrees(half, a);
         a += 1.0;
     }
     q.min(1.0)
+}
+
+/// Q(a + 1, half) - Q(a, half).
+fn two_more_degrees(half: f64, a: f64) -> f64 {
+    libm::exp(a * half.ln() - half - libm::lgamma(a + 1.0))
 }
 
 /// The value that a chi-squared variable exceeds with this probability.
@@ -34,13 +39,15 @@ fn noncentral_tail(value: f64, degrees: usize, noncentrality: f64) -> f64 {
     let mean = noncentrality / 2.0;
     let mut weight = libm::exp(-mean);
     let (mut total, mut probability) = (0.0, 0.0);
-    let mut pairs = 0;
+    let mut tail = tail(value, degrees);
+    let mut pairs = 0.0;
     // Beyond the mean, weights only fall.
-    while pairs as f64 <= mean || weight > 1e-12 {
+    while pairs <= mean || weight > 1e-12 {
         total += weight;
-        probability += weight * tail(value, degrees + 2 * pairs);
-        pairs += 1;
-        weight *= mean / pairs as f64;
+        probability += weight * tail;
+        tail += two_more_degrees(value / 2.0, degrees as f64 / 2.0 + pairs);
+        pairs += 1.0;
+        weight *= mean / pairs;
     }
     probability / total
 }
