@@ -2,11 +2,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from collections.abc import Sequence as _Sequence
 from inspect import Signature as _Signature
 from os import PathLike
-from typing import Any, ClassVar, Literal, SupportsIndex, TypeAlias, TypedDict, final
+from typing import Any, ClassVar, Literal, SupportsIndex, TypeAlias, final, overload
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Self, Unpack
+from typing_extensions import Self
 
 from specdec_rs._protocol import LanguageModel
 
@@ -57,28 +57,9 @@ _Verification: TypeAlias = Literal["coupled", "rejection", "block"]
 # end generated: choices
 _Progress: TypeAlias = bool | Callable[[str, int, int | None], object]
 
-class _Fields(TypedDict, total=False):
-    # begin generated: overrides
-    gamma: int
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    max_new_tokens: int | None
-    adaptive: bool
-    min_p: float | None
-    repetition_penalty: float | None
-    presence_penalty: float
-    frequency_penalty: float
-    logit_bias: Mapping[int, float] | None
-    seed: int | None
-    stop: str | _Sequence[str] | None
-    ignore_eos: bool
-    logprobs: int | None
-    draft: _Draft | None
-    verification: _Verification
-    prediction: str | None
-    response_format: dict[str, Any] | None
-    # end generated: overrides
+_Message: TypeAlias = Mapping[str, Any]
+_Messages: TypeAlias = _Sequence[_Message]
+_Tools: TypeAlias = _Sequence[Mapping[str, Any]]
 
 class SpecdecError(Exception): ...
 class ModelNotFound(SpecdecError): ...
@@ -119,7 +100,12 @@ class SpeculativeConfig:
         response_format: dict[str, Any] | None = None,
     ) -> Self: ...
     # end generated: constructor
-    def replace(self, **changes: Unpack[_Fields]) -> SpeculativeConfig: ...
+    def replace(
+        self,
+        *,
+        # begin generated: keywords
+        # end generated: keywords
+    ) -> SpeculativeConfig: ...
     def as_dict(self) -> dict[str, Any]: ...
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
     # begin generated: settings
@@ -164,7 +150,7 @@ class SpeculativeConfig:
     # end generated: settings
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
-    __hash__: None  # type: ignore[assignment]
+    def __hash__(self) -> int: ...
 
 @final
 class Token:
@@ -176,6 +162,8 @@ class Token:
     def logprob(self) -> float | None: ...
     @property
     def top_logprobs(self) -> list[tuple[int, float]]: ...
+    @property
+    def top_texts(self) -> list[str]: ...
     @property
     def source(self) -> str: ...
     @property
@@ -257,6 +245,7 @@ class Generation:
     def logprobs(self) -> list[float] | None: ...
     @property
     def stats(self) -> Stats: ...
+    def _repr_html_(self) -> str: ...
     def as_dict(self) -> dict[str, Any]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
@@ -449,8 +438,50 @@ class Tokenizer:
     def __new__(cls, model: _Model) -> Self: ...
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]: ...
     def decode(self, ids: _TokenIds, skip_special_tokens: bool = True) -> str: ...
+    @overload
+    def convert_ids_to_tokens(self, ids: SupportsIndex) -> str: ...
+    @overload
+    def convert_ids_to_tokens(self, ids: _TokenIds) -> list[str]: ...
+    @overload
+    def convert_tokens_to_ids(self, tokens: str) -> int | None: ...
+    @overload
+    def convert_tokens_to_ids(self, tokens: list[str]) -> list[int | None]: ...
+    @overload
+    def apply_chat_template(
+        self,
+        messages: _Messages,
+        *,
+        tokenize: Literal[True] = True,
+        add_generation_prompt: bool | None = None,
+        continue_final_message: bool = False,
+        tools: _Tools | None = None,
+        **kwargs: Any,
+    ) -> list[int]: ...
+    @overload
+    def apply_chat_template(
+        self,
+        messages: _Messages,
+        *,
+        tokenize: Literal[False],
+        add_generation_prompt: bool | None = None,
+        continue_final_message: bool = False,
+        tools: _Tools | None = None,
+        **kwargs: Any,
+    ) -> str: ...
+    @property
+    def chat_template(self) -> str | None: ...
     @property
     def vocab_size(self) -> int: ...
+    @property
+    def eos_token_id(self) -> int | None: ...
+    @property
+    def eos_token_ids(self) -> list[int]: ...
+    @property
+    def bos_token_id(self) -> int | None: ...
+    @property
+    def eos_token(self) -> str | None: ...
+    @property
+    def bos_token(self) -> str | None: ...
 
 @final
 class Sequence:
@@ -472,6 +503,7 @@ class SpeculativeDecoder:
         draft: _Model | None = None,
         *,
         tokenizer: _Model | None = None,
+        chat_template: str | PathLike[str] | None = None,
         device: str | None = None,
         dtype: str | None = None,
         quantize: str | None = None,
@@ -483,6 +515,10 @@ class SpeculativeDecoder:
         kernels: str | None = None,
         progress: _Progress | None = None,
     ) -> Self: ...
+    @classmethod
+    def from_pretrained(
+        cls, repo_id: _Model, filename: str | None = None, **kwargs: Any
+    ) -> SpeculativeDecoder: ...
     @staticmethod
     def with_models(
         target: LanguageModel, draft: LanguageModel | None, tokenizer: Tokenizer | _Model
@@ -491,39 +527,101 @@ class SpeculativeDecoder:
         self,
         prompt: _Prompt,
         config: SpeculativeConfig | None = None,
-        **overrides: Unpack[_Fields],
+        *,
+        # begin generated: keywords
+        # end generated: keywords
     ) -> Generation: ...
     def stream(
         self,
         prompt: _Prompt,
         config: SpeculativeConfig | None = None,
-        **overrides: Unpack[_Fields],
+        *,
+        # begin generated: keywords
+        # end generated: keywords
     ) -> Stream: ...
     async def generate_async(
         self,
         prompt: _Prompt,
         config: SpeculativeConfig | None = None,
-        **overrides: Unpack[_Fields],
+        *,
+        # begin generated: keywords
+        # end generated: keywords
     ) -> Generation: ...
     def stream_async(
         self,
         prompt: _Prompt,
         config: SpeculativeConfig | None = None,
-        **overrides: Unpack[_Fields],
+        *,
+        # begin generated: keywords
+        # end generated: keywords
     ) -> AsyncStream: ...
     def generate_batch(
         self,
         prompts: _Sequence[_Prompt],
         config: SpeculativeConfig | None = None,
-        **overrides: Unpack[_Fields],
+        *,
+        # begin generated: keywords
+        # end generated: keywords
     ) -> list[Generation]: ...
     def chat(
         self,
-        messages: _Sequence[Mapping[str, str]],
+        messages: _Messages,
         config: SpeculativeConfig | None = None,
-        **overrides: Unpack[_Fields],
+        *,
+        tools: _Tools | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        # begin generated: keywords
+        # end generated: keywords
     ) -> Generation: ...
-    def chat_prompt(self, messages: _Sequence[Mapping[str, str]]) -> list[int]: ...
+    def stream_chat(
+        self,
+        messages: _Messages,
+        config: SpeculativeConfig | None = None,
+        *,
+        tools: _Tools | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        # begin generated: keywords
+        # end generated: keywords
+    ) -> Stream: ...
+    async def chat_async(
+        self,
+        messages: _Messages,
+        config: SpeculativeConfig | None = None,
+        *,
+        tools: _Tools | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        # begin generated: keywords
+        # end generated: keywords
+    ) -> Generation: ...
+    def stream_chat_async(
+        self,
+        messages: _Messages,
+        config: SpeculativeConfig | None = None,
+        *,
+        tools: _Tools | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        # begin generated: keywords
+        # end generated: keywords
+    ) -> AsyncStream: ...
+    def chat_batch(
+        self,
+        conversations: _Sequence[_Messages],
+        config: SpeculativeConfig | None = None,
+        *,
+        tools: _Tools | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        # begin generated: keywords
+        # end generated: keywords
+    ) -> list[Generation]: ...
+    def chat_prompt(
+        self,
+        messages: _Messages,
+        *,
+        tools: _Tools | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        add_generation_prompt: bool | None = None,
+        continue_final_message: bool = False,
+    ) -> list[int]: ...
     def logits(self, ids: _TokenIds) -> npt.NDArray[np.float32]: ...
     def learn(self, text: _Prompt) -> None: ...
     def save_table(self, path: str | PathLike[str]) -> None: ...
