@@ -104,49 +104,106 @@ class SpeculativeConfig:
         self,
         *,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> SpeculativeConfig: ...
     def as_dict(self) -> dict[str, Any]: ...
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
     # begin generated: settings
     @property
-    def gamma(self) -> int: ...
+    def gamma(self) -> int:
+        """Most tokens drafted a step (exactly as many if not `adaptive`), up to 256; 0 is plain decoding."""
+
     @property
-    def temperature(self) -> float | None: ...
+    def temperature(self) -> float | None:
+        """Divides the logits: 0 is greedy decoding, 1 samples the model's own distribution."""
+
     @property
-    def top_k(self) -> int | None: ...
+    def top_k(self) -> int | None:
+        """Sample among the k most probable tokens; 0 is off."""
+
     @property
-    def top_p(self) -> float | None: ...
+    def top_p(self) -> float | None:
+        """Sample among the most probable tokens that reach this share together; 1 is off."""
+
     @property
-    def max_new_tokens(self) -> int | None: ...
+    def max_new_tokens(self) -> int | None:
+        """Most tokens generated."""
+
     @property
-    def adaptive(self) -> bool: ...
+    def adaptive(self) -> bool:
+        """Let each step draft as many tokens as pay, up to `gamma`."""
+
     @property
-    def min_p(self) -> float | None: ...
+    def min_p(self) -> float | None:
+        """Sample among tokens at least this fraction as probable as the most probable one; 0 is off."""
+
     @property
-    def repetition_penalty(self) -> float | None: ...
+    def repetition_penalty(self) -> float | None:
+        """Divides the logits of tokens in the prompt or the output so far; 1 is off."""
+
     @property
-    def presence_penalty(self) -> float: ...
+    def presence_penalty(self) -> float:
+        """Subtracted from the logits of tokens in the output so far; 0 is off."""
+
     @property
-    def frequency_penalty(self) -> float: ...
+    def frequency_penalty(self) -> float:
+        """Subtracted once for every time that a token is in the output so far; 0 is off."""
+
     @property
-    def logit_bias(self) -> dict[int, float] | None: ...
+    def logit_bias(self) -> dict[int, float] | None:
+        """Numbers added to the logits of tokens, by their ids."""
+
     @property
-    def seed(self) -> int | None: ...
+    def seed(self) -> int | None:
+        """Makes sampling repeatable; a fresh one without. Rejection and block verification repeat a text only where drafts are the same (not `adaptive`)."""
+
     @property
-    def stop(self) -> tuple[str, ...]: ...
+    def stop(self) -> tuple[str, ...]:
+        """Generation ends before the first of these texts."""
+
     @property
-    def ignore_eos(self) -> bool: ...
+    def ignore_eos(self) -> bool:
+        """Go on past end-of-text tokens."""
+
     @property
-    def logprobs(self) -> int | None: ...
+    def logprobs(self) -> int | None:
+        """Report each token's log-probability, and those of so many most probable alternatives."""
+
     @property
-    def draft(self) -> _Draft | None: ...
+    def draft(self) -> _Draft | None:
+        """Where drafts come from; without, what the decoder was made with. A prediction is used beside any but "none"."""
+
     @property
-    def verification(self) -> _Verification: ...
+    def verification(self) -> _Verification:
+        """How drafts are checked: "coupled" (with a seed, the very text of plain sampling), "rejection" or "block" (the same distribution, and more accepted tokens)."""
+
     @property
-    def prediction(self) -> str | None: ...
+    def prediction(self) -> str | None:
+        """A text that the output is likely to resemble, to draft from."""
+
     @property
-    def response_format(self) -> dict[str, Any] | None: ...
+    def response_format(self) -> dict[str, Any] | None:
+        """What the output must look like: JSON, JSON of a schema, a regular expression or a grammar."""
+
     # end generated: settings
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
@@ -188,43 +245,81 @@ class Chunk:
 class Stats:
     # begin generated: statistics
     @property
-    def prompt_tokens(self) -> int: ...
+    def prompt_tokens(self) -> int:
+        """Tokens in the prompt."""
+
     @property
-    def cached_tokens(self) -> int: ...
+    def cached_tokens(self) -> int:
+        """Those of them that were in a cache of an earlier request."""
+
     @property
-    def new_tokens(self) -> int: ...
+    def new_tokens(self) -> int:
+        """Tokens generated."""
+
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """Forward passes of the target that generated them."""
+
     @property
-    def drafted(self) -> int: ...
+    def drafted(self) -> int:
+        """Tokens drafted."""
+
     @property
-    def accepted(self) -> int: ...
+    def accepted(self) -> int:
+        """Drafted tokens that the target accepted."""
+
     @property
-    def drafted_per_position(self) -> list[int]: ...
+    def drafted_per_position(self) -> list[int]:
+        """For each position of a draft, from 0, the steps that drafted so far."""
+
     @property
-    def accepted_per_position(self) -> list[int]: ...
+    def accepted_per_position(self) -> list[int]:
+        """For each position of a draft, from 0, the steps that accepted so far."""
+
     @property
-    def sources(self) -> dict[str, dict[str, int]]: ...
+    def sources(self) -> dict[str, dict[str, int]]:
+        """Tokens drafted and accepted by the source that proposed them."""
+
     @property
-    def predicted_speedup(self) -> float | None: ...
+    def predicted_speedup(self) -> float | None:
+        """The speedup that the controller expected of its choices; none where it made none."""
+
     @property
-    def time_to_first_token(self) -> float: ...
+    def time_to_first_token(self) -> float:
+        """From the request to its first token."""
+
     @property
-    def prefill_seconds(self) -> float: ...
+    def prefill_seconds(self) -> float:
+        """Prefilling the prompt."""
+
     @property
-    def decode_seconds(self) -> float: ...
+    def decode_seconds(self) -> float:
+        """Decoding, after the prompt was prefilled."""
+
     @property
-    def draft_seconds(self) -> float: ...
+    def draft_seconds(self) -> float:
+        """Spent drafting."""
+
     @property
-    def verify_seconds(self) -> float: ...
+    def verify_seconds(self) -> float:
+        """Spent in the target, decoding."""
+
     @property
-    def acceptance_rate(self) -> float: ...
+    def acceptance_rate(self) -> float:
+        """Share of the drafted tokens that were accepted; 0 without drafts."""
+
     @property
-    def tokens_per_step(self) -> float: ...
+    def tokens_per_step(self) -> float:
+        """Tokens generated a forward pass of the target."""
+
     @property
-    def tokens_per_second(self) -> float: ...
+    def tokens_per_second(self) -> float:
+        """Tokens per second, once the prompt was prefilled."""
+
     @property
-    def speedup(self) -> float | None: ...
+    def speedup(self) -> float | None:
+        """Against as many tokens without drafts; none where no such step was measured."""
+
     # end generated: statistics
     def as_dict(self) -> dict[str, Any]: ...
     def __eq__(self, other: object, /) -> bool: ...
@@ -529,6 +624,25 @@ class SpeculativeDecoder:
         config: SpeculativeConfig | None = None,
         *,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> Generation: ...
     def stream(
@@ -537,6 +651,25 @@ class SpeculativeDecoder:
         config: SpeculativeConfig | None = None,
         *,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> Stream: ...
     async def generate_async(
@@ -545,6 +678,25 @@ class SpeculativeDecoder:
         config: SpeculativeConfig | None = None,
         *,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> Generation: ...
     def stream_async(
@@ -553,6 +705,25 @@ class SpeculativeDecoder:
         config: SpeculativeConfig | None = None,
         *,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> AsyncStream: ...
     def generate_batch(
@@ -561,6 +732,25 @@ class SpeculativeDecoder:
         config: SpeculativeConfig | None = None,
         *,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> list[Generation]: ...
     def chat(
@@ -571,6 +761,25 @@ class SpeculativeDecoder:
         tools: _Tools | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> Generation: ...
     def stream_chat(
@@ -581,6 +790,25 @@ class SpeculativeDecoder:
         tools: _Tools | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> Stream: ...
     async def chat_async(
@@ -591,6 +819,25 @@ class SpeculativeDecoder:
         tools: _Tools | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> Generation: ...
     def stream_chat_async(
@@ -601,6 +848,25 @@ class SpeculativeDecoder:
         tools: _Tools | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> AsyncStream: ...
     def chat_batch(
@@ -611,6 +877,25 @@ class SpeculativeDecoder:
         tools: _Tools | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         # begin generated: keywords
+        gamma: int = ...,
+        temperature: float | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        max_new_tokens: int | None = ...,
+        adaptive: bool = ...,
+        min_p: float | None = ...,
+        repetition_penalty: float | None = ...,
+        presence_penalty: float = ...,
+        frequency_penalty: float = ...,
+        logit_bias: Mapping[int, float] | None = ...,
+        seed: int | None = ...,
+        stop: str | _Sequence[str] | None = ...,
+        ignore_eos: bool = ...,
+        logprobs: int | None = ...,
+        draft: _Draft | None = ...,
+        verification: _Verification = ...,
+        prediction: str | None = ...,
+        response_format: dict[str, Any] | None = ...,
         # end generated: keywords
     ) -> list[Generation]: ...
     def chat_prompt(

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyMapping, PySequence, PyString};
+use pyo3::types::{PyBytes, PyDict, PySequence, PyString};
 use serde_json::{Map, Value};
 
 use super::convert::{TokenIds, to_json};
@@ -123,7 +123,7 @@ impl FromPyObject<'_, '_> for Tools {
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         let expected = "a list of dicts, as OpenAI's API describes functions";
-        let tools = entries(&object, expected, "put the tool in a list")?;
+        let tools = entries(&object, expected, "a tool is a dict")?;
         let tool = |tool: &Bound<'_, PyAny>| {
             if !tool.is_instance_of::<PyDict>() {
                 let class = tool.get_type().name()?;
@@ -187,34 +187,22 @@ fn is_list(object: &Bound<'_, PyAny>) -> bool {
     object.cast::<PySequence>().is_ok() && !object.is_instance_of::<PyBytes>()
 }
 
-/// The entries of a list, or of another sequence; for anything else an error that says what is expected, and for a single entry
-/// what to do with it.
+/// The entries of a list, or of another sequence; for anything else an error that says what is expected, and for a text what
+/// takes one.
 fn entries<'py>(
     object: &Bound<'py, PyAny>,
     expected: &str,
-    single: &str,
+    takes_text: &str,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    let refused = || {
-        let advice = match object.is_instance_of::<PyString>() || is_mapping(object) {
-            true => format!(": {single}"),
-            false => String::new(),
-        };
-        let class = match object.is_instance_of::<PyString>() {
-            true => "a text".to_owned(),
-            false => object.get_type().to_string(),
-        };
-        PyTypeError::new_err(format!("expected {expected}, not {class}{advice}"))
-    };
-    if object.is_instance_of::<PyString>()
-        || object.is_instance_of::<PyBytes>()
-        || is_mapping(object)
-    {
-        return Err(refused());
+    if object.is_instance_of::<PyString>() {
+        let message = format!("expected {expected}, not a text: {takes_text}");
+        return Err(PyTypeError::new_err(message));
     }
-    let sequence = object.cast::<PySequence>().map_err(|_| refused())?;
-    sequence.try_iter()?.collect()
-}
-
-fn is_mapping(object: &Bound<'_, PyAny>) -> bool {
-    object.cast::<PyMapping>().is_ok()
+    match object.cast::<PySequence>() {
+        Ok(sequence) if !object.is_instance_of::<PyBytes>() => sequence.try_iter()?.collect(),
+        _ => {
+            let class = object.get_type().name()?;
+            Err(PyTypeError::new_err(format!("expected {expected}, not {class}")))
+        }
+    }
 }

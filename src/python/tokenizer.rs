@@ -101,9 +101,9 @@ impl Tokenizer {
     ///     True
     fn convert_ids_to_tokens<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = ids.py();
-        // An array of one number is an integer too.
-        if ids.hasattr("__index__")? && !ids.hasattr("tolist")? {
-            let id = field("token id", ids, "an integer from 0 to 4294967295")?;
+        // Arrays of several numbers have the method too, but fail.
+        if let Ok(id) = ids.call_method0("__index__") {
+            let id = field("token id", &id, "an integer from 0 to 4294967295")?;
             return self.token(id)?.into_bound_py_any(py);
         }
         let ids: TokenIds = ids.extract()?;
