@@ -1,5 +1,6 @@
 """Progress bars in notebooks."""
 
+import importlib
 import sys
 from typing import Any
 
@@ -34,7 +35,7 @@ def notebook_bar() -> NotebookBar | None:
     if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
         return None
     try:
-        from tqdm.auto import tqdm
+        auto = importlib.import_module("tqdm.auto")
     except ImportError:
         return None
-    return NotebookBar(tqdm)
+    return NotebookBar(auto.tqdm)

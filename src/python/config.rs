@@ -33,7 +33,7 @@ macro_rules! define_class {
         /// How to generate: immutable settings, of which None is the model's default.
         ///
         /// Args:
-        $(#[doc = concat!("     ", stringify!($name), ":", $doc)])*
+        $(#[doc = concat!("    ", stringify!($name), ":", $doc)])*
         ///
         /// Raises:
         ///     InvalidConfig: A setting is out of its range.

@@ -202,7 +202,9 @@ fn entries<'py>(
         Ok(sequence) if !object.is_instance_of::<PyBytes>() => sequence.try_iter()?.collect(),
         _ => {
             let class = object.get_type().name()?;
-            Err(PyTypeError::new_err(format!("expected {expected}, not {class}")))
+            Err(PyTypeError::new_err(format!(
+                "expected {expected}, not {class}"
+            )))
         }
     }
 }

@@ -71,7 +71,7 @@ def test_a_prompt_may_continue_the_last_message(chatting: SpeculativeDecoder) ->
 
 def test_invalid_conversations(chatting: SpeculativeDecoder) -> None:
     for messages in ([], [{"content": "x"}], ["text"], [{"role": 1, "content": "x"}]):
-        with pytest.raises(InvalidConfig, match="message|role"):
+        with pytest.raises(InvalidConfig, match=r"message|role"):
             chatting.chat(messages)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="json"):
         chatting.chat([{"role": "user", "content": {1, 2}}])
@@ -89,7 +89,11 @@ def test_chat_without_a_template_says_what_to_do(decoder: SpeculativeDecoder) ->
 def test_the_template_is_a_file_a_name_or_source(tmp_path: Any) -> None:
     file = tmp_path / "template.jinja"
     file.write_text(CHAT_TEMPLATE)
-    for template, start in ((file, "user"), ("chatml", "<|im_start|>user"), (CHAT_TEMPLATE, "user")):
+    for template, start in (
+        (file, "user"),
+        ("chatml", "<|im_start|>user"),
+        (CHAT_TEMPLATE, "user"),
+    ):
         decoder = SpeculativeDecoder(PAIR / "draft", chat_template=template, device="cpu")
         text = decoder.tokenizer.decode(decoder.chat_prompt([{"role": "user", "content": "x"}]))
         assert text.startswith(start)

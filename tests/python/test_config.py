@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -176,9 +177,16 @@ def test_equal_settings_have_equal_hashes() -> None:
 def test_an_unknown_keyword_says_what_was_meant(
     decoder: SpeculativeDecoder, keyword: str, advice: str
 ) -> None:
-    for call in (SpeculativeConfig, SpeculativeConfig().replace, decoder.generate):
+    fields: dict[str, Any] = {keyword: 1}
+    calls: list[Callable[[], object]] = [
+        lambda: SpeculativeConfig(**fields),
+        lambda: SpeculativeConfig().replace(**fields),
+        lambda: decoder.generate([5], **fields),
+        lambda: decoder.chat([], **fields),
+    ]
+    for call in calls[: 3 if keyword == "tools" else 4]:
         with pytest.raises(TypeError, match=f'no field "{keyword}".*{advice}'):
-            call(*[[5]] * (call == decoder.generate), **{keyword: 1})  # type: ignore[operator]
+            call()
 
 
 def test_extreme_sizes_are_legal(decoder: SpeculativeDecoder) -> None:

@@ -50,8 +50,9 @@ SIGNATURES = {
     "Audit.run": "(self, /, prompts, config=None, samples=32)",
     "Benchmark": "(decoder)",
     "Benchmark.run_comparison": "(self, /, prompt, config=None, num_runs=3)",
-    "SpeculativeConfig": "(gamma=16, temperature=None, top_k=None, top_p=None, max_new_tokens=None, "
-    "*, adaptive=True, min_p=None, repetition_penalty=None, presence_penalty=0.0, "
+    "SpeculativeConfig": "(gamma=16, temperature=None, top_k=None, top_p=None, "
+    "max_new_tokens=None, *, adaptive=True, min_p=None, repetition_penalty=None, "
+    "presence_penalty=0.0, "
     "frequency_penalty=0.0, logit_bias=None, seed=None, stop=(), ignore_eos=False, "
     "logprobs=None, draft=None, verification='coupled', prediction=None, "
     "response_format=None)",
@@ -66,7 +67,8 @@ PROPERTIES = {
     "tokens_per_second speedup",
     "Chunk": "text tokens",
     "Token": "id text logprob top_logprobs top_texts source step",
-    "Tokenizer": "vocab_size chat_template eos_token_id eos_token_ids bos_token_id eos_token bos_token",
+    "Tokenizer": "vocab_size chat_template eos_token_id eos_token_ids bos_token_id "
+    "eos_token bos_token",
     "AuditReport": "lossless rows sources",
     "SourceReport": "draft greedy seeded distributions laws drafted_per_position "
     "accepted_per_position",

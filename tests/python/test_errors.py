@@ -92,10 +92,10 @@ def test_wrong_types(keyword: str, value: Any) -> None:
     ],
 )
 def test_an_unknown_keyword_says_what_was_meant(keyword: str, advice: str) -> None:
-    with pytest.raises(TypeError, match=f'no keyword "{keyword}".*{advice}'):
-        SpeculativeDecoder(DRAFT, **{keyword: 1})  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=f'no keyword "{keyword}".*{advice}'):
-        SpeculativeDecoder.from_pretrained(DRAFT, **{keyword: 1})
+    keywords: dict[str, Any] = {keyword: 1}
+    for load in (SpeculativeDecoder, SpeculativeDecoder.from_pretrained):
+        with pytest.raises(TypeError, match=f'no keyword "{keyword}".*{advice}'):
+            load(DRAFT, **keywords)
 
 
 MESSAGE = {"role": "user", "content": "Hi!"}
@@ -136,7 +136,7 @@ def test_type_errors_name_no_types_of_rust(chatting: SpeculativeDecoder) -> None
         lambda: chatting.sequence().extend_tree([5], "x"),  # type: ignore[arg-type]
         lambda: chatting.sequence().accept("x"),  # type: ignore[arg-type]
         lambda: chatting.tokenizer.convert_tokens_to_ids(5),  # type: ignore[call-overload]
-        lambda: chatting.tokenizer.convert_ids_to_tokens("a"),  # type: ignore[call-overload]
+        lambda: chatting.tokenizer.convert_ids_to_tokens("a"),  # type: ignore[arg-type]
         lambda: specdec_rs.Audit(chatting).run("x"),
     ]
     for call in calls:

@@ -38,7 +38,14 @@ def results(decoder: SpeculativeDecoder, generation: Generation) -> list[Any]:
     classes = [Generation, Stats, Token, Chunk, Comparison, AuditReport]
     assert [type(result) for result in results] == classes
     source = report.sources[0]
-    return [*results, comparison.baseline, report.rows, source, source.greedy, *source.distributions]
+    return [
+        *results,
+        comparison.baseline,
+        report.rows,
+        source,
+        source.greedy,
+        *source.distributions,
+    ]
 
 
 def test_copies_are_equal(results: list[Any]) -> None:
