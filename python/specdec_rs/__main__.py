@@ -1,4 +1,4 @@
-"""The console scripts `specdec` (also `python -m specdec_rs`) and `benchmark`."""
+"""The console scripts `specdec` (also `python -m specdec_rs`) and `specdec-benchmark`."""
 
 import sys
 
@@ -11,8 +11,8 @@ def main() -> int:
 
 
 def benchmark() -> int:
-    """Run `benchmark` with the process's arguments."""
-    return _core.run_benchmark(["benchmark", *sys.argv[1:]])
+    """Run the comparison with the process's arguments."""
+    return _core.run_benchmark(["specdec-benchmark", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ mod tests {
             text: (*text).to_owned(),
             logprob: None,
             top_logprobs: Vec::new(),
+            top_texts: Vec::new(),
             source: *source,
             step: 0,
         };

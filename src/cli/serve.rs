@@ -11,11 +11,12 @@ use super::interrupt;
 use super::options::ModelArgs;
 use super::profile::Profile;
 use super::prompts::read_text;
-use crate::decoder::{SpeculativeDecoder, no_chat_template};
+use crate::decoder::SpeculativeDecoder;
 use crate::engine::CancelToken;
 use crate::error::{Error, Result};
 use crate::server::{Server, ServerEnd, ServerOptions};
 use crate::settings::{DraftKind, SpeculativeConfig};
+use crate::text::no_chat_template;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -26,7 +26,7 @@ use crate::speculation::retrieval::Table;
 use crate::speculation::{
     Acceptance, Controller, Drafter, DraftingStatistics, RetrievalDrafter, RetrievalDrafters,
 };
-use crate::text::{Message, RenderOptions, Tokenizer, chat_templates};
+use crate::text::{Message, RenderOptions, Tokenizer};
 
 use batch::SharedService;
 
@@ -128,14 +128,7 @@ impl SpeculativeDecoder {
 
     /// A conversation as a prompt; with the default options it is the one that [`Self::chat`] uses.
     pub fn chat_prompt(&self, messages: &[Message], options: &RenderOptions) -> Result<Prompt> {
-        if messages.is_empty() {
-            return Err(Error::invalid("messages", "[]", "at least one message"));
-        }
-        let template = self
-            .tokenizer
-            .chat_template()
-            .ok_or_else(no_chat_template)?;
-        let text = template.render(messages, options)?;
+        let text = self.tokenizer.apply_chat_template(messages, options)?;
         // Templates write the special tokens themselves.
         Ok(Prompt::Tokens(self.tokenizer.encode(&text, false)?))
     }
@@ -376,15 +369,6 @@ impl SpeculativeDecoder {
         };
         chosen.map(|(kind, _)| kind).filter(has).collect()
     }
-}
-
-/// The error of a model without a chat template, with the ways out.
-pub(crate) fn no_chat_template() -> Error {
-    let names = chat_templates::names().join(", ");
-    let reason = format!(
-        "it has no chat template: give one by `chat_template` (a file, or one of {names}), or use a plain prompt"
-    );
-    Error::unsupported("the model", reason)
 }
 
 /// Cancels a generation when its future is dropped.

@@ -41,6 +41,8 @@ pub struct Token {
     pub logprob: Option<f32>,
     /// The most probable tokens with their log-probabilities, best first.
     pub top_logprobs: Vec<(u32, f32)>,
+    /// What each of those stands for alone.
+    pub top_texts: Vec<String>,
     /// Where it came from: the target itself, or the drafter that proposed it.
     pub source: DraftKind,
     /// The step that accepted it, from 0.

@@ -11,6 +11,7 @@ use crate::text::{Detokenizer, Tokenizer};
 
 /// The answer so far, and the text that is still held back.
 pub(super) struct Writer {
+    tokenizer: Tokenizer,
     detokenizer: Detokenizer,
     stop: StopMatcher,
     eos: Vec<u32>,
@@ -24,6 +25,7 @@ impl Writer {
     pub(super) fn new(tokenizer: &Tokenizer, config: &SpeculativeConfig) -> Self {
         Self {
             detokenizer: tokenizer.detokenizer(true, true),
+            tokenizer: tokenizer.clone(),
             stop: StopMatcher::new(&config.stop),
             eos: match config.ignore_eos {
                 true => Vec::new(),
@@ -55,11 +57,16 @@ impl Writer {
             Some(count) => logprobs(logits.values()?, id, count),
             None => (None, Vec::new()),
         };
+        let top_texts = top_logprobs
+            .iter()
+            .map(|(id, _)| self.tokenizer.token_text(*id).unwrap_or_default())
+            .collect();
         chunk.tokens.push(Token {
             id,
             text,
             logprob,
             top_logprobs,
+            top_texts,
             source,
             step,
         });

@@ -11,3 +11,6 @@ pub mod audit;
 pub mod benchmark;
 mod runner;
 pub mod tune;
+
+#[cfg(feature = "python")]
+pub(crate) use runner::Totals;

@@ -102,13 +102,13 @@ impl Pair {
 
 /// What several generations did together, prefill left out.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Totals {
-    pub(super) new_tokens: usize,
+pub(crate) struct Totals {
+    pub(crate) new_tokens: usize,
     /// Forward passes of the target that decoded.
-    pub(super) steps: usize,
-    pub(super) drafted: usize,
-    pub(super) accepted: usize,
-    pub(super) decode_seconds: f64,
+    pub(crate) steps: usize,
+    pub(crate) drafted: usize,
+    pub(crate) accepted: usize,
+    pub(crate) decode_seconds: f64,
 }
 
 impl Totals {

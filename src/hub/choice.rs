@@ -188,14 +188,40 @@ fn choose_gguf(
     }
 }
 
-/// Whether the label is a GGUF file's name, or the quantization at its end.
+/// Whether the label is a GGUF file's name, a pattern of it, or the quantization at its end.
 fn is_labelled(file: &str, label: &str) -> bool {
-    if file.eq_ignore_ascii_case(label) {
+    let (file, label) = (file.to_lowercase(), label.to_lowercase());
+    if matches(label.as_bytes(), file.as_bytes()) {
         return true;
     }
-    let (stem, label) = (stem(file).to_lowercase(), label.to_lowercase());
+    let stem = stem(&file);
     stem.strip_suffix(&label)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with(['.', '-', '_', '/']))
+}
+
+/// Whether a name fits a pattern of a shell: `*` stands for any characters, also `/`, and `?` for one.
+fn matches(mut pattern: &[u8], mut name: &[u8]) -> bool {
+    // What follows the last `*`, and where the name is tried with it.
+    let mut retry: Option<(&[u8], &[u8])> = None;
+    loop {
+        match (pattern, name) {
+            ([], []) => return true,
+            ([b'*', after @ ..], _) => {
+                retry = Some((after, name));
+                pattern = after;
+            }
+            ([wanted, after @ ..], [found, rest @ ..]) if wanted == found || *wanted == b'?' => {
+                (pattern, name) = (after, rest);
+            }
+            _ => match retry {
+                Some((after, [_, rest @ ..])) => {
+                    retry = Some((after, rest));
+                    (pattern, name) = (after, rest);
+                }
+                _ => return false,
+            },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -266,6 +292,31 @@ mod tests {
             missing.contains("Q2_K") && missing.contains("m_iq4_nl.gguf"),
             "{missing}"
         );
+    }
+
+    #[test]
+    fn a_pattern_names_a_file() {
+        let names = ["M.Q4_0.gguf", "m-q4_k_m.gguf", "sub/M-Q8_0.gguf"];
+        assert_eq!(gguf(&names, Some("*Q4_K_M.gguf")), "m-q4_k_m.gguf");
+        assert_eq!(gguf(&names, Some("*q4_?.gguf")), "M.Q4_0.gguf");
+        assert_eq!(gguf(&names, Some("*Q8*")), "sub/M-Q8_0.gguf");
+        assert!(gguf(&names, Some("*.gguf")).contains("several"));
+        assert!(gguf(&names, Some("*Q2*.gguf")).contains("no GGUF file"));
+        for (pattern, name, fits) in [
+            ("", "", true),
+            ("*", "", true),
+            ("?", "", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "aXbYbZ", false),
+            ("**", "ü", true),
+            ("*a", "aaab", false),
+        ] {
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                fits,
+                "{pattern} {name}"
+            );
+        }
     }
 
     #[test]

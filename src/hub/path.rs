@@ -15,7 +15,7 @@ const GGUF_MAGIC: [u8; 4] = *b"GGUF";
 pub(super) fn locate(model: &str) -> Result<Option<ModelFiles>> {
     let path = expand_home(Path::new(model));
     if path.is_dir() {
-        return in_folder(model, path).map(Some);
+        return in_folder(model, path, None).map(Some);
     }
     if path.is_file() {
         if !is_gguf(&path)? {
@@ -25,6 +25,12 @@ pub(super) fn locate(model: &str) -> Result<Option<ModelFiles>> {
             ));
         }
         return Ok(Some(ModelFiles::Gguf(path)));
+    }
+    if let Some((folder, label)) = model.rsplit_once(':') {
+        let folder = expand_home(Path::new(folder));
+        if folder.is_dir() {
+            return in_folder(model, folder, Some(label)).map(Some);
+        }
     }
     if looks_like_path(model) {
         let reason = if path.symlink_metadata().is_ok() {
@@ -53,9 +59,10 @@ fn is_gguf(file: &Path) -> Result<bool> {
     Ok(magic == GGUF_MAGIC)
 }
 
-/// The model in a folder: one in Hugging Face's layout, or the only GGUF file.
-fn in_folder(model: &str, folder: PathBuf) -> Result<ModelFiles> {
-    if folder.join(CONFIG).is_file() {
+/// The model in a folder: the GGUF file of that label, as in a repository; without one, what is in Hugging Face's layout, or
+/// the only GGUF file.
+fn in_folder(model: &str, folder: PathBuf, label: Option<&str>) -> Result<ModelFiles> {
+    if label.is_none() && folder.join(CONFIG).is_file() {
         return Ok(ModelFiles::Folder(folder));
     }
     let entries = std::fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
@@ -63,6 +70,10 @@ fn in_folder(model: &str, folder: PathBuf) -> Result<ModelFiles> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| folder.join(name).is_file())
         .collect();
+    if label.is_some() {
+        let chosen = choice::choose(model, &files, label)?;
+        return Ok(ModelFiles::Gguf(folder.join(&chosen.files()[0])));
+    }
     match choice::gguf_variants(&files).as_slice() {
         [parts] => Ok(ModelFiles::Gguf(folder.join(&parts[0]))),
         [] => Err(Error::not_found(

@@ -3,9 +3,10 @@
 use pyo3::prelude::*;
 
 use super::config::SpeculativeConfig;
-use super::decoder::{self, SpeculativeDecoder};
+use super::decoder::SpeculativeDecoder;
+use super::input::Prompts;
 use super::record::record;
-use crate::decoder::Prompt;
+use super::requests;
 use crate::evaluation::audit;
 
 record! {
@@ -121,29 +122,55 @@ record! {
 }
 
 /// Tests that speculation with a decoder's models is lossless on this machine.
+///
+/// Args:
+///     decoder: The decoder.
+///
+/// Example:
+///     >>> report = Audit(decoder).run(["You may"], SpeculativeConfig(max_new_tokens=8), samples=1)
+///     >>> report.lossless
+///     True
 #[pyclass(module = "specdec_rs", frozen)]
-pub struct Audit(crate::decoder::SpeculativeDecoder);
+pub struct Audit(Py<SpeculativeDecoder>);
 
 #[pymethods]
 impl Audit {
     #[new]
-    fn new(decoder: &SpeculativeDecoder) -> Self {
-        Self(decoder.0.clone())
+    fn new(decoder: Py<SpeculativeDecoder>) -> Self {
+        Self(decoder)
     }
 
-    /// Tests every draft source, or the one that `config` names: on each prompt greedily, and with `samples` requests for
-    /// each kind of verification with the settings of `config`.
+    /// Tests every draft source, or the one that `config` names.
+    ///
+    /// Args:
+    ///     prompts: Texts or token ids; each is continued greedily with every source.
+    ///     config: The settings of the sampled texts; None is the model's defaults.
+    ///     samples: Sampled texts for each kind of verification.
+    ///
+    /// Returns:
+    ///     What was found.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or there is no prompt.
+    ///
+    /// Example:
+    ///     >>> report = Audit(decoder).run(["You may"], SpeculativeConfig(max_new_tokens=8), samples=1)
     #[pyo3(signature = (prompts, config=None, samples=32))]
     fn run(
         &self,
         py: Python<'_>,
-        prompts: Vec<Prompt>,
+        prompts: Prompts,
         config: Option<&Bound<'_, SpeculativeConfig>>,
         samples: usize,
     ) -> PyResult<AuditReport> {
-        let config = SpeculativeConfig::of_call(&self.0, config, None)?;
-        let audit = audit::Audit::running(self.0.clone(), decoder::run);
-        let report = py.detach(|| audit.run(&prompts, &config, samples))?;
+        let decoder = &self.0.get().inner;
+        let config = SpeculativeConfig::of_call(decoder, config, None)?;
+        let audit = audit::Audit::running(decoder.clone(), requests::run);
+        let report = py.detach(|| audit.run(&prompts.0, &config, samples))?;
         Ok(AuditReport(report))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Audit: {}>", self.0.get().described())
     }
 }

@@ -4,8 +4,9 @@ use pyo3::prelude::*;
 
 use super::config::SpeculativeConfig;
 use super::convert::positive;
-use super::decoder::{self, SpeculativeDecoder};
+use super::decoder::SpeculativeDecoder;
 use super::record::record;
+use super::requests;
 use crate::decoder::Prompt;
 use crate::evaluation::benchmark;
 
@@ -60,17 +61,40 @@ record! {
 }
 
 /// Compares a decoder with itself without speculation.
+///
+/// Args:
+///     decoder: The decoder.
+///
+/// Example:
+///     >>> config = SpeculativeConfig(max_new_tokens=8)
+///     >>> Benchmark(decoder).run_comparison("You may", config, num_runs=1).identical
+///     True
 #[pyclass(module = "specdec_rs", frozen)]
-pub struct Benchmark(crate::decoder::SpeculativeDecoder);
+pub struct Benchmark(Py<SpeculativeDecoder>);
 
 #[pymethods]
 impl Benchmark {
     #[new]
-    fn new(decoder: &SpeculativeDecoder) -> Self {
-        Self(decoder.0.clone())
+    fn new(decoder: Py<SpeculativeDecoder>) -> Self {
+        Self(decoder)
     }
 
-    /// Runs both ways `num_runs` times, interleaved, alternating which one runs first.
+    /// Runs both ways in turn, alternating which one runs first.
+    ///
+    /// Args:
+    ///     prompt: A text or token ids.
+    ///     config: The settings; None is the model's defaults.
+    ///     num_runs: How often each way runs.
+    ///
+    /// Returns:
+    ///     Both ways' times, and whether they gave the same tokens.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range.
+    ///
+    /// Example:
+    ///     >>> config = SpeculativeConfig(max_new_tokens=8)
+    ///     >>> comparison = Benchmark(decoder).run_comparison("You may", config, num_runs=1)
     #[pyo3(signature = (prompt, config=None, num_runs=None), text_signature = "($self, prompt, config=None, num_runs=3)")]
     fn run_comparison(
         &self,
@@ -79,11 +103,16 @@ impl Benchmark {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         num_runs: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Comparison> {
-        let config = SpeculativeConfig::of_call(&self.0, config, None)?;
+        let decoder = &self.0.get().inner;
+        let config = SpeculativeConfig::of_call(decoder, config, None)?;
         let runs = positive("num_runs", num_runs)?.unwrap_or(3);
-        let benchmark = benchmark::Benchmark::new(self.0.clone()).running(decoder::run);
+        let benchmark = benchmark::Benchmark::new(decoder.clone()).running(requests::run);
         Ok(Comparison(py.detach(|| {
             benchmark.run_comparison(prompt, &config, runs)
         })?))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Benchmark: {}>", self.0.get().described())
     }
 }

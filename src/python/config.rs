@@ -30,15 +30,20 @@ macro_rules! define_class {
         #[doc = $doc:tt]
         $name:ident: $type:ty = $default:expr, $range:expr => { $($interfaces:tt)* }
     )*) => {
-        /// How to generate.
+        /// How to generate: immutable settings, of which None is the model's default.
         ///
-        $(#[doc = concat!(stringify!($name), ":", $doc)])*
+        /// Args:
+        $(#[doc = concat!("    ", stringify!($name), ":", $doc)])*
+        ///
+        /// Raises:
+        ///     InvalidConfig: A setting is out of its range.
         ///
         /// A response_format is {"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema": {...}}},
         /// {"type": "regex", "regex": "..."} or {"type": "lark", "lark": "..."}.
         ///
-        /// >>> SpeculativeConfig(8, temperature=0, stop="\n").replace(gamma=4)
-        /// SpeculativeConfig(gamma=4, temperature=0.0, stop=('\n',))
+        /// Example:
+        ///     >>> SpeculativeConfig(8, temperature=0, stop="\n").replace(gamma=4)
+        ///     SpeculativeConfig(gamma=4, temperature=0.0, stop=('\n',))
         #[pyclass(module = "specdec_rs", frozen, eq)]
         #[derive(Clone, Default, PartialEq)]
         pub struct SpeculativeConfig {
@@ -61,7 +66,20 @@ macro_rules! define_class {
                 signature(py)
             }
 
-            /// A copy with these fields changed.
+            /// A copy with some fields changed.
+            ///
+            /// Args:
+            ///     **changes: The fields.
+            ///
+            /// Returns:
+            ///     The copy.
+            ///
+            /// Raises:
+            ///     InvalidConfig: A field is out of its range.
+            ///
+            /// Example:
+            ///     >>> SpeculativeConfig(temperature=0).replace(gamma=4)
+            ///     SpeculativeConfig(gamma=4, temperature=0.0)
             #[pyo3(signature = (**changes))]
             fn replace(&self, changes: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
                 let mut config = self.clone();
@@ -86,6 +104,10 @@ macro_rules! define_class {
 
             fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
                 self.repr(py)
+            }
+
+            fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
+                self.hash(py)
             }
 
             $(
@@ -186,6 +208,18 @@ impl SpeculativeConfig {
         config.replace(fields)
     }
 
+    /// Equal settings have the same: that of all fields but dicts, which Python can't hash.
+    fn hash(&self, py: Python<'_>) -> PyResult<isize> {
+        let mut values = Vec::new();
+        for name in names() {
+            let value = self.get(name, py)?;
+            if !value.is_instance_of::<PyDict>() {
+                values.push(value);
+            }
+        }
+        PyTuple::new(py, values)?.hash()
+    }
+
     /// The fields that are not at their defaults.
     fn repr(&self, py: Python<'_>) -> PyResult<String> {
         let default = Self::default();
@@ -220,9 +254,13 @@ fn no_field(name: &str) -> String {
         "repeat_penalty" => Some("repetition_penalty"),
         "stop_strings" | "stop_sequences" => Some("stop"),
         "typical_p" => Some("top_p"),
-        "do_sample" => {
-            return "SpeculativeConfig has no field \"do_sample\": temperature=0 is greedy decoding"
-                .into();
+        "num_return_sequences" | "n" | "best_of" => {
+            return no_field_but(name, "generate_batch continues several prompts");
+        }
+        "do_sample" => return no_field_but(name, "temperature=0 is greedy decoding"),
+        "stream" => return no_field_but(name, "stream and stream_chat give chunk by chunk"),
+        "messages" | "tools" | "chat_template_kwargs" => {
+            return no_field_but(name, "it is an argument of chat");
         }
         _ => closest(name, names()),
     };
@@ -230,6 +268,10 @@ fn no_field(name: &str) -> String {
         Some(meant) => format!("SpeculativeConfig has no field {name:?}: did you mean {meant}?"),
         None => format!("SpeculativeConfig has no field {name:?}"),
     }
+}
+
+fn no_field_but(name: &str, advice: &str) -> String {
+    format!("SpeculativeConfig has no field {name:?}: {advice}")
 }
 
 /// The default of each field, as Python writes it.

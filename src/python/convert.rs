@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PySequence, PyString};
 
-use crate::decoder::Prompt;
+use super::record;
 use crate::error::Error;
 
 /// Converts the value of a field; an error names the field.
@@ -22,10 +22,11 @@ where
             return Error::invalid(name, value, expected).into();
         }
         if error.is_instance_of::<PyTypeError>(py) {
-            return PyTypeError::new_err(format!(
-                "{name}: expected {expected}: {}",
-                error.value(py)
-            ));
+            let found = match record::shown(value) {
+                Ok(found) => found,
+                Err(error) => return error,
+            };
+            return PyTypeError::new_err(format!("{name}: expected {expected}, not {found}"));
         }
         error
     })
@@ -84,17 +85,6 @@ impl FromPyObject<'_, '_> for TokenIds {
             .try_iter()?;
         let id = |id: Bound<'_, PyAny>| field("token id", &id, "an integer from 0 to 4294967295");
         Ok(Self(ids.map(|entry| id(entry?)).collect::<PyResult<_>>()?))
-    }
-}
-
-impl FromPyObject<'_, '_> for Prompt {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        if object.is_instance_of::<PyString>() {
-            return Ok(Self::Text(object.extract()?));
-        }
-        Ok(Self::Tokens(object.extract::<TokenIds>()?.0))
     }
 }
 

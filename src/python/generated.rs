@@ -31,12 +31,12 @@ fn choices() -> String {
     literal::<DraftKind>("_Draft") + &literal::<Verification>("_Verification")
 }
 
-/// The fields of the `TypedDict` of overrides.
-fn overrides() -> String {
+/// The settings as keywords of a call: those that are not given are the config's.
+fn keywords() -> String {
     let fields = parameters().zip(TYPES);
     fields.fold(String::new(), |text, (parameter, (argument, _))| {
         let name = parameter.setting.name;
-        text + &format!("    {name}: {}\n", optional(name, argument))
+        text + &format!("        {name}: {} = ...,\n", optional(name, argument))
     })
 }
 
@@ -64,8 +64,9 @@ fn constructor(defaults: &[String]) -> String {
     text + "    ) -> Self: ...\n"
 }
 
-fn property(name: &str, kind: &str) -> String {
-    format!("    @property\n    def {name}(self) -> {kind}: ...\n")
+fn property(name: &str, kind: &str, doc: &str) -> String {
+    let doc = doc.trim();
+    format!("    @property\n    def {name}(self) -> {kind}:\n        \"\"\"{doc}\"\"\"\n\n")
 }
 
 fn getters() -> String {
@@ -73,7 +74,7 @@ fn getters() -> String {
     getters
         .map(|(parameter, (_, kind))| {
             let name = parameter.setting.name;
-            property(name, &optional(name, kind))
+            property(name, &optional(name, kind), parameter.setting.doc())
         })
         .collect()
 }
@@ -111,31 +112,28 @@ fn drafts() -> String {
     })
 }
 
-/// Compares a file's section between two lines that name it with what it should be, or writes it.
+/// Compares a file's sections between two lines that name them with what they should be, or writes them.
 fn check(file: &str, section: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let text = std::fs::read_to_string(&path).unwrap();
-    let (begins, ends) = (
-        format!("begin generated: {section}"),
-        format!("end generated: {section}"),
-    );
-    let begin = text
-        .find(&begins)
-        .unwrap_or_else(|| panic!("{file} has no {begins:?}"));
-    let begin = begin + text[begin..].find('\n').unwrap() + 1;
-    let end = text
-        .find(&ends)
-        .unwrap_or_else(|| panic!("{file} has no {ends:?}"));
-    let end = text[..end].rfind('\n').unwrap() + 1;
-    if &text[begin..end] == expected {
+    let (mut written, mut inside, mut count) = (String::new(), false, 0);
+    for line in text.split_inclusive('\n') {
+        let is_marker = |kind| line.contains(&format!("{kind} generated: {section}"));
+        inside &= !is_marker("end");
+        if !inside {
+            written += line;
+        }
+        if is_marker("begin") {
+            written += expected;
+            (inside, count) = (true, count + 1);
+        }
+    }
+    assert!(count > 0 && !inside, "{file} has no sections {section:?}");
+    if written == text {
         return;
     }
     if std::env::var_os("SPECDEC_UPDATE").is_some() {
-        std::fs::write(
-            &path,
-            format!("{}{expected}{}", &text[..begin], &text[end..]),
-        )
-        .unwrap();
+        std::fs::write(&path, written).unwrap();
         return;
     }
     panic!(
@@ -149,11 +147,13 @@ fn stubs_and_docs_are_as_declared() {
     Python::initialize();
     let defaults = Python::attach(default_texts).unwrap();
     check(STUBS, "choices", &choices());
-    check(STUBS, "overrides", &overrides());
+    check(STUBS, "keywords", &keywords());
     check(STUBS, "constructor", &constructor(&defaults));
     check(STUBS, "settings", &getters());
     let stats = Stats::PROPERTIES.iter();
-    let stats: String = stats.map(|(name, kind)| property(name, kind)).collect();
+    let stats: String = stats
+        .map(|(name, kind, doc)| property(name, kind, doc))
+        .collect();
     check(STUBS, "statistics", &stats);
     check("docs/guide.md", "settings", &table(&defaults));
     check("docs/guide.md", "drafts", &drafts());

@@ -3,11 +3,28 @@
 use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
-use super::record::record;
+use super::html;
+use super::plain::{Plain, plain_fields};
+use super::record::{self, Reduced, record};
 use super::value::ToPython;
 use crate::engine::{self, SourceStats, statistics};
 use crate::settings::DraftKind;
+
+/// The statistics that a `repr()` shows.
+const HEADLINES: [&str; 10] = [
+    "prompt_tokens",
+    "cached_tokens",
+    "new_tokens",
+    "steps",
+    "drafted",
+    "accepted",
+    "time_to_first_token",
+    "decode_seconds",
+    "tokens_per_second",
+    "speedup",
+];
 
 record! {
     /// A generated token.
@@ -20,6 +37,8 @@ record! {
         logprob: Option<f32> = token.logprob,
         /// The most probable alternatives as (id, logprob), best first.
         top_logprobs: Vec<(u32, f32)> = token.top_logprobs.clone(),
+        /// What each of the tokens in top_logprobs stands for alone.
+        top_texts: Vec<String> = token.top_texts.clone(),
         /// Who wrote it first: "target", or the draft source's name.
         source: String = token.source.to_string(),
         /// The step that accepted it, from 0.
@@ -74,21 +93,33 @@ macro_rules! define_stats {
 
             /// All properties by name.
             fn as_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, pyo3::types::PyDict>> {
-                super::record::as_dict(slf, Self::names())
+                record::as_dict(slf, Self::names())
             }
 
             fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-                let names: Vec<&str> = Self::names().collect();
-                super::record::repr(slf, &names)
+                record::repr(slf, &HEADLINES)
+            }
+
+            fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+                record::reduce(slf, &slf.get().0)
+            }
+
+            #[classmethod]
+            fn _restore(_class: &Bound<'_, PyType>, plain: &Bound<'_, PyAny>) -> PyResult<Self> {
+                Plain::from_plain(plain).map(Self)
             }
         }
 
+        plain_fields! {
+            engine::Stats { $($field,)* $($duration,)* plain }
+        }
+
         impl Stats {
-            /// Each property with its type in stubs.
-            pub(super) const PROPERTIES: &[(&str, &str)] = &[
-                $((stringify!($field), <$type as ToPython>::TYPE),)*
-                $((stringify!($seconds), <f64 as ToPython>::TYPE),)*
-                $((stringify!($computed), <$computed_type as ToPython>::TYPE),)*
+            /// Each property with its type in stubs, and its docstring.
+            pub(super) const PROPERTIES: &[(&str, &str, &str)] = &[
+                $((stringify!($field), <$type as ToPython>::TYPE, $doc),)*
+                $((stringify!($seconds), <f64 as ToPython>::TYPE, $duration_doc),)*
+                $((stringify!($computed), <$computed_type as ToPython>::TYPE, $computed_doc),)*
             ];
         }
     };
@@ -98,7 +129,7 @@ statistics!(define_stats);
 
 impl Stats {
     fn names() -> impl Iterator<Item = &'static str> {
-        Self::PROPERTIES.iter().map(|(name, _)| *name)
+        Self::PROPERTIES.iter().map(|(name, ..)| *name)
     }
 }
 
@@ -152,14 +183,33 @@ impl Generation {
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        super::record::repr(slf, &["text", "finish_reason"])
+        let text = record::shown(&slf.getattr("text")?)?;
+        let generation = &slf.get().0;
+        let (tokens, reason) = (generation.tokens.len(), generation.finish_reason);
+        Ok(format!(
+            "Generation(text={text}, new_tokens={tokens}, finish_reason='{reason}')"
+        ))
+    }
+
+    /// What notebooks show: the text, each token marked by the source that proposed it.
+    fn _repr_html_(&self) -> PyResult<String> {
+        Ok(html::fragment(&self.0)?)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
+        record::reduce(slf, &slf.get().0)
+    }
+
+    #[classmethod]
+    fn _restore(_class: &Bound<'_, PyType>, plain: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Plain::from_plain(plain).map(Self)
     }
 
     /// All of it as plain values, ready for JSON.
     fn as_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, pyo3::types::PyDict>> {
-        let dict = super::record::as_dict(slf, ["text", "tokens", "finish_reason", "logprobs"])?;
+        let dict = record::as_dict(slf, ["text", "tokens", "finish_reason", "logprobs"])?;
         let stats = slf.getattr("stats")?;
-        dict.set_item("stats", super::record::as_dict(&stats, Stats::names())?)?;
+        dict.set_item("stats", record::as_dict(&stats, Stats::names())?)?;
         Ok(dict)
     }
 }

@@ -15,9 +15,14 @@ mod errors;
 #[cfg(test)]
 mod generated;
 mod generation;
+mod html;
+mod input;
 mod language_model;
+mod loading;
+mod plain;
 mod progress;
 mod record;
+mod requests;
 mod sequence;
 mod stream;
 mod threads;

@@ -8,6 +8,13 @@ use super::detached::Detached;
 use crate::model::TokenSequence;
 
 /// A token sequence in a model's cache, for your own decoding loop.
+///
+/// Example:
+///     >>> sequence = decoder.sequence()
+///     >>> next_token = int(sequence.extend([5, 6, 7])[-1].argmax())
+///     >>> sequence.truncate(2)
+///     >>> len(sequence)
+///     2
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct Sequence(Detached<TokenSequence>);
 
@@ -19,7 +26,22 @@ impl Sequence {
 
 #[pymethods]
 impl Sequence {
-    /// Appends tokens; returns the logits of the last `rows` of them: float32 [rows, vocab_size].
+    /// Appends tokens.
+    ///
+    /// Args:
+    ///     ids: Token ids.
+    ///     rows: Of so many of the last of them the logits are returned.
+    ///
+    /// Returns:
+    ///     The logits: float32 [rows, vocab_size].
+    ///
+    /// Raises:
+    ///     InvalidConfig: There are fewer ids than rows, or an id is no token's.
+    ///     ContextOverflow: The tokens do not fit the model's context.
+    ///
+    /// Example:
+    ///     >>> decoder.sequence().extend([5, 6, 7], rows=2).shape
+    ///     (2, 512)
     #[pyo3(signature = (ids, rows=None), text_signature = "($self, ids, rows=1)")]
     fn extend<'py>(
         &self,
@@ -37,9 +59,27 @@ impl Sequence {
         PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
     }
 
-    /// Appends a tree of tokens, of which `accept` keeps one path; returns the logits of all: float32 [ids, vocab_size].
+    /// Appends a tree of tokens, of which `accept` keeps one path.
     ///
-    /// `parents` are the indices of the tokens that they follow; None is the end of the sequence.
+    /// Args:
+    ///     ids: Token ids.
+    ///     parents: For each, the index of the token that it follows; None is the end of the sequence.
+    ///
+    /// Returns:
+    ///     The logits of all tokens: float32 [len(ids), vocab_size].
+    ///
+    /// Raises:
+    ///     InvalidConfig: A parent comes after its child, or an id is no token's.
+    ///     ContextOverflow: The tokens do not fit the model's context.
+    ///
+    /// Example:
+    ///     >>> sequence = decoder.sequence()
+    ///     >>> logits = sequence.extend([5, 6])
+    ///     >>> sequence.extend_tree([7, 8, 9], [None, None, 0]).shape
+    ///     (3, 512)
+    ///     >>> sequence.accept([0, 2])
+    ///     >>> len(sequence)
+    ///     4
     fn extend_tree<'py>(
         &self,
         py: Python<'py>,
@@ -56,7 +96,18 @@ impl Sequence {
         PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
     }
 
-    /// Accepts a path of a tree's tokens (their indices, from the root), and rolls back the others.
+    /// Accepts a path of a tree's tokens, and rolls back the others.
+    ///
+    /// Args:
+    ///     path: The tokens' indices, from the root.
+    ///
+    /// Raises:
+    ///     InvalidConfig: It is no path of the tree.
+    ///
+    /// Example:
+    ///     >>> sequence = decoder.sequence()
+    ///     >>> logits = sequence.extend_tree([5, 6], [None, None])
+    ///     >>> sequence.accept([1])
     fn accept(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
         let path: Vec<usize> = field("path", path, "indices of the tree's tokens")?;
         Ok(self.0.with(py, |sequence| sequence.accept(&path))??)
@@ -67,7 +118,18 @@ impl Sequence {
         self.accept(py, path)
     }
 
-    /// Removes all but the first `length` tokens, and any tree after them.
+    /// Removes all but the first tokens, and any tree after them.
+    ///
+    /// Args:
+    ///     length: How many tokens stay.
+    ///
+    /// Raises:
+    ///     InvalidConfig: There are fewer tokens.
+    ///
+    /// Example:
+    ///     >>> sequence = decoder.sequence()
+    ///     >>> logits = sequence.extend([5, 6, 7])
+    ///     >>> sequence.truncate(1)
     fn truncate(&self, py: Python<'_>, length: &Bound<'_, PyAny>) -> PyResult<()> {
         let length = field(
             "length",
@@ -78,11 +140,24 @@ impl Sequence {
     }
 
     /// A new sequence with the same tokens.
+    ///
+    /// Returns:
+    ///     The sequence.
+    ///
+    /// Example:
+    ///     >>> sequence = decoder.sequence()
+    ///     >>> logits = sequence.extend([5, 6, 7])
+    ///     >>> len(sequence.fork())
+    ///     3
     fn fork(&self, py: Python<'_>) -> PyResult<Self> {
         Ok(Self::new(self.0.with(py, |sequence| sequence.fork())??))
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
         self.0.with(py, |sequence| sequence.len())
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("<Sequence: {} tokens>", self.__len__(py)?))
     }
 }

@@ -15,6 +15,12 @@ use crate::engine::{self, CancelToken, Event, Request};
 use crate::error::{Error, Result};
 
 /// A generation in progress: an iterator of chunks.
+///
+/// Example:
+///     >>> stream = decoder.stream("You may", max_new_tokens=8)
+///     >>> text = "".join(chunk.text for chunk in stream)
+///     >>> stream.generation.text == text
+///     True
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct Stream {
     running: Detached<decoder::Stream>,
@@ -88,10 +94,20 @@ impl Stream {
     fn generation(&self) -> Option<Generation> {
         self.generation.get().cloned().map(Generation)
     }
+
+    fn __repr__(&self) -> String {
+        repr("Stream", self.generation.get())
+    }
 }
 
-/// A generation in progress, batched with others: an asynchronous iterator of chunks. It starts when the first chunk is
-/// awaited, and continues without pending for the next await.
+/// A generation in progress, batched with others: an asynchronous iterator of chunks.
+///
+/// It starts when the first chunk is awaited, and continues without waiting for the next await.
+///
+/// Example:
+///     >>> async def text():
+///     ...     return "".join([chunk.text async for chunk in decoder.stream_async("You may")])
+///     >>> asyncio.run(text())  # doctest: +SKIP
 #[pyclass(module = "specdec_rs", frozen)]
 pub struct AsyncStream {
     decoder: SpeculativeDecoder,
@@ -174,5 +190,20 @@ impl AsyncStream {
     #[getter]
     fn generation(&self) -> Option<Generation> {
         self.generation.get().cloned().map(Generation)
+    }
+
+    fn __repr__(&self) -> String {
+        repr("AsyncStream", self.generation.get())
+    }
+}
+
+/// A stream's class and how far it has come.
+fn repr(class: &str, generation: Option<&engine::Generation>) -> String {
+    match generation {
+        None => format!("<{class}: running>"),
+        Some(generation) => {
+            let (tokens, reason) = (generation.tokens.len(), generation.finish_reason);
+            format!("<{class}: ended, {tokens} tokens, finish_reason='{reason}'>")
+        }
     }
 }

@@ -95,6 +95,18 @@ impl DraftKind {
         Ok(Self(number as u8))
     }
 
+    /// The kind of a name, whether or not a request may ask for it.
+    #[cfg(feature = "python")]
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        let registered = REGISTERED
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len();
+        let sources = (0..BUILT_IN.len() + registered).map(|number| Self(number as u8));
+        let mut kinds = sources.chain([Self::AUTO, Self::NONE]);
+        kinds.find(|kind| kind.name() == name)
+    }
+
     /// The source's name.
     pub fn name(self) -> &'static str {
         if self == Self::AUTO {

@@ -13,3 +13,4 @@ pub use chat::{ChatTemplate, Message, RenderOptions};
 pub use detokenize::Detokenizer;
 pub use grammar::{AllowedTokens, Grammar};
 pub use tokenizer::Tokenizer;
+pub(crate) use tokenizer::no_chat_template;

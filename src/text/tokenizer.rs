@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokenizers::ModelWrapper;
 
-use super::chat::{ChatTemplate, TemplateSource};
+use super::chat::{ChatTemplate, Message, RenderOptions, TemplateSource};
+use super::chat_templates;
 use super::detokenize::Detokenizer;
 use super::grammar::{Grammar, GrammarCompiler};
 use super::spec::{TokenizerSpec, guarded};
@@ -127,6 +128,19 @@ impl Tokenizer {
         self.template.as_deref()
     }
 
+    /// A conversation as text, by the model's chat template.
+    pub fn apply_chat_template(
+        &self,
+        messages: &[Message],
+        options: &RenderOptions,
+    ) -> Result<String> {
+        if messages.is_empty() {
+            return Err(Error::invalid("messages", "[]", "at least one message"));
+        }
+        let template = self.chat_template().ok_or_else(no_chat_template)?;
+        template.render(messages, options)
+    }
+
     /// The number of tokens, added ones included; the model's logits may have more rows.
     pub fn vocab_size(&self) -> usize {
         self.spec.tokenizer.get_vocab_size(true)
@@ -159,6 +173,14 @@ impl Tokenizer {
         added.is_special_token(&token).then_some(token)
     }
 
+    /// What a token stands for alone: a special token's name, or its text.
+    pub fn token_text(&self, id: u32) -> Result<String> {
+        match self.special_token(id) {
+            Some(name) => Ok(name),
+            None => Ok(String::from_utf8_lossy(&self.bytes(id)?).into_owned()),
+        }
+    }
+
     /// The bytes that a token adds after other text; none for a special token.
     pub fn bytes(&self, id: u32) -> Result<Vec<u8>> {
         self.spec.bytes(id, false, true)
@@ -179,4 +201,13 @@ impl Tokenizer {
             _ => true,
         })
     }
+}
+
+/// The error of a model without a chat template, with the ways out.
+pub(crate) fn no_chat_template() -> Error {
+    let names = chat_templates::names().join(", ");
+    let reason = format!(
+        "it has no chat template: give one by `chat_template` (a file, or one of {names}), or use a plain prompt"
+    );
+    Error::unsupported("the model", reason)
 }

@@ -76,6 +76,28 @@ def decoder() -> SpeculativeDecoder:
     return SpeculativeDecoder(PAIR / "target", PAIR / "draft", device="cpu", num_threads=1)
 
 
+# Writes out all that it is given.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% if tools %}tools: {{ tools|tojson }}\n{% endif %}"
+    "{% if style is defined %}style: {{ style }}\n{% endif %}"
+    "{% for message in messages %}{{ message.role }}"
+    "{% if message.name %} {{ message.name }}{% endif %}: {{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def chatting() -> SpeculativeDecoder:
+    """Load the pair with a chat template."""
+    return SpeculativeDecoder(
+        PAIR / "target",
+        PAIR / "draft",
+        chat_template=CHAT_TEMPLATE,
+        device="cpu",
+        num_threads=1,
+    )
+
+
 @pytest.fixture(scope="session")
 def prompts() -> list[list[int]]:
     """Fixed prompts of many lengths."""

@@ -84,7 +84,7 @@ def test_a_stream_can_be_abandoned(decoder: SpeculativeDecoder) -> None:
         await anext(stream)
         stream.cancel()
         # Tokens generated before the cancellation may arrive, but few more.
-        assert sum([len(chunk.tokens) async for chunk in stream]) < LONG.max_new_tokens / 2
+        assert sum([len(chunk.tokens) async for chunk in stream]) < 500
         return stream.generation.finish_reason if stream.generation else None
 
     assert asyncio.run(main()) == "cancelled"

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,16 +40,14 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
     ("verification", "medusa"),
     ("response_format", {}),
     ("response_format", {"type": "yaml"}),
-    ("response_format", {"type": "json_schema", "schema": {}}),
+    ("response_format", {"type": "json_schema", "json_schema": {}}),
 ]
 
 WRONG_TYPES: list[tuple[str, Any]] = [
     ("gamma", 2.5),
     ("gamma", "8"),
     ("temperature", "hot"),
-    ("temperature", None),
     ("top_p", [1.0]),
-    ("max_new_tokens", None),
     ("adaptive", "yes"),
     ("logit_bias", [1, 2]),
     ("logit_bias", {"a": 1.0}),
@@ -156,8 +155,38 @@ def test_replace_changes_a_copy() -> None:
     assert config.gamma == 16
     assert changed != config
     assert config.replace() == config
-    with pytest.raises(TypeError, match="hash"):
-        hash(config)
+
+
+def test_equal_settings_have_equal_hashes() -> None:
+    assert hash(CHANGED) == hash(copy.deepcopy(CHANGED))
+    assert hash(SpeculativeConfig(temperature=0.0)) == hash(SpeculativeConfig(temperature=-0.0))
+    assert hash(FORMATTED) == hash(SpeculativeConfig(**FORMATTED.as_dict()))
+    assert len({SpeculativeConfig(), SpeculativeConfig(), SpeculativeConfig(gamma=4)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("keyword", "advice"),
+    [
+        ("temprature", "did you mean temperature"),
+        ("max_tokens", "did you mean max_new_tokens"),
+        ("do_sample", "temperature=0"),
+        ("stream", "stream_chat"),
+        ("tools", "argument of chat"),
+    ],
+)
+def test_an_unknown_keyword_says_what_was_meant(
+    decoder: SpeculativeDecoder, keyword: str, advice: str
+) -> None:
+    fields: dict[str, Any] = {keyword: 1}
+    calls: list[Callable[[], object]] = [
+        lambda: SpeculativeConfig(**fields),
+        lambda: SpeculativeConfig().replace(**fields),
+        lambda: decoder.generate([5], **fields),
+        lambda: decoder.chat([], **fields),
+    ]
+    for call in calls[: 3 if keyword == "tools" else 4]:
+        with pytest.raises(TypeError, match=f'no field "{keyword}".*{advice}'):
+            call()
 
 
 def test_extreme_sizes_are_legal(decoder: SpeculativeDecoder) -> None:

@@ -8,22 +8,38 @@ import specdec_rs
 from specdec_rs import SpeculativeConfig, SpeculativeDecoder
 
 SIGNATURES = {
-    "SpeculativeDecoder": "(target, draft=None, *, tokenizer=None, device=None, dtype=None, "
-    "quantize=None, kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, "
-    "table=None, kernels=None, progress=None)",
+    "SpeculativeDecoder": "(target, draft=None, *, tokenizer=None, chat_template=None, "
+    "device=None, dtype=None, quantize=None, kv_cache_dtype=None, revision=None, "
+    "num_threads=None, context_length=None, table=None, kernels=None, progress=None)",
+    "SpeculativeDecoder.from_pretrained": "(repo_id, filename=None, **kwargs)",
     "SpeculativeDecoder.with_models": "(target, draft, tokenizer)",
     "SpeculativeDecoder.generate": "(self, /, prompt, config=None, **overrides)",
     "SpeculativeDecoder.stream": "(self, /, prompt, config=None, **overrides)",
     "SpeculativeDecoder.generate_async": "(self, /, prompt, config=None, **overrides)",
     "SpeculativeDecoder.stream_async": "(self, /, prompt, config=None, **overrides)",
     "SpeculativeDecoder.generate_batch": "(self, /, prompts, config=None, **overrides)",
-    "SpeculativeDecoder.chat": "(self, /, messages, config=None, **overrides)",
-    "SpeculativeDecoder.chat_prompt": "(self, /, messages)",
+    **{
+        f"SpeculativeDecoder.{name}": f"(self, /, {argument}, config=None, *, tools=None, "
+        "chat_template_kwargs=None, **overrides)"
+        for name, argument in {
+            "chat": "messages",
+            "stream_chat": "messages",
+            "chat_async": "messages",
+            "stream_chat_async": "messages",
+            "chat_batch": "conversations",
+        }.items()
+    },
+    "SpeculativeDecoder.chat_prompt": "(self, /, messages, *, tools=None, "
+    "chat_template_kwargs=None, add_generation_prompt=None, continue_final_message=False)",
     "SpeculativeDecoder.logits": "(self, /, ids)",
     "SpeculativeDecoder.sequence": "(self, /, model='target')",
     "SpeculativeDecoder.info": "(self, /)",
     "Tokenizer.encode": "(self, /, text, add_special_tokens=True)",
     "Tokenizer.decode": "(self, /, ids, skip_special_tokens=True)",
+    "Tokenizer.convert_ids_to_tokens": "(self, /, ids)",
+    "Tokenizer.convert_tokens_to_ids": "(self, /, tokens)",
+    "Tokenizer.apply_chat_template": "(self, /, messages, *, tokenize=True, "
+    "add_generation_prompt=None, continue_final_message=False, tools=None, **kwargs)",
     "Sequence.extend": "(self, /, ids, rows=1)",
     "Sequence.extend_tree": "(self, /, ids, parents)",
     "Sequence.accept": "(self, /, path)",
@@ -34,8 +50,9 @@ SIGNATURES = {
     "Audit.run": "(self, /, prompts, config=None, samples=32)",
     "Benchmark": "(decoder)",
     "Benchmark.run_comparison": "(self, /, prompt, config=None, num_runs=3)",
-    "SpeculativeConfig": "(gamma=16, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=128, *, "
-    "adaptive=True, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0, "
+    "SpeculativeConfig": "(gamma=16, temperature=None, top_k=None, top_p=None, "
+    "max_new_tokens=None, *, adaptive=True, min_p=None, repetition_penalty=None, "
+    "presence_penalty=0.0, "
     "frequency_penalty=0.0, logit_bias=None, seed=None, stop=(), ignore_eos=False, "
     "logprobs=None, draft=None, verification='coupled', prediction=None, "
     "response_format=None)",
@@ -49,7 +66,9 @@ PROPERTIES = {
     "time_to_first_token prefill_seconds decode_seconds draft_seconds verify_seconds "
     "tokens_per_second speedup",
     "Chunk": "text tokens",
-    "Token": "id text logprob top_logprobs source step",
+    "Token": "id text logprob top_logprobs top_texts source step",
+    "Tokenizer": "vocab_size chat_template eos_token_id eos_token_ids bos_token_id "
+    "eos_token bos_token",
     "AuditReport": "lossless greedy seeded distribution verdict rows sources",
     "SourceReport": "draft greedy seeded distributions laws drafted_per_position "
     "accepted_per_position",

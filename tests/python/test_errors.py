@@ -1,8 +1,10 @@
 """Errors while loading, one for each kind of mistake."""
 
 import json
+import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +82,78 @@ def test_wrong_types(keyword: str, value: Any) -> None:
         SpeculativeDecoder(5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("keyword", "advice"),
+    [
+        ("context_lenght", "did you mean context_length"),
+        ("n_ctx", "did you mean context_length"),
+        ("assistant_model", "did you mean draft"),
+        ("temperature", "setting of generate"),
+    ],
+)
+def test_an_unknown_keyword_says_what_was_meant(keyword: str, advice: str) -> None:
+    keywords: dict[str, Any] = {keyword: 1}
+    for load in (SpeculativeDecoder, SpeculativeDecoder.from_pretrained):
+        with pytest.raises(TypeError, match=f'no keyword "{keyword}".*{advice}'):
+            load(DRAFT, **keywords)
+
+
+MESSAGE = {"role": "user", "content": "Hi!"}
+
+
+@pytest.mark.parametrize(
+    ("method", "argument", "advice"),
+    [
+        ("generate", [MESSAGE], "not messages: chat answers"),
+        ("stream", [MESSAGE], "not messages: chat answers"),
+        ("generate", ["a", "b"], "generate_batch continues several"),
+        ("generate", [[5], [6]], "generate_batch continues several"),
+        ("generate_batch", "a", "not a text: generate continues"),
+        ("generate_batch", [MESSAGE], "chat answers a conversation, chat_batch several"),
+        ("chat", "hi", r"expected a list of messages.*not a text: generate"),
+        ("chat", MESSAGE, "expected a list of messages.*not dict"),
+        ("stream_chat", "hi", "expected a list of messages.*generate"),
+        ("chat_prompt", "hi", "expected a list of messages.*generate"),
+        ("chat_batch", [MESSAGE], "list of conversations.*chat answers one"),
+        ("chat_batch", "hi", "list of conversations"),
+        ("learn", [MESSAGE], "not messages"),
+    ],
+)
+def test_what_another_method_takes_names_it(
+    chatting: SpeculativeDecoder, method: str, argument: Any, advice: str
+) -> None:
+    with pytest.raises(TypeError, match=advice):
+        getattr(chatting, method)(argument)
+
+
+def test_type_errors_name_no_types_of_rust(chatting: SpeculativeDecoder) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: chatting.chat([MESSAGE], tools={"a": 1}),  # type: ignore[arg-type]
+        lambda: chatting.chat([MESSAGE], tools=["a"]),  # type: ignore[list-item]
+        lambda: chatting.chat([MESSAGE], chat_template_kwargs=[1]),  # type: ignore[arg-type]
+        lambda: chatting.generate("a", stop=[5]),  # type: ignore[list-item]
+        lambda: chatting.generate("a", logit_bias="a"),  # type: ignore[arg-type]
+        lambda: chatting.sequence().extend_tree([5], "x"),  # type: ignore[arg-type]
+        lambda: chatting.sequence().accept("x"),  # type: ignore[arg-type]
+        lambda: chatting.tokenizer.convert_tokens_to_ids(5),  # type: ignore[call-overload]
+        lambda: chatting.tokenizer.convert_ids_to_tokens("a"),  # type: ignore[arg-type]
+        lambda: specdec_rs.Audit(chatting).run("x"),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="expected ") as raised:
+            call()
+        assert not re.search("extract|Vec|`|usize", str(raised.value)), raised.value
+
+
 def test_progress_is_reported() -> None:
     states: list[tuple[str, int, int | None]] = []
     SpeculativeDecoder(DRAFT, progress=lambda *state: states.append(state))
+    # A task's first and last call are made whatever the time; those between at most ten a second.
+    assert len(states) < 100
     (label, done, total) = states[-1]
     assert "draft" in label
     assert total is not None
-    assert 0 < done <= total
+    assert 0 < done == total
 
 
 def test_a_failing_progress_function_does_not_stop_the_loading(

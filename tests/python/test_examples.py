@@ -1,5 +1,6 @@
 """The examples and docstrings run."""
 
+import asyncio
 import doctest
 import importlib.util
 import subprocess
@@ -39,9 +40,10 @@ def test_example_with_torch() -> None:
         )
 
 
-def test_docstrings() -> None:
-    results = doctest.testmod(specdec_rs)
-    assert results.attempted >= 2
+def test_docstrings(chatting: specdec_rs.SpeculativeDecoder) -> None:
+    names = {"decoder": chatting, "asyncio": asyncio}
+    results = doctest.testmod(specdec_rs, extraglobs=names)
+    assert results.attempted >= 50
     assert results.failed == 0
 
 

@@ -1,6 +1,7 @@
 """Generation with the tiny pair: speculation changes speed, never text."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from conftest import PAIR
 from specdec_rs import (
     ContextOverflow,
     InvalidConfig,
-    SpecdecError,
     SpeculativeConfig,
     SpeculativeDecoder,
 )
@@ -45,7 +45,8 @@ def test_generation(decoder: SpeculativeDecoder) -> None:
     for token in generation.details:
         # Greedy decoding picks the most probable token.
         assert token.top_logprobs[0] == (token.id, token.logprob)
-        assert len(token.top_logprobs) == 3
+        assert len(token.top_logprobs) == len(token.top_texts) == 3
+        assert token.top_texts[0].strip("\ufffd") in token.text + generation.text
     assert decoder.generate([5], GREEDY).logprobs is None
     assert json.loads(json.dumps(generation.as_dict()))["text"] == generation.text
 
@@ -60,6 +61,7 @@ def test_stats(decoder: SpeculativeDecoder) -> None:
     assert stats.draft_seconds + stats.verify_seconds <= stats.decode_seconds
     assert set(stats.as_dict()) > {"speedup", "prefill_seconds", "time_to_first_token"}
     assert repr(stats).startswith("Stats(prompt_tokens=3, cached_tokens=0, new_tokens=40, ")
+    assert not re.search(r"\d{10}", repr(stats))
 
 
 def test_streamed_text_matches_the_returned_text(
@@ -132,23 +134,6 @@ def test_invalid_prompts_are_rejected(decoder: SpeculativeDecoder) -> None:
         decoder.generate("\ud800")
 
 
-def test_chat_without_a_template_says_what_to_do(decoder: SpeculativeDecoder) -> None:
-    with pytest.raises(SpecdecError, match="chat template"):
-        decoder.chat([{"role": "user", "content": "hello"}])
-    for messages in ([{"role": "user"}], [{"content": "x"}], ["text"], [{"role": 1, "content": 2}]):
-        with pytest.raises(InvalidConfig, match="message"):
-            decoder.chat(messages)  # type: ignore[arg-type]
-
-
-def test_tokenizer(decoder: SpeculativeDecoder) -> None:
-    tokenizer = decoder.tokenizer
-    ids = tokenizer.encode("the free software", add_special_tokens=False)
-    assert tokenizer.decode(ids) == "the free software"
-    assert tokenizer.decode(np.array(ids), skip_special_tokens=False) == "the free software"
-    assert tokenizer.vocab_size == 512
-    assert tokenizer.encode("") == tokenizer.encode("", True)
-
-
 def test_info(decoder: SpeculativeDecoder) -> None:
     info = decoder.info()
     keys = "architecture parameters bytes quantization device context_length kernels threads draft"
@@ -156,7 +141,6 @@ def test_info(decoder: SpeculativeDecoder) -> None:
     assert (info["architecture"], info["device"], info["vocab_size"]) == ("llama", "cpu", 512)
     assert 0 < info["draft"]["parameters"] < info["parameters"]
     assert info["threads"] >= 1
-    assert repr(decoder).startswith("<SpeculativeDecoder: llama, ")
 
 
 def test_candles_kernels_can_be_chosen(decoder: SpeculativeDecoder) -> None:
@@ -176,5 +160,3 @@ def test_a_batch_is_validated_before_it_starts(decoder: SpeculativeDecoder) -> N
         decoder.generate_batch([[5], [5] * 2000])
     with pytest.raises(InvalidConfig, match="logit_bias"):
         decoder.generate([5], logit_bias={600: 1.0})
-    with pytest.raises(InvalidConfig, match="messages"):
-        decoder.chat([])

@@ -61,7 +61,7 @@ pub struct Measurement {
     pub accepted_lengths: Vec<usize>,
     /// What all runs did together.
     #[serde(skip)]
-    totals: Totals,
+    pub(crate) totals: Totals,
 }
 
 /// Plain and speculative decoding of the same prompt.

@@ -145,7 +145,7 @@ impl Spelling {
     }
 
     pub(super) fn text(&self, id: u32) -> String {
-        String::from_utf8_lossy(&self.bytes(id)).into_owned()
+        self.0.token_text(id).unwrap_or_default()
     }
 }
 

@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::decoder::SpeculativeDecoder;
-use crate::decoder::no_chat_template;
 use crate::server::error::ApiError;
 use crate::text::RenderOptions;
+use crate::text::no_chat_template;
 
 /// What the model's chat template reads beside the messages.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -47,6 +47,9 @@ impl TemplateSource {
 /// A model's chat template.
 #[derive(Debug)]
 pub struct ChatTemplate {
+    /// As it is stored.
+    stored: String,
+    /// In the forms that MiniJinja parses.
     source: String,
     with_tools: Option<Box<Self>>,
     /// `bos_token`, `eos_token`, ...: text, by the names that templates use.
@@ -95,10 +98,16 @@ impl ChatTemplate {
         });
         Self {
             source: source::normalize(&stored.source),
+            stored: stored.source.clone(),
             with_tools,
             special_tokens: special_tokens.clone(),
             reads: OnceLock::new(),
         }
+    }
+
+    /// The template in Jinja.
+    pub fn source(&self) -> &str {
+        &self.stored
     }
 
     /// Renders the conversation as text.
