@@ -89,8 +89,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let known = args.options(profile.as_ref(), SpeculativeConfig::default())?;
     let decoder = args.load(profile.as_ref(), &known.defaults)?;
     let options = args.options(profile.as_ref(), decoder.default_config())?;
+    let server = Server::bind(decoder.clone(), options.clone())?;
     describe(&decoder, &options);
-    let server = Server::bind(decoder, options)?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "listening at http://{}", server.address())?;
     stdout.flush()?;

@@ -252,7 +252,7 @@ REFUSED: list[tuple[str, Any, int, str | None]] = [
     ("/v1/chat/completions", {"messages": MESSAGES, "temperature": "hot"}, 400, "temperature"),
     ("/v1/chat/completions", {"messages": MESSAGES, "temperature": 2.5}, 400, "temperature"),
     ("/v1/chat/completions", {"messages": MESSAGES, "top_p": 0}, 400, "top_p"),
-    ("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": -1}, 400, "max_tokens"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": -2}, 400, "max_tokens"),
     ("/v1/chat/completions", {"messages": MESSAGES, "top_logprobs": 2}, 400, "top_logprobs"),
     ("/v1/chat/completions", {"messages": MESSAGES, "draft": "magic"}, 400, "draft"),
     ("/v1/chat/completions", {"messages": MESSAGES, "stop": ["a"] * 99}, 400, "stop"),
@@ -261,7 +261,7 @@ REFUSED: list[tuple[str, Any, int, str | None]] = [
         "/v1/chat/completions",
         {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
         400,
-        "messages[0].content",
+        "messages[0].content[0]",
     ),
     (
         "/v1/chat/completions",
