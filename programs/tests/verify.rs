@@ -37,10 +37,14 @@ fn the_pair_is_lossless_under_any_settings() {
         "--raw",
         // The controller may find that a target this cheap needs no drafts.
         "--fixed",
+        "--gamma",
+        "5",
+        "-n",
+        "32",
     ];
     for settings in [
         &["--prompt", "You may copy"][..],
-        &["--temperature", "1.3", "--top-k", "20", "--gamma", "5"],
+        &["--temperature", "1.3", "--top-k", "20"],
         &[
             "--top-p",
             "0.9",
@@ -49,15 +53,7 @@ fn the_pair_is_lossless_under_any_settings() {
             "--repetition-penalty",
             "1.2",
         ],
-        &[
-            "--min-p",
-            "0.1",
-            "--stop",
-            "the",
-            "--ignore-eos",
-            "-n",
-            "32",
-        ],
+        &["--min-p", "0.1", "--stop", "the", "--ignore-eos"],
     ] {
         let text = found_lossless(&[&models[..], settings].concat());
         assert!(
