@@ -152,7 +152,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a grammar mask is reused for another text",
-        "src/text/grammar.rs",
+        "src/text/grammar/mod.rs",
         "self.matcher.invalidate_bias_cache();",
         "",
     ),

@@ -202,18 +202,15 @@ def test_added_tokens_may_stand_beside_the_tokenizer(tmp_path: Path, place: str)
     vocabulary = json.loads((PAIR / "target" / "tokenizer.json").read_text())["model"]["vocab"]
     size = len(vocabulary)
     names = ["<|im_start|>", "<|im_end|>"]
-    files: dict[str, Any] = {
-        "decoder": {
-            "tokenizer_config__json": {
-                "added_tokens_decoder": {
-                    str(size + index): {"content": name, "special": True}
-                    for index, name in enumerate(names)
-                }
-            }
-        },
+    decoder = {
+        str(size + index): {"content": name, "special": True} for index, name in enumerate(names)
+    }
+    places: dict[str, dict[str, Any]] = {
+        "decoder": {"tokenizer_config__json": {"added_tokens_decoder": decoder}},
         "special": {"tokenizer_config__json": {"additional_special_tokens": names}},
         "file": {"added_tokens__json": {name: size + index for index, name in enumerate(names)}},
-    }[place]
+    }
+    files = places[place]
     with serving(model(tmp_path, **files)) as server:
         body = {"prompt": "<|im_start|>b<|im_end|>", "add_special_tokens": False}
         assert server.json("/tokenize", body)["tokens"] == [size, vocabulary["b"], size + 1]
