@@ -406,10 +406,6 @@ impl SpeculativeDecoder {
     /// Example:
     ///     >>> answer = decoder.chat([{"role": "user", "content": "Hi!"}], max_new_tokens=8)
     #[pyo3(signature = (messages, config=None, *, tools=None, chat_template_kwargs=None, **overrides))]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the keywords of the Python method"
-    )]
     fn chat(
         &self,
         py: Python<'_>,
@@ -445,10 +441,6 @@ impl SpeculativeDecoder {
     ///     >>> for chunk in decoder.stream_chat([{"role": "user", "content": "Hi!"}], max_new_tokens=8):
     ///     ...     text += chunk.text
     #[pyo3(signature = (messages, config=None, *, tools=None, chat_template_kwargs=None, **overrides))]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the keywords of the Python method"
-    )]
     fn stream_chat(
         &self,
         py: Python<'_>,
@@ -518,10 +510,6 @@ impl SpeculativeDecoder {
     ///     ...     return "".join([chunk.text async for chunk in stream])
     ///     >>> asyncio.run(text())  # doctest: +SKIP
     #[pyo3(signature = (messages, config=None, *, tools=None, chat_template_kwargs=None, **overrides))]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the keywords of the Python method"
-    )]
     fn stream_chat_async(
         &self,
         py: Python<'_>,
@@ -557,10 +545,6 @@ impl SpeculativeDecoder {
     ///     >>> len(decoder.chat_batch(conversations, max_new_tokens=8))
     ///     2
     #[pyo3(signature = (conversations, config=None, *, tools=None, chat_template_kwargs=None, **overrides))]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the keywords of the Python method"
-    )]
     fn chat_batch(
         &self,
         py: Python<'_>,

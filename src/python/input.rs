@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PySequence, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PySequence, PyString, PyTuple};
 use serde_json::{Map, Value};
 
 use super::convert::{TokenIds, to_json};
@@ -33,8 +33,8 @@ impl FromPyObject<'_, '_> for Prompt {
         if object.is_instance_of::<PyString>() {
             return Ok(Self::Text(object.extract()?));
         }
-        if let Ok(entries) = object.cast::<PySequence>()
-            && let Ok(first) = entries.get_item(0)
+        if is_list(&object)
+            && let Ok(first) = object.get_item(0)
         {
             if first.is_instance_of::<PyDict>() {
                 return Err(PyTypeError::new_err(
@@ -42,8 +42,7 @@ impl FromPyObject<'_, '_> for Prompt {
                      stream_chat_async and chat_batch likewise)",
                 ));
             }
-            let is_text = object.is_instance_of::<PyBytes>();
-            if !is_text && (first.is_instance_of::<PyString>() || is_list(&first)) {
+            if first.is_instance_of::<PyString>() || is_list(&first) {
                 return Err(PyTypeError::new_err(
                     "expected a text or token ids, not several prompts: generate_batch continues several",
                 ));
@@ -183,8 +182,9 @@ pub(super) fn warn_of_unread(options: &RenderOptions, tokenizer: &Tokenizer) {
     }
 }
 
+/// A list or a tuple, which is known without Python's help: a check that runs Python code could lose a Ctrl-C.
 fn is_list(object: &Bound<'_, PyAny>) -> bool {
-    object.cast::<PySequence>().is_ok() && !object.is_instance_of::<PyBytes>()
+    object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>()
 }
 
 /// The entries of a list, or of another sequence; for anything else an error that says what is expected, and for a text what

@@ -2,7 +2,11 @@
 //! python/specdec_rs/_core.pyi.
 
 // Docstrings are plain text for `help()`; PyO3 passes converted arguments by value.
-#![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
+#![allow(
+    clippy::doc_link_with_quotes,
+    clippy::doc_markdown,
+    clippy::needless_pass_by_value
+)]
 
 mod audit;
 mod benchmark;

@@ -230,7 +230,7 @@ impl Tokenizer {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let shown = |token: Option<String>| Ok::<_, PyErr>(token.into_bound_py_any(py)?.repr()?);
+        let shown = |token: Option<String>| token.into_bound_py_any(py)?.repr();
         Ok(format!(
             "<Tokenizer: {}, {} tokens, bos_token={}, eos_token={}>",
             self.0.algorithm(),

@@ -48,9 +48,9 @@ impl TemplateSource {
 #[derive(Debug)]
 pub struct ChatTemplate {
     /// As it is stored.
-    stored: String,
-    /// In the forms that MiniJinja parses.
     source: String,
+    /// In the forms that `MiniJinja` parses.
+    normalized: String,
     with_tools: Option<Box<Self>>,
     /// `bos_token`, `eos_token`, ...: text, by the names that templates use.
     special_tokens: BTreeMap<&'static str, String>,
@@ -97,8 +97,8 @@ impl ChatTemplate {
             Box::new(Self::new(&stored, special_tokens))
         });
         Self {
-            source: source::normalize(&stored.source),
-            stored: stored.source.clone(),
+            normalized: source::normalize(&stored.source),
+            source: stored.source.clone(),
             with_tools,
             special_tokens: special_tokens.clone(),
             reads: OnceLock::new(),
@@ -107,7 +107,7 @@ impl ChatTemplate {
 
     /// The template in Jinja.
     pub fn source(&self) -> &str {
-        &self.stored
+        &self.source
     }
 
     /// Renders the conversation as text.
@@ -149,7 +149,9 @@ impl ChatTemplate {
             minijinja::Value::from(Serde(&self.special_tokens)),
         ]);
         let environment = jinja::environment()?;
-        environment.template_from_str(&self.source)?.render(names)
+        environment
+            .template_from_str(&self.normalized)?
+            .render(names)
     }
 
     /// Whether the template names a variable or a field.
