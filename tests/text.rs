@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use serde_json::Value;
 use specdec_rs::weights::gguf::{GgufFile, Value as GgufValue};
-use specdec_rs::{Message, Tokenizer};
+use specdec_rs::{Message, RenderOptions, Tokenizer};
 use support::{pair, real_model, shared};
 
 fn gguf_tokenizer(file: &Path) -> Tokenizer {
@@ -75,7 +75,7 @@ fn eos_tokens_and_templates_of_real_models_are_known() {
     let text = tokenizer
         .chat_template()
         .unwrap()
-        .render(&messages, true)
+        .render(&messages, &RenderOptions::default())
         .unwrap();
     let expected = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\
                     <|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
@@ -206,7 +206,7 @@ fn settings_are_read_in_every_layout() {
         let tokenizer = changed("tokenizer_config.json", move |_| json.to_owned()).unwrap();
         tokenizer
             .chat_template()
-            .map(|template| template.render(&[], false).unwrap())
+            .map(|template| template.render(&[], &RenderOptions::default()).unwrap())
     };
     assert_eq!(template("{}"), None);
     assert_eq!(
@@ -218,7 +218,11 @@ fn settings_are_read_in_every_layout() {
     assert_eq!(template(named).unwrap(), "D");
     let jinja = changed("chat_template.jinja", |_| "J".to_owned()).unwrap();
     assert_eq!(
-        jinja.chat_template().unwrap().render(&[], false).unwrap(),
+        jinja
+            .chat_template()
+            .unwrap()
+            .render(&[], &RenderOptions::default())
+            .unwrap(),
         "J"
     );
 }
