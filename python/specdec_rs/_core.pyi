@@ -325,8 +325,9 @@ class Chunk:
 
 @final
 class Stats:
-    # begin generated: statistics
     """Counts and times of a generation; times are in seconds."""
+
+    # begin generated: statistics
     @property
     def prompt_tokens(self) -> int:
         """Tokens in the prompt."""

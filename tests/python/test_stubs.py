@@ -44,8 +44,8 @@ def with_docstring(lines: list[str], node: Node, doc: str) -> None:
         assert line.endswith(" ..."), line
         lines[first.lineno - 1 : first.lineno] = [line.removesuffix(" ..."), *body]
     else:
-        above = [first.lineno, *(each.lineno for each in getattr(first, "decorator_list", []))]
-        lines[min(above) - 1 : min(above) - 1] = body
+        # Below the line of the class, above any comment on its members.
+        lines[node.lineno : node.lineno] = body
 
 
 def test_docstrings_of_the_stub_are_the_modules() -> None:
