@@ -207,7 +207,7 @@ macro_rules! define_config {
 /// A setting whose default a model's files may give.
 pub(crate) struct ModelSetting {
     pub(crate) name: &'static str,
-    /// Its name in generation_config.json.
+    /// Its name in `generation_config.json`.
     pub(crate) json: &'static str,
     /// Its name in GGUF metadata, after `general.sampling.`; empty if it has none.
     pub(crate) gguf: &'static str,

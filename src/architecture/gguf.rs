@@ -251,12 +251,12 @@ impl KeyReader for Keys<'_> {
     }
 
     fn check(&self, head_dim: usize) -> Result<()> {
+        const VALUE: &str = "attention.value_length";
         let experts = self.gguf.metadata().integer(&self.full("expert_count"));
         if let Some(experts) = experts.filter(|experts| *experts > 0) {
             let reason = format!("a mixture of {experts} experts is not supported");
             return Err(self.unsupported(reason));
         }
-        const VALUE: &str = "attention.value_length";
         match self.size_of(VALUE)? {
             Some(found) if found != head_dim => {
                 Err(self.wrong_value(VALUE, "the same as attention.key_length", &found))

@@ -66,7 +66,7 @@ fn quoted_names(message: &str, flag: impl Fn(&str) -> Option<String>) -> String 
 fn all() -> BTreeSet<String> {
     let specdec = Specdec::command();
     let commands = specdec.get_subcommands();
-    let flags = commands.flat_map(|command| command.get_arguments());
+    let flags = commands.flat_map(clap::Command::get_arguments);
     flags
         .filter_map(|flag| flag.get_long().map(str::to_owned))
         .collect()

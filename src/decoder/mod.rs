@@ -222,7 +222,7 @@ impl SpeculativeDecoder {
         &self.tokenizer
     }
 
-    /// The settings that the model's files recommend (generation_config.json, or `general.sampling.*` of GGUF), or
+    /// The settings that the model's files recommend (`generation_config.json`, or `general.sampling.*` of GGUF), or
     /// [`SpeculativeConfig::default`].
     pub fn default_config(&self) -> SpeculativeConfig {
         SpeculativeConfig::clone(&self.defaults)

@@ -1,4 +1,4 @@
-//! The sampling settings that a model's files recommend: generation_config.json, or `general.sampling.*` of GGUF.
+//! The sampling settings that a model's files recommend: `generation_config.json`, or `general.sampling.*` of GGUF.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::settings::{MODEL_SETTINGS, ModelSetting, SpeculativeConfig};
 use crate::weights::gguf::Metadata;
 
-/// Reads a folder's generation_config.json; where it gives no sampling settings, or there is none, the general defaults hold.
+/// Reads a folder's `generation_config.json`; where it gives no sampling settings, or there is none, the general defaults hold.
 pub(super) fn of_folder(folder: &Path) -> Result<SpeculativeConfig> {
     let file = folder.join("generation_config.json");
     if !file.is_file() {

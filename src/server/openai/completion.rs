@@ -107,7 +107,7 @@ pub(in crate::server) struct CompletionContent {
 pub(in crate::server) struct CompletionLogprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<Option<f64>>,
-    /// The most probable alternatives to each token, by their texts; by "token_id:ID" where a text stands for another token already.
+    /// The most probable alternatives to each token, by their texts; by `token_id:ID` where a text stands for another token already.
     top_logprobs: Vec<Map<String, Value>>,
     /// The position of each token in the text, in characters.
     text_offset: Vec<usize>,

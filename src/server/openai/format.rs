@@ -1,4 +1,4 @@
-//! The fields by which other servers' clients ask for a format: vLLM's, SGLang's and llama.cpp's. Each is the same as a
+//! The fields by which other servers' clients ask for a format: vLLM's, `SGLang`'s and llama.cpp's. Each is the same as a
 //! `response_format`.
 
 use schemars::JsonSchema;
@@ -20,7 +20,7 @@ pub(in crate::server) struct FormatFields {
     guided_regex: Option<String>,
     /// Texts of which the answer is one, by vLLM's name.
     guided_choice: Option<Vec<String>>,
-    /// A regular expression, by SGLang's name.
+    /// A regular expression, by the name of `SGLang`.
     regex: Option<String>,
     /// vLLM's newer form of all of these.
     structured_outputs: Option<StructuredOutputs>,

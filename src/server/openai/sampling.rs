@@ -99,7 +99,7 @@ pub(in crate::server) struct CommonFields {
     n_predict: Option<Limit>,
     /// The same, by Hugging Face's name.
     max_new_tokens: Option<Limit>,
-    /// repetition_penalty, by llama.cpp's name; it counts the whole text here.
+    /// `repetition_penalty`, by llama.cpp's name; it counts the whole text here.
     repeat_penalty: Option<Number>,
     /// The number of answers to each prompt.
     #[schemars(range(min = 1, max = MAX_CHOICES))]

@@ -14,11 +14,11 @@ use crate::text::no_chat_template;
 #[serde(default)]
 pub(in crate::server) struct TemplateFields {
     /// Functions that the template describes to the model. An answer calls none: chat completions take them only with
-    /// tool_choice "none", and then leave them out.
+    /// `tool_choice` "none", and then leave them out.
     tools: Option<Vec<Value>>,
     /// Only "none", or "auto" without tools.
     tool_choice: Option<Value>,
-    /// Variables of the template, such as enable_thinking.
+    /// Variables of the template, such as `enable_thinking`.
     chat_template_kwargs: Option<Map<String, Value>>,
     /// Texts for templates that read `documents`.
     documents: Option<Vec<Value>>,
@@ -26,7 +26,7 @@ pub(in crate::server) struct TemplateFields {
     reasoning_effort: Option<String>,
     /// End the prompt where the model's answer starts.
     add_generation_prompt: Option<bool>,
-    /// Let the answer continue the last message; with add_generation_prompt false.
+    /// Let the answer continue the last message; with `add_generation_prompt` false.
     continue_final_message: Option<bool>,
 }
 

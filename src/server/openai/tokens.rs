@@ -39,7 +39,7 @@ impl JsonSchema for TokenizeRequest {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let message = generator.subschema_for::<ChatMessage>();
-        let flag = json_schema!({"type": "boolean"});
+        let flag = json_schema!({"type": ["boolean", "null"]});
         json_schema!({
             "anyOf": [
                 {

@@ -122,7 +122,9 @@ impl ChatTemplate {
         self.check(options)?;
         let reads = *self.reads.get_or_init(|| Reads::of(self));
         let adapted = adapt::conversation(messages, reads, self)?;
-        let text = self.render_as_is(&adapted, options).map_err(refused)?;
+        let text = self
+            .render_as_is(&adapted, options)
+            .map_err(|error| refused(&error))?;
         adapt::check_contained(messages, reads, &text)?;
         match (options.continue_final_message, adapted.last()) {
             (true, Some(last)) => continued(text, last),
@@ -183,7 +185,7 @@ impl ChatTemplate {
 }
 
 /// A template's own refusal, or a mistake in it.
-fn refused(error: minijinja::Error) -> Error {
+fn refused(error: &minijinja::Error) -> Error {
     let reason = match error.kind() {
         // The template's own words, from raise_exception.
         ErrorKind::InvalidOperation => error.detail().unwrap_or_default().to_owned(),

@@ -107,7 +107,7 @@ fn rewrite(tag: &str) -> String {
         result.push_str(&quoted(&rest[begin + 1..end - 1]));
         rest = &rest[end..];
         if let Some((arguments, after)) = percent_operand(rest) {
-            result.push_str(&format!("|format({arguments})"));
+            result.extend(["|format(", &arguments, ")"]);
             rest = after;
         }
     }

@@ -8,7 +8,7 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 /// The longest text that a method pads to.
 const MAX_WIDTH: usize = 1 << 16;
 
-/// Calls a method that MiniJinja's own values don't have.
+/// Calls a method that `MiniJinja`'s own values don't have.
 pub(super) fn call_method(
     state: &mut State<'_, '_>,
     value: &Value,

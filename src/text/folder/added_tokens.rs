@@ -16,7 +16,7 @@ struct Missing {
 }
 
 /// Adds the tokens of the settings (`added_tokens_decoder`, `additional_special_tokens`, `bos_token`, ...) and of
-/// added_tokens.json that the tokenizer does not have.
+/// `added_tokens.json` that the tokenizer does not have.
 pub(super) fn add(tokenizer: &mut Tokenizer, folder: &Path, settings: &Value) -> Result<()> {
     let mut missing = decoder_tokens(&settings["added_tokens_decoder"]);
     let file = folder.join("added_tokens.json");
@@ -73,7 +73,7 @@ fn decoder_tokens(decoder: &Value) -> Vec<Missing> {
     entries.collect()
 }
 
-/// added_tokens.json: ids by tokens.
+/// `added_tokens.json`: ids by tokens.
 fn numbered(tokens: &Value) -> Vec<Missing> {
     let entries = tokens.as_object().into_iter().flatten();
     let entries = entries.filter_map(|(token, id)| {

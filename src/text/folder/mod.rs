@@ -52,7 +52,7 @@ pub(super) fn read(folder: &Path) -> Result<TokenizerSpec> {
     })
 }
 
-/// The tokenizer's settings: tokenizer_config.json, and special_tokens_map.json for what it doesn't name.
+/// The tokenizer's settings: `tokenizer_config.json`, and `special_tokens_map.json` for what it doesn't name.
 fn read_settings(folder: &Path) -> Result<Value> {
     let mut settings = read_json(&folder.join("tokenizer_config.json"))?;
     if settings.is_null() {

@@ -75,8 +75,7 @@ fn says_nothing(name: &str, value: &Value) -> bool {
         "unevaluatedProperties" | "unevaluatedItems" => anything,
         // Names are texts in any case.
         "propertyNames" => anything || *value == json!({"type": "string"}),
-        "uniqueItems" => *value == false,
-        "not" => *value == false,
+        "uniqueItems" | "not" => *value == false,
         "format" => !value
             .as_str()
             .is_some_and(|format| FORMATS.contains(&format)),
