@@ -29,6 +29,7 @@ pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>, access: Access) -> R
 }
 
 /// Fails as [`write`] would fail now, so that the work that fills the file is not done for nothing. Writes nothing.
+#[cfg(feature = "cli")]
 pub(crate) fn check_writable(path: &Path) -> Result<()> {
     let check = || match path.metadata() {
         Ok(existing) if existing.is_dir() => Err(io::Error::from(ErrorKind::IsADirectory)),

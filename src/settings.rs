@@ -188,6 +188,7 @@ macro_rules! define_config {
                 #[cfg(all(test, feature = "python"))]
                 default: stringify!($default),
                 set: |config, value| config.$name = FromNumber::from_number(value),
+                #[cfg(feature = "python")]
                 copy: |from, to| to.$name = from.$name,
             },)?)*
         ];
@@ -217,6 +218,7 @@ pub(crate) struct ModelSetting {
     default: &'static str,
     pub(crate) set: fn(&mut SpeculativeConfig, f64),
     /// Copies the value from one configuration to another.
+    #[cfg(feature = "python")]
     pub(crate) copy: fn(&SpeculativeConfig, &mut SpeculativeConfig),
 }
 

@@ -13,4 +13,5 @@ pub use chat::{ChatTemplate, Message, RenderOptions};
 pub use detokenize::Detokenizer;
 pub use grammar::{AllowedTokens, Grammar};
 pub use tokenizer::Tokenizer;
+#[cfg(feature = "server")]
 pub(crate) use tokenizer::no_chat_template;
