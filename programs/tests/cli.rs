@@ -34,11 +34,14 @@ fn program<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) ->
     command
 }
 
-/// A command on the pair, with the prompt and other options in `args`.
+/// A command on the pair, with the prompt and other options in `args`; greedy where they give no temperature.
 fn on_pair(command: &str, args: &[&str]) -> Command {
     let mut specdec = specdec([command]);
     specdec.arg("--target").arg(pair::folder("target"));
     specdec.arg("--draft").arg(pair::folder("draft")).args(args);
+    if !args.contains(&"--temperature") {
+        specdec.args(["--temperature", "0"]);
+    }
     specdec
 }
 
@@ -106,7 +109,14 @@ fn chat_model() -> TempDir {
 }
 
 fn chat(model: &Path, args: &[&str]) -> Command {
-    let mut specdec = specdec(["chat", "--max-new-tokens", "12", "--draft"]);
+    let mut specdec = specdec([
+        "chat",
+        "--max-new-tokens",
+        "12",
+        "--temperature",
+        "0",
+        "--draft",
+    ]);
     specdec
         .arg(pair::folder("draft"))
         .arg("--target")
@@ -354,7 +364,7 @@ fn a_draft_of_another_vocabulary_changes_no_text() {
     std::fs::write(&file, tokenizer.to_string()).unwrap();
     let generate = |draft: &Path| {
         let mut command = specdec(["generate", "Permission is", "--raw", "--json", "--fixed"]);
-        command.args(["-n", "20"]);
+        command.args(["-n", "20", "--temperature", "0"]);
         command.arg("--target").arg(pair::folder("target"));
         command.arg("--draft").arg(draft);
         json(command)
@@ -951,7 +961,9 @@ fn a_profile_is_used_announced_shown_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let target = pair::folder("target").display().to_string();
     let generate = |more: &[&str]| {
+        let greedy = ["--temperature", "0"];
         let options = ["You may", "-n", "8", "--json", "--raw", "--fixed"];
+        let options = [&options[..], &greedy].concat();
         with_profiles(folder.path(), "generate", &[&options[..], more].concat())
     };
     let tune = |args: &[&str]| with_profiles(folder.path(), "tune", args);
