@@ -272,6 +272,15 @@ settings!(define_config);
 const GREEDY_BELOW: f64 = 1e-5;
 
 impl SpeculativeConfig {
+    /// Sampling from the model's own distribution: temperature 1, nothing cut off, no penalty.
+    pub fn unmodified() -> Self {
+        let mut config = Self::default();
+        for setting in MODEL_SETTINGS {
+            (setting.set)(&mut config, setting.off);
+        }
+        config
+    }
+
     /// Whether the most probable token is always taken.
     pub fn is_greedy(&self) -> bool {
         self.temperature < GREEDY_BELOW

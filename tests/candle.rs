@@ -78,7 +78,7 @@ fn a_closure_is_verified_in_one_call_a_step() {
             seed: Some(3),
             ignore_eos: true,
             max_new_tokens: 60,
-            ..SpeculativeConfig::default()
+            ..SpeculativeConfig::unmodified()
         };
         decoder.generate_with("You may copy", &config).unwrap()
     };

@@ -446,7 +446,7 @@ fn the_text_is_the_same_as_without_drafts() {
                         draft: Some(draft),
                         seed: Some(index as u64),
                         max_new_tokens: 60,
-                        ..SpeculativeConfig::default()
+                        ..SpeculativeConfig::unmodified()
                     };
                     decoder.generate_with(&prompt[..], &config).unwrap()
                 };
@@ -494,7 +494,7 @@ fn acceptance_is_what_theory_says() {
                 seed: Some(seed as u64),
                 max_new_tokens: 40,
                 ignore_eos: true,
-                ..SpeculativeConfig::default()
+                ..SpeculativeConfig::unmodified()
             };
             let generation = decoder.generate_with(&prompt[..], &config).unwrap();
             let text = [&prompt[..], &tokens(&generation)].concat();

@@ -215,7 +215,7 @@ fn sampled_output_follows_the_targets_distribution() {
                 seed: Some(seed),
                 draft: Some(draft),
                 verification,
-                ..SpeculativeConfig::default()
+                ..SpeculativeConfig::unmodified()
             };
             let stream = match &shape {
                 None => decoder.stream(&prompt[..], &config),
@@ -247,7 +247,7 @@ fn seeds_keep_their_values() {
             gamma: 3,
             adaptive: false,
             seed: Some(2027),
-            ..SpeculativeConfig::default()
+            ..SpeculativeConfig::unmodified()
         };
         tokens(&decoder.generate_with(&prompt[..], &config).unwrap())
     };

@@ -40,7 +40,7 @@ fn the_text_is_the_same_as_without_drafts() {
                     seed: Some(index as u64),
                     max_new_tokens: 40,
                     response_format: format.clone(),
-                    ..SpeculativeConfig::default()
+                    ..SpeculativeConfig::unmodified()
                 };
                 let generate = |config| decoder.generate_with(&prompt[..], &config).unwrap();
                 let plain = generate(config(DraftKind::NONE, 0));
@@ -101,7 +101,7 @@ fn acceptance_is_what_theory_says() {
             seed: Some(seed as u64),
             max_new_tokens: 40,
             ignore_eos: true,
-            ..SpeculativeConfig::default()
+            ..SpeculativeConfig::unmodified()
         };
         let generation = decoder.generate_with(&prompt[..], &config).unwrap();
         drafted += generation.stats.drafted;

@@ -31,7 +31,7 @@ fn config(draft: &str, verification: Verification, gamma: usize) -> SpeculativeC
         verification,
         max_new_tokens: 32,
         ignore_eos: true,
-        ..SpeculativeConfig::default()
+        ..SpeculativeConfig::unmodified()
     }
 }
 

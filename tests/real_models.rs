@@ -35,7 +35,7 @@ fn greedy(decoder: &SpeculativeDecoder, ids: &[u32], draft: DraftKind, count: us
         temperature: 0.0,
         draft: Some(draft),
         max_new_tokens: count,
-        ..SpeculativeConfig::default()
+        ..SpeculativeConfig::unmodified()
     };
     decoder.generate_with(ids, &config).unwrap()
 }
@@ -133,7 +133,7 @@ fn speculation_changes_no_token_of_a_real_answer() {
             gamma,
             adaptive,
             max_new_tokens: 64,
-            ..SpeculativeConfig::default()
+            ..SpeculativeConfig::unmodified()
         };
         decoder.generate_with(prompt.clone(), &config).unwrap()
     };

@@ -89,7 +89,7 @@ fn registered_sources_are_used_by_name() {
             adaptive,
             seed: Some(7),
             max_new_tokens: 40,
-            ..SpeculativeConfig::default()
+            ..SpeculativeConfig::unmodified()
         };
         decoder.generate_with("You may copy", &config)
     };
@@ -122,7 +122,7 @@ fn registered_sources_are_used_by_name() {
     for draft in [DraftKind::TARGET, DraftKind::GRAMMAR, DraftKind::CUSTOM] {
         let config = SpeculativeConfig {
             draft: Some(draft),
-            ..SpeculativeConfig::default()
+            ..SpeculativeConfig::unmodified()
         };
         assert!(config.validate().is_err(), "{draft}");
     }

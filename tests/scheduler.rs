@@ -78,7 +78,7 @@ fn greedy(max_new_tokens: usize) -> SpeculativeConfig {
         temperature: 0.0,
         max_new_tokens,
         ignore_eos: true,
-        ..SpeculativeConfig::default()
+        ..SpeculativeConfig::unmodified()
     }
 }
 
@@ -108,7 +108,7 @@ fn config(number: usize) -> SpeculativeConfig {
         repetition_penalty: [1.0, 1.2][number % 2],
         logprobs: [None, Some(2)][number % 2],
         verification,
-        ..SpeculativeConfig::default()
+        ..SpeculativeConfig::unmodified()
     }
 }
 
@@ -153,7 +153,7 @@ fn rejection_draws_the_same_in_any_batch_if_lengths_are_fixed() {
         gamma: 3,
         seed: Some(number as u64),
         max_new_tokens: 24,
-        ..SpeculativeConfig::default()
+        ..SpeculativeConfig::unmodified()
     };
     let mut batch = Events::new(8, None);
     let prompts = pair::licence_prompts(12);

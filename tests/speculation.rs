@@ -19,7 +19,7 @@ fn config(draft: DraftKind, gamma: usize, adaptive: bool) -> SpeculativeConfig {
         adaptive,
         draft: Some(draft),
         max_new_tokens: 32,
-        ..SpeculativeConfig::default()
+        ..SpeculativeConfig::unmodified()
     }
 }
 
@@ -49,7 +49,7 @@ fn acceptance_of(decoder: &SpeculativeDecoder) -> f64 {
             seed: Some(seed as u64),
             max_new_tokens: 64,
             ignore_eos: true,
-            ..SpeculativeConfig::default()
+            ..SpeculativeConfig::unmodified()
         };
         let generation = decoder.generate_with(&prompt[..], &config).unwrap();
         drafted += generation.stats.drafted;
@@ -94,7 +94,7 @@ fn a_seed_gives_the_same_text_every_time() {
             let config = SpeculativeConfig {
                 seed,
                 draft: Some(draft),
-                ..SpeculativeConfig::default()
+                ..SpeculativeConfig::unmodified()
             };
             tokens(&decoder.generate_with(&prompt[..], &config).unwrap())
         };
@@ -267,7 +267,7 @@ fn non_finite_logits_are_an_error() {
         for temperature in [0.0, 1.0] {
             let config = SpeculativeConfig {
                 temperature,
-                ..SpeculativeConfig::default()
+                ..SpeculativeConfig::unmodified()
             };
             let message = decoder
                 .generate_with(vec![1], &config)
@@ -297,7 +297,7 @@ fn a_draft_with_more_padding_than_the_target_is_lossless() {
                 ignore_eos: true,
                 seed: Some(seed),
                 verification,
-                ..SpeculativeConfig::default()
+                ..SpeculativeConfig::unmodified()
             };
             decoder.generate_with(vec![1], &config).unwrap()
         });

@@ -46,7 +46,7 @@ fn config(format: ResponseFormat, seed: u64) -> SpeculativeConfig {
         max_new_tokens: 200,
         seed: Some(seed),
         response_format: Some(format),
-        ..SpeculativeConfig::default()
+        ..SpeculativeConfig::unmodified()
     }
 }
 

@@ -366,7 +366,7 @@ class Stats:
 
     @property
     def predicted_speedup(self) -> float | None:
-        """The speedup that the controller expected of its choices; none where it made none."""
+        """The controller's estimate of the speedup, not a measurement; none where it made no choice."""
 
     @property
     def time_to_first_token(self) -> float:
@@ -402,7 +402,7 @@ class Stats:
 
     @property
     def speedup(self) -> float | None:
-        """Against as many tokens without drafts; none where no such step was measured."""
+        """Against as many tokens without drafts; none where no draft was accepted or no step without one was measured."""
 
     # end generated: statistics
     def as_dict(self) -> dict[str, Any]:
@@ -492,7 +492,7 @@ class Comparison:
     """Plain and speculative decoding of the same prompt."""
     @property
     def speedup(self) -> float:
-        """Median over the runs of speculative over plain tokens per second."""
+        """Median over the runs of speculative over plain tokens per second. Where speculative.accepted is 0, drafts made nothing faster: it is their cost, and noise."""
     @property
     def speedup_range(self) -> list[float]:
         """The speedups of the slowest and the fastest pair."""
@@ -572,10 +572,13 @@ class Identity:
     def texts(self) -> int:
         """Pairs of texts compared."""
     @property
-    def drafted(self) -> int: ...
+    def drafted(self) -> int:
+        """Tokens that were drafted for them; without any, speculation was not tested."""
     @property
-    def divergences(self) -> list[Divergence]: ...
-    def as_dict(self) -> dict[str, Any]: ...
+    def divergences(self) -> list[Divergence]:
+        """The pairs that differ."""
+    def as_dict(self) -> dict[str, Any]:
+        """All properties by name."""
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     __hash__: None  # type: ignore[assignment]
@@ -587,18 +590,20 @@ class DistributionTest:
     def verification(self) -> _Verification:
         """How drafts were verified."""
     @property
-    def drafted(self) -> int: ...
+    def drafted(self) -> int:
+        """Tokens that were drafted for the texts; without any, speculation was not tested."""
     @property
-    def tokens(self) -> int: ...
+    def tokens(self) -> int:
+        """Tokens whose distribution left a choice."""
     @property
     def chi_squared(self) -> float:
         """Pearson's statistic."""
     @property
     def degrees(self) -> int:
-        """Its degrees of freedom."""
+        """Its degrees of freedom; 0 if there are too few tokens to tell."""
     @property
     def p_value(self) -> float:
-        """The probability of a larger statistic by chance."""
+        """The probability of a larger statistic by chance; 1 if there are too few tokens to tell."""
     @property
     def total_variation(self) -> float:
         """Total variation distance between the tokens' quantiles in their distributions and the uniform distribution."""
@@ -606,10 +611,13 @@ class DistributionTest:
     def expected_variation(self) -> float:
         """The expected total variation distance if tokens follow their distributions."""
     @property
-    def detectable(self) -> float | None: ...
+    def detectable(self) -> float | None:
+        """The total variation distance that the test notices with a probability of at least 0.95; None if there are too few tokens to tell."""
     @property
-    def holds(self) -> bool | None: ...
-    def as_dict(self) -> dict[str, Any]: ...
+    def holds(self) -> bool | None:
+        """Whether chance can explain the statistic; None if that was not tested."""
+    def as_dict(self) -> dict[str, Any]:
+        """All properties by name."""
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     __hash__: None  # type: ignore[assignment]
@@ -649,17 +657,22 @@ class AuditReport:
     """Whether speculation is lossless, and the tests of it."""
     @property
     def lossless(self) -> bool:
-        """Whether every test passed."""
+        """Whether something was tested and every test passed. It vouches for what was tested alone: see verdict."""
     @property
-    def greedy(self) -> bool | None: ...
+    def greedy(self) -> bool | None:
+        """Whether greedy texts are the target's own; None if that was not tested."""
     @property
-    def seeded(self) -> bool | None: ...
+    def seeded(self) -> bool | None:
+        """Whether sampled texts with a seed are the target's own; None if that was not tested."""
     @property
-    def distribution(self) -> bool | None: ...
+    def distribution(self) -> bool | None:
+        """Whether sampled tokens follow the target's distribution; None if that was not tested."""
     @property
-    def verdict(self) -> str: ...
+    def verdict(self) -> str:
+        """The result in words, with what was not tested."""
     @property
-    def rows(self) -> BatchInvariance: ...
+    def rows(self) -> BatchInvariance:
+        """Whether the target computes the same logits for rows together and one by one."""
     @property
     def sources(self) -> list[SourceReport]:
         """Each draft source that was tested."""

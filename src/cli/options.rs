@@ -244,6 +244,15 @@ macro_rules! define_options {
 
 settings!(define_options);
 
+/// An option with a default of one command, in place of the model's.
+pub(super) fn with_default(option: clap::Arg, value: &'static str) -> clap::Arg {
+    let help = option.get_help().map(ToString::to_string);
+    let help = help.unwrap_or_default();
+    let meaning = help.split(" [default:").next().unwrap_or_default();
+    let meaning = meaning.to_owned();
+    option.help(meaning).default_value(value)
+}
+
 /// How to generate.
 #[derive(Args)]
 #[command(next_help_heading = "Generation", allow_negative_numbers = true)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::answer::write_json;
 use super::error::{CliError, Outcome};
-use super::options::{ModelArgs, SamplingArgs, prompt};
+use super::options::{ModelArgs, SamplingArgs, prompt, with_default};
 use super::{prompts, terminal};
 use crate::decoder::Stream;
 use crate::decoder::{Prompt, SpeculativeDecoder};
@@ -33,8 +33,12 @@ const MAX_SHOWN: usize = 5;
 #[derive(clap::Args)]
 #[command(
     after_help = EXAMPLES,
-    mut_arg("max_new_tokens", |arg| arg.default_value("64")),
-    mut_arg("temperature", |arg| arg.default_value("0.8")),
+    mut_arg("max_new_tokens", |arg| with_default(arg, "64")),
+    mut_arg("temperature", |arg| with_default(arg, "0.8")),
+    // Nothing is cut off: a sampler's mistake may show in rare tokens alone.
+    mut_arg("top_k", |arg| with_default(arg, "0")),
+    mut_arg("top_p", |arg| with_default(arg, "1")),
+    mut_arg("min_p", |arg| with_default(arg, "0")),
     // Every kind of verification is tested.
     mut_arg("verification", |arg| arg.hide(true)),
 )]

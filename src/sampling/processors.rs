@@ -221,7 +221,7 @@ mod tests {
     fn greedy_takes_the_first_of_equals() {
         let config = SpeculativeConfig {
             temperature: 0.0,
-            ..Default::default()
+            ..SpeculativeConfig::unmodified()
         };
         assert!(matches!(distribution(&config), Distribution::Point(1)));
     }
@@ -230,7 +230,7 @@ mod tests {
     fn temperature_divides_the_logits() {
         let distribution = distribution(&SpeculativeConfig {
             temperature: 0.5,
-            ..Default::default()
+            ..SpeculativeConfig::unmodified()
         });
         let weights: Vec<f64> = LOGITS.iter().map(|l| f64::from(2.0 * l).exp()).collect();
         let total: f64 = weights.iter().sum();
@@ -247,7 +247,7 @@ mod tests {
                 top_k,
                 top_p,
                 min_p,
-                ..Default::default()
+                ..SpeculativeConfig::unmodified()
             }))
         };
         assert_eq!(with(0, 1.0, 0.0), [0, 1, 2, 3, 4]);
@@ -267,7 +267,7 @@ mod tests {
             .collect();
         let config = SpeculativeConfig {
             top_p: 0.9,
-            ..Default::default()
+            ..SpeculativeConfig::unmodified()
         };
         let distribution = Processors::new(&config, 0, None)
             .distribution(&logits[..], &[], &[])
@@ -299,29 +299,29 @@ mod tests {
         };
         let presence = SpeculativeConfig {
             presence_penalty: 0.5,
-            ..Default::default()
+            ..SpeculativeConfig::unmodified()
         };
         assert_eq!(penalized(presence), [1.0, 3.0, 2.0, -1.0, 2.5]);
         let frequency = SpeculativeConfig {
             frequency_penalty: 0.5,
-            ..Default::default()
+            ..SpeculativeConfig::unmodified()
         };
         assert_eq!(penalized(frequency), [1.0, 3.0, 2.0, -1.0, 2.0]);
         let repetition = SpeculativeConfig {
             repetition_penalty: 2.0,
-            ..Default::default()
+            ..SpeculativeConfig::unmodified()
         };
         assert_eq!(penalized(repetition), [1.0, 1.5, 2.0, -1.0, 1.5]);
         let bias = SpeculativeConfig {
             logit_bias: vec![(3, 9.0), (99, 1.0)],
-            ..Default::default()
+            ..SpeculativeConfig::unmodified()
         };
         assert_eq!(penalized(bias), [1.0, 3.0, 2.0, 8.0, 3.0]);
     }
 
     #[test]
     fn logits_that_are_not_finite_are_an_error_or_have_no_probability() {
-        let config = SpeculativeConfig::default();
+        let config = SpeculativeConfig::unmodified();
         for logits in [
             [f32::NAN; 3],
             [f32::NEG_INFINITY; 3],

@@ -48,7 +48,9 @@ def test_greedy_settings_have_nothing_to_sample(decoder: SpeculativeDecoder) -> 
 
 
 def test_what_was_not_tested_is_none(decoder: SpeculativeDecoder) -> None:
-    config = SpeculativeConfig(max_new_tokens=8, draft="model", adaptive=False)
+    config = SpeculativeConfig(
+        temperature=1, top_k=0, top_p=1, min_p=0, max_new_tokens=8, draft="model", adaptive=False
+    )
     report = Audit(decoder).run(["You may"], config, samples=2)
     assert report.lossless
     assert (report.greedy, report.seeded, report.distribution) == (True, True, None)

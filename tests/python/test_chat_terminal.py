@@ -36,6 +36,8 @@ class Chatting:
         }
         command = [sys.executable, "-m", "specdec_rs", "chat", "--target", str(self.target)]
         command += ["-n", str(tokens), *arguments]
+        if "--temperature" not in arguments:
+            command += ["--temperature", "0"]
         return terminal(command, environment | variables, columns)
 
     def saved(self, chat: Terminal) -> list[tuple[str, str]]:
@@ -240,7 +242,7 @@ def test_settings_can_be_changed(chatting: Chatting) -> None:
         refused = chat.ask("/set temperature hot")
         assert "invalid temperature = hot: expected a finite number >= 0" in refused
         assert chat.ask("/set max_new_tokens default") == "max_new_tokens = 8"
-        assert "top_p               1.0" in chat.ask("/set")
+        assert "top_p               0.95" in chat.ask("/set")
 
 
 def test_answers_are_wrapped_between_words(chatting: Chatting) -> None:

@@ -13,7 +13,9 @@ use indicatif::ProgressBar;
 
 use super::answer::write_json;
 use super::error::{Outcome, print_error};
-use super::options::{self, LoadingArgs, ModelArgs, SamplingArgs, TARGET_HELP, draft_help};
+use super::options::{
+    self, LoadingArgs, ModelArgs, SamplingArgs, TARGET_HELP, draft_help, with_default,
+};
 use super::prompts::Conversation;
 use super::{prompts, terminal};
 use crate::decoder::SpeculativeDecoder;
@@ -67,7 +69,7 @@ pub(super) struct Program {
 
 /// What to measure.
 #[derive(clap::Args)]
-#[command(mut_arg("max_new_tokens", |arg| arg.default_value("128")))]
+#[command(mut_arg("max_new_tokens", |arg| with_default(arg, "128")))]
 struct Workload {
     /// A prompt; can be repeated [default: three short prompts]
     #[arg(long, value_name = "TEXT")]

@@ -193,6 +193,6 @@ mod tests {
     fn every_setting_is_listed() {
         let listed = list(&SpeculativeConfig::default());
         assert_eq!(listed.lines().count(), SETTINGS.len());
-        assert!(listed.contains("top_p               1.0"), "{listed}");
+        assert!(listed.contains("top_p               0.95"), "{listed}");
     }
 }

@@ -10,7 +10,7 @@ use tempfile::TempPath;
 
 use super::answer::write_json;
 use super::error::Outcome;
-use super::options::{LoadingArgs, ModelArgs, SamplingArgs, TARGET_HELP, prompt};
+use super::options::{LoadingArgs, ModelArgs, SamplingArgs, TARGET_HELP, prompt, with_default};
 use super::profile::{self, Profile};
 use super::{prompts, terminal};
 use crate::decoder::Stream;
@@ -34,7 +34,7 @@ const DEFAULT_LEARN: &str = "30000";
 
 /// Measure drafts on your prompts and save a profile if one is clearly faster than auto
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES, mut_arg("max_new_tokens", |arg| arg.default_value("128")))]
+#[command(after_help = EXAMPLES, mut_arg("max_new_tokens", |arg| with_default(arg, "128")))]
 pub(super) struct Args {
     #[arg(short, long, value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
     target: String,
