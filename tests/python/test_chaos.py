@@ -141,7 +141,7 @@ class Client:
                 bytes(self.rng.randrange(256) for _ in range(50)),
                 json.dumps(body(self.rng, n="many")).encode(),
                 json.dumps(body(self.rng, prompt=[10**9])).encode(),
-                json.dumps(body(self.rng, max_tokens=-1)).encode(),
+                json.dumps(body(self.rng, max_tokens=-2)).encode(),
             ]
         )
         status, rest = await self.ask(broken)
