@@ -38,10 +38,12 @@ fn program<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) ->
 fn on_pair(command: &str, args: &[&str]) -> Command {
     let mut specdec = specdec([command]);
     specdec.arg("--target").arg(pair::folder("target"));
-    specdec.arg("--draft").arg(pair::folder("draft")).args(args);
+    specdec.arg("--draft").arg(pair::folder("draft"));
     if !args.contains(&"--temperature") {
         specdec.args(["--temperature", "0"]);
     }
+    // Last, since some tests append the value of their last option.
+    specdec.args(args);
     specdec
 }
 
