@@ -2,7 +2,7 @@
 //!
 //! A file is written under a temporary name in the same folder and renamed once it is complete, so a reader finds the
 //! old content or the new one. The name is random: two writers never share a temporary file. [`lock`] keeps other
-//! processes from doing the same work at the same time.
+//! processes from doing the same work at the same time, and [`read_json`] reads a file that a model may lack.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Write};
@@ -19,6 +19,15 @@ pub(crate) enum Access {
     Shared,
     /// The user alone, where the system knows such permissions.
     Private,
+}
+
+/// A JSON file of a model; null if there is no file.
+pub(crate) fn read_json(file: &Path) -> Result<serde_json::Value> {
+    if !file.is_file() {
+        return Ok(serde_json::Value::Null);
+    }
+    let bytes = std::fs::read(file).map_err(|source| Error::io(file, source))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(file, error.to_string()))
 }
 
 /// Writes a file in a folder that exists, and syncs it to the disk.

@@ -26,7 +26,7 @@ use crate::response_format::ResponseFormat;
 /// /// What it means, in one sentence for all interfaces.
 /// NAME: TYPE = DEFAULT, RANGE => {
 ///     model(JSON, GGUF, OFF),    // a model's files may give its default: by these names in generation_config.json and after
-///                                // `general.sampling.` in GGUF; OFF is the value where they give others alone
+///                                // `general.sampling.` in GGUF; OFF, if it samples, is the value that changes nothing
 ///     option_of_model(CLAP),     // an option of the command line whose default is the model's
 ///     option_with_default(CLAP), // an option of the command line that shows its default: arguments of `#[arg]`
 ///     option(CLAP),              // or one without
@@ -61,7 +61,7 @@ macro_rules! settings {
 
             /// Most tokens generated.
             max_new_tokens: usize = 256, Range::Any => {
-                model("max_new_tokens", "", 256.0),
+                model("max_new_tokens", ""),
                 option_of_model(short = 'n', value_name = "N"),
             }
 
@@ -135,7 +135,7 @@ macro_rules! define_config {
     ($(
         #[doc = $doc:tt]
         $name:ident: $type:ty = $default:expr, $range:expr => {
-            $(model($json:literal, $gguf:literal, $off:literal),)?
+            $(model($json:literal, $gguf:literal $(, $off:literal)?),)?
             $(option_of_model($($of_model:tt)*),)?
             $(option_with_default($($with_default:tt)*),)?
             $(option($($option:tt)*),)?
@@ -181,10 +181,11 @@ macro_rules! define_config {
         /// The settings whose defaults a model's files may give.
         pub(crate) const MODEL_SETTINGS: &[ModelSetting] = &[
             $($(ModelSetting {
+                #[cfg(feature = "python")]
                 name: stringify!($name),
                 json: $json,
                 gguf: $gguf,
-                off: $off,
+                off: first(&[$($off)?]),
                 #[cfg(all(test, feature = "python"))]
                 default: stringify!($default),
                 set: |config, value| config.$name = FromNumber::from_number(value),
@@ -207,13 +208,14 @@ macro_rules! define_config {
 
 /// A setting whose default a model's files may give.
 pub(crate) struct ModelSetting {
+    #[cfg(feature = "python")]
     pub(crate) name: &'static str,
     /// Its name in `generation_config.json`.
     pub(crate) json: &'static str,
     /// Its name in GGUF metadata, after `general.sampling.`; empty if it has none.
     pub(crate) gguf: &'static str,
-    /// The value of a setting that a file which gives others leaves out.
-    pub(crate) off: f64,
+    /// The value with which a sampling setting changes nothing; `None` for one that is no matter of sampling.
+    pub(crate) off: Option<f64>,
     #[cfg(all(test, feature = "python"))]
     default: &'static str,
     pub(crate) set: fn(&mut SpeculativeConfig, f64),
@@ -222,11 +224,24 @@ pub(crate) struct ModelSetting {
     pub(crate) copy: fn(&SpeculativeConfig, &mut SpeculativeConfig),
 }
 
-#[cfg(all(test, feature = "python"))]
+#[cfg(feature = "python")]
 impl ModelSetting {
+    /// The setting of this name, if a model's files may give its default.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        MODEL_SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
     /// The general default, as it is declared.
+    #[cfg(test)]
     pub(crate) fn shown_default(&self) -> &'static str {
         self.default
+    }
+}
+
+const fn first(values: &[f64]) -> Option<f64> {
+    match values {
+        [first, ..] => Some(*first),
+        [] => None,
     }
 }
 
@@ -276,7 +291,9 @@ impl SpeculativeConfig {
     pub fn unmodified() -> Self {
         let mut config = Self::default();
         for setting in MODEL_SETTINGS {
-            (setting.set)(&mut config, setting.off);
+            if let Some(off) = setting.off {
+                (setting.set)(&mut config, off);
+            }
         }
         config
     }

@@ -166,6 +166,22 @@ fn drafts_do_not_change_the_text_and_seeds_repeat() {
     assert_ne!(sampled("1"), sampled("2"));
 }
 
+/// A pipe can be read once.
+#[test]
+#[cfg(unix)]
+fn files_of_options_may_be_pipes() {
+    let schema = br#"{"type": "integer", "minimum": 3, "maximum": 5}"#;
+    let args = ["x", "--raw", "-n", "8", "--json-schema", "/dev/stdin"];
+    let output = with_input(generate(&args), schema);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        (3..=5).contains(&text.trim().parse::<u8>().unwrap()),
+        "{text}"
+    );
+}
+
 #[test]
 fn stdin_is_the_prompt_if_none_is_given() {
     let args = ["-n", "20"];

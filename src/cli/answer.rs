@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::chat::wrap::Wrapper;
 use super::error::{CliError, Outcome};
 use super::interrupt;
 use super::painter::{self, Painter};
 use super::terminal::{ColourChoice, columns, show_stats};
+use super::wrap::Wrapper;
 use crate::decoder::Stream;
 use crate::engine::{FinishReason, Generation};
 

@@ -40,7 +40,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
-    let known = args.sampling.known(profile.as_ref())?;
+    let config = args.sampling.config(profile.as_ref())?;
     let given = args.prompt.as_deref().or(args.prompt_option.as_deref());
     let text = match given {
         Some("-") => read_stdin()?,
@@ -51,10 +51,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
         None => read_stdin()?,
     };
-    let decoder = args.models.load(profile.as_ref(), &known)?;
-    let config = args
-        .sampling
-        .config(profile.as_ref(), &decoder.default_config())?;
+    let decoder = args.models.load(profile.as_ref(), &config)?;
+    let config = args.sampling.of_model(config, &decoder);
     let system = args.system.iter().map(|text| Message::new("system", text));
     let messages: Vec<Message> = system.chain([Message::new("user", text)]).collect();
     let prompt = conversation(&decoder, &messages, args.raw)?;

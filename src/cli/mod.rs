@@ -24,6 +24,7 @@ mod serve;
 mod terminal;
 mod tune;
 mod verify;
+mod wrap;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

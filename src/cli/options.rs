@@ -217,9 +217,9 @@ macro_rules! define_options {
         }
 
         impl SettingArgs {
-            /// The settings; those that no option gives are the defaults'.
-            fn config(&self, defaults: &SpeculativeConfig) -> SpeculativeConfig {
-                let mut config = defaults.clone();
+            /// The settings; those that no option gives have the general defaults.
+            fn config(&self) -> SpeculativeConfig {
+                let mut config = SpeculativeConfig::default();
                 $(
                     $(
                         let _ = stringify!($($of_model)*);
@@ -237,6 +237,16 @@ macro_rules! define_options {
                     )?
                 )*
                 config
+            }
+
+            /// Takes the model's defaults for settings that it may give and that no option gives.
+            fn fill(&self, config: &mut SpeculativeConfig, defaults: &SpeculativeConfig) {
+                $($(
+                    let _ = stringify!($($of_model)*);
+                    if self.$name.is_none() {
+                        config.$name = defaults.$name;
+                    }
+                )?)*
             }
         }
     };
@@ -280,18 +290,9 @@ pub(super) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// The settings as far as they are known before a model is loaded; wrong ones are reported.
-    pub(super) fn known(&self, profile: Option<&Profile>) -> Result<SpeculativeConfig> {
-        self.config(profile, &SpeculativeConfig::default())
-    }
-
-    /// The settings; those that neither an option nor the profile gives are the defaults'.
-    pub(super) fn config(
-        &self,
-        profile: Option<&Profile>,
-        defaults: &SpeculativeConfig,
-    ) -> Result<SpeculativeConfig> {
-        let settings = self.settings.config(defaults);
+    /// The settings, checked; wrong ones are reported before a model is loaded, whose defaults [`Self::of_model`] adds.
+    pub(super) fn config(&self, profile: Option<&Profile>) -> Result<SpeculativeConfig> {
+        let settings = self.settings.config();
         let gamma = self.gamma.or(profile.map(|profile| profile.gamma));
         let config = SpeculativeConfig {
             draft: profile.map(|profile| profile.draft),
@@ -303,6 +304,16 @@ impl SamplingArgs {
         };
         config.validate()?;
         Ok(config)
+    }
+
+    /// Settings of [`Self::config`], with the model's defaults where no option gives a value.
+    pub(super) fn of_model(
+        &self,
+        mut config: SpeculativeConfig,
+        decoder: &SpeculativeDecoder,
+    ) -> SpeculativeConfig {
+        self.settings.fill(&mut config, &decoder.default_config());
+        config
     }
 
     fn response_format(&self) -> Result<Option<ResponseFormat>> {

@@ -94,15 +94,7 @@ mod tests {
     use crate::engine::Token;
 
     fn chunk(text: &str, tokens: &[(&str, DraftKind)]) -> Chunk {
-        let token = |(text, source): &(&str, DraftKind)| Token {
-            id: 0,
-            text: (*text).to_owned(),
-            logprob: None,
-            top_logprobs: Vec::new(),
-            top_texts: Vec::new(),
-            source: *source,
-            step: 0,
-        };
+        let token = |(text, source): &(&str, DraftKind)| Token::of_source(text, *source);
         Chunk {
             text: text.into(),
             tokens: tokens.iter().map(token).collect(),

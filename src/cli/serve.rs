@@ -86,9 +86,9 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(None)?;
-    let known = args.options(profile.as_ref(), SpeculativeConfig::default())?;
-    let decoder = args.load(profile.as_ref(), &known.defaults)?;
-    let options = args.options(profile.as_ref(), decoder.default_config())?;
+    let mut options = args.options(profile.as_ref())?;
+    let decoder = args.load(profile.as_ref(), &options.defaults)?;
+    options.defaults = args.defaults(profile.as_ref(), decoder.default_config());
     let server = Server::bind(decoder.clone(), options.clone())?;
     describe(&decoder, &options);
     let mut stdout = std::io::stdout().lock();
@@ -149,17 +149,22 @@ impl Args {
         models.load(profile, defaults)
     }
 
-    /// The options; what they say wrongly is known before the model is loaded, whose defaults come later.
-    fn options(
+    /// The settings of a request that gives none.
+    fn defaults(
         &self,
         profile: Option<&Profile>,
         mut defaults: SpeculativeConfig,
-    ) -> Result<ServerOptions> {
+    ) -> SpeculativeConfig {
         // The profile was measured without this server's table.
         if let Some(profile) = profile.filter(|_| self.learn.is_none()) {
             defaults.gamma = profile.gamma;
             defaults.draft = Some(profile.draft);
         }
+        defaults
+    }
+
+    /// The options; what they say wrongly is known before the model is loaded, whose defaults come later.
+    fn options(&self, profile: Option<&Profile>) -> Result<ServerOptions> {
         let reads_table = [DraftKind::AUTO, DraftKind::TABLE];
         let ignores_table = |draft: &String| {
             let source = draft.parse::<DraftKind>();
@@ -189,7 +194,7 @@ impl Args {
             max_body: self.max_body,
             drain: Duration::from_secs(self.drain.into()),
             learn: self.learn.clone(),
-            defaults,
+            defaults: self.defaults(profile, SpeculativeConfig::default()),
         })
     }
 

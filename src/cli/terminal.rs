@@ -6,10 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::chat::wrap::wrap;
+use super::wrap::wrap;
 use crate::engine::Generation;
 use crate::error::{Error, Result};
-use crate::settings::DraftKind;
 
 /// Sends log records to stderr, filtered by `RUST_LOG`, in the format of `SPECDEC_LOG_FORMAT`.
 pub(super) fn start_logging() -> Result<()> {
@@ -140,13 +139,7 @@ pub(super) fn show_stats(generation: &Generation) {
 
 /// The number of tokens from each source.
 fn sources(generation: &Generation) -> String {
-    let mut counts: Vec<(DraftKind, usize)> = Vec::new();
-    for token in &generation.tokens {
-        match counts.iter_mut().find(|count| count.0 == token.source) {
-            Some(count) => count.1 += 1,
-            None => counts.push((token.source, 1)),
-        }
-    }
+    let mut counts = generation.tokens_by_source();
     counts.sort_by_key(|count| std::cmp::Reverse(count.1));
     let shown = counts
         .iter()

@@ -67,15 +67,13 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
-    let known = args.sampling.known(profile.as_ref())?;
+    let config = args.sampling.config(profile.as_ref())?;
     let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
-    let decoder = args.models.load(profile.as_ref(), &known)?;
+    let decoder = args.models.load(profile.as_ref(), &config)?;
     let config = SpeculativeConfig {
         // Every source is tested, not only the one in the profile.
         draft: None,
-        ..args
-            .sampling
-            .config(profile.as_ref(), &decoder.default_config())?
+        ..args.sampling.of_model(config, &decoder)
     };
     let first = conversations
         .iter()

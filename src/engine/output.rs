@@ -76,6 +76,35 @@ impl Generation {
     pub fn token_ids(&self) -> Vec<u32> {
         self.tokens.iter().map(|token| token.id).collect()
     }
+
+    /// The number of tokens from each source, in the order in which the sources appear.
+    #[cfg(feature = "cli")]
+    pub(crate) fn tokens_by_source(&self) -> Vec<(DraftKind, usize)> {
+        let mut counts: Vec<(DraftKind, usize)> = Vec::new();
+        for token in &self.tokens {
+            match counts.iter_mut().find(|count| count.0 == token.source) {
+                Some(count) => count.1 += 1,
+                None => counts.push((token.source, 1)),
+            }
+        }
+        counts
+    }
+}
+
+#[cfg(all(test, feature = "cli"))]
+impl Token {
+    /// A token of which only text and source matter.
+    pub(crate) fn of_source(text: &str, source: DraftKind) -> Self {
+        Self {
+            id: 0,
+            text: text.to_owned(),
+            logprob: None,
+            top_logprobs: Vec::new(),
+            top_texts: Vec::new(),
+            source,
+            step: 0,
+        }
+    }
 }
 
 impl fmt::Display for Generation {

@@ -2,21 +2,15 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files::read_json;
 use crate::settings::{MODEL_SETTINGS, ModelSetting, SpeculativeConfig};
 use crate::weights::gguf::Metadata;
 
 /// Reads a folder's `generation_config.json`; where it gives no sampling settings, or there is none, the general defaults hold.
 pub(super) fn of_folder(folder: &Path) -> Result<SpeculativeConfig> {
     let file = folder.join("generation_config.json");
-    if !file.is_file() {
-        return Ok(SpeculativeConfig::default());
-    }
-    let bytes = std::fs::read(&file).map_err(|source| Error::io(&file, source))?;
-    let fields: Value =
-        serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(&file, error.to_string()))?;
+    let fields = read_json(&file)?;
     let mut config = with_recommended(|setting| fields[setting.json].as_f64());
     // Greedy decoding by name, as long as no temperature contradicts it.
     if fields["do_sample"] == false && fields["temperature"].is_null() {
@@ -37,14 +31,13 @@ pub(super) fn of_gguf(metadata: &Metadata, file: &Path) -> SpeculativeConfig {
 /// The general defaults, with what a file gives. One that gives any sampling setting means the others to be off.
 fn with_recommended(given: impl Fn(&ModelSetting) -> Option<f64>) -> SpeculativeConfig {
     let mut config = SpeculativeConfig::default();
-    let length = |setting: &ModelSetting| setting.name == "max_new_tokens";
-    let samples = |setting: &&ModelSetting| !length(setting) && given(setting).is_some();
-    let any = MODEL_SETTINGS.iter().any(|setting| samples(&setting));
+    let mut sampling = MODEL_SETTINGS
+        .iter()
+        .filter(|setting| setting.off.is_some());
+    let samples = sampling.any(|setting| given(setting).is_some());
     for setting in MODEL_SETTINGS {
-        match given(setting) {
-            Some(value) => (setting.set)(&mut config, value),
-            None if any && !length(setting) => (setting.set)(&mut config, setting.off),
-            None => {}
+        if let Some(value) = given(setting).or(setting.off.filter(|_| samples)) {
+            (setting.set)(&mut config, value);
         }
     }
     config

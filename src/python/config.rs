@@ -123,7 +123,7 @@ macro_rules! define_class {
             fn set(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
                 let range = SETTINGS.iter().find(|setting| setting.name == name);
                 let range = range.map_or(settings::Range::Any, |setting| setting.range);
-                if let Some(setting) = of_model(name) {
+                if let Some(setting) = ModelSetting::named(name) {
                     if value.is_none() {
                         self.given.remove(setting.name);
                         (setting.copy)(&settings::SpeculativeConfig::default(), &mut self.config);
@@ -145,7 +145,7 @@ macro_rules! define_class {
             /// A field's value; None for one that the model decides.
             fn get<'py>(&self, name: &str, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
                 match name {
-                    _ if of_model(name).is_some() && !self.given.contains(name) => {
+                    _ if ModelSetting::named(name).is_some() && !self.given.contains(name) => {
                         Ok(py.None().into_bound(py))
                     }
                     $(stringify!($name) => self.config.$name.to_python(py),)*
@@ -240,11 +240,6 @@ impl SpeculativeConfig {
         }
         Ok(format!("SpeculativeConfig({})", changed.join(", ")))
     }
-}
-
-/// A setting whose default is the model's.
-fn of_model(name: &str) -> Option<&'static ModelSetting> {
-    MODEL_SETTINGS.iter().find(|setting| setting.name == name)
 }
 
 /// The error of a name that is no setting: the setting that was meant, by what other libraries call it or by its spelling.

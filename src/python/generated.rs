@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::config::{TYPES, default_texts, parameters};
 use super::generation::Stats;
-use crate::settings::{Choice, DraftKind, MODEL_SETTINGS, Range, Verification};
+use crate::settings::{Choice, DraftKind, ModelSetting, Range, Verification};
 use crate::speculation::registry;
 
 /// Longest line of a stub, as the formatter has it.
@@ -42,7 +42,7 @@ fn keywords() -> String {
 
 /// A type of a setting: None is the model's default.
 fn optional(name: &str, kind: &str) -> String {
-    match MODEL_SETTINGS.iter().any(|setting| setting.name == name) {
+    match ModelSetting::named(name).is_some() {
         true => format!("{kind} | None"),
         false => kind.to_owned(),
     }
@@ -87,10 +87,7 @@ fn table(defaults: &[String]) -> String {
             Range::Any => String::new(),
             range => range.to_string(),
         };
-        let default = match MODEL_SETTINGS
-            .iter()
-            .find(|of_model| of_model.name == setting.name)
-        {
+        let default = match ModelSetting::named(setting.name) {
             Some(setting) => format!("the model's, or `{}`", setting.shown_default()),
             None => format!("`{}`", default.replace('\'', "\"")),
         };

@@ -47,24 +47,9 @@ fn style(source: DraftKind) -> &'static str {
 /// The HTML of a generation, without scripts.
 pub(super) fn fragment(generation: &Generation) -> Result<String> {
     let spans = spans(generation);
-    let mut sources: Vec<(DraftKind, usize, &str)> = Vec::new();
-    for token in &generation.tokens {
-        match sources
-            .iter_mut()
-            .find(|(source, ..)| *source == token.source)
-        {
-            Some((_, count, _)) => *count += 1,
-            None => sources.push((token.source, 1, style(token.source))),
-        }
-    }
-    let names: Vec<String> = sources
-        .iter()
-        .map(|(source, ..)| source.to_string())
-        .collect();
-    let legend: Vec<_> = names
-        .iter()
-        .zip(&sources)
-        .map(|(name, (_, count, style))| context! { name, count, style => *style })
+    let sources = generation.tokens_by_source().into_iter();
+    let legend: Vec<_> = sources
+        .map(|(source, count)| context! { name => source.name(), count, style => style(source) })
         .collect();
     let stats = &generation.stats;
     let facts = context! {
@@ -124,15 +109,7 @@ mod tests {
     use crate::engine::{FinishReason, Stats, Token};
 
     fn generation(text: &str, tokens: &[(&str, DraftKind)]) -> Generation {
-        let token = |(text, source): &(&str, DraftKind)| Token {
-            id: 0,
-            text: (*text).to_owned(),
-            logprob: None,
-            top_logprobs: Vec::new(),
-            top_texts: Vec::new(),
-            source: *source,
-            step: 0,
-        };
+        let token = |(text, source): &(&str, DraftKind)| Token::of_source(text, *source);
         Generation {
             text: text.into(),
             tokens: tokens.iter().map(token).collect(),

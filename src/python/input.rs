@@ -175,10 +175,8 @@ pub(super) fn warn_of_unread(options: &RenderOptions, tokenizer: &Tokenizer) {
     let Some(template) = tokenizer.chat_template() else {
         return;
     };
-    for name in options.variables.keys() {
-        if !template.mentions(name) {
-            tracing::warn!("the model's chat template does not read the variable {name}");
-        }
+    for name in template.unread(&options.variables) {
+        tracing::warn!("the model's chat template does not read the variable {name}");
     }
 }
 

@@ -124,13 +124,11 @@ impl Workload {
             files::check_writable(path)?;
         }
         let profile = models.profile(self.sampling.prediction.as_deref())?;
-        let known = self.sampling.known(profile.as_ref())?;
+        let config = self.sampling.config(profile.as_ref())?;
         let conversations = prompts::from_options(&self.prompt, self.prompts.as_deref())?;
         let began = Instant::now();
-        let decoder = models.load(profile.as_ref(), &known)?;
-        let config = self
-            .sampling
-            .config(profile.as_ref(), &decoder.default_config())?;
+        let decoder = models.load(profile.as_ref(), &config)?;
+        let config = self.sampling.of_model(config, &decoder);
         let load_seconds = began.elapsed().as_secs_f64();
         let setup = Setup::new(
             models,

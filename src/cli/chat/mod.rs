@@ -6,7 +6,6 @@ mod editor;
 mod lines;
 mod reply;
 mod set;
-pub(super) mod wrap;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -81,14 +80,12 @@ struct Chat<'a> {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
-    let known = args.sampling.known(profile.as_ref())?;
+    let config = args.sampling.config(profile.as_ref())?;
     let interactive = io::stdin().is_terminal();
     let edited = interactive && io::stdout().is_terminal() && moves_cursor();
     let _quiet = edited.then(quiet::start);
-    let decoder = args.models.load(profile.as_ref(), &known)?;
-    let config = args
-        .sampling
-        .config(profile.as_ref(), &decoder.default_config())?;
+    let decoder = args.models.load(profile.as_ref(), &config)?;
+    let config = args.sampling.of_model(config, &decoder);
     let mut chat = Chat {
         output: &args.output,
         decoder,

@@ -2,11 +2,11 @@
 
 use std::io::{self, IsTerminal};
 
-use super::wrap::Wrapper;
 use super::{Chat, ROOM};
 use crate::cli::answer::interrupted;
 use crate::cli::error::{CliError, Outcome};
 use crate::cli::terminal::note;
+use crate::cli::wrap::Wrapper;
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::{FinishReason, Generation};
 use crate::error::Result;

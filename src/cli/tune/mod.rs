@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         true => None,
         false => Some(Place::of(&args.target)?),
     };
-    let config = args.sampling.known(None)?;
+    let config = args.sampling.config(None)?;
     let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
     let learned = args.learn(&config)?;
     let mut groups = Vec::with_capacity(1 + args.draft.len());

@@ -1,8 +1,9 @@
 //! Where two texts that should be identical diverge, and how clear the target's choice was there.
 
 use super::replay::replay;
-use super::report::{BatchInvariance, Divergence};
+use super::report::BatchInvariance;
 use super::request::Request;
+use super::source::Divergence;
 use crate::decoder::SpeculativeDecoder;
 use crate::error::Result;
 use crate::sampling::Noise;

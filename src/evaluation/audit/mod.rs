@@ -17,6 +17,7 @@ mod divergence;
 mod replay;
 mod report;
 mod request;
+mod source;
 mod uniformity;
 mod verdict;
 
@@ -27,9 +28,8 @@ use crate::error::{Error, Result};
 use crate::sampling::Noise;
 use crate::settings::{DraftKind, SpeculativeConfig, Verification};
 
-pub use report::{
-    AuditReport, BatchInvariance, DistributionTest, Divergence, Identity, SourceReport,
-};
+pub use report::{AuditReport, BatchInvariance};
+pub use source::{DistributionTest, Divergence, Identity, SourceReport};
 pub use uniformity::Uniformity;
 pub use verdict::Verdict;
 

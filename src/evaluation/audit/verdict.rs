@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::report::{DistributionTest, Identity, SourceReport};
+use super::source::{DistributionTest, Identity, SourceReport};
 use super::uniformity::MIN_TOKENS;
 
 /// An audit's result in words.

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::decoder::SpeculativeDecoder;
 use crate::server::error::ApiError;
-use crate::text::RenderOptions;
-use crate::text::no_chat_template;
+use crate::text::{RenderOptions, no_chat_template};
 
 /// What the model's chat template reads beside the messages.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -63,7 +62,7 @@ impl TemplateFields {
             .chat_template()
             .ok_or_else(no_chat_template)?;
         let mut variables = self.chat_template_kwargs.unwrap_or_default();
-        let unread = variables.keys().filter(|name| !template.mentions(name));
+        let unread = template.unread(&variables);
         let unread = unread
             .map(|name| format!("chat_template_kwargs.{name}"))
             .collect();

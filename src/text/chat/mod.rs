@@ -161,6 +161,15 @@ impl ChatTemplate {
         self.source.contains(name)
     }
 
+    /// Those of its own variables that it does not read, which thus change nothing.
+    #[cfg(feature = "server")]
+    pub(crate) fn unread<'a>(
+        &self,
+        variables: &'a Map<String, Value>,
+    ) -> impl Iterator<Item = &'a String> {
+        variables.keys().filter(|name| !self.mentions(name))
+    }
+
     fn check(&self, options: &RenderOptions) -> Result<()> {
         if let Some(name) = RESERVED
             .iter()

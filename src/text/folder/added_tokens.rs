@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::{TEMPLATE_TOKENS, read_json, token_text};
+use super::{TEMPLATE_TOKENS, token_text};
 use crate::error::{Error, Result};
+use crate::files::read_json;
 use crate::text::spec::guarded;
 
 /// A token that may be missing, with its id where a file gives one.

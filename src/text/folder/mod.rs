@@ -15,6 +15,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use super::chat::TemplateSource;
 use super::spec::{Spelling, TokenizerSpec, guarded};
 use crate::error::{Error, Result};
+use crate::files::read_json;
 
 /// The special tokens that chat templates may name.
 const TEMPLATE_TOKENS: [&str; 7] = [
@@ -186,15 +187,6 @@ fn template_source(folder: &Path, settings: &Value) -> Result<Option<TemplateSou
             with_tools: named("tool_use").map(str::to_owned),
             ..TemplateSource::new(source)
         }))
-}
-
-/// A JSON file's contents; null if there is no file.
-fn read_json(file: &Path) -> Result<Value> {
-    if !file.is_file() {
-        return Ok(Value::Null);
-    }
-    let bytes = std::fs::read(file).map_err(|source| Error::io(file, source))?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(file, error.to_string()))
 }
 
 /// A special token's text, given as a string or as an added token.

@@ -85,12 +85,14 @@ fn says_nothing(name: &str, value: &Value) -> bool {
 
 /// Removes keywords that mean something only beside others which are not there.
 fn without_partner(fields: &mut Map<String, Value>) {
-    let has = |fields: &Map<String, Value>, name: &str| fields.contains_key(name);
-    if !has(fields, "contains") {
+    if !fields.contains_key("contains") {
         fields.remove("minContains");
         fields.remove("maxContains");
     }
-    if !has(fields, "if") || !(has(fields, "then") || has(fields, "else")) {
+    let branches = ["then", "else"]
+        .iter()
+        .any(|name| fields.contains_key(*name));
+    if !(fields.contains_key("if") && branches) {
         for name in ["if", "then", "else"] {
             fields.remove(name);
         }
@@ -98,13 +100,13 @@ fn without_partner(fields: &mut Map<String, Value>) {
     // What is evaluated elsewhere may only come from these.
     let elsewhere = ["allOf", "anyOf", "oneOf", "$ref", "if", "dependentSchemas"];
     if fields.get("unevaluatedProperties") == Some(&false.into())
-        && !elsewhere.iter().any(|name| has(fields, name))
-        && !has(fields, "additionalProperties")
+        && !elsewhere.iter().any(|name| fields.contains_key(*name))
+        && !fields.contains_key("additionalProperties")
     {
         fields.insert("additionalProperties".into(), false.into());
     }
     if fields.get("additionalProperties") == Some(&false.into())
-        && !elsewhere.iter().any(|name| has(fields, name))
+        && !elsewhere.iter().any(|name| fields.contains_key(*name))
     {
         fields.remove("unevaluatedProperties");
     }

@@ -12,7 +12,7 @@ const JOINER: char = '\u{200d}';
 
 /// Breaks lines between words. A word is held back until its end is known.
 #[derive(Default)]
-pub(in crate::cli) struct Wrapper {
+pub(super) struct Wrapper {
     /// The column that the next character is written to.
     column: usize,
     /// The blanks before the word.
@@ -43,7 +43,7 @@ impl Wrapper {
     }
 
     /// What a terminal of this many columns shows next, after more of the text.
-    pub(in crate::cli) fn push(&mut self, text: &str, width: usize) -> String {
+    pub(super) fn push(&mut self, text: &str, width: usize) -> String {
         let mut out = String::new();
         for letter in text.chars() {
             if self.is_in_escape(letter) {
@@ -68,7 +68,7 @@ impl Wrapper {
     }
 
     /// What is held back, at the text's end.
-    pub(in crate::cli) fn finish(&mut self, width: usize) -> String {
+    pub(super) fn finish(&mut self, width: usize) -> String {
         let mut out = String::new();
         self.place_word(width, &mut out);
         *self = Self::default();
@@ -171,7 +171,7 @@ impl Wrapper {
 }
 
 /// A whole text, wrapped.
-pub(in crate::cli) fn wrap(text: &str, width: usize) -> String {
+pub(super) fn wrap(text: &str, width: usize) -> String {
     let mut wrapper = Wrapper::default();
     wrapper.push(text, width) + &wrapper.finish(width)
 }
