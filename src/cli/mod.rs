@@ -14,6 +14,7 @@ mod flags;
 mod generate;
 mod inspect;
 mod interrupt;
+mod log;
 mod options;
 mod painter;
 mod profile;
@@ -31,7 +32,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use error::Outcome;
+use crate::error::Result;
+use error::{CliError, Outcome};
+use log::{Form, LogArgs};
 
 const HELP: &str = "\
 Example:
@@ -52,6 +55,8 @@ Environment:
 struct Specdec {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 #[derive(Subcommand)]
@@ -73,15 +78,24 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs `specdec` inside another program, such as Python, and returns the exit status.
 pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
-    execute(args, |specdec: &Specdec, line| match &specdec.command {
-        Command::Generate(args) => generate::run(args),
-        Command::Chat(args) => chat::run(args),
-        Command::Bench(args) => bench::run(args, line),
-        Command::Verify(args) => verify::run(args),
-        Command::Tune(args) => tune::run(args),
-        Command::Serve(args) => serve::run(args),
-        Command::Pull(args) => pull::run(args),
-        Command::Inspect(args) => inspect::run(args),
+    let log = |specdec: &Specdec| {
+        let form = match &specdec.command {
+            Command::Serve(_) => Form::Records,
+            _ => Form::Sentences,
+        };
+        specdec.log.start(form)
+    };
+    execute(args, log, |specdec: &Specdec, line| {
+        match &specdec.command {
+            Command::Generate(args) => generate::run(args),
+            Command::Chat(args) => chat::run(args),
+            Command::Bench(args) => bench::run(args, line),
+            Command::Verify(args) => verify::run(args),
+            Command::Tune(args) => tune::run(args),
+            Command::Serve(args) => serve::run(args),
+            Command::Pull(args) => pull::run(args),
+            Command::Inspect(args) => inspect::run(args),
+        }
     })
 }
 
@@ -92,13 +106,14 @@ pub fn run_benchmark(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs `benchmark` inside another program, such as Python, and returns the exit status.
 pub fn benchmark_status(args: impl IntoIterator<Item = OsString>) -> u8 {
-    execute(args, bench::Program::run)
+    execute(args, bench::Program::start_logging, bench::Program::run)
 }
 
 /// Parses the arguments, prepares the process, does the work (with the parsed arguments, and as they were given) and reports
 /// its errors; returns the exit status.
 fn execute<P: Parser + Send + 'static>(
     args: impl IntoIterator<Item = OsString>,
+    start_logging: impl FnOnce(&P) -> Result<()> + Send + 'static,
     work: impl FnOnce(&P, &[OsString]) -> Outcome + Send + 'static,
 ) -> u8 {
     let line: Vec<OsString> = args.into_iter().collect();
@@ -115,17 +130,15 @@ fn execute<P: Parser + Send + 'static>(
         }
     };
     let status = interrupt::run(move || {
-        let outcome = prepare().and_then(|()| work(&parsed, &line));
-        outcome.map_or_else(error::CliError::report, |()| 0)
+        let prepared =
+            start_logging(&parsed).and_then(|()| crate::threads::from_environment().map(drop));
+        let outcome = prepared
+            .map_err(CliError::from)
+            .and_then(|()| work(&parsed, &line));
+        outcome.map_or_else(CliError::report, |()| 0)
     });
     quiet::end();
-    status.unwrap_or_else(|| error::CliError::Interrupted.report())
-}
-
-fn prepare() -> Outcome {
-    terminal::start_logging()?;
-    crate::threads::from_environment()?;
-    Ok(())
+    status.unwrap_or_else(|| CliError::Interrupted.report())
 }
 
 #[cfg(test)]

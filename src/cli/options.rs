@@ -1,18 +1,17 @@
 //! Options that several commands share.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 
 use super::error::{CliError, Outcome};
 use super::profile::Profile;
 use super::prompts::read_text;
+use super::terminal;
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{LocateOptions, ModelFiles, locate};
-use crate::progress_bar::Bar;
 use crate::response_format::ResponseFormat;
 use crate::settings::{SpeculativeConfig, Verification, settings};
 use crate::speculation::registry;
@@ -108,7 +107,7 @@ impl ModelArgs {
         let loading = &self.loading;
         let mut builder = SpeculativeDecoder::builder()
             .target(&self.target)
-            .progress(Arc::new(Bar::default()));
+            .progress(terminal::bar());
         if let Some(draft) = &self.draft {
             builder = builder.draft(draft);
         }
@@ -173,7 +172,7 @@ impl HubArgs {
     pub(super) fn locate(&self) -> Result<ModelFiles> {
         let options = LocateOptions {
             revision: self.revision.as_deref(),
-            progress: &Bar::default(),
+            progress: &*terminal::bar(),
         };
         locate(&self.model, &options)
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::log;
 use crate::error::{Error, Result};
 use crate::files::{self, Access};
 use crate::hash::fnv;
@@ -51,8 +52,11 @@ impl Profile {
         Ok(Some(profile))
     }
 
-    /// Says on stderr that a command uses this profile of `target`, and what of it applies under `config`.
+    /// Says on stderr, unless quiet, that a command uses this profile of `target`, and what of it applies under `config`.
     pub(super) fn announce(&self, target: &str, config: &SpeculativeConfig) {
+        if log::is_quiet() {
+            return;
+        }
         let uses = Self {
             draft: config.draft.unwrap_or(DraftKind::AUTO),
             gamma: config.gamma,

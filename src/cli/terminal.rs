@@ -1,42 +1,15 @@
-//! Logs, progress bars and statistics, which go to stderr, so that stdout has the result alone; and what the terminal can show.
+//! Progress bars and statistics, which go to stderr, so that stdout has the result alone; and what the terminal can show.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::log;
 use super::wrap::wrap;
 use crate::engine::Generation;
-use crate::error::{Error, Result};
-
-/// Sends log records to stderr, filtered by `RUST_LOG`, in the format of `SPECDEC_LOG_FORMAT`.
-pub(super) fn start_logging() -> Result<()> {
-    let variable = |name| std::env::var(name).unwrap_or_default();
-    let filter = variable("RUST_LOG");
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::WARN.into())
-        .parse(&filter)
-        .map_err(|_| {
-            Error::invalid(
-                "RUST_LOG",
-                &filter,
-                "a filter such as info or specdec_rs=debug",
-            )
-        })?;
-    let format = variable("SPECDEC_LOG_FORMAT");
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colours(&io::stderr()));
-    // If this process has a subscriber already, it keeps receiving the records.
-    let _ = match format.as_str() {
-        "" | "text" => logs.try_init(),
-        "json" => logs.json().try_init(),
-        _ => return Err(Error::invalid("SPECDEC_LOG_FORMAT", format, "text or json")),
-    };
-    Ok(())
-}
+use crate::progress::{Progress, Silent};
+use crate::progress_bar::Bar;
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -90,9 +63,21 @@ pub(super) fn colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !refused
 }
 
-/// A progress bar that counts to `total`, shown if stderr is a terminal.
+/// A bar for downloads and loading, shown if stderr is a terminal and not quiet.
+pub(super) fn bar() -> Arc<dyn Progress> {
+    match log::is_quiet() {
+        true => Arc::new(Silent),
+        false => Arc::new(Bar::default()),
+    }
+}
+
+/// A progress bar that counts to `total`, shown if stderr is a terminal and not quiet.
 pub(super) fn counter(what: &'static str, total: usize) -> ProgressBar {
-    let bar = ProgressBar::new(total as u64).with_message(what);
+    let target = match log::is_quiet() {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr(),
+    };
+    let bar = ProgressBar::with_draw_target(Some(total as u64), target).with_message(what);
     let bar = match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 
 use super::answer::write_json;
 use super::error::{Outcome, print_error};
+use super::log::{Form, LogArgs};
 use super::options::{
     self, LoadingArgs, ModelArgs, SamplingArgs, TARGET_HELP, draft_help, with_default,
 };
@@ -20,7 +21,7 @@ use super::prompts::Conversation;
 use super::{prompts, terminal};
 use crate::decoder::SpeculativeDecoder;
 use crate::device::Device;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::evaluation::benchmark::{Benchmark, PassTimes};
 use crate::files::{self, Access};
 use crate::settings::SpeculativeConfig;
@@ -65,6 +66,8 @@ pub(super) struct Program {
     cuda: bool,
     #[command(flatten)]
     loading: LoadingArgs,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// What to measure.
@@ -102,6 +105,11 @@ pub(super) fn run(args: &Args, line: &[OsString]) -> Outcome {
 }
 
 impl Program {
+    /// Starts the logging that the arguments ask for.
+    pub(super) fn start_logging(&self) -> Result<()> {
+        self.log.start(Form::Sentences)
+    }
+
     /// Runs `benchmark`; `line` holds its arguments, its name first.
     pub(super) fn run(&self, line: &[OsString]) -> Outcome {
         let mut loading = self.loading.clone();
