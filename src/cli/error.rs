@@ -3,6 +3,7 @@
 use std::io;
 
 use super::flags;
+use super::terminal::note;
 use crate::error::Error;
 
 /// What a command returns.
@@ -49,16 +50,14 @@ impl CliError {
     }
 }
 
-/// Prints an error message in one line, even if a library's message has several.
+/// Prints an error message in one line, even if a library's message has several; on a terminal, wrapped.
 pub(super) fn print_error(message: &str) {
-    use io::Write;
     let lines = message
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty());
     let line = lines.collect::<Vec<_>>().join(" ");
-    // Unlike `eprintln!`, this does not panic if stderr is closed.
-    let _ = writeln!(io::stderr(), "specdec: {line}");
+    note(&format!("specdec: {line}"));
 }
 
 /// Prints an error of the argument parser, in the voice of all others.

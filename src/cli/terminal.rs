@@ -51,6 +51,7 @@ pub(super) fn columns() -> usize {
 /// Prints a note for the user on stderr, wrapped on a terminal.
 pub(super) fn note(text: &str) {
     let mut err = io::stderr();
+    // Unlike `eprintln!`, this does not panic if stderr is closed.
     let _ = match err.is_terminal() {
         true => writeln!(err, "{}", wrap(text, columns())),
         false => writeln!(err, "{text}"),

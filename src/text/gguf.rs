@@ -20,12 +20,12 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::chat::TemplateSource;
 use super::spec::{Spelling, TokenizerSpec, guarded};
+use super::splits;
 use crate::error::{Error, Result};
 use crate::threads;
 use crate::weights::gguf::{Metadata, Value};
@@ -456,8 +456,7 @@ fn same_length(file: &Path, name: &str, found: usize, tokens: usize) -> Result<(
 fn word_splitter(rule: &Pretokenizer) -> tokenizers::Result<PreTokenizers> {
     let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
     for pattern in rule.patterns {
-        let pattern = SplitPattern::Regex((*pattern).to_owned());
-        steps.push(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?.into());
+        steps.extend(splits::isolate(pattern)?);
     }
     steps.push(ByteLevel::new(false, true, false).into());
     Ok(PreTokenizers::new(steps))

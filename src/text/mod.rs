@@ -6,6 +6,7 @@ mod folder;
 mod gguf;
 mod grammar;
 mod spec;
+mod splits;
 mod tokenizer;
 
 pub(crate) use chat::builtin as chat_templates;

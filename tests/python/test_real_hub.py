@@ -1,4 +1,4 @@
-"""Models from the real hub, on request: SPECDEC_REAL_HUB=1 downloads some 5 GB into a temporary folder."""
+"""Models from the real hub, on request: SPECDEC_REAL_HUB=1 downloads some 5 GB, to be deleted."""
 
 import hashlib
 import json

@@ -14,6 +14,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::chat::TemplateSource;
 use super::spec::{Spelling, TokenizerSpec, guarded};
+use super::splits;
 use crate::error::{Error, Result};
 use crate::files::read_json;
 
@@ -79,6 +80,10 @@ fn read_tokenizer(folder: &Path, settings: &Value) -> Result<tokenizers::Tokeniz
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)?;
         // These settings are for training: a prompt must not be truncated or padded silently.
         tokenizer.with_truncation(None)?.with_padding(None);
+        if let Some(steps) = tokenizer.get_pre_tokenizer() {
+            let linear = splits::in_linear_time(steps)?;
+            tokenizer.with_pre_tokenizer(Some(linear));
+        }
         Ok(tokenizer)
     });
     read.map_err(|reason| Error::corrupt(file, reason))

@@ -293,18 +293,17 @@ pub(super) fn find(tag: &str) -> Option<&'static Pretokenizer> {
 
 #[cfg(test)]
 mod tests {
+    use tokenizers::tokenizer::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+
     use super::*;
-    use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-    use tokenizers::tokenizer::{
-        OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior,
-    };
+    use crate::text::splits;
 
     fn words(tag: &str, text: &str) -> Vec<String> {
         let mut splits = PreTokenizedString::from(text);
         for pattern in find(tag).unwrap().patterns {
-            let pattern = SplitPattern::Regex((*pattern).into());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).unwrap();
-            split.pre_tokenize(&mut splits).unwrap();
+            for step in splits::isolate(pattern).unwrap() {
+                step.pre_tokenize(&mut splits).unwrap();
+            }
         }
         let splits = splits.get_splits(OffsetReferential::Original, OffsetType::Byte);
         splits
@@ -319,6 +318,26 @@ mod tests {
         for rule in PRETOKENIZERS {
             for tag in rule.tags {
                 assert_eq!(words(tag, text).concat(), text, "{tag}");
+            }
+        }
+    }
+
+    /// In quadratic time, each would take minutes.
+    #[test]
+    fn long_runs_are_split() {
+        let runs = [
+            "1", " ", "a", "A", "aA", "!", "\n", " \n", "'", "漢", "\u{301}", "é1",
+        ];
+        for rule in PRETOKENIZERS {
+            for run in runs {
+                let text = run.repeat(100_000 / run.len()) + "x";
+                let words = words(rule.tags[0], &text);
+                assert_eq!(
+                    words.concat().len(),
+                    text.len(),
+                    "{} of {run:?}",
+                    rule.tags[0]
+                );
             }
         }
     }
