@@ -7,6 +7,7 @@ mod sentencepiece;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use tokenizers::AddedToken;
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence as Decoders;
@@ -21,7 +22,6 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::chat::TemplateSource;
 use super::spec::{Spelling, TokenizerSpec, guarded};

@@ -135,11 +135,11 @@ mod tests {
     fn sequences_are_searched_for_known_patterns() {
         let (quadratic, _) = EQUALS[0];
         let nested = Sequence::new(vec![as_written(quadratic), as_written("x+")]).into();
-        let steps = Sequence::new(vec![nested, as_written(r"\s+$")]).into();
-        let linear = in_linear_time(&steps).unwrap();
+        let steps = [Sequence::new(vec![nested, as_written(r"\s+$")]).into()];
+        let linear = [in_linear_time(&steps[0]).unwrap()];
         let text = "xx1234x  ";
-        assert_eq!(words(text, &[linear.clone()]), words(text, &[steps]));
-        let PreTokenizerWrapper::Sequence(linear) = linear else {
+        assert_eq!(words(text, &linear), words(text, &steps));
+        let [PreTokenizerWrapper::Sequence(linear)] = linear else {
             panic!("{linear:?} is no sequence");
         };
         assert_eq!(linear.as_ref().len(), 4);
