@@ -22,6 +22,14 @@ pub enum Error {
         /// What is unsupported, and what is supported instead.
         reason: String,
     },
+    /// A conversation for a model that has no chat template.
+    #[error(
+        "the model has no chat template: give one by `chat_template` (a file, or one of {known}), or use a plain prompt"
+    )]
+    NoChatTemplate {
+        /// The names of templates that come with this crate.
+        known: String,
+    },
     /// A file whose contents contradict themselves or its format.
     #[error("corrupt model file {}: {reason}", file.display())]
     CorruptModel {

@@ -1,6 +1,10 @@
 //! Errors of commands, their messages and exit statuses.
 
-use std::io;
+use std::error::Error as _;
+use std::io::{self, IsTerminal, Write};
+use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::flags;
 use super::terminal::note;
@@ -62,7 +66,9 @@ pub(super) fn print_error(message: &str) {
 
 /// Prints an error of the argument parser, in the voice of all others.
 pub(super) fn print_usage_error(error: &clap::Error) {
-    use io::{IsTerminal, Write};
+    if let Some(message) = invalid_value(error) {
+        return print_error(&message);
+    }
     let rendered = match io::stderr().is_terminal() {
         true => error.render().ansi().to_string(),
         false => error.render().to_string(),
@@ -70,6 +76,33 @@ pub(super) fn print_usage_error(error: &clap::Error) {
     // The parser's own first word, whatever its colour.
     let message = rendered.replacen("error:", "specdec:", 1);
     let _ = write!(io::stderr(), "{message}");
+}
+
+/// A value that is not of its option's type: `invalid --gamma x: expected a whole number`.
+fn invalid_value(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::ValueValidation {
+        return None;
+    }
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let option = text(ContextKind::InvalidArg)?.split_whitespace().next()?;
+    let value = text(ContextKind::InvalidValue)?;
+    let source = error.source()?;
+    let expected = if let Some(error) = source.downcast_ref::<ParseIntError>() {
+        match error.kind() {
+            IntErrorKind::PosOverflow => "a smaller number".into(),
+            _ => "a whole number of at least 0".into(),
+        }
+    } else if source.is::<ParseFloatError>() {
+        "a number".into()
+    } else if let Some(Error::InvalidConfig { expected, .. }) = source.downcast_ref() {
+        expected.clone()
+    } else {
+        return Some(format!("invalid {option} {value}: {source}"));
+    };
+    Some(format!("invalid {option} {value}: expected {expected}"))
 }
 
 impl From<Error> for CliError {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::CommandFactory;
+use serde_json::Value;
 
 use super::Specdec;
 use crate::error::Error;
@@ -11,10 +12,22 @@ use crate::error::Error;
 pub(super) fn in_terms_of(error: &Error) -> String {
     let flags = all();
     let flag = |name: &str| {
-        let dashed = name.replace('_', "-");
+        let dashed = match name {
+            "num_threads" => "threads".to_owned(),
+            name => name.replace('_', "-"),
+        };
         flags.contains(&dashed).then(|| format!("--{dashed}"))
     };
     let message = match error {
+        Error::InvalidConfig {
+            field,
+            value,
+            expected,
+        } if field == "response_format"
+            && let Some((flag, value)) = format_flag(value) =>
+        {
+            format!("invalid {flag} {value}: expected {expected}")
+        }
         Error::InvalidConfig {
             field,
             value,
@@ -25,6 +38,18 @@ pub(super) fn in_terms_of(error: &Error) -> String {
         error => error.to_string(),
     };
     quoted_names(&message, flag)
+}
+
+/// The flag that gave a format, and what it gave.
+fn format_flag(format: &str) -> Option<(&'static str, String)> {
+    let format: Value = serde_json::from_str(format).ok()?;
+    let text = |name: &str| Some(format[name].as_str()?.to_owned());
+    match format["type"].as_str()? {
+        "regex" => Some(("--regex", text("regex")?)),
+        "lark" => Some(("--lark", text("lark")?)),
+        "json_schema" => Some(("--json-schema", format["json_schema"]["schema"].to_string())),
+        _ => None,
+    }
 }
 
 /// Replaces names in backticks, and those of two words, for which there is a flag.
@@ -83,6 +108,14 @@ mod tests {
             in_terms_of(&error),
             "invalid --top-p 2: expected a number in (0, 1]"
         );
+        let error = Error::invalid("num_threads", 0, "a number");
+        assert_eq!(
+            in_terms_of(&error),
+            "invalid --threads 0: expected a number"
+        );
+        let format = r#"{"type":"regex","regex":"("}"#;
+        let error = Error::invalid("response_format", format, "another");
+        assert_eq!(in_terms_of(&error), "invalid --regex (: expected another");
         let error = Error::ContextOverflow {
             tokens: 9,
             context_length: 5,

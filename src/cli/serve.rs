@@ -14,7 +14,7 @@ use super::prompts::read_text;
 use crate::decoder::SpeculativeDecoder;
 use crate::engine::CancelToken;
 use crate::error::{Error, Result};
-use crate::server::{Server, ServerEnd, ServerOptions};
+use crate::server::{Server, ServerEnd, ServerOptions, parse_origin};
 use crate::settings::{DraftKind, SpeculativeConfig};
 use crate::text::no_chat_template;
 
@@ -50,7 +50,7 @@ pub(super) struct Args {
     #[arg(long)]
     allow_unauthenticated: bool,
     /// Allow web pages of this origin, such as https://example.com; can be repeated
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
     cors_origin: Vec<String>,
     /// Refuse requests with unknown fields, such as misspelled ones, instead of ignoring those
     #[arg(long)]

@@ -69,7 +69,7 @@ const EXCEPTIONS: [(&str, Option<&str>, &str); 10] = [
 fn exception(error: &Error) -> &'static str {
     match error {
         Error::ModelNotFound { .. } => "ModelNotFound",
-        Error::UnsupportedModel { .. } => "UnsupportedModel",
+        Error::UnsupportedModel { .. } | Error::NoChatTemplate { .. } => "UnsupportedModel",
         Error::CorruptModel { .. } => "CorruptModel",
         Error::VocabularyMismatch { .. } => "VocabularyMismatch",
         Error::InvalidConfig { .. } => "InvalidConfig",

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -139,6 +139,25 @@ fn foreign_origin(headers: &HeaderMap, allowed: &[String]) -> Option<String> {
     (own != host && !is_allowed).then_some(origin)
 }
 
+const ORIGIN: &str = "a scheme and a host, as in https://example.com, or *";
+
+/// Whether browsers could send this as `Origin`: a scheme, a host, perhaps a port, and nothing after them.
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else {
+        return false;
+    };
+    let is_named = uri.scheme().is_some() && uri.host().is_some_and(|host| !host.is_empty());
+    is_named && uri.path_and_query().is_none_or(|path| path == "/") && !text.ends_with('/')
+}
+
+/// An origin that a user allows, or `*` for all.
+pub(crate) fn parse_origin(text: &str) -> Result<String, Error> {
+    match text == "*" || is_origin(text) {
+        true => Ok(text.to_owned()),
+        false => Err(Error::invalid("cors-origin", text, ORIGIN)),
+    }
+}
+
 /// Allows pages of these origins to read answers.
 pub(super) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
     let layer = CorsLayer::new()
@@ -149,14 +168,8 @@ pub(super) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
         return Ok(layer.allow_origin(AllowOrigin::any()));
     }
     let origins = origins.iter().map(|origin| {
-        let invalid = |_| {
-            Error::invalid(
-                "cors-origin",
-                origin,
-                "an origin, as in https://example.com",
-            )
-        };
-        origin.parse::<HeaderValue>().map_err(invalid)
+        let value = HeaderValue::try_from(parse_origin(origin)?);
+        value.map_err(|_| Error::invalid("cors-origin", origin, ORIGIN))
     });
     let origins: Vec<HeaderValue> = origins.collect::<Result<_, _>>()?;
     Ok(layer.allow_origin(origins))
@@ -165,6 +178,23 @@ pub(super) fn cors(origins: &[String]) -> Result<CorsLayer, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn origins_are_a_scheme_and_a_host() {
+        for origin in ["https://example.com", "http://localhost:3000", "app://page"] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for other in [
+            "foo",
+            "https://",
+            "https://example.com/",
+            "https://a.b/c",
+            "//a.b",
+            "a b",
+        ] {
+            assert!(!is_origin(other), "{other}");
+        }
+    }
 
     #[test]
     fn only_whole_keys_match() {

@@ -104,7 +104,7 @@ impl From<Error> for ApiError {
                 param: Some("messages".into()),
                 ..Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message)
             },
-            Error::UnsupportedModel { .. } => {
+            Error::UnsupportedModel { .. } | Error::NoChatTemplate { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, "unsupported", message)
             }
             Error::NoToken { .. } => Self::new(StatusCode::BAD_REQUEST, "no_token", message),

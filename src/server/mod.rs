@@ -21,6 +21,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
 
+pub(crate) use access::parse_origin;
 pub use options::ServerOptions;
 use state::AppState;
 use table_updates::TableUpdates;

@@ -205,9 +205,6 @@ impl Tokenizer {
 
 /// The error of a model without a chat template, with the ways out.
 pub(crate) fn no_chat_template() -> Error {
-    let names = chat_templates::names().join(", ");
-    let reason = format!(
-        "it has no chat template: give one by `chat_template` (a file, or one of {names}), or use a plain prompt"
-    );
-    Error::unsupported("the model", reason)
+    let known = chat_templates::names().join(", ");
+    Error::NoChatTemplate { known }
 }

@@ -68,7 +68,13 @@ impl GrammarCompiler {
     pub(super) fn compile(&self, format: &ResponseFormat) -> Result<Grammar> {
         let shown = format.to_json().to_string();
         let invalid = |reason: &str| {
-            let expected = format!("a format that can be compiled: {}", excerpt(reason));
+            let kind = match format {
+                ResponseFormat::Regex(_) => "a regular expression",
+                ResponseFormat::Lark(_) => "a grammar",
+                ResponseFormat::JsonSchema(_) => "a schema",
+                ResponseFormat::JsonObject => "a form of objects",
+            };
+            let expected = format!("{kind} that compiles: {}", excerpt(essence(reason)));
             Error::invalid("response_format", excerpt(&shown), expected)
         };
         if shown.len() > MAX_FORMAT_BYTES {
@@ -119,6 +125,14 @@ fn json_of(mut schema: Value) -> TopLevelGrammar {
         }
     }
     TopLevelGrammar::from_json_schema(schema)
+}
+
+/// What a regular expression's error says, without the drawing that points at the place.
+fn essence(reason: &str) -> &str {
+    let mut lines = reason.lines().map(str::trim);
+    lines
+        .find_map(|line| line.strip_prefix("error: "))
+        .unwrap_or(reason)
 }
 
 /// The start of a text, on one line.
