@@ -38,7 +38,7 @@ use crate::response_format::ResponseFormat;
 macro_rules! settings {
     ($derive:ident) => {
         $derive! {
-            /// Most tokens drafted a step (exactly as many if not `adaptive`), up to 256; 0 is plain decoding.
+            /// Maximum number of tokens drafted per step (exactly that many if not `adaptive`), up to 256; 0 disables speculation.
             gamma: usize = 16, Range::Any => { request(Count), }
 
             /// Divides the logits: 0 is greedy decoding, 1 samples the model's own distribution.
@@ -59,7 +59,7 @@ macro_rules! settings {
                 option_of_model(value_name = "P"), request(Number),
             }
 
-            /// Most tokens generated.
+            /// Maximum number of tokens generated.
             max_new_tokens: usize = 256, Range::Any => {
                 model("max_new_tokens", ""),
                 option_of_model(short = 'n', value_name = "N"),
@@ -106,7 +106,7 @@ macro_rules! settings {
             /// Go on past end-of-text tokens.
             ignore_eos: bool = false, Range::Any => { option(), request(bool), }
 
-            /// Report each token's log-probability, and those of so many most probable alternatives.
+            /// Return each token's log-probability, and those of this many most probable alternatives.
             logprobs: Option<usize> = None, Range::UpTo(20) => {}
 
             /// Where drafts come from; without, what the decoder was made with. A prediction is used beside any but "none".
@@ -120,7 +120,7 @@ macro_rules! settings {
             /// A text that the output is likely to resemble, to draft from.
             prediction: Option<String> = None, Range::Any => { request(Prediction), }
 
-            /// What the output must look like: JSON, JSON of a schema, a regular expression or a grammar.
+            /// Constrains the output: to JSON, JSON of a schema, a regular expression or a grammar.
             response_format: Option<ResponseFormat> = None, Range::Any => {
                 request(ResponseFormatField),
             }

@@ -199,7 +199,7 @@ class SpeculativeConfig:
     # begin generated: settings
     @property
     def gamma(self) -> int:
-        """Most tokens drafted a step (exactly as many if not `adaptive`), up to 256; 0 is plain decoding."""
+        """Maximum number of tokens drafted per step (exactly that many if not `adaptive`), up to 256; 0 disables speculation."""
 
     @property
     def temperature(self) -> float | None:
@@ -215,7 +215,7 @@ class SpeculativeConfig:
 
     @property
     def max_new_tokens(self) -> int | None:
-        """Most tokens generated."""
+        """Maximum number of tokens generated."""
 
     @property
     def adaptive(self) -> bool:
@@ -255,7 +255,7 @@ class SpeculativeConfig:
 
     @property
     def logprobs(self) -> int | None:
-        """Report each token's log-probability, and those of so many most probable alternatives."""
+        """Return each token's log-probability, and those of this many most probable alternatives."""
 
     @property
     def draft(self) -> _Draft | None:
@@ -271,7 +271,7 @@ class SpeculativeConfig:
 
     @property
     def response_format(self) -> dict[str, Any] | None:
-        """What the output must look like: JSON, JSON of a schema, a regular expression or a grammar."""
+        """Constrains the output: to JSON, JSON of a schema, a regular expression or a grammar."""
 
     # end generated: settings
     def __eq__(self, other: object, /) -> bool: ...

@@ -140,7 +140,7 @@ impl DecoderBuilder {
         self
     }
 
-    /// Most tokens in a sequence.
+    /// Maximum number of tokens in a sequence.
     #[must_use]
     pub fn context_length(mut self, tokens: usize) -> Self {
         self.options.context_length = Some(tokens);

@@ -16,9 +16,9 @@ const PAGE: usize = 64;
 pub struct KvCacheManager(Arc<Mutex<State>>);
 
 struct State {
-    /// Most tokens of all sequences together; `None`: no limit.
+    /// Maximum number of tokens of all sequences together; `None`: no limit.
     capacity: Option<usize>,
-    /// Most tokens of prefixes that are kept.
+    /// Maximum number of tokens of prefixes that are kept.
     max_prefix_tokens: usize,
     /// Tokens that running requests may come to need.
     reserved: usize,
@@ -64,7 +64,7 @@ impl KvCacheManager {
         state.max_prefix_tokens = usize::MAX;
     }
 
-    /// Most tokens of all sequences together; `None`: no limit.
+    /// Maximum number of tokens of all sequences together; `None`: no limit.
     pub fn capacity(&self) -> Option<usize> {
         self.lock().capacity
     }

@@ -29,10 +29,10 @@ pub trait LanguageModel: Send {
     /// Number of tokens; the length of a row of logits.
     fn vocab_size(&self) -> usize;
 
-    /// Most tokens that a sequence may hold.
+    /// Maximum number of tokens that a sequence may hold.
     fn context_length(&self) -> usize;
 
-    /// Most tokens of a tree; 0: this model computes chains alone.
+    /// Maximum number of tokens of a tree; 0: this model computes chains alone.
     fn max_tree_tokens(&self) -> usize {
         0
     }

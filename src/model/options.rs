@@ -47,7 +47,7 @@ pub struct LoadOptions {
     /// Threads to compute with on the CPU; `None`: as `SPECDEC_NUM_THREADS` says, or as many as this process may
     /// use.
     pub threads: Option<usize>,
-    /// Most tokens a sequence may hold; `None`: as many as the model was made for.
+    /// Maximum number of tokens a sequence may hold; `None`: as many as the model was made for.
     pub context_length: Option<usize>,
     /// Branch, tag or commit of a hub model.
     pub revision: Option<String>,

@@ -54,7 +54,7 @@ impl SharedModel {
         self.vocab_size
     }
 
-    /// Most tokens in a sequence.
+    /// Maximum number of tokens in a sequence.
     pub fn context_length(&self) -> usize {
         self.context_length
     }
@@ -167,12 +167,12 @@ impl TokenSequence {
         self.length == 0
     }
 
-    /// Most tokens that it may hold.
+    /// Maximum number of tokens that it may hold.
     pub fn context_length(&self) -> usize {
         self.model.context_length
     }
 
-    /// Most tokens that one extension may append if some of them are drafted.
+    /// Maximum number of tokens that one extension may append if some of them are drafted.
     pub fn room(&self) -> usize {
         let beyond = self
             .model
@@ -191,7 +191,7 @@ impl TokenSequence {
         self.append(tokens, Parents::Chain, rows)
     }
 
-    /// Most tokens of a tree; 0: the model computes chains alone.
+    /// Maximum number of tokens of a tree; 0: the model computes chains alone.
     pub fn max_tree_tokens(&self) -> usize {
         self.model.max_tree_tokens
     }

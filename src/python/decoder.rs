@@ -31,8 +31,8 @@ use crate::model::{LanguageModel, ModelInfo};
 ///     draft: A model, named like the target; "auto" (None: all sources that need no model), one of these sources
 ///         (as "ngram"), or "none"; an EAGLE head; or the target itself with some of its layers ("self:0-9,26-29")
 ///         or quantized further ("self:q4_0").
-///     tokenizer: A model whose tokenizer is used in place of the target's.
-///     chat_template: A chat template in place of the model's own: a file, a known name ("chatml", "llama3", ...),
+///     tokenizer: A model whose tokenizer is used instead of the target's.
+///     chat_template: A chat template instead of the model's own: a file, a known name ("chatml", "llama3", ...),
 ///         or Jinja source.
 ///     device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is SPECDEC_DEVICE, or the best available.
 ///     dtype: Store all weights in this type.

@@ -30,7 +30,7 @@ impl Sequence {
     ///
     /// Args:
     ///     ids: Token ids.
-    ///     rows: Of so many of the last of them the logits are returned.
+    ///     rows: Number of the last of them whose logits are returned.
     ///
     /// Returns:
     ///     The logits: float32 [rows, vocab_size].

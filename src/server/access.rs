@@ -47,7 +47,7 @@ pub(super) async fn authenticate(
     }
     let message = match sent_key(request.headers()) {
         Some(key) if keys.contains(key) => return next.run(request).await,
-        Some(_) => "the API key is not one of this server's",
+        Some(_) => "the API key is invalid",
         None => "no API key: send one in the header \"Authorization: Bearer KEY\"",
     };
     ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response()
