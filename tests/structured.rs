@@ -261,7 +261,7 @@ fn invalid_formats_are_refused_with_the_reason() {
             "{message}"
         );
         let (_, why) = message
-            .split_once(": expected a format that can be compiled: ")
+            .split_once(": expected a format that compiles: ")
             .unwrap();
         assert!(why.to_lowercase().contains(reason), "{reason}: {why}");
         assert!(

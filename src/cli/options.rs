@@ -41,7 +41,7 @@ pub(super) struct ModelArgs {
         " [default: the profile's, or auto]",
     ))]
     pub(super) draft: Option<String>,
-    /// Leave the target's profile alone, which `specdec tune` wrote
+    /// Ignore the target's profile, which `specdec tune` wrote
     #[arg(long)]
     pub(super) no_profile: bool,
     #[command(flatten)]
@@ -52,37 +52,37 @@ pub(super) struct ModelArgs {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Models")]
 pub(super) struct LoadingArgs {
-    /// Model or folder whose tokenizer is used in place of the target's
+    /// Model or folder whose tokenizer is used instead of the target's
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<String>,
-    /// Chat template in place of the model's own: a file, chatml, llama2, llama3, mistral, gemma, phi3, zephyr, vicuna or alpaca
+    /// Chat template to use instead of the model's own: a file, chatml, llama2, llama3, mistral, gemma, phi3, zephyr, vicuna or alpaca
     #[arg(long, value_name = "FILE|NAME")]
     chat_template: Option<String>,
-    /// cpu, cuda, cuda:INDEX or metal [default: SPECDEC_DEVICE, or the best there is]
+    /// cpu, cuda, cuda:INDEX or metal [default: SPECDEC_DEVICE, or the best available]
     #[arg(long)]
     pub(super) device: Option<Device>,
-    /// Hold all weights as auto (as stored), f32, f16 or bf16
+    /// Convert all weights to f32, f16 or bf16; auto keeps them as stored
     #[arg(long)]
     dtype: Option<String>,
     /// Quantize on loading: q8_0, q6_k, q5_k, q4_k, q4_0, ...
     #[arg(long, value_name = "FORMAT")]
     quantize: Option<String>,
-    /// Hold keys and values as auto, f32, f16 or q8_0 (on the CPU)
+    /// Type of the KV cache: auto, f32, f16 or q8_0 (on the CPU)
     #[arg(long, value_name = "DTYPE")]
     kv_cache_dtype: Option<String>,
     /// Kernels on the CPU: auto (the fastest) or candle (Candle's, the reference)
     #[arg(long, value_name = "KERNELS")]
     kernels: Option<String>,
-    /// File with a table of the target's own texts, to draft from
+    /// File with an n-gram table to draft from
     #[arg(long, value_name = "FILE")]
     pub(super) table: Option<PathBuf>,
     /// Branch, tag or commit of hub models
     #[arg(long)]
     revision: Option<String>,
-    /// Most tokens in prompt and answer together [default: the model's own]
+    /// Maximum number of tokens in prompt and answer together [default: the model's own]
     #[arg(short, long, value_name = "TOKENS")]
     context_length: Option<usize>,
-    /// Threads that compute on the CPU [default: SPECDEC_NUM_THREADS, or all that the process may use]
+    /// Number of CPU threads [default: SPECDEC_NUM_THREADS, or as many as the process may use]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -267,10 +267,10 @@ pub(super) fn with_default(option: clap::Arg, value: &'static str) -> clap::Arg 
 #[derive(Args)]
 #[command(next_help_heading = "Generation", allow_negative_numbers = true)]
 pub(super) struct SamplingArgs {
-    /// Most tokens drafted a step; 0 is plain decoding [default: the profile's, or 16]
+    /// Maximum number of tokens drafted per step; 0 disables speculation [default: the profile's, or 16]
     #[arg(short, long, value_name = "N")]
     pub(super) gamma: Option<usize>,
-    /// Draft exactly gamma tokens each step, in place of as many as pay
+    /// Always draft gamma tokens per step, even if fewer would be faster
     #[arg(long)]
     fixed: bool,
     #[command(flatten)]
@@ -278,13 +278,13 @@ pub(super) struct SamplingArgs {
     /// File with a text that the answer is likely to resemble, to draft from
     #[arg(long, value_name = "FILE")]
     pub(super) prediction: Option<PathBuf>,
-    /// Hold the answer to JSON of this schema: a file, or the schema itself
+    /// Constrain the answer to this JSON schema: a file, or the schema itself
     #[arg(long, value_name = "SCHEMA", group = "format")]
     json_schema: Option<String>,
-    /// Hold the answer to this regular expression
+    /// Constrain the answer to this regular expression
     #[arg(long, value_name = "REGEX", group = "format")]
     regex: Option<String>,
-    /// Hold the answer to the grammar in this file, in llguidance's variant of Lark
+    /// Constrain the answer to the grammar in this file, in llguidance's variant of Lark
     #[arg(long, value_name = "FILE", group = "format")]
     lark: Option<PathBuf>,
 }

@@ -68,7 +68,7 @@ impl GrammarCompiler {
     pub(super) fn compile(&self, format: &ResponseFormat) -> Result<Grammar> {
         let shown = format.to_json().to_string();
         let invalid = |reason: &str| {
-            let expected = format!("a format that can be compiled: {}", excerpt(reason));
+            let expected = format!("a format that compiles: {}", excerpt(reason));
             Error::invalid("response_format", excerpt(&shown), expected)
         };
         if shown.len() > MAX_FORMAT_BYTES {
