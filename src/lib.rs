@@ -1,5 +1,5 @@
-//! Lossless speculative decoding: a cheap draft proposes tokens, the target model checks them in one pass,
-//! and the output is exactly what the target alone would have written, sooner.
+//! Lossless speculative decoding: a cheap draft proposes tokens, the target model verifies them in one forward pass,
+//! and the output is exactly what the target alone would have generated, but sooner.
 //!
 //! ```no_run
 //! use specdec_rs::{SpeculativeConfig, SpeculativeDecoder};

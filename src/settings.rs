@@ -38,7 +38,7 @@ use crate::response_format::ResponseFormat;
 macro_rules! settings {
     ($derive:ident) => {
         $derive! {
-            /// Maximum number of tokens drafted per step (exactly that many if not `adaptive`), up to 256; 0 disables speculation.
+            /// Maximum number of tokens drafted per step (exactly this many if not `adaptive`), up to 256; 0 disables speculation.
             gamma: usize = 16, Range::Any => { request(Count), }
 
             /// Divides the logits: 0 is greedy decoding, 1 samples the model's own distribution.
@@ -53,19 +53,19 @@ macro_rules! settings {
                 option_of_model(value_name = "K"), request(TopK),
             }
 
-            /// Sample among the most probable tokens that reach this share together; 1 is off.
+            /// Sample among the most probable tokens whose probabilities add up to this share; 1 is off.
             top_p: f64 = 0.95, Range::AboveUpTo(0.0, 1.0) => {
                 model("top_p", "top_p", 1.0),
                 option_of_model(value_name = "P"), request(Number),
             }
 
-            /// Maximum number of tokens generated.
+            /// Maximum number of new tokens.
             max_new_tokens: usize = 256, Range::Any => {
                 model("max_new_tokens", ""),
                 option_of_model(short = 'n', value_name = "N"),
             }
 
-            /// Let each step draft as many tokens as pay, up to `gamma`.
+            /// Let each step draft only as many tokens as save time, up to `gamma`.
             adaptive: bool = true, Range::Any => { request(bool), }
 
             /// Sample among tokens at least this fraction as probable as the most probable one; 0 is off.
@@ -85,7 +85,7 @@ macro_rules! settings {
                 option_with_default(value_name = "X"), request(Number),
             }
 
-            /// Subtracted once for every time that a token is in the output so far; 0 is off.
+            /// Subtracted from the logits of tokens once for each time that they occur in the output so far; 0 is off.
             frequency_penalty: f64 = 0.0, Range::Finite => {
                 option_with_default(value_name = "X"), request(Number),
             }
@@ -95,24 +95,24 @@ macro_rules! settings {
                 request(LogitBias),
             }
 
-            /// Makes sampling repeatable; a fresh one without. Rejection and block verification repeat a text only where drafts are the same (not `adaptive`).
+            /// Makes sampling repeatable; if it is left out, each request uses a new one. Rejection and block verification repeat a text only if the drafts are the same (not `adaptive`).
             seed: Option<u64> = None, Range::Any => { option(value_name = "N"), request(Seed), }
 
-            /// Generation ends before the first of these texts.
+            /// Generation stops before the first of these strings.
             stop: Vec<String> = Vec::new(), Range::NotEmpty => {
                 option(value_name = "TEXT"), request(OneOrMore),
             }
 
-            /// Go on past end-of-text tokens.
+            /// Continue past end-of-text tokens.
             ignore_eos: bool = false, Range::Any => { option(), request(bool), }
 
-            /// Return each token's log-probability, and those of this many most probable alternatives.
+            /// Return each token's log-probability, and those of this many of the most probable alternatives.
             logprobs: Option<usize> = None, Range::UpTo(20) => {}
 
-            /// Where drafts come from; without, what the decoder was made with. A prediction is used beside any but "none".
+            /// The source of drafts; by default, the one that the decoder was loaded with. A prediction is used in addition to any source but "none".
             draft: Option<DraftKind> = None, Range::Any => { request(DraftKind), }
 
-            /// How drafts are checked: "coupled" (with a seed, the very text of plain sampling), "rejection" or "block" (the same distribution, and more accepted tokens).
+            /// How drafts are verified: "coupled" (with a seed, exactly the text of plain sampling), "rejection" or "block" (the same distribution, and more accepted tokens).
             verification: Verification = Verification::Coupled, Range::Any => {
                 option_with_default(value_name = "RULE"), request(Verification),
             }
@@ -120,7 +120,7 @@ macro_rules! settings {
             /// A text that the output is likely to resemble, to draft from.
             prediction: Option<String> = None, Range::Any => { request(Prediction), }
 
-            /// Constrains the output: to JSON, JSON of a schema, a regular expression or a grammar.
+            /// Constrains the output to JSON, a JSON schema, a regular expression or a grammar.
             response_format: Option<ResponseFormat> = None, Range::Any => {
                 request(ResponseFormatField),
             }

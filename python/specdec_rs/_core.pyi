@@ -93,28 +93,28 @@ class FileError(SpecdecError, OSError):
 
 @final
 class SpeculativeConfig:
-    r"""How to generate: immutable settings, of which None is the model's default.
+    r"""The settings of a generation. They are immutable; None stands for the model's default.
 
     Args:
-        gamma: Most tokens drafted a step (exactly as many if not `adaptive`), up to 256; 0 is plain decoding.
+        gamma: Maximum number of tokens drafted per step (exactly this many if not `adaptive`), up to 256; 0 disables speculation.
         temperature: Divides the logits: 0 is greedy decoding, 1 samples the model's own distribution.
         top_k: Sample among the k most probable tokens; 0 is off.
-        top_p: Sample among the most probable tokens that reach this share together; 1 is off.
-        max_new_tokens: Most tokens generated.
-        adaptive: Let each step draft as many tokens as pay, up to `gamma`.
+        top_p: Sample among the most probable tokens whose probabilities add up to this share; 1 is off.
+        max_new_tokens: Maximum number of new tokens.
+        adaptive: Let each step draft only as many tokens as save time, up to `gamma`.
         min_p: Sample among tokens at least this fraction as probable as the most probable one; 0 is off.
         repetition_penalty: Divides the logits of tokens in the prompt or the output so far; 1 is off.
         presence_penalty: Subtracted from the logits of tokens in the output so far; 0 is off.
-        frequency_penalty: Subtracted once for every time that a token is in the output so far; 0 is off.
+        frequency_penalty: Subtracted from the logits of tokens once for each time that they occur in the output so far; 0 is off.
         logit_bias: Numbers added to the logits of tokens, by their ids.
-        seed: Makes sampling repeatable; a fresh one without. Rejection and block verification repeat a text only where drafts are the same (not `adaptive`).
-        stop: Generation ends before the first of these texts.
-        ignore_eos: Go on past end-of-text tokens.
-        logprobs: Report each token's log-probability, and those of so many most probable alternatives.
-        draft: Where drafts come from; without, what the decoder was made with. A prediction is used beside any but "none".
-        verification: How drafts are checked: "coupled" (with a seed, the very text of plain sampling), "rejection" or "block" (the same distribution, and more accepted tokens).
+        seed: Makes sampling repeatable; if it is left out, each request uses a new one. Rejection and block verification repeat a text only if the drafts are the same (not `adaptive`).
+        stop: Generation stops before the first of these strings.
+        ignore_eos: Continue past end-of-text tokens.
+        logprobs: Return each token's log-probability, and those of this many of the most probable alternatives.
+        draft: The source of drafts; by default, the one that the decoder was loaded with. A prediction is used in addition to any source but "none".
+        verification: How drafts are verified: "coupled" (with a seed, exactly the text of plain sampling), "rejection" or "block" (the same distribution, and more accepted tokens).
         prediction: A text that the output is likely to resemble, to draft from.
-        response_format: What the output must look like: JSON, JSON of a schema, a regular expression or a grammar.
+        response_format: Constrains the output to JSON, a JSON schema, a regular expression or a grammar.
 
     Raises:
         InvalidConfig: A setting is out of its range.
@@ -199,7 +199,7 @@ class SpeculativeConfig:
     # begin generated: settings
     @property
     def gamma(self) -> int:
-        """Maximum number of tokens drafted per step (exactly that many if not `adaptive`), up to 256; 0 disables speculation."""
+        """Maximum number of tokens drafted per step (exactly this many if not `adaptive`), up to 256; 0 disables speculation."""
 
     @property
     def temperature(self) -> float | None:
@@ -211,15 +211,15 @@ class SpeculativeConfig:
 
     @property
     def top_p(self) -> float | None:
-        """Sample among the most probable tokens that reach this share together; 1 is off."""
+        """Sample among the most probable tokens whose probabilities add up to this share; 1 is off."""
 
     @property
     def max_new_tokens(self) -> int | None:
-        """Maximum number of tokens generated."""
+        """Maximum number of new tokens."""
 
     @property
     def adaptive(self) -> bool:
-        """Let each step draft as many tokens as pay, up to `gamma`."""
+        """Let each step draft only as many tokens as save time, up to `gamma`."""
 
     @property
     def min_p(self) -> float | None:
@@ -235,7 +235,7 @@ class SpeculativeConfig:
 
     @property
     def frequency_penalty(self) -> float:
-        """Subtracted once for every time that a token is in the output so far; 0 is off."""
+        """Subtracted from the logits of tokens once for each time that they occur in the output so far; 0 is off."""
 
     @property
     def logit_bias(self) -> dict[int, float] | None:
@@ -243,27 +243,27 @@ class SpeculativeConfig:
 
     @property
     def seed(self) -> int | None:
-        """Makes sampling repeatable; a fresh one without. Rejection and block verification repeat a text only where drafts are the same (not `adaptive`)."""
+        """Makes sampling repeatable; if it is left out, each request uses a new one. Rejection and block verification repeat a text only if the drafts are the same (not `adaptive`)."""
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Generation ends before the first of these texts."""
+        """Generation stops before the first of these strings."""
 
     @property
     def ignore_eos(self) -> bool:
-        """Go on past end-of-text tokens."""
+        """Continue past end-of-text tokens."""
 
     @property
     def logprobs(self) -> int | None:
-        """Return each token's log-probability, and those of this many most probable alternatives."""
+        """Return each token's log-probability, and those of this many of the most probable alternatives."""
 
     @property
     def draft(self) -> _Draft | None:
-        """Where drafts come from; without, what the decoder was made with. A prediction is used beside any but "none"."""
+        """The source of drafts; by default, the one that the decoder was loaded with. A prediction is used in addition to any source but "none"."""
 
     @property
     def verification(self) -> _Verification:
-        """How drafts are checked: "coupled" (with a seed, the very text of plain sampling), "rejection" or "block" (the same distribution, and more accepted tokens)."""
+        """How drafts are verified: "coupled" (with a seed, exactly the text of plain sampling), "rejection" or "block" (the same distribution, and more accepted tokens)."""
 
     @property
     def prediction(self) -> str | None:
@@ -271,7 +271,7 @@ class SpeculativeConfig:
 
     @property
     def response_format(self) -> dict[str, Any] | None:
-        """Constrains the output: to JSON, JSON of a schema, a regular expression or a grammar."""
+        """Constrains the output to JSON, a JSON schema, a regular expression or a grammar."""
 
     # end generated: settings
     def __eq__(self, other: object, /) -> bool: ...
@@ -298,7 +298,7 @@ class Token:
         """What each of the tokens in top_logprobs stands for alone."""
     @property
     def source(self) -> str:
-        """Who wrote it first: "target", or the draft source's name."""
+        """The source that proposed it: "target", or the name of a draft source."""
     @property
     def step(self) -> int:
         """The step that accepted it, from 0."""
@@ -334,7 +334,7 @@ class Stats:
 
     @property
     def cached_tokens(self) -> int:
-        """Those of them that were in a cache of an earlier request."""
+        """Prompt tokens that were cached by an earlier request."""
 
     @property
     def new_tokens(self) -> int:
@@ -354,19 +354,19 @@ class Stats:
 
     @property
     def drafted_per_position(self) -> list[int]:
-        """For each position of a draft, from 0, the steps that drafted so far."""
+        """For each position of a draft, from 0, the number of steps whose draft reached it."""
 
     @property
     def accepted_per_position(self) -> list[int]:
-        """For each position of a draft, from 0, the steps that accepted so far."""
+        """For each position of a draft, from 0, the number of steps that accepted the draft up to it."""
 
     @property
     def sources(self) -> dict[str, dict[str, int]]:
-        """Tokens drafted and accepted by the source that proposed them."""
+        """Drafted and accepted tokens, by the source that proposed them."""
 
     @property
     def predicted_speedup(self) -> float | None:
-        """The controller's estimate of the speedup, not a measurement; none where it made no choice."""
+        """The controller's estimate of the speedup, not a measurement; none if it made no choice."""
 
     @property
     def time_to_first_token(self) -> float:
@@ -386,7 +386,7 @@ class Stats:
 
     @property
     def verify_seconds(self) -> float:
-        """Spent in the target, decoding."""
+        """Spent in the target while decoding."""
 
     @property
     def acceptance_rate(self) -> float:
@@ -394,7 +394,7 @@ class Stats:
 
     @property
     def tokens_per_step(self) -> float:
-        """Tokens generated a forward pass of the target."""
+        """Tokens generated per forward pass of the target."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -402,7 +402,7 @@ class Stats:
 
     @property
     def speedup(self) -> float | None:
-        """Against as many tokens without drafts; none where no draft was accepted or no step without one was measured."""
+        """Speedup over generating as many tokens without drafts; none if no draft was accepted, or no step without one was measured."""
 
     # end generated: statistics
     def as_dict(self) -> dict[str, Any]:
@@ -422,7 +422,7 @@ class Generation:
         """The ids of the tokens, an end-of-text token included."""
     @property
     def details(self) -> list[Token]:
-        """The tokens with all that is known of them."""
+        """The tokens with their texts, log-probabilities and sources."""
     @property
     def finish_reason(self) -> Literal["stop", "length", "cancelled"]:
         """Why it ended: "stop", "length" or "cancelled"."""
@@ -431,7 +431,7 @@ class Generation:
         """The log-probability of each token; None unless asked for."""
     @property
     def stats(self) -> Stats:
-        """How it went."""
+        """The counts and times."""
     def _repr_html_(self) -> str: ...
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain values, ready for JSON."""
@@ -492,7 +492,7 @@ class Comparison:
     """Plain and speculative decoding of the same prompt."""
     @property
     def speedup(self) -> float:
-        """Median over the runs of speculative over plain tokens per second. Where speculative.accepted is 0, drafts made nothing faster: it is their cost, and noise."""
+        """Median over the runs of speculative over plain tokens per second. If speculative.accepted is 0, no draft saved time: the value shows their cost, and noise."""
     @property
     def speedup_range(self) -> list[float]:
         """The speedups of the slowest and the fastest pair."""
@@ -504,7 +504,7 @@ class Comparison:
         """With speculation."""
     @property
     def identical(self) -> bool:
-        """Whether both ways gave the same tokens. A verification that only keeps the distribution is compared by greedy decoding."""
+        """Whether both ways gave the same tokens. If the verification only preserves the distribution, greedy decoding is compared instead."""
     @property
     def text(self) -> str:
         """The text of the first speculative run."""
@@ -633,7 +633,7 @@ class SourceReport:
         """Greedy texts against those without speculation."""
     @property
     def seeded(self) -> Identity | None:
-        """Sampled texts against those without speculation and the same seeds; None where the settings are greedy."""
+        """Sampled texts against those with the same seeds but without speculation; None if the settings are greedy."""
     @property
     def distributions(self) -> list[DistributionTest]:
         """Whether sampled tokens follow the target's distribution, for each kind of verification."""
@@ -657,7 +657,7 @@ class AuditReport:
     """Whether speculation is lossless, and the tests of it."""
     @property
     def lossless(self) -> bool:
-        """Whether something was tested and every test passed. It vouches for what was tested alone: see verdict."""
+        """Whether something was tested and every test passed. It vouches only for what was tested: see verdict."""
     @property
     def greedy(self) -> bool | None:
         """Whether greedy texts are the target's own; None if that was not tested."""
@@ -790,7 +790,7 @@ class Tokenizer:
             skip_special_tokens: Leave special tokens out.
 
         Returns:
-            The text; bytes that are no characters become U+FFFD.
+            The text; invalid UTF-8 becomes U+FFFD.
 
         Raises:
             InvalidConfig: An id is negative or too large.
@@ -811,7 +811,7 @@ class Tokenizer:
             The token, or a list of tokens.
 
         Raises:
-            InvalidConfig: There is no token of an id.
+            InvalidConfig: An id is not in the vocabulary.
 
         Example:
             >>> tokenizer = decoder.tokenizer
@@ -829,7 +829,7 @@ class Tokenizer:
             The token, or a list of tokens.
 
         Raises:
-            InvalidConfig: There is no token of an id.
+            InvalidConfig: An id is not in the vocabulary.
 
         Example:
             >>> tokenizer = decoder.tokenizer
@@ -844,7 +844,7 @@ class Tokenizer:
             tokens: A token, or several.
 
         Returns:
-            The id, or a list of ids; None for what is no token.
+            The id, or a list of ids; None for a string that is not a token.
 
         Example:
             >>> tokenizer = decoder.tokenizer
@@ -859,7 +859,7 @@ class Tokenizer:
             tokens: A token, or several.
 
         Returns:
-            The id, or a list of ids; None for what is no token.
+            The id, or a list of ids; None for a string that is not a token.
 
         Example:
             >>> tokenizer = decoder.tokenizer
@@ -968,13 +968,13 @@ class Sequence:
 
         Args:
             ids: Token ids.
-            rows: Of so many of the last of them the logits are returned.
+            rows: How many of the last tokens to return logits for.
 
         Returns:
             The logits: float32 [rows, vocab_size].
 
         Raises:
-            InvalidConfig: There are fewer ids than rows, or an id is no token's.
+            InvalidConfig: There are fewer ids than rows, or an id is not in the vocabulary.
             ContextOverflow: The tokens do not fit the model's context.
 
         Example:
@@ -994,7 +994,7 @@ class Sequence:
             The logits of all tokens: float32 [len(ids), vocab_size].
 
         Raises:
-            InvalidConfig: A parent comes after its child, or an id is no token's.
+            InvalidConfig: A parent comes after its child, or an id is not in the vocabulary.
             ContextOverflow: The tokens do not fit the model's context.
 
         Example:
@@ -1013,7 +1013,7 @@ class Sequence:
             path: The tokens' indices, from the root.
 
         Raises:
-            InvalidConfig: It is no path of the tree.
+            InvalidConfig: It is not a path of the tree.
 
         Example:
             >>> sequence = decoder.sequence()
@@ -1060,8 +1060,8 @@ class SpeculativeDecoder:
         draft: A model, named like the target; "auto" (None: all sources that need no model), one of these sources
             (as "ngram"), or "none"; an EAGLE head; or the target itself with some of its layers ("self:0-9,26-29")
             or quantized further ("self:q4_0").
-        tokenizer: A model whose tokenizer is used in place of the target's.
-        chat_template: A chat template in place of the model's own: a file, a known name ("chatml", "llama3", ...),
+        tokenizer: A model whose tokenizer is used instead of the target's.
+        chat_template: A chat template to use instead of the model's own: a file, a known name ("chatml", "llama3", ...),
             or Jinja source.
         device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is SPECDEC_DEVICE, or the best available.
         dtype: Store all weights in this type.
@@ -1114,14 +1114,14 @@ class SpeculativeDecoder:
 
         Args:
             repo_id: The repository or folder.
-            filename: A GGUF file's name, its quantization ("Q4_K_M"), or a pattern that one file fits.
+            filename: A GGUF file's name, its quantization ("Q4_K_M"), or a pattern that matches one file.
             **kwargs: The constructor's other arguments.
 
         Returns:
             The decoder.
 
         Raises:
-            ModelNotFound: There is no such file, or several fit.
+            ModelNotFound: No file matches, or several do.
 
         Example:
             >>> SpeculativeDecoder.from_pretrained(
@@ -1137,7 +1137,7 @@ class SpeculativeDecoder:
         Args:
             target: The model whose text is generated.
             draft: A model that drafts; None drafts without a model.
-            tokenizer: A `Tokenizer`, or the model or folder whose tokenizer it is.
+            tokenizer: A `Tokenizer`, or the model or folder to load it from.
 
         Returns:
             The decoder.
@@ -1229,7 +1229,7 @@ class SpeculativeDecoder:
             **overrides: Settings that replace those of `config`.
 
         Returns:
-            An iterator of chunks; its `generation` is the whole once it has ended.
+            An iterator of chunks; once it has ended, its `generation` is the complete result.
 
         Raises:
             InvalidConfig: A setting is out of its range, or the prompt is empty.
@@ -1319,7 +1319,7 @@ class SpeculativeDecoder:
             **overrides: Settings that replace those of `config`.
 
         Returns:
-            An asynchronous iterator of chunks; its `generation` is the whole once it has ended.
+            An asynchronous iterator of chunks; once it has ended, its `generation` is the complete result.
 
         Raises:
             InvalidConfig: A setting is out of its range, or the prompt is empty.
@@ -1410,7 +1410,7 @@ class SpeculativeDecoder:
             messages: Dicts with a "role" and a "content"; every field reaches the chat template.
             config: The settings; None is the model's defaults.
             tools: Functions that the model may call, as OpenAI's API describes them.
-            chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+            chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
             **overrides: Settings that replace those of `config`.
 
         Returns:
@@ -1459,11 +1459,11 @@ class SpeculativeDecoder:
             messages: Dicts with a "role" and a "content"; every field reaches the chat template.
             config: The settings; None is the model's defaults.
             tools: Functions that the model may call, as OpenAI's API describes them.
-            chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+            chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
             **overrides: Settings that replace those of `config`.
 
         Returns:
-            An iterator of chunks; its `generation` is the whole once it has ended.
+            An iterator of chunks; once it has ended, its `generation` is the complete result.
 
         Raises:
             InvalidConfig: A setting is out of its range, or the chat template refuses the conversation.
@@ -1510,7 +1510,7 @@ class SpeculativeDecoder:
             messages: Dicts with a "role" and a "content"; every field reaches the chat template.
             config: The settings; None is the model's defaults.
             tools: Functions that the model may call, as OpenAI's API describes them.
-            chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+            chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
             **overrides: Settings that replace those of `config`.
 
         Returns:
@@ -1560,11 +1560,11 @@ class SpeculativeDecoder:
             messages: Dicts with a "role" and a "content"; every field reaches the chat template.
             config: The settings; None is the model's defaults.
             tools: Functions that the model may call, as OpenAI's API describes them.
-            chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+            chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
             **overrides: Settings that replace those of `config`.
 
         Returns:
-            An asynchronous iterator of chunks; its `generation` is the whole once it has ended.
+            An asynchronous iterator of chunks; once it has ended, its `generation` is the complete result.
 
         Raises:
             InvalidConfig: A setting is out of its range, or the chat template refuses the conversation.
@@ -1612,7 +1612,7 @@ class SpeculativeDecoder:
             conversations: Lists of messages.
             config: The settings; None is the model's defaults.
             tools: Functions that the model may call, as OpenAI's API describes them.
-            chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+            chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
             **overrides: Settings that replace those of `config`.
 
         Returns:
@@ -1642,7 +1642,7 @@ class SpeculativeDecoder:
         Args:
             messages: Dicts with a "role" and a "content"; every field reaches the chat template.
             tools: Functions that the model may call, as OpenAI's API describes them.
-            chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+            chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
             add_generation_prompt: End where the answer starts; None is True unless `continue_final_message`.
             continue_final_message: End with the last message's text, which the answer continues.
 

@@ -40,7 +40,7 @@ pub(super) struct ModelArgs {
         " [default: the profile's, or auto]",
     ))]
     pub(super) draft: Option<String>,
-    /// Ignore the target's profile, which `specdec tune` saved
+    /// Ignore the target's profile, which `specdec tune` wrote
     #[arg(long)]
     pub(super) no_profile: bool,
     #[command(flatten)]
@@ -54,13 +54,13 @@ pub(super) struct LoadingArgs {
     /// Model or folder whose tokenizer is used instead of the target's
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<String>,
-    /// Chat template instead of the model's own: a file, chatml, llama2, llama3, mistral, gemma, phi3, zephyr, vicuna or alpaca
+    /// Chat template to use instead of the model's own: a file, chatml, llama2, llama3, mistral, gemma, phi3, zephyr, vicuna or alpaca
     #[arg(long, value_name = "FILE|NAME")]
     chat_template: Option<String>,
     /// cpu, cuda, cuda:INDEX or metal [default: SPECDEC_DEVICE, or the best available]
     #[arg(long)]
     pub(super) device: Option<Device>,
-    /// Type of all weights: auto (as stored), f32, f16 or bf16
+    /// Convert all weights to f32, f16 or bf16; auto keeps them as stored
     #[arg(long)]
     dtype: Option<String>,
     /// Quantize on loading: q8_0, q6_k, q5_k, q4_k, q4_0, ...
@@ -72,16 +72,16 @@ pub(super) struct LoadingArgs {
     /// Kernels on the CPU: auto (the fastest) or candle (Candle's, the reference)
     #[arg(long, value_name = "KERNELS")]
     kernels: Option<String>,
-    /// File with an n-gram table of the target's own texts, to draft from
+    /// File with an n-gram table to draft from
     #[arg(long, value_name = "FILE")]
     pub(super) table: Option<PathBuf>,
     /// Branch, tag or commit of hub models
     #[arg(long)]
     revision: Option<String>,
-    /// Maximum tokens of prompt and answer together [default: the model's own]
+    /// Maximum number of tokens in prompt and answer together [default: the model's own]
     #[arg(short, long, value_name = "TOKENS")]
     context_length: Option<usize>,
-    /// Threads that compute on the CPU [default: SPECDEC_NUM_THREADS, or all that the process may use]
+    /// Number of CPU threads [default: SPECDEC_NUM_THREADS, or as many as the process may use]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
@@ -266,10 +266,10 @@ pub(super) fn with_default(option: clap::Arg, value: &'static str) -> clap::Arg 
 #[derive(Args)]
 #[command(next_help_heading = "Generation", allow_negative_numbers = true)]
 pub(super) struct SamplingArgs {
-    /// Maximum tokens drafted per step; 0 disables speculation [default: the profile's, or 16]
+    /// Maximum number of tokens drafted per step; 0 disables speculation [default: the profile's, or 16]
     #[arg(short, long, value_name = "N")]
     pub(super) gamma: Option<usize>,
-    /// Always draft exactly gamma tokens per step, not as many as pay
+    /// Always draft gamma tokens per step, even if fewer would be faster
     #[arg(long)]
     fixed: bool,
     #[command(flatten)]
@@ -277,7 +277,7 @@ pub(super) struct SamplingArgs {
     /// File with a text that the answer is likely to resemble, to draft from
     #[arg(long, value_name = "FILE")]
     pub(super) prediction: Option<PathBuf>,
-    /// Constrain the answer to JSON of this schema: a file, or the schema itself
+    /// Constrain the answer to this JSON schema: a file, or the schema itself
     #[arg(long, value_name = "SCHEMA", group = "format")]
     json_schema: Option<String>,
     /// Constrain the answer to this regular expression

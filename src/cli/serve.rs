@@ -34,7 +34,7 @@ or open http://127.0.0.1:8080 in a browser.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Address to listen on; an address that other machines reach needs an API key
+    /// Address to listen on; one that other machines can reach requires an API key
     #[arg(long, default_value = "127.0.0.1", env = "SPECDEC_HOST")]
     host: String,
     /// Port to listen on; 0 takes any free port
@@ -52,7 +52,7 @@ pub(super) struct Args {
     /// Allow web pages of this origin, such as https://example.com; can be repeated
     #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
     cors_origin: Vec<String>,
-    /// Refuse requests with unknown fields, such as misspelled ones, instead of ignoring those
+    /// Refuse requests with unknown fields, such as misspelled ones, instead of ignoring these fields
     #[arg(long)]
     strict: bool,
     /// Requests that run at the same time; others are queued
@@ -108,8 +108,8 @@ fn describe(decoder: &SpeculativeDecoder, options: &ServerOptions) {
     let info = decoder.info();
     let key = match (options.api_keys.is_empty(), options.allow_unauthenticated) {
         (false, _) => "required",
-        (true, false) => "none: only this machine is answered",
-        (true, true) => "none: everybody is answered",
+        (true, false) => "none: only this machine may connect",
+        (true, true) => "none: every request is accepted",
     };
     let text = format!(
         "model    {}: {}, {:.1} million parameters, {}, on {}\n\

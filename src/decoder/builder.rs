@@ -84,7 +84,7 @@ impl DecoderBuilder {
         self
     }
 
-    /// A model or folder whose tokenizer is used in place of the target's.
+    /// A model or folder whose tokenizer is used instead of the target's.
     #[must_use]
     pub fn tokenizer(mut self, tokenizer: impl Into<String>) -> Self {
         self.tokenizer = Some(tokenizer.into());

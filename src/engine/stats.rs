@@ -19,7 +19,7 @@ macro_rules! statistics {
             fields {
                 /// Tokens in the prompt.
                 prompt_tokens: usize,
-                /// Those of them that were in a cache of an earlier request.
+                /// Prompt tokens that were cached by an earlier request.
                 cached_tokens: usize,
                 /// Tokens generated.
                 new_tokens: usize,
@@ -29,13 +29,13 @@ macro_rules! statistics {
                 drafted: usize,
                 /// Drafted tokens that the target accepted.
                 accepted: usize,
-                /// For each position of a draft, from 0, the steps that drafted so far.
+                /// For each position of a draft, from 0, the number of steps whose draft reached it.
                 drafted_per_position: Vec<usize>,
-                /// For each position of a draft, from 0, the steps that accepted so far.
+                /// For each position of a draft, from 0, the number of steps that accepted the draft up to it.
                 accepted_per_position: Vec<usize>,
-                /// Tokens drafted and accepted by the source that proposed them.
+                /// Drafted and accepted tokens, by the source that proposed them.
                 sources: BTreeMap<DraftKind, SourceStats>,
-                /// The controller's estimate of the speedup, not a measurement; none where it made no choice.
+                /// The controller's estimate of the speedup, not a measurement; none if it made no choice.
                 predicted_speedup: Option<f64>,
             }
             durations {
@@ -47,17 +47,17 @@ macro_rules! statistics {
                 decode as decode_seconds,
                 /// Spent drafting.
                 draft as draft_seconds,
-                /// Spent in the target, decoding.
+                /// Spent in the target while decoding.
                 verify as verify_seconds,
             }
             computed {
                 /// Share of the drafted tokens that were accepted; 0 without drafts.
                 acceptance_rate: f64,
-                /// Tokens generated a forward pass of the target.
+                /// Tokens generated per forward pass of the target.
                 tokens_per_step: f64,
                 /// Tokens per second, once the prompt was prefilled.
                 tokens_per_second: f64,
-                /// Against as many tokens without drafts; none where no draft was accepted or no step without one was measured.
+                /// Speedup over generating as many tokens without drafts; none if no draft was accepted, or no step without one was measured.
                 speedup: Option<f64>,
             }
         }
@@ -141,7 +141,7 @@ impl Stats {
         ratio(self.accepted as f64, self.drafted as f64).unwrap_or(0.0)
     }
 
-    /// Tokens generated a forward pass of the target.
+    /// Tokens generated per forward pass of the target.
     pub fn tokens_per_step(&self) -> f64 {
         ratio(self.new_tokens as f64, self.steps as f64).unwrap_or(0.0)
     }

@@ -39,7 +39,7 @@ pub(super) fn check(bytes: u64) -> Result<()> {
     }
     Err(Error::OutOfMemory {
         reason: format!(
-            "the weights take {}, {} are available: use a smaller model, or pack its weights (quantize \"q4_0\")",
+            "the weights take {}, but only {} is available: use a smaller model, or quantize its weights (`quantize` \"q4_0\")",
             gibibytes(bytes),
             gibibytes(available)
         ),

@@ -88,7 +88,7 @@ record! {
         draft: String = source.draft.to_string(),
         /// Greedy texts against those without speculation.
         greedy: Identity = Identity(source.greedy.clone()),
-        /// Sampled texts against those without speculation and the same seeds; None where the settings are greedy.
+        /// Sampled texts against those with the same seeds but without speculation; None if the settings are greedy.
         seeded: Option<Identity> = source.seeded.clone().map(Identity),
         /// Whether sampled tokens follow the target's distribution, for each kind of verification.
         distributions: Vec<DistributionTest> = source.distributions.iter().cloned().map(DistributionTest).collect(),
@@ -104,7 +104,7 @@ record! {
 record! {
     /// Whether speculation is lossless, and the tests of it.
     AuditReport(report: audit::AuditReport) {
-        /// Whether something was tested and every test passed. It vouches for what was tested alone: see verdict.
+        /// Whether something was tested and every test passed. It vouches only for what was tested: see verdict.
         lossless: bool = report.lossless,
         /// Whether greedy texts are the target's own; None if that was not tested.
         greedy: Option<bool> = report.greedy,

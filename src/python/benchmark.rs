@@ -45,7 +45,7 @@ record! {
 record! {
     /// Plain and speculative decoding of the same prompt.
     Comparison(comparison: benchmark::Comparison) {
-        /// Median over the runs of speculative over plain tokens per second. Where speculative.accepted is 0, drafts made nothing faster: it is their cost, and noise.
+        /// Median over the runs of speculative over plain tokens per second. If speculative.accepted is 0, no draft saved time: the value shows their cost, and noise.
         speedup: f64 = comparison.speedup,
         /// The speedups of the slowest and the fastest pair.
         speedup_range: [f64; 2] = comparison.speedup_range,
@@ -53,7 +53,7 @@ record! {
         baseline: Measurement = Measurement(comparison.baseline.clone()),
         /// With speculation.
         speculative: Measurement = Measurement(comparison.speculative.clone()),
-        /// Whether both ways gave the same tokens. A verification that only keeps the distribution is compared by greedy decoding.
+        /// Whether both ways gave the same tokens. If the verification only preserves the distribution, greedy decoding is compared instead.
         identical: bool = comparison.identical,
         /// The text of the first speculative run.
         text: String = comparison.text.clone(),

@@ -30,7 +30,7 @@ macro_rules! define_class {
         #[doc = $doc:tt]
         $name:ident: $type:ty = $default:expr, $range:expr => { $($interfaces:tt)* }
     )*) => {
-        /// How to generate: immutable settings, of which None is the model's default.
+        /// The settings of a generation. They are immutable; None stands for the model's default.
         ///
         /// Args:
         $(#[doc = concat!("    ", stringify!($name), ":", $doc)])*

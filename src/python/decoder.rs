@@ -32,7 +32,7 @@ use crate::model::{LanguageModel, ModelInfo};
 ///         (as "ngram"), or "none"; an EAGLE head; or the target itself with some of its layers ("self:0-9,26-29")
 ///         or quantized further ("self:q4_0").
 ///     tokenizer: A model whose tokenizer is used instead of the target's.
-///     chat_template: A chat template instead of the model's own: a file, a known name ("chatml", "llama3", ...),
+///     chat_template: A chat template to use instead of the model's own: a file, a known name ("chatml", "llama3", ...),
 ///         or Jinja source.
 ///     device: "cpu", "cuda", "cuda:INDEX" or "metal"; None is SPECDEC_DEVICE, or the best available.
 ///     dtype: Store all weights in this type.
@@ -174,14 +174,14 @@ impl SpeculativeDecoder {
     ///
     /// Args:
     ///     repo_id: The repository or folder.
-    ///     filename: A GGUF file's name, its quantization ("Q4_K_M"), or a pattern that one file fits.
+    ///     filename: A GGUF file's name, its quantization ("Q4_K_M"), or a pattern that matches one file.
     ///     **kwargs: The constructor's other arguments.
     ///
     /// Returns:
     ///     The decoder.
     ///
     /// Raises:
-    ///     ModelNotFound: There is no such file, or several fit.
+    ///     ModelNotFound: No file matches, or several do.
     ///
     /// Example:
     ///     >>> SpeculativeDecoder.from_pretrained(
@@ -207,7 +207,7 @@ impl SpeculativeDecoder {
     /// Args:
     ///     target: The model whose text is generated.
     ///     draft: A model that drafts; None drafts without a model.
-    ///     tokenizer: A `Tokenizer`, or the model or folder whose tokenizer it is.
+    ///     tokenizer: A `Tokenizer`, or the model or folder to load it from.
     ///
     /// Returns:
     ///     The decoder.
@@ -277,7 +277,7 @@ impl SpeculativeDecoder {
     ///     **overrides: Settings that replace those of `config`.
     ///
     /// Returns:
-    ///     An iterator of chunks; its `generation` is the whole once it has ended.
+    ///     An iterator of chunks; once it has ended, its `generation` is the complete result.
     ///
     /// Raises:
     ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
@@ -334,7 +334,7 @@ impl SpeculativeDecoder {
     ///     **overrides: Settings that replace those of `config`.
     ///
     /// Returns:
-    ///     An asynchronous iterator of chunks; its `generation` is the whole once it has ended.
+    ///     An asynchronous iterator of chunks; once it has ended, its `generation` is the complete result.
     ///
     /// Raises:
     ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
@@ -392,7 +392,7 @@ impl SpeculativeDecoder {
     ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
     ///     config: The settings; None is the model's defaults.
     ///     tools: Functions that the model may call, as OpenAI's API describes them.
-    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
     ///     **overrides: Settings that replace those of `config`.
     ///
     /// Returns:
@@ -425,11 +425,11 @@ impl SpeculativeDecoder {
     ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
     ///     config: The settings; None is the model's defaults.
     ///     tools: Functions that the model may call, as OpenAI's API describes them.
-    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
     ///     **overrides: Settings that replace those of `config`.
     ///
     /// Returns:
-    ///     An iterator of chunks; its `generation` is the whole once it has ended.
+    ///     An iterator of chunks; once it has ended, its `generation` is the complete result.
     ///
     /// Raises:
     ///     InvalidConfig: A setting is out of its range, or the chat template refuses the conversation.
@@ -460,7 +460,7 @@ impl SpeculativeDecoder {
     ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
     ///     config: The settings; None is the model's defaults.
     ///     tools: Functions that the model may call, as OpenAI's API describes them.
-    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
     ///     **overrides: Settings that replace those of `config`.
     ///
     /// Returns:
@@ -493,11 +493,11 @@ impl SpeculativeDecoder {
     ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
     ///     config: The settings; None is the model's defaults.
     ///     tools: Functions that the model may call, as OpenAI's API describes them.
-    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
     ///     **overrides: Settings that replace those of `config`.
     ///
     /// Returns:
-    ///     An asynchronous iterator of chunks; its `generation` is the whole once it has ended.
+    ///     An asynchronous iterator of chunks; once it has ended, its `generation` is the complete result.
     ///
     /// Raises:
     ///     InvalidConfig: A setting is out of its range, or the chat template refuses the conversation.
@@ -529,7 +529,7 @@ impl SpeculativeDecoder {
     ///     conversations: Lists of messages.
     ///     config: The settings; None is the model's defaults.
     ///     tools: Functions that the model may call, as OpenAI's API describes them.
-    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
     ///     **overrides: Settings that replace those of `config`.
     ///
     /// Returns:
@@ -567,7 +567,7 @@ impl SpeculativeDecoder {
     /// Args:
     ///     messages: Dicts with a "role" and a "content"; every field reaches the chat template.
     ///     tools: Functions that the model may call, as OpenAI's API describes them.
-    ///     chat_template_kwargs: The chat template's own variables, as {"enable_thinking": False}.
+    ///     chat_template_kwargs: The chat template's own variables, such as {"enable_thinking": False}.
     ///     add_generation_prompt: End where the answer starts; None is True unless `continue_final_message`.
     ///     continue_final_message: End with the last message's text, which the answer continues.
     ///

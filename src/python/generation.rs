@@ -39,7 +39,7 @@ record! {
         top_logprobs: Vec<(u32, f32)> = token.top_logprobs.clone(),
         /// What each of the tokens in top_logprobs stands for alone.
         top_texts: Vec<String> = token.top_texts.clone(),
-        /// Who wrote it first: "target", or the draft source's name.
+        /// The source that proposed it: "target", or the name of a draft source.
         source: String = token.source.to_string(),
         /// The step that accepted it, from 0.
         step: usize = token.step,
@@ -152,7 +152,7 @@ impl Generation {
         self.0.token_ids()
     }
 
-    /// The tokens with all that is known of them.
+    /// The tokens with their texts, log-probabilities and sources.
     #[getter]
     fn details(&self) -> Vec<Token> {
         self.0.tokens.iter().cloned().map(Token).collect()
@@ -172,7 +172,7 @@ impl Generation {
         known.filter(|known| !known.is_empty())
     }
 
-    /// How it went.
+    /// The counts and times.
     #[getter]
     fn stats(&self) -> Stats {
         Stats(self.0.stats.clone())

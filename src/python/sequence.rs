@@ -30,13 +30,13 @@ impl Sequence {
     ///
     /// Args:
     ///     ids: Token ids.
-    ///     rows: Number of the last of them whose logits are returned.
+    ///     rows: How many of the last tokens to return logits for.
     ///
     /// Returns:
     ///     The logits: float32 [rows, vocab_size].
     ///
     /// Raises:
-    ///     InvalidConfig: There are fewer ids than rows, or an id is no token's.
+    ///     InvalidConfig: There are fewer ids than rows, or an id is not in the vocabulary.
     ///     ContextOverflow: The tokens do not fit the model's context.
     ///
     /// Example:
@@ -69,7 +69,7 @@ impl Sequence {
     ///     The logits of all tokens: float32 [len(ids), vocab_size].
     ///
     /// Raises:
-    ///     InvalidConfig: A parent comes after its child, or an id is no token's.
+    ///     InvalidConfig: A parent comes after its child, or an id is not in the vocabulary.
     ///     ContextOverflow: The tokens do not fit the model's context.
     ///
     /// Example:
@@ -102,7 +102,7 @@ impl Sequence {
     ///     path: The tokens' indices, from the root.
     ///
     /// Raises:
-    ///     InvalidConfig: It is no path of the tree.
+    ///     InvalidConfig: It is not a path of the tree.
     ///
     /// Example:
     ///     >>> sequence = decoder.sequence()

@@ -70,7 +70,7 @@ impl Tokenizer {
     ///     skip_special_tokens: Leave special tokens out.
     ///
     /// Returns:
-    ///     The text; bytes that are no characters become U+FFFD.
+    ///     The text; invalid UTF-8 becomes U+FFFD.
     ///
     /// Raises:
     ///     InvalidConfig: An id is negative or too large.
@@ -93,7 +93,7 @@ impl Tokenizer {
     ///     The token, or a list of tokens.
     ///
     /// Raises:
-    ///     InvalidConfig: There is no token of an id.
+    ///     InvalidConfig: An id is not in the vocabulary.
     ///
     /// Example:
     ///     >>> tokenizer = decoder.tokenizer
@@ -117,7 +117,7 @@ impl Tokenizer {
     ///     tokens: A token, or several.
     ///
     /// Returns:
-    ///     The id, or a list of ids; None for what is no token.
+    ///     The id, or a list of ids; None for a string that is not a token.
     ///
     /// Example:
     ///     >>> tokenizer = decoder.tokenizer

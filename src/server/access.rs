@@ -47,7 +47,7 @@ pub(super) async fn authenticate(
     }
     let message = match sent_key(request.headers()) {
         Some(key) if keys.contains(key) => return next.run(request).await,
-        Some(_) => "the API key is invalid",
+        Some(_) => "invalid API key",
         None => "no API key: send one in the header \"Authorization: Bearer KEY\"",
     };
     ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response()
@@ -84,8 +84,8 @@ pub(super) async fn check_origin(
         && let Some(name) = foreign_host(headers, host)
     {
         let message = format!(
-            "{name:?} is not a name of this server: use its address or --host name, give it an API key, or start it with \
-             --allow-unauthenticated"
+            "unrecognized Host header {name:?}: use the server's address, or start it with this name as --host, with an API \
+             key, or with --allow-unauthenticated"
         );
         return ApiError::new(StatusCode::FORBIDDEN, "foreign_host", message).into_response();
     }
@@ -93,7 +93,7 @@ pub(super) async fn check_origin(
         None => next.run(request).await,
         Some(origin) => {
             let message = format!(
-                "pages of {origin} may not use this server: --cors-origin {origin} would allow it"
+                "cross-origin request from {origin} refused: --cors-origin {origin} allows it"
             );
             ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", message).into_response()
         }

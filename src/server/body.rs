@@ -66,10 +66,10 @@ impl<S: Send + Sync> FromRequest<S> for Body {
         let invalid =
             |message: String| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message);
         let value: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| invalid(format!("the body is not JSON: {error}")))?;
+            .map_err(|error| invalid(format!("the request body is not valid JSON: {error}")))?;
         match value.is_object() {
             true => Ok(Self(value)),
-            false => Err(invalid("the body is not a JSON object".into())),
+            false => Err(invalid("the request body is not a JSON object".into())),
         }
     }
 }

@@ -53,11 +53,11 @@ impl Server {
         let invalid = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 let expected =
-                    "a free port: another program listens on this one; 0 takes any that is free";
+                    "a free port: another program listens on this one; 0 takes any free port";
                 Error::invalid("port", port, expected)
             }
             std::io::ErrorKind::PermissionDenied => {
-                let expected = "a port from 1024 on, or the right to listen on this one";
+                let expected = "a port of 1024 or above, or permission to listen on this one";
                 Error::invalid("port", port, expected)
             }
             _ => {

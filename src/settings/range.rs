@@ -74,7 +74,7 @@ impl fmt::Display for Range {
             Self::AboveUpTo(min, max) => write!(f, "a number in ({min}, {max}]"),
             Self::UpTo(max) => write!(f, "an integer from 0 to {max}"),
             Self::Numbers => f.write_str("numbers"),
-            Self::NotEmpty => f.write_str("a text that is not empty"),
+            Self::NotEmpty => f.write_str("non-empty strings"),
         }
     }
 }

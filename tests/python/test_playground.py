@@ -113,7 +113,7 @@ def test_an_answer_is_shown_token_by_token(page: webdriver.Chrome, server: Runni
     assert f"{len(tokens)} tokens" in facts
     assert "tokens/s" in facts
     assert "of drafted tokens accepted" in facts
-    assert "ended at the maximum of tokens" in facts
+    assert "reached the maximum number of tokens" in facts
 
 
 def test_a_comparison_is_labelled(page: webdriver.Chrome) -> None:
@@ -145,7 +145,7 @@ def test_sources_differ_by_more_than_colour(page: webdriver.Chrome) -> None:
         colours.add(colour)
         assert sample.get_attribute("title")
     assert len(samples) == len(marks) == len(colours) == 7
-    assert "the text is the same, sooner" in text(page, "#legend")
+    assert "the text is the same, but arrives sooner" in text(page, "#legend")
 
 
 def test_tokens_are_explained_by_keyboard_and_to_screen_readers(page: webdriver.Chrome) -> None:

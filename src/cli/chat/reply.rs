@@ -64,7 +64,7 @@ impl Chat<'_> {
         }
         if self.config.response_format.is_some() {
             return usage(
-                "an answer that is held to a format has to be given at once: /set max_new_tokens to more, then /retry",
+                "an answer that is constrained to a format cannot be continued: raise max_new_tokens with /set, then /retry",
             );
         }
         let prefix = whole_characters(&self.decoder, &reply.tokens)?;

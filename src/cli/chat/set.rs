@@ -92,12 +92,12 @@ fn replaced(
     Ok(config)
 }
 
-/// What a setting's value must look like.
+/// Describes the values that a setting takes.
 fn expected(config: &SpeculativeConfig, setting: &Setting) -> String {
     match (setting.range, value(config, setting.name)) {
         (Range::Any, Value::Bool(_)) => "true or false".into(),
         (Range::Any, Value::Object(_)) => "a JSON object".into(),
-        (Range::Any, _) => "a whole number from 0 on".into(),
+        (Range::Any, _) => "a whole number >= 0".into(),
         (range, _) => range.to_string(),
     }
 }
@@ -159,8 +159,8 @@ mod tests {
             "invalid temperature = warm: expected a finite number >= 0"
         );
         for (text, expected) in [
-            ("top_k many", "a whole number from 0 on"),
-            ("seed -1", "a whole number from 0 on"),
+            ("top_k many", "a whole number >= 0"),
+            ("seed -1", "a whole number >= 0"),
             ("adaptive maybe", "true or false"),
             ("draft ngrams", "ngram"),
             ("verification never", "coupled"),

@@ -8,7 +8,7 @@ use super::verdict::Verdict;
 /// Whether speculation is lossless, and the tests of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AuditReport {
-    /// Whether something was tested and every test passed. It vouches for what was tested alone: see `verdict`.
+    /// Whether something was tested and every test passed. It vouches only for what was tested: see `verdict`.
     pub lossless: bool,
     /// Whether greedy texts are the target's own; `None` if that was not tested.
     pub greedy: Option<bool>,

@@ -80,11 +80,11 @@ impl CompletionRequest {
     pub(in crate::server) fn check(&self, choices: usize) -> Result<(), ApiError> {
         let suffix = self.suffix.as_ref();
         if suffix.is_some_and(|suffix| !suffix.is_empty()) {
-            let message = "a suffix is not supported: texts are continued only at their end";
+            let message = "suffix (fill-in-the-middle) is not supported: texts are continued only at their end";
             return Err(ApiError::invalid("suffix", message));
         }
         if self.best_of.is_some_and(|Count(best)| best > choices) {
-            let message = "best_of: no more answers are generated than are returned";
+            let message = "best_of greater than n is not supported";
             return Err(ApiError::invalid("best_of", message));
         }
         if self.echo.unwrap_or(false) && self.logprobs.is_some() {

@@ -116,7 +116,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("lora_path", &[], "load the adapted model"),
     ("min_tokens", &["0"], "use ignore_eos with max_tokens"),
     ("min_new_tokens", &["0"], "use ignore_eos with max_tokens"),
-    ("mm_processor_kwargs", &["{}"], "models read texts alone"),
+    ("mm_processor_kwargs", &["{}"], "models read only text"),
     ("no_stop_trim", &["false"], "add the stop text yourself"),
     (
         "prompt_logprobs",
@@ -141,7 +141,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("dry_multiplier", &["0"], "use repetition_penalty"),
     ("dynatemp_range", &["0"], "use temperature"),
     ("grammar", &["\"\""], "use response_format with lark"),
-    ("image_data", &["[]"], "models read texts alone"),
+    ("image_data", &["[]"], "models read only text"),
     (
         "input_prefix",
         &["\"\""],
@@ -178,7 +178,7 @@ const REFUSED: &[(&str, &[&str], &str)] = &[
     ("epsilon_cutoff", &["0"], "use min_p"),
     ("eta_cutoff", &["0"], "use min_p"),
     ("format", &["\"\""], "use response_format"),
-    ("images", &["[]"], "models read texts alone"),
+    ("images", &["[]"], "models read only text"),
     ("no_repeat_ngram_size", &["0"], "use repetition_penalty"),
     ("num_beams", &["1"], "there is no beam search"),
     ("num_predict", &[], "use max_tokens"),

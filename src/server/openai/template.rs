@@ -44,7 +44,7 @@ impl TemplateFields {
             Some("none") => {}
             None | Some("auto") if tools.is_empty() => {}
             _ => {
-                let message = "tool calls are not supported: describe the answer's format by response_format, \
+                let message = "tool calls are not supported: describe the answer's format with response_format, \
                                or set tool_choice to \"none\"";
                 return Err(ApiError::invalid("tools", message));
             }

@@ -137,7 +137,7 @@ function counts(tokens, rate) {
   return [count, ...speeds, `${(tokens.length / steps).toFixed(2)} per step`];
 }
 
-const ENDS = { stopped: "stopped", length: "ended at the maximum of tokens", abort: "ended by the server" };
+const ENDS = { stopped: "stopped", length: "reached the maximum number of tokens", abort: "ended by the server" };
 
 function finalFacts({ text, tokens, stats, finish, error }) {
   const facts = counts(tokens, stats?.tokens_per_second);

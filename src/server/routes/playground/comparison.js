@@ -25,7 +25,7 @@ export function verdict(speculative, plain) {
 function measured(speculative, plain) {
   const [fast, slow] = [speculative.tokens_per_second, plain.tokens_per_second];
   if (!fast || !slow) return "too short to measure a speed";
-  const speeds = `${speed(fast)} with speculation, ${speed(slow)} by plain decoding`;
+  const speeds = `${speed(fast)} with speculation, ${speed(slow)} without`;
   if (!speculative.drafted) return `${speeds}; nothing was drafted, so there is no speedup`;
   return `${speeds}: ${(fast / slow).toFixed(2)}× as fast`;
 }
