@@ -20,7 +20,7 @@ Examples:
 pub(super) struct Args {
     /// The prompt; "-", or no prompt with piped input, reads stdin (without its final line break)
     prompt: Option<String>,
-    /// The prompt, as llama.cpp's programs have it
+    /// The prompt, given as an option
     #[arg(short, long = "prompt", value_name = "TEXT", conflicts_with = "prompt")]
     prompt_option: Option<String>,
     /// System message before the prompt

@@ -17,10 +17,10 @@ use crate::error::{Error, Result};
 /// How much to tell.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct LogArgs {
-    /// Tell more on stderr: what happens; given twice, details
+    /// Print informational messages on stderr; -vv prints debug messages, too
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Only errors on stderr: no warnings, progress bars or profile
+    /// Print only errors on stderr: no warnings and no progress bars
     #[arg(short, long, global = true)]
     quiet: bool,
 }

@@ -76,7 +76,10 @@ pub(super) fn explain(coloured: bool) {
     EXPLAINED.call_once(|| {
         note(&match coloured {
             true => legend(),
-            false => "no colours, so --show-draft shows nothing; --color always has them".into(),
+            false => {
+                "the output has no colours, so --show-draft shows nothing; --color always adds them"
+                    .into()
+            }
         });
     });
 }

@@ -209,6 +209,13 @@ impl Args {
                 return Err(Error::invalid("SPECDEC_API_KEY", "(not shown)", expected));
             }
         };
+        // An unset variable of the shell is no wish for a server without keys.
+        let given = [("SPECDEC_API_KEY", &own), ("api-key", &self.api_key)];
+        for (name, key) in given {
+            if key.as_ref().is_some_and(|key| key.trim().is_empty()) {
+                return Err(Error::invalid(name, "\"\"", "a key that is not empty"));
+            }
+        }
         let lines = file.iter().flat_map(|text| text.lines());
         let keys: Vec<String> = lines
             .chain(own.as_deref())

@@ -192,7 +192,7 @@ pub(super) fn document(endpoints: Vec<Endpoint>) -> Value {
         "info": {
             "title": "specdec",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Lossless speculative decoding over OpenAI's API. Fields of that API that are not listed are ignored.",
+            "description": "Lossless speculative decoding over OpenAI's API. Fields that are not listed are refused if they would change the answer, and ignored otherwise.",
         },
         "paths": paths,
         "components": {

@@ -59,6 +59,7 @@ fn unparsable_arguments_are_usage_errors() {
         &["serve", "--cors-origin", "example.com"],
         &["serve", "--cors-origin", "https://example.com/"],
         &["serve", "--port", "99999"],
+        &["serve", "--api-key", ""],
         &["generate", "two", "prompts"],
         &["bench", "--runs", "0"],
         &["bench", "--runs", "many"],

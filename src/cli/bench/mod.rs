@@ -86,7 +86,7 @@ struct Workload {
     /// Continue the prompts as they are, without the model's chat template
     #[arg(long)]
     raw: bool,
-    /// Compare alone, and don't time forward passes by their rows and by the context's length
+    /// Only compare; do not time forward passes by number of rows and context length
     #[arg(long)]
     quick: bool,
     /// Print JSON instead of the table

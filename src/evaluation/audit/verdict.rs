@@ -132,7 +132,7 @@ fn distribution(finding: Finding, tests: &[&DistributionTest]) -> String {
     let tokens = tested.clone().map(|uniformity| uniformity.tokens).min();
     let detectable = tested.filter_map(|uniformity| uniformity.detectable);
     let text = format!(
-        "no deviation found in {} tokens (a total variation above {:.2} would have been noticed with high probability); more samples notice less",
+        "no deviation found in {} tokens (a total variation above {:.2} would have been noticed with high probability); more samples would notice smaller ones",
         tokens.unwrap_or_default(),
         detectable.fold(0.0, f64::max),
     );
@@ -218,7 +218,7 @@ mod tests {
         let verdict = Verdict::of(&[source(texts(9), Some(texts(9)), tests)]);
         assert_eq!(verdict.summary, "lossless");
         assert_eq!(verdict.seeded, "every text is the target's own");
-        let expected = "no deviation found in 64 tokens (a total variation above 0.43 would have been noticed with high probability); more samples notice less";
+        let expected = "no deviation found in 64 tokens (a total variation above 0.43 would have been noticed with high probability); more samples would notice smaller ones";
         assert_eq!(verdict.distribution, expected);
     }
 
