@@ -31,7 +31,7 @@ pub enum Error {
         known: String,
     },
     /// A file whose contents contradict themselves or its format.
-    #[error("corrupt model file {}: {reason}", file.display())]
+    #[error("corrupt file {}: {reason}", file.display())]
     CorruptModel {
         /// The file.
         file: PathBuf,
@@ -79,7 +79,7 @@ pub enum Error {
         reason: String,
     },
     /// The operating system refused to read or write a file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), in_words(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -127,7 +127,10 @@ impl Error {
     ) -> Self {
         Self::InvalidConfig {
             field: field.into(),
-            value: value.to_string(),
+            value: match value.to_string() {
+                empty if empty.is_empty() => "\"\"".to_owned(),
+                value => value,
+            },
             expected: expected.into(),
         }
     }
@@ -144,6 +147,24 @@ impl Error {
             path: path.into(),
             source,
         }
+    }
+}
+
+/// A failure of the operating system in plain words.
+pub(crate) fn in_words(error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file or folder".into(),
+        ErrorKind::PermissionDenied => "permission is denied".into(),
+        ErrorKind::IsADirectory => "it is a folder, not a file".into(),
+        ErrorKind::NotADirectory => "a part of the path is a file, not a folder".into(),
+        ErrorKind::StorageFull => "the disk is full".into(),
+        ErrorKind::ReadOnlyFilesystem => "the disk is read-only".into(),
+        // The system's own sentence, without its number.
+        _ => match error.to_string().split_once(" (os error") {
+            Some((sentence, _)) => sentence.to_owned(),
+            None => error.to_string(),
+        },
     }
 }
 

@@ -1,10 +1,14 @@
 //! Progress on the terminal, for the command line and Python.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::progress::Progress;
+
+/// How often a spinner turns, whose work reports nothing.
+const TICK: Duration = Duration::from_millis(100);
 
 /// A progress bar for downloads and loading, shown if stderr is a terminal.
 #[derive(Default)]
@@ -16,6 +20,22 @@ impl Bar {
     }
 }
 
+/// The end of a long label, which says more of a path than its beginning.
+fn ending(label: &str) -> String {
+    const LONGEST: usize = 48;
+    let letters = label.chars().count();
+    match letters > LONGEST {
+        true => format!(
+            "...{}",
+            label
+                .chars()
+                .skip(letters - LONGEST + 3)
+                .collect::<String>()
+        ),
+        false => label.to_owned(),
+    }
+}
+
 impl Progress for Bar {
     fn begin(&self, what: &str, total: Option<u64>) {
         let (bar, template) = match total {
@@ -23,12 +43,15 @@ impl Progress for Bar {
                 ProgressBar::new(total),
                 "{msg} {wide_bar} {bytes}/{total_bytes} {eta}",
             ),
-            None => (ProgressBar::new_spinner(), "{spinner} {msg} {bytes}"),
+            None => (ProgressBar::new_spinner(), "{spinner} {msg} {elapsed}"),
         };
+        if total.is_none() {
+            bar.enable_steady_tick(TICK);
+        }
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_message(what.to_owned());
+        bar.set_message(ending(what));
         self.with(|current| *current = Some(bar));
     }
 

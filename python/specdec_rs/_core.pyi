@@ -402,7 +402,7 @@ class Stats:
 
     @property
     def speedup(self) -> float | None:
-        """Speedup over generating as many tokens without drafts; none if no draft was accepted, or no step without one was measured."""
+        """Speedup over generating as many tokens without drafts; none if no draft was accepted, fewer than 32 tokens were generated, or no step without a draft was measured."""
 
     # end generated: statistics
     def as_dict(self) -> dict[str, Any]:

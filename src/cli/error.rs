@@ -66,7 +66,7 @@ pub(super) fn print_error(message: &str) {
 
 /// Prints an error of the argument parser, in the voice of all others.
 pub(super) fn print_usage_error(error: &clap::Error) {
-    if let Some(message) = invalid_value(error) {
+    if let Some(message) = invalid_value(error).or_else(|| unquoted_text(error)) {
         return print_error(&message);
     }
     let rendered = match io::stderr().is_terminal() {
@@ -76,6 +76,20 @@ pub(super) fn print_usage_error(error: &clap::Error) {
     // The parser's own first word, whatever its colour.
     let message = rendered.replacen("error:", "specdec:", 1);
     let _ = write!(io::stderr(), "{message}");
+}
+
+/// A text of several words without quotes, of which the second word is taken for another argument.
+fn unquoted_text(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word))
+            if error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-') =>
+        {
+            Some(format!(
+                "unexpected argument {word}: put a text of several words in quotes"
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// A value that is not of its option's type: `invalid --gamma x: expected a whole number`.
@@ -88,17 +102,25 @@ fn invalid_value(error: &clap::Error) -> Option<String> {
         _ => None,
     };
     let option = text(ContextKind::InvalidArg)?.split_whitespace().next()?;
-    let value = text(ContextKind::InvalidValue)?;
+    let value = match text(ContextKind::InvalidValue)? {
+        "" => "\"\"",
+        value => value,
+    };
     let source = error.source()?;
     let expected = if let Some(error) = source.downcast_ref::<ParseIntError>() {
         match error.kind() {
             IntErrorKind::PosOverflow => "a smaller number".into(),
-            _ => "a whole number of at least 0".into(),
+            _ => "an integer >= 0".into(),
         }
     } else if source.is::<ParseFloatError>() {
         "a number".into()
     } else if let Some(Error::InvalidConfig { expected, .. }) = source.downcast_ref() {
         expected.clone()
+    } else if let Some((_, range)) = source.to_string().split_once(" is not in ") {
+        match range.split_once("..=") {
+            Some((first, last)) => format!("an integer from {first} to {last}"),
+            None => format!("an integer >= {}", range.trim_end_matches('.')),
+        }
     } else {
         return Some(format!("invalid {option} {value}: {source}"));
     };

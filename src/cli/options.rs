@@ -315,6 +315,11 @@ impl SamplingArgs {
         config
     }
 
+    /// Whether the user gave the maximum number of new tokens.
+    pub(super) fn limits_tokens(&self) -> bool {
+        self.settings.max_new_tokens.is_some()
+    }
+
     fn response_format(&self) -> Result<Option<ResponseFormat>> {
         if let Some(schema) = &self.json_schema {
             let text = match schema.trim_start().starts_with('{') {

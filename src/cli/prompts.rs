@@ -64,8 +64,13 @@ pub(super) fn from_options(prompts: &[String], file: Option<&Path>) -> Result<Ve
 /// All of stdin as one prompt, without the final line break that `echo` and editors add.
 pub(super) fn read_stdin() -> Result<String> {
     let text = io::read_to_string(io::stdin()).map_err(|error| unreadable("stdin", error))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+    Ok(without_final_break(&text).to_owned())
+}
+
+/// The text without the line break that editors and `echo` put at the end.
+pub(super) fn without_final_break(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
 }
 
 /// The conversations of a file.

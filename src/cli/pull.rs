@@ -8,16 +8,25 @@ use serde::Serialize;
 use super::answer::write_json;
 use super::error::Outcome;
 use super::options::HubArgs;
-use crate::hub::ModelFiles;
+use crate::hub::{ALIASES, ModelFiles};
 
 const EXAMPLES: &str = "\
 Examples:
   specdec pull
   specdec pull Qwen/Qwen2.5-0.5B-Instruct --json";
 
+/// The examples, and the models that have short names.
+fn after_help() -> String {
+    let aliases = ALIASES.iter().map(|alias| {
+        let (name, is) = (alias.name, alias.description);
+        format!("\n  {name:<14} {is}")
+    });
+    format!("{EXAMPLES}\n\nAliases:{}", aliases.collect::<String>())
+}
+
 /// Download a model into the cache and print its path
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = after_help())]
 pub(super) struct Args {
     #[command(flatten)]
     model: HubArgs,

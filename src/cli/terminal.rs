@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::log;
 use super::wrap::wrap;
-use crate::engine::Generation;
+use crate::engine::{Generation, Stats};
 use crate::progress::{Progress, Silent};
 use crate::progress_bar::Bar;
 
@@ -96,6 +96,9 @@ pub(super) fn show_stats(generation: &Generation) {
         Some(speedup) => format!("{speedup:.2}x over plain decoding"),
         None if stats.drafted == 0 => "none: nothing was drafted".into(),
         None if stats.accepted == 0 => "none: no drafted token was accepted".into(),
+        None if stats.new_tokens < Stats::FEWEST_TO_COMPARE => {
+            "unknown: the answer is too short to tell".into()
+        }
         None => "unknown: no step without a draft was measured".into(),
     };
     let acceptance = match stats.drafted {

@@ -10,6 +10,7 @@ use super::options::{ModelArgs, SamplingArgs, prompt, with_default};
 use super::{prompts, terminal};
 use crate::decoder::Stream;
 use crate::decoder::{Prompt, SpeculativeDecoder};
+use crate::error::Error;
 use crate::evaluation::audit::{
     Audit, AuditReport, DistributionTest, Divergence, Identity, SourceReport,
 };
@@ -66,6 +67,10 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
+    if args.models.draft.as_deref() == Some("none") {
+        let expected = "a draft: without speculation there is nothing to verify";
+        return Err(Error::invalid("draft", "none", expected).into());
+    }
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
     let config = args.sampling.config(profile.as_ref())?;
     let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;

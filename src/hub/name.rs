@@ -30,6 +30,33 @@ impl HubName {
     }
 }
 
+/// What the address of a model's page names: the model, and the revision if the address has one.
+/// `https://huggingface.co/owner/name/blob/main/model.gguf` is `owner/name:model.gguf` at `main`.
+pub(super) fn of_address(address: &str, endpoint: &str) -> Option<(String, Option<String>)> {
+    let without_scheme = |url: &str| {
+        let rest = url.strip_prefix("https://");
+        rest.or(url.strip_prefix("http://")).map(str::to_owned)
+    };
+    let own = without_scheme(endpoint)?;
+    let address = without_scheme(address).unwrap_or_else(|| address.to_owned());
+    let hosts = [own.as_str(), "huggingface.co", "hf.co"];
+    let path = hosts
+        .iter()
+        .find_map(|host| address.strip_prefix(host)?.strip_prefix('/'))?;
+    let path = path.split(['?', '#']).next()?.trim_end_matches('/');
+    match path.split('/').collect::<Vec<_>>()[..] {
+        [owner, name] => Some((format!("{owner}/{name}"), None)),
+        [owner, name, "tree", revision] => {
+            Some((format!("{owner}/{name}"), Some(revision.to_owned())))
+        }
+        [owner, name, "blob" | "resolve", revision, ref file @ ..] if !file.is_empty() => Some((
+            format!("{owner}/{name}:{}", file.join("/")),
+            Some(revision.to_owned()),
+        )),
+        _ => None,
+    }
+}
+
 fn is_name(part: &str) -> bool {
     let edge =
         |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -66,6 +93,37 @@ mod tests {
             "a\\..\\b", "a\0b",
         ] {
             assert!(!stays_inside(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_pages_name_models() {
+        let hub = "https://huggingface.co";
+        for (address, model, revision) in [
+            ("https://huggingface.co/a/b", "a/b", None),
+            ("https://huggingface.co/a/b/?library=x", "a/b", None),
+            ("hf.co/a/b:Q4_K_M", "a/b:Q4_K_M", None),
+            ("huggingface.co/a/b/tree/v1", "a/b", Some("v1")),
+            (
+                "https://huggingface.co/a/b/resolve/main/c/d.gguf?download=true",
+                "a/b:c/d.gguf",
+                Some("main"),
+            ),
+        ] {
+            let expected = (model.to_owned(), revision.map(str::to_owned));
+            assert_eq!(of_address(address, hub), Some(expected), "{address}");
+        }
+        let own = of_address("http://localhost:9/a/b", "http://localhost:9");
+        assert_eq!(own, Some(("a/b".to_owned(), None)));
+        for other in [
+            "a/b",
+            "https://example.com/a/b",
+            "https://huggingface.co/a",
+            "https://huggingface.co/datasets/a/b",
+            "https://huggingface.co.evil.com/a/b",
+            "https://huggingface.co/a/b/blob/main",
+        ] {
+            assert_eq!(of_address(other, hub), None, "{other}");
         }
     }
 

@@ -64,7 +64,7 @@ impl<B: Backend> Transformer<B> {
         }
         if wanted > spec.context_length {
             tracing::warn!(
-                "context_length {wanted} is beyond the {} tokens that the model was made for",
+                "a context of {wanted} tokens is longer than the {} that the model was made for",
                 spec.context_length
             );
         }
@@ -117,8 +117,8 @@ impl<B: Backend> Transformer<B> {
     fn of_layers(&self, layers: &[usize]) -> Result<Self> {
         let known = self.layers.len();
         if let Some(layer) = layers.iter().find(|layer| **layer >= known) {
-            let expected = format!("below the number of the model's layers, {known}");
-            return Err(Error::invalid("layer", layer, expected));
+            let expected = format!("layers of the target, which are 0 to {}", known - 1);
+            return Err(Error::invalid("draft", format!("self:{layer}"), expected));
         }
         let mut spec = self.spec.clone();
         spec.layers = layers

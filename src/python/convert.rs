@@ -34,7 +34,7 @@ where
 
 /// An optional size of at least 1.
 pub(super) fn positive(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
-    const EXPECTED: &str = "an integer of at least 1";
+    const EXPECTED: &str = "an integer >= 1";
     let Some(value) = value else { return Ok(None) };
     let size = field(name, value, EXPECTED)?;
     if size == 0 {
@@ -65,9 +65,16 @@ impl FromPyObject<'_, '_> for TokenIds {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let refused = || {
-            let class = object.get_type();
-            PyTypeError::new_err(format!("expected a sequence of token ids, not {class}"))
+        Self::of(&object, "a sequence of token ids")
+    }
+}
+
+impl TokenIds {
+    /// The ids, where something else may be given, too: `expected` names it all.
+    pub(super) fn of(object: &Bound<'_, PyAny>, expected: &str) -> PyResult<Self> {
+        let refused = || match object.get_type().name() {
+            Ok(class) => PyTypeError::new_err(format!("expected {expected}, not {class}")),
+            Err(error) => error,
         };
         let is_text = object.is_instance_of::<PyString>()
             || object.is_instance_of::<PyBytes>()
@@ -77,7 +84,7 @@ impl FromPyObject<'_, '_> for TokenIds {
         }
         let list = match object.getattr_opt("tolist")? {
             Some(tolist) => tolist.call0()?,
-            None => object.to_owned(),
+            None => object.clone(),
         };
         let ids = list
             .cast::<PySequence>()

@@ -38,17 +38,18 @@ impl FromPyObject<'_, '_> for Prompt {
         {
             if first.is_instance_of::<PyDict>() {
                 return Err(PyTypeError::new_err(
-                    "expected a text or token ids, not messages: chat answers a conversation (stream_chat, chat_async, \
+                    "expected a string or token ids, not messages: chat answers a conversation (stream_chat, chat_async, \
                      stream_chat_async and chat_batch likewise)",
                 ));
             }
             if first.is_instance_of::<PyString>() || is_list(&first) {
                 return Err(PyTypeError::new_err(
-                    "expected a text or token ids, not several prompts: generate_batch continues several",
+                    "expected a string or token ids, not several prompts: generate_batch continues several",
                 ));
             }
         }
-        Ok(Self::Tokens(object.extract::<TokenIds>()?.0))
+        let ids = TokenIds::of(&object, "a string or a sequence of token ids")?;
+        Ok(Self::Tokens(ids.0))
     }
 }
 
@@ -59,7 +60,7 @@ impl FromPyObject<'_, '_> for Prompts {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let expected = "a list of prompts, each a text or token ids";
+        let expected = "a list of prompts, each a string or token ids";
         let prompts = entries(&object, expected, "generate continues one prompt")?;
         let prompts = prompts.into_iter().map(|prompt| {
             if prompt.is_instance_of::<PyDict>() {
@@ -193,7 +194,7 @@ fn entries<'py>(
     takes_text: &str,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
     if object.is_instance_of::<PyString>() {
-        let message = format!("expected {expected}, not a text: {takes_text}");
+        let message = format!("expected {expected}, not a string: {takes_text}");
         return Err(PyTypeError::new_err(message));
     }
     match object.cast::<PySequence>() {

@@ -70,7 +70,7 @@ impl Tokenizer {
     ///     skip_special_tokens: Leave special tokens out.
     ///
     /// Returns:
-    ///     The text; invalid UTF-8 becomes U+FFFD.
+    ///     The text; invalid UTF-8 becomes U+FFFD, and ids outside of the vocabulary have no text.
     ///
     /// Raises:
     ///     InvalidConfig: An id is negative or too large.

@@ -62,7 +62,7 @@ plain_values! {
         Range::UpTo(_) => format!("None or {range}"),
         _ => format!("None or {INTEGER}"),
     };
-    Option<String>: "str | None", |_| "None or a text".into();
+    Option<String>: "str | None", |_| "None or a string".into();
 }
 
 impl ToPython for Option<f64> {
@@ -142,7 +142,7 @@ impl FromPython for Vec<String> {
         if value.is_instance_of::<PyString>() {
             return Ok(vec![value.extract()?]);
         }
-        let several: Option<Self> = field(name, value, "None, a text or a sequence of texts")?;
+        let several: Option<Self> = field(name, value, "None, a string or a sequence of strings")?;
         Ok(several.unwrap_or_default())
     }
 }
@@ -159,7 +159,7 @@ impl FromPython for Option<DraftKind> {
     const ARGUMENT: &'static str = Self::TYPE;
 
     fn from_python(name: &str, _: Range, value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let draft: Option<String> = field(name, value, "None or a text")?;
+        let draft: Option<String> = field(name, value, "None or a string")?;
         Ok(draft.map(|draft| draft.parse()).transpose()?)
     }
 }
@@ -176,7 +176,7 @@ impl FromPython for Verification {
     const ARGUMENT: &'static str = Self::TYPE;
 
     fn from_python(name: &str, _: Range, value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(field::<String>(name, value, "a text")?.parse()?)
+        Ok(field::<String>(name, value, "a string")?.parse()?)
     }
 }
 

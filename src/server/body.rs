@@ -10,6 +10,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
 
 use super::error::ApiError;
 
@@ -33,16 +34,58 @@ impl Body {
             // Errors from a setting's own type name the setting already.
             let message = match message.starts_with(&format!("invalid {path}")) {
                 true => message,
-                false => format!("invalid {path}: {message}"),
+                false => match expected(&message) {
+                    Some(expected) => {
+                        let found = self.at(error.path()).map(shown).unwrap_or_default();
+                        format!("invalid {path} = {found}: expected {expected}")
+                    }
+                    None => format!("invalid {path}: {message}"),
+                },
             };
             ApiError::invalid(&path, message)
         })
+    }
+
+    /// The value at a path.
+    fn at(&self, path: &serde_path_to_error::Path) -> Option<&Value> {
+        path.iter()
+            .try_fold(&self.0, |value, segment| match segment {
+                Segment::Seq { index } => value.get(*index),
+                Segment::Map { key } => value.get(key),
+                Segment::Enum { .. } | Segment::Unknown => Some(value),
+            })
     }
 
     /// All fields.
     pub(super) fn fields(&self) -> &Map<String, Value> {
         static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
         self.0.as_object().unwrap_or(&NONE)
+    }
+}
+
+/// What was expected, of an error of serde's, in the words of JSON.
+fn expected(message: &str) -> Option<String> {
+    let (_, expected) = message.split_once("expected ")?;
+    let words = expected.replace(['`'], "");
+    Some(match words.as_str() {
+        "usize" | "u64" | "u32" => "an integer >= 0".into(),
+        "i64" => "an integer".into(),
+        "f64" => "a number".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "an object".into(),
+        "a boolean" => "true or false".into(),
+        structure if structure.starts_with("struct ") => "an object".into(),
+        words => words.to_owned(),
+    })
+}
+
+/// A value in an error's message: the beginning of a long one.
+fn shown(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -65,8 +108,18 @@ impl<S: Send + Sync> FromRequest<S> for Body {
             })?;
         let invalid =
             |message: String| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message);
-        let value: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| invalid(format!("the request body is not valid JSON: {error}")))?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(invalid(
+                "the request body is empty: expected a JSON object".into(),
+            ));
+        }
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            let reason = match error.is_eof() {
+                true => "it ends too early".to_owned(),
+                false => error.to_string(),
+            };
+            invalid(format!("the request body is not valid JSON: {reason}"))
+        })?;
         match value.is_object() {
             true => Ok(Self(value)),
             false => Err(invalid("the request body is not a JSON object".into())),

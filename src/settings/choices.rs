@@ -6,6 +6,7 @@ use serde::Deserialize;
 use strum::VariantArray;
 
 use crate::error::{Error, Result};
+use crate::names::closest;
 
 /// How drafted tokens are checked against the target's distribution. With any of them the output follows that distribution;
 /// at temperature 0 all three are equality.
@@ -48,7 +49,14 @@ pub(crate) trait Choice: ToString + Copy {
     fn parse(name: &str) -> Result<Self> {
         let mut all = Self::all().into_iter();
         all.find(|choice| choice.to_string().eq_ignore_ascii_case(name))
-            .ok_or_else(|| Error::invalid(Self::SETTING, name, Self::names().join(", ")))
+            .ok_or_else(|| {
+                let names = Self::names();
+                let mut expected = names.join(", ");
+                if let Some(meant) = closest(name, names.iter().map(String::as_str)) {
+                    expected += &format!(" (did you mean {meant}?)");
+                }
+                Error::invalid(Self::SETTING, name, expected)
+            })
     }
 
     /// The choice whose name is deserialized: unlike serde's derived code, this refuses `{"name": null}`.

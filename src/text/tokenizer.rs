@@ -47,13 +47,13 @@ impl Tokenizer {
         }
     }
 
-    /// The same tokenizer with another chat template, in Jinja.
-    #[must_use]
-    pub fn with_chat_template(mut self, source: &str) -> Self {
+    /// The same tokenizer with another chat template, in Jinja; the error is a mistake in its syntax.
+    pub fn with_chat_template(mut self, source: &str) -> Result<Self, String> {
         let stored = TemplateSource::new(source);
         let template = ChatTemplate::new(&stored, &self.spec.special_tokens);
+        template.check_syntax()?;
         self.template = Some(Arc::new(template));
-        self
+        Ok(self)
     }
 
     /// Encodes a text; `add_special_tokens` adds those that the model expects around it.
@@ -144,6 +144,11 @@ impl Tokenizer {
     /// The number of tokens, added ones included; the model's logits may have more rows.
     pub fn vocab_size(&self) -> usize {
         self.spec.tokenizer.get_vocab_size(true)
+    }
+
+    /// The number of tokens without added ones, which may lie beyond the model's own.
+    pub(crate) fn base_vocab_size(&self) -> usize {
+        self.spec.tokenizer.get_vocab_size(false)
     }
 
     /// The algorithm that splits words into tokens: BPE, Unigram, `WordPiece` or `WordLevel`.

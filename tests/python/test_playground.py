@@ -145,7 +145,7 @@ def test_sources_differ_by_more_than_colour(page: webdriver.Chrome) -> None:
         colours.add(colour)
         assert sample.get_attribute("title")
     assert len(samples) == len(marks) == len(colours) == 7
-    assert "the text is the same, but arrives sooner" in text(page, "#legend")
+    assert "you get the same text sooner" in text(page, "#legend")
 
 
 def test_tokens_are_explained_by_keyboard_and_to_screen_readers(page: webdriver.Chrome) -> None:

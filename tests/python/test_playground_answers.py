@@ -326,8 +326,8 @@ def test_a_comparison_can_be_stopped_and_repeated(page: webdriver.Chrome) -> Non
 
 
 def test_a_plain_answer_is_compared_with_speculation(page: webdriver.Chrome) -> None:
-    drafted = whole("a", source="ngram", drafted=4, accepted=2, tokens_per_second=30)
-    answer_with(page, whole("a"), drafted)
+    facts = {"drafted": 4, "accepted": 2, "new_tokens": 40, "tokens_per_second": 30}
+    answer_with(page, whole("a"), whole("a", source="ngram", **facts))
     page.find_element(By.ID, "speculate").click()
     ask(page, "Draft")
     wait(page, ".compare")[0].click()
@@ -338,6 +338,16 @@ def test_a_plain_answer_is_compared_with_speculation(page: webdriver.Chrome) -> 
     first, second = requests(page)
     assert first == second | {"draft": "none"}
     assert "learned" in find(page, ".note")[0].text
+
+
+def test_a_short_answer_claims_no_speedup(page: webdriver.Chrome) -> None:
+    short = whole("a", drafted=4, accepted=2, new_tokens=9, tokens_per_second=30)
+    answer_with(page, short, whole("a"))
+    ask(page, "Draft")
+    wait(page, ".compare")[0].click()
+    (verdict,) = wait(page, ".verdict")
+    assert verdict.text.endswith("the answer is too short to tell a speedup")
+    assert "as fast" not in verdict.text
 
 
 def test_texts_are_kept_where_tokens_have_no_room(page: webdriver.Chrome) -> None:

@@ -288,6 +288,29 @@ REFUSED: list[tuple[str, Any, int, str | None]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"max_tokens": -7}, "invalid max_tokens = -7: expected an integer >= 0, or -1 for no"),
+        ({"max_tokens": "many"}, 'invalid max_tokens = "many": expected an integer'),
+        ({"stream": 3}, "invalid stream = 3: expected true or false"),
+        ({"stop": {"a": 1}}, 'invalid stop = {"a":1}: expected a string, or a list of strings'),
+        ({"draft": "ngrams"}, "(did you mean ngram?)"),
+        ({"logprobs": True, "top_logprobs": 50}, "invalid top_logprobs = 50: expected an integer"),
+        ({"messages": {}}, "invalid messages = {}: expected a list"),
+        ({"messages": [{"role": 5}]}, "messages[0].role"),
+        (b"", "the request body is empty"),
+        (b'{"messages": [', "not valid JSON: it ends too early"),
+    ],
+)
+def test_errors_are_in_words_of_json(server: Running, fields: Any, message: str) -> None:
+    body = {"messages": MESSAGES} | fields if isinstance(fields, dict) else fields
+    error = server.json("/v1/chat/completions", body, 400)["error"]
+    assert message in error["message"]
+    for word in ("usize", "u32", "f64", "`", "EOF", "struct", "sequence"):
+        assert word not in error["message"]
+
+
 @pytest.mark.parametrize(("path", "body", "status", "param"), REFUSED)
 def test_errors_name_the_field(
     server: Running, path: str, body: Any, status: int, param: str | None

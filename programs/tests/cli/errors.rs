@@ -33,6 +33,7 @@ fn values_out_of_range_are_usage_errors() {
         ("--max-new-tokens", "99999999999999999999"),
         ("--device", "gpu"),
         ("--regex", "("),
+        ("--verification", "blok"),
         ("--json-schema", r#"{"type":"nonsense"}"#),
     ] {
         let mut command = specdec(["generate", "x", "--target"]);
@@ -77,6 +78,37 @@ fn unparsable_arguments_are_usage_errors() {
     )
     .output();
     assert_eq!(output.unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn ranges_and_typos_are_told_in_plain_words() {
+    let message = error(specdec(["serve", "--port", "99999"]), 2);
+    assert!(
+        message.contains("--port 99999: expected an integer from 0 to 65535"),
+        "{message}"
+    );
+    let message = error(specdec(["generate", "two", "words"]), 2);
+    assert!(message.contains("in quotes"), "{message}");
+    let message = error(specdec(["verify", "--prompt", "x", "--draft", "none"]), 2);
+    assert!(message.contains("expected a draft"), "{message}");
+    let message = error(generate(&["x", "--verification", "blok"]), 2);
+    assert!(message.contains("(did you mean block?)"), "{message}");
+    let message = error(generate(&["x", "--gamma", ""]), 2);
+    assert!(message.contains("invalid --gamma \"\""), "{message}");
+}
+
+#[test]
+fn a_broken_chat_template_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broken.jinja");
+    std::fs::write(&file, "{% for message in messages %}{{ message.content }}").unwrap();
+    let mut command = generate(&["x", "-n", "2", "--chat-template"]);
+    command.arg(&file);
+    let message = error(command, 2);
+    assert!(
+        message.contains("broken.jinja: expected a chat template in Jinja"),
+        "{message}"
+    );
 }
 
 #[test]

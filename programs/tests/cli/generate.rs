@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::pair;
-use crate::{chat_model, check_error, copy, generate, json, specdec, stdout, with_input};
+use crate::{chat_model, check_error, copy, error, generate, json, specdec, stdout, with_input};
 
 #[test]
 fn streamed_text_is_the_text_of_the_json() {
@@ -83,6 +83,64 @@ fn stdin_is_the_prompt_if_none_is_given() {
         message.contains("stdin") && message.contains("UTF-8"),
         "{message}"
     );
+}
+
+#[test]
+fn a_file_may_hold_the_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prompt.txt");
+    std::fs::write(&file, "You may\n").unwrap();
+    let mut command = generate(&["-n", "20", "-f"]);
+    command.arg(&file);
+    assert_eq!(stdout(command), stdout(generate(&["You may", "-n", "20"])));
+    let mut both = generate(&["You may", "-f"]);
+    assert_eq!(both.arg(&file).output().unwrap().status.code(), Some(2));
+    let mut command = generate(&["-f"]);
+    command.arg(folder.path());
+    let message = error(command, 1);
+    assert!(message.contains("it is a folder, not a file"), "{message}");
+}
+
+#[test]
+fn log_probabilities_are_in_the_json() {
+    let args = [
+        "You may",
+        "-n",
+        "5",
+        "--temperature",
+        "0",
+        "--json",
+        "--logprobs",
+        "2",
+    ];
+    let answer = json(generate(&args));
+    let tokens = answer["tokens"].as_array().unwrap();
+    assert_eq!(tokens.len(), 5);
+    for token in tokens {
+        let top = token["top_logprobs"].as_array().unwrap();
+        assert_eq!(top.len(), 2);
+        assert_eq!(top[0][1], token["logprob"]);
+        assert!(token["logprob"].as_f64().unwrap() < 0.0);
+    }
+    // Without JSON they would be lost.
+    let alone = generate(&["You may", "--logprobs", "2"]).output().unwrap();
+    assert_eq!(alone.status.code(), Some(2));
+    let message = error(generate(&["You may", "--json", "--logprobs", "21"]), 2);
+    assert!(message.contains("from 0 to 20"), "{message}");
+}
+
+#[test]
+fn an_answer_that_is_cut_off_says_so() {
+    let note = |args: &[&str]| {
+        let output = generate(args).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let long = ["You may", "--ignore-eos"];
+    assert_eq!(note(&long), "(cut off at 256 tokens; -n allows more)\n");
+    assert_eq!(note(&[&long[..], &["-n", "5"]].concat()), "");
+    let full = note(&[&long[..], &["-n", "50", "-c", "20"]].concat());
+    assert_eq!(full, "(the context of 20 tokens is full)\n");
 }
 
 #[test]

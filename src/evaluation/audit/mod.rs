@@ -83,7 +83,7 @@ impl Audit {
         check(prompts.len(), config)?;
         if config.gamma == 0 || config.draft == Some(DraftKind::NONE) {
             let expected =
-                "at least 1, with a draft: without speculation there is nothing to verify";
+                "an integer >= 1, with a draft: without speculation there is nothing to verify";
             return Err(Error::invalid("gamma", config.gamma, expected));
         }
         let prompts = prompts.iter().cloned();

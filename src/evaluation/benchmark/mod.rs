@@ -118,7 +118,7 @@ impl Benchmark {
         runs: usize,
     ) -> Result<Comparison> {
         if runs == 0 {
-            return Err(Error::invalid("runs", runs, "at least 1"));
+            return Err(Error::invalid("runs", runs, "an integer >= 1"));
         }
         check(1, config)?;
         let prompt = prompt.into();

@@ -32,7 +32,14 @@ impl ChatRequest {
 
     /// The value of the setting `logprobs`.
     pub(in crate::server) fn logprobs(&self) -> Result<Option<usize>, ApiError> {
+        /// The maximum number of alternatives, as in OpenAI's API.
+        const MOST: usize = 20;
         match (self.logprobs, self.top_logprobs.map(|Count(count)| count)) {
+            (_, Some(count)) if count > MOST => {
+                let message =
+                    format!("invalid top_logprobs = {count}: expected an integer from 0 to {MOST}");
+                Err(ApiError::invalid("top_logprobs", message))
+            }
             (Some(true), count) => Ok(Some(count.unwrap_or(0))),
             (_, Some(count)) if count > 0 => {
                 let message = "top_logprobs without logprobs: set logprobs to true";

@@ -38,7 +38,7 @@ pub(in crate::server) struct CompletionRequest {
 #[derive(Debug, Deserialize)]
 #[serde(
     untagged,
-    expecting = "a text, a list of texts, a list of token ids, or a list of those"
+    expecting = "expected a string, a list of strings, a list of token ids, or a list of those"
 )]
 pub(in crate::server) enum PromptField {
     Text(String),

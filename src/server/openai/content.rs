@@ -60,7 +60,7 @@ fn within(whole: &str, error: Error) -> ApiError {
 #[derive(Debug, Deserialize)]
 #[serde(
     untagged,
-    expecting = "a text, or a list of {\"type\": \"text\", \"text\": ...}"
+    expecting = "expected a string, or a list of {\"type\": \"text\", \"text\": ...}"
 )]
 pub(super) enum Content {
     Text(String),

@@ -54,7 +54,7 @@ pub(in crate::server) async fn tokenize(
                 Ok(state.decoder.prompt_tokens(prompt)?)
             }
             _ => {
-                let message = "expected either content, a text, or messages, a conversation";
+                let message = "expected either content, a string, or messages, a conversation";
                 Err(ApiError::invalid("content", message))
             }
         }

@@ -110,6 +110,13 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// Whether Jinja can parse the template; the error says where not.
+    pub(super) fn check_syntax(&self) -> Result<(), String> {
+        let environment = jinja::environment().map_err(|error| error.to_string())?;
+        let parsed = environment.template_from_str(&self.normalized);
+        parsed.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Renders the conversation as text.
     pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String> {
         if let Some(template) = self

@@ -70,7 +70,8 @@ impl SettingValue<usize> for TopK {
     fn setting(self) -> Result<usize, ApiError> {
         let top_k = if self.0.0 == -1 { 0 } else { self.0.0 };
         usize::try_from(top_k).map_err(|_| {
-            let message = format!("invalid top_k = {top_k}: expected at least 0, or -1 for off");
+            let message =
+                format!("invalid top_k = {top_k}: expected an integer >= 0, or -1 for off");
             ApiError::invalid("top_k", message)
         })
     }
@@ -80,7 +81,7 @@ impl SettingValue<usize> for TopK {
 #[derive(Debug, Deserialize)]
 #[serde(
     untagged,
-    expecting = "{token id: number}, or a list of [token id, number]"
+    expecting = "expected {token id: number}, or a list of [token id, number]"
 )]
 pub(super) enum LogitBias {
     Object(BTreeMap<String, Number>),
@@ -125,7 +126,7 @@ impl SettingValue<Vec<(u32, f64)>> for LogitBias {
 
 /// A text, or several.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a text, or a list of texts")]
+#[serde(untagged, expecting = "expected a string, or a list of strings")]
 pub(super) enum OneOrMore {
     One(String),
     More(Vec<String>),

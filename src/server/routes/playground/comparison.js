@@ -12,6 +12,9 @@ export function otherRequest({ draft, ...request }) {
   return draft === "none" ? request : { ...request, draft: "none" };
 }
 
+/** The fewest tokens whose speed says something. */
+const FEWEST_TOKENS = 32;
+
 export const labelOf = (request) => (request.draft === "none" ? "plain decoding" : "speculative");
 
 /** What two whole answers show. */
@@ -27,5 +30,6 @@ function measured(speculative, plain) {
   if (!fast || !slow) return "too short to measure a speed";
   const speeds = `${speed(fast)} with speculation, ${speed(slow)} without`;
   if (!speculative.drafted) return `${speeds}; nothing was drafted, so there is no speedup`;
+  if (speculative.new_tokens < FEWEST_TOKENS) return `${speeds}; the answer is too short to tell a speedup`;
   return `${speeds}: ${(fast / slow).toFixed(2)}× as fast`;
 }
