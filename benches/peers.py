@@ -118,7 +118,7 @@ def prompts(path: str, model: str) -> tuple[list[list[int]], list[int]]:
             by_category[prompt["category"]].append(prompt["turns"][0])
     questions = [text for texts in by_category.values() for text in texts[:PER_CATEGORY]]
     encode = decoder.tokenizer.encode
-    ids = [encode(decoder.chat_prompt([{"role": "user", "content": text}])) for text in questions]
+    ids = [decoder.chat_prompt([{"role": "user", "content": text}]) for text in questions]
     long = encode("\n\n".join(by_category["summarization"]))
     return ids, long[:LONG_PROMPT]
 

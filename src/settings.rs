@@ -38,8 +38,8 @@ use crate::response_format::ResponseFormat;
 macro_rules! settings {
     ($derive:ident) => {
         $derive! {
-            /// Maximum number of tokens drafted per step (exactly this many if not `adaptive`), up to 256; 0 disables speculation.
-            gamma: usize = 16, Range::Any => { request(Count), }
+            /// Maximum number of tokens drafted per step (exactly this many if not `adaptive`); 0 disables speculation.
+            gamma: usize = 16, Range::UpTo(256) => { request(Count), }
 
             /// Divides the logits: 0 is greedy decoding, 1 samples the model's own distribution.
             temperature: f64 = 0.8, Range::AtLeast(0.0) => {

@@ -96,7 +96,7 @@ class SpeculativeConfig:
     r"""The settings of a generation. They are immutable; None stands for the model's default.
 
     Args:
-        gamma: Maximum number of tokens drafted per step (exactly this many if not `adaptive`), up to 256; 0 disables speculation.
+        gamma: Maximum number of tokens drafted per step (exactly this many if not `adaptive`); 0 disables speculation.
         temperature: Divides the logits: 0 is greedy decoding, 1 samples the model's own distribution.
         top_k: Sample among the k most probable tokens; 0 is off.
         top_p: Sample among the most probable tokens whose probabilities add up to this share; 1 is off.
@@ -199,7 +199,7 @@ class SpeculativeConfig:
     # begin generated: settings
     @property
     def gamma(self) -> int:
-        """Maximum number of tokens drafted per step (exactly this many if not `adaptive`), up to 256; 0 disables speculation."""
+        """Maximum number of tokens drafted per step (exactly this many if not `adaptive`); 0 disables speculation."""
 
     @property
     def temperature(self) -> float | None:
@@ -790,7 +790,7 @@ class Tokenizer:
             skip_special_tokens: Leave special tokens out.
 
         Returns:
-            The text; invalid UTF-8 becomes U+FFFD.
+            The text; invalid UTF-8 becomes U+FFFD, and ids outside of the vocabulary have no text.
 
         Raises:
             InvalidConfig: An id is negative or too large.
@@ -1186,7 +1186,7 @@ class SpeculativeDecoder:
             The text with its tokens and statistics.
 
         Raises:
-            InvalidConfig: A setting is out of its range, or the prompt is empty.
+            InvalidConfig: A setting is out of its range, or the prompt has no tokens.
             ContextOverflow: The prompt is longer than the model's context.
 
         Example:
@@ -1232,7 +1232,7 @@ class SpeculativeDecoder:
             An iterator of chunks; once it has ended, its `generation` is the complete result.
 
         Raises:
-            InvalidConfig: A setting is out of its range, or the prompt is empty.
+            InvalidConfig: A setting is out of its range, or the prompt has no tokens.
             ContextOverflow: The prompt is longer than the model's context.
 
         Example:
@@ -1278,7 +1278,7 @@ class SpeculativeDecoder:
             The text with its tokens and statistics.
 
         Raises:
-            InvalidConfig: A setting is out of its range, or the prompt is empty.
+            InvalidConfig: A setting is out of its range, or the prompt has no tokens.
             ContextOverflow: The prompt is longer than the model's context.
 
         Example:
@@ -1322,7 +1322,7 @@ class SpeculativeDecoder:
             An asynchronous iterator of chunks; once it has ended, its `generation` is the complete result.
 
         Raises:
-            InvalidConfig: A setting is out of its range, or the prompt is empty.
+            InvalidConfig: A setting is out of its range, or the prompt has no tokens.
             ContextOverflow: The prompt is longer than the model's context.
 
         Example:
@@ -1368,7 +1368,7 @@ class SpeculativeDecoder:
             The generations in the order of the prompts.
 
         Raises:
-            InvalidConfig: A setting is out of its range, or a prompt is empty.
+            InvalidConfig: A setting is out of its range, or a prompt has no tokens.
             ContextOverflow: A prompt is longer than the model's context.
 
         Example:

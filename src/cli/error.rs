@@ -85,7 +85,7 @@ fn unquoted_text(error: &clap::Error) -> Option<String> {
             if error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-') =>
         {
             Some(format!(
-                "unexpected argument {word}: put a text of several words in quotes"
+                "unexpected argument {word}: --target names a model, and a text of several words needs quotes"
             ))
         }
         _ => None,

@@ -17,7 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   specdec generate \"Give three tips for better sleep.\"
   specdec generate -t gpt2-medium -d gpt2 --stats \"Once upon a time,\"
-  git diff | specdec generate --raw --temperature 0.8 --top-p 0.95 --seed 7";
+  specdec generate --raw \"Once upon a time,\" --temperature 0.8 --top-p 0.95 --seed 7\n  cat mail.txt | specdec generate";
 
 /// Answer a prompt, streaming the text
 #[derive(clap::Args)]

@@ -13,7 +13,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::hub::{LocateOptions, ModelFiles, locate};
 use crate::response_format::ResponseFormat;
-use crate::settings::{SpeculativeConfig, Verification, settings};
+use crate::settings::{DraftKind, SpeculativeConfig, Verification, settings};
 use crate::speculation::registry;
 use crate::text::{Message, RenderOptions};
 
@@ -45,6 +45,9 @@ pub(super) struct ModelArgs {
     pub(super) no_profile: bool,
     #[command(flatten)]
     pub(super) loading: LoadingArgs,
+    /// Whether the decoder learns the texts of its answers.
+    #[arg(skip)]
+    pub(super) learns: bool,
 }
 
 /// How to load models.
@@ -95,6 +98,11 @@ impl ModelArgs {
         Profile::load(&self.target)
     }
 
+    fn drafts_from_table(&self) -> bool {
+        let draft = self.draft.as_deref().map(str::parse::<DraftKind>);
+        matches!(draft, Some(Ok(DraftKind::TABLE)))
+    }
+
     /// Says which profile is used under `config`; then finds, downloads and loads the models, with a progress bar.
     pub(super) fn load(
         &self,
@@ -136,8 +144,13 @@ impl ModelArgs {
             builder = builder.kernels(kernels);
         }
         let table = profile.and_then(|profile| profile.table.as_ref());
-        if let Some(table) = loading.table.as_ref().or(table) {
-            builder = builder.table(table);
+        match loading.table.as_ref().or(table) {
+            Some(table) => builder = builder.table(table),
+            None if self.drafts_from_table() && !self.learns => {
+                let expected = "another source, or a table to draft from, which --table names";
+                return Err(Error::invalid("draft", DraftKind::TABLE, expected).into());
+            }
+            None => {}
         }
         if let Some(revision) = &loading.revision {
             builder = builder.revision(revision);

@@ -67,6 +67,8 @@ mod terminal {
             .local_flags
             .remove(LocalFlags::ECHO | LocalFlags::ICANON);
         quiet.input_flags.remove(InputFlags::ICRNL);
+        // Ctrl-C does not throw away what was typed.
+        quiet.local_flags.insert(LocalFlags::NOFLSH);
         if termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &quiet).is_ok() {
             *before = Some(mode);
         }

@@ -114,7 +114,8 @@ fn describe(decoder: &SpeculativeDecoder, options: &ServerOptions) {
     let text = format!(
         "model    {}: {}, {:.1} million parameters, {}, on {}\n\
          context  {} tokens; {} requests at once, {} queued\n\
-         API key  {key}\n",
+         API key  {key}\n\
+         serves   the page at /, OpenAI's API at /v1, the docs at /openapi.json\n",
         options.model,
         info.architecture,
         info.parameters as f64 / 1e6,
@@ -143,6 +144,7 @@ impl Args {
         defaults: &SpeculativeConfig,
     ) -> Outcome<SpeculativeDecoder> {
         let mut models = self.models.clone();
+        models.learns = self.learn.is_some();
         if let Some(file) = self.learn.as_ref().filter(|file| file.exists()) {
             models.loading.table = Some(file.clone());
         }

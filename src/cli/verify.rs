@@ -10,11 +10,10 @@ use super::options::{ModelArgs, SamplingArgs, prompt, with_default};
 use super::{prompts, terminal};
 use crate::decoder::Stream;
 use crate::decoder::{Prompt, SpeculativeDecoder};
-use crate::error::Error;
 use crate::evaluation::audit::{
     Audit, AuditReport, DistributionTest, Divergence, Identity, SourceReport,
 };
-use crate::settings::SpeculativeConfig;
+use crate::settings::{DraftKind, SpeculativeConfig};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,17 +66,14 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    if args.models.draft.as_deref() == Some("none") {
-        let expected = "a draft: without speculation there is nothing to verify";
-        return Err(Error::invalid("draft", "none", expected).into());
-    }
     let profile = args.models.profile(args.sampling.prediction.as_deref())?;
     let config = args.sampling.config(profile.as_ref())?;
     let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
     let decoder = args.models.load(profile.as_ref(), &config)?;
+    let named = args.models.draft.as_deref();
     let config = SpeculativeConfig {
-        // Every source is tested, not only the one in the profile.
-        draft: None,
+        // Every source is tested, and not only the one in the profile, unless the user names one.
+        draft: named.and_then(|draft| draft.parse::<DraftKind>().ok()),
         ..args.sampling.of_model(config, &decoder)
     };
     let first = conversations

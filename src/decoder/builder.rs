@@ -214,7 +214,8 @@ impl DecoderBuilder {
         let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
             Ok(DraftKind::MODEL | DraftKind::PREDICTION) => {
                 let sources = registry::names_without_model();
-                let expected = format!("a model's name, auto, {sources} or none");
+                let expected =
+                    format!("a model's name, self:LAYERS, self:FORMAT, auto, {sources} or none");
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
             Ok(kind) => (None, kind),

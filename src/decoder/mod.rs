@@ -358,6 +358,19 @@ impl SpeculativeDecoder {
         Ok(tokens)
     }
 
+    /// Refuses a source that this decoder does not have.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check_draft(&self, draft: DraftKind) -> Result<()> {
+        let general = [DraftKind::AUTO, DraftKind::NONE, DraftKind::PREDICTION];
+        let own = self.draft_sources();
+        if general.contains(&draft) || own.contains(&draft) {
+            return Ok(());
+        }
+        let names: Vec<_> = own.iter().map(ToString::to_string).collect();
+        let expected = format!("auto, none, {}", names.join(", "));
+        Err(Error::invalid("draft", draft, expected))
+    }
+
     /// The draft sources that this decoder has for any request.
     pub fn draft_sources(&self) -> Vec<DraftKind> {
         let sources = registry::sources().into_iter();

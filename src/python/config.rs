@@ -250,13 +250,29 @@ fn no_field(name: &str) -> String {
         "stop_strings" | "stop_sequences" => Some("stop"),
         "typical_p" => Some("top_p"),
         "num_return_sequences" | "n" | "best_of" => {
-            return no_field_but(name, "generate_batch continues several prompts");
+            return no_field_but(
+                name,
+                "generate_batch continues several prompts, each with its own seed if none is given",
+            );
         }
         "do_sample" => return no_field_but(name, "temperature=0 is greedy decoding"),
         "stream" => return no_field_but(name, "stream and stream_chat give chunk by chunk"),
         "messages" | "tools" | "chat_template_kwargs" => {
             return no_field_but(name, "it is an argument of chat");
         }
+        "grammar" | "json_schema" | "guided_json" | "structured_outputs" | "schema" | "regex" => {
+            return no_field_but(name, "response_format constrains the output");
+        }
+        "assistant_model" | "draft_model" | "speculative_config" => {
+            return no_field_but(name, "SpeculativeDecoder loads the draft");
+        }
+        "prompt_lookup_num_tokens" => {
+            return no_field_but(name, "draft=\"ngram\" is prompt lookup");
+        }
+        "num_predict" | "max_completion_tokens" => Some("max_new_tokens"),
+        "num_assistant_tokens" | "num_speculative_tokens" => Some("gamma"),
+        "num_beams" => return no_field_but(name, "there is no beam search"),
+        "echo" => return no_field_but(name, "the prompt is not part of the output"),
         _ => closest(name, names()),
     };
     match meant {

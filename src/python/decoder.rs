@@ -250,7 +250,7 @@ impl SpeculativeDecoder {
     ///     The text with its tokens and statistics.
     ///
     /// Raises:
-    ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
+    ///     InvalidConfig: A setting is out of its range, or the prompt has no tokens.
     ///     ContextOverflow: The prompt is longer than the model's context.
     ///
     /// Example:
@@ -280,7 +280,7 @@ impl SpeculativeDecoder {
     ///     An iterator of chunks; once it has ended, its `generation` is the complete result.
     ///
     /// Raises:
-    ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
+    ///     InvalidConfig: A setting is out of its range, or the prompt has no tokens.
     ///     ContextOverflow: The prompt is longer than the model's context.
     ///
     /// Example:
@@ -310,7 +310,7 @@ impl SpeculativeDecoder {
     ///     The text with its tokens and statistics.
     ///
     /// Raises:
-    ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
+    ///     InvalidConfig: A setting is out of its range, or the prompt has no tokens.
     ///     ContextOverflow: The prompt is longer than the model's context.
     ///
     /// Example:
@@ -337,7 +337,7 @@ impl SpeculativeDecoder {
     ///     An asynchronous iterator of chunks; once it has ended, its `generation` is the complete result.
     ///
     /// Raises:
-    ///     InvalidConfig: A setting is out of its range, or the prompt is empty.
+    ///     InvalidConfig: A setting is out of its range, or the prompt has no tokens.
     ///     ContextOverflow: The prompt is longer than the model's context.
     ///
     /// Example:
@@ -367,7 +367,7 @@ impl SpeculativeDecoder {
     ///     The generations in the order of the prompts.
     ///
     /// Raises:
-    ///     InvalidConfig: A setting is out of its range, or a prompt is empty.
+    ///     InvalidConfig: A setting is out of its range, or a prompt has no tokens.
     ///     ContextOverflow: A prompt is longer than the model's context.
     ///
     /// Example:

@@ -44,7 +44,7 @@ impl FromPyObject<'_, '_> for Prompt {
             }
             if first.is_instance_of::<PyString>() || is_list(&first) {
                 return Err(PyTypeError::new_err(
-                    "expected a string or token ids, not several prompts: generate_batch continues several",
+                    "expected a string or token ids, not several: generate_batch continues several prompts, and learn takes one text at a time",
                 ));
             }
         }

@@ -93,6 +93,12 @@ impl Ranged for f64 {
     }
 }
 
+impl Ranged for usize {
+    fn outside(&self, range: Range) -> Option<String> {
+        (!range.contains(*self as f64)).then(|| self.to_string())
+    }
+}
+
 impl Ranged for Option<usize> {
     fn outside(&self, range: Range) -> Option<String> {
         let value = self.filter(|value| !range.contains(*value as f64));
@@ -117,7 +123,6 @@ impl Ranged for Vec<String> {
 
 // Every value of these is in range.
 impl Ranged for bool {}
-impl Ranged for usize {}
 impl Ranged for Option<u64> {}
 impl Ranged for Option<String> {}
 impl Ranged for Option<DraftKind> {}

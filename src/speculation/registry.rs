@@ -143,12 +143,11 @@ const BUILT_IN: [(DraftKind, DraftSource); 6] = [
         DraftKind::TABLE,
         DraftSource {
             description: "what followed the latest tokens in texts that the decoder learned from, see below",
-            needs: "",
+            needs: "an n-gram table",
             beside: false,
             make: &|request| {
-                Ok(Some(retrieval(TableDrafter::new(
-                    &request.statistics.table,
-                ))))
+                let table = &request.statistics.table;
+                Ok((!table.is_empty()).then(|| retrieval(TableDrafter::new(table))))
             },
         },
     ),
@@ -223,7 +222,8 @@ pub(crate) fn drafters(kind: DraftKind, request: DraftRequest<'_>) -> Result<Dra
             kind: each,
             ..request
         })? {
-            None if named => {
+            // The default that a decoder was loaded with may wait for texts to learn.
+            None if named && request.config.draft == Some(kind) => {
                 let expected = format!(
                     "another source: this one needs {}, and there is none",
                     source.needs

@@ -44,7 +44,8 @@ class Chatting:
         """Return the roles and texts of the conversation so far."""
         file = self.folder / "saved.json"
         file.unlink(missing_ok=True)
-        chat.ask(f"/save {file}")
+        if "nothing to save" in chat.ask(f"/save {file}"):
+            return []
         return [(message["role"], message["content"]) for message in json.loads(file.read_text())]
 
 
@@ -126,15 +127,14 @@ def test_ctrl_c_stops_an_answer_and_keeps_it(chatting: Chatting) -> None:
         chat.type("Hello" + ENTER)
         chat.wait_until(lambda: len(chat.lines()) > 4, "an answer")
         assert not chat.echoes()
-        chat.type("not part of the answer")
+        chat.type("kept for later")
         chat.wait_until(lambda: len(chat.lines()) > 8, "more of it")
-        assert "not part" not in chat.text()
+        assert "kept for" not in chat.text()
         chat.type(CTRL_C)
         chat.wait_for("(stopped; /more continues)")
-        chat.wait_until(lambda: chat.lines()[-1].startswith(">"), "the prompt")
-        # The terminal drops what was typed before Ctrl-C.
-        assert chat.lines()[-1] == ">"
-        assert "not part" not in chat.text()
+        chat.wait_until(lambda: chat.lines()[-1] == "> kept for later", "what was typed")
+        chat.type(CTRL_C)
+        chat.wait_until(lambda: chat.lines()[-1] == ">", "the prompt")
         (_, (role, answer)) = chatting.saved(chat)
         assert role == "assistant"
         assert len(answer) > 40
@@ -149,6 +149,20 @@ def test_what_is_typed_during_an_answer_waits_for_the_prompt(chatting: Chatting)
         chat.wait_for("(cut off at 800 tokens; /more continues)")
         chat.wait_until(lambda: chat.lines()[-2:] == ["> kept", "whole"], "the pasted text")
         assert chat.text().count("kept") == 1
+
+
+def test_every_line_that_was_typed_is_answered(chatting: Chatting) -> None:
+    with chatting.start(tokens=200) as chat:
+        chat.wait_for_prompt()
+        chat.type(ENTER.join(["/set max_new_tokens 3", "/set top_k 5", "One", "Two", ""]))
+        chat.wait_until(lambda: chat.text().count("(cut off at 3 tokens") == 2, "two answers")
+        assert "top_k = 5" in chat.text()
+        chat.type(ENTER.join(["Three", "/set seed 4", "half"]))
+        chat.wait_until(lambda: chat.lines()[-1] == "> half", "the rest")
+        assert "seed = 4" in chat.text()
+        chat.type(CTRL_C)
+        asked = [text for role, text in chatting.saved(chat) if role == "user"]
+        assert asked == ["One", "Two", "Three"]
 
 
 def test_ctrl_c_at_the_prompt_does_not_lose_the_conversation(chatting: Chatting) -> None:
@@ -227,10 +241,18 @@ def test_a_conversation_can_be_saved_and_loaded(chatting: Chatting) -> None:
         assert "3 messages" in chat.ask(f"/load {file}")
         assert chat.ask("/system") == "Be brief."
         assert chatting.saved(chat) == saved
-        assert "No such file" in chat.ask("/load missing.json")
+        assert "there is no such file" in chat.ask("/load missing.json")
         file.write_text("{}")
         assert "a JSON list of messages" in chat.ask(f"/load {file}").replace("\n", " ")
         assert chatting.saved(chat) == saved
+        chat.ask('/system ""')
+        assert chat.ask("/system") == "there is no system message"
+        assert "saved 2 messages to" in chat.ask(f"/save {file}")
+        file.write_text("precious")
+        assert "holds no conversation" in chat.ask(f"/save {file}").replace("\n", " ")
+        assert file.read_text() == "precious"
+        chat.ask("/clear")
+        assert "nothing to save" in chat.ask(f"/save {file}")
 
 
 def test_settings_can_be_changed(chatting: Chatting) -> None:
@@ -241,6 +263,7 @@ def test_settings_can_be_changed(chatting: Chatting) -> None:
         assert "did you mean temperature?" in chat.ask("/set temprature 1")
         refused = chat.ask("/set temperature hot")
         assert "invalid temperature = hot: expected a finite number >= 0" in refused
+        assert "invalid --draft model" in chat.ask("/set draft model")
         assert chat.ask("/set max_new_tokens default") == "max_new_tokens = 8"
         assert "top_p               0.95" in chat.ask("/set")
 

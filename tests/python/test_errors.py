@@ -107,6 +107,7 @@ MESSAGE = {"role": "user", "content": "Hi!"}
         ("generate", [MESSAGE], "not messages: chat answers"),
         ("stream", [MESSAGE], "not messages: chat answers"),
         ("generate", ["a", "b"], "generate_batch continues several"),
+        ("learn", ["a", "b"], "learn takes one text"),
         ("generate", [[5], [6]], "generate_batch continues several"),
         ("generate", None, "expected a string or a sequence of token ids, not NoneType"),
         ("generate", b"a", "expected a string or a sequence of token ids, not bytes"),

@@ -23,9 +23,11 @@ fn values_out_of_range_are_usage_errors() {
         ("--dtype", "f8"),
         ("--quantize", "q3"),
         ("--draft", "model"),
+        ("--draft", "table"),
         ("--chat-template", "nothing"),
         ("--threads", "0"),
         ("--gamma", "-1"),
+        ("--gamma", "257"),
         ("--gamma", "1e3"),
         ("--seed", "-1"),
         ("--top-k", "-3"),
@@ -89,8 +91,15 @@ fn ranges_and_typos_are_told_in_plain_words() {
     );
     let message = error(specdec(["generate", "two", "words"]), 2);
     assert!(message.contains("in quotes"), "{message}");
-    let message = error(specdec(["verify", "--prompt", "x", "--draft", "none"]), 2);
-    assert!(message.contains("expected a draft"), "{message}");
+    for (command, draft) in [("verify", "none"), ("tune", "ngram")] {
+        let mut command = specdec([command, "--prompt", "x", "--draft", draft, "--target"]);
+        command.arg(pair::folder("target"));
+        let message = error(command, 2);
+        assert!(
+            message.contains(&format!("invalid --draft {draft}")),
+            "{message}"
+        );
+    }
     let message = error(generate(&["x", "--verification", "blok"]), 2);
     assert!(message.contains("(did you mean block?)"), "{message}");
     let message = error(generate(&["x", "--gamma", ""]), 2);

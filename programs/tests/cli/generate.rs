@@ -39,8 +39,8 @@ fn drafts_do_not_change_the_text_and_seeds_repeat() {
     let text = |args: &[&str]| stdout(generate(&[&["You may", "-n", "30"], args].concat()));
     let greedy = text(&[]);
     assert_eq!(text(&["--gamma", "0"]), greedy);
-    assert_eq!(text(&["--gamma", "1000000000"]), greedy);
-    assert_eq!(text(&["--gamma", "1000000000", "--fixed"]), greedy);
+    assert_eq!(text(&["--gamma", "256"]), greedy);
+    assert_eq!(text(&["--gamma", "256", "--fixed"]), greedy);
     let sampled = |seed| text(&["--temperature", "1.5", "--seed", seed]);
     assert_eq!(sampled("1"), sampled("1"));
     assert_ne!(sampled("1"), sampled("2"));

@@ -121,6 +121,7 @@ impl Program {
             draft: Some(self.draft_model.clone()),
             no_profile: true,
             loading,
+            learns: false,
         };
         self.workload.run(&models, line)
     }

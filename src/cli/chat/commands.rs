@@ -61,7 +61,7 @@ const COMMANDS: &[Entry] = &[
         Command::System,
         &["/system"],
         Argument::Optional("TEXT"),
-        "show the system message, or set it",
+        "show the system message, or set it (\"\": none)",
     ),
     entry(
         Command::Retry,

@@ -1,5 +1,6 @@
 //! The messages of a conversation.
 
+use std::io;
 use std::path::Path;
 
 use crate::cli::prompts::read_text;
@@ -39,11 +40,14 @@ impl Conversation {
         is_of(first, SYSTEM).then(|| first.text())
     }
 
+    /// Replaces the system message; an empty text removes it.
     pub(super) fn set_system(&mut self, text: &str) {
         if self.system().is_some() {
             self.messages.remove(0);
         }
-        self.messages.insert(0, Message::new(SYSTEM, text));
+        if !text.is_empty() {
+            self.messages.insert(0, Message::new(SYSTEM, text));
+        }
     }
 
     /// The conversation with a question at its end, whatever it ends with now.
@@ -84,10 +88,17 @@ impl Conversation {
         Some(undone)
     }
 
-    /// Writes the messages to a file, as JSON.
+    /// Writes the messages to a file, as JSON. A file that holds something else is not overwritten.
     pub(super) fn save(&self, path: &Path) -> Result<()> {
+        if path.exists() && Self::load(path).is_err() {
+            let reason = "the file exists and holds no conversation: choose another name";
+            return Err(Error::io(
+                path,
+                io::Error::new(io::ErrorKind::AlreadyExists, reason),
+            ));
+        }
         let json = serde_json::to_string_pretty(&self.messages)
-            .map_err(|error| Error::io(path, std::io::Error::other(error)))?;
+            .map_err(|error| Error::io(path, io::Error::other(error)))?;
         files::write(path, json + "\n", Access::Private)
     }
 
@@ -97,7 +108,7 @@ impl Conversation {
             let reason = format!(
                 "expected a JSON list of messages, each {{\"role\": \"user\", \"content\": \"...\"}}: {error}"
             );
-            Error::io(path, std::io::Error::new(std::io::ErrorKind::InvalidData, reason))
+            Error::io(path, io::Error::new(io::ErrorKind::InvalidData, reason))
         })?;
         Ok(Self { messages })
     }
@@ -136,6 +147,8 @@ mod tests {
         assert_eq!(empty.system(), None);
         empty.set_system("Be.");
         assert_eq!(empty, Conversation::new(Some("Be.")));
+        empty.set_system("");
+        assert_eq!(empty, Conversation::default());
     }
 
     #[test]
@@ -155,6 +168,7 @@ mod tests {
         let file = folder.path().join("chat.json");
         asked_twice().save(&file).unwrap();
         assert_eq!(Conversation::load(&file).unwrap(), asked_twice());
+        asked_twice().save(&file).unwrap();
         for wrong in ["{}", "[1]", "[{\"content\": \"x\"}]", "["] {
             std::fs::write(&file, wrong).unwrap();
             let message = Conversation::load(&file).unwrap_err().to_string();
@@ -162,6 +176,9 @@ mod tests {
                 message.contains("chat.json") && message.contains("a JSON list of messages"),
                 "{message}"
             );
+            let message = asked_twice().save(&file).unwrap_err().to_string();
+            assert!(message.contains("holds no conversation"), "{message}");
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), wrong);
         }
     }
 }

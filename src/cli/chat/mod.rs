@@ -60,6 +60,9 @@ pub(super) struct Args {
     sampling: SamplingArgs,
 }
 
+/// How a user types an empty text.
+const NO_TEXT: &str = "\"\"";
+
 /// A conversation in progress.
 struct Chat<'a> {
     output: &'a OutputArgs,
@@ -102,7 +105,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         false => Lines::plain(interactive),
     };
     if interactive {
-        note("/help lists the commands");
+        note(&format!("{}; /help lists the commands", args.models.target));
     }
     while let Some(line) = lines.next()? {
         match chat.take(line) {
@@ -145,7 +148,7 @@ impl Chat<'_> {
                 }
                 None => return Err(CliError::Usage("there is no message to undo".into())),
             },
-            Command::Save => self.conversation.save(&path(argument))?,
+            Command::Save => self.save(&path(argument))?,
             Command::Load => self.load(&path(argument))?,
             Command::Set => self.set(argument)?,
             Command::Stats => match &self.reply {
@@ -176,16 +179,26 @@ impl Chat<'_> {
             return Ok(());
         }
         let mut changed = self.conversation.clone();
-        changed.set_system(text);
+        changed.set_system(if text == NO_TEXT { "" } else { text });
         self.check(&changed)?;
         self.conversation = changed;
+        Ok(())
+    }
+
+    fn save(&self, file: &Path) -> Outcome {
+        let messages = self.conversation.messages().len();
+        if messages == 0 {
+            return Err(CliError::Usage("there is nothing to save yet".into()));
+        }
+        self.conversation.save(file)?;
+        note(&format!("saved {} to {}", count(messages), file.display()));
         Ok(())
     }
 
     fn load(&mut self, file: &Path) -> Outcome {
         let loaded = Conversation::load(file)?;
         self.check(&loaded)?;
-        note(&format!("{} messages", loaded.messages().len()));
+        note(&count(loaded.messages().len()));
         if loaded.awaits_an_answer() {
             note("/retry answers the last one");
         }
@@ -200,6 +213,11 @@ impl Chat<'_> {
             return Ok(());
         }
         let changed = set::set(&self.config, &self.initial, text).map_err(CliError::Usage)?;
+        if changed.0.draft != self.config.draft
+            && let Some(draft) = changed.0.draft
+        {
+            self.decoder.check_draft(draft)?;
+        }
         self.config = changed.0;
         note(&changed.1);
         Ok(())
@@ -216,6 +234,13 @@ fn report(error: CliError) {
             "{tokens} tokens do not fit the context of {context_length}: {ROOM}"
         )),
         error => drop(error.report()),
+    }
+}
+
+fn count(messages: usize) -> String {
+    match messages {
+        1 => "1 message".to_owned(),
+        several => format!("{several} messages"),
     }
 }
 

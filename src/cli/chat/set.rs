@@ -97,7 +97,7 @@ fn expected(config: &SpeculativeConfig, setting: &Setting) -> String {
     match (setting.range, value(config, setting.name)) {
         (Range::Any, Value::Bool(_)) => "true or false".into(),
         (Range::Any, Value::Object(_)) => "a JSON object".into(),
-        (Range::Any, _) => "a whole number >= 0".into(),
+        (Range::Any, _) => "an integer >= 0".into(),
         (range, _) => range.to_string(),
     }
 }
@@ -159,8 +159,8 @@ mod tests {
             "invalid temperature = warm: expected a finite number >= 0"
         );
         for (text, expected) in [
-            ("top_k many", "a whole number >= 0"),
-            ("seed -1", "a whole number >= 0"),
+            ("top_k many", "an integer >= 0"),
+            ("seed -1", "an integer >= 0"),
             ("adaptive maybe", "true or false"),
             ("draft ngrams", "ngram"),
             ("verification never", "coupled"),

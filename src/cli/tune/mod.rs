@@ -85,6 +85,14 @@ pub(super) fn run(args: &Args) -> Outcome {
         true => None,
         false => Some(Place::of(&args.target)?),
     };
+    if let Some(source) = args
+        .draft
+        .iter()
+        .find(|draft| draft.parse::<DraftKind>().is_ok())
+    {
+        let expected = "a model: the sources without one are tried anyway";
+        return Err(Error::invalid("draft", source, expected).into());
+    }
     let config = args.sampling.config(None)?;
     let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
     let learned = args.learn(&config)?;
@@ -228,6 +236,7 @@ impl Args {
             draft: model.cloned(),
             no_profile: true,
             loading,
+            learns: false,
         };
         models.load(None, config)
     }

@@ -160,7 +160,7 @@ fn faster(profile: &Profile, trial: &Trial, file: Option<&PathBuf>) -> String {
 fn too_little_text(tokens: usize) -> String {
     format!(
         "nothing is kept: {tokens} tokens of text are too few to tell, {MIN_TOKENS} are needed\n\
-         (add --prompt or --prompts, or raise --max-new-tokens)"
+         (add --prompt or --prompts, raise --max-new-tokens, or pass --ignore-eos)"
     )
 }
 

@@ -81,9 +81,12 @@ impl Audit {
     ) -> Result<AuditReport> {
         config.validate()?;
         check(prompts.len(), config)?;
-        if config.gamma == 0 || config.draft == Some(DraftKind::NONE) {
-            let expected =
-                "an integer >= 1, with a draft: without speculation there is nothing to verify";
+        if config.draft == Some(DraftKind::NONE) {
+            let expected = "another source: without drafts there is nothing to verify";
+            return Err(Error::invalid("draft", DraftKind::NONE, expected));
+        }
+        if config.gamma == 0 {
+            let expected = "an integer >= 1: without drafts there is nothing to verify";
             return Err(Error::invalid("gamma", config.gamma, expected));
         }
         let prompts = prompts.iter().cloned();

@@ -52,6 +52,11 @@ impl Message {
         self.fields["role"].as_str().unwrap_or_default()
     }
 
+    /// Whether the message says nothing: its content is missing or null.
+    pub(super) fn is_without_content(&self) -> bool {
+        self.fields.get("content").is_none_or(Value::is_null)
+    }
+
     /// The content's text; that of several parts is joined by line breaks.
     pub fn text(&self) -> String {
         match self.fields.get("content") {

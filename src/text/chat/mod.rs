@@ -131,7 +131,7 @@ impl ChatTemplate {
         let adapted = adapt::conversation(messages, reads, self)?;
         let text = self
             .render_as_is(&adapted, options)
-            .map_err(|error| refused(&error))?;
+            .map_err(|error| refused(&error, messages))?;
         adapt::check_contained(messages, reads, &text)?;
         match (options.continue_final_message, adapted.last()) {
             (true, Some(last)) => continued(text, last),
@@ -200,8 +200,17 @@ impl ChatTemplate {
     }
 }
 
-/// A template's own refusal, or a mistake in it.
-fn refused(error: &minijinja::Error) -> Error {
+/// A template's own refusal, or a mistake in it; a message without content is the most likely cause of one.
+fn refused(error: &minijinja::Error, messages: &[Message]) -> Error {
+    let own_words = error.kind() == ErrorKind::InvalidOperation && error.detail().is_some();
+    let empty = messages.iter().position(Message::is_without_content);
+    if let Some(index) =
+        empty.filter(|_| !own_words || error.to_string().contains("unsupported types"))
+    {
+        let field = format!("messages[{index}].content");
+        let expected = "a string: the model's chat template shows no message without it";
+        return Error::invalid(field, "null", expected);
+    }
     let reason = match error.kind() {
         // The template's own words, from raise_exception.
         ErrorKind::InvalidOperation => error.detail().unwrap_or_default().to_owned(),

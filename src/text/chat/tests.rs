@@ -53,6 +53,25 @@ fn a_template_that_refuses_says_why() {
 }
 
 #[test]
+fn a_message_without_content_is_named() {
+    let source = "{% for m in messages %}{{ m.role + ': ' + m.content }}{% endfor %}";
+    for missing in [
+        json!({"role": "user"}),
+        json!({"role": "user", "content": null}),
+    ] {
+        let messages = [
+            Message::new("system", "a"),
+            Message::from_json(missing).unwrap(),
+        ];
+        let message = render(source, &messages).unwrap_err().to_string();
+        assert!(
+            message.starts_with("invalid messages[1].content = null"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn hostile_templates_end_with_an_error() {
     for source in [
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
