@@ -20,7 +20,7 @@ impl Bar {
     }
 }
 
-/// The end of a long label, which says more of a path than its beginning.
+/// The end of a long label, which says more of a path than its start.
 fn ending(label: &str) -> String {
     const LONGEST: usize = 48;
     let letters = label.chars().count();

@@ -96,7 +96,7 @@ pub(super) fn show_stats(generation: &Generation) {
         Some(speedup) => format!("{speedup:.2}x over plain decoding"),
         None if stats.drafted == 0 => "none: nothing was drafted".into(),
         None if stats.accepted == 0 => "none: no drafted token was accepted".into(),
-        None if stats.new_tokens < Stats::FEWEST_TO_COMPARE => {
+        None if stats.new_tokens < Stats::MIN_COMPARED => {
             "unknown: the answer is too short to tell".into()
         }
         None => "unknown: no step without a draft was measured".into(),

@@ -10,6 +10,7 @@ mod stream;
 #[cfg(test)]
 mod stretch_tests;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -250,7 +251,7 @@ impl SpeculativeDecoder {
         self.begin(prompt.into(), config, |request| {
             let kind = config.draft.unwrap_or(self.default_draft);
             let drafters = registry::drafters(kind, request)?;
-            let controller = self.controller(config, drafters.retrieval);
+            let controller = self.controller(request.config, drafters.retrieval);
             Ok(match drafters.costed {
                 Some((kind, drafter)) => controller.with_drafter(drafter, kind),
                 None => controller,
@@ -265,8 +266,8 @@ impl SpeculativeDecoder {
         config: &SpeculativeConfig,
         source: Box<dyn Drafter>,
     ) -> Result<Stream> {
-        let request = self.begin(prompt.into(), config, |_| {
-            let controller = self.controller(config, Vec::new());
+        let request = self.begin(prompt.into(), config, |request| {
+            let controller = self.controller(request.config, Vec::new());
             Ok(controller.with_drafter(source, DraftKind::CUSTOM))
         })?;
         Ok(Stream::new(request, &self.cache))
@@ -292,6 +293,13 @@ impl SpeculativeDecoder {
         }
         let noise = Noise::new(config.seed.map_or_else(fresh_seed, Ok)?);
         let processors = self.processors(config, prompt.len())?;
+        let config = &match processors.can_roll_back() {
+            true => Cow::Borrowed(config),
+            false => Cow::Owned(SpeculativeConfig {
+                gamma: 0,
+                ..config.clone()
+            }),
+        };
         let controller = controller(DraftRequest {
             kind: DraftKind::NONE,
             config,

@@ -166,7 +166,7 @@ impl Request {
         let room = self.room() - 1;
         let max_tree_tokens = self.target.max_tree_tokens();
         let (processors, history) = (&mut self.processors, &self.history);
-        let permitted = |path: &[u32]| processors.permits(history, path);
+        let permitted = |path: &[u32]| Ok(processors.permits(history, path));
         let mut plan = self.controller.propose(
             history,
             load,

@@ -109,7 +109,7 @@ pub struct SourceStats {
 
 impl Stats {
     /// The fewest tokens whose speed says something.
-    pub(crate) const FEWEST_TO_COMPARE: usize = 32;
+    pub(crate) const MIN_COMPARED: usize = 32;
 
     /// Counts a step: its draft, the nodes of it that were accepted, and what drafting and verifying took.
     pub(super) fn record_step(
@@ -168,7 +168,7 @@ impl Stats {
     /// Against as many tokens without drafts; `None` where no draft was accepted or few tokens were generated (the difference
     /// would be noise), or where no step without a draft was measured.
     pub fn speedup(&self) -> Option<f64> {
-        if self.accepted == 0 || self.new_tokens < Self::FEWEST_TO_COMPARE {
+        if self.accepted == 0 || self.new_tokens < Self::MIN_COMPARED {
             return None;
         }
         ratio(self.plain?.as_secs_f64(), self.decode.as_secs_f64())

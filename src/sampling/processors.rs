@@ -80,19 +80,24 @@ impl Processors {
         self.filter(logits)
     }
 
+    /// Whether tokens may be drafted: the response format's grammar can forget those that are rejected.
+    pub fn can_roll_back(&self) -> bool {
+        self.grammar.as_ref().is_none_or(Grammar::can_roll_back)
+    }
+
     /// Whether a response format allows these drafted tokens.
-    pub fn permits(&mut self, history: &[u32], drafted: &[u32]) -> Result<bool> {
+    pub fn permits(&mut self, history: &[u32], drafted: &[u32]) -> bool {
         match &mut self.grammar {
             Some(grammar) => grammar.permits(&[&history[self.prompt_length..], drafted].concat()),
-            None => Ok(true),
+            None => true,
         }
     }
 
     /// The fast-forward tokens of the response format: those that must follow.
-    pub fn forced(&mut self, history: &[u32]) -> Result<Vec<u32>> {
+    pub fn forced(&mut self, history: &[u32]) -> Vec<u32> {
         match &mut self.grammar {
             Some(grammar) => grammar.forced(&history[self.prompt_length..]),
-            None => Ok(Vec::new()),
+            None => Vec::new(),
         }
     }
 

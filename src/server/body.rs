@@ -79,7 +79,7 @@ fn expected(message: &str) -> Option<String> {
     })
 }
 
-/// A value in an error's message: the beginning of a long one.
+/// A value in an error's message: the start of a long one.
 fn shown(value: &Value) -> String {
     const LONGEST: usize = 60;
     let text = value.to_string();

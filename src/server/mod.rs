@@ -149,12 +149,9 @@ impl Server {
                 () = interrupted => Ok(ServerEnd::Interrupted),
             }
         });
-        if matches!(served, Ok(ServerEnd::Interrupted)) {
-            // Does not wait for work on other threads.
-            self.runtime.shutdown_background();
-            return served;
-        }
-        if let Some(updates) = table_updates {
+        // Does not wait for work on other threads: what requests still need of it was awaited, or is aborted.
+        self.runtime.shutdown_background();
+        if let Some(updates) = table_updates.filter(|_| matches!(served, Ok(ServerEnd::Drained))) {
             updates.save();
         }
         served

@@ -90,7 +90,7 @@ fn ranges_and_typos_are_told_in_plain_words() {
         "{message}"
     );
     let message = error(specdec(["generate", "two", "words"]), 2);
-    assert!(message.contains("in quotes"), "{message}");
+    assert!(message.contains("needs quotes"), "{message}");
     for (command, draft) in [("verify", "none"), ("tune", "ngram")] {
         let mut command = specdec([command, "--prompt", "x", "--draft", draft, "--target"]);
         command.arg(pair::folder("target"));

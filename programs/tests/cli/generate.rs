@@ -130,7 +130,7 @@ fn log_probabilities_are_in_the_json() {
 }
 
 #[test]
-fn an_answer_that_is_cut_off_says_so() {
+fn an_answer_at_the_default_limit_says_so() {
     let note = |args: &[&str]| {
         let output = generate(args).output().unwrap();
         assert!(output.status.success());

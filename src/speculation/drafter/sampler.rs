@@ -77,7 +77,7 @@ impl Sampler {
     }
 
     /// Draws a token from logits of the target's tokens, adds it to the chain and returns it. `None` if no token is possible: after
-    /// tokens that the target can never generate, or if the draft model's logits are not finite.
+    /// tokens that the target can never generate or its format cannot follow, or if the draft model's logits are not finite.
     pub(super) fn draw(
         &mut self,
         logits: &[f32],
@@ -88,7 +88,7 @@ impl Sampler {
             .processors
             .distribution(logits, history, draft.tokens())
         {
-            Err(Error::NoToken { .. }) => return Ok(None),
+            Err(Error::NoToken { .. } | Error::InvalidConfig { .. }) => return Ok(None),
             distribution => distribution?,
         };
         let position = history.len() + draft.len();

@@ -51,7 +51,7 @@ impl RetrievalDrafter for GrammarDrafter {
         {
             self.current += new.len();
         } else {
-            self.chain = self.processors.forced(text)?;
+            self.chain = self.processors.forced(text);
             self.current = 0;
         }
         Ok(())

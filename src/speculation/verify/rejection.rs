@@ -17,7 +17,15 @@ pub fn rejection<'a, E>(
 ) -> Result<Verdict, E> {
     let mut accepted = Vec::new();
     'next_token: loop {
-        let mut p = target_distribution(&accepted)?;
+        let mut p = match target_distribution(&accepted) {
+            Ok(p) => p,
+            // As in `matching`.
+            Err(error) => {
+                let last = accepted.pop().ok_or(error)?;
+                let next = draft.tokens()[last];
+                return Ok(Verdict { accepted, next });
+            }
+        };
         for child in draft.children(accepted.last().copied()) {
             let (token, q) = (draft.tokens()[child], draft.distribution(child));
             let ratio = p.probability(token) / q.probability(token);

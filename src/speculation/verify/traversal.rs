@@ -53,8 +53,12 @@ pub fn traversal<'a, E>(
         current = match ancestors.pop() {
             Some(parent) if !rng.bernoulli(current.acceptance) => parent,
             _ => {
-                let next = rng.categorical(&current.distribution?);
-                let accepted = path;
+                let mut accepted = path;
+                let next = match current.distribution {
+                    Ok(distribution) => rng.categorical(&distribution),
+                    // As in `matching`.
+                    Err(error) => draft.tokens()[accepted.pop().ok_or(error)?],
+                };
                 return Ok(Verdict { accepted, next });
             }
         };

@@ -1,15 +1,17 @@
 //! Grammars of response formats: which tokens may follow a text.
 
+mod divisors;
 mod schema;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{
     InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv,
 };
-use llguidance::{Matcher, ParserFactory};
+use llguidance::{Matcher, ParserFactory, TokenParser};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -29,11 +31,21 @@ const MAX_EXCERPT_CHARS: usize = 300;
 /// white space were unlimited, small models would repeat it forever.
 const WHITE_SPACE: &str = r"\x20|(\r?\n){1,2}[\x20\t]{0,20}";
 
+/// States of a grammar's lexer, with one or two kilobytes each.
+const MAX_LEXER_STATES: usize = 50_000;
+
+/// The number of compiled grammars that are kept.
+const MAX_RECENT: usize = 8;
+
 /// The largest vocabulary that is indexed.
 const MAX_TOKENS: usize = 1 << 22;
 
 /// Compiles response formats into grammars over a tokenizer's tokens.
-pub(super) struct GrammarCompiler(ParserFactory);
+pub(super) struct GrammarCompiler {
+    factory: ParserFactory,
+    /// The latest formats and their grammars, the newest first.
+    recent: Mutex<VecDeque<(String, Arc<Grammar>)>>,
+}
 
 impl GrammarCompiler {
     /// Indexes all tokens by their bytes; takes a moment for a large vocabulary.
@@ -60,13 +72,40 @@ impl GrammarCompiler {
             Ok(ParserFactory::new(&environment, capabilities, &slices)?)
         });
         let mut factory = built.map_err(Error::Compute)?;
-        factory.quiet().limits_mut().verbose_errors = false;
-        Ok(Self(factory))
+        let limits = factory.quiet().limits_mut();
+        limits.verbose_errors = false;
+        limits.max_lexer_states = MAX_LEXER_STATES;
+        Ok(Self {
+            factory,
+            recent: Mutex::default(),
+        })
     }
 
-    /// The grammar of a format; an error says what is wrong with it.
+    /// The grammar of a format; an error says what is wrong with it. A request's choices, and requests with the same format,
+    /// share the work.
     pub(super) fn compile(&self, format: &ResponseFormat) -> Result<Grammar> {
-        let shown = format.to_json().to_string();
+        let text = format.to_json().to_string();
+        let known = self
+            .recent()
+            .iter()
+            .find(|known| known.0 == text)
+            .map(|known| known.1.clone());
+        if let Some(known) = known {
+            return Ok(Grammar::clone(&known));
+        }
+        let grammar = Arc::new(self.compile_new(format, &text)?);
+        let mut recent = self.recent();
+        recent.truncate(MAX_RECENT - 1);
+        recent.push_front((text, grammar.clone()));
+        drop(recent);
+        Ok(Grammar::clone(&grammar))
+    }
+
+    fn recent(&self) -> MutexGuard<'_, VecDeque<(String, Arc<Grammar>)>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compile_new(&self, format: &ResponseFormat, shown: &str) -> Result<Grammar> {
         let invalid = |reason: &str| {
             let kind = match format {
                 ResponseFormat::Regex(_) => "a regular expression",
@@ -75,33 +114,49 @@ impl GrammarCompiler {
                 ResponseFormat::JsonObject => "a form of objects",
             };
             let expected = format!("{kind} that compiles: {}", excerpt(essence(reason)));
-            Error::invalid("response_format", excerpt(&shown), expected)
+            Error::invalid("response_format", excerpt(shown), expected)
         };
         if shown.len() > MAX_FORMAT_BYTES {
             return Err(invalid(&format!(
                 "it is longer than {MAX_FORMAT_BYTES} bytes"
             )));
         }
+        let checked = match format {
+            ResponseFormat::JsonSchema(schema) => divisors::check(schema),
+            ResponseFormat::Lark(grammar) => divisors::check_lark(grammar),
+            ResponseFormat::JsonObject | ResponseFormat::Regex(_) => Ok(()),
+        };
+        checked.map_err(|reason| invalid(&reason))?;
         let matcher = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
             let compiling = thread.spawn_scoped(scope, || {
-                let parser = self.0.create_parser(grammar_of(format));
-                Matcher::new(parser)
+                let parser = self.factory.create_parser(grammar_of(format));
+                let can_roll_back = parser.as_ref().is_ok_and(can_roll_back);
+                (Matcher::new(parser), can_roll_back)
             });
             let compiling = compiling.map_err(|error| error.to_string())?;
             let panicked = |_| "compiling it failed".to_owned();
             compiling.join().map_err(panicked)
         });
-        let matcher = matcher.map_err(|reason| invalid(&reason))?;
+        let (matcher, can_roll_back) = matcher.map_err(|reason| invalid(&reason))?;
         match matcher.get_error() {
             Some(reason) => Err(invalid(&reason)),
             None => Ok(Grammar {
                 start: matcher.deep_clone(),
                 matcher,
                 consumed: Vec::new(),
+                can_roll_back,
+                shown: excerpt(shown).into(),
             }),
         }
     }
+}
+
+/// Whether the parser can forget tokens. It cannot where a lexeme counts its tokens or ends as soon as it can (in Lark,
+/// `max_tokens`, `stop`, `suffix` and `lazy`): what it allows then depends on more than the text.
+fn can_roll_back(parser: &TokenParser) -> bool {
+    let lexemes = parser.parser.grammar().lexer_spec();
+    lexemes.can_rollback() && lexemes.lazy_lexemes().is_empty()
 }
 
 fn grammar_of(format: &ResponseFormat) -> TopLevelGrammar {
@@ -186,6 +241,9 @@ pub struct Grammar {
     matcher: Matcher,
     /// The tokens up to this position.
     consumed: Vec<u32>,
+    can_roll_back: bool,
+    /// The format, for errors.
+    shown: Arc<str>,
 }
 
 /// Tokens that may follow.
@@ -204,6 +262,11 @@ impl AllowedTokens {
 }
 
 impl Grammar {
+    /// Whether the grammar can go back to an earlier position, as drafts need it. If not, only plain decoding follows it.
+    pub fn can_roll_back(&self) -> bool {
+        self.can_roll_back
+    }
+
     /// The tokens that may follow a text and its drafted tokens. At the format's end, and after drafted tokens that violate
     /// it (they will be rejected), only EOS tokens; a text that violates it is an error.
     pub fn allowed(&mut self, text: &[u32], drafted: &[u32]) -> Result<AllowedTokens> {
@@ -211,31 +274,37 @@ impl Grammar {
             true => self.matcher.compute_mask_or_eos(),
             false if drafted.is_empty() => {
                 let reason = format!("the {} tokens so far violate it", text.len());
-                return Err(failed(reason));
+                return Err(self.failed(reason));
             }
             false => {
                 let tokens = self.matcher.tok_env();
                 tokens.map(|tokens| tokens.tok_trie().eos_token_set())
             }
         };
-        mask.map(AllowedTokens).map_err(failed)
+        mask.map(AllowedTokens).map_err(|error| self.failed(error))
     }
 
-    /// Whether a text is of this format, or a prefix of such a text.
-    pub fn permits(&mut self, text: &[u32]) -> Result<bool> {
-        self.go_to(text)
+    /// Whether a text is of this format, or a prefix of such a text. Not of one that the parser fails at: only a text that is
+    /// generated without drafts may report that.
+    pub fn permits(&mut self, text: &[u32]) -> bool {
+        self.go_to(text).unwrap_or(false)
     }
 
     /// The fast-forward tokens: those that must follow a text.
-    pub fn forced(&mut self, text: &[u32]) -> Result<Vec<u32>> {
-        if self.go_to(text)? && !self.matcher.is_stopped() {
-            return Ok(self.matcher.compute_ff_tokens());
+    pub fn forced(&mut self, text: &[u32]) -> Vec<u32> {
+        match self.permits(text) && !self.matcher.is_stopped() {
+            true => self.matcher.compute_ff_tokens(),
+            false => Vec::new(),
         }
-        Ok(Vec::new())
     }
 
     /// Advances to the end of a text, or to the first token that violates the format; in that case it returns `false`.
     fn go_to(&mut self, text: &[u32]) -> Result<bool> {
+        if self.matcher.is_error() {
+            // An error in drafted tokens, which are forgotten.
+            self.matcher = self.start.deep_clone();
+            self.consumed.clear();
+        }
         let pairs = self.consumed.iter().zip(text);
         let shared = pairs
             .take_while(|(consumed, token)| consumed == token)
@@ -248,7 +317,7 @@ impl Grammar {
         let known = match self.matcher.is_stopped() {
             true => 0,
             false => {
-                let tokens = self.matcher.tok_env().map_err(failed)?;
+                let tokens = self.matcher.tok_env().map_err(|error| self.failed(error))?;
                 let size = tokens.tok_trie().vocab_size();
                 let unknown = onward.iter().position(|token| *token as usize >= size);
                 unknown.unwrap_or(onward.len())
@@ -256,10 +325,10 @@ impl Grammar {
         };
         let consumed = match known {
             0 => 0,
-            _ => self
-                .matcher
-                .try_consume_tokens(&onward[..known])
-                .map_err(failed)?,
+            _ => {
+                let consumed = self.matcher.try_consume_tokens(&onward[..known]);
+                consumed.map_err(|error| self.failed(error))?
+            }
         };
         self.consumed.extend(&onward[..consumed]);
         Ok(consumed == onward.len())
@@ -268,14 +337,21 @@ impl Grammar {
     fn go_back_to(&mut self, length: usize) -> Result<()> {
         let back = self.consumed.len() - length;
         self.consumed.truncate(length);
-        if self.matcher.rollback(back).is_ok() {
+        if self.can_roll_back && self.matcher.rollback(back).is_ok() {
             // The last mask is cached by position alone, so it may belong to another text.
             self.matcher.invalidate_bias_cache();
             return Ok(());
         }
-        // Some rules of Lark (`max_tokens`, `stop`) cannot be rolled back.
         self.matcher = self.start.deep_clone();
-        self.matcher.consume_tokens(&self.consumed).map_err(failed)
+        let consumed = self.matcher.consume_tokens(&self.consumed);
+        consumed.map_err(|error| self.failed(error))
+    }
+
+    /// The parser cannot follow the format: it is too complex, or has a fault of its own.
+    fn failed(&self, error: impl std::fmt::Display) -> Error {
+        let reason = excerpt(&error.to_string());
+        let expected = format!("a format that can be followed: {reason}");
+        Error::invalid("response_format", &self.shown, expected)
     }
 }
 
@@ -286,11 +362,8 @@ impl Clone for Grammar {
             start: self.start.deep_clone(),
             matcher: self.matcher.deep_clone(),
             consumed: self.consumed.clone(),
+            can_roll_back: self.can_roll_back,
+            shown: self.shown.clone(),
         }
     }
-}
-
-fn failed(error: impl std::fmt::Display) -> Error {
-    let reason = excerpt(&error.to_string());
-    Error::Compute(format!("following the response_format: {reason}"))
 }

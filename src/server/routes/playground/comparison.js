@@ -13,7 +13,7 @@ export function otherRequest({ draft, ...request }) {
 }
 
 /** The fewest tokens whose speed says something. */
-const FEWEST_TOKENS = 32;
+const MIN_TOKENS = 32;
 
 export const labelOf = (request) => (request.draft === "none" ? "plain decoding" : "speculative");
 
@@ -30,6 +30,6 @@ function measured(speculative, plain) {
   if (!fast || !slow) return "too short to measure a speed";
   const speeds = `${speed(fast)} with speculation, ${speed(slow)} without`;
   if (!speculative.drafted) return `${speeds}; nothing was drafted, so there is no speedup`;
-  if (speculative.new_tokens < FEWEST_TOKENS) return `${speeds}; the answer is too short to tell a speedup`;
+  if (speculative.new_tokens < MIN_TOKENS) return `${speeds}; the answer is too short to tell a speedup`;
   return `${speeds}: ${(fast / slow).toFixed(2)}× as fast`;
 }

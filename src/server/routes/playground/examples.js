@@ -4,7 +4,7 @@ import { $, button, element } from "./dom.js";
 
 /** Questions that small models answer: lists, copies and edits, whose answers repeat what is known already. */
 const EXAMPLES = [
-  "Repeat this text word for word: The old cat sat on the red mat by the door. The young dog sat on the brown log by the " +
+  "Repeat this text word for word: The old cat sat on the red mat by the wall. The young dog sat on the brown log by the " +
     "river. The small bird sat on the thin wire by the road. The big cow sat on the green grass by the barn.",
   "List the months of the year.",
   "Summarize: The Amazon is a river in South America. It is the largest river in the world by water volume. It flows " +
