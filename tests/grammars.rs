@@ -15,7 +15,7 @@ use support::pair;
 /// Formats in an ordinary run.
 const COUNT: usize = 240;
 
-/// Random numbers: SplitMix64 (Steele et al., 2014).
+/// Random numbers, by Steele and others' generator of 2014.
 struct Random(u64);
 
 impl Random {
@@ -107,10 +107,11 @@ fn lark(random: &mut Random) -> String {
             1 | 2 => format!("/{}/", regex(random, 2)),
             _ => format!("r{}", rule + 1 + random.below(RULES - rule - 1)),
         };
-    let mut grammar = String::from("start: r0");
+    let mut start = String::from("start: r0");
     if random.one_in(3) {
-        grammar += random.pick(&[" r1", "+", " (r1 | r2)", " \"!\"?"]);
+        start += random.pick(&[" r1", "+", " (r1 | r2)", " \"!\"?"]);
     }
+    let mut rules = vec![start];
     for rule in 0..RULES {
         let attributes = match random.below(7) {
             0 => format!("[max_tokens={}]", 1 + random.below(8)),
@@ -134,9 +135,9 @@ fn lark(random: &mut Random) -> String {
                 }
             }
         };
-        grammar += &format!("\nr{rule}{attributes}: {body}");
+        rules.push(format!("r{rule}{attributes}: {body}"));
     }
-    grammar
+    rules.join("\n")
 }
 
 fn format(random: &mut Random) -> ResponseFormat {

@@ -148,6 +148,8 @@ impl SpeculativeDecoder {
             }
         };
         let full = |_| Error::Compute("the scheduler accepts no more requests".into());
-        service.submit(request, Box::new(listener)).map_err(full)
+        let admission = service.admit().map_err(full)?;
+        service.submit(request, admission, Box::new(listener));
+        Ok(())
     }
 }

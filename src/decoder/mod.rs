@@ -358,6 +358,8 @@ impl SpeculativeDecoder {
             Prompt::Text(text) => text,
             Prompt::Tokens(tokens) => return Ok(tokens),
         };
+        self.tokenizer
+            .check_length(&text, self.target.context_length())?;
         let tokens = self.tokenizer.encode(&text, true)?;
         if tokens.is_empty() {
             // An empty text starts with the model's BOS token.

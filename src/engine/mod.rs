@@ -20,7 +20,7 @@ pub use output::{Chunk, FinishReason, Generation, Token};
 pub(crate) use request::check_prompt;
 pub use request::{CancelToken, Request};
 pub use scheduler::{Event, RequestId, Scheduler};
-pub use service::{Listener, QueueFull, Service};
+pub use service::{Admission, Listener, QueueFull, Service};
 #[cfg(feature = "server")]
 pub(crate) use stats::statistics;
 pub use stats::{SourceStats, Stats};

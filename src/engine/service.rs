@@ -48,8 +48,8 @@ impl Status {
     }
 }
 
-/// A request's share of the queue's limit; returned however the request ends.
-struct Admission(Arc<Status>);
+/// A request's place, to run or to wait: given back when it is dropped, however the request ends.
+pub struct Admission(Arc<Status>);
 
 impl Drop for Admission {
     fn drop(&mut self) {
@@ -80,17 +80,18 @@ impl Service {
             .check(request.history().len(), request.max_tokens())
     }
 
-    /// Takes a request, whose events the listener receives.
-    pub fn submit(&self, request: Request, mut listener: Listener) -> Result<(), QueueFull> {
-        let requests = &self.status.requests;
+    /// A place for a request, taken before any work is done for it: so that work is limited, too.
+    pub fn admit(&self) -> Result<Admission, QueueFull> {
         let more = |requests: usize| (requests < self.max_requests).then_some(requests + 1);
-        if requests
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .is_err()
-        {
-            return Err(QueueFull);
-        }
-        let mut admission = Some(Admission(self.status.clone()));
+        let requests = &self.status.requests;
+        let admitted = requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        admitted.map_err(|_| QueueFull)?;
+        Ok(Admission(self.status.clone()))
+    }
+
+    /// Takes a request that was admitted; the listener receives its events.
+    pub fn submit(&self, request: Request, admission: Admission, mut listener: Listener) {
+        let mut admission = Some(admission);
         let listener: Listener = Box::new(move |event| {
             if matches!(event, Event::End(_)) {
                 drop(admission.take());
@@ -103,7 +104,6 @@ impl Service {
                 "the scheduler's thread has ended".into(),
             ))));
         }
-        Ok(())
     }
 
     /// What the thread is doing.

@@ -245,7 +245,9 @@ impl SpeculativeConfig {
 /// The error of a name that is no setting: the setting that was meant, by what other libraries call it or by its spelling.
 fn no_field(name: &str) -> String {
     let meant = match name {
-        "max_tokens" | "max_length" | "n_predict" => Some("max_new_tokens"),
+        "max_tokens" | "max_length" | "n_predict" | "num_predict" | "max_completion_tokens" => {
+            Some("max_new_tokens")
+        }
         "repeat_penalty" => Some("repetition_penalty"),
         "stop_strings" | "stop_sequences" => Some("stop"),
         "typical_p" => Some("top_p"),
@@ -269,7 +271,6 @@ fn no_field(name: &str) -> String {
         "prompt_lookup_num_tokens" => {
             return no_field_but(name, "draft=\"ngram\" is prompt lookup");
         }
-        "num_predict" | "max_completion_tokens" => Some("max_new_tokens"),
         "num_assistant_tokens" | "num_speculative_tokens" => Some("gamma"),
         "num_beams" => return no_field_but(name, "there is no beam search"),
         "echo" => return no_field_but(name, "the prompt is not part of the output"),

@@ -8,17 +8,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::ApiError;
 use super::metrics::RequestMetrics;
-use super::state::AppState;
+use super::state::{Admitted, AppState};
 use crate::decoder::CancelOnDrop;
 use crate::engine::{Chunk, Event, Generation};
-use crate::error::Error;
 use crate::settings::SpeculativeConfig;
 
 /// The bytes that a token has at most; hardly any has more.
 const MAX_TOKEN_BYTES: usize = 16;
-
-/// The maximum number of answers to all prompts of a request.
-const MAX_CHOICES: usize = 128;
 
 /// The choices of a request. Dropping it, for example when its client disconnects, cancels them within a step.
 pub(super) struct Answer {
@@ -38,22 +34,17 @@ pub(super) enum Step {
 }
 
 impl Answer {
-    /// Starts `each` answers to each of the prompts, all or none.
+    /// Starts `each` answers to each of the prompts, all or none, in the places of an admitted request.
     pub(super) async fn start(
-        state: &AppState,
+        state: &Arc<AppState>,
+        admitted: Admitted,
         prompts: Vec<Vec<u32>>,
         config: SpeculativeConfig,
         each: usize,
         metrics: &RequestMetrics,
     ) -> Result<Self, ApiError> {
-        let limit = state.options.timeout;
-        let deadline = Instant::now() + limit;
-        let choices = prompts.len() * each;
-        let max = MAX_CHOICES.min(state.options.slots.saturating_add(state.options.queue));
-        if choices > max {
-            let message = format!("{choices} answers, of all prompts together: at most {max}");
-            return Err(ApiError::invalid("n", message));
-        }
+        let Admitted { places, deadline } = admitted;
+        let choices = places.len();
         // Each answer stores its own copy, and can't be longer than the context.
         let max_length = state
             .decoder
@@ -69,9 +60,8 @@ impl Answer {
             return Err(ApiError::invalid("prediction", message));
         }
         let (sender, events) = unbounded_channel();
-        let (decoder, service) = (state.decoder.clone(), state.service.clone());
         // Compiling a response format takes time.
-        let requests = tokio::task::spawn_blocking(move || {
+        let requests = state.blocking(deadline, move |state| {
             let mut requests = Vec::with_capacity(choices);
             for prompt in prompts {
                 let prompt: Arc<[u32]> = prompt.into();
@@ -81,17 +71,16 @@ impl Answer {
                         seed: config.seed.map(|seed| seed.wrapping_add(choice)),
                         ..config.clone()
                     };
-                    let request = decoder.request(&prompt[..], &config)?;
-                    service.check(&request)?;
+                    let request = state.decoder.request(&prompt[..], &config)?;
+                    state.service.check(&request)?;
                     requests.push((prompt.clone(), request));
                 }
             }
-            Ok::<_, Error>(requests)
+            Ok(requests)
         });
-        let lost = |error| Error::Compute(format!("the request could not be started: {error}"));
-        let requests = requests.await.map_err(lost)??;
         let mut guards = Vec::with_capacity(choices);
-        for (choice, (prompt, request)) in requests.into_iter().enumerate() {
+        let requests = requests.await?.into_iter().zip(places);
+        for (choice, ((prompt, request), place)) in requests.enumerate() {
             guards.push(CancelOnDrop(request.cancel_token()));
             let (sender, metrics, table_updates) =
                 (sender.clone(), metrics.clone(), state.table_updates.clone());
@@ -109,18 +98,14 @@ impl Answer {
                 }
                 sender.send((choice, event)).is_ok()
             });
-            // On an error, dropping the guards cancels the requests that were started.
-            state
-                .service
-                .submit(request, listener)
-                .map_err(|_| ApiError::queue_full())?;
+            state.service.submit(request, place, listener);
         }
         Ok(Self {
             events,
             open: choices,
             choices,
             deadline,
-            limit,
+            limit: state.options.timeout,
             _guards: guards,
         })
     }

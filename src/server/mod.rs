@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, lookup_host};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub(crate) use access::parse_origin;
 pub use options::ServerOptions;
@@ -81,6 +81,7 @@ impl Server {
             service: Service::start(options.slots, options.queue, cache)?,
             decoder,
             metrics: metrics::Metrics::new(),
+            preparing: Arc::new(Semaphore::new(state::PREPARING)),
             started: state::now(),
             options,
         };

@@ -4,14 +4,22 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::table_updates::TableUpdates;
 use crate::decoder::SpeculativeDecoder;
-use crate::engine::Service;
+use crate::engine::{Admission, QueueFull, Service};
 use crate::error::Error;
+
+/// The maximum number of answers to all prompts of a request.
+const MAX_CHOICES: usize = 128;
+
+/// Work before the queue that is done at once: as much as leaves the target most of a small machine.
+pub(super) const PREPARING: usize = 2;
 
 /// The state that all requests share.
 pub(super) struct AppState {
@@ -20,6 +28,8 @@ pub(super) struct AppState {
     pub(super) table_updates: Option<Arc<TableUpdates>>,
     pub(super) options: ServerOptions,
     pub(super) metrics: Metrics,
+    /// How much work before the queue (tokenizing, templates, compiling) is done at once.
+    pub(super) preparing: Arc<Semaphore>,
     pub(super) started: u64,
 }
 
@@ -40,16 +50,51 @@ impl AppState {
         share.min(context).saturating_sub(prompt).max(1)
     }
 
-    /// Runs blocking work outside the threads that serve connections.
+    /// Places for the answers of a request, which it takes before any work is done for it.
+    pub(super) fn admit(&self, choices: usize) -> Result<Admitted, ApiError> {
+        let max = MAX_CHOICES.min(self.options.slots.saturating_add(self.options.queue));
+        if choices > max {
+            let message = format!("{choices} answers, of all prompts together: at most {max}");
+            return Err(ApiError::invalid("n", message));
+        }
+        let places = (0..choices).map(|_| self.service.admit());
+        let places = places.collect::<Result<_, QueueFull>>();
+        Ok(Admitted {
+            places: places.map_err(|_| ApiError::queue_full())?,
+            deadline: Instant::now() + self.options.timeout,
+        })
+    }
+
+    /// Runs a request's blocking work outside the threads that serve connections, a little of it at once, until its deadline.
+    /// If the client leaves, work that has not begun is not done.
     pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
+        deadline: Instant,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let state = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&state)).await;
+        let (state, preparing) = (self.clone(), self.preparing.clone());
+        let prepared = async move {
+            let permit = preparing.acquire_owned().await;
+            let work = move || {
+                // Given back when the work ends, even if nobody waits for it any more.
+                let _permit = permit;
+                work(&state)
+            };
+            tokio::task::spawn_blocking(work).await
+        };
+        let late = |_| ApiError::timeout(self.options.timeout.as_secs());
+        let done = timeout_at(deadline, prepared).await.map_err(late)?;
         let lost = |error| Error::Compute(format!("the request could not be read: {error}"));
         done.map_err(lost)?
     }
+}
+
+/// A request that may be prepared.
+pub(super) struct Admitted {
+    /// One for each of its answers.
+    pub(super) places: Vec<Admission>,
+    /// The deadline for the whole answer.
+    pub(super) deadline: Instant,
 }
 
 /// Seconds since 1970.

@@ -51,10 +51,9 @@ pub(crate) trait Choice: ToString + Copy {
         all.find(|choice| choice.to_string().eq_ignore_ascii_case(name))
             .ok_or_else(|| {
                 let names = Self::names();
-                let mut expected = names.join(", ");
-                if let Some(meant) = closest(name, names.iter().map(String::as_str)) {
-                    expected += &format!(" (did you mean {meant}?)");
-                }
+                let meant = closest(name, names.iter().map(String::as_str));
+                let hint = meant.map(|meant| format!(" (did you mean {meant}?)"));
+                let expected = names.join(", ") + &hint.unwrap_or_default();
                 Error::invalid(Self::SETTING, name, expected)
             })
     }

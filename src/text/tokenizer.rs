@@ -23,6 +23,8 @@ pub struct Tokenizer {
     template: Option<Arc<ChatTemplate>>,
     /// Built at the first request for a grammar.
     grammars: Arc<OnceLock<GrammarCompiler>>,
+    /// Its number of bytes, once it was needed.
+    longest_token: Arc<OnceLock<usize>>,
 }
 
 impl Tokenizer {
@@ -44,6 +46,7 @@ impl Tokenizer {
             template: template.map(Arc::new),
             spec: Arc::new(spec),
             grammars: Arc::default(),
+            longest_token: Arc::default(),
         }
     }
 
@@ -63,6 +66,47 @@ impl Tokenizer {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(reason) => Err(Error::Compute(format!("tokenizing the text: {reason}"))),
         }
+    }
+
+    /// Fails for a text that has more than `most` tokens, after little work: it is split into tokens only as far as that takes.
+    pub(crate) fn check_length(&self, text: &str, most: usize) -> Result<()> {
+        /// Shorter texts are tokenized at once.
+        const CHUNK: usize = 1 << 16;
+        /// Tokens that a chunk's end may add, where it parts what would be one token.
+        const PARTED: usize = 16;
+        let too_long = |tokens| Error::ContextOverflow {
+            tokens,
+            context_length: most,
+        };
+        if text.len() <= CHUNK {
+            return Ok(());
+        }
+        let least = text.len() / self.longest_token();
+        if least > most {
+            return Err(too_long(least));
+        }
+        let (mut tokens, mut rest) = (0, text);
+        while !rest.is_empty() {
+            let mut end = rest.len().min(CHUNK);
+            while !rest.is_char_boundary(end) {
+                end -= 1;
+            }
+            let (chunk, after) = rest.split_at(end);
+            tokens += self.encode(chunk, false)?.len().saturating_sub(PARTED);
+            if tokens > most {
+                return Err(too_long(tokens));
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// The number of bytes of the longest token.
+    fn longest_token(&self) -> usize {
+        *self.longest_token.get_or_init(|| {
+            let tokens = self.spec.tokenizer.get_vocab(true);
+            tokens.keys().map(String::len).max().unwrap_or(1).max(1)
+        })
     }
 
     /// Encodes text that follows other text: without the space that some tokenizers add at the start of a text.
@@ -212,4 +256,30 @@ impl Tokenizer {
 pub(crate) fn no_chat_template() -> Error {
     let known = chat_templates::names().join(", ");
     Error::NoChatTemplate { known }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_refused_by_their_tokens_and_no_others() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pair/target");
+        let tokenizer = Tokenizer::from_folder(&folder).unwrap();
+        let text = "You may copy this, ü. ".repeat(9000);
+        let tokens = tokenizer.encode(&text, false).unwrap().len();
+        tokenizer.check_length(&text, tokens).unwrap();
+        for most in [1, 1000, tokens / 2, tokens - 1000] {
+            let refused = tokenizer.check_length(&text, most).unwrap_err();
+            let Error::ContextOverflow { tokens: least, .. } = refused else {
+                panic!("{refused}");
+            };
+            assert!(
+                most < least && least <= tokens,
+                "{most}: {least} of {tokens}"
+            );
+        }
+        // Short ones are tokenized anyway.
+        tokenizer.check_length("You may copy", 1).unwrap();
+    }
 }

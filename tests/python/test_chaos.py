@@ -107,7 +107,7 @@ class Client:
 
     async def streaming(self) -> str:
         status, rest = await self.ask(body(self.rng, stream=True))
-        assert status in (200, 429), rest
+        assert status in (200, 429, 504), rest
         if status == 200:
             assert b"[DONE]" in rest or b'"timeout"' in rest
         return f"streamed {status}"
@@ -145,8 +145,9 @@ class Client:
             ]
         )
         status, rest = await self.ask(broken)
-        assert status == 400, rest
-        return "malformed"
+        # What is wrong with the prompt is found in a place of the queue.
+        assert status in (400, 429), rest
+        return f"malformed {status}"
 
     async def oversized(self) -> str:
         status, rest = await self.ask(b"[" + b"1," * 20_000)
@@ -196,5 +197,5 @@ def test_misbehaving_clients_change_nothing(server: Running) -> None:
     assert "panicked" not in server.log.read_text()
     # All kinds of clients took part, and some were answered.
     assert ends["answered 200"] > 0
-    assert ends["malformed"] > 0
+    assert ends["malformed 400"] > 0
     assert ends["left"] > 0

@@ -280,6 +280,22 @@ REFUSED: list[tuple[str, Any, int, str | None]] = [
     ("/v1/completions", {"prompt": "a", "prediction": {"type": "x", "content": ""}}, 400, None),
     ("/v1/completions", {"prompt": "a", "logit_bias": {"x": 1}}, 400, "logit_bias"),
     ("/v1/completions", {"prompt": "a" * (5 << 20)}, 413, None),
+    ("/v1/completions", {"prompt": "a b " * (1 << 19)}, 400, "messages"),
+    (
+        "/v1/completions",
+        {
+            "prompt": "a",
+            "response_format": {"type": "json_schema", "schema": {"multipleOf": 99999989}},
+        },
+        400,
+        "response_format",
+    ),
+    (
+        "/v1/completions",
+        {"prompt": "a", "response_format": {"type": "lark", "lark": "start: nothing"}},
+        400,
+        "response_format",
+    ),
     ("/tokenize", {}, 400, "content"),
     ("/tokenize", {"content": "a", "prompt": "a"}, 400, "content"),
     ("/detokenize", {"tokens": [10**6]}, 400, "tokens"),

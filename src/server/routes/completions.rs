@@ -19,11 +19,12 @@ use crate::server::openai::{
     TemplateFields, config,
 };
 use crate::server::request_id::fresh_id;
-use crate::server::state::{AppState, SharedState, now};
+use crate::server::state::{Admitted, AppState, SharedState, now};
 use crate::settings::SpeculativeConfig;
 
 /// A validated request.
 struct Checked<F> {
+    admitted: Admitted,
     prompts: Vec<Vec<u32>>,
     config: SpeculativeConfig,
     common: CommonFields,
@@ -65,11 +66,13 @@ pub(in crate::server) async fn completions(
 async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>, ApiError> {
     let mut ignored = CHAT_FIELDS.check(body.fields(), state.options.strict)?;
     let mut request: ChatRequest = body.parse()?;
-    let (settings, common, format) = (body.parse()?, body.parse()?, body.parse()?);
+    let (settings, common, format): (_, CommonFields, _) =
+        (body.parse()?, body.parse()?, body.parse()?);
     let (template, unread) = body.parse::<TemplateFields>()?.for_answer(&state.decoder)?;
     ignored.add(unread, state.options.strict)?;
     let messages = request.take_messages()?;
-    let prompt = state.blocking(move |state| {
+    let admitted = state.admit(common.choices())?;
+    let prompt = state.blocking(admitted.deadline, move |state| {
         let prompt = state.decoder.chat_prompt(&messages, &template)?;
         Ok(state.decoder.prompt_tokens(prompt)?)
     });
@@ -81,6 +84,7 @@ async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>,
     };
     let config = config(settings, &common, format, defaults)?;
     Ok(Checked {
+        admitted,
         prompts: vec![prompt],
         responder: responder(state, &common, &config),
         config,
@@ -120,8 +124,9 @@ async fn check_completion(
         return Err(ApiError::invalid("prompt", message));
     }
     let mut responder = responder(state, &common, &config);
+    let admitted = state.admit(prompts.len() * each)?;
     let (prompts, echoed) = state
-        .blocking(move |state| {
+        .blocking(admitted.deadline, move |state| {
             let mut echoed = Vec::new();
             let mut tokens = Vec::with_capacity(prompts.len());
             for prompt in prompts {
@@ -141,6 +146,7 @@ async fn check_completion(
         config.max_new_tokens = state.default_tokens(longest);
     }
     Ok(Checked {
+        admitted,
         prompts,
         config,
         common,
@@ -168,7 +174,7 @@ fn responder<F: Format>(
 
 /// Answers a request, and counts it.
 async fn answer<F: Format>(
-    state: &AppState,
+    state: &Arc<AppState>,
     request: impl Future<Output = Result<Checked<F>, ApiError>>,
 ) -> Result<Response, ApiError> {
     let metrics = state.metrics.request();
@@ -180,11 +186,12 @@ async fn answer<F: Format>(
 }
 
 async fn respond<F: Format>(
-    state: &AppState,
+    state: &Arc<AppState>,
     request: Checked<F>,
     metrics: RequestMetrics,
 ) -> Result<Response, ApiError> {
     let Checked {
+        admitted,
         prompts,
         config,
         common,
@@ -192,7 +199,8 @@ async fn respond<F: Format>(
         ignored,
     } = request;
     let count = prompts.len();
-    let answer = Answer::start(state, prompts, config, common.choices(), &metrics).await?;
+    let answer =
+        Answer::start(state, admitted, prompts, config, common.choices(), &metrics).await?;
     if !common.stream.unwrap_or(false) {
         let generations = answer.gather().await?;
         let response = Json(responder.response(&generations, count)).into_response();

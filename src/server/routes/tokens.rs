@@ -59,7 +59,8 @@ pub(in crate::server) async fn tokenize(
             }
         }
     };
-    let tokens = state.blocking(work).await?;
+    let admitted = state.admit(1)?;
+    let tokens = state.blocking(admitted.deadline, work).await?;
     let list = Json(TokenList {
         count: tokens.len(),
         tokens,
@@ -81,7 +82,8 @@ pub(in crate::server) async fn detokenize(
         let skip = request.skip_special_tokens.unwrap_or(false);
         Ok(tokenizer.decode(&request.tokens, skip)?)
     };
-    let text = state.blocking(work).await?;
+    let admitted = state.admit(1)?;
+    let text = state.blocking(admitted.deadline, work).await?;
     let text = Json(Text {
         content: text.clone(),
         prompt: text,
