@@ -29,7 +29,10 @@ pub struct Processors {
     logit_bias: Vec<(u32, f32)>,
     /// Presence and frequency penalties count the tokens after the prompt, and the grammar starts there.
     prompt_length: usize,
+    /// Only goes forward, from one mask to the next, with drafts as without: its limits on work count what was done before.
     grammar: Option<Grammar>,
+    /// The same for drafted tokens that may be rejected.
+    lookahead: Option<Grammar>,
 }
 
 impl Processors {
@@ -52,6 +55,7 @@ impl Processors {
                 .collect(),
             prompt_length,
             grammar,
+            lookahead: None,
         }
     }
 
@@ -87,10 +91,11 @@ impl Processors {
 
     /// Whether a response format allows these drafted tokens.
     pub fn permits(&mut self, history: &[u32], drafted: &[u32]) -> bool {
-        match &mut self.grammar {
-            Some(grammar) => grammar.permits(&[&history[self.prompt_length..], drafted].concat()),
-            None => true,
-        }
+        let Some(grammar) = &self.grammar else {
+            return true;
+        };
+        let lookahead = self.lookahead.get_or_insert_with(|| grammar.clone());
+        lookahead.permits(&[&history[self.prompt_length..], drafted].concat())
     }
 
     /// The fast-forward tokens of the response format: those that must follow.

@@ -62,10 +62,11 @@ class Readme:
     def __init__(self, clone: Path) -> None:
         self.text = (clone / "README.md").read_text()
 
-    def blocks(self, language: str, section: str) -> list[str]:
-        """Return the code blocks of a section, those included that no other test runs."""
+    def blocks(self, language: str, section: str, *, unrun: bool = False) -> list[str]:
+        """Return the code blocks of a section; with `unrun`, also those that no other test runs."""
         (body,) = re.findall(rf"^## {section}\n(.*?)^## ", self.text, re.MULTILINE | re.DOTALL)
-        pattern = rf"^```{language}(?: no-run)?\n(.*?)^```$"
+        marks = "(?: no-run)?" if unrun else ""
+        pattern = rf"^```{language}{marks}\n(.*?)^```$"
         return re.findall(pattern, body, re.MULTILINE | re.DOTALL)
 
     def quotes(self, output: str) -> bool:
@@ -92,7 +93,7 @@ def commands(readme: Readme, programs: Path, clone: Path, *, built: bool) -> Non
     """Run the page's commands, and expect the output of the first, which the page quotes."""
     outputs = []
     for block in readme.blocks("sh", "Command line"):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", "").splitlines():
             command = line if built else line.replace("cargo run --release --", "specdec")
             outputs.append(run(["sh", "-c", command], clone, programs))
     assert readme.quotes(outputs[0]), outputs[0]
@@ -153,7 +154,7 @@ def serving(programs: Path, folder: Path) -> Iterator[str]:
 
 def clients(readme: Readme, url: str, python: Path, folder: Path) -> None:
     """Ask the server through OpenAI's client, as the page does, and through LangChain's."""
-    (block,) = readme.blocks("python", "Server")
+    (block,) = readme.blocks("python", "Server", unrun=True)
     code = block.replace("http://127.0.0.1:8080", url)
     assert code != block, "the page's client asks another address"
     answer = run([str(python), "-c", code], folder)

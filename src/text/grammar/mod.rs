@@ -284,9 +284,13 @@ impl Grammar {
         mask.map(AllowedTokens).map_err(|error| self.failed(error))
     }
 
-    /// Whether a text is of this format, or a prefix of such a text. Not of one that the parser fails at: only a text that is
-    /// generated without drafts may report that.
+    /// Whether a text is of this format, or a prefix of such a text. Not of one that the parser fails at; after it, it starts
+    /// anew.
     pub fn permits(&mut self, text: &[u32]) -> bool {
+        if self.matcher.is_error() {
+            self.matcher = self.start.deep_clone();
+            self.consumed.clear();
+        }
         self.go_to(text).unwrap_or(false)
     }
 
@@ -300,11 +304,6 @@ impl Grammar {
 
     /// Advances to the end of a text, or to the first token that violates the format; in that case it returns `false`.
     fn go_to(&mut self, text: &[u32]) -> Result<bool> {
-        if self.matcher.is_error() {
-            // An error in drafted tokens, which are forgotten.
-            self.matcher = self.start.deep_clone();
-            self.consumed.clear();
-        }
         let pairs = self.consumed.iter().zip(text);
         let shared = pairs
             .take_while(|(consumed, token)| consumed == token)
