@@ -50,6 +50,24 @@ fn config(format: ResponseFormat, seed: u64) -> SpeculativeConfig {
     }
 }
 
+#[test]
+fn a_grammar_without_end_is_refused() {
+    // Every c belongs to the first terminal, so that the second one never comes.
+    let format = ResponseFormat::Lark("start: /c*/ /c/".into());
+    let decoder = pair::decoder();
+    for draft in [DraftKind::NONE, DraftKind::AUTO] {
+        let config = SpeculativeConfig {
+            draft: Some(draft),
+            ..config(format.clone(), 1)
+        };
+        let message = decoder
+            .generate_with(PROMPT, &config)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("too long"), "{message}");
+    }
+}
+
 fn assert_matches_format(text: &str, format: &ResponseFormat) {
     match format {
         ResponseFormat::JsonObject => {

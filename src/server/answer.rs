@@ -60,8 +60,11 @@ impl Answer {
             return Err(ApiError::invalid("prediction", message));
         }
         let (sender, events) = unbounded_channel();
-        // Compiling a response format takes time.
-        let requests = state.blocking(deadline, move |state| {
+        let pool = match config.response_format {
+            Some(_) => &state.formats,
+            None => &state.texts,
+        };
+        let requests = state.blocking(pool, deadline, move |state| {
             let mut requests = Vec::with_capacity(choices);
             for prompt in prompts {
                 let prompt: Arc<[u32]> = prompt.into();

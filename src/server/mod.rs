@@ -19,11 +19,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, lookup_host};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub(crate) use access::parse_origin;
 pub use options::ServerOptions;
-use state::AppState;
+use state::{AppState, Pool};
 use table_updates::TableUpdates;
 
 use crate::decoder::SpeculativeDecoder;
@@ -81,7 +81,8 @@ impl Server {
             service: Service::start(options.slots, options.queue, cache)?,
             decoder,
             metrics: metrics::Metrics::new(),
-            preparing: Arc::new(Semaphore::new(state::PREPARING)),
+            texts: Pool::new(state::TEXTS),
+            formats: Pool::new(state::FORMATS),
             started: state::now(),
             options,
         };

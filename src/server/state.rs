@@ -18,8 +18,19 @@ use crate::error::Error;
 /// The maximum number of answers to all prompts of a request.
 const MAX_CHOICES: usize = 128;
 
-/// Work before the queue that is done at once: as much as leaves the target most of a small machine.
-pub(super) const PREPARING: usize = 2;
+/// Limits how much of a kind of work before the queue is done at once.
+pub(super) struct Pool(Arc<Semaphore>);
+
+impl Pool {
+    /// So many pieces of work at once.
+    pub(super) fn new(size: usize) -> Self {
+        Self(Arc::new(Semaphore::new(size)))
+    }
+}
+
+/// Texts that are prepared at once, and formats: few, so that the target has most of a small machine.
+pub(super) const TEXTS: usize = 2;
+pub(super) const FORMATS: usize = 1;
 
 /// The state that all requests share.
 pub(super) struct AppState {
@@ -28,8 +39,10 @@ pub(super) struct AppState {
     pub(super) table_updates: Option<Arc<TableUpdates>>,
     pub(super) options: ServerOptions,
     pub(super) metrics: Metrics,
-    /// How much work before the queue (tokenizing, templates, compiling) is done at once.
-    pub(super) preparing: Arc<Semaphore>,
+    /// Tokenizing and chat templates.
+    pub(super) texts: Pool,
+    /// Compiling response formats, which may take long: so it leaves texts alone.
+    pub(super) formats: Pool,
     pub(super) started: u64,
 }
 
@@ -65,16 +78,17 @@ impl AppState {
         })
     }
 
-    /// Runs a request's blocking work outside the threads that serve connections, a little of it at once, until its deadline.
-    /// If the client leaves, work that has not begun is not done.
+    /// Runs a request's blocking work outside the threads that serve connections, until its deadline. If the client leaves, work
+    /// that has not begun is not done.
     pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
+        pool: &Pool,
         deadline: Instant,
         work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let (state, preparing) = (self.clone(), self.preparing.clone());
+        let (state, pool) = (self.clone(), pool.0.clone());
         let prepared = async move {
-            let permit = preparing.acquire_owned().await;
+            let permit = pool.acquire_owned().await;
             let work = move || {
                 // Given back when the work ends, even if nobody waits for it any more.
                 let _permit = permit;

@@ -72,7 +72,7 @@ async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>,
     ignored.add(unread, state.options.strict)?;
     let messages = request.take_messages()?;
     let admitted = state.admit(common.choices())?;
-    let prompt = state.blocking(admitted.deadline, move |state| {
+    let prompt = state.blocking(&state.texts, admitted.deadline, move |state| {
         let prompt = state.decoder.chat_prompt(&messages, &template)?;
         Ok(state.decoder.prompt_tokens(prompt)?)
     });
@@ -126,7 +126,7 @@ async fn check_completion(
     let mut responder = responder(state, &common, &config);
     let admitted = state.admit(prompts.len() * each)?;
     let (prompts, echoed) = state
-        .blocking(admitted.deadline, move |state| {
+        .blocking(&state.texts, admitted.deadline, move |state| {
             let mut echoed = Vec::new();
             let mut tokens = Vec::with_capacity(prompts.len());
             for prompt in prompts {

@@ -60,7 +60,9 @@ pub(in crate::server) async fn tokenize(
         }
     };
     let admitted = state.admit(1)?;
-    let tokens = state.blocking(admitted.deadline, work).await?;
+    let tokens = state
+        .blocking(&state.texts, admitted.deadline, work)
+        .await?;
     let list = Json(TokenList {
         count: tokens.len(),
         tokens,
@@ -83,7 +85,9 @@ pub(in crate::server) async fn detokenize(
         Ok(tokenizer.decode(&request.tokens, skip)?)
     };
     let admitted = state.admit(1)?;
-    let text = state.blocking(admitted.deadline, work).await?;
+    let text = state
+        .blocking(&state.texts, admitted.deadline, work)
+        .await?;
     let text = Json(Text {
         content: text.clone(),
         prompt: text,

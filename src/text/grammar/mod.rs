@@ -2,6 +2,7 @@
 
 mod divisors;
 mod schema;
+mod watchdog;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::response_format::ResponseFormat;
 use crate::text::spec::{TokenizerSpec, guarded};
+use watchdog::Watch;
 
 /// Longer formats (as JSON) are rejected: compiling is recursive.
 const MAX_FORMAT_BYTES: usize = 200_000;
@@ -132,7 +134,7 @@ impl GrammarCompiler {
             let compiling = thread.spawn_scoped(scope, || {
                 let parser = self.factory.create_parser(grammar_of(format));
                 let can_roll_back = parser.as_ref().is_ok_and(can_roll_back);
-                (Matcher::new(parser), can_roll_back)
+                (Matcher::new(parser).into_cancellable(), can_roll_back)
             });
             let compiling = compiling.map_err(|error| error.to_string())?;
             let panicked = |_| "compiling it failed".to_owned();
@@ -270,6 +272,7 @@ impl Grammar {
     /// The tokens that may follow a text and its drafted tokens. At the format's end, and after drafted tokens that violate
     /// it (they will be rejected), only EOS tokens; a text that violates it is an error.
     pub fn allowed(&mut self, text: &[u32], drafted: &[u32]) -> Result<AllowedTokens> {
+        let _watch = self.watch();
         let mask = match self.go_to(&[text, drafted].concat())? {
             true => self.matcher.compute_mask_or_eos(),
             false if drafted.is_empty() => {
@@ -291,12 +294,20 @@ impl Grammar {
             self.matcher = self.start.deep_clone();
             self.consumed.clear();
         }
+        let _watch = self.watch();
         self.go_to(text).unwrap_or(false)
+    }
+
+    /// Has the parser's work end in any case.
+    fn watch(&self) -> Option<Watch> {
+        self.matcher.cancellation_handle().map(Watch::start)
     }
 
     /// The fast-forward tokens: those that must follow a text.
     pub fn forced(&mut self, text: &[u32]) -> Vec<u32> {
-        match self.permits(text) && !self.matcher.is_stopped() {
+        let permitted = self.permits(text) && !self.matcher.is_stopped();
+        let _watch = self.watch();
+        match permitted {
             true => self.matcher.compute_ff_tokens(),
             false => Vec::new(),
         }
@@ -348,7 +359,10 @@ impl Grammar {
 
     /// The parser cannot follow the format: it is too complex, or has a fault of its own.
     fn failed(&self, error: impl std::fmt::Display) -> Error {
-        let reason = excerpt(&error.to_string());
+        let reason = match self.matcher.is_cancelled() {
+            true => "it takes the parser too long".to_owned(),
+            false => excerpt(&error.to_string()),
+        };
         let expected = format!("a format that can be followed: {reason}");
         Error::invalid("response_format", &self.shown, expected)
     }
