@@ -22,7 +22,7 @@ const MAX_CHOICES: usize = 128;
 pub(super) struct Pool(Arc<Semaphore>);
 
 impl Pool {
-    /// So many pieces of work at once.
+    /// So many tasks at once.
     pub(super) fn new(size: usize) -> Self {
         Self(Arc::new(Semaphore::new(size)))
     }

@@ -1,6 +1,6 @@
 //! Ends work of the parser that has no end: a grammar such as `start: /c*/ /c/` forces one byte after the other for ever.
 //!
-//! One thread, which sleeps while nothing is watched, cancels what takes longer than [`LIMIT`]. The parser's own limits end other
+//! One thread, which sleeps while nothing runs, cancels what takes longer than [`LIMIT`]. The parser's own limits end other
 //! work after some milliseconds, so that only such grammars meet this one.
 
 use std::collections::HashMap;
@@ -12,17 +12,17 @@ use llguidance::CancellationHandle;
 /// How long a mask, or consuming some tokens, may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What is watched, by its number.
+/// Work in progress, by its number.
 #[derive(Default)]
-struct Watched {
+struct Tasks {
     next: u64,
     running: HashMap<u64, (Instant, CancellationHandle)>,
 }
 
-static WATCHED: Mutex<Option<Watched>> = Mutex::new(None);
+static TASKS: Mutex<Option<Tasks>> = Mutex::new(None);
 static BEGUN: Condvar = Condvar::new();
 
-/// Work that is watched until this is dropped.
+/// Work that is timed until this is dropped.
 pub(super) struct Watch(u64);
 
 impl Watch {
@@ -34,8 +34,8 @@ impl Watch {
             // Without the thread nothing is cancelled.
             drop(thread.spawn(run));
         });
-        let mut watched = watched();
-        let all = watched.get_or_insert_default();
+        let mut tasks = tasks();
+        let all = tasks.get_or_insert_default();
         let number = all.next;
         all.next += 1;
         all.running.insert(number, (Instant::now(), handle));
@@ -46,22 +46,22 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Some(all) = watched().as_mut() {
+        if let Some(all) = tasks().as_mut() {
             all.running.remove(&self.0);
         }
     }
 }
 
-fn watched() -> MutexGuard<'static, Option<Watched>> {
-    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+fn tasks() -> MutexGuard<'static, Option<Tasks>> {
+    TASKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run() {
-    let mut watched = watched();
+    let mut tasks = tasks();
     loop {
         let is_idle =
-            |all: &mut Option<Watched>| all.as_ref().is_none_or(|all| all.running.is_empty());
-        let begun = BEGUN.wait_while(watched, is_idle);
+            |all: &mut Option<Tasks>| all.as_ref().is_none_or(|all| all.running.is_empty());
+        let begun = BEGUN.wait_while(tasks, is_idle);
         let begun = begun.unwrap_or_else(PoisonError::into_inner);
         for (began, handle) in begun.iter().flat_map(|all| all.running.values()) {
             if began.elapsed() > LIMIT {
@@ -70,6 +70,6 @@ fn run() {
         }
         drop(begun);
         std::thread::sleep(LIMIT / 10);
-        watched = self::watched();
+        tasks = self::tasks();
     }
 }
