@@ -8,9 +8,6 @@ use crate::speculation::Draft;
 /// `choose(path)` is the token that the target generates after these nodes: the most probable one (greedy decoding), or one
 /// that the noise of its position chooses ([`Noise::choose`](crate::sampling::Noise::choose), the coupling of
 /// 2408.07978). The draft does not affect the choice, so the output is the same, token for token, whatever was drafted.
-///
-/// Where no token can be chosen, the last accepted one is the step's last: a step that begins there fails, unless the text ended
-/// before it.
 pub fn matching<E>(
     draft: &Draft,
     mut choose: impl FnMut(&[usize]) -> Result<u32, E>,
@@ -19,11 +16,7 @@ pub fn matching<E>(
     loop {
         let next = match choose(&accepted) {
             Ok(next) => next,
-            Err(error) => {
-                let last = accepted.pop().ok_or(error)?;
-                let next = draft.tokens()[last];
-                return Ok(Verdict { accepted, next });
-            }
+            Err(error) => return Verdict::ending_at(accepted, draft, error),
         };
         let mut children = draft.children(accepted.last().copied());
         match children.find(|child| draft.tokens()[*child] == next) {

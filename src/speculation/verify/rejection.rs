@@ -19,12 +19,7 @@ pub fn rejection<'a, E>(
     'next_token: loop {
         let mut p = match target_distribution(&accepted) {
             Ok(p) => p,
-            // As in `matching`.
-            Err(error) => {
-                let last = accepted.pop().ok_or(error)?;
-                let next = draft.tokens()[last];
-                return Ok(Verdict { accepted, next });
-            }
+            Err(error) => return Verdict::ending_at(accepted, draft, error),
         };
         for child in draft.children(accepted.last().copied()) {
             let (token, q) = (draft.tokens()[child], draft.distribution(child));

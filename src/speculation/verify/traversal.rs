@@ -53,11 +53,10 @@ pub fn traversal<'a, E>(
         current = match ancestors.pop() {
             Some(parent) if !rng.bernoulli(current.acceptance) => parent,
             _ => {
-                let mut accepted = path;
+                let accepted = path;
                 let next = match current.distribution {
                     Ok(distribution) => rng.categorical(&distribution),
-                    // As in `matching`.
-                    Err(error) => draft.tokens()[accepted.pop().ok_or(error)?],
+                    Err(error) => return Verdict::ending_at(accepted, draft, error),
                 };
                 return Ok(Verdict { accepted, next });
             }

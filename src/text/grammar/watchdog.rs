@@ -3,7 +3,7 @@
 //! One thread, which sleeps while nothing runs, cancels what takes longer than [`LIMIT`]. The parser's own limits end other
 //! work after some milliseconds, so that only such grammars meet this one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,10 @@ use llguidance::CancellationHandle;
 /// How long a mask, or consuming some tokens, may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Work in progress, by its number.
-#[derive(Default)]
-struct Tasks {
-    next: u64,
-    running: HashMap<u64, (Instant, CancellationHandle)>,
-}
+/// Work in progress, by its number: when it began, and what cancels it.
+type Tasks = BTreeMap<u64, (Instant, CancellationHandle)>;
 
-static TASKS: Mutex<Option<Tasks>> = Mutex::new(None);
+static TASKS: Mutex<Tasks> = Mutex::new(BTreeMap::new());
 static BEGUN: Condvar = Condvar::new();
 
 /// Work that is timed until this is dropped.
@@ -35,10 +31,8 @@ impl Watch {
             drop(thread.spawn(run));
         });
         let mut tasks = tasks();
-        let all = tasks.get_or_insert_default();
-        let number = all.next;
-        all.next += 1;
-        all.running.insert(number, (Instant::now(), handle));
+        let number = tasks.last_key_value().map_or(0, |(last, _)| last + 1);
+        tasks.insert(number, (Instant::now(), handle));
         BEGUN.notify_one();
         Self(number)
     }
@@ -46,30 +40,24 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Some(all) = tasks().as_mut() {
-            all.running.remove(&self.0);
-        }
+        tasks().remove(&self.0);
     }
 }
 
-fn tasks() -> MutexGuard<'static, Option<Tasks>> {
+fn tasks() -> MutexGuard<'static, Tasks> {
     TASKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run() {
-    let mut tasks = tasks();
     loop {
-        let is_idle =
-            |all: &mut Option<Tasks>| all.as_ref().is_none_or(|all| all.running.is_empty());
-        let begun = BEGUN.wait_while(tasks, is_idle);
+        let begun = BEGUN.wait_while(tasks(), |tasks| tasks.is_empty());
         let begun = begun.unwrap_or_else(PoisonError::into_inner);
-        for (began, handle) in begun.iter().flat_map(|all| all.running.values()) {
+        for (began, handle) in begun.values() {
             if began.elapsed() > LIMIT {
                 handle.cancel();
             }
         }
         drop(begun);
         std::thread::sleep(LIMIT / 10);
-        tasks = self::tasks();
     }
 }
