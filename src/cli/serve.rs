@@ -67,6 +67,12 @@ pub(super) struct Args {
     /// Time limit of a request, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u32,
+    /// Connections at once; a new one takes the place of the one that has been idle for longest
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
+    /// Time limit for a client to send a request, to read more of an answer, or to ask again on its connection, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    client_timeout: u32,
     /// Size limit of a request body, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     max_body: usize,
@@ -193,6 +199,8 @@ impl Args {
             cors_origins: self.cors_origin.clone(),
             strict: self.strict,
             timeout: Duration::from_secs(self.timeout.into()),
+            max_connections: self.max_connections.try_into().unwrap_or(usize::MAX),
+            client_timeout: Duration::from_secs(self.client_timeout.into()),
             max_body: self.max_body,
             drain: Duration::from_secs(self.drain.into()),
             learn: self.learn.clone(),

@@ -1,26 +1,53 @@
-//! A request's body: JSON, whatever its content type says, of a bounded size.
+//! A request's body: JSON, whatever its content type says, of a bounded size, received in a bounded time.
 //!
 //! The fields that several kinds of requests share are parsed from the same body separately: a flattened structure would lose
 //! the names of invalid fields.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use axum::body::Bytes;
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+use tokio_stream::StreamExt;
 
 use super::error::ApiError;
+use super::state::AppState;
+
+/// Larger bodies are parsed outside the threads that serve connections.
+const LARGE: usize = 64 << 10;
+
+/// Memory for bodies: so many bytes of all that are received, or whose requests are prepared, at once.
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Room {
+    /// For so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Room for some bytes, as long as the permit is kept.
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let permit = self.0.clone().try_acquire_many_owned(bytes);
+        permit.map_err(|_| ApiError::bodies_full())
+    }
+}
 
 /// A parsed body: an object.
-pub(super) struct Body(Value);
+pub(super) struct Body {
+    value: Value,
+    _room: OwnedSemaphorePermit,
+}
 
 impl Body {
     /// Parses the fields of a type.
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_path_to_error::deserialize(&self.0).map_err(|error| {
+        serde_path_to_error::deserialize(&self.value).map_err(|error| {
             let path = error.path().to_string();
             let message = error.inner().to_string();
             let missing = message.strip_prefix("missing field `");
@@ -49,7 +76,7 @@ impl Body {
     /// The value at a path.
     fn at(&self, path: &serde_path_to_error::Path) -> Option<&Value> {
         path.iter()
-            .try_fold(&self.0, |value, segment| match segment {
+            .try_fold(&self.value, |value, segment| match segment {
                 Segment::Seq { index } => value.get(*index),
                 Segment::Map { key } => value.get(key),
                 Segment::Enum { .. } | Segment::Unknown => Some(value),
@@ -59,7 +86,7 @@ impl Body {
     /// All fields.
     pub(super) fn fields(&self) -> &Map<String, Value> {
         static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
-        self.0.as_object().unwrap_or(&NONE)
+        self.value.as_object().unwrap_or(&NONE)
     }
 }
 
@@ -89,40 +116,75 @@ fn shown(value: &Value) -> String {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl FromRequest<Arc<AppState>> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| {
-                let message = rejection.body_text();
-                match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
-                        StatusCode::PAYLOAD_TOO_LARGE,
-                        "body_too_large",
-                        format!("{message}: send less text, or start the server with a larger --max-body"),
-                    ),
-                    _ => ApiError::new(StatusCode::BAD_REQUEST, "unreadable_body", message),
-                }
-            })?;
-        let invalid =
-            |message: String| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message);
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Err(invalid(
-                "the request body is empty: expected a JSON object".into(),
-            ));
+    async fn from_request(request: Request, state: &Arc<AppState>) -> Result<Self, ApiError> {
+        let limit = state.options.client_timeout;
+        let read = timeout(limit, read(request, state)).await;
+        let (bytes, room) = read.map_err(|_| ApiError::slow_body(limit.as_secs()))??;
+        let value = match bytes.len() > LARGE {
+            true => {
+                let deadline = Instant::now() + state.options.timeout;
+                let parse = move |_: &AppState| parse(&bytes);
+                state.blocking(&state.texts, deadline, parse).await?
+            }
+            false => parse(&bytes)?,
+        };
+        Ok(Self { value, _room: room })
+    }
+}
+
+/// Receives a body, and takes room for it as it comes.
+async fn read(
+    request: Request,
+    state: &AppState,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), ApiError> {
+    let limit = state.options.max_body;
+    let too_large = || {
+        let message = format!(
+            "the request body is longer than {limit} bytes: send less text, or start the server with a larger --max-body"
+        );
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+    };
+    let unreadable = |error: axum::Error| {
+        let message = format!("the request body could not be read: {error}");
+        ApiError::new(StatusCode::BAD_REQUEST, "unreadable_body", message)
+    };
+    let body = request.into_body();
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let mut room = state.bodies.take(0)?;
+    let mut bytes = Vec::new();
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(unreadable)?;
+        if bytes.len() + chunk.len() > limit {
+            return Err(too_large());
         }
-        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-            let reason = match error.is_eof() {
-                true => "it ends too early".to_owned(),
-                false => error.to_string(),
-            };
-            invalid(format!("the request body is not valid JSON: {reason}"))
-        })?;
-        match value.is_object() {
-            true => Ok(Self(value)),
-            false => Err(invalid("the request body is not a JSON object".into())),
-        }
+        room.merge(state.bodies.take(chunk.len())?);
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((bytes, room))
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+    let invalid = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message);
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(invalid(
+            "the request body is empty: expected a JSON object".into(),
+        ));
+    }
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        let reason = match error.is_eof() {
+            true => "it ends too early".to_owned(),
+            false => error.to_string(),
+        };
+        invalid(format!("the request body is not valid JSON: {reason}"))
+    })?;
+    match value.is_object() {
+        true => Ok(value),
+        false => Err(invalid("the request body is not a JSON object".into())),
     }
 }

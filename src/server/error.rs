@@ -44,6 +44,28 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message)
     }
 
+    pub(super) fn bodies_full() -> Self {
+        let message = "the server has no memory for another request body: try again later";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "bodies_full", message)
+    }
+
+    pub(super) fn slow_body(seconds: u64) -> Self {
+        let message = format!(
+            "the request body did not arrive within {seconds} s: send it faster, or start the server with a larger \
+             --client-timeout"
+        );
+        Self::new(StatusCode::REQUEST_TIMEOUT, "slow_body", message)
+    }
+
+    pub(super) fn too_many_connections() -> Self {
+        let message = "all connections are busy: try again later";
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_connections",
+            message,
+        )
+    }
+
     pub(super) fn timeout(seconds: u64) -> Self {
         let message = format!(
             "the answer took longer than the {seconds} s that a request may take: ask for fewer tokens"

@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod body;
+mod connections;
 mod error;
 mod log;
 mod metrics;
@@ -22,6 +23,7 @@ use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
 
 pub(crate) use access::parse_origin;
+use body::Room;
 pub use options::ServerOptions;
 use state::{AppState, Pool};
 use table_updates::TableUpdates;
@@ -83,6 +85,7 @@ impl Server {
             metrics: metrics::Metrics::new(),
             texts: Pool::new(state::TEXTS),
             formats: Pool::new(state::FORMATS),
+            bodies: Room::new(options.max_body.saturating_mul(state::BODIES)),
             started: state::now(),
             options,
         };
@@ -129,7 +132,11 @@ impl Server {
                 let _ = signals.send(2);
             });
             let (mut graceful, mut again) = (seen.clone(), seen.clone());
-            let serve = axum::serve(self.listener, router).with_graceful_shutdown(async move {
+            let limits = connections::Limits {
+                connections: connections::possible(self.state.options.max_connections),
+                waiting: self.state.options.client_timeout,
+            };
+            let serve = connections::serve(self.listener, router, limits, async move {
                 let _ = graceful.wait_for(|signals| *signals > 0).await;
             });
             let late = async move {
@@ -140,10 +147,7 @@ impl Server {
                 let _ = again.wait_for(|signals| *signals > 1).await;
             };
             tokio::select! {
-                ended = async { serve.await } => {
-                    ended.map_err(|error| Error::Compute(format!("the server ended: {error}")))?;
-                    Ok(ServerEnd::Drained)
-                }
+                () = serve => Ok(ServerEnd::Drained),
                 () = late => {
                     tracing::warn!("requests that were still running are aborted");
                     Ok(ServerEnd::Drained)

@@ -30,6 +30,10 @@ pub struct ServerOptions {
     pub strict: bool,
     /// The longest time that a request may take.
     pub timeout: Duration,
+    /// The maximum number of connections at once.
+    pub max_connections: usize,
+    /// How long a client may take to send a request's headers, or its body, to read more of an answer, or to ask again.
+    pub client_timeout: Duration,
     /// The maximum size of a request's body, in bytes.
     pub max_body: usize,
     /// How long running requests may continue once the server shuts down.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
@@ -104,7 +103,6 @@ pub(super) fn router(state: &Arc<AppState>) -> Result<Router, crate::error::Erro
         .merge(open)
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(DefaultBodyLimit::max(state.options.max_body))
         .layer(from_fn_with_state(origins, access::check_origin));
     if !state.options.cors_origins.is_empty() {
         router = router.layer(access::cors(&state.options.cors_origins)?);

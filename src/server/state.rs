@@ -7,6 +7,7 @@ use axum::extract::State;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::body::Room;
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::options::ServerOptions;
@@ -32,6 +33,9 @@ impl Pool {
 pub(super) const TEXTS: usize = 2;
 pub(super) const FORMATS: usize = 1;
 
+/// The bodies of greatest size that are in memory at once.
+pub(super) const BODIES: usize = 8;
+
 /// The state that all requests share.
 pub(super) struct AppState {
     pub(super) decoder: SpeculativeDecoder,
@@ -43,6 +47,8 @@ pub(super) struct AppState {
     pub(super) texts: Pool,
     /// Compiling response formats, which may take long: so it leaves texts alone.
     pub(super) formats: Pool,
+    /// Memory for the bodies of requests.
+    pub(super) bodies: Room,
     pub(super) started: u64,
 }
 
