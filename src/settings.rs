@@ -99,7 +99,7 @@ macro_rules! settings {
             seed: Option<u64> = None, Range::Any => { option(value_name = "N"), request(Seed), }
 
             /// Generation stops before the first of these strings.
-            stop: Vec<String> = Vec::new(), Range::NotEmpty => {
+            stop: Vec<String> = Vec::new(), Range::Lengths(1000) => {
                 option(value_name = "TEXT"), request(OneOrMore),
             }
 

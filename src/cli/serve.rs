@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// An API key that each request must send; other users of this machine can see it in the list of processes
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
+    /// Let requests with different API keys share cached prompts, and what drafts learn from texts
+    #[arg(long)]
+    share_cache: bool,
     /// Accept requests from other machines without an API key
     #[arg(long)]
     allow_unauthenticated: bool,
@@ -195,6 +198,7 @@ impl Args {
             queue: self.queue,
             cache_tokens: self.cache_tokens,
             api_keys: self.api_keys()?,
+            share_cache: self.share_cache,
             allow_unauthenticated: self.allow_unauthenticated,
             cors_origins: self.cors_origin.clone(),
             strict: self.strict,

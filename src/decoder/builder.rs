@@ -8,6 +8,7 @@ use super::SpeculativeDecoder;
 use super::self_draft::SelfDraft;
 use crate::backend::WeightPrecision;
 use crate::device::Device;
+use crate::engine::Scope;
 use crate::error::{Error, Result};
 use crate::hub::{LocateOptions, ModelFiles, locate};
 use crate::model::{self, EagleFiles, LoadOptions, SharedModel};
@@ -243,6 +244,7 @@ impl DecoderBuilder {
             tokenizer,
             statistics,
             service: super::SharedService::default(),
+            scope: Scope::default(),
         })
     }
 

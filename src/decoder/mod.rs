@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::device::Device;
-use crate::engine::{CancelToken, Generation, KvCacheManager, Request};
+use crate::engine::{CancelToken, Generation, KvCacheManager, Request, Scope};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence, memory};
@@ -51,6 +51,7 @@ pub struct SpeculativeDecoder {
     statistics: DraftingStatistics,
     service: SharedService,
     cache: KvCacheManager,
+    scope: Scope,
 }
 
 impl SpeculativeDecoder {
@@ -83,6 +84,7 @@ impl SpeculativeDecoder {
             tokenizer,
             statistics: DraftingStatistics::default(),
             service: SharedService::default(),
+            scope: Scope::default(),
         }
     }
 
@@ -182,6 +184,17 @@ impl SpeculativeDecoder {
             statistics: self.statistics.apart(),
             cache: self.cache.apart(),
             service: SharedService::default(),
+            ..self.clone()
+        }
+    }
+
+    /// The same decoder for requests that share nothing with those of other scopes: neither cached prefixes nor what drafts
+    /// learn from texts. The KV cache's size, and a table, are one for all.
+    #[must_use]
+    pub fn in_scope(&self, scope: Scope) -> Self {
+        Self {
+            statistics: self.statistics.for_scope(),
+            scope,
             ..self.clone()
         }
     }
@@ -312,6 +325,7 @@ impl SpeculativeDecoder {
             statistics: &self.statistics,
         })?;
         Request::new(
+            self.scope,
             &self.target,
             controller,
             processors,

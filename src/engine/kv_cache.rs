@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::prefix_cache::PrefixCache;
 use super::request::Request;
+use super::scope::Scope;
 use crate::error::{Error, Result};
 use crate::model::TokenSequence;
 
@@ -88,14 +89,18 @@ impl KvCacheManager {
         state.reserved + state.prefixes.tokens()
     }
 
-    /// How many of a prompt's first tokens are kept.
-    pub(super) fn cached_prefix(&self, prompt: &[u32]) -> usize {
-        self.lock().prefixes.find(prompt)
+    /// How many of a prompt's first tokens are kept for its scope.
+    pub(super) fn cached_prefix(&self, request: &Request) -> usize {
+        self.lock()
+            .prefixes
+            .find(request.scope(), request.history())
     }
 
-    /// A copy of the longest prefix of a prompt that is kept.
-    pub(super) fn fork_prefix(&self, prompt: &[u32]) -> Option<TokenSequence> {
-        self.lock().prefixes.fork(prompt)
+    /// A copy of the longest prefix of a prompt that is kept for its scope.
+    pub(super) fn fork_prefix(&self, request: &Request) -> Option<TokenSequence> {
+        self.lock()
+            .prefixes
+            .fork(request.scope(), request.history())
     }
 
     /// Reserves what a request may come to need, evicting prefixes to make room; `None`: it does not fit beside the running
@@ -114,11 +119,11 @@ impl KvCacheManager {
         })
     }
 
-    /// Keeps the cache of an ended request's tokens.
-    pub(super) fn keep_prefix(&self, tokens: &[u32], cache: TokenSequence) {
+    /// Keeps the cache of an ended request's tokens, for later ones of its scope.
+    pub(super) fn keep_prefix(&self, scope: Scope, tokens: &[u32], cache: TokenSequence) {
         let mut state = self.lock();
         if cache.can_fork() && state.max_prefix_tokens > 0 {
-            state.prefixes.insert(tokens, cache);
+            state.prefixes.insert(scope, tokens, cache);
             state.evict_surplus();
         }
     }

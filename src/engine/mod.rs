@@ -9,6 +9,7 @@ mod prefill_budget;
 mod prefix_cache;
 mod request;
 mod scheduler;
+mod scope;
 mod service;
 mod stats;
 mod stop;
@@ -20,6 +21,7 @@ pub use output::{Chunk, FinishReason, Generation, Token};
 pub(crate) use request::check_prompt;
 pub use request::{CancelToken, Request};
 pub use scheduler::{Event, RequestId, Scheduler};
+pub use scope::Scope;
 pub use service::{Admission, Listener, QueueFull, Service};
 #[cfg(feature = "server")]
 pub(crate) use stats::statistics;

@@ -1,5 +1,6 @@
 //! KV caches of earlier requests, for later ones that start with the same tokens.
 
+use super::scope::Scope;
 use crate::model::TokenSequence;
 
 /// A shorter prefix is not worth a copy: its tokens are prefilled again.
@@ -13,6 +14,8 @@ const MAX_ENTRIES: usize = 256;
 pub(super) struct PrefixCache(Vec<Entry>);
 
 struct Entry {
+    /// Whose requests may use it.
+    scope: Scope,
     tokens: Vec<u32>,
     cache: TokenSequence,
 }
@@ -24,17 +27,19 @@ impl PrefixCache {
     }
 
     /// Takes the cache of a request's tokens; entries that are prefixes of it go.
-    pub(super) fn insert(&mut self, tokens: &[u32], cache: TokenSequence) {
+    pub(super) fn insert(&mut self, scope: Scope, tokens: &[u32], cache: TokenSequence) {
         let tokens = &tokens[..cache.len()];
-        let known = |entry: &Entry| entry.tokens.starts_with(tokens);
+        let known = |entry: &Entry| entry.scope == scope && entry.tokens.starts_with(tokens);
         if tokens.len() < MIN_PREFIX || self.0.iter().any(known) {
             return;
         }
-        self.0.retain(|entry| !tokens.starts_with(&entry.tokens));
+        self.0
+            .retain(|entry| entry.scope != scope || !tokens.starts_with(&entry.tokens));
         if self.0.len() == MAX_ENTRIES {
             self.evict();
         }
         self.0.push(Entry {
+            scope,
             tokens: tokens.to_vec(),
             cache,
         });
@@ -50,23 +55,24 @@ impl PrefixCache {
     }
 
     /// How many of a prompt's first tokens an entry holds; 0 where that is not worth a copy.
-    pub(super) fn find(&self, prompt: &[u32]) -> usize {
-        self.longest(prompt).map_or(0, |(_, tokens)| tokens)
+    pub(super) fn find(&self, scope: Scope, prompt: &[u32]) -> usize {
+        self.longest(scope, prompt).map_or(0, |(_, tokens)| tokens)
     }
 
     /// A copy of the entry that shares the most first tokens with a prompt; the entry counts as used now.
-    pub(super) fn fork(&mut self, prompt: &[u32]) -> Option<TokenSequence> {
-        let (index, tokens) = self.longest(prompt)?;
+    pub(super) fn fork(&mut self, scope: Scope, prompt: &[u32]) -> Option<TokenSequence> {
+        let (index, tokens) = self.longest(scope, prompt)?;
         let entry = self.0.remove(index);
         let copy = fork(&entry.cache, tokens);
         self.0.push(entry);
         copy
     }
 
-    fn longest(&self, prompt: &[u32]) -> Option<(usize, usize)> {
+    fn longest(&self, scope: Scope, prompt: &[u32]) -> Option<(usize, usize)> {
         let tokens = to_prefill(prompt);
-        let shared = |entry: &Entry| shared(&entry.tokens, tokens);
-        let all = self.0.iter().map(shared).enumerate();
+        let entries = self.0.iter().enumerate();
+        let own = entries.filter(|(_, entry)| entry.scope == scope);
+        let all = own.map(|(index, entry)| (index, shared(&entry.tokens, tokens)));
         let best = all.max_by_key(|(_, shared)| *shared);
         best.filter(|(_, shared)| *shared >= MIN_PREFIX)
     }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::output::{Chunk, FinishReason, Generation};
+use super::scope::Scope;
 use super::stats::Stats;
 use super::work::{Pending, WorkItem, row_after};
 use super::writer::Writer;
@@ -46,6 +47,7 @@ impl CancelToken {
 ///
 /// Between steps the target's cache holds all of the history but its newest token.
 pub struct Request {
+    scope: Scope,
     target: TokenSequence,
     controller: Controller,
     processors: Processors,
@@ -64,7 +66,9 @@ pub struct Request {
 
 impl Request {
     /// A request that has not begun. The configuration must be valid.
+    #[allow(clippy::too_many_arguments, reason = "its parts, each of another kind")]
     pub(crate) fn new(
+        scope: Scope,
         target: &SharedModel,
         controller: Controller,
         processors: Processors,
@@ -74,10 +78,10 @@ impl Request {
         config: &SpeculativeConfig,
     ) -> Result<Self> {
         check_prompt(&prompt, target)?;
-        let finish = (config.max_new_tokens == 0).then_some(FinishReason::Length);
         let mut target = TokenSequence::new(target);
         target.capture(controller.captured_layers());
         Ok(Self {
+            scope,
             target,
             controller,
             processors,
@@ -91,7 +95,7 @@ impl Request {
             history: prompt,
             config: config.clone(),
             cancel: CancelToken::default(),
-            finish,
+            finish: None,
             started: Instant::now(),
         })
     }
@@ -110,6 +114,10 @@ impl Request {
             self.stats.prefill = self.started.elapsed();
             // Where a later prompt may part from this one.
             self.target.checkpoint();
+        }
+        if self.config.max_new_tokens == 0 {
+            self.finish = Some(FinishReason::Length);
+            return Ok(None);
         }
         let began = Instant::now();
         let plan = self.propose(load)?;
@@ -328,6 +336,11 @@ impl Request {
         let prompt = self.stats.prompt_tokens;
         let tokens = prompt.saturating_add(self.config.max_new_tokens);
         tokens.min(self.target.context_length())
+    }
+
+    /// Which other requests may share what it computes.
+    pub(super) fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// The tokens so far.

@@ -168,7 +168,7 @@ impl Scheduler {
         let mut index = 0;
         while index < self.waiting.len() && self.running.len() < self.slots {
             let request = &self.waiting[index].request;
-            let cached = self.cache.cached_prefix(request.history());
+            let cached = self.cache.cached_prefix(request);
             if self.shares_running_prefill(request, cached) {
                 index += 1;
                 continue;
@@ -198,7 +198,8 @@ impl Scheduler {
                 let other = &other.request;
                 let shared = prefix_cache::shared(other.history(), request.history());
                 let prefilled = other.cache().len();
-                other.tokens_to_prefill() > 0
+                other.scope() == request.scope()
+                    && other.tokens_to_prefill() > 0
                     && prefilled < shared
                     && shared >= cached + WORTH_WAITING
             })
@@ -210,16 +211,18 @@ impl Scheduler {
             return None;
         }
         let prompt = prefix_cache::to_prefill(request.history());
-        let running = self.running.iter().map(|other| {
+        let running = self.running.iter();
+        let own = running.filter(|other| other.request.scope() == request.scope());
+        let own = own.map(|other| {
             let cache = other.request.cache();
             let tokens = &other.request.history()[..cache.len()];
             (prefix_cache::shared(tokens, prompt), cache)
         });
-        let longest = running.max_by_key(|(shared, _)| *shared);
+        let longest = own.max_by_key(|(shared, _)| *shared);
         let longest = longest.filter(|(shared, _)| *shared > cached);
         longest
             .and_then(|(shared, cache)| prefix_cache::fork(cache, shared))
-            .or_else(|| self.cache.fork_prefix(request.history()))
+            .or_else(|| self.cache.fork_prefix(request))
     }
 
     /// Asks each request what it wants of the pass: one after the other, each knowing what those before it took.
@@ -349,11 +352,11 @@ impl Scheduler {
     /// Reports how a request ended, and keeps its cache for later ones.
     fn retire(&mut self, mut entry: Entry) {
         let end = entry.end.take().unwrap_or(Ok(()));
-        let shares = entry.request.shares_prefixes();
+        let (scope, shares) = (entry.request.scope(), entry.request.shares_prefixes());
         let (generation, tokens, sequence) = entry.request.into_parts();
         drop(entry.reservation);
         if end.is_ok() && shares {
-            self.cache.keep_prefix(&tokens, sequence);
+            self.cache.keep_prefix(scope, &tokens, sequence);
         }
         let end = end.map(|()| Box::new(generation));
         self.events.push((entry.id, Event::End(end)));

@@ -1,5 +1,6 @@
 //! From logits to a distribution over tokens, and from a distribution to a token.
 
+mod counts;
 mod distribution;
 mod noise;
 mod processors;

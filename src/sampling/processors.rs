@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
+use super::counts::{Count, TokenCounts};
 use super::distribution::{Distribution, Softmax, Weighted};
 use crate::backend::argmax;
 use crate::error::{Error, Result};
@@ -26,8 +27,10 @@ pub struct Processors {
     repetition_penalty: f32,
     presence_penalty: f32,
     frequency_penalty: f32,
+    /// At most one for each token.
     logit_bias: Vec<(u32, f32)>,
-    /// Presence and frequency penalties count the tokens after the prompt, and the grammar starts there.
+    counts: TokenCounts,
+    /// The grammar starts after the prompt.
     prompt_length: usize,
     /// Only goes forward, from one mask to the next, with drafts as without: its limits on work count what was done before.
     grammar: Option<Grammar>,
@@ -48,11 +51,8 @@ impl Processors {
             repetition_penalty: config.repetition_penalty.clamp(1.0 / EXTREME, EXTREME) as f32,
             presence_penalty: config.presence_penalty.clamp(-EXTREME, EXTREME) as f32,
             frequency_penalty: config.frequency_penalty.clamp(-EXTREME, EXTREME) as f32,
-            logit_bias: config
-                .logit_bias
-                .iter()
-                .map(|(token, bias)| (*token, bias.min(EXTREME) as f32))
-                .collect(),
+            logit_bias: biases(&config.logit_bias),
+            counts: TokenCounts::new(prompt_length),
             prompt_length,
             grammar,
             lookahead: None,
@@ -107,24 +107,30 @@ impl Processors {
     }
 
     fn changes_logits(&self) -> bool {
+        self.penalizes() || !self.logit_bias.is_empty()
+    }
+
+    fn penalizes(&self) -> bool {
         let neutral = self.repetition_penalty.to_bits() == 1.0_f32.to_bits()
             && self.presence_penalty == 0.0
             && self.frequency_penalty == 0.0;
-        !(neutral && self.logit_bias.is_empty())
+        !neutral
     }
 
-    fn penalize(&self, logits: &mut [f32], history: &[u32], drafted: &[u32]) {
+    fn penalize(&mut self, logits: &mut [f32], history: &[u32], drafted: &[u32]) {
         for (token, bias) in &self.logit_bias {
             if let Some(logit) = logits.get_mut(*token as usize) {
                 *logit += bias;
             }
         }
-        let mut counts: HashMap<u32, u32> = HashMap::new();
-        for (position, token) in history.iter().chain(drafted).enumerate() {
-            *counts.entry(*token).or_default() += u32::from(position >= self.prompt_length);
+        if !self.penalizes() {
+            return;
         }
-        for (token, count) in counts {
-            let Some(logit) = logits.get_mut(token as usize) else {
+        for Count {
+            token, generated, ..
+        } in self.counts.of(history, drafted)
+        {
+            let Some(logit) = logits.get_mut(*token as usize) else {
                 continue;
             };
             // Keskar et al., 1909.05858: dividing a positive logit and multiplying a negative one both lower it.
@@ -133,8 +139,8 @@ impl Processors {
             } else {
                 *logit * self.repetition_penalty
             };
-            if count > 0 {
-                *logit -= self.presence_penalty + self.frequency_penalty * count as f32;
+            if *generated > 0 {
+                *logit -= self.presence_penalty + self.frequency_penalty * *generated as f32;
             }
         }
     }
@@ -193,6 +199,17 @@ impl Processors {
             sorted = end;
         }
     }
+}
+
+/// The sum of each token's biases.
+fn biases(given: &[(u32, f64)]) -> Vec<(u32, f32)> {
+    let mut sums: BTreeMap<u32, f64> = BTreeMap::new();
+    for (token, bias) in given {
+        *sums.entry(*token).or_default() += bias.min(EXTREME);
+    }
+    let sums = sums.into_iter();
+    sums.map(|(token, bias)| (token, bias.min(EXTREME) as f32))
+        .collect()
 }
 
 /// Fails if the highest logit shows that no token is possible.
@@ -323,7 +340,7 @@ mod tests {
         };
         assert_eq!(penalized(repetition), [1.0, 1.5, 2.0, -1.0, 1.5]);
         let bias = SpeculativeConfig {
-            logit_bias: vec![(3, 9.0), (99, 1.0)],
+            logit_bias: vec![(3, 8.0), (99, 1.0), (3, 1.0)],
             ..SpeculativeConfig::unmodified()
         };
         assert_eq!(penalized(bias), [1.0, 3.0, 2.0, 8.0, 3.0]);

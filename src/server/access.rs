@@ -10,25 +10,39 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use super::clients::Client;
 use super::error::ApiError;
 use super::openai::IGNORED_FIELDS;
 use super::request_id::REQUEST_ID;
 use crate::error::Error;
 
 /// The keys' digests: of equal lengths, so that comparing them takes the same time wherever they differ.
-pub(super) struct ApiKeys(Vec<[u8; 32]>);
+pub(super) struct ApiKeys {
+    digests: Vec<[u8; 32]>,
+    /// Whether requests with different keys share what was computed.
+    share_cache: bool,
+}
 
 impl ApiKeys {
-    pub(super) fn new(keys: &[String]) -> Self {
-        Self(keys.iter().map(|key| digest(key.as_bytes())).collect())
+    pub(super) fn new(keys: &[String], share_cache: bool) -> Self {
+        let digests = keys.iter().map(|key| digest(key.as_bytes())).collect();
+        Self {
+            digests,
+            share_cache,
+        }
     }
 
-    /// Whether a key is one of them; always compares with all of them, completely.
-    fn contains(&self, key: &[u8]) -> bool {
+    /// The client with this key, if it is one of them; always compares with all of them, completely.
+    fn client(&self, key: &[u8]) -> Option<Client> {
         let key = digest(key);
         let differ = |known: &[u8; 32]| known.iter().zip(key).fold(0, |all, (a, b)| all | (a ^ b));
-        let matches = self.0.iter().map(|known| u8::from(differ(known) == 0));
-        matches.fold(0, |any, one| any | one) != 0
+        let matches = self.digests.iter();
+        let matches = matches.map(|known| u8::from(differ(known) == 0));
+        let known = matches.fold(0, |any, one| any | one) != 0;
+        known.then(|| match self.share_cache {
+            true => Client::default(),
+            false => Client::with_key(key),
+        })
     }
 }
 
@@ -39,16 +53,21 @@ fn digest(key: &[u8]) -> [u8; 32] {
 /// Rejects requests without a valid key, if the server has keys.
 pub(super) async fn authenticate(
     State(keys): State<Arc<ApiKeys>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    if keys.0.is_empty() {
-        return next.run(request).await;
-    }
-    let message = match sent_key(request.headers()) {
-        Some(key) if keys.contains(key) => return next.run(request).await,
-        Some(_) => "invalid API key",
-        None => "no API key: send one in the header \"Authorization: Bearer KEY\"",
+    let key = sent_key(request.headers());
+    let client = match keys.digests.is_empty() {
+        true => Some(Client::default()),
+        false => key.and_then(|key| keys.client(key)),
+    };
+    let message = match (client, key) {
+        (Some(client), _) => {
+            request.extensions_mut().insert(client);
+            return next.run(request).await;
+        }
+        (None, Some(_)) => "invalid API key",
+        (None, None) => "no API key: send one in the header \"Authorization: Bearer KEY\"",
     };
     ApiError::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message).into_response()
 }
@@ -198,11 +217,23 @@ mod tests {
 
     #[test]
     fn only_whole_keys_match() {
-        let keys = ApiKeys::new(&["one".into(), "two".into()]);
-        assert!(keys.contains(b"one") && keys.contains(b"two"));
+        let keys = ApiKeys::new(&["one".into(), "two".into()], false);
+        assert!(keys.client(b"one").is_some() && keys.client(b"two").is_some());
         for wrong in [&b""[..], b"on", b"onetwo", b"One", b"one "] {
-            assert!(!keys.contains(wrong));
+            assert!(keys.client(wrong).is_none());
         }
+    }
+
+    #[test]
+    fn clients_differ_by_their_keys_unless_these_share() {
+        let clients = |share_cache| {
+            let keys = ApiKeys::new(&["one".into(), "two".into()], share_cache);
+            [b"one", b"two"].map(|key| keys.client(key))
+        };
+        let [one, two] = clients(false);
+        assert_ne!(one, two);
+        let [one, two] = clients(true);
+        assert_eq!(one, two);
     }
 
     #[test]

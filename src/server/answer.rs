@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::ApiError;
 use super::metrics::RequestMetrics;
 use super::state::{Admitted, AppState};
-use crate::decoder::CancelOnDrop;
+use crate::decoder::{CancelOnDrop, SpeculativeDecoder};
 use crate::engine::{Chunk, Event, Generation};
 use crate::settings::SpeculativeConfig;
 
@@ -37,6 +37,7 @@ impl Answer {
     /// Starts `each` answers to each of the prompts, all or none, in the places of an admitted request.
     pub(super) async fn start(
         state: &Arc<AppState>,
+        decoder: SpeculativeDecoder,
         admitted: Admitted,
         prompts: Vec<Vec<u32>>,
         config: SpeculativeConfig,
@@ -74,7 +75,7 @@ impl Answer {
                         seed: config.seed.map(|seed| seed.wrapping_add(choice)),
                         ..config.clone()
                     };
-                    let request = state.decoder.request(&prompt[..], &config)?;
+                    let request = decoder.request(&prompt[..], &config)?;
                     state.service.check(&request)?;
                     requests.push((prompt.clone(), request));
                 }

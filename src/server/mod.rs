@@ -3,6 +3,7 @@
 mod access;
 mod answer;
 mod body;
+mod clients;
 mod connections;
 mod error;
 mod log;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 
 pub(crate) use access::parse_origin;
 use body::Room;
+use clients::Decoders;
 pub use options::ServerOptions;
 use state::{AppState, Pool};
 use table_updates::TableUpdates;
@@ -81,6 +83,7 @@ impl Server {
         let state = AppState {
             table_updates: table_updates.transpose()?,
             service: Service::start(options.slots, options.queue, cache)?,
+            decoders: Decoders::new(&decoder),
             decoder,
             metrics: metrics::Metrics::new(),
             texts: Pool::new(state::TEXTS),

@@ -22,6 +22,8 @@ pub struct ServerOptions {
     pub cache_tokens: Option<usize>,
     /// The API keys, of which each request must send one; if there are none, all requests are answered.
     pub api_keys: Vec<String>,
+    /// Lets requests with different keys share cached prefixes, and what drafts learn from texts.
+    pub share_cache: bool,
     /// Allows listening on addresses that other machines can reach, without keys.
     pub allow_unauthenticated: bool,
     /// The origins whose pages may read answers.

@@ -82,7 +82,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 /// All paths: the page, and the endpoints.
 pub(super) fn router(state: &Arc<AppState>) -> Result<Router, crate::error::Error> {
-    let keys = Arc::new(ApiKeys::new(&state.options.api_keys));
+    let keys = Arc::new(ApiKeys::new(
+        &state.options.api_keys,
+        state.options.share_cache,
+    ));
     let mut closed = Router::new();
     let mut open = Router::new()
         .route("/", get(page::show))

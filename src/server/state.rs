@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Room;
+use super::clients::Decoders;
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::options::ServerOptions;
@@ -39,6 +40,7 @@ pub(super) const BODIES: usize = 8;
 /// The state that all requests share.
 pub(super) struct AppState {
     pub(super) decoder: SpeculativeDecoder,
+    pub(super) decoders: Decoders,
     pub(super) service: Service,
     pub(super) table_updates: Option<Arc<TableUpdates>>,
     pub(super) options: ServerOptions,

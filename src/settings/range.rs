@@ -24,14 +24,14 @@ pub(crate) enum Range {
     UpTo(usize),
     /// Numbers, infinite ones included.
     Numbers,
-    /// Texts of at least one character.
-    NotEmpty,
+    /// Texts of one byte to so many.
+    Lengths(usize),
 }
 
 impl Range {
     fn contains(self, value: f64) -> bool {
         match self {
-            Self::Any | Self::NotEmpty => true,
+            Self::Any | Self::Lengths(_) => true,
             Self::Finite => value.is_finite(),
             Self::AtLeast(min) => value.is_finite() && value >= min,
             Self::Above(min) => value.is_finite() && value > min,
@@ -51,7 +51,7 @@ impl Range {
             false => serde_json::json!(value),
         };
         match self {
-            Self::Any | Self::Finite | Self::Numbers | Self::NotEmpty => Vec::new(),
+            Self::Any | Self::Finite | Self::Numbers | Self::Lengths(_) => Vec::new(),
             Self::AtLeast(min) => vec![("minimum", number(min))],
             Self::Above(min) => vec![("exclusiveMinimum", number(min))],
             Self::Within(min, max) => vec![("minimum", number(min)), ("maximum", number(max))],
@@ -74,7 +74,7 @@ impl fmt::Display for Range {
             Self::AboveUpTo(min, max) => write!(f, "a number in ({min}, {max}]"),
             Self::UpTo(max) => write!(f, "an integer from 0 to {max}"),
             Self::Numbers => f.write_str("numbers"),
-            Self::NotEmpty => f.write_str("non-empty strings"),
+            Self::Lengths(max) => write!(f, "strings of 1 to {max} bytes"),
         }
     }
 }
@@ -116,8 +116,16 @@ impl Ranged for Vec<(u32, f64)> {
 
 impl Ranged for Vec<String> {
     fn outside(&self, range: Range) -> Option<String> {
-        let empty = range == Range::NotEmpty && self.iter().any(String::is_empty);
-        empty.then(|| "\"\"".to_owned())
+        let Range::Lengths(max) = range else {
+            return None;
+        };
+        let outside = self
+            .iter()
+            .find(|text| text.is_empty() || text.len() > max)?;
+        Some(match outside.len() {
+            0 => "\"\"".to_owned(),
+            length => format!("a string of {length} bytes"),
+        })
     }
 }
 

@@ -40,7 +40,6 @@ const HARMLESS: &[&str] = &[
     "store",
     "user",
     // vLLM's and SGLang's.
-    "cache_salt",
     "detokenize",
     "guided_decoding_backend",
     "guided_whitespace_pattern",

@@ -107,6 +107,9 @@ pub(in crate::server) struct CommonFields {
     /// Send the answer in chunks, as server-sent events, the last of which is [DONE].
     pub(in crate::server) stream: Option<bool>,
     stream_options: Option<StreamOptions>,
+    /// Requests share cached prompts, and what drafts learn from texts, only with those of the same salt.
+    #[schemars(length(min = 1))]
+    cache_salt: Option<String>,
     /// Send each token, with the source that proposed it and its step, and the statistics of each answer.
     return_tokens: Option<bool>,
 }
@@ -134,6 +137,17 @@ impl CommonFields {
     /// Whether an answer may have as many tokens as there is room for.
     pub(in crate::server) fn is_unlimited(&self) -> bool {
         self.limit() == Some(Limit::None)
+    }
+
+    /// Names the requests with which this one shares what was computed.
+    pub(in crate::server) fn cache_salt(&self) -> Result<Option<&str>, ApiError> {
+        match self.cache_salt.as_deref() {
+            Some("") => {
+                let message = "invalid cache_salt = \"\": expected a text that is not empty";
+                Err(ApiError::invalid("cache_salt", message))
+            }
+            salt => Ok(salt),
+        }
     }
 
     pub(in crate::server) fn include_usage(&self) -> bool {

@@ -3,14 +3,15 @@
 use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use super::stream;
-use crate::decoder::Prompt;
+use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::server::answer::Answer;
 use crate::server::body::Body;
+use crate::server::clients::Client;
 use crate::server::error::ApiError;
 use crate::server::metrics::RequestMetrics;
 use crate::server::openai::{
@@ -25,6 +26,7 @@ use crate::settings::SpeculativeConfig;
 /// A validated request.
 struct Checked<F> {
     admitted: Admitted,
+    decoder: SpeculativeDecoder,
     prompts: Vec<Vec<u32>>,
     config: SpeculativeConfig,
     common: CommonFields,
@@ -48,22 +50,28 @@ fn common_fields() -> Fields {
 /// Answers a conversation.
 pub(in crate::server) async fn chat(
     State(state): SharedState,
+    Extension(client): Extension<Client>,
     body: Result<Body, ApiError>,
 ) -> Result<Response, ApiError> {
-    let request = async { check_chat(&state, &body?).await };
+    let request = async { check_chat(&state, client, &body?).await };
     answer(&state, request).await
 }
 
 /// Continues texts.
 pub(in crate::server) async fn completions(
     State(state): SharedState,
+    Extension(client): Extension<Client>,
     body: Result<Body, ApiError>,
 ) -> Result<Response, ApiError> {
-    let request = async { check_completion(&state, &body?).await };
+    let request = async { check_completion(&state, client, &body?).await };
     answer(&state, request).await
 }
 
-async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>, ApiError> {
+async fn check_chat(
+    state: &Arc<AppState>,
+    client: Client,
+    body: &Body,
+) -> Result<Checked<Chat>, ApiError> {
     let mut ignored = CHAT_FIELDS.check(body.fields(), state.options.strict)?;
     let mut request: ChatRequest = body.parse()?;
     let (settings, common, format): (_, CommonFields, _) =
@@ -71,6 +79,7 @@ async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>,
     let (template, unread) = body.parse::<TemplateFields>()?.for_answer(&state.decoder)?;
     ignored.add(unread, state.options.strict)?;
     let messages = request.take_messages()?;
+    let decoder = state.decoders.of(client, common.cache_salt()?);
     let admitted = state.admit(common.choices())?;
     let prompt = state.blocking(&state.texts, admitted.deadline, move |state| {
         let prompt = state.decoder.chat_prompt(&messages, &template)?;
@@ -85,6 +94,7 @@ async fn check_chat(state: &Arc<AppState>, body: &Body) -> Result<Checked<Chat>,
     let config = config(settings, &common, format, defaults)?;
     Ok(Checked {
         admitted,
+        decoder,
         prompts: vec![prompt],
         responder: responder(state, &common, &config),
         config,
@@ -98,6 +108,7 @@ const COMPLETION_TOKENS: usize = 16;
 
 async fn check_completion(
     state: &Arc<AppState>,
+    client: Client,
     body: &Body,
 ) -> Result<Checked<Completion>, ApiError> {
     let ignored = COMPLETION_FIELDS.check(body.fields(), state.options.strict)?;
@@ -106,6 +117,7 @@ async fn check_completion(
         (body.parse()?, body.parse()?, body.parse()?);
     let each = common.choices();
     request.check(each)?;
+    let decoder = state.decoders.of(client, common.cache_salt()?);
     let defaults = SpeculativeConfig {
         max_new_tokens: COMPLETION_TOKENS,
         logprobs: request.logprobs.map(|Count(count)| count),
@@ -147,6 +159,7 @@ async fn check_completion(
     }
     Ok(Checked {
         admitted,
+        decoder,
         prompts,
         config,
         common,
@@ -192,6 +205,7 @@ async fn respond<F: Format>(
 ) -> Result<Response, ApiError> {
     let Checked {
         admitted,
+        decoder,
         prompts,
         config,
         common,
@@ -199,8 +213,8 @@ async fn respond<F: Format>(
         ignored,
     } = request;
     let count = prompts.len();
-    let answer =
-        Answer::start(state, admitted, prompts, config, common.choices(), &metrics).await?;
+    let each = common.choices();
+    let answer = Answer::start(state, decoder, admitted, prompts, config, each, &metrics).await?;
     if !common.stream.unwrap_or(false) {
         let generations = answer.gather().await?;
         let response = Json(responder.response(&generations, count)).into_response();

@@ -18,6 +18,17 @@ pub struct DraftingStatistics {
 }
 
 impl DraftingStatistics {
+    /// For requests that must learn nothing of others' texts: the machine's costs and the table, which learns only on request,
+    /// stay shared.
+    #[must_use]
+    pub fn for_scope(&self) -> Self {
+        Self {
+            costs: self.costs.clone(),
+            table: self.table.clone(),
+            ..Self::default()
+        }
+    }
+
     /// An independent copy; the machine's costs, which do not depend on texts, stay shared.
     #[must_use]
     pub fn apart(&self) -> Self {

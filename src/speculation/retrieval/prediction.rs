@@ -1,5 +1,7 @@
 //! A text that the caller expects the output to resemble, as an edit resembles what is edited (OpenAI's Predicted Outputs).
 
+use ahash::AHashMap;
+
 use super::{RetrievalDrafter, length_feature, length_prior};
 use crate::error::Result;
 use crate::settings::DraftKind;
@@ -14,6 +16,8 @@ const MIN_MATCH: usize = 2;
 /// Proposes the tokens that follow the output's position in the prediction.
 pub struct PredictionDrafter {
     prediction: Vec<u32>,
+    /// Where each sequence of so many tokens ends in the prediction, in order.
+    ends: AHashMap<[u32; MIN_MATCH], Vec<usize>>,
     prompt_length: usize,
     /// The number of the text's tokens that were compared with the prediction.
     seen: usize,
@@ -35,8 +39,16 @@ struct Cursor {
 impl PredictionDrafter {
     /// A drafter for a prediction of the text after a prompt of `prompt_length` tokens.
     pub fn new(prediction: Vec<u32>, prompt_length: usize) -> Self {
+        let mut ends: AHashMap<[u32; MIN_MATCH], Vec<usize>> = AHashMap::new();
+        let windows = prediction
+            .windows(MIN_MATCH)
+            .map(<[u32; MIN_MATCH]>::try_from);
+        for (end, window) in (MIN_MATCH..).zip(windows.flatten()) {
+            ends.entry(window).or_default().push(end);
+        }
         Self {
             prediction,
+            ends,
             prompt_length,
             seen: prompt_length,
             current: Cursor {
@@ -72,18 +84,10 @@ impl PredictionDrafter {
     /// The end of the output's last tokens in the prediction: the first one after the position where the output departed, else
     /// the first one.
     fn find(&self, output: &[u32]) -> Option<usize> {
-        let suffix = output
-            .len()
-            .checked_sub(MIN_MATCH)
-            .map(|from| &output[from..])?;
-        let mut windows = self.prediction.windows(MIN_MATCH).enumerate();
-        let ends = windows
-            .by_ref()
-            .filter(|(_, window)| *window == suffix)
-            .map(|(start, _)| start + MIN_MATCH);
-        let ends: Vec<usize> = ends.collect();
-        let later = ends.iter().find(|end| **end > self.current.next);
-        later.or(ends.first()).copied()
+        let suffix: &[u32; MIN_MATCH] = output.last_chunk()?;
+        let ends = self.ends.get(suffix)?;
+        let later = ends.partition_point(|end| *end <= self.current.next);
+        ends.get(later).or(ends.first()).copied()
     }
 }
 
