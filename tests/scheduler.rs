@@ -4,10 +4,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use specdec_rs::engine::{Event, KvCacheManager, Request, RequestId, Scheduler};
+use specdec_rs::engine::{Event, KvCacheManager, Request, RequestId, Scheduler, Scope};
 use specdec_rs::{
-    Chunk, DraftKind, FinishReason, Generation, Result, SpeculativeConfig, SpeculativeDecoder,
-    Verification,
+    Chunk, DraftKind, FinishReason, Generation, ResponseFormat, Result, SpeculativeConfig,
+    SpeculativeDecoder, Verification,
 };
 use support::pair;
 
@@ -220,6 +220,109 @@ fn a_cached_prefix_is_not_prefilled_again() {
     assert_eq!(ask(&mut batch, &half).stats.cached_tokens, 100);
     let other = text(200, 3);
     assert_eq!(ask(&mut batch, &other).stats.cached_tokens, 0);
+}
+
+#[test]
+fn scopes_share_no_prefix() {
+    let [one, other] = [&b"one"[..], b"other"].map(|name| Scope::named(&[name]));
+    let (one, other) = (
+        pair::decoder().in_scope(one),
+        pair::decoder().in_scope(other),
+    );
+    let mut batch = Events::new(4, None);
+    let prompt = text(300, 7);
+    // At the same time, where one could wait for the other's prefill, and after each other.
+    let ids = [&one, &other, &one].map(|decoder| {
+        let request = decoder.request(&prompt[..], &greedy(6)).unwrap();
+        batch.add(request)
+    });
+    batch.run();
+    let generations = ids.map(|id| batch.generation(id));
+    let cached = generations.each_ref().map(|one| one.stats.cached_tokens);
+    assert_eq!(cached, [0, 0, 299]);
+    let tokens = generations.each_ref().map(Generation::token_ids);
+    assert!(
+        tokens
+            .iter()
+            .all(|tokens| *tokens == tokens_of(&one, &prompt))
+    );
+    let mut cached = |decoder: &SpeculativeDecoder| {
+        let id = batch.add(decoder.request(&prompt[..], &greedy(1)).unwrap());
+        batch.run();
+        batch.generation(id).stats.cached_tokens
+    };
+    assert_eq!(
+        [cached(&one), cached(&other), cached(&pair::decoder())],
+        [299, 299, 0]
+    );
+}
+
+fn tokens_of(decoder: &SpeculativeDecoder, prompt: &[u32]) -> Vec<u32> {
+    let alone = decoder.without_prefix_cache();
+    alone.generate_with(prompt, &greedy(6)).unwrap().token_ids()
+}
+
+/// A request whose response format is this Lark grammar.
+fn constrained(decoder: &SpeculativeDecoder, lark: &str) -> Request {
+    let config = SpeculativeConfig {
+        response_format: Some(ResponseFormat::Lark(lark.into())),
+        ignore_eos: false,
+        ..greedy(60)
+    };
+    decoder.request(&[5, 6][..], &config).unwrap()
+}
+
+#[test]
+fn a_parser_that_takes_long_is_not_waited_for() {
+    let decoder = pair::decoder();
+    let mut batch = Events::new(4, None);
+    // It forces one byte after the other, without end.
+    let endless = batch.add(constrained(&decoder, "start: /c*/ /c/"));
+    let quick = batch.add(constrained(&decoder, "start: /[a-z ]{40}/"));
+    let free = batch.add(decoder.request(&[5, 6][..], &greedy(300)).unwrap());
+    while !(batch.ends.contains_key(&quick) && batch.ends.contains_key(&free)) {
+        batch.step();
+    }
+    assert!(!batch.ends.contains_key(&endless));
+    assert_eq!(batch.generation(quick).text.len(), 40);
+    assert_eq!(batch.generation(free).tokens.len(), 300);
+    batch.run();
+    let error = batch.ends.remove(&endless).unwrap().unwrap_err();
+    assert!(error.to_string().contains("response_format"), "{error}");
+}
+
+#[test]
+fn a_request_whose_parser_works_can_be_aborted() {
+    let decoder = pair::decoder();
+    let mut batch = Events::new(2, None);
+    let endless = batch.add(constrained(&decoder, "start: /c*/ /c/"));
+    batch.step();
+    batch.scheduler.abort(endless);
+    batch.run();
+    assert!(batch.ends.contains_key(&endless));
+    let failed = batch.add(constrained(&decoder, "start: /c*/ /c/"));
+    batch.step();
+    batch.scheduler.fail_all("on purpose");
+    assert!(batch.scheduler.is_idle());
+    batch.step();
+    let error = batch.ends.remove(&failed).unwrap().unwrap_err();
+    assert!(error.to_string().contains("on purpose"), "{error}");
+}
+
+#[test]
+fn a_request_for_no_tokens_prefills_its_prompt() {
+    let decoder = pair::decoder();
+    let mut batch = Events::new(4, None);
+    let prompt = text(300, 8);
+    let mut cached = || {
+        let id = batch.add(decoder.request(&prompt[..], &greedy(0)).unwrap());
+        batch.run();
+        let generation = batch.generation(id);
+        assert_eq!(generation.finish_reason, FinishReason::Length);
+        assert!(generation.tokens.is_empty());
+        generation.stats.cached_tokens
+    };
+    assert_eq!([cached(), cached()], [0, 299]);
 }
 
 #[test]

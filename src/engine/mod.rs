@@ -14,6 +14,7 @@ mod service;
 mod stats;
 mod stop;
 mod work;
+mod workers;
 mod writer;
 
 pub use kv_cache::KvCacheManager;

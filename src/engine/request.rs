@@ -358,6 +358,11 @@ impl Request {
         self.controller.captured_layers().is_empty()
     }
 
+    /// Whether a response format constrains it, so that its steps may take long.
+    pub(super) fn is_constrained(&self) -> bool {
+        self.config.response_format.is_some()
+    }
+
     /// Starts from a cache that holds the first tokens of the prompt.
     pub(super) fn adopt_prefix(&mut self, cache: TokenSequence) {
         debug_assert!(self.target.is_empty() && cache.len() < self.history.len());

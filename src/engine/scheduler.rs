@@ -14,18 +14,20 @@
 //! What a request generates does not depend on its batch: each row is computed as if it were alone, and drafts change no text.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::kv_cache::{KvCacheManager, Reservation};
 use super::prefill_budget::{PREFILL_ALONE, PrefillBudget};
 use super::prefix_cache;
-use super::request::Request;
+use super::request::{CancelToken, Request};
 use super::work::WorkItem;
+use super::workers::{Done, Workers};
 use super::{Chunk, Generation};
 use crate::error::{Error, Result};
-use crate::model::{Append, LogitsView, TokenSequence, extend_all};
+use crate::model::{Append, BatchLogits, LogitsView, TokenSequence, extend_all};
 use crate::speculation::Load;
 
 /// The oldest request gets one part in so many of the prefill budget, even if others have less to prefill.
@@ -36,6 +38,12 @@ const WORTH_WAITING: usize = 64;
 
 /// Requests of a batch that fit the stack.
 const FEW: usize = 4;
+
+/// How long a step waits for a request with a response format, whose parser may take long.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How long it waits if there is no other request, before it looks for new ones.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Names a request of one scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,8 +65,16 @@ struct Entry {
     /// What it may come to need of the KV cache, once it runs.
     reservation: Option<Reservation>,
     work: Option<WorkItem>,
+    /// What was generated and not reported yet.
+    chunks: Vec<Chunk>,
     /// How it ended, once it has.
     end: Option<Result<()>>,
+}
+
+/// What is known of a request while a thread works on it.
+struct Parsing {
+    id: RequestId,
+    cancel: CancelToken,
 }
 
 /// The requests of one target.
@@ -67,6 +83,9 @@ pub struct Scheduler {
     cache: KvCacheManager,
     waiting: VecDeque<Entry>,
     running: Vec<Entry>,
+    /// Running requests whose parser is at work beside the passes of the others.
+    parsing: Vec<Parsing>,
+    workers: Workers<Entry>,
     budget: PrefillBudget,
     events: Vec<(RequestId, Event)>,
     next_id: u64,
@@ -80,6 +99,8 @@ impl Scheduler {
             cache,
             waiting: VecDeque::new(),
             running: Vec::new(),
+            parsing: Vec::new(),
+            workers: Workers::new(),
             budget: PrefillBudget::default(),
             events: Vec::new(),
             next_id: 0,
@@ -95,6 +116,7 @@ impl Scheduler {
             request,
             reservation: None,
             work: None,
+            chunks: Vec::new(),
             end: None,
         });
         id
@@ -106,6 +128,7 @@ impl Scheduler {
         self.admit();
         self.plan();
         self.forward();
+        self.wait_for_parsers();
         self.retire_ended();
     }
 
@@ -116,9 +139,12 @@ impl Scheduler {
 
     /// Ends a request at the next step; one that has ended is ignored.
     pub fn abort(&mut self, id: RequestId) {
-        let mut requests = self.running.iter().chain(&self.waiting);
-        if let Some(entry) = requests.find(|entry| entry.id == id) {
-            entry.request.cancel_token().cancel();
+        let requests = self.running.iter().chain(&self.waiting);
+        let tokens = requests.map(|entry| (entry.id, entry.request.cancel_token()));
+        let parsing = self.parsing.iter();
+        let parsing = parsing.map(|entry| (entry.id, entry.cancel.clone()));
+        if let Some((_, token)) = tokens.chain(parsing).find(|(found, _)| *found == id) {
+            token.cancel();
         }
     }
 
@@ -133,11 +159,17 @@ impl Scheduler {
             entry.end = Some(Err(Error::Compute(reason.into())));
             self.retire(entry);
         }
+        for entry in self.parsing.drain(..) {
+            let end = Event::End(Err(Error::Compute(reason.into())));
+            self.events.push((entry.id, end));
+        }
+        // What is still at work is dropped when it is done.
+        self.workers = Workers::new();
     }
 
     /// Whether all requests have ended.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
+        self.waiting.is_empty() && self.running.is_empty() && self.parsing.is_empty()
     }
 
     /// Requests that wait.
@@ -147,13 +179,13 @@ impl Scheduler {
 
     /// Requests that run.
     pub fn running(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.parsing.len()
     }
 
     fn abort_cancelled(&mut self) {
         let requests = self.running.iter_mut().chain(&mut self.waiting);
         for entry in requests.filter(|entry| entry.request.is_cancelled()) {
-            entry.abort(&mut self.events);
+            entry.abort();
         }
         let ended = |entry: &Entry| entry.end.is_some();
         while let Some(index) = self.waiting.iter().position(ended)
@@ -166,7 +198,7 @@ impl Scheduler {
     /// Moves requests from the queue into the batch, in their order, while there is room.
     fn admit(&mut self) {
         let mut index = 0;
-        while index < self.waiting.len() && self.running.len() < self.slots {
+        while index < self.waiting.len() && self.running() < self.slots {
             let request = &self.waiting[index].request;
             let cached = self.cache.cached_prefix(request);
             if self.shares_running_prefill(request, cached) {
@@ -176,7 +208,7 @@ impl Scheduler {
             // Copied before room is made for the rest, which may evict it.
             let prefix = self.fork_prefix(request, cached);
             // A request that nothing runs beside could only wait for requests that this scheduler can't advance.
-            let force = self.running.is_empty();
+            let force = self.running() == 0;
             let Some(reservation) = self.cache.reserve(request, force) else {
                 return;
             };
@@ -237,24 +269,23 @@ impl Scheduler {
             rows: decoding,
             tokens: decoding as f64,
         };
-        for (entry, share) in self.running.iter_mut().zip(shares) {
+        let mut parsed: SmallVec<[(usize, Load); FEW]> = SmallVec::new();
+        for (index, (entry, share)) in self.running.iter_mut().zip(shares).enumerate() {
             if share.is_none() {
                 load = load.without(Load::PLAIN);
             }
-            if entry.end.is_some() {
-                continue;
+            let planned = entry.end.is_some() || entry.work.is_some();
+            if !planned && share.is_none() && self.slots > 1 && entry.request.is_constrained() {
+                parsed.push((index, load));
+            } else if !planned {
+                entry.plan(load, share.unwrap_or(0));
             }
-            match entry.request.plan(load, share.unwrap_or(0)) {
-                Ok(work) => {
-                    load = load.and(work.as_ref().map_or(Load::default(), WorkItem::load));
-                    entry.work = work;
-                    if entry.work.is_none() {
-                        entry.end = Some(Ok(()));
-                    }
-                }
-                Err(error) => entry.end = Some(Err(error)),
-            }
+            load = load.and(entry.work.as_ref().map_or(Load::default(), WorkItem::load));
         }
+        for (index, load) in parsed.into_iter().rev() {
+            self.parse_aside(index, move |entry| entry.plan(load, 0));
+        }
+        self.wait_for_parsers();
     }
 
     /// How many tokens of its prompt each request may prefill; `None`: it decodes.
@@ -320,11 +351,8 @@ impl Scheduler {
             Ok(logits) => {
                 let seconds = began.elapsed().as_secs_f64();
                 self.budget.observe(decoded, prefilled, seconds);
-                let alone = batch.len() == 1;
-                for (position, index) in batch.into_iter().enumerate() {
-                    let logits = logits.of(position);
-                    self.running[index].complete(logits, alone, &mut self.events);
-                }
+                let alone = batch.len() == 1 && self.parsing.is_empty();
+                self.complete(&batch, logits, alone);
             }
             Err(error) if batch.len() == 1 => self.running[batch[0]].end = Some(Err(error)),
             // Alone each of them meets its own error, or none.
@@ -332,7 +360,7 @@ impl Scheduler {
                 for index in batch {
                     let entry = &mut self.running[index];
                     match entry.append().map(|append| extend_all(&mut [append])) {
-                        Some(Ok(logits)) => entry.complete(logits.of(0), true, &mut self.events),
+                        Some(Ok(logits)) => entry.complete(logits.of(0), true),
                         Some(Err(error)) => entry.end = Some(Err(error)),
                         None => {}
                     }
@@ -341,7 +369,70 @@ impl Scheduler {
         }
     }
 
+    /// Completes the requests of a pass.
+    fn complete(&mut self, batch: &[usize], logits: BatchLogits, alone: bool) {
+        let logits = Arc::new(logits);
+        let plain = Load {
+            rows: batch.len() - 1,
+            tokens: (batch.len() - 1) as f64,
+        };
+        // From the last on, so that the indices of the others stay.
+        for (position, index) in batch.iter().copied().enumerate().rev() {
+            let entry = &mut self.running[index];
+            let is_prefill = entry.work.as_ref().is_some_and(WorkItem::is_prefill);
+            if is_prefill || self.slots == 1 || !entry.request.is_constrained() {
+                entry.complete(logits.of(position), alone);
+                continue;
+            }
+            let logits = logits.clone();
+            self.parse_aside(index, move |entry| {
+                entry.complete(logits.of(position), alone);
+                if entry.end.is_none() {
+                    entry.plan(plain, 0);
+                }
+            });
+        }
+    }
+
+    /// Hands a running request to another thread, since the parser of its response format may take long.
+    fn parse_aside(&mut self, index: usize, task: impl FnOnce(&mut Entry) + Send + 'static) {
+        let entry = self.running.remove(index);
+        self.parsing.push(Parsing {
+            id: entry.id,
+            cancel: entry.request.cancel_token(),
+        });
+        self.workers.start(entry, task);
+    }
+
+    /// Takes back the requests whose parsers are done; waits for the others only if there is nothing else to do.
+    fn wait_for_parsers(&mut self) {
+        if self.parsing.is_empty() {
+            return;
+        }
+        let mut done = self.workers.done_within(PATIENCE);
+        if done.is_empty() && self.running.is_empty() {
+            done.extend(self.workers.next_within(PAUSE));
+        }
+        for Done {
+            item: mut entry,
+            panicked,
+            ..
+        } in done
+        {
+            self.parsing.retain(|parsing| parsing.id != entry.id);
+            if panicked {
+                let reason = "the response format's parser panicked: see the log";
+                entry.end = Some(Err(Error::Compute(reason.into())));
+            }
+            self.running.push(entry);
+        }
+    }
+
     fn retire_ended(&mut self) {
+        for entry in &mut self.running {
+            let events = entry.chunks.drain(..).map(Event::Chunk);
+            self.events.extend(events.map(|event| (entry.id, event)));
+        }
         let ended = |entry: &Entry| entry.end.is_some();
         while let Some(index) = self.running.iter().position(ended) {
             let entry = self.running.remove(index);
@@ -351,6 +442,8 @@ impl Scheduler {
 
     /// Reports how a request ended, and keeps its cache for later ones.
     fn retire(&mut self, mut entry: Entry) {
+        let chunks = entry.chunks.drain(..).map(Event::Chunk);
+        self.events.extend(chunks.map(|event| (entry.id, event)));
         let end = entry.end.take().unwrap_or(Ok(()));
         let (scope, shares) = (entry.request.scope(), entry.request.shares_prefixes());
         let (generation, tokens, sequence) = entry.request.into_parts();
@@ -368,17 +461,21 @@ impl Entry {
         self.request.append(self.work.as_ref()?)
     }
 
-    fn complete(
-        &mut self,
-        logits: LogitsView<'_>,
-        alone: bool,
-        events: &mut Vec<(RequestId, Event)>,
-    ) {
+    /// Asks the request what it wants of the next pass.
+    fn plan(&mut self, load: Load, prefill_budget: usize) {
+        match self.request.plan(load, prefill_budget) {
+            Ok(Some(work)) => self.work = Some(work),
+            Ok(None) => self.end = Some(Ok(())),
+            Err(error) => self.end = Some(Err(error)),
+        }
+    }
+
+    fn complete(&mut self, logits: LogitsView<'_>, alone: bool) {
         let Some(work) = self.work.take() else { return };
         match self.request.complete(work, logits, alone) {
             Err(error) => self.end = Some(Err(error)),
             Ok(chunk) => {
-                events.extend(chunk.map(|chunk| (self.id, Event::Chunk(chunk))));
+                self.chunks.extend(chunk);
                 if self.request.is_finished() {
                     self.end = Some(Ok(()));
                 }
@@ -387,9 +484,8 @@ impl Entry {
     }
 
     /// Ends early, with the text that was held back.
-    fn abort(&mut self, events: &mut Vec<(RequestId, Event)>) {
-        self.end = Some(self.request.abort().map(|chunk| {
-            events.push((self.id, Event::Chunk(chunk)));
-        }));
+    fn abort(&mut self) {
+        self.work = None;
+        self.end = Some(self.request.abort().map(|chunk| self.chunks.push(chunk)));
     }
 }

@@ -256,6 +256,8 @@ REFUSED: list[tuple[str, Any, int, str | None]] = [
     ("/v1/chat/completions", {"messages": MESSAGES, "top_logprobs": 2}, 400, "top_logprobs"),
     ("/v1/chat/completions", {"messages": MESSAGES, "draft": "magic"}, 400, "draft"),
     ("/v1/chat/completions", {"messages": MESSAGES, "stop": ["a"] * 99}, 400, "stop"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "stop": "a" * 1001}, 400, "stop"),
+    ("/v1/chat/completions", {"messages": MESSAGES, "cache_salt": ""}, 400, "cache_salt"),
     ("/v1/chat/completions", {"messages": MESSAGES, "tools": [{}]}, 400, "tools"),
     (
         "/v1/chat/completions",
@@ -374,6 +376,37 @@ def test_keys(target: Path, tmp_path: Path) -> None:
         assert server.request("/health", headers={"Authorization": ""})[0] == 200
         log = server.log.read_text()
     assert "-key" not in log.replace("api-key", "")
+
+
+def cached_tokens(server: Running, key: str, **fields: object) -> int:
+    """The tokens of the prompt that the server says it had computed before."""
+    body = {"prompt": list(range(2, 102)), "max_tokens": 0} | fields
+    headers = {"Authorization": f"Bearer {key}"}
+    status, _, answer = server.request("/v1/completions", body, headers)
+    assert status == 200, answer
+    return int(json.loads(answer)["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+
+def test_keys_and_salts_share_no_cache(target: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("key-of-one\nkey-of-two\n")
+    with serving(target, "--api-key-file", str(keys)) as server:
+        assert [cached_tokens(server, "key-of-one") for _ in range(2)] == [0, 99]
+        assert [cached_tokens(server, "key-of-two") for _ in range(2)] == [0, 99]
+        salted = [cached_tokens(server, "key-of-one", cache_salt="a") for _ in range(2)]
+        assert salted == [0, 99]
+        assert cached_tokens(server, "key-of-one", cache_salt="b") == 0
+        # Token by token, one user finds nothing of what another sent.
+        secret = [*range(2, 102), 7, 8, 9]
+        assert cached_tokens(server, "key-of-one", prompt=secret) == 99
+        for guess in range(2, 12):
+            prompt = [*secret[:100], guess, 1]
+            # Its own guesses share a token more only with each other's beginning.
+            assert cached_tokens(server, "key-of-two", prompt=prompt) <= 100
+    with serving(target, "--api-key-file", str(keys), "--share-cache") as server:
+        assert cached_tokens(server, "key-of-one") == 0
+        assert cached_tokens(server, "key-of-two") == 99
+        assert cached_tokens(server, "key-of-two", cache_salt="a") == 0
 
 
 def test_public_addresses_need_a_key(target: Path) -> None:

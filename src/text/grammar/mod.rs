@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::response_format::ResponseFormat;
 use crate::text::spec::{TokenizerSpec, guarded};
+use crate::threads;
 use watchdog::Watch;
 
 /// Longer formats (as JSON) are rejected: compiling is recursive.
@@ -132,6 +133,7 @@ impl GrammarCompiler {
         let matcher = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
             let compiling = thread.spawn_scoped(scope, || {
+                threads::yield_to_others();
                 let parser = self.factory.create_parser(grammar_of(format));
                 let can_roll_back = parser.as_ref().is_ok_and(can_roll_back);
                 (Matcher::new(parser).into_cancellable(), can_roll_back)
