@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use specdec_rs::engine::{Event, KvCacheManager, Request, RequestId, Scheduler, Scope};
+use specdec_rs::engine::{Event, KvCacheManager, Owner, Request, RequestId, Scheduler, Scope};
 use specdec_rs::{
     Chunk, DraftKind, FinishReason, Generation, ResponseFormat, Result, SpeculativeConfig,
     SpeculativeDecoder, Verification,
@@ -307,6 +307,35 @@ fn a_request_whose_parser_works_can_be_aborted() {
     batch.step();
     let error = batch.ends.remove(&failed).unwrap().unwrap_err();
     assert!(error.to_string().contains("on purpose"), "{error}");
+}
+
+#[test]
+fn nobody_takes_all_the_places() {
+    let decoder = pair::decoder();
+    let mut batch = Events::new(3, None);
+    let add = |batch: &mut Events, owner, tokens| {
+        let request = decoder.request(&[5, 6][..], &greedy(tokens)).unwrap();
+        batch.scheduler.add_for(owner, request)
+    };
+    let (many, client) = (Owner::of_call(None), Some([1; 32]));
+    let choices: Vec<RequestId> = (0..6).map(|_| add(&mut batch, many, 20)).collect();
+    batch.step();
+    assert_eq!(batch.scheduler.running(), 3);
+    // Those that come later are next, of each client one.
+    let calls: Vec<RequestId> = (0..2)
+        .map(|_| add(&mut batch, Owner::of_call(client), 40))
+        .collect();
+    let other = add(&mut batch, Owner::of_call(Some([2; 32])), 40);
+    while !batch.ends.contains_key(&choices[2]) {
+        batch.step();
+    }
+    batch.step();
+    assert!(!batch.chunks(calls[0]).is_empty() && !batch.chunks(other).is_empty());
+    assert!(batch.chunks(calls[1]).is_empty() && !batch.chunks(choices[3]).is_empty());
+    batch.run();
+    for id in choices.into_iter().chain(calls).chain([other]) {
+        assert!(!batch.generation(id).tokens.is_empty());
+    }
 }
 
 #[test]

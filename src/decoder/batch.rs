@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{CancelOnDrop, Prompt, SpeculativeDecoder, on_a_thread};
-use crate::engine::{Event, Generation, Request, RequestId, Scheduler, Service, check_prompt};
+use crate::engine::{
+    Event, Generation, Owner, Request, RequestId, Scheduler, Service, check_prompt,
+};
 use crate::error::{Error, Result};
 use crate::settings::SpeculativeConfig;
 
@@ -149,7 +151,7 @@ impl SpeculativeDecoder {
         };
         let full = |_| Error::Compute("the scheduler accepts no more requests".into());
         let admission = service.admit().map_err(full)?;
-        service.submit(request, admission, Box::new(listener));
+        service.submit(Owner::of_call(None), request, admission, Box::new(listener));
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 mod kv_cache;
 mod output;
+mod owner;
 mod prefill_budget;
 mod prefix_cache;
 mod request;
@@ -19,6 +20,7 @@ mod writer;
 
 pub use kv_cache::KvCacheManager;
 pub use output::{Chunk, FinishReason, Generation, Token};
+pub use owner::Owner;
 pub(crate) use request::check_prompt;
 pub use request::{CancelToken, Request};
 pub use scheduler::{Event, RequestId, Scheduler};

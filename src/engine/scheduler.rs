@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::kv_cache::{KvCacheManager, Reservation};
+use super::owner::Owner;
 use super::prefill_budget::{PREFILL_ALONE, PrefillBudget};
 use super::prefix_cache;
 use super::request::{CancelToken, Request};
@@ -61,6 +62,7 @@ pub enum Event {
 /// A request, from its arrival to its end.
 struct Entry {
     id: RequestId,
+    owner: Owner,
     request: Request,
     /// What it may come to need of the KV cache, once it runs.
     reservation: Option<Reservation>,
@@ -74,6 +76,7 @@ struct Entry {
 /// What is known of a request while a thread works on it.
 struct Parsing {
     id: RequestId,
+    owner: Owner,
     cancel: CancelToken,
 }
 
@@ -107,12 +110,18 @@ impl Scheduler {
         }
     }
 
-    /// Queues a request.
+    /// Queues a request of its own.
     pub fn add(&mut self, request: Request) -> RequestId {
+        self.add_for(Owner::of_call(None), request)
+    }
+
+    /// Queues an owner's request.
+    pub fn add_for(&mut self, owner: Owner, request: Request) -> RequestId {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         self.waiting.push_back(Entry {
             id,
+            owner,
             request,
             reservation: None,
             work: None,
@@ -195,14 +204,16 @@ impl Scheduler {
         }
     }
 
-    /// Moves requests from the queue into the batch, in their order, while there is room.
+    /// Moves requests from the queue into the batch, while there is room: those first whose owners have the fewest there.
     fn admit(&mut self) {
-        let mut index = 0;
-        while index < self.waiting.len() && self.running() < self.slots {
+        let mut passed: SmallVec<[RequestId; FEW]> = SmallVec::new();
+        while self.running() < self.slots
+            && let Some(index) = self.next_waiting(&passed)
+        {
             let request = &self.waiting[index].request;
             let cached = self.cache.cached_prefix(request);
             if self.shares_running_prefill(request, cached) {
-                index += 1;
+                passed.push(self.waiting[index].id);
                 continue;
             }
             // Copied before room is made for the rest, which may evict it.
@@ -221,6 +232,16 @@ impl Scheduler {
             }
             self.running.push(entry);
         }
+    }
+
+    /// The index of the request that runs next, but for those that were passed over; of several in the order of their arrival.
+    fn next_waiting(&self, passed: &[RequestId]) -> Option<usize> {
+        let running = self.running.iter().map(|entry| entry.owner);
+        let running = running.chain(self.parsing.iter().map(|entry| entry.owner));
+        let waiting = self.waiting.iter().enumerate();
+        let candidates = waiting.filter(|(_, entry)| !passed.contains(&entry.id));
+        let next = candidates.min_by_key(|(_, entry)| entry.owner.shares(running.clone()));
+        next.map(|(index, _)| index)
     }
 
     /// Whether a running request is about to prefill much of what this one starts with.
@@ -399,6 +420,7 @@ impl Scheduler {
         let entry = self.running.remove(index);
         self.parsing.push(Parsing {
             id: entry.id,
+            owner: entry.owner,
             cancel: entry.request.cancel_token(),
         });
         self.workers.start(entry, task);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::kv_cache::KvCacheManager;
+use super::owner::Owner;
 use super::request::Request;
 use super::scheduler::{Event, RequestId, Scheduler};
 use crate::error::{Error, Result};
@@ -17,11 +18,14 @@ pub type Listener = Box<dyn FnMut(Event) -> bool + Send>;
 /// A handle to the thread. The thread ends with the last handle, once all requests have.
 #[derive(Clone)]
 pub struct Service {
-    sender: Sender<(Request, Listener)>,
+    sender: Sender<Submitted>,
     status: Arc<Status>,
     cache: KvCacheManager,
     max_requests: usize,
 }
+
+/// What the thread receives.
+type Submitted = (Owner, Request, Listener);
 
 /// There is no room for another request, neither to run nor to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +94,13 @@ impl Service {
     }
 
     /// Takes a request that was admitted; the listener receives its events.
-    pub fn submit(&self, request: Request, admission: Admission, mut listener: Listener) {
+    pub fn submit(
+        &self,
+        owner: Owner,
+        request: Request,
+        admission: Admission,
+        mut listener: Listener,
+    ) {
         let mut admission = Some(admission);
         let listener: Listener = Box::new(move |event| {
             if matches!(event, Event::End(_)) {
@@ -98,8 +108,8 @@ impl Service {
             }
             listener(event)
         });
-        if let Err(unsent) = self.sender.send((request, listener)) {
-            let (_, mut listener) = unsent.0;
+        if let Err(unsent) = self.sender.send((owner, request, listener)) {
+            let (.., mut listener) = unsent.0;
             listener(Event::End(Err(Error::Compute(
                 "the scheduler's thread has ended".into(),
             ))));
@@ -122,18 +132,18 @@ impl Service {
     }
 }
 
-fn run(mut scheduler: Scheduler, requests: &Receiver<(Request, Listener)>, status: &Status) {
+fn run(mut scheduler: Scheduler, requests: &Receiver<Submitted>, status: &Status) {
     let mut listeners: HashMap<RequestId, Listener> = HashMap::new();
     let mut disconnected: Vec<RequestId> = Vec::new();
     loop {
         if scheduler.is_idle() {
-            let Ok((request, listener)) = requests.recv() else {
+            let Ok((owner, request, listener)) = requests.recv() else {
                 return;
             };
-            listeners.insert(scheduler.add(request), listener);
+            listeners.insert(scheduler.add_for(owner, request), listener);
         }
-        while let Ok((request, listener)) = requests.try_recv() {
-            listeners.insert(scheduler.add(request), listener);
+        while let Ok((owner, request, listener)) = requests.try_recv() {
+            listeners.insert(scheduler.add_for(owner, request), listener);
         }
         // A user's model may panic; later requests are not affected.
         if catch_unwind(AssertUnwindSafe(|| scheduler.step())).is_err() {

@@ -44,7 +44,11 @@ impl Answer {
         each: usize,
         metrics: &RequestMetrics,
     ) -> Result<Self, ApiError> {
-        let Admitted { places, deadline } = admitted;
+        let Admitted {
+            owner,
+            places,
+            deadline,
+        } = admitted;
         let choices = places.len();
         // Each answer stores its own copy, and can't be longer than the context.
         let max_length = state
@@ -102,7 +106,7 @@ impl Answer {
                 }
                 sender.send((choice, event)).is_ok()
             });
-            state.service.submit(request, place, listener);
+            state.service.submit(owner, request, place, listener);
         }
         Ok(Self {
             events,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use crate::decoder::SpeculativeDecoder;
-use crate::engine::Scope;
+use crate::engine::{Owner, Scope};
 
 /// The most scopes whose drafting statistics are kept.
 const MAX_SCOPES: usize = 64;
@@ -13,18 +13,27 @@ const MAX_SCOPES: usize = 64;
 /// Who sent a request, as far as that matters to others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Client {
-    /// The digest of the API key; `None` where the server has none, or where all keys share.
+    /// The digest of the API key, if the server has keys.
     key: Option<[u8; 32]>,
+    /// Whether all keys share what was computed.
+    shares: bool,
 }
 
 impl Client {
     /// The client with a key of this digest.
-    pub(super) fn with_key(digest: [u8; 32]) -> Self {
-        Self { key: Some(digest) }
+    pub(super) fn with_key(digest: [u8; 32], shares: bool) -> Self {
+        let key = Some(digest);
+        Self { key, shares }
+    }
+
+    /// The owner of the requests of one call.
+    pub(super) fn owner_of_call(self) -> Owner {
+        Owner::of_call(self.key)
     }
 
     fn scope(self, salt: Option<&str>) -> Scope {
-        let key = self.key.as_ref().map_or(&[][..], |key| key);
+        let key = self.key.as_ref().filter(|_| !self.shares);
+        let key = key.map_or(&[][..], |key| key);
         match salt {
             None => Scope::named(&[key]),
             Some(salt) => Scope::named(&[key, salt.as_bytes()]),
@@ -58,5 +67,24 @@ impl Decoders {
         scoped.truncate(MAX_SCOPES - 1);
         scoped.push_front(entry);
         decoder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_share_a_scope_by_their_key_and_salt() {
+        let scope = |key, shares, salt| Client::with_key([key; 32], shares).scope(salt);
+        assert_eq!(scope(1, false, None), scope(1, false, None));
+        assert_ne!(scope(1, false, None), scope(2, false, None));
+        assert_eq!(scope(1, true, None), scope(2, true, None));
+        assert_ne!(scope(1, true, None), scope(1, true, Some("salt")));
+        assert_ne!(
+            scope(1, false, Some("salt")),
+            scope(1, false, Some("pepper"))
+        );
+        assert_ne!(scope(1, false, Some("salt")), scope(2, false, Some("salt")));
     }
 }

@@ -8,13 +8,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Room;
-use super::clients::Decoders;
+use super::clients::{Client, Decoders};
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::table_updates::TableUpdates;
 use crate::decoder::SpeculativeDecoder;
-use crate::engine::{Admission, QueueFull, Service};
+use crate::engine::{Admission, Owner, QueueFull, Service};
 use crate::error::Error;
 
 /// The maximum number of answers to all prompts of a request.
@@ -72,7 +72,7 @@ impl AppState {
     }
 
     /// Places for the answers of a request, which it takes before any work is done for it.
-    pub(super) fn admit(&self, choices: usize) -> Result<Admitted, ApiError> {
+    pub(super) fn admit(&self, client: Client, choices: usize) -> Result<Admitted, ApiError> {
         let max = MAX_CHOICES.min(self.options.slots.saturating_add(self.options.queue));
         if choices > max {
             let message = format!("{choices} answers, of all prompts together: at most {max}");
@@ -81,6 +81,7 @@ impl AppState {
         let places = (0..choices).map(|_| self.service.admit());
         let places = places.collect::<Result<_, QueueFull>>();
         Ok(Admitted {
+            owner: client.owner_of_call(),
             places: places.map_err(|_| ApiError::queue_full())?,
             deadline: Instant::now() + self.options.timeout,
         })
@@ -113,6 +114,8 @@ impl AppState {
 
 /// A request that may be prepared.
 pub(super) struct Admitted {
+    /// Whose its answers are.
+    pub(super) owner: Owner,
     /// One for each of its answers.
     pub(super) places: Vec<Admission>,
     /// The deadline for the whole answer.

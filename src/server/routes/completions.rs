@@ -80,7 +80,7 @@ async fn check_chat(
     ignored.add(unread, state.options.strict)?;
     let messages = request.take_messages()?;
     let decoder = state.decoders.of(client, common.cache_salt()?);
-    let admitted = state.admit(common.choices())?;
+    let admitted = state.admit(client, common.choices())?;
     let prompt = state.blocking(&state.texts, admitted.deadline, move |state| {
         let prompt = state.decoder.chat_prompt(&messages, &template)?;
         Ok(state.decoder.prompt_tokens(prompt)?)
@@ -136,7 +136,7 @@ async fn check_completion(
         return Err(ApiError::invalid("prompt", message));
     }
     let mut responder = responder(state, &common, &config);
-    let admitted = state.admit(prompts.len() * each)?;
+    let admitted = state.admit(client, prompts.len() * each)?;
     let (prompts, echoed) = state
         .blocking(&state.texts, admitted.deadline, move |state| {
             let mut echoed = Vec::new();

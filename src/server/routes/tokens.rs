@@ -2,12 +2,13 @@
 
 use std::sync::LazyLock;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use crate::limits;
 use crate::server::body::Body;
+use crate::server::clients::Client;
 use crate::server::error::ApiError;
 use crate::server::openai::{
     DetokenizeRequest, Fields, TemplateFields, Text, TokenList, TokenizeRequest, messages,
@@ -27,6 +28,7 @@ static DETOKENIZE_FIELDS: LazyLock<Fields> =
 /// A text's tokens, or those of a conversation in the model's chat template.
 pub(in crate::server) async fn tokenize(
     State(state): SharedState,
+    Extension(client): Extension<Client>,
     body: Body,
 ) -> Result<Response, ApiError> {
     let strict = state.options.strict;
@@ -59,7 +61,7 @@ pub(in crate::server) async fn tokenize(
             }
         }
     };
-    let admitted = state.admit(1)?;
+    let admitted = state.admit(client, 1)?;
     let tokens = state
         .blocking(&state.texts, admitted.deadline, work)
         .await?;
@@ -74,6 +76,7 @@ pub(in crate::server) async fn tokenize(
 /// The text of some tokens.
 pub(in crate::server) async fn detokenize(
     State(state): SharedState,
+    Extension(client): Extension<Client>,
     body: Body,
 ) -> Result<Response, ApiError> {
     let ignored = DETOKENIZE_FIELDS.check(body.fields(), state.options.strict)?;
@@ -84,7 +87,7 @@ pub(in crate::server) async fn detokenize(
         let skip = request.skip_special_tokens.unwrap_or(false);
         Ok(tokenizer.decode(&request.tokens, skip)?)
     };
-    let admitted = state.admit(1)?;
+    let admitted = state.admit(client, 1)?;
     let text = state
         .blocking(&state.texts, admitted.deadline, work)
         .await?;
