@@ -19,6 +19,9 @@ pub enum ResponseFormat {
     Lark(String),
 }
 
+/// The longest format, as JSON.
+const MAX_BYTES: usize = 200_000;
+
 const EXPECTED: &str = r#"{"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema": {...}}}, {"type": "regex", "regex": "..."}, {"type": "lark", "lark": "..."} or {"type": "text"}"#;
 
 impl ResponseFormat {
@@ -51,6 +54,17 @@ impl ResponseFormat {
         };
         let wrong = || Error::invalid("response_format", value, EXPECTED);
         found.map(Some).ok_or_else(wrong)
+    }
+
+    /// Refuses a format that is too long: compiling is recursive.
+    pub(crate) fn check_length(&self) -> Result<()> {
+        let text = self.to_json().to_string();
+        if text.len() <= MAX_BYTES {
+            return Ok(());
+        }
+        let found = format!("a format of {} bytes", text.len());
+        let expected = format!("at most {MAX_BYTES} bytes of JSON");
+        Err(Error::invalid("response_format", found, expected))
     }
 
     /// What [`Self::from_json`] reads.
@@ -99,6 +113,14 @@ mod tests {
         }
         let text = ResponseFormat::from_json(&json!({"type": "text"}));
         assert_eq!(text.unwrap(), None);
+    }
+
+    #[test]
+    fn long_formats_are_refused() {
+        let check = |length| ResponseFormat::Regex("a".repeat(length)).check_length();
+        assert!(check(MAX_BYTES - 100).is_ok());
+        let error = check(MAX_BYTES).unwrap_err().to_string();
+        assert!(error.contains("expected at most 200000 bytes"), "{error}");
     }
 
     #[test]

@@ -325,6 +325,9 @@ impl SpeculativeConfig {
             let expected = "another source, as there is no `prediction` to draft from";
             return Err(Error::invalid("draft", DraftKind::PREDICTION, expected));
         }
+        if let Some(format) = &self.response_format {
+            format.check_length()?;
+        }
         if self.response_format.is_some() && self.ignore_eos {
             let expected =
                 "false: a text with a response_format has an end, and nothing may follow it";

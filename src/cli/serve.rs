@@ -187,6 +187,14 @@ impl Args {
             let expected = format!("no table with --draft {draft}, which never drafts from it");
             return Err(Error::invalid("learn", file.display(), expected));
         }
+        let api_keys = self.api_keys()?;
+        if let Some(file) = &self.learn
+            && api_keys.len() > 1
+            && !self.share_cache
+        {
+            let expected = "--share-cache beside it, since the table is one for all API keys";
+            return Err(Error::invalid("learn", file.display(), expected));
+        }
         Ok(ServerOptions {
             host: self.host.clone(),
             port: self.port,
@@ -197,7 +205,7 @@ impl Args {
             slots: self.parallel.into(),
             queue: self.queue,
             cache_tokens: self.cache_tokens,
-            api_keys: self.api_keys()?,
+            api_keys,
             share_cache: self.share_cache,
             allow_unauthenticated: self.allow_unauthenticated,
             cors_origins: self.cors_origin.clone(),

@@ -199,6 +199,13 @@ impl SpeculativeDecoder {
         }
     }
 
+    /// The same decoder without its table.
+    #[cfg(feature = "server")]
+    pub(crate) fn without_table(mut self) -> Self {
+        self.statistics.table = Table::default();
+        self
+    }
+
     /// The same target with the draft sources that a decoder has by default, without a draft model or a table.
     pub(crate) fn with_default_drafts(&self) -> Self {
         let mut decoder = self.apart();

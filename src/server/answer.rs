@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::ApiError;
 use super::metrics::RequestMetrics;
 use super::state::{Admitted, AppState};
+use super::table_updates::TableUpdates;
 use crate::decoder::{CancelOnDrop, SpeculativeDecoder};
 use crate::engine::{Chunk, Event, Generation};
 use crate::settings::SpeculativeConfig;
@@ -27,6 +28,17 @@ pub(super) struct Answer {
     _guards: Vec<CancelOnDrop>,
 }
 
+/// What is to be answered.
+pub(super) struct Work {
+    pub(super) decoder: SpeculativeDecoder,
+    pub(super) prompts: Vec<Vec<u32>>,
+    pub(super) config: SpeculativeConfig,
+    /// Answers to each of the prompts.
+    pub(super) each: usize,
+    /// The table that the answers are added to.
+    pub(super) table_updates: Option<Arc<TableUpdates>>,
+}
+
 /// An event of a choice.
 pub(super) enum Step {
     Chunk(usize, Chunk),
@@ -34,16 +46,20 @@ pub(super) enum Step {
 }
 
 impl Answer {
-    /// Starts `each` answers to each of the prompts, all or none, in the places of an admitted request.
+    /// Starts all answers or none, in the places of an admitted request.
     pub(super) async fn start(
         state: &Arc<AppState>,
-        decoder: SpeculativeDecoder,
         admitted: Admitted,
-        prompts: Vec<Vec<u32>>,
-        config: SpeculativeConfig,
-        each: usize,
+        work: Work,
         metrics: &RequestMetrics,
     ) -> Result<Self, ApiError> {
+        let Work {
+            decoder,
+            prompts,
+            config,
+            each,
+            table_updates,
+        } = work;
         let Admitted {
             owner,
             places,
@@ -65,9 +81,10 @@ impl Answer {
             return Err(ApiError::invalid("prediction", message));
         }
         let (sender, events) = unbounded_channel();
-        let pool = match config.response_format {
-            Some(_) => &state.formats,
-            None => &state.texts,
+        let tokenizer = decoder.tokenizer();
+        let pool = match &config.response_format {
+            Some(format) if !tokenizer.knows_grammar(format) => &state.formats,
+            _ => &state.texts,
         };
         let requests = state.blocking(pool, deadline, move |state| {
             let mut requests = Vec::with_capacity(choices);
@@ -91,7 +108,7 @@ impl Answer {
         for (choice, ((prompt, request), place)) in requests.enumerate() {
             guards.push(CancelOnDrop(request.cancel_token()));
             let (sender, metrics, table_updates) =
-                (sender.clone(), metrics.clone(), state.table_updates.clone());
+                (sender.clone(), metrics.clone(), table_updates.clone());
             let listener = Box::new(move |event| {
                 // What was computed is counted, even if the client has disconnected.
                 match &event {

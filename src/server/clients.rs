@@ -44,14 +44,17 @@ impl Client {
 /// The decoder of each scope; the least recently used ones are forgotten.
 pub(super) struct Decoders {
     decoder: SpeculativeDecoder,
+    /// Whether the decoder's table grows by answers: by those without a salt alone.
+    table_grows: bool,
     /// The most recently used first.
     scoped: Mutex<VecDeque<(Scope, SpeculativeDecoder)>>,
 }
 
 impl Decoders {
-    pub(super) fn new(decoder: &SpeculativeDecoder) -> Self {
+    pub(super) fn new(decoder: &SpeculativeDecoder, table_grows: bool) -> Self {
         Self {
             decoder: decoder.clone(),
+            table_grows,
             scoped: Mutex::default(),
         }
     }
@@ -62,7 +65,13 @@ impl Decoders {
         let mut scoped = self.scoped.lock().unwrap_or_else(PoisonError::into_inner);
         let known = scoped.iter().position(|(known, _)| *known == scope);
         let known = known.and_then(|index| scoped.remove(index));
-        let entry = known.unwrap_or_else(|| (scope, self.decoder.in_scope(scope)));
+        let entry = known.unwrap_or_else(|| {
+            let decoder = self.decoder.in_scope(scope);
+            match salt {
+                Some(_) if self.table_grows => (scope, decoder.without_table()),
+                _ => (scope, decoder),
+            }
+        });
         let decoder = entry.1.clone();
         scoped.truncate(MAX_SCOPES - 1);
         scoped.push_front(entry);

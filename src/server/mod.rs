@@ -83,7 +83,7 @@ impl Server {
         let state = AppState {
             table_updates: table_updates.transpose()?,
             service: Service::start(options.slots, options.queue, cache)?,
-            decoders: Decoders::new(&decoder),
+            decoders: Decoders::new(&decoder, table.is_some()),
             decoder,
             metrics: metrics::Metrics::new(),
             texts: Pool::new(state::TEXTS),

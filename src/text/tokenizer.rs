@@ -152,6 +152,13 @@ impl Tokenizer {
         grammars.compile(format)
     }
 
+    /// Whether [`Self::grammar`] has compiled a response format lately, so that it takes next to no time.
+    #[cfg(feature = "server")]
+    pub(crate) fn knows_grammar(&self, format: &ResponseFormat) -> bool {
+        let grammars = self.grammars.get();
+        grammars.is_some_and(|grammars| grammars.knows(format))
+    }
+
     /// The tokens that end a text.
     pub fn eos_token_ids(&self) -> &[u32] {
         &self.spec.eos

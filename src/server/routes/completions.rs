@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 
 use super::stream;
 use crate::decoder::{Prompt, SpeculativeDecoder};
-use crate::server::answer::Answer;
+use crate::server::answer::{Answer, Work};
 use crate::server::body::Body;
 use crate::server::clients::Client;
 use crate::server::error::ApiError;
@@ -214,7 +214,18 @@ async fn respond<F: Format>(
     } = request;
     let count = prompts.len();
     let each = common.choices();
-    let answer = Answer::start(state, decoder, admitted, prompts, config, each, &metrics).await?;
+    let work = Work {
+        decoder,
+        prompts,
+        config,
+        each,
+        // The table is one for all.
+        table_updates: match common.cache_salt()? {
+            None => state.table_updates.clone(),
+            Some(_) => None,
+        },
+    };
+    let answer = Answer::start(state, admitted, work, &metrics).await?;
     if !common.stream.unwrap_or(false) {
         let generations = answer.gather().await?;
         let response = Json(responder.response(&generations, count)).into_response();

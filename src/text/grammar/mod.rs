@@ -1,5 +1,6 @@
 //! Grammars of response formats: which tokens may follow a text.
 
+mod bounds;
 mod divisors;
 mod schema;
 mod watchdog;
@@ -21,10 +22,7 @@ use crate::text::spec::{TokenizerSpec, guarded};
 use crate::threads;
 use watchdog::Watch;
 
-/// Longer formats (as JSON) are rejected: compiling is recursive.
-const MAX_FORMAT_BYTES: usize = 200_000;
-
-/// The compiling thread's stack: enough for a format of that length at any depth of nesting. Only used pages take memory.
+/// The compiling thread's stack: enough for the longest format at any depth of nesting. Only used pages take memory.
 const STACK_BYTES: usize = 1 << 30;
 
 /// The number of characters of a format, or of its error, that a message shows.
@@ -88,12 +86,7 @@ impl GrammarCompiler {
     /// share the work.
     pub(super) fn compile(&self, format: &ResponseFormat) -> Result<Grammar> {
         let text = format.to_json().to_string();
-        let known = self
-            .recent()
-            .iter()
-            .find(|known| known.0 == text)
-            .map(|known| known.1.clone());
-        if let Some(known) = known {
+        if let Some(known) = self.known(&text) {
             return Ok(Grammar::clone(&known));
         }
         let grammar = Arc::new(self.compile_new(format, &text)?);
@@ -102,6 +95,18 @@ impl GrammarCompiler {
         recent.push_front((text, grammar.clone()));
         drop(recent);
         Ok(Grammar::clone(&grammar))
+    }
+
+    /// Whether a format is compiled already.
+    #[cfg(feature = "server")]
+    pub(super) fn knows(&self, format: &ResponseFormat) -> bool {
+        self.known(&format.to_json().to_string()).is_some()
+    }
+
+    fn known(&self, text: &str) -> Option<Arc<Grammar>> {
+        let recent = self.recent();
+        let known = recent.iter().find(|(known, _)| known == text);
+        known.map(|(_, grammar)| grammar.clone())
     }
 
     fn recent(&self) -> MutexGuard<'_, VecDeque<(String, Arc<Grammar>)>> {
@@ -119,17 +124,8 @@ impl GrammarCompiler {
             let expected = format!("{kind} that compiles: {}", excerpt(essence(reason)));
             Error::invalid("response_format", excerpt(shown), expected)
         };
-        if shown.len() > MAX_FORMAT_BYTES {
-            return Err(invalid(&format!(
-                "it is longer than {MAX_FORMAT_BYTES} bytes"
-            )));
-        }
-        let checked = match format {
-            ResponseFormat::JsonSchema(schema) => divisors::check(schema),
-            ResponseFormat::Lark(grammar) => divisors::check_lark(grammar),
-            ResponseFormat::JsonObject | ResponseFormat::Regex(_) => Ok(()),
-        };
-        checked.map_err(|reason| invalid(&reason))?;
+        format.check_length()?;
+        bounds::check(format).map_err(|reason| invalid(&reason))?;
         let matcher = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
             let compiling = thread.spawn_scoped(scope, || {
