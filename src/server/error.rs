@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::error::Error;
 
+/// The most characters of a message.
+const MAX_CHARS: usize = 1000;
+
 /// Seconds after which a client may retry a request for which the server had no capacity.
 const RETRY_AFTER: &str = "1";
 
@@ -26,7 +29,7 @@ impl ApiError {
         Self {
             status,
             code,
-            message: message.into(),
+            message: cut(message.into()),
             param: None,
         }
     }
@@ -97,6 +100,14 @@ impl ApiError {
             code: self.code,
         };
         ErrorBody { error }
+    }
+}
+
+/// The start of a long message: what a model's file or a client says in it may be of any length.
+fn cut(message: String) -> String {
+    match message.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}...", &message[..end]),
+        None => message,
     }
 }
 
