@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// Bytes of the longest text of others that a message shows: a value, or a library's own message.
+const MAX_EXCERPT: usize = 1 << 10;
+
 /// What can go wrong in this crate; the Python exceptions of the same names mirror the variants.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -129,7 +132,7 @@ impl Error {
             field: field.into(),
             value: match value.to_string() {
                 empty if empty.is_empty() => "\"\"".to_owned(),
-                value => value,
+                value => excerpt(&value),
             },
             expected: expected.into(),
         }
@@ -148,6 +151,18 @@ impl Error {
             source,
         }
     }
+}
+
+/// A text for a message: its first [`MAX_EXCERPT`] bytes.
+pub(crate) fn excerpt(text: &str) -> String {
+    if text.len() <= MAX_EXCERPT {
+        return text.to_owned();
+    }
+    let mut end = MAX_EXCERPT;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
 }
 
 /// A failure of the operating system in plain words.

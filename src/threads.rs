@@ -1,5 +1,6 @@
-//! The number of compute threads, and running two functions in parallel.
+//! The number of compute threads, running two functions in parallel, and one on a larger stack.
 
+use std::io;
 use std::panic::resume_unwind;
 use std::thread;
 
@@ -57,4 +58,17 @@ pub(crate) fn yield_to_others() {
         // Of this thread alone. If it fails, nothing is lost but the order.
         let _ = rustix::process::setpriority_process(None, NICE);
     }
+}
+
+/// Calls a function on a thread of its own with so many bytes of stack. The outer error is the system's, which has no thread;
+/// the inner one is the function's panic.
+pub(crate) fn with_stack<T: Send>(
+    bytes: usize,
+    call: impl FnOnce() -> T + Send,
+) -> io::Result<thread::Result<T>> {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().stack_size(bytes);
+        let thread = builder.spawn_scoped(scope, call)?;
+        Ok(thread.join())
+    })
 }

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use minijinja::value::{Kwargs, Value};
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, State};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
+
+use super::guard;
 
 /// The widest indentation.
 const MAX_INDENT: usize = 16;
@@ -18,6 +20,7 @@ const MAX_INDENT: usize = 16;
     reason = "minijinja's filters have this signature"
 )]
 pub(super) fn to_json(
+    state: &State<'_, '_>,
     value: &Value,
     ensure_ascii: Option<bool>,
     indent: Option<Value>,
@@ -55,7 +58,12 @@ pub(super) fn to_json(
     };
     let sort_keys: Option<bool> = options.get("sort_keys")?;
     options.assert_all_used()?;
-    let mut text = Vec::new();
+    guard::visit(state, value)?;
+    let mut text = Paid {
+        state,
+        bytes: Vec::new(),
+        unpaid: 0,
+    };
     let mut serializer = Serializer::with_formatter(&mut text, style);
     let written = match sort_keys.unwrap_or(false) {
         false => value.serialize(&mut serializer),
@@ -64,8 +72,10 @@ pub(super) fn to_json(
             value.serialize(&mut serializer)
         }),
     };
+    // Without fuel, this error says so.
+    state.consume_fuel(0)?;
     written.map_err(|error| invalid(error.to_string()))?;
-    let text = String::from_utf8(text).map_err(|error| invalid(error.to_string()))?;
+    let text = String::from_utf8(text.bytes).map_err(|error| invalid(error.to_string()))?;
     Ok(Value::from_safe_string(text))
 }
 
@@ -88,6 +98,30 @@ pub(super) fn float_text(value: f64) -> String {
             let sign = if exponent < 0 { '-' } else { '+' };
             format!("{digits}e{sign}{:02}", exponent.abs())
         }
+    }
+}
+
+/// A text that grows only as long as there is fuel.
+struct Paid<'a, 'env, 'template> {
+    state: &'a State<'env, 'template>,
+    bytes: Vec<u8>,
+    unpaid: usize,
+}
+
+impl Write for Paid<'_, '_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unpaid += bytes.len();
+        let fuel = self.unpaid / guard::BYTES_PER_FUEL;
+        self.unpaid %= guard::BYTES_PER_FUEL;
+        self.state
+            .consume_fuel(fuel as u64)
+            .map_err(io::Error::other)?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

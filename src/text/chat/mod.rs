@@ -6,9 +6,12 @@
 
 mod adapt;
 pub(crate) mod builtin;
+mod globals;
+mod guard;
 mod jinja;
 mod json;
 mod message;
+mod program;
 mod source;
 mod strings;
 #[cfg(test)]
@@ -21,7 +24,8 @@ use minijinja::value::{Serde, merge_maps};
 use minijinja::{ErrorKind, context};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, excerpt};
+use crate::threads;
 use adapt::Reads;
 
 pub use message::Message;
@@ -49,8 +53,8 @@ impl TemplateSource {
 pub struct ChatTemplate {
     /// As it is stored.
     source: String,
-    /// In the forms that `MiniJinja` parses.
-    normalized: String,
+    /// In the forms that `MiniJinja` parses; made when it is first rendered.
+    normalized: OnceLock<String>,
     with_tools: Option<Box<Self>>,
     /// `bos_token`, `eos_token`, ...: text, by the names that templates use.
     special_tokens: BTreeMap<&'static str, String>,
@@ -97,7 +101,7 @@ impl ChatTemplate {
             Box::new(Self::new(&stored, special_tokens))
         });
         Self {
-            normalized: source::normalize(&stored.source),
+            normalized: OnceLock::new(),
             source: stored.source.clone(),
             with_tools,
             special_tokens: special_tokens.clone(),
@@ -112,9 +116,22 @@ impl ChatTemplate {
 
     /// Whether Jinja can parse the template; the error says where not.
     pub(super) fn check_syntax(&self) -> Result<(), String> {
-        let environment = jinja::environment().map_err(|error| error.to_string())?;
-        let parsed = environment.template_from_str(&self.normalized);
-        parsed.map(drop).map_err(|error| error.to_string())
+        let checked = on_large_stack(|| {
+            let checked = jinja::check(self.normalized());
+            checked.map_err(|error| excerpt(&error.to_string()))
+        });
+        match checked {
+            Ok(outcome) => outcome,
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn normalized(&self) -> &str {
+        self.normalized.get_or_init(|| match self.source.len() {
+            0..=jinja::MAX_SOURCE => source::normalize(&self.source),
+            // Refused when it is compiled.
+            _ => self.source.clone(),
+        })
     }
 
     /// Renders the conversation as text.
@@ -127,6 +144,11 @@ impl ChatTemplate {
             return template.render(messages, options);
         }
         self.check(options)?;
+        on_large_stack(|| self.render_here(messages, options))?
+    }
+
+    /// Renders on this thread.
+    fn render_here(&self, messages: &[Message], options: &RenderOptions) -> Result<String> {
         let reads = *self.reads.get_or_init(|| Reads::of(self));
         let adapted = adapt::conversation(messages, reads, self)?;
         let text = self
@@ -157,10 +179,7 @@ impl ChatTemplate {
             context! { documents => (), add_generation_prompt => options.add_generation_prompt },
             minijinja::Value::from(Serde(&self.special_tokens)),
         ]);
-        let environment = jinja::environment()?;
-        environment
-            .template_from_str(&self.normalized)?
-            .render(names)
+        jinja::render(self.normalized(), names)
     }
 
     /// Whether the template names a variable or a field.
@@ -200,8 +219,39 @@ impl ChatTemplate {
     }
 }
 
+/// Calls a function on a thread whose stack is large enough for any template.
+fn on_large_stack<T: Send>(call: impl FnOnce() -> T + Send) -> Result<T> {
+    match threads::with_stack(jinja::STACK, call) {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(_)) => Err(unsupported("it makes the library that renders it panic")),
+        Err(error) => Err(Error::OutOfMemory {
+            reason: format!(
+                "no thread with {} MiB of stack, as chat templates need: {error}",
+                jinja::STACK >> 20
+            ),
+        }),
+    }
+}
+
+/// The error of a template that is at fault itself, whatever the conversation.
+fn unsupported(reason: impl std::fmt::Display) -> Error {
+    let reason = excerpt(&reason.to_string());
+    let reason = format!("{reason}; give another template by `chat_template`");
+    Error::unsupported("the model's chat template", reason)
+}
+
 /// A template's own refusal, or a mistake in it; a message without content is the most likely cause of one.
 fn refused(error: &minijinja::Error, messages: &[Message]) -> Error {
+    match error.kind() {
+        ErrorKind::OutOfFuel => {
+            return unsupported("it takes more work or memory than any conversation needs");
+        }
+        ErrorKind::SyntaxError
+        | ErrorKind::UnknownFilter
+        | ErrorKind::UnknownTest
+        | ErrorKind::UnknownFunction => return unsupported(error),
+        _ => {}
+    }
     let own_words = error.kind() == ErrorKind::InvalidOperation && error.detail().is_some();
     let empty = messages.iter().position(Message::is_without_content);
     if let Some(index) =

@@ -1,12 +1,21 @@
 //! Python's methods of texts and lists that templates call, where `minijinja_contrib::pycompat` lacks them or their keywords
 //! (<https://docs.python.org/3/library/stdtypes.html#string-methods>). Positions count characters.
+//!
+//! `MiniJinja` takes fuel for a method's text and for its result. A result that may be much larger than the text is paid before
+//! it is made.
 
-use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
+use std::borrow::Cow;
+
+use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use super::guard;
+
 /// The longest text that a method pads to.
 const MAX_WIDTH: usize = 1 << 16;
+/// Characters that are compared for one unit of fuel.
+const COMPARISONS_PER_FUEL: usize = 1 << 10;
 
 /// Calls a method that `MiniJinja`'s own values don't have.
 pub(super) fn call_method(
@@ -16,7 +25,7 @@ pub(super) fn call_method(
     arguments: &[Value],
 ) -> Result<Value, Error> {
     let own = match value.as_str() {
-        Some(text) => text_method(text, method, arguments)?,
+        Some(text) => text_method(state, text, method, arguments)?,
         None if value.kind() == ValueKind::Seq => list_method(value, method, arguments)?,
         None if value.kind() == ValueKind::Map && method == "copy" => {
             let () = from_args(arguments)?;
@@ -31,13 +40,30 @@ pub(super) fn call_method(
 }
 
 /// `None`: there is no such method here.
-fn text_method(text: &str, method: &str, arguments: &[Value]) -> Result<Option<Value>, Error> {
+fn text_method(
+    state: &State<'_, '_>,
+    text: &str,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Option<Value>, Error> {
     Ok(Some(match method {
-        "split" | "rsplit" => split(text, method == "rsplit", arguments)?,
+        // The library's own do the rest.
+        "format" => {
+            check_widths(text)?;
+            pay_format(state, text, '{', arguments.iter())?;
+            return Ok(None);
+        }
+        "strip" | "lstrip" | "rstrip" => {
+            let set = arguments.first().and_then(Value::as_str);
+            pay_strip(state, text, set)?;
+            return Ok(None);
+        }
+        "split" | "rsplit" => split(state, text, method == "rsplit", arguments)?,
         "splitlines" => {
             let (keep, options): (Option<bool>, Kwargs) = from_args(arguments)?;
             let keep = keep.or(options.get("keepends")?).unwrap_or(false);
             options.assert_all_used()?;
+            state.consume_fuel(text.matches(is_line_break).count() as u64)?;
             split_lines(text, keep)
         }
         "partition" | "rpartition" => {
@@ -65,6 +91,9 @@ fn text_method(text: &str, method: &str, arguments: &[Value]) -> Result<Option<V
                 from_args(arguments)?;
             let count = count.or(options.get("count")?).unwrap_or(-1);
             options.assert_all_used()?;
+            let limit = usize::try_from(count).unwrap_or(usize::MAX);
+            let replaced = text.matches(old).take(limit).count();
+            pay_bytes(state, replaced.saturating_mul(new.len()))?;
             match usize::try_from(count) {
                 Ok(count) => text.replacen(old, new, count).into(),
                 Err(_) => text.replace(old, new).into(),
@@ -91,7 +120,9 @@ fn text_method(text: &str, method: &str, arguments: &[Value]) -> Result<Option<V
             let (size, options): (Option<usize>, Kwargs) = from_args(arguments)?;
             let size = size.or(options.get("tabsize")?).unwrap_or(8);
             options.assert_all_used()?;
-            expand_tabs(text, size.min(MAX_WIDTH)).into()
+            let size = size.min(MAX_WIDTH);
+            pay_bytes(state, text.matches('\t').count().saturating_mul(size))?;
+            expand_tabs(text, size).into()
         }
         "isdecimal" => {
             let () = from_args(arguments)?;
@@ -138,12 +169,90 @@ fn failed(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
+fn pay_bytes(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+    state.consume_fuel((bytes / guard::BYTES_PER_FUEL) as u64)
+}
+
+/// Pays for a format whose every field may show all of the arguments.
+fn pay_format<'a>(
+    state: &State<'_, '_>,
+    format: &str,
+    field: char,
+    arguments: impl Iterator<Item = &'a Value>,
+) -> Result<(), Error> {
+    let spent = || state.fuel_levels().map_or(0, |(spent, _)| spent);
+    let before = spent();
+    for argument in arguments {
+        guard::visit_with_text(state, argument)?;
+    }
+    let arguments = spent() - before;
+    let fields = format.matches(field).count() as u64;
+    state.consume_fuel(arguments.saturating_mul(fields))
+}
+
+/// Refuses fields of `str.format` that are wider than [`MAX_WIDTH`], and so many wide ones that the text would be huge.
+fn check_widths(format: &str) -> Result<(), Error> {
+    let format = format.replace("{{", "");
+    let fields = format.split('{').skip(1);
+    let fields = fields.filter_map(|field| field.split('}').next());
+    let numbers = fields.flat_map(|field| field.split(|letter: char| !letter.is_ascii_digit()));
+    let mut total = 0;
+    for number in numbers.filter(|number| !number.is_empty()) {
+        total += number.parse().unwrap_or(usize::MAX).min(MAX_WIDTH + 1);
+        if total > MAX_WIDTH {
+            let message = format!("format: expected widths of at most {MAX_WIDTH} together");
+            return Err(failed(message));
+        }
+    }
+    Ok(())
+}
+
+/// The filter `format`: `'%s' % x`.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "minijinja's filters have this signature"
+)]
+pub(super) fn percent_format(
+    state: &mut State<'_, '_>,
+    format: &Value,
+    Rest(arguments): Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let text = format.as_str().unwrap_or_default();
+    pay_format(
+        state,
+        text,
+        '%',
+        arguments.iter().map(|argument| &**argument),
+    )?;
+    minijinja::filters::format(state, format, Rest(arguments))
+}
+
+fn pay_strip(state: &State<'_, '_>, text: &str, set: Option<&str>) -> Result<(), Error> {
+    let comparisons = text.len().saturating_mul(set.unwrap_or_default().len());
+    state.consume_fuel((comparisons / COMPARISONS_PER_FUEL) as u64)
+}
+
+/// The filter `trim`.
+pub(super) fn trim(
+    state: &State<'_, '_>,
+    text: StringInput<'_>,
+    set: Option<Cow<'_, str>>,
+) -> Result<Value, Error> {
+    pay_strip(state, text.as_str(), set.as_deref())?;
+    Ok(minijinja::filters::trim(text, set))
+}
+
 fn list(texts: Vec<&str>) -> Value {
     texts.into_iter().map(Value::from).collect()
 }
 
 /// `split(sep=None, maxsplit=-1)`, from the left or from the right.
-fn split(text: &str, from_right: bool, arguments: &[Value]) -> Result<Value, Error> {
+fn split(
+    state: &State<'_, '_>,
+    text: &str,
+    from_right: bool,
+    arguments: &[Value],
+) -> Result<Value, Error> {
     let (separator, limit, options): (Option<Value>, Option<i64>, Kwargs) = from_args(arguments)?;
     let separator = separator.or(options.get("sep")?);
     let limit = limit.or(options.get("maxsplit")?).unwrap_or(-1);
@@ -151,6 +260,11 @@ fn split(text: &str, from_right: bool, arguments: &[Value]) -> Result<Value, Err
     // A negative limit is none.
     let count = usize::try_from(limit).map_or(usize::MAX, |limit| limit.saturating_add(1));
     let separator = separator.filter(|separator| !separator.is_none());
+    let most = match separator.as_ref().and_then(Value::as_str) {
+        Some(separator) => text.matches(separator).count(),
+        None => text.split_whitespace().count(),
+    };
+    state.consume_fuel(most.min(count) as u64)?;
     let mut parts: Vec<&str> = match separator.as_ref().map(|separator| separator.as_str()) {
         Some(None) => return Err(failed("split: the separator is not a text")),
         Some(Some("")) => return Err(failed("empty separator")),
@@ -200,16 +314,17 @@ fn words_from_right(text: &str, count: usize) -> Vec<&str> {
     parts
 }
 
+fn is_line_break(letter: char) -> bool {
+    matches!(
+        letter,
+        '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
+}
+
 fn split_lines(text: &str, keep_ends: bool) -> Value {
-    let breaks = |letter| {
-        matches!(
-            letter,
-            '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}'
-        )
-    };
     let mut lines = Vec::new();
     let mut rest = text;
-    while let Some(end) = rest.find(breaks) {
+    while let Some(end) = rest.find(is_line_break) {
         let width = match rest[end..].starts_with("\r\n") {
             true => 2,
             false => rest[end..].chars().next().map_or(1, char::len_utf8),

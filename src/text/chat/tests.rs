@@ -81,8 +81,218 @@ fn hostile_templates_end_with_an_error() {
         "{{ 'x' * 10 ** 12 }}",
         "{{ strftime_now('%') }}",
         "{{ messages | tojson(indent=-1) }}",
+        "{{ '{0:>9999999999999999999}'.format(1) }}",
+        "{{ '{0:>99999999999}'.format(1) }}",
+        "{{ '{:70000}'.format(1) }}",
+        "{{ '%99999999999d' % 1 }}",
+        "{{ strftime_now('%c' * 40000000) }}",
+        "{{ [1] * 99999999 }}",
+        "{{ [1] * 99999999 ~ '' }}",
+        "{{ 10 ** 9 * ([1] + [2]) == [1] }}",
+        "{{ [1] * 99 * 99 * 99 * 99 * 99 in [2] }}",
+        "{{ ([1] * 99999999) | tojson }}",
+        "{{ 'x' | truncate(length=18446744073709551615, leeway=5) ~ [[]] * 10 ** 9 }}",
+        "{{ ('x' * 99999999).replace('x', 'xxxxxxxxxxxxxxxx') }}",
+        "{{ ('x,' * 99999999).split(',') }}",
+        "{{ ('x' * 9999999).strip('y' * 9999999) }}",
+        "{{ ('x' * 9999999) | trim('y' * 9999999 ~ 'x') }}",
+        "{{ ('{0}' * 9999).format('x' * 9999999) }}",
+        "{{ ('%(x)s' * 9999) | format(x='x' * 9999999) }}",
+        "{{ messages | tojson(indent='x' * 99999999) }}",
+        "{{ debug() }}",
+        "{{ '%.999999999f' % 1 }}",
+        "{{ '%*d' % (999999999, 1) }}",
+        "{{ [1] | batch(10 ** 12, 0) | list }}",
+        "{{ [1] | slice(10 ** 12) | list }}",
+        "{{ 'x' | indent(10 ** 12, true) }}",
+        "{{ 'x' | replace('', 'y' * 299999999) }}",
+        "{{ range(10 ** 12) | list }}",
+        "{{ (range(99999) | list) * 999 | sort }}",
     ] {
         assert!(render(source, &conversation()).is_err(), "{source}");
+    }
+}
+
+/// Nine lists, each of ten times the one before: a text of a thousand million entries.
+const NESTED: &str = "{% set a = ['x'] %}{% set a = [a]*10 %}{% set a = [a,a,a,a,a,a,a,a,a,a] %}{% set a = [a]*10 %}{% set a = {'a': [a]*10} %}{% set a = [a]*10 %}{% set a = [a]*10 %}{% set a = [a]*10 %}{% set a = [a]*10 %}{% set a = [a]*10 %}";
+
+#[test]
+fn values_that_hold_the_same_values_many_times_are_refused() {
+    for use_ in [
+        "a",
+        "a | tojson",
+        "a | string",
+        "a ~ ''",
+        "a | join",
+        "a | upper",
+        "a | pprint",
+        "a == [a]",
+        "a < [a]",
+        "1 < 2 < a ~ ''",
+        "'x' in [a ~ '']",
+        "a in [[a, 1]]",
+        "{a: 1}",
+        "{(a, 1): 1}",
+        "{}[a]",
+        "'{}'.format(a)",
+        "'%s' % a",
+        "', '.join(a)",
+        "a | sort",
+        "[a, [a]] | unique",
+        "cycler(a) ~ a",
+        "raise_exception(a)",
+        "messages[0].get(a)",
+        "[a].index(1)",
+        "[1, [a]].count([a])",
+        "a is eq([a])",
+        "[a] | map('string') | list",
+        "[a] | select('eq', [[a]]) | list",
+        "dict(x=a) | tojson",
+    ] {
+        let source = format!("{NESTED}{{{{ {use_} }}}}");
+        let refused = render(&source, &conversation()).unwrap_err();
+        assert!(
+            matches!(refused, Error::UnsupportedModel { .. }),
+            "{use_}: {refused}"
+        );
+    }
+    // What looks at the list itself alone costs nothing.
+    let source =
+        format!("{NESTED}{{{{ a | length }}}} {{{{ a is iterable }}}}{{{{ a[0] is none }}}}");
+    assert_eq!(render(&source, &conversation()).unwrap(), "10 TrueFalse");
+}
+
+#[test]
+fn values_that_hold_themselves_are_refused() {
+    for source in [
+        "{% set ns = namespace(x=1) %}{% set ns.x = ns %}{{ ns.x }}",
+        "{% set ns = namespace(x=1) %}{% set ns.x = [{'a': ns}] %}{{ ns.x | tojson }}",
+        "{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = b %}{{ a == b }}",
+        "{% set ns = namespace() %}{% macro f() %}{{ ns }}{% endmacro %}{% set ns.x = f %}{{ ns.x() }}",
+        "{% set ns = namespace() %}{% for i in [1, 2] %}{% set ns.x = loop %}{% endfor %}{{ ns }}",
+    ] {
+        assert!(render(source, &conversation()).is_err(), "{source}");
+    }
+}
+
+#[test]
+fn deep_values_and_long_programs_do_not_overflow_the_stack() {
+    let deeper = "{% set ns = namespace(x=1, y=1) %}{% for i in range(50000) %}{% set ns.x = [ns.x] %}{% set ns.y = (ns.y,) %}{% endfor %}";
+    let straight = "{% set x = [1] %}".to_owned() + &"{% set x = [x] %}".repeat(7000);
+    for source in [
+        format!("{deeper}{{{{ ns.x == ns.y }}}}"),
+        format!("{deeper}{{{{ {{ns.y: 1}} | length }}}}"),
+        format!("{deeper}{{{{ ns.x }}}}"),
+        format!("{straight}{{{{ x ~ '' }}}}"),
+        format!("{straight}{{{{ x | tojson }}}}"),
+        format!("{straight}{{{{ x == [x] }}}}"),
+        // The longest that are compiled, and longer ones.
+        format!("{{{{ 1{} }}}}", "~1".repeat(100_000)),
+        format!(
+            "{{% if 1 %}}{}{{% endif %}}",
+            "{% elif 1 %}".repeat(100_000)
+        ),
+        format!("{{{{ {}1{} }}}}", "(".repeat(50_000), ")".repeat(50_000)),
+        format!("{{{{ {}1 }}}}", "not ".repeat(30_000)),
+        format!("{{{{ a{} }}}}", "~a".repeat(65_000)),
+        format!("{{{{ 'a'{} }}}}", "|d".repeat(65_000)),
+        format!("{{% if 0 %}}{}{{% endif %}}", "{%elif 0%}".repeat(13_000)),
+        format!("{{{{ {}1 }}}}", "-".repeat(100_000)),
+        format!("{{{{ {}1{} }}}}", "[".repeat(50_000), "]".repeat(50_000)),
+        format!("{{{{ {}1 }}}}", "'%s' % (".repeat(10_000)),
+        "{% if 1 %}".repeat(10_000),
+    ] {
+        assert!(
+            render(&source, &conversation()).is_err(),
+            "{}",
+            &source[..200]
+        );
+    }
+    let terms = format!("{{{{ a{} }}}}", "~a".repeat(400));
+    assert_eq!(render(&terms, &conversation()).unwrap(), "");
+    let elifs = format!("{{%if 0%}}{}x{{%endif%}}", "{%elif 0%}".repeat(400));
+    assert_eq!(render(&elifs, &conversation()).unwrap(), "");
+    assert!(render(&straight, &conversation()).is_ok());
+}
+
+#[test]
+fn guarded_instructions_do_what_they_did() {
+    for (source, expected) in [
+        (
+            "{{ 1 < 2 < 3 }}{{ 1 < 3 < 2 }}{{ 1 in [1] }}{{ 1 not in [1] }}",
+            "TrueFalseTrueFalse",
+        ),
+        (
+            "{% for i in range(3) if i != 1 %}{{ i }}{% if loop.last %}.{% else %}, {% endif %}{% endfor %}",
+            "0, 2.",
+        ),
+        (
+            "{% macro f(a, b=2) %}{{ a ~ b }}{% if a == 1 %}!{% endif %}{% endmacro %}{{ f(1) }}{{ f(*[3, 4]) }}{{ f(b=5, a=6) }}",
+            "12!3465",
+        ),
+        (
+            "{{ dict([['a', 1]] | items | list, b=2) if false else {'a': 1, 2: [3]}[2][0] }}",
+            "3",
+        ),
+        (
+            "{% for i in [[1, [2]]] recursive %}{{ i if i is number else loop(i) }}{% endfor %}",
+            "12",
+        ),
+        (
+            "{{ 'a' and 'b' ~ 'c' or 'd' }}{{ 'x' if none == none else 'y' }}",
+            "bcx",
+        ),
+        (
+            "{% set ns = namespace(a=[]) %}{% for i in [1, 2] %}{% set ns.a = ns.a + [i] %}{% endfor %}{{ ns.a }}{{ ns.a[1:] }}",
+            "[1, 2][2]",
+        ),
+        (
+            "{% set ns = namespace(a=[0] * 2) %}{% set ns.b = ns.a * 2 %}{{ ns.b | length }}{% set ns.b = {'a': 1}.items() %}{{ ns.b }}",
+            "4[('a', 1)]",
+        ),
+        (
+            "{% call(x) m() %}<{{ x }}>{% endcall %}{% macro m() %}{{ caller(1) ~ caller(2) }}{% endmacro %}",
+            "",
+        ),
+        ("{% block b %}{{ 1 == 1 }}{% endblock %}", "True"),
+        (
+            "{{ [3, 1] | sort(reverse=true) | join('-') }}{{ [1, 2] | map('string') | join }}",
+            "3-112",
+        ),
+        ("{{ '{:>3}|{x}'.format(1, x='y') }}", "  1|y"),
+        ("{{ '{%}' }}{{ '{{' }}", "{%}{{"),
+    ] {
+        let text = render(source, &conversation());
+        let text = text.unwrap_or_else(|error| error.to_string());
+        match expected {
+            "" => assert!(text.contains("m is unknown"), "{source}: {text}"),
+            _ => assert_eq!(text, expected, "{source}"),
+        }
+    }
+}
+
+#[test]
+fn errors_are_short() {
+    let source = "{{ raise_exception('ü' * 9999999) }}";
+    let refused = render(source, &conversation()).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("invalid messages = üüü"),
+        "{}",
+        &refused[..99]
+    );
+    assert!(refused.len() < 1200, "{} bytes", refused.len());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn no_source_makes_the_parser_panic(
+        source in r#"([{%}#'"\\ =|.~(a)-]|\{%|%\}|\{\{|\}\}|set a\.b|raw|endraw|generation|ü|%s|[\\]x4|[\\]u12){0,30}"#
+    ) {
+        if let Err(Error::UnsupportedModel { reason, .. }) = render(&source, &[]) {
+            proptest::prop_assert!(!reason.contains("panic"), "{source}: {reason}");
+        }
     }
 }
 
