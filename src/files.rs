@@ -1,11 +1,13 @@
-//! Files that appear whole or not at all: the one atomic write and the one lock for every file that this crate writes.
+//! Files that appear whole or not at all: the one atomic write and the one lock for every file that this crate writes, and the
+//! one way to read the small files of a model.
 //!
 //! A file is written under a temporary name in the same folder and renamed once it is complete, so a reader finds the
 //! old content or the new one. The name is random: two writers never share a temporary file. [`lock`] keeps other
-//! processes from doing the same work at the same time, and [`read_json`] reads a file that a model may lack.
+//! processes from doing the same work at the same time. [`read`] reads a file whole, as long as its kind is: what strangers
+//! put beside their weights must not take all memory.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -21,13 +23,85 @@ pub(crate) enum Access {
     Private,
 }
 
-/// A JSON file of a model; null if there is no file.
-pub(crate) fn read_json(file: &Path) -> Result<serde_json::Value> {
-    if !file.is_file() {
-        return Ok(serde_json::Value::Null);
+/// The kinds of files that are read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Small {
+    /// config.json, `tokenizer_config.json`, templates, profiles: the largest known have a megabyte.
+    Settings,
+    /// tokenizer.json, vocab.json, merges.txt, the index of weights: the largest known have 40 megabytes.
+    Vocabulary,
+}
+
+impl Small {
+    /// Bytes of the largest file of this kind. (As parsed JSON, it may take 30 times as much memory.)
+    pub(crate) const fn max_bytes(self) -> u64 {
+        match self {
+            Self::Settings => 8 << 20,
+            Self::Vocabulary => 64 << 20,
+        }
     }
-    let bytes = std::fs::read(file).map_err(|source| Error::io(file, source))?;
-    serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(file, error.to_string()))
+}
+
+/// Opens a file of a model, which is no folder, pipe or device: opening a pipe would wait for its writer.
+pub(crate) fn open(file: &Path) -> Result<File> {
+    let failed = |source| Error::io(file, source);
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(failed(ErrorKind::IsADirectory.into()));
+    }
+    if !metadata.is_file() {
+        return Err(Error::corrupt(
+            file,
+            "expected a regular file, found a pipe or a device",
+        ));
+    }
+    File::open(file).map_err(failed)
+}
+
+/// Opens a small file, which has no more bytes than its kind may have.
+pub(crate) fn open_small(file: &Path, kind: Small) -> Result<File> {
+    let opened = open(file)?;
+    let length = opened
+        .metadata()
+        .map_err(|source| Error::io(file, source))?;
+    check_length(file, length.len(), kind)?;
+    Ok(opened)
+}
+
+fn check_length(file: &Path, length: u64, kind: Small) -> Result<()> {
+    let max_bytes = kind.max_bytes();
+    if length > max_bytes {
+        let reason = format!("it has {length} bytes: expected at most {max_bytes}");
+        return Err(Error::corrupt(file, reason));
+    }
+    Ok(())
+}
+
+/// The contents of a small file.
+pub(crate) fn read(file: &Path, kind: Small) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // The system's own files have more than they say.
+    let mut limited = open_small(file, kind)?.take(kind.max_bytes() + 1);
+    let length = limited
+        .read_to_end(&mut bytes)
+        .map_err(|source| Error::io(file, source))?;
+    check_length(file, length as u64, kind)?;
+    Ok(bytes)
+}
+
+/// The text of a small file.
+pub(crate) fn read_text(file: &Path, kind: Small) -> Result<String> {
+    let text = String::from_utf8(read(file, kind)?);
+    text.map_err(|error| Error::corrupt(file, format!("expected UTF-8 text: {error}")))
+}
+
+/// A JSON file that a model may lack, then null.
+pub(crate) fn read_json(file: &Path, kind: Small) -> Result<serde_json::Value> {
+    match file.try_exists() {
+        Ok(false) => Ok(serde_json::Value::Null),
+        _ => serde_json::from_slice(&read(file, kind)?)
+            .map_err(|error| Error::corrupt(file, error.to_string())),
+    }
 }
 
 /// Writes a file in a folder that exists, and syncs it to the disk.
@@ -171,6 +245,39 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
         }
         assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn only_small_regular_files_are_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.json");
+        let read = || read_json(&file, Small::Settings);
+        assert!(read().unwrap().is_null());
+        std::fs::write(&file, "[1]").unwrap();
+        assert_eq!(read().unwrap()[0], 1);
+        // Sparse: it takes no room on the disk.
+        let long = File::create(&file).unwrap();
+        long.set_len(Small::Settings.max_bytes() + 1).unwrap();
+        let refused = read().unwrap_err().to_string();
+        let bytes = "config.json: it has 8388609 bytes: expected at most 8388608";
+        assert!(refused.contains(bytes), "{refused}");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        let refused = read().unwrap_err();
+        assert!(matches!(refused, Error::Io { .. }), "{refused}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipes_and_devices_are_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for file in [&pipe, Path::new("/dev/zero")] {
+            let refused = read(file, Small::Settings).unwrap_err().to_string();
+            assert!(refused.contains("a pipe or a device"), "{refused}");
+        }
     }
 
     #[test]

@@ -4,8 +4,9 @@ mod support;
 
 use std::path::Path;
 
+use base64::Engine;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use specdec_rs::weights::gguf::{GgufFile, Value as GgufValue};
 use specdec_rs::{Message, RenderOptions, Tokenizer};
 use support::{pair, real_model, shared};
@@ -186,6 +187,100 @@ fn corrupt_tokenizer_files_are_refused_by_name() {
     refused("tokenizer.json", &|_| String::new());
     refused("tokenizer_config.json", &|_| "[1,".to_owned());
     refused("generation_config.json", &|_| "nonsense".to_owned());
+}
+
+#[test]
+fn tokenizers_that_make_much_of_little_are_refused() {
+    let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    let every = json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "x".repeat(1000)});
+    let prepend = json!({"type": "Prepend", "prepend": "x".repeat(1000)});
+    let in_bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let normalizers = |steps: Vec<Value>| json!({"type": "Sequence", "normalizers": steps});
+    let pretokenizers = |steps: Vec<Value>| json!({"type": "Sequence", "pretokenizers": steps});
+    let decoders = |steps: Vec<Value>| json!({"type": "Sequence", "decoders": steps});
+    let template = |single: Vec<Value>, ids: usize| {
+        json!({"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {
+            "x": {"id": "x", "ids": vec![1; ids], "tokens": vec!["x"; ids]}}})
+    };
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let special = json!({"SpecialToken": {"id": "x", "type_id": 0}});
+    let unigram = (0..300).map(|length| json!(["a".repeat(length + 1), -1.0]));
+    let unigram = json!({"type": "Unigram", "unk_id": 0, "vocab": unigram.collect::<Vec<_>>(), "byte_fallback": false});
+    let words = json!({"type": "WordPiece", "vocab": {"a": 0}, "unk_token": "a",
+        "continuing_subword_prefix": "", "max_input_chars_per_word": 1_u64 << 40});
+    let map = base64::engine::general_purpose::STANDARD
+        .encode([&[0; 4][..], &[b'x'; 1000], &[0]].concat());
+    let map = json!({"type": "Precompiled", "precompiled_charsmap": map});
+    for (part, value, message) in [
+        (
+            "normalizer",
+            normalizers(vec![replace("a", &"a".repeat(4000)); 3]),
+            "times as long",
+        ),
+        (
+            "normalizer",
+            normalizers(vec![replace("a", "aa"); 34]),
+            "times as long",
+        ),
+        ("normalizer", every, "times as long"),
+        (
+            "normalizer",
+            normalizers(vec![prepend; 5]),
+            "add 10000 bytes",
+        ),
+        (
+            "normalizer",
+            normalizers(vec![json!({"type": "NFKD"}); 100]),
+            "100 steps",
+        ),
+        ("normalizer", map, "1000 bytes of a character"),
+        (
+            "pre_tokenizer",
+            pretokenizers(vec![in_bytes; 34]),
+            "times as long",
+        ),
+        (
+            "decoder",
+            decoders(vec![replace("a", &"a".repeat(4000)); 3]),
+            "times as long",
+        ),
+        (
+            "post_processor",
+            template(
+                [vec![special.clone(); 300], vec![text.clone()]].concat(),
+                300,
+            ),
+            "tokens",
+        ),
+        (
+            "post_processor",
+            template(vec![text.clone(); 1000], 1),
+            "1000 times",
+        ),
+        ("model", unigram, "its longest token has 300"),
+        ("model", words, "max_input_chars_per_word is 1099511627776"),
+    ] {
+        let refused = changed("tokenizer.json", |file| {
+            let mut tokenizer: Value = serde_json::from_str(&file).unwrap();
+            tokenizer[part] = value;
+            tokenizer["added_tokens"] = json!([]);
+            tokenizer.to_string()
+        });
+        let refused = refused.err().expect(message).to_string();
+        assert!(
+            refused.contains("tokenizer.json") && refused.contains(message),
+            "{part}: {refused}"
+        );
+    }
+    let usual = changed("tokenizer.json", |file| {
+        let mut tokenizer: Value = serde_json::from_str(&file).unwrap();
+        let prepend = json!({"type": "Prepend", "prepend": "▁"});
+        tokenizer["normalizer"] =
+            normalizers(vec![prepend, replace(" ", "▁"), json!({"type": "NFKC"})]);
+        tokenizer["post_processor"] = template(vec![special, text], 1);
+        tokenizer.to_string()
+    });
+    usual.unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::log;
 use crate::error::{Error, Result};
-use crate::files::{self, Access};
+use crate::files::{self, Access, Small};
 use crate::hash::fnv;
 use crate::settings::{DraftKind, SpeculativeConfig};
 
@@ -35,11 +35,10 @@ impl Profile {
         let Some(path) = path(target) else {
             return Ok(None);
         };
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(path, error)),
-        };
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = files::read_text(&path, Small::Settings)?;
         let profile = serde_json::from_str(&text).map_err(|error| {
             let reason = format!(
                 "not a valid profile ({error}): remove it with `specdec tune --reset`, or pass --no-profile"

@@ -10,6 +10,7 @@ use crate::backend::WeightPrecision;
 use crate::device::Device;
 use crate::engine::Scope;
 use crate::error::{Error, Result};
+use crate::files::{self, Small};
 use crate::hub::{LocateOptions, ModelFiles, locate};
 use crate::model::{self, EagleFiles, LoadOptions, SharedModel};
 use crate::progress::Progress;
@@ -307,7 +308,7 @@ fn template_source(template: &str) -> Result<String> {
     }
     let file = Path::new(template);
     if file.is_file() {
-        return std::fs::read_to_string(file).map_err(|source| Error::io(file, source));
+        return files::read_text(file, Small::Settings);
     }
     if template.contains("{{") || template.contains("{%") {
         return Ok(template.to_owned());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::name::stays_inside;
 use crate::error::{Error, Result};
-use crate::files::{self, Access, Lock};
+use crate::files::{self, Access, Lock, Small};
 
 /// One repository's part of the cache.
 pub(super) struct RepositoryCache {
@@ -33,7 +33,8 @@ impl RepositoryCache {
         if self.snapshot(revision).is_dir() {
             return Some(revision.to_owned());
         }
-        let commit = std::fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
+        let commit =
+            files::read_text(&self.folder.join("refs").join(revision), Small::Settings).ok()?;
         let commit = commit.trim();
         stays_inside(commit).then(|| commit.to_owned())
     }

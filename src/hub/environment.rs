@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::files::{self, Small};
+
 /// The public hub.
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
@@ -48,7 +50,7 @@ impl Settings {
             .or_else(|| text("HUGGING_FACE_HUB_TOKEN"))
             .or_else(|| {
                 let file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
-                std::fs::read_to_string(file).ok()
+                files::read_text(&file, Small::Settings).ok()
             })
             .filter(|_| !flag("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.into());

@@ -6,7 +6,7 @@ use super::ModelFiles;
 use super::checksum::{Verified, is_sha256};
 use super::environment::Settings;
 use crate::error::{Error, Result};
-use crate::files::{self, Access};
+use crate::files::{self, Access, Small};
 
 /// One GGUF file of the cache.
 pub(super) struct CachedGguf<'a> {
@@ -72,7 +72,7 @@ impl<'a> CachedGguf<'a> {
     fn is_valid(&self) -> Result<bool> {
         let checksum = match self.pinned {
             Some(checksum) => checksum.to_owned(),
-            None => std::fs::read_to_string(&self.checksum_file).unwrap_or_default(),
+            None => files::read_text(&self.checksum_file, Small::Settings).unwrap_or_default(),
         };
         if !self.file.is_file() || !is_sha256(&checksum) {
             return Ok(false);

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::files::read_json;
+use crate::files::{Small, read_json};
 use crate::settings::{MODEL_SETTINGS, ModelSetting, SpeculativeConfig};
 use crate::weights::gguf::Metadata;
 
 /// Reads a folder's `generation_config.json`; where it gives no sampling settings, or there is none, the general defaults hold.
 pub(super) fn of_folder(folder: &Path) -> Result<SpeculativeConfig> {
     let file = folder.join("generation_config.json");
-    let fields = read_json(&file)?;
+    let fields = read_json(&file, Small::Settings)?;
     let mut config = with_recommended(|setting| fields[setting.json].as_f64());
     // Greedy decoding by name, as long as no temperature contradicts it.
     if fields["do_sample"] == false && fields["temperature"].is_null() {

@@ -23,6 +23,7 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::processors::template::TemplateProcessing;
 
+use super::bounds;
 use super::chat::TemplateSource;
 use super::spec::{Spelling, TokenizerSpec, guarded};
 use super::splits;
@@ -132,6 +133,9 @@ impl<'a> TokenizerBuilder<'a> {
         let checked = |result: Result<(), String>| result.map_err(|reason| self.corrupt(reason));
         checked(self.add_tokens(&mut tokenizer))?;
         checked(self.add_template(&mut tokenizer, add_bos))?;
+        if let Err(reason) = bounds::check(&tokenizer) {
+            return Err(Error::unsupported(self.file.display().to_string(), reason));
+        }
         Ok(TokenizerSpec {
             bos: self.special("bos"),
             end: self.special("eos"),

@@ -1,5 +1,6 @@
 //! Text to tokens and back: tokenizers, chat templates, grammars, and incremental detokenizing.
 
+mod bounds;
 mod chat;
 mod detokenize;
 mod folder;

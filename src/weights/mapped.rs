@@ -3,8 +3,6 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, hash_map::Entry},
-    fs,
-    io::ErrorKind,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -13,6 +11,7 @@ use memmap2::Mmap;
 
 use super::{StorageType, StoredTensor};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The start of a Git LFS pointer file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
@@ -26,20 +25,12 @@ pub(super) struct MappedFile {
 
 impl MappedFile {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let io_error = |source| Error::io(path, source);
-        // Checked before opening: opening a pipe would wait for its writer.
-        let kind = fs::metadata(path).map_err(io_error)?;
-        if kind.is_dir() {
-            return Err(io_error(ErrorKind::IsADirectory.into()));
-        }
-        if !kind.is_file() {
-            return Err(Error::corrupt(path, "not a regular file"));
-        }
-        let file = fs::File::open(path).map_err(io_error)?;
+        let file = files::open(path)?;
         // SAFETY: the map is read-only and private to this struct. Another process could still truncate or rewrite the
-        // file; every reader of mapped weights takes that risk, and weight files are not written in place.
+        // file; every reader of mapped weights takes that risk, and weight files are not written in place. A read past a new end
+        // is the signal SIGBUS, which our programs explain (`cli::bus_error`).
         #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.map_err(io_error)?;
+        let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
         if map.starts_with(LFS_POINTER) {
             let reason =
                 "this is a Git LFS pointer, not the file itself: run `git lfs pull` in its folder";

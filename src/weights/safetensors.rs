@@ -16,6 +16,7 @@ use super::{
     mapped::{Location, MappedFile, MappedTensors},
 };
 use crate::error::{Error, Result};
+use crate::files::{self, Small};
 
 const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -90,7 +91,7 @@ impl SafetensorsCheckpoint {
 
     fn add_index(&mut self, folder: &Path) -> Result<()> {
         let index_path = folder.join(INDEX);
-        let text = fs::read(&index_path).map_err(|source| Error::io(&index_path, source))?;
+        let text = files::read(&index_path, Small::Vocabulary)?;
         let index: Index = serde_json::from_slice(&text)
             .map_err(|error| Error::corrupt(&index_path, error.to_string()))?;
         let mut shards = BTreeMap::<&str, BTreeSet<&str>>::new();
@@ -108,7 +109,7 @@ impl SafetensorsCheckpoint {
             let path = folder.join(shard);
             if !path.exists() {
                 let reason = format!(
-                    "{shard}, which {INDEX} names, is missing: download it into this folder"
+                    "{shard:?}, which {INDEX} names, is missing: download it into this folder"
                 );
                 return Err(Error::not_found(folder.display().to_string(), reason));
             }

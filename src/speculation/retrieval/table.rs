@@ -2,7 +2,6 @@
 //!
 //! Its size is bounded: if it is full, new entries replace the rarest ones.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -83,7 +82,7 @@ impl Table {
 
     /// Replaces the contents by those of a file, which must be for a vocabulary with that fingerprint.
     pub fn load(&self, path: &Path, fingerprint: u64) -> Result<()> {
-        let file = File::open(path).map_err(|error| Error::io(path, error))?;
+        let file = files::open(path)?;
         let mut slots = Slots::default();
         slots
             .read(BufReader::new(file), fingerprint)

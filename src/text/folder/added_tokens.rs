@@ -7,7 +7,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::{TEMPLATE_TOKENS, token_text};
 use crate::error::{Error, Result};
-use crate::files::read_json;
+use crate::files::{Small, read_json};
 use crate::text::spec::guarded;
 
 /// A token that may be missing, with its id where a file gives one.
@@ -21,7 +21,7 @@ struct Missing {
 pub(super) fn add(tokenizer: &mut Tokenizer, folder: &Path, settings: &Value) -> Result<()> {
     let mut missing = decoder_tokens(&settings["added_tokens_decoder"]);
     let file = folder.join("added_tokens.json");
-    missing.extend(numbered(&read_json(&file)?));
+    missing.extend(numbered(&read_json(&file, Small::Settings)?));
     // By their ids, so that each gets the next one.
     missing.sort_by_key(|entry| entry.id);
     let more = settings["additional_special_tokens"].as_array();

@@ -12,11 +12,12 @@ use tokenizers::AddedToken;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
+use super::bounds;
 use super::chat::TemplateSource;
 use super::spec::{Spelling, TokenizerSpec, guarded};
 use super::splits;
 use crate::error::{Error, Result};
-use crate::files::read_json;
+use crate::files::{self, Small, read_json};
 
 /// The special tokens that chat templates may name.
 const TEMPLATE_TOKENS: [&str; 7] = [
@@ -38,7 +39,7 @@ pub(super) fn read(folder: &Path) -> Result<TokenizerSpec> {
         .filter_map(|name| Some((name, token_text(&settings[name])?)))
         .collect();
     let id = |name| tokenizer.token_to_id(special_tokens.get(name)?);
-    let config = read_json(&folder.join("config.json"))?;
+    let config = read_json(&folder.join("config.json"), Small::Settings)?;
     let mut eos = end_tokens(folder, &config)?;
     eos.extend(id("eos_token"));
     eos.sort_unstable();
@@ -56,11 +57,11 @@ pub(super) fn read(folder: &Path) -> Result<TokenizerSpec> {
 
 /// The tokenizer's settings: `tokenizer_config.json`, and `special_tokens_map.json` for what it doesn't name.
 fn read_settings(folder: &Path) -> Result<Value> {
-    let mut settings = read_json(&folder.join("tokenizer_config.json"))?;
+    let mut settings = read_json(&folder.join("tokenizer_config.json"), Small::Settings)?;
     if settings.is_null() {
         settings = Value::Object(serde_json::Map::new());
     }
-    let map = read_json(&folder.join("special_tokens_map.json"))?;
+    let map = read_json(&folder.join("special_tokens_map.json"), Small::Settings)?;
     for (name, token) in map.as_object().into_iter().flatten() {
         if settings[name].is_null() {
             settings[name] = token.clone();
@@ -74,7 +75,7 @@ fn read_tokenizer(folder: &Path, settings: &Value) -> Result<tokenizers::Tokeniz
     if !file.is_file() {
         return read_vocabulary_and_merges(folder, settings);
     }
-    let bytes = std::fs::read(&file).map_err(|source| Error::io(&file, source))?;
+    let bytes = files::read(&file, Small::Vocabulary)?;
     refuse_subword_prefix(&bytes, &file)?;
     let read = guarded(|| {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)?;
@@ -86,7 +87,11 @@ fn read_tokenizer(folder: &Path, settings: &Value) -> Result<tokenizers::Tokeniz
         }
         Ok(tokenizer)
     });
-    read.map_err(|reason| Error::corrupt(file, reason))
+    let tokenizer = read.map_err(|reason| Error::corrupt(&file, reason))?;
+    match bounds::check(&tokenizer) {
+        Ok(()) => Ok(tokenizer),
+        Err(reason) => Err(Error::unsupported(file.display().to_string(), reason)),
+    }
 }
 
 /// The library removes this prefix from the second half of each BPE merge by its length alone, so halves without it
@@ -128,6 +133,9 @@ fn read_vocabulary_and_merges(folder: &Path, settings: &Value) -> Result<tokeniz
             return Err(Error::not_found(file.display().to_string(), reason));
         }
     }
+    for file in [&vocabulary, &merges] {
+        files::open_small(file, Small::Vocabulary)?;
+    }
     let [vocabulary_name, merges_name] =
         [&vocabulary, &merges].map(|file| file.display().to_string());
     let read = guarded(|| {
@@ -152,7 +160,7 @@ fn read_vocabulary_and_merges(folder: &Path, settings: &Value) -> Result<tokeniz
 
 /// The EOS tokens in transformers' order of precedence: `generation_config.json`, then config.json.
 fn end_tokens(folder: &Path, config: &Value) -> Result<Vec<u32>> {
-    let generation = read_json(&folder.join("generation_config.json"))?;
+    let generation = read_json(&folder.join("generation_config.json"), Small::Settings)?;
     let candidates = [
         &generation["eos_token_id"],
         &config["eos_token_id"],
@@ -169,10 +177,10 @@ fn end_tokens(folder: &Path, config: &Value) -> Result<Vec<u32>> {
 fn template_source(folder: &Path, settings: &Value) -> Result<Option<TemplateSource>> {
     let file = folder.join("chat_template.jinja");
     if file.is_file() {
-        let source = std::fs::read_to_string(&file).map_err(|source| Error::io(&file, source))?;
+        let source = files::read_text(&file, Small::Settings)?;
         return Ok(Some(TemplateSource::new(source)));
     }
-    let older = read_json(&folder.join("chat_template.json"))?;
+    let older = read_json(&folder.join("chat_template.json"), Small::Settings)?;
     let template = [&settings["chat_template"], &older["chat_template"]]
         .into_iter()
         .find(|template| !template.is_null())

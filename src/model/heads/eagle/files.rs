@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::architecture::{ModelSpec, config_json};
 use crate::error::{Error, Result};
+use crate::files::{self, Small};
 use crate::weights::Checkpoint;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
@@ -29,7 +30,7 @@ impl EagleFiles {
             return Ok(None);
         }
         let config = folder.join("config.json");
-        let text = std::fs::read_to_string(&config).map_err(|error| Error::io(&config, error))?;
+        let text = files::read_text(&config, Small::Settings)?;
         let value: Value = serde_json::from_str(&text)
             .map_err(|error| Error::corrupt(&config, error.to_string()))?;
         if !value["speculators_model_type"].is_null() {
