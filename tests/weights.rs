@@ -226,11 +226,44 @@ fn a_configuration_that_contradicts_the_tensors_is_refused() {
         ("hidden_size", 256),
         ("intermediate_size", 64),
         ("num_hidden_layers", 5),
+        ("num_hidden_layers", 1),
         ("vocab_size", 513),
     ] {
         let message = set(key, value).unwrap_err().to_string();
         assert!(message.contains("tensor"), "{key}: {message}");
     }
+}
+
+#[test]
+fn layers_beyond_the_count_are_refused_unless_they_predict_further_tokens() {
+    let use_with = |further: u64| {
+        use_changed("config.json", move |bytes| {
+            let mut config: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let layers = config["num_hidden_layers"].as_u64().unwrap();
+            config["num_hidden_layers"] = (layers - 1).into();
+            config["num_nextn_predict_layers"] = further.into();
+            serde_json::to_vec(&config).unwrap()
+        })
+    };
+    let refused = use_with(0).unwrap_err().to_string();
+    assert!(refused.contains("tensor `model.layers."), "{refused}");
+    assert!(refused.contains("of a layer beyond the"), "{refused}");
+    use_with(1).unwrap();
+}
+
+#[test]
+fn a_gguf_file_with_more_layers_than_it_says_is_refused() {
+    let bytes = fs::read(data("gguf/llama-Q4_0.gguf")).unwrap();
+    let key = b"llama.block_count";
+    let position = bytes.windows(key.len()).position(|part| part == key);
+    let value = position.unwrap() + key.len() + 4;
+    let count = u32::from_le_bytes(bytes[value..value + 4].try_into().unwrap());
+    let mut fewer = bytes.clone();
+    fewer[value..value + 4].copy_from_slice(&(count - 1).to_le_bytes());
+    use_gguf(&bytes).unwrap();
+    let refused = use_gguf(&fewer).unwrap_err().to_string();
+    let name = format!("tensor `blk.{}.", count - 1);
+    assert!(refused.contains(&name), "{refused}");
 }
 
 #[test]

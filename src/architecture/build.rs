@@ -28,7 +28,10 @@ impl<K: KeyReader> Builder<'_, K> {
     fn spec(&self) -> Result<ModelSpec> {
         let (keys, preset, defaults) = (self.keys, self.preset, self.defaults);
         let hidden_size = keys.size_or(&keys::HIDDEN_SIZE, defaults.hidden_size)?;
-        let layers = self.layer_count()?;
+        // Zero, as many files say, is no positive number.
+        let prediction_layers = keys.size(&keys::PREDICTION_LAYERS).unwrap_or_default();
+        let prediction_layers = prediction_layers.unwrap_or(0);
+        let layers = self.layer_count(prediction_layers)?;
         let context_length = keys.size_or(&keys::CONTEXT_LENGTH, defaults.context_length)?;
         let attention = self.attention(hidden_size, layers)?;
         Ok(ModelSpec {
@@ -44,6 +47,7 @@ impl<K: KeyReader> Builder<'_, K> {
             layers: (0..layers)
                 .map(|layer| self.layer(layer, layers))
                 .collect::<Result<_>>()?,
+            prediction_layers,
             ropes: self.ropes(attention.head_dim, context_length)?,
             norm: self.norm()?,
             norm_placement: preset.norm_placement,
@@ -67,8 +71,16 @@ impl<K: KeyReader> Builder<'_, K> {
         })
     }
 
-    fn layer_count(&self) -> Result<usize> {
-        let layers = self.keys.size_or(&keys::LAYERS, self.defaults.layers)?;
+    fn layer_count(&self, prediction_layers: usize) -> Result<usize> {
+        let mut layers = self.keys.size_or(&keys::LAYERS, self.defaults.layers)?;
+        if self.keys.counts_prediction_layers() {
+            if prediction_layers >= layers {
+                let expected = format!("less than the {layers} layers");
+                let key = &keys::PREDICTION_LAYERS;
+                return Err(self.keys.wrong(key, &expected, &prediction_layers));
+            }
+            layers -= prediction_layers;
+        }
         if layers > keys::MAX_LAYERS {
             let expected = format!("at most {}", keys::MAX_LAYERS);
             return Err(self.keys.wrong(&keys::LAYERS, &expected, &layers));

@@ -15,10 +15,11 @@ use super::preset::{Defaults, Preset, SlidingLayers};
 use super::spec::ModelSpec;
 use crate::backend::{Activation, Pairing};
 use crate::error::{Error, Result};
+use crate::files::{self, Small};
 
 /// Reads a `config.json`.
 pub fn read(file: &Path) -> Result<ModelSpec> {
-    let text = std::fs::read_to_string(file).map_err(|source| Error::io(file, source))?;
+    let text = files::read_text(file, Small::Settings)?;
     parse(&text, file)
 }
 
@@ -135,6 +136,10 @@ impl KeyReader for Config<'_> {
                 Err(self.wrong_value(name, &expected, value))
             }
         }
+    }
+
+    fn counts_prediction_layers(&self) -> bool {
+        false
     }
 
     fn number(&self, key: &Key) -> Result<Option<f64>> {

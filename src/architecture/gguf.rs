@@ -156,6 +156,10 @@ impl KeyReader for Keys<'_> {
         key.gguf.map_or(Ok(None), |name| self.size_of(name))
     }
 
+    fn counts_prediction_layers(&self) -> bool {
+        true
+    }
+
     fn number(&self, key: &Key) -> Result<Option<f64>> {
         Ok(key.gguf.and_then(|name| self.float(name)))
     }

@@ -31,6 +31,9 @@ const EPSILONS: &[&str] = &["rms_norm_eps", "layer_norm_epsilon", "layer_norm_ep
 pub(super) const VOCAB_SIZE: Key = json_key(&["vocab_size"]);
 pub(super) const HIDDEN_SIZE: Key = key(&["hidden_size", "n_embd"], "embedding_length");
 pub(super) const LAYERS: Key = key(&["num_hidden_layers", "n_layer"], "block_count");
+/// Layers that predict more than one token ahead, after the others; no model here has them compute.
+pub(super) const PREDICTION_LAYERS: Key =
+    key(&["num_nextn_predict_layers"], "nextn_predict_layers");
 pub(super) const HEADS: Key = key(&["num_attention_heads", "n_head"], "attention.head_count");
 pub(super) const KV_HEADS: Key = key(&["num_key_value_heads"], "attention.head_count_kv");
 pub(super) const HEAD_DIM: Key = key(&["head_dim"], "attention.key_length");
@@ -147,6 +150,9 @@ pub(super) trait KeyReader {
 
     /// A value that can't be right.
     fn wrong(&self, key: &Key, expected: &str, found: &dyn Display) -> Error;
+
+    /// Whether the number of layers includes those that predict further tokens.
+    fn counts_prediction_layers(&self) -> bool;
 
     /// A positive integer, or its default.
     fn size_or(&self, key: &Key, default: Option<usize>) -> Result<usize> {

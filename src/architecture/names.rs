@@ -51,14 +51,39 @@ impl<'a> NamedWeights<'a> {
             let reason = format!("tensor `{embedding}.weight` is missing under every known prefix");
             Error::corrupt(source, reason)
         })?;
-        Ok(Self {
+        let weights = Self {
             checkpoint,
             spec,
             names,
             prefix,
             norms_less_one: spec.family.norms_less_one && !is_gguf,
             source,
-        })
+        };
+        weights.refuse_further_layers()?;
+        Ok(weights)
+    }
+
+    /// Refuses tensors of layers that the model is said not to have: without them, it would be another model.
+    fn refuse_further_layers(&self) -> Result<()> {
+        let layers = self.spec.layers.len();
+        let prefix = format!("{}{}.", self.prefix, self.names.layers);
+        let number = |name: &str| {
+            let (number, _) = name.strip_prefix(&prefix)?.split_once('.')?;
+            number.parse::<usize>().ok()
+        };
+        let names = self.checkpoint.names();
+        let further = names.into_iter().find(|name| {
+            number(name).is_some_and(|layer| layer >= layers + self.spec.prediction_layers)
+        });
+        match further {
+            None => Ok(()),
+            Some(name) => Err(Error::corrupt(
+                self.checkpoint.file_of(name),
+                format!(
+                    "tensor `{name}` is of a layer beyond the {layers} that the configuration asks for"
+                ),
+            )),
+        }
     }
 
     /// A weight matrix of shape `[rows, columns]`.

@@ -21,6 +21,8 @@ pub struct ModelSpec {
     pub attention: AttentionShape,
     /// One entry a layer.
     pub layers: Vec<LayerSpec>,
+    /// Layers after them that predict further tokens, which are left alone.
+    pub prediction_layers: usize,
     /// The rotary embeddings that layers refer to.
     pub ropes: Vec<Rope>,
     /// The kind of every norm.
