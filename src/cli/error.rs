@@ -61,7 +61,18 @@ pub(super) fn print_error(message: &str) {
         .map(str::trim)
         .filter(|line| !line.is_empty());
     let line = lines.collect::<Vec<_>>().join(" ");
-    note(&format!("specdec: {line}"));
+    note(&format!("specdec: {}", printable(&line)));
+}
+
+/// A line without control characters: the names in it may be a stranger's, and have a terminal do things.
+fn printable(line: &str) -> String {
+    line.chars().fold(String::new(), |mut text, letter| {
+        match letter.is_control() {
+            true => text.extend(letter.escape_default()),
+            false => text.push(letter),
+        }
+        text
+    })
 }
 
 /// Prints an error of the argument parser, in the voice of all others.
@@ -137,5 +148,15 @@ impl From<Error> for CliError {
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
         Self::Output(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("a\x1b[2Jb\u{9b}ü漢"), "a\\u{1b}[2Jb\\u{9b}ü漢");
     }
 }

@@ -172,7 +172,8 @@ fn pull_from_hub(
         url: &url,
         label: alias.name,
         size: head.size,
-        sha256: Some(alias.sha256),
+        name: alias.sha256,
+        time: None,
         progress: options.progress,
     };
     download.complete(&cached.partial)

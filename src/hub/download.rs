@@ -1,11 +1,11 @@
-//! Downloads a file from the hub: resumes after a broken connection, and checks size and checksum.
+//! Downloads a file from the hub: resumes after a broken connection, and checks size, checksum and time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::checksum;
+use super::checksum::Checksum;
 use super::error::{FetchError, FetchResult};
 use super::http::Client;
 use crate::files;
@@ -31,8 +31,10 @@ pub(super) struct Download<'a> {
     pub label: &'a str,
     /// In bytes, if known.
     pub size: Option<u64>,
-    /// If known.
-    pub sha256: Option<&'a str>,
+    /// What the hub names the content; a checksum, if it looks like one.
+    pub name: &'a str,
+    /// The most time that it may take, if there is such a limit.
+    pub time: Option<Duration>,
     pub progress: &'a dyn Progress,
 }
 
@@ -73,10 +75,11 @@ impl Download<'_> {
         }
         self.progress.advance(length);
 
+        let deadline = self.time.map(|time| Instant::now() + time);
         let mut delays = RETRY_DELAYS.iter();
         while length == 0 || Some(length) != self.size {
             let before = length;
-            match self.attempt(&mut file, partial, &mut length) {
+            match self.attempt(&mut file, partial, &mut length, deadline) {
                 Ok(()) => break,
                 Err(failure @ FetchError::Unreachable(_)) if length == 0 => return Err(failure),
                 // A hub that answered before is likely to answer again.
@@ -98,7 +101,13 @@ impl Download<'_> {
     }
 
     /// Appends the response to one request; `length` is updated to the file's length.
-    fn attempt(&self, file: &mut File, partial: &Path, length: &mut u64) -> FetchResult<()> {
+    fn attempt(
+        &self,
+        file: &mut File,
+        partial: &Path,
+        length: &mut u64,
+        deadline: Option<Instant>,
+    ) -> FetchResult<()> {
         let mut stream = self.client.stream(self.url, *length)?;
         if let (Some(size), Some(total)) = (self.size, stream.total)
             && size != total
@@ -144,6 +153,13 @@ impl Download<'_> {
                     self.label
                 )));
             }
+            if deadline.is_some_and(|deadline| deadline < Instant::now()) {
+                return Err(FetchError::Unavailable(format!(
+                    "{} came too slowly: {length} bytes in {:?}",
+                    self.label,
+                    self.time.unwrap_or_default()
+                )));
+            }
             file.write_all(&buffer[..count])
                 .map_err(|error| files::write_error(partial, error))?;
             *length += count as u64;
@@ -152,17 +168,68 @@ impl Download<'_> {
     }
 
     fn check(&self, partial: &Path) -> FetchResult<()> {
-        let Some(expected) = self.sha256 else {
+        let Some(checksum) = Checksum::of_name(self.name) else {
             return Ok(());
         };
-        let found = checksum::sha256(partial)?;
-        if found == expected {
+        let found = checksum.of_file(partial)?;
+        if found.iter().any(|found| found == self.name) {
             return Ok(());
         }
         files::remove(partial);
         Err(FetchError::Invalid(format!(
-            "{} has the SHA-256 {found}, not {expected}",
-            self.label
+            "{} has the {checksum} {}, not {}",
+            self.label, found[0], self.name
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead;
+    use std::net::TcpListener;
+
+    use super::super::environment::Settings;
+    use super::*;
+    use crate::progress::Silent;
+
+    #[test]
+    fn a_hub_that_sends_a_byte_now_and_then_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                let lines = std::io::BufReader::new(connection.try_clone().unwrap()).lines();
+                lines
+                    .map_while(Result::ok)
+                    .take_while(|line| !line.is_empty())
+                    .for_each(drop);
+                let head = "HTTP/1.1 200 -\r\nContent-Length: 1000000\r\n\r\n";
+                let mut sent = connection.write_all(head.as_bytes());
+                while sent.is_ok() {
+                    std::thread::sleep(Duration::from_millis(50));
+                    sent = connection.write_all(b"x");
+                }
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            endpoint,
+            hub_cache: folder.path().to_owned(),
+            own_cache: folder.path().to_owned(),
+            offline: false,
+            token: None,
+        };
+        let client = Client::new(&settings);
+        let download = Download {
+            client: &client,
+            url: &format!("{}/file", settings.endpoint),
+            label: "file",
+            size: Some(1_000_000),
+            name: "file",
+            time: Some(Duration::from_millis(300)),
+            progress: &Silent,
+        };
+        let refused = download.complete(&folder.path().join("file")).unwrap_err();
+        assert!(refused.to_string().contains("came too slowly"), "{refused}");
     }
 }

@@ -15,6 +15,8 @@ use super::error::{FetchError, FetchResult};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the first byte of an answer, and between its bytes.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// For a whole answer that is kept in memory, however steadily its bytes come.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Pauses before the retries of a request that failed temporarily.
 const RETRY_DELAYS: [Duration; 3] = [
     Duration::from_millis(300),
@@ -195,6 +197,12 @@ impl Client {
         if method == Method::Head || start.is_some() {
             // Sizes and positions are those of the uncompressed file.
             request = request.header(header::ACCEPT_ENCODING, "identity");
+        }
+        if start.is_none() {
+            request = request
+                .config()
+                .timeout_global(Some(ANSWER_TIMEOUT))
+                .build();
         }
         if let Some(start) = start {
             request = request.header(header::RANGE, format!("bytes={start}-"));

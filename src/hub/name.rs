@@ -72,7 +72,9 @@ fn is_name(part: &str) -> bool {
 pub(super) fn stays_inside(name: &str) -> bool {
     let is_normal = |component| matches!(component, Component::Normal(_));
     !name.is_empty()
-        && !name.contains(['\\', ':', '\0'])
+        && !name.contains(['\\', ':'])
+        // They would have a terminal do things where the name is printed.
+        && !name.contains(char::is_control)
         && !name.split('/').any(str::is_empty)
         && Path::new(name).components().all(is_normal)
         // `components` drops the dots in "a/./b".
@@ -89,8 +91,23 @@ mod tests {
             assert!(stays_inside(name), "{name:?}");
         }
         for name in [
-            "", ".", "..", "/a", "a/", "a//b", "a/../b", "../a", "./a", "a/./b", "C:\\a", "C:a",
-            "a\\..\\b", "a\0b",
+            "",
+            ".",
+            "..",
+            "/a",
+            "a/",
+            "a//b",
+            "a/../b",
+            "../a",
+            "./a",
+            "a/./b",
+            "C:\\a",
+            "C:a",
+            "a\\..\\b",
+            "a\0b",
+            "a\x1b[2Jb",
+            "a\nb",
+            "a\u{9b}b",
         ] {
             assert!(!stays_inside(name), "{name:?}");
         }

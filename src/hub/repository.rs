@@ -1,11 +1,12 @@
 //! Models from a hub's repositories, through the cache.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::cache::RepositoryCache;
-use super::checksum::{Verified, is_sha256};
+use super::checksum::{Checksum, Verified};
 use super::choice::{self, Choice};
 use super::download::Download;
 use super::environment::Settings;
@@ -14,10 +15,14 @@ use super::http::Client;
 use super::name::{HubName, stays_inside};
 use super::{LocateOptions, ModelFiles};
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, Small};
 
 /// The revision when none is named.
 const DEFAULT_REVISION: &str = "main";
+/// For a small file of any size.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+/// The slowest connection on which small files arrive in time.
+const MIN_BYTES_PER_SECOND: u64 = 16 << 10;
 /// Longer than any commit or `ETag` of the hub.
 const MAX_NAME_BYTES: usize = 96;
 
@@ -136,7 +141,7 @@ impl Pull<'_> {
     /// The files of sharded weights, by the index in the cache.
     fn shards(&self, commit: &str, names: &[String]) -> Result<Vec<String>> {
         let file = self.cache.snapshot(commit).join(choice::INDEX);
-        let text = std::fs::read(&file).map_err(|error| Error::io(&file, error))?;
+        let text = files::read(&file, Small::Vocabulary)?;
         let index: ShardIndex = serde_json::from_slice(&text)
             .map_err(|error| Error::corrupt(&file, error.to_string()))?;
         let mut shards: Vec<String> = index.weight_map.into_values().collect();
@@ -172,6 +177,7 @@ impl Pull<'_> {
             )));
         }
         let size = head.size.or(size);
+        check_size(name, size)?;
         let blob = self.cache.blob(&head.etag);
         let _lock = self.cache.lock(&head.etag)?;
         if !self.is_valid(&blob, size)? {
@@ -198,12 +204,13 @@ impl Pull<'_> {
             url,
             label: &format!("{} {name}", self.name.repository),
             size,
-            sha256: is_sha256(etag).then_some(etag),
+            name: etag,
+            time: (!is_weights(name)).then(|| time_for(size)),
             progress: self.options.progress,
         };
         download.complete(&partial)?;
         files::rename(&partial, blob)?;
-        if is_sha256(etag) {
+        if Checksum::of_name(etag).is_some() {
             self.verified.record(blob, etag);
         }
         Ok(())
@@ -225,8 +232,8 @@ impl Pull<'_> {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        let valid = size.is_none_or(|size| size == metadata.len())
-            && (!is_sha256(name) || self.verified.is_valid(blob, name)?);
+        let valid =
+            size.is_none_or(|size| size == metadata.len()) && self.verified.is_valid(blob, name)?;
         if !valid {
             tracing::warn!("{} is corrupt", blob.display());
         }
@@ -294,6 +301,29 @@ impl Pull<'_> {
         };
         Error::not_found(self.model, reason)
     }
+}
+
+fn is_weights(name: &str) -> bool {
+    ["gguf", "safetensors"]
+        .iter()
+        .any(|extension| choice::has_extension(name, extension))
+}
+
+/// Refuses a small file that could not be read afterwards.
+fn check_size(name: &str, size: Option<u64>) -> FetchResult<()> {
+    let max_bytes = Small::Vocabulary.max_bytes();
+    match size {
+        Some(size) if size > max_bytes && !is_weights(name) => Err(FetchError::Invalid(format!(
+            "{name} has {size} bytes: expected at most {max_bytes}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The most time that a small file may take: a hub that sends a byte now and then would be waited for without end.
+fn time_for(size: Option<u64>) -> Duration {
+    let size = size.unwrap_or(Small::Vocabulary.max_bytes());
+    MAX_WAIT + Duration::from_secs(size / MIN_BYTES_PER_SECOND)
 }
 
 /// Whether a name sent by a server may become a file's name in the cache.

@@ -1,7 +1,7 @@
 //! Downloads under faults: broken connections, busy servers, corrupt files, full disks, concurrent processes.
 
 use crate::repositories::hub_with_model;
-use crate::support::hub::{COMMIT, Fault, sha256};
+use crate::support::hub::{COMMIT, Fault, git_object, sha256};
 use crate::{Machine, outcome};
 
 const WEIGHTS: &str = "/cdn/owner/model/model.safetensors";
@@ -95,6 +95,57 @@ fn a_wrong_partial_file_is_discarded() {
     assert_eq!(
         std::fs::read(folder.join("model.safetensors")).unwrap(),
         weights
+    );
+}
+
+#[test]
+fn small_files_are_checked_too() {
+    let (_root, hub, _) = hub_with_model();
+    let machine = Machine::with_hub(&hub);
+    let blobs = machine.hub_cache().join("models--owner--model/blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let config = b"{\"model_type\": \"tiny\"}";
+    let blob = blobs.join(git_object(config));
+    // What a crash may leave: the length without the bytes.
+    std::fs::write(blob.with_extension("incomplete"), [0; 10]).unwrap();
+    let folder = machine.locate("owner/model").folder();
+    assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), config);
+    // In the cache, where others may have put it.
+    std::fs::write(&blob, vec![0; config.len()]).unwrap();
+    let folder = machine.locate("owner/model").folder();
+    assert_eq!(std::fs::read(folder.join("config.json")).unwrap(), config);
+}
+
+#[test]
+fn a_small_file_with_other_contents_is_refused() {
+    let (_root, hub, _) = hub_with_model();
+    let content = Some(b"{\"model_type\": \"evil\"}".to_vec());
+    hub.break_path(
+        "/config.json",
+        Fault {
+            content,
+            ..Fault::default()
+        },
+    );
+    Machine::with_hub(&hub)
+        .locate("owner/model")
+        .error("ModelNotFound", &["config.json has the git object id"]);
+}
+
+#[test]
+fn a_small_file_of_any_size_is_not_downloaded() {
+    let (root, hub, _) = hub_with_model();
+    let file = root.path().join("owner/model/tokenizer.json");
+    let file = std::fs::File::create(file).unwrap();
+    file.set_len((64 << 20) + 1).unwrap();
+    Machine::with_hub(&hub).locate("owner/model").error(
+        "ModelNotFound",
+        &["tokenizer.json has 67108865 bytes: expected at most 67108864"],
+    );
+    assert!(
+        hub.hits()
+            .iter()
+            .all(|hit| hit.method == "HEAD" || !hit.path.contains("tokenizer"))
     );
 }
 

@@ -174,6 +174,20 @@ fn a_gguf_repository_offers_its_quantizations() {
 }
 
 #[test]
+fn names_that_steer_a_terminal_are_no_files() {
+    let root = tempfile::tempdir().unwrap();
+    let files: &[(&str, &[u8])] = &[("model-Q4_K_M.gguf", b"GGUF4")];
+    write(&root.path().join("owner/model-GGUF"), files);
+    let hub = Hub::serve(root.path());
+    hub.list_also("evil\u{1b}[2J-Q2_K.gguf");
+    hub.list_also("evil\nspecdec: all is well-Q3_K.gguf");
+    let refused = Machine::with_hub(&hub)
+        .locate("owner/model-GGUF:Q2_K")
+        .error("ModelNotFound", &["Q2_K", "model-Q4_K_M.gguf"]);
+    assert!(!refused.contains("evil"), "{refused:?}");
+}
+
+#[test]
 fn pickles_are_refused() {
     let root = tempfile::tempdir().unwrap();
     write(

@@ -272,7 +272,7 @@ impl Server {
             return send(connection, &Head::new(404), b"", None);
         };
         let etag = self.state.lock().unwrap().etag.clone();
-        let etag = etag.unwrap_or_else(|| sha256(&content)[..40].to_owned());
+        let etag = etag.unwrap_or_else(|| git_object(&content));
         let content = fault.content.clone().unwrap_or(content);
         let start = hit.start.filter(|_| !fault.no_ranges).unwrap_or(0);
         if start > content.len() {
@@ -402,10 +402,18 @@ fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) {
 
 /// The checksum that names a large file.
 pub fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content)
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").unwrap();
-            text
-        })
+    hexadecimal(&Sha256::digest(content))
+}
+
+/// The checksum that names a small file, as git does.
+pub fn git_object(content: &[u8]) -> String {
+    let object = [format!("blob {}\0", content.len()).as_bytes(), content].concat();
+    hexadecimal(ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &object).as_ref())
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
