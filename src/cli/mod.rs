@@ -8,6 +8,8 @@
 
 mod answer;
 mod bench;
+#[cfg(unix)]
+mod bus_error;
 mod chat;
 mod error;
 mod flags;
@@ -73,6 +75,7 @@ enum Command {
 
 /// Runs `specdec` with these arguments, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    prepare_process();
     ExitCode::from(status(args))
 }
 
@@ -101,7 +104,14 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
 
 /// Runs `benchmark` with these arguments, the program's name first.
 pub fn run_benchmark(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    prepare_process();
     ExitCode::from(benchmark_status(args))
+}
+
+/// What only a program of our own may change about its process.
+fn prepare_process() {
+    #[cfg(unix)]
+    bus_error::explain();
 }
 
 /// Runs `benchmark` inside another program, such as Python, and returns the exit status.
