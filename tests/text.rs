@@ -231,7 +231,7 @@ fn tokenizers_that_make_much_of_little_are_refused() {
         (
             "normalizer",
             normalizers(vec![json!({"type": "NFKD"}); 100]),
-            "100 steps",
+            "101 steps",
         ),
         ("normalizer", map, "1000 bytes of a character"),
         (

@@ -53,7 +53,7 @@ fn check_growth(name: &str, parts: &[Value]) -> Result<(), String> {
     if steps.len() > MAX_STEPS {
         let count = steps.len();
         return Err(format!(
-            "its {name} has {count} steps: expected at most {MAX_STEPS}"
+            "{count} steps of its {name}: expected at most {MAX_STEPS}"
         ));
     }
     let precompiled = steps.iter().filter(|step| step["type"] == "Precompiled");

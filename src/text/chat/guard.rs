@@ -115,8 +115,8 @@ fn guards<'source>(instruction: &Instruction<'_>) -> Vec<Instruction<'source>> {
         | I::In
         | I::CompareAndPreserve(_)
         | I::StringConcat => visits(Some(2)),
-        // Keys are hashed.
-        I::GetItem => visits(Some(1)),
+        // A key is hashed, lists are gone through.
+        I::GetItem | I::Include(_) | I::UnpackList(_) => visits(Some(1)),
         I::BuildMap(pairs) => visits(Some(2 * pairs)),
         I::ApplyFilter(name, ..) if SHALLOW_FILTERS.contains(name) => Vec::new(),
         I::PerformTest(name, ..) if SHALLOW_TESTS.contains(name) => Vec::new(),

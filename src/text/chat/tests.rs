@@ -107,6 +107,10 @@ fn hostile_templates_end_with_an_error() {
         "{{ 'x' | indent(10 ** 12, true) }}",
         "{{ 'x' | replace('', 'y' * 299999999) }}",
         "{{ range(10 ** 12) | list }}",
+        "{% set a, b = ['x'] * messages | length * 10 ** 9 %}",
+        "{% include ['x'] * messages | length * 10 ** 9 %}",
+        "{% extends ['x'] * messages | length * 10 ** 9 %}",
+        "{{ range(*(['x'] * messages | length * 10 ** 9)) }}",
         "{{ (range(99999) | list) * 999 | sort }}",
     ] {
         assert!(render(source, &conversation()).is_err(), "{source}");
