@@ -29,6 +29,7 @@ mod evaluation;
 mod files;
 mod hash;
 pub mod hub;
+mod json;
 mod limits;
 pub mod model;
 mod names;

@@ -366,6 +366,59 @@ fn a_missing_shard_or_a_hostile_index_is_refused() {
     }
 }
 
+/// JSON with a member before those of the first object.
+fn with_first(json: &[u8], member: &str) -> Vec<u8> {
+    let mut changed = format!("{{{member},").into_bytes();
+    changed.extend(&json[json.iter().position(|byte| *byte == b'{').unwrap() + 1..]);
+    changed
+}
+
+#[test]
+fn names_that_are_there_twice_are_refused() {
+    let header_with = |member: &str| {
+        use_changed("model.safetensors", |bytes| {
+            let (length, rest) = bytes.split_first_chunk().unwrap();
+            let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+            let header = with_first(header, member);
+            let length = (header.len() as u64).to_le_bytes();
+            [&length[..], &header, data].concat()
+        })
+    };
+    let tensor = |name: &str| {
+        format!(r#""{name}": {{"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}"#)
+    };
+    let name = "model.norm.weight";
+    for member in [
+        tensor(name),
+        tensor("model.norm.\\u0077eight"),
+        format!("{}, {}", tensor("x"), tensor("x")),
+        r#""a": {"dtype": "U8", "dtype": "F32", "shape": [1], "data_offsets": [0, 4]}"#.into(),
+        r#""__metadata__": {}, "__metadata__": {}"#.into(),
+    ] {
+        let message = header_with(&member).unwrap_err().to_string();
+        assert!(message.contains("is there twice"), "{member}: {message}");
+        assert!(message.contains("model.safetensors"), "{message}");
+    }
+    let folder = sharded();
+    let file = folder.path().join("model.safetensors.index.json");
+    let index = fs::read(&file).unwrap();
+    let map = r#""weight_map": {"a": "b.safetensors"}"#;
+    fs::write(&file, with_first(&index, map)).unwrap();
+    let message = SafetensorsCheckpoint::open(folder.path())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("\"weight_map\" is there twice"),
+        "{message}"
+    );
+    let config = |bytes: Vec<u8>| with_first(&bytes, r#""hidden_size": 1"#);
+    let message = use_changed("config.json", config).unwrap_err().to_string();
+    assert!(
+        message.contains("\"hidden_size\" is there twice"),
+        "{message}"
+    );
+}
+
 #[test]
 fn other_files_are_refused_by_their_kind() {
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";

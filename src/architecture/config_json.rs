@@ -16,6 +16,7 @@ use super::spec::ModelSpec;
 use crate::backend::{Activation, Pairing};
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
+use crate::json;
 
 /// Reads a `config.json`.
 pub fn read(file: &Path) -> Result<ModelSpec> {
@@ -25,8 +26,7 @@ pub fn read(file: &Path) -> Result<ModelSpec> {
 
 /// Parses the text of a `config.json`; `file` is named in errors.
 pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| Error::corrupt(file, error.to_string()))?;
+    let value: Value = json::parse(file, text.as_bytes())?;
     let object = value
         .as_object()
         .ok_or_else(|| Error::corrupt(file, "expected a JSON object"))?;

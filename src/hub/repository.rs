@@ -16,6 +16,7 @@ use super::name::{HubName, stays_inside};
 use super::{LocateOptions, ModelFiles};
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
+use crate::json;
 
 /// The revision when none is named.
 const DEFAULT_REVISION: &str = "main";
@@ -142,8 +143,7 @@ impl Pull<'_> {
     fn shards(&self, commit: &str, names: &[String]) -> Result<Vec<String>> {
         let file = self.cache.snapshot(commit).join(choice::INDEX);
         let text = files::read(&file, Small::Vocabulary)?;
-        let index: ShardIndex = serde_json::from_slice(&text)
-            .map_err(|error| Error::corrupt(&file, error.to_string()))?;
+        let index: ShardIndex = json::parse(&file, &text)?;
         let mut shards: Vec<String> = index.weight_map.into_values().collect();
         shards.sort();
         shards.dedup();

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
+use crate::json;
 
 const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -92,8 +93,7 @@ impl SafetensorsCheckpoint {
     fn add_index(&mut self, folder: &Path) -> Result<()> {
         let index_path = folder.join(INDEX);
         let text = files::read(&index_path, Small::Vocabulary)?;
-        let index: Index = serde_json::from_slice(&text)
-            .map_err(|error| Error::corrupt(&index_path, error.to_string()))?;
+        let index: Index = json::parse(&index_path, &text)?;
         let mut shards = BTreeMap::<&str, BTreeSet<&str>>::new();
         for (tensor, shard) in &index.weight_map {
             shards.entry(shard).or_default().insert(tensor);
@@ -179,6 +179,7 @@ fn parse_header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata)> {
         )));
     };
     // Parsed here, since the length check of the crate's own reader can overflow.
+    json::check_names(header).map_err(|error| corrupt(format!("header: {error}")))?;
     let metadata: Metadata = serde_json::from_slice(header)
         .map_err(|error| corrupt(format!("header: {}", explain(header, &error))))?;
     if metadata.data_len() != data.len() {
