@@ -596,8 +596,50 @@ fn heads_that_do_not_fit_are_refused() {
             "layout of speculators",
         ),
         ("head_dim", serde_json::json!(4096), "expected [16384, 256]"),
+        (
+            "eagle_config",
+            serde_json::json!({"eagle_aux_hidden_state_layer_ids": [u64::MAX, 0, 1]}),
+            "numbers of layers",
+        ),
+        (
+            "architectures",
+            serde_json::json!(["DFlashDraftModel"]),
+            "a head of DFlash (DFlashDraftModel), and only those of EAGLE",
+        ),
+        (
+            "architectures",
+            serde_json::json!(["Qwen3DSparkModel"]),
+            "a head of DSpark (Qwen3DSparkModel), and only those of EAGLE",
+        ),
     ] {
         let message = refused(&|_| {}, &|config| config[field] = value.clone());
         assert!(message.contains(expected), "{field}: {message}");
+    }
+}
+
+#[test]
+fn heads_of_other_kinds_are_refused_by_their_tensors() {
+    let target = pair::folder("target").display().to_string();
+    for name in [
+        "layers.1.self_attn.q_proj.weight",
+        "midlayer.self_attn.q_norm.weight",
+        "hidden_norm.weight",
+        "confidence_head.proj.bias",
+        "markov_head.markov_w1.weight",
+        "medusa_head.0.0.linear.weight",
+    ] {
+        let mut head = Head::new(Kind::Eagle3);
+        let tensor = Tensor {
+            shape: vec![1],
+            values: vec![0.0],
+        };
+        head.tensors.insert(name.to_owned(), tensor);
+        let folder = tempfile::tempdir().unwrap();
+        head.write(folder.path());
+        let draft = folder.path().display().to_string();
+        let refused = SpeculativeDecoder::new(&target, &draft, Some(Device::Cpu)).map(drop);
+        let message = refused.unwrap_err().to_string();
+        let expected = format!("tensor {name:?}, as no head of EAGLE's has");
+        assert!(message.contains(&expected), "{message}");
     }
 }
