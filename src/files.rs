@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
+use crate::json;
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,14 +100,14 @@ pub(crate) fn read_text(file: &Path, kind: Small) -> Result<String> {
 pub(crate) fn read_json(file: &Path, kind: Small) -> Result<serde_json::Value> {
     match file.try_exists() {
         Ok(false) => Ok(serde_json::Value::Null),
-        _ => serde_json::from_slice(&read(file, kind)?)
-            .map_err(|error| Error::corrupt(file, error.to_string())),
+        _ => json::parse(file, &read(file, kind)?),
     }
 }
 
 /// Writes a file in a folder that exists, and syncs it to the disk.
 ///
-/// A symbolic link stays: the file that it names is replaced. Devices and pipes are written to as they are.
+/// A symbolic link stays: the file that it names is replaced. A file of the user's own keeps its permissions. Devices and pipes are
+/// written to as they are.
 pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>, access: Access) -> Result<()> {
     try_write(path, content.as_ref(), access).map_err(|error| write_error(path, error))
 }
@@ -127,10 +128,26 @@ fn try_write(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
         return std::fs::write(path, content);
     }
     let mut file = temporary_beside(path, access)?;
+    let target = target_of(path);
     file.write_all(content)?;
+    #[cfg(unix)]
+    keep_permissions(&target, file.as_file())?;
     file.as_file().sync_all()?;
-    file.persist(target_of(path))?;
+    file.persist(target)?;
     Ok(())
+}
+
+/// Gives a file the permissions of the one that it will replace, if the same user owns both: another's may be a trap.
+#[cfg(unix)]
+fn keep_permissions(replaced: &Path, file: &File) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    match replaced.symlink_metadata() {
+        Ok(replaced) if replaced.is_file() && replaced.uid() == file.metadata()?.uid() => {
+            let mode = replaced.permissions().mode() & 0o777;
+            file.set_permissions(std::fs::Permissions::from_mode(mode))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The file that a path names, through links.
@@ -190,6 +207,14 @@ pub(crate) struct Lock {
 pub(crate) fn lock(path: &Path) -> Result<Lock> {
     if let Some(folder) = path.parent() {
         create_folder(folder)?;
+    }
+    // To open a pipe would wait for its other end.
+    if path.metadata().is_ok_and(|existing| !existing.is_file()) {
+        return Err(Error::invalid(
+            "lock file",
+            path.display(),
+            "a regular file: remove what lies there",
+        ));
     }
     let file = File::options()
         .create(true)
@@ -304,24 +329,28 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_are_followed_and_permissions_are_the_callers() {
+    fn links_are_followed_and_permissions_are_kept() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        let mode = |file: &Path| file.metadata().unwrap().permissions().mode() & 0o777;
         write(&file, "old", Access::Private).unwrap();
-        let mode = || file.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(), 0o600);
+        assert_eq!(mode(&file), 0o600);
         std::os::unix::fs::symlink("file", &link).unwrap();
         write(&link, "new", Access::Shared).unwrap();
         assert!(link.symlink_metadata().unwrap().is_symlink());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "new");
-        // As any other new file of this process.
-        let other = folder.path().join("other");
+        assert_eq!(mode(&file), 0o600);
+        // A new one is as any other new file of this process.
+        let (shared, other) = (folder.path().join("shared"), folder.path().join("other"));
+        write(&shared, "new", Access::Shared).unwrap();
         std::fs::write(&other, "").unwrap();
-        assert_eq!(
-            mode(),
-            other.metadata().unwrap().permissions().mode() & 0o777
-        );
+        assert_eq!(mode(&shared), mode(&other));
+        // A link that leads nowhere is replaced, and nothing is made where it leads.
+        let (lost, dangling) = (folder.path().join("lost"), folder.path().join("dangling"));
+        std::os::unix::fs::symlink("lost", &dangling).unwrap();
+        write(&dangling, "new", Access::Shared).unwrap();
+        assert!(dangling.symlink_metadata().unwrap().is_file() && !lost.exists());
     }
 
     #[test]
@@ -333,6 +362,16 @@ mod tests {
         assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
         drop(held);
         other.try_lock().unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_is_no_regular_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for special in [folder.path(), Path::new("/dev/null")] {
+            let error = lock(special).map(drop).unwrap_err().to_string();
+            assert!(error.contains("a regular file"), "{error}");
+        }
     }
 
     #[test]
