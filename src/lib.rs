@@ -33,6 +33,7 @@ mod json;
 mod limits;
 pub mod model;
 mod names;
+mod panics;
 pub mod progress;
 #[cfg(feature = "cli")]
 mod progress_bar;

@@ -1,12 +1,12 @@
 //! The parts of a tokenizer, and the bytes of its tokens.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::Decoder;
 
 use super::chat::TemplateSource;
 use crate::error::{Error, Result};
+use crate::panics::{self, Caught};
 
 /// A loaded tokenizer with its special tokens, whether from a folder or from GGUF metadata.
 pub(super) struct TokenizerSpec {
@@ -99,9 +99,12 @@ impl Spelling {
 
 /// Calls the tokenizers library, which panics on some invalid contents, and turns panics into errors.
 pub(super) fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(call)) {
+    match panics::catch(call) {
         Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("the tokenizer's contents are inconsistent".to_owned()),
+        Err(Caught(panic)) => {
+            tracing::debug!("the tokenizer: {panic}");
+            Err("the tokenizer's contents are inconsistent".to_owned())
+        }
     }
 }
 
