@@ -2,7 +2,7 @@
 
 use std::env::VarError;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{CliError, Outcome};
@@ -40,7 +40,8 @@ pub(super) struct Args {
     /// Port to listen on; 0 takes any free port
     #[arg(long, short, default_value_t = 8080, env = "SPECDEC_PORT")]
     port: u16,
-    /// File with API keys, one per line; each request must send one. SPECDEC_API_KEY adds another
+    /// File with API keys, one per line (lines that start with # are comments); each request must send one. SPECDEC_API_KEY adds
+    /// another
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// An API key that each request must send; other users of this machine can see it in the list of processes
@@ -85,7 +86,7 @@ pub(super) struct Args {
     /// Add answers to an n-gram table to draft from, and save it in this file, which then contains parts of users' texts
     #[arg(long, value_name = "FILE", conflicts_with = "table")]
     learn: Option<PathBuf>,
-    /// Name of the model in responses [default: the target's name]
+    /// Name of the model in responses [default: the target's name; of a path, its last part]
     #[arg(long, value_name = "NAME")]
     served_name: Option<String>,
     #[command(flatten)]
@@ -145,6 +146,13 @@ fn describe(decoder: &SpeculativeDecoder, options: &ServerOptions) {
     }
 }
 
+/// A model's name for clients, who are not told where it lies.
+fn name_of(target: &str) -> String {
+    let path = Path::new(target).canonicalize().ok();
+    let name = path.as_deref().and_then(Path::file_name);
+    name.map_or_else(|| target.to_owned(), |name| name.display().to_string())
+}
+
 impl Args {
     /// Loads the models, with the table that an earlier server saved.
     fn load(
@@ -201,7 +209,7 @@ impl Args {
             model: self
                 .served_name
                 .clone()
-                .unwrap_or_else(|| self.models.target.clone()),
+                .unwrap_or_else(|| name_of(&self.models.target)),
             slots: self.parallel.into(),
             queue: self.queue,
             cache_tokens: self.cache_tokens,
@@ -238,8 +246,9 @@ impl Args {
                 return Err(Error::invalid(name, "\"\"", "a key that is not empty"));
             }
         }
-        let lines = file.iter().flat_map(|text| text.lines());
+        let lines = file.iter().flat_map(|text| text.lines()).map(str::trim);
         let keys: Vec<String> = lines
+            .filter(|line| !line.starts_with('#'))
             .chain(own.as_deref())
             .chain(self.api_key.as_deref())
             .map(str::trim)

@@ -157,20 +157,28 @@ fn foreign_origin(headers: &HeaderMap, allowed: &[String]) -> Option<String> {
 
 const ORIGIN: &str = "a scheme and a host, as in https://example.com, or *";
 
-/// Whether browsers could send this as `Origin`: a scheme, a host, perhaps a port, and nothing after them.
-fn is_origin(text: &str) -> bool {
-    let Ok(uri) = text.parse::<Uri>() else {
-        return false;
+/// An origin as browsers send it: a scheme, a host and a port that is not the scheme's own, in small letters and with nothing after
+/// them.
+fn origin(text: &str) -> Option<String> {
+    let uri: Uri = text.strip_suffix('/').unwrap_or(text).parse().ok()?;
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
+    let authority = uri.authority()?.as_str().to_ascii_lowercase();
+    let own_port = match scheme.as_str() {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
     };
-    let is_named = uri.scheme().is_some() && uri.host().is_some_and(|host| !host.is_empty());
-    is_named && uri.path_and_query().is_none_or(|path| path == "/") && !text.ends_with('/')
+    let authority = authority.strip_suffix(own_port).unwrap_or(&authority);
+    let is_bare = uri.path_and_query().is_none_or(|path| path == "/") && !text.ends_with("//");
+    let is_host = uri.host().is_some_and(|host| !host.is_empty()) && !authority.contains('@');
+    (is_bare && is_host).then(|| format!("{scheme}://{authority}"))
 }
 
 /// An origin that a user allows, or `*` for all.
 pub(crate) fn parse_origin(text: &str) -> Result<String, Error> {
-    match text == "*" || is_origin(text) {
-        true => Ok(text.to_owned()),
-        false => Err(Error::invalid("cors-origin", text, ORIGIN)),
+    match text {
+        "*" => Ok(text.to_owned()),
+        _ => origin(text).ok_or_else(|| Error::invalid("cors-origin", text, ORIGIN)),
     }
 }
 
@@ -196,19 +204,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_a_scheme_and_a_host() {
-        for origin in ["https://example.com", "http://localhost:3000", "app://page"] {
-            assert!(is_origin(origin), "{origin}");
+    fn origins_are_what_browsers_send() {
+        for (given, sent) in [
+            ("https://example.com", "https://example.com"),
+            ("https://example.com/", "https://example.com"),
+            ("HTTPS://Example.com:443", "https://example.com"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://localhost:443", "http://localhost:443"),
+            ("http://[::1]:80", "http://[::1]"),
+            ("app://page", "app://page"),
+            ("*", "*"),
+        ] {
+            assert_eq!(parse_origin(given).unwrap(), sent);
         }
         for other in [
             "foo",
             "https://",
-            "https://example.com/",
             "https://a.b/c",
+            "https://a.b/?c",
+            "https://a.b//",
+            "https://user@a.b",
             "//a.b",
             "a b",
+            "a\nb",
         ] {
-            assert!(!is_origin(other), "{other}");
+            assert!(parse_origin(other).is_err(), "{other}");
         }
     }
 

@@ -81,6 +81,16 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message)
     }
 
+    /// What a client can't mend: the log has it, since it may tell of the server's files.
+    fn internal(message: &str) -> Self {
+        tracing::error!("a request failed: {message}");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "internal error: the server's log tells more, by this answer's id (the header x-request-id)",
+        )
+    }
+
     /// The code under which it is counted in metrics and logs.
     pub(super) fn code(&self) -> &'static str {
         self.code
@@ -144,7 +154,7 @@ impl From<Error> for ApiError {
             Error::OutOfMemory { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "out_of_memory", message)
             }
-            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message),
+            _ => Self::internal(&message),
         }
     }
 }
@@ -163,5 +173,23 @@ impl IntoResponse for ApiError {
             _ => {}
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_internal_error_tells_nothing_of_the_server() {
+        for error in [
+            Error::Compute("panicked at src/secret.rs:1".into()),
+            Error::corrupt("/home/secret/model.gguf", "a secret"),
+            Error::io("/home/secret", std::io::ErrorKind::NotFound.into()),
+        ] {
+            let body = serde_json::to_string(&ApiError::from(error).body()).unwrap();
+            assert!(body.contains("\"internal_error\""), "{body}");
+            assert!(!body.contains("secret"), "{body}");
+        }
     }
 }

@@ -39,6 +39,7 @@ pub struct Server {
     runtime: tokio::runtime::Runtime,
     listener: TcpListener,
     address: SocketAddr,
+    router: axum::Router,
     state: Arc<AppState>,
 }
 
@@ -80,7 +81,7 @@ impl Server {
         cache.dedicate(options.cache_tokens);
         let table = options.learn.as_deref();
         let table_updates = table.map(|file| TableUpdates::new(&decoder, file).map(Arc::new));
-        let state = AppState {
+        let state = Arc::new(AppState {
             table_updates: table_updates.transpose()?,
             service: Service::start(options.slots, options.queue, cache)?,
             decoders: Decoders::new(&decoder, table.is_some()),
@@ -91,12 +92,13 @@ impl Server {
             bodies: Room::new(options.max_body.saturating_mul(state::BODIES)),
             started: state::now(),
             options,
-        };
+        });
         Ok(Self {
             runtime,
             listener,
             address,
-            state: Arc::new(state),
+            router: router::router(&state)?,
+            state,
         })
     }
 
@@ -113,7 +115,7 @@ impl Server {
     /// Answers requests until a signal (SIGTERM, Ctrl-C) asks the process to end; then finishes the running ones, unless there is a
     /// second signal.
     pub fn run(self) -> Result<ServerEnd> {
-        let router = router::router(&self.state)?;
+        let router = self.router;
         let (signals, mut seen) = watch::channel(0);
         let drain = self.state.options.drain;
         let table_updates = self.state.table_updates.clone();
