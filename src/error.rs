@@ -100,6 +100,16 @@ pub enum Error {
     /// The compute library failed.
     #[error("computation failed: {0}")]
     Compute(String),
+    /// A model, or threads that use several, would wait for themselves.
+    #[error(
+        "the model is computing, and would wait for itself: it can't use its own decoder meanwhile, nor a stream or sequence of it; give it a decoder of its own"
+    )]
+    CircularWait,
+    /// A process that was forked while other threads used this crate.
+    #[error(
+        "this process was forked while another thread was generating, which holds locks and does not exist here: fork while nothing is generated, or start processes anew (in Python by multiprocessing's \"spawn\")"
+    )]
+    Forked,
     /// A user's own [`LanguageModel`](crate::LanguageModel) failed.
     #[error("the model failed: {0}")]
     Custom(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -19,6 +19,7 @@
 
 pub mod architecture;
 pub mod candle;
+mod checked_mutex;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod decoder;
@@ -27,6 +28,7 @@ pub mod engine;
 mod error;
 mod evaluation;
 mod files;
+mod fork;
 mod hash;
 pub mod hub;
 mod json;

@@ -13,6 +13,9 @@ class LanguageModel(Protocol):
     identifies each sequence; the first call with a new number starts an empty sequence. An
     exception must leave the sequence unchanged. A model that can copy sequences also has
     `fork(sequence: int, copy: int)`, which starts `copy` with the tokens of `sequence`.
+
+    A method must not use the decoder that calls it, which would wait for itself: that is a
+    RuntimeError.
     """
 
     @property

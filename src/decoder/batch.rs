@@ -16,8 +16,31 @@ pub(super) const SLOTS: usize = 16;
 /// Tokens of a sequence's last page, and of a tree.
 pub(super) const SPARE: usize = 128;
 
-/// The thread that runs asynchronous generations, and its process: a forked process has none of its parent's threads.
-pub(super) type SharedService = Arc<Mutex<Option<(u32, Service)>>>;
+/// The thread that runs asynchronous generations.
+pub(super) type SharedService = Arc<Mutex<Option<ProcessService>>>;
+
+/// A thread, and its process: a forked process has none of its parent's threads.
+pub(super) struct ProcessService {
+    process: u32,
+    service: Option<Service>,
+}
+
+impl ProcessService {
+    /// The thread, if it belongs to this process.
+    fn here(&self) -> Option<&Service> {
+        let here = self.process == std::process::id();
+        self.service.as_ref().filter(|_| here)
+    }
+}
+
+impl Drop for ProcessService {
+    fn drop(&mut self) {
+        if self.here().is_none() {
+            // What it shares with a thread that does not exist may be locked.
+            std::mem::forget(self.service.take());
+        }
+    }
+}
 
 /// Generations for several prompts in progress.
 pub struct Batch {
@@ -134,21 +157,36 @@ impl SpeculativeDecoder {
         &self.cache
     }
 
+    /// Fails on a thread that the thread of asynchronous generations may wait for.
+    pub(crate) fn check_may_wait(&self) -> Result<()> {
+        match self.is_computing_here() {
+            true => Err(Error::CircularWait),
+            false => Ok(()),
+        }
+    }
+
+    /// The thread of asynchronous generations, started if there is none.
+    fn service(&self) -> Result<Service> {
+        let mut shared = self.service.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(service) = shared.as_ref().and_then(ProcessService::here) {
+            return Ok(service.clone());
+        }
+        let service = Service::start(SLOTS, usize::MAX, self.cache.clone())?;
+        *shared = Some(ProcessService {
+            process: std::process::id(),
+            service: Some(service.clone()),
+        });
+        Ok(service)
+    }
+
     /// Runs a request on the thread that asynchronous generations share; the listener receives its events.
     pub(crate) fn submit(
         &self,
         request: Request,
         listener: impl FnMut(Event) -> bool + Send + 'static,
     ) -> Result<()> {
-        let mut shared = self.service.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = std::process::id();
-        let service = match &mut *shared {
-            Some((owner, service)) if *owner == process => service,
-            shared => {
-                let service = Service::start(SLOTS, usize::MAX, self.cache.clone())?;
-                &mut shared.insert((process, service)).1
-            }
-        };
+        self.check_may_wait()?;
+        let service = self.service()?;
         let full = |_| Error::Compute("the scheduler accepts no more requests".into());
         let admission = service.admit().map_err(full)?;
         service.submit(Owner::of_call(None), request, admission, Box::new(listener));

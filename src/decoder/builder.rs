@@ -257,7 +257,7 @@ impl DecoderBuilder {
         files: &ModelFiles,
     ) -> Result<DraftModel> {
         let model = match own {
-            SelfDraft::Layers(layers) => target.lock().with_layers(&layers)?,
+            SelfDraft::Layers(layers) => target.lock()?.with_layers(&layers)?,
             SelfDraft::Quantized(precision) => {
                 let options = LoadOptions {
                     precision,
@@ -275,7 +275,7 @@ impl DecoderBuilder {
         if let ModelFiles::Folder(folder) = &files
             && let Some(head) = EagleFiles::open(folder)?
         {
-            return Ok(DraftModel::Head(target.lock().draft_head(&head)?));
+            return Ok(DraftModel::Head(target.lock()?.draft_head(&head)?));
         }
         let loaded = model::load(&files, &self.options)?;
         let own = loaded.tokenizer.as_ref();

@@ -238,6 +238,27 @@ impl SpeculativeDecoder {
         }
     }
 
+    /// Whether a model is computing on this thread, so that no other thread's answer may be waited for.
+    pub(crate) fn is_computing_here(&self) -> bool {
+        let drafts = match &self.draft {
+            Some(DraftModel::Model(model, _)) => model.is_computing_here(),
+            Some(DraftModel::Head(_)) | None => false,
+        };
+        drafts || self.target.is_computing_here()
+    }
+
+    /// Whether nothing but this decoder holds its models: no other decoder, stream or sequence.
+    #[cfg(feature = "python")]
+    pub(crate) fn owns_models(&self) -> bool {
+        let owns_draft = match &self.draft {
+            Some(DraftModel::Model(model, _)) => model.owners() == 1,
+            Some(DraftModel::Head(_)) | None => true,
+        };
+        let owners = self.target.owners();
+        let kept = self.cache.kept_sequences();
+        owns_draft && kept.is_some_and(|kept| owners == 1 + kept)
+    }
+
     /// The target's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -441,12 +462,20 @@ async fn on_a_thread<T: Send + 'static>(
 fn kv_cache(info: &ModelInfo) -> KvCacheManager {
     /// Contexts that the prefix cache may hold, unless a server takes the whole cache for it.
     const PREFIX_CONTEXTS: usize = 4;
+    /// Bytes of the smallest part in which a sequence takes memory.
+    const HUGE_PAGE: usize = 2 << 20;
     // How much memory an accelerator has left is not known.
     let free = memory::available().filter(|_| info.device == "cpu");
     let tokens = free.and_then(|free| (free as usize / 2).checked_div(info.cache_bytes_per_token));
     let unknown = batch::SLOTS.saturating_mul(info.context_length.saturating_add(batch::SPARE));
     let prefixes = info.context_length.saturating_mul(PREFIX_CONTEXTS);
+    // The system gives memory for the CPU in huge pages.
+    let granule = match info.device.as_str() {
+        "cpu" => HUGE_PAGE.checked_div(info.cache_bytes_per_token),
+        _ => None,
+    };
     KvCacheManager::new(Some(tokens.unwrap_or(unknown)), prefixes)
+        .with_granule(granule.unwrap_or(1).max(1))
 }
 
 /// A seed of the system's random numbers.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::prefix_cache::PrefixCache;
+use super::prefix_cache::{self, Evicted, PrefixCache};
 use super::request::Request;
 use super::scope::Scope;
 use crate::error::{Error, Result};
@@ -39,15 +39,22 @@ impl KvCacheManager {
             capacity,
             max_prefix_tokens,
             reserved: 0,
-            prefixes: PrefixCache::default(),
+            prefixes: PrefixCache::new(1),
         })))
+    }
+
+    /// The same, empty, for sequences whose memory is taken in parts of so many tokens.
+    #[must_use]
+    pub(crate) fn with_granule(self, granule: usize) -> Self {
+        self.lock().prefixes = PrefixCache::new(granule);
+        self
     }
 
     /// An empty cache with the same limits.
     #[must_use]
     pub(crate) fn apart(&self) -> Self {
         let state = self.lock();
-        Self::new(state.capacity, state.max_prefix_tokens)
+        Self::new(state.capacity, state.max_prefix_tokens).with_granule(state.prefixes.granule())
     }
 
     /// An empty cache with the same capacity that keeps no prefixes.
@@ -98,21 +105,29 @@ impl KvCacheManager {
 
     /// A copy of the longest prefix of a prompt that is kept for its scope.
     pub(super) fn fork_prefix(&self, request: &Request) -> Option<TokenSequence> {
-        self.lock()
-            .prefixes
-            .fork(request.scope(), request.history())
+        let (scope, prompt) = (request.scope(), request.history());
+        let (cache, tokens) = self.lock().prefixes.use_longest(scope, prompt)?;
+        prefix_cache::fork(&cache, tokens)
+    }
+
+    /// How many sequences are kept; `None`: the cache is in use.
+    #[cfg(feature = "python")]
+    pub(crate) fn kept_sequences(&self) -> Option<usize> {
+        self.0.try_lock().ok().map(|state| state.prefixes.len())
     }
 
     /// Reserves what a request may come to need, evicting prefixes to make room; `None`: it does not fit beside the running
     /// ones. `force` reserves in any case.
     pub(super) fn reserve(&self, request: &Request, force: bool) -> Option<Reservation> {
         let tokens = pages(request.max_tokens());
+        // Outlives the lock.
+        let mut evicted = Evicted::default();
         let mut state = self.lock();
         if !state.has_room(tokens) && !force {
             return None;
         }
         state.reserved += tokens;
-        state.evict_surplus();
+        state.evict_surplus(&mut evicted);
         Some(Reservation {
             manager: self.clone(),
             tokens,
@@ -121,10 +136,13 @@ impl KvCacheManager {
 
     /// Keeps the cache of an ended request's tokens, for later ones of its scope.
     pub(super) fn keep_prefix(&self, scope: Scope, tokens: &[u32], cache: TokenSequence) {
+        // Both outlive the lock: they may hold the last reference to a sequence.
+        let cache = Arc::new(cache);
+        let mut evicted = Evicted::default();
         let mut state = self.lock();
         if cache.can_fork() && state.max_prefix_tokens > 0 {
-            state.prefixes.insert(scope, tokens, cache);
-            state.evict_surplus();
+            state.prefixes.insert(scope, tokens, cache.clone(), &mut evicted);
+            state.evict_surplus(&mut evicted);
         }
     }
 
@@ -140,11 +158,11 @@ impl State {
             .is_none_or(|capacity| self.reserved + tokens <= capacity)
     }
 
-    fn evict_surplus(&mut self) {
+    fn evict_surplus(&mut self, evicted: &mut Evicted) {
         let unreserved = self.capacity.unwrap_or(usize::MAX);
         let unreserved = unreserved.saturating_sub(self.reserved);
         let most = unreserved.min(self.max_prefix_tokens);
-        while self.prefixes.tokens() > most && self.prefixes.evict() {}
+        while self.prefixes.tokens() > most && self.prefixes.evict(evicted) {}
     }
 }
 

@@ -113,7 +113,7 @@ impl Request {
         if self.writer.tokens().is_empty() {
             self.stats.prefill = self.started.elapsed();
             // Where a later prompt may part from this one.
-            self.target.checkpoint();
+            self.target.checkpoint()?;
         }
         if self.config.max_new_tokens == 0 {
             self.finish = Some(FinishReason::Length);

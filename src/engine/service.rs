@@ -1,7 +1,6 @@
 //! A scheduler on a thread of its own, which takes requests from any thread.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,6 +10,8 @@ use super::owner::Owner;
 use super::request::Request;
 use super::scheduler::{Event, RequestId, Scheduler};
 use crate::error::{Error, Result};
+use crate::fork;
+use crate::panics::{self, Caught};
 
 /// Receives the events of a request; `false`: the client disconnected, and the request ends.
 pub type Listener = Box<dyn FnMut(Event) -> bool + Send>;
@@ -135,19 +136,26 @@ impl Service {
 fn run(mut scheduler: Scheduler, requests: &Receiver<Submitted>, status: &Status) {
     let mut listeners: HashMap<RequestId, Listener> = HashMap::new();
     let mut disconnected: Vec<RequestId> = Vec::new();
+    let mut working = None;
     loop {
         if scheduler.is_idle() {
             let Ok((owner, request, listener)) = requests.recv() else {
                 return;
             };
+            working = fork::work().ok();
             listeners.insert(scheduler.add_for(owner, request), listener);
         }
         while let Ok((owner, request, listener)) = requests.try_recv() {
             listeners.insert(scheduler.add_for(owner, request), listener);
         }
         // A user's model may panic; later requests are not affected.
-        if catch_unwind(AssertUnwindSafe(|| scheduler.step())).is_err() {
+        if let Err(Caught(panic)) = panics::catch(|| scheduler.step()) {
+            tracing::error!("the target: {panic}");
             scheduler.fail_all("the target panicked: see the log");
+        }
+        // Before an end is reported: the one who is told may fork.
+        if scheduler.is_idle() {
+            drop(working.take());
         }
         // Counted before an end is reported, so that the next request finds its place free.
         status.running.store(scheduler.running(), Ordering::Relaxed);

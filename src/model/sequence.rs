@@ -1,7 +1,7 @@
 //! One token sequence of a model that several requests share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
@@ -11,12 +11,13 @@ use super::language_model::{Extend, LanguageModel, SequenceId};
 use super::logits::{Logits, SpareRows};
 use super::target_model::TargetModel;
 use super::tree::Parents;
+use crate::checked_mutex::{CheckedGuard, CheckedMutex};
 use crate::error::{Error, Result};
 
 /// A model whose sequences belong to different requests, which take turns step by step.
 #[derive(Clone)]
 pub struct SharedModel {
-    model: Arc<Mutex<Box<dyn TargetModel>>>,
+    model: Arc<CheckedMutex<Box<dyn TargetModel>>>,
     /// Sequences that were dropped while the model was computing.
     dropped: Arc<Mutex<Vec<SequenceId>>>,
     spare: Arc<SpareRows>,
@@ -38,7 +39,7 @@ impl SharedModel {
             stretches_beyond: model.stretches_beyond(),
             can_fork: model.can_fork(),
             info: Arc::new(model.info()),
-            model: Arc::new(Mutex::new(model)),
+            model: Arc::new(CheckedMutex::new(model)),
             dropped: Arc::default(),
             spare: Arc::default(),
         }
@@ -64,16 +65,26 @@ impl SharedModel {
         &self.info
     }
 
-    /// The model, once no other request is computing.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Box<dyn TargetModel>> {
-        // A panic in a user's model leaves the other sequences as they were.
-        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The model, once no other request is computing; an error for a user's model that asks for itself.
+    pub(crate) fn lock(&self) -> Result<CheckedGuard<'_, Box<dyn TargetModel>>> {
+        let mut model = self.model.lock()?;
         // Not while the list is locked: a user's model may drop a sequence as it frees one.
         let dropped = std::mem::take(&mut *self.dropped());
         for sequence in dropped {
             model.free(sequence);
         }
-        model
+        Ok(model)
+    }
+
+    /// Whether this thread is computing with the model.
+    pub(crate) fn is_computing_here(&self) -> bool {
+        self.model.is_held_here()
+    }
+
+    /// How many decoders, sequences and others hold the model.
+    #[cfg(feature = "python")]
+    pub(crate) fn owners(&self) -> usize {
+        Arc::strong_count(&self.model)
     }
 
     /// Fails for trees that the model doesn't compute: here, since a user's may never look at the parents.
@@ -98,7 +109,7 @@ impl SharedModel {
     ) -> Result<Logits> {
         let rows = batch.iter().map(|extend| extend.rows).sum();
         let mut logits = Logits::recycled(self.vocab_size, &self.spare);
-        let mut model = self.lock();
+        let mut model = self.lock()?;
         let extended = model.extend_capturing(batch, captured, &mut logits);
         if let Err(error) = extended.and_then(|()| logits.check(rows)) {
             // A user's model may have appended before it failed; its own error says more than a second one.
@@ -117,9 +128,8 @@ impl SharedModel {
     /// Never waits: a user's model may drop a sequence of its own while it computes.
     fn free(&self, sequence: SequenceId) {
         match self.model.try_lock() {
-            Ok(mut model) => model.free(sequence),
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().free(sequence),
-            Err(TryLockError::WouldBlock) => self.dropped().push(sequence),
+            Some(mut model) => model.free(sequence),
+            None => self.dropped().push(sequence),
         }
     }
 
@@ -226,7 +236,7 @@ impl TokenSequence {
 
     /// Of the tree's tokens, keeps those of a path from its root (by their indices), and forgets the others.
     pub fn accept(&mut self, path: &[usize]) -> Result<()> {
-        self.model.lock().accept(self.id, path)?;
+        self.model.lock()?.accept(self.id, path)?;
         self.length += path.len();
         self.in_tree = false;
         Ok(())
@@ -239,7 +249,7 @@ impl TokenSequence {
             return Err(Error::invalid("length", length, expected));
         }
         if length < self.length || self.in_tree {
-            self.model.lock().truncate(self.id, length)?;
+            self.model.lock()?.truncate(self.id, length)?;
             self.length = length;
             self.in_tree = false;
         }
@@ -250,17 +260,18 @@ impl TokenSequence {
     /// how many it holds then.
     pub fn rewind(&mut self, length: usize) -> Result<usize> {
         if length < self.length || self.in_tree {
-            let reachable = self.model.lock().reachable_length(self.id, length);
+            let reachable = self.model.lock()?.reachable_length(self.id, length);
             self.truncate(reachable.min(length))?;
         }
         Ok(self.length)
     }
 
     /// Saves what it takes to [rewind](Self::rewind) to its present length after more is appended. Earlier checkpoints thin out.
-    pub fn checkpoint(&mut self) {
+    pub fn checkpoint(&mut self) -> Result<()> {
         if !self.in_tree {
-            self.model.lock().checkpoint(self.id);
+            self.model.lock()?.checkpoint(self.id);
         }
+        Ok(())
     }
 
     /// Whether the model can [fork](Self::fork) it.
@@ -277,7 +288,7 @@ impl TokenSequence {
     pub fn fork_at(&self, length: usize) -> Result<Self> {
         let mut copy = Self::new(&self.model);
         {
-            let mut model = self.model.lock();
+            let mut model = self.model.lock()?;
             let length = length.min(self.length);
             copy.length = model.reachable_length(self.id, length).min(length);
             model.fork(self.id, copy.id, copy.length)?;

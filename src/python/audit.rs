@@ -1,9 +1,11 @@
 //! `Audit`: is speculation lossless here?
 
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 
 use super::config::SpeculativeConfig;
 use super::decoder::SpeculativeDecoder;
+use super::detached::detach;
 use super::input::Prompts;
 use super::record::record;
 use super::requests;
@@ -140,6 +142,11 @@ impl Audit {
         Self(decoder)
     }
 
+    /// For the garbage collector.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
+    }
+
     /// Tests every draft source, or the one that `config` names.
     ///
     /// Args:
@@ -166,8 +173,7 @@ impl Audit {
         let decoder = &self.0.get().inner;
         let config = SpeculativeConfig::of_call(decoder, config, None)?;
         let audit = audit::Audit::running(decoder.clone(), requests::run);
-        let report = py.detach(|| audit.run(&prompts.0, &config, samples))?;
-        Ok(AuditReport(report))
+        detach(py, || audit.run(&prompts.0, &config, samples)).map(AuditReport)
     }
 
     fn __repr__(&self) -> String {

@@ -1,10 +1,12 @@
 //! `Benchmark`: plain against speculative decoding.
 
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 
 use super::config::SpeculativeConfig;
 use super::convert::positive;
 use super::decoder::SpeculativeDecoder;
+use super::detached::detach;
 use super::record::record;
 use super::requests;
 use crate::decoder::Prompt;
@@ -79,6 +81,11 @@ impl Benchmark {
         Self(decoder)
     }
 
+    /// For the garbage collector.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
+    }
+
     /// Runs both ways in turn, alternating which one runs first.
     ///
     /// Args:
@@ -107,9 +114,7 @@ impl Benchmark {
         let config = SpeculativeConfig::of_call(decoder, config, None)?;
         let runs = positive("num_runs", num_runs)?.unwrap_or(3);
         let benchmark = benchmark::Benchmark::new(decoder.clone()).running(requests::run);
-        Ok(Comparison(py.detach(|| {
-            benchmark.run_comparison(prompt, &config, runs)
-        })?))
+        detach(py, || benchmark.run_comparison(prompt, &config, runs)).map(Comparison)
     }
 
     fn __repr__(&self) -> String {

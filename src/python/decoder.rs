@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
+use pyo3::{PyTraverseError, PyVisit};
 
 use super::config::SpeculativeConfig;
 use super::convert::{ModelName, TokenIds, positive};
+use super::detached::detach;
 use super::generation::Generation;
 use super::input::{
     Conversations, Input, Messages, Prompts, Tools, Variables, render_options, warn_of_unread,
 };
-use super::language_model::PythonModel;
+use super::language_model::{ModelObject, PythonModel};
 use super::requests::{self, Settings, check_signals};
 use super::sequence::Sequence;
 use super::stream::{AsyncStream, Stream};
@@ -63,6 +65,8 @@ pub struct SpeculativeDecoder {
     pub(super) inner: decoder::SpeculativeDecoder,
     /// The models as the user named them.
     names: Names,
+    /// The user's own models.
+    objects: Vec<ModelObject>,
 }
 
 struct Names {
@@ -167,7 +171,12 @@ impl SpeculativeDecoder {
             builder = builder.table(table);
         }
         let inner = loading::interruptible(py, move || builder.load())?;
-        Ok(Self { inner, names })
+        let objects = Vec::new();
+        Ok(Self {
+            inner,
+            names,
+            objects,
+        })
     }
 
     /// Loads a model of a hub repository or folder, with one of its GGUF files if `filename` names one.
@@ -230,13 +239,37 @@ impl SpeculativeDecoder {
             target: name(target)?,
             draft: draft.map(name).transpose()?,
         };
-        let model = |object| {
-            PythonModel::new(object).map(|model| Box::new(model) as Box<dyn LanguageModel>)
+        let mut objects = Vec::new();
+        let mut model = |object: &Bound<'_, PyAny>| {
+            objects.push(ModelObject::new(object));
+            let model = PythonModel::new(object, objects[objects.len() - 1].clone())?;
+            Ok::<_, PyErr>(Box::new(model) as Box<dyn LanguageModel>)
         };
         let (target, draft) = (model(target)?, draft.map(model).transpose()?);
         let tokenizer = tokenizer.load(py)?;
         let inner = decoder::SpeculativeDecoder::with_models(target, draft, tokenizer);
-        Ok(Self { inner, names })
+        Ok(Self {
+            inner,
+            names,
+            objects,
+        })
+    }
+
+    /// For the garbage collector: a model may refer to its decoder.
+    ///
+    /// While a stream or sequence holds the models, too, they are in use, even if nothing else refers to them.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.inner.owns_models() {
+            true => self
+                .objects
+                .iter()
+                .try_for_each(|object| object.visit(&visit)),
+            false => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        self.objects.iter().for_each(ModelObject::clear);
     }
 
     /// Continues a prompt.
@@ -600,7 +633,7 @@ impl SpeculativeDecoder {
         let options = render_options(tools, chat_template_kwargs, generation, continued);
         warn_of_unread(&options, self.inner.tokenizer());
         let input = Input::Conversation(messages, options);
-        Ok(py.detach(|| self.inner.prompt_tokens(input.prompt(&self.inner)?))?)
+        detach(py, || self.inner.prompt_tokens(input.prompt(&self.inner)?))
     }
 
     /// The target's logits after each token, computed from an empty cache.
@@ -619,7 +652,7 @@ impl SpeculativeDecoder {
     ///     >>> decoder.logits([5, 6, 7]).shape
     ///     (3, 512)
     fn logits<'py>(&self, py: Python<'py>, ids: TokenIds) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let (values, vocab_size) = py.detach(|| {
+        let (values, vocab_size) = detach(py, || {
             let vocab_size = self.inner.sequence().vocab_size();
             let logits = self.inner.logits_in_chunks(&ids.0, check_signals);
             logits.map(|values| (values, vocab_size))
@@ -635,7 +668,7 @@ impl SpeculativeDecoder {
     /// Example:
     ///     >>> decoder.learn("The cat sat on the mat.")
     fn learn(&self, py: Python<'_>, text: Prompt) -> PyResult<()> {
-        Ok(py.detach(|| self.inner.learn(text, 0))?)
+        detach(py, || self.inner.learn(text, 0))
     }
 
     /// Saves the n-gram table to a file, for the constructor's `table`.
@@ -649,7 +682,7 @@ impl SpeculativeDecoder {
     /// Example:
     ///     >>> decoder.save_table("texts.table")  # doctest: +SKIP
     fn save_table(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        Ok(py.detach(|| self.inner.save_table(&path))?)
+        detach(py, || self.inner.save_table(&path))
     }
 
     /// An empty token sequence, for your own decoding loop.
@@ -695,15 +728,15 @@ impl SpeculativeDecoder {
     ///     >>> decoder.info()["architecture"]
     ///     'llama'
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (target, draft) = py.detach(|| (self.inner.info(), self.inner.draft_info()));
-        let info = info(py, &target)?;
+        let info = info(py, &self.inner.info())?;
+        let draft = self.inner.draft_info();
         let draft = draft.map(|draft| self::info(py, &draft)).transpose()?;
         info.set_item("draft", draft)?;
         Ok(info)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
-        let info = py.detach(|| self.inner.info());
+    fn __repr__(&self) -> String {
+        let info = self.inner.info();
         format!(
             "<SpeculativeDecoder: {}; {}, {} parameters, {}, {}>",
             self.described(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -77,7 +77,11 @@ fn exception(error: &Error) -> &'static str {
         Error::DeviceUnavailable { .. } => "DeviceUnavailable",
         Error::OutOfMemory { .. } => "OutOfMemory",
         Error::Io { .. } => "FileError",
-        Error::NoToken { .. } | Error::Compute(_) | Error::Custom(_) => BASE,
+        Error::NoToken { .. }
+        | Error::Compute(_)
+        | Error::Custom(_)
+        | Error::CircularWait
+        | Error::Forked => BASE,
     }
 }
 
@@ -151,6 +155,8 @@ impl From<Error> for PyErr {
                 Ok(interruption) => return interruption.0,
                 Err(source) => source.downcast::<PyErr>().ok(),
             },
+            // The caller's program, not a model or a setting, is wrong.
+            Error::CircularWait | Error::Forked => return PyRuntimeError::new_err(message),
             _ => None,
         };
         Python::attach(|py| {

@@ -1,15 +1,63 @@
 //! A user's own model with the `LanguageModel` protocol.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+use pyo3::{PyTraverseError, PyVisit};
 
 use super::convert::positive;
 use crate::error::{Error, Result};
 use crate::model::{Extend, LanguageModel, Logits, SequenceId};
 
+/// A user's object, until the garbage collector takes it.
+#[derive(Clone)]
+pub(super) struct ModelObject {
+    object: Arc<Mutex<Option<Py<PyAny>>>>,
+    /// Dead once the collector begins with the object; `None` for classes that have no weak references.
+    weak: Option<Arc<Py<PyWeakrefReference>>>,
+}
+
+impl ModelObject {
+    pub(super) fn new(object: &Bound<'_, PyAny>) -> Self {
+        let weak = PyWeakrefReference::new(object).ok();
+        Self {
+            object: Arc::new(Mutex::new(Some(object.clone().unbind()))),
+            weak: weak.map(|weak| Arc::new(weak.unbind())),
+        }
+    }
+
+    fn get<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let dead = |weak: &Arc<Py<PyWeakrefReference>>| weak.bind(py).upgrade().is_none();
+        if self.weak.as_ref().is_some_and(dead) {
+            return None;
+        }
+        let object = self.lock();
+        object.as_ref().map(|object| object.bind(py).clone())
+    }
+
+    /// Shows the collector the object.
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&*self.lock())
+    }
+
+    /// Gives the object up.
+    pub(super) fn clear(&self) {
+        let object = self.lock().take();
+        // Unlocked, since the object's finalizer may use the decoder.
+        drop(object);
+    }
+
+    /// Locked for moments, and with the GIL alone: nothing waits for it.
+    fn lock(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        self.object.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// An object with the protocol's methods.
 pub(super) struct PythonModel {
-    object: Py<PyAny>,
+    object: ModelObject,
     vocab_size: usize,
     context_length: usize,
     can_fork: bool,
@@ -17,7 +65,7 @@ pub(super) struct PythonModel {
 
 impl PythonModel {
     /// Reads the object's sizes, once.
-    pub(super) fn new(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(super) fn new(object: &Bound<'_, PyAny>, held: ModelObject) -> PyResult<Self> {
         let size = |name: &str| {
             let value = object.getattr(name)?;
             // `Some` in, `Some` out.
@@ -27,7 +75,7 @@ impl PythonModel {
             vocab_size: size("vocab_size")?,
             context_length: size("context_length")?,
             can_fork: object.hasattr("fork")?,
-            object: object.clone().unbind(),
+            object: held,
         })
     }
 
@@ -35,7 +83,9 @@ impl PythonModel {
     where
         A: pyo3::call::PyCallArgs<'py>,
     {
-        let result = self.object.bind(py).call_method1(method, arguments);
+        let collected = || Error::Compute("the model was garbage collected".into());
+        let object = self.object.get(py).ok_or_else(collected)?;
+        let result = object.call_method1(method, arguments);
         result.map_err(|error| Error::Custom(Box::new(error)))
     }
 
@@ -103,9 +153,10 @@ impl LanguageModel for PythonModel {
     fn free(&mut self, sequence: SequenceId) {
         // When the interpreter exits, the model is gone with it.
         Python::try_attach(|py| {
-            let object = self.object.bind(py);
-            if let Err(error) = object.call_method1("free", (sequence.0,)) {
-                error.write_unraisable(py, Some(object));
+            if let Some(object) = self.object.get(py)
+                && let Err(error) = object.call_method1("free", (sequence.0,))
+            {
+                error.write_unraisable(py, Some(&object));
             }
         });
     }

@@ -7,8 +7,10 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
+use super::detached::detach;
 use super::requests::check_signals;
 use crate::error::{Error, Result};
+use crate::fork;
 use crate::names::closest;
 use crate::settings::SETTINGS;
 
@@ -22,16 +24,21 @@ pub(super) fn interruptible<T: Send + 'static>(
 ) -> PyResult<T> {
     let (sender, receiver) = channel();
     let thread = std::thread::Builder::new().name("specdec-load".into());
-    // The send fails if the receiver was dropped by Ctrl-C.
-    thread.spawn(move || drop(sender.send(work())))?;
-    py.detach(move || {
+    let working = fork::work_elsewhere()?;
+    thread.spawn(move || {
+        let result = work();
+        drop(working);
+        // The send fails if the receiver was dropped by Ctrl-C.
+        drop(sender.send(result));
+    })?;
+    detach(py, move || {
         loop {
             match receiver.recv_timeout(SIGNAL_INTERVAL) {
-                Ok(result) => return Ok(result?),
+                Ok(result) => return result,
                 Err(RecvTimeoutError::Timeout) => check_signals()?,
                 Err(RecvTimeoutError::Disconnected) => {
                     let lost = "the loading thread ended without a result";
-                    return Err(Error::Compute(lost.into()).into());
+                    return Err(Error::Compute(lost.into()));
                 }
             }
         }

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::config::SpeculativeConfig;
+use super::detached::detach;
 use super::errors::{self, Interruption};
 use super::generation::Generation;
 use super::input::Input;
@@ -35,7 +36,7 @@ pub(super) fn generate(
 ) -> PyResult<Generation> {
     let config = settings.of(decoder)?;
     let answer = || run(decoder.stream(input.prompt(decoder)?, &config)?);
-    Ok(Generation(py.detach(answer)?))
+    detach(py, answer).map(Generation)
 }
 
 /// Generates several texts in one batch.
@@ -54,7 +55,7 @@ pub(super) fn generate_batch(
         }
         batch.into_generations()
     };
-    let generations = py.detach(answer)?;
+    let generations = detach(py, answer)?;
     Ok(generations.into_iter().map(Generation).collect())
 }
 
@@ -67,7 +68,7 @@ pub(super) fn stream(
 ) -> PyResult<Stream> {
     let config = settings.of(decoder)?;
     let start = || decoder.stream(input.prompt(decoder)?, &config);
-    Ok(Stream::new(py.detach(start)?))
+    detach(py, start).map(Stream::new)
 }
 
 /// Generates the whole text without blocking the event loop.
@@ -108,7 +109,7 @@ pub(super) fn stream_async(
     settings: Settings<'_, '_>,
 ) -> PyResult<AsyncStream> {
     let config = settings.of(decoder)?;
-    let request = py.detach(|| decoder.request(input.prompt(decoder)?, &config))?;
+    let request = detach(py, || decoder.request(input.prompt(decoder)?, &config))?;
     Ok(AsyncStream::new(decoder, request))
 }
 

@@ -54,9 +54,10 @@ impl Sequence {
             None => 1,
         };
         let (logits, vocab_size) = self.0.with(py, |sequence| {
-            (sequence.extend(&ids.0, rows), sequence.vocab_size())
+            let logits = sequence.extend(&ids.0, rows)?;
+            Ok((logits.into_vec(), sequence.vocab_size()))
         })?;
-        PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
+        PyArray1::from_vec(py, logits).reshape([rows, vocab_size])
     }
 
     /// Appends a tree of tokens, of which `accept` keeps one path.
@@ -90,10 +91,10 @@ impl Sequence {
         let parents: Vec<Option<usize>> = field("parents", parents, expected)?;
         let rows = ids.0.len();
         let (logits, vocab_size) = self.0.with(py, |sequence| {
-            let logits = sequence.extend_tree(&ids.0, &parents, rows);
-            (logits, sequence.vocab_size())
+            let logits = sequence.extend_tree(&ids.0, &parents, rows)?;
+            Ok((logits.into_vec(), sequence.vocab_size()))
         })?;
-        PyArray1::from_vec(py, logits?.into_vec()).reshape([rows, vocab_size])
+        PyArray1::from_vec(py, logits).reshape([rows, vocab_size])
     }
 
     /// Accepts a path of a tree's tokens, and rolls back the others.
@@ -110,7 +111,7 @@ impl Sequence {
     ///     >>> sequence.accept([1])
     fn accept(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
         let path: Vec<usize> = field("path", path, "indices of the tree's tokens")?;
-        Ok(self.0.with(py, |sequence| sequence.accept(&path))??)
+        self.0.with(py, |sequence| sequence.accept(&path))
     }
 
     /// The old name of `accept`, kept for one release.
@@ -136,7 +137,7 @@ impl Sequence {
             length,
             "an integer from 0 to the number of tokens",
         )?;
-        Ok(self.0.with(py, |sequence| sequence.truncate(length))??)
+        self.0.with(py, |sequence| sequence.truncate(length))
     }
 
     /// A new sequence with the same tokens.
@@ -150,11 +151,11 @@ impl Sequence {
     ///     >>> len(sequence.fork())
     ///     3
     fn fork(&self, py: Python<'_>) -> PyResult<Self> {
-        Ok(Self::new(self.0.with(py, |sequence| sequence.fork())??))
+        self.0.with(py, |sequence| sequence.fork()).map(Self::new)
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.0.with(py, |sequence| sequence.len())
+        self.0.with(py, |sequence| Ok(sequence.len()))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::detached::Detached;
+use super::detached::{Detached, detach};
 use super::errors::check_signals;
 use super::generation::{Chunk, Generation};
 use super::threads::RunningGuard;
@@ -39,7 +39,7 @@ impl Stream {
 
     /// One forward pass at most. To be called without the GIL.
     fn advance(&self) -> Result<Progress> {
-        let stream = &mut *self.running.lock();
+        let stream = &mut *self.running.lock()?;
         let Some(running) = stream else {
             return Ok(Progress::Ended);
         };
@@ -74,7 +74,7 @@ impl Stream {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Chunk>> {
         loop {
-            let progress = py.detach(|| self.advance());
+            let progress = detach(py, || Ok(self.advance()))?;
             check_signals(py)?;
             match progress? {
                 Progress::Pass => {}
@@ -129,14 +129,17 @@ impl AsyncStream {
     }
 
     /// Starts the generation; `None` if it was started before.
-    fn begin(&self) -> Result<Option<UnboundedReceiver<Event>>> {
-        let Some(request) = self.pending.lock().take() else {
+    fn begin(&self, py: Python<'_>) -> Result<Option<UnboundedReceiver<Event>>> {
+        let Some(request) = self.pending.lock()?.take() else {
             return Ok(None);
         };
         let (sender, events) = unbounded_channel();
-        let mut running = Some(RunningGuard::begin(Some(request.cancel_token())));
+        let mut running = Some(RunningGuard::begin(py, Some(request.cancel_token()))?);
         self.decoder.submit(request, move |event| {
             let ended = matches!(event, Event::End(_));
+            if let Some(running) = running.as_mut().filter(|_| ended) {
+                running.finish();
+            }
             let connected = sender.send(event).is_ok();
             if ended {
                 drop(running.take());
@@ -160,9 +163,10 @@ impl AsyncStream {
     /// The coroutine of `__anext__`: PyO3 makes coroutines only of methods with ordinary names.
     async fn _next(&self) -> PyResult<Chunk> {
         let ended = || PyStopAsyncIteration::new_err(());
+        self.decoder.check_may_wait()?;
         let mut events = self.events.lock().await;
         if events.is_none() {
-            *events = self.begin()?;
+            *events = Python::attach(|py| self.begin(py))?;
         }
         // An event that arrives while a coroutine is cancelled goes to the next one.
         let event = events.as_mut().ok_or_else(ended)?.recv().await;

@@ -2,57 +2,80 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
 use crate::engine::CancelToken;
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::fork::{self, WorkingElsewhere};
 
-/// The threads that compute for coroutines.
+/// The threads of one process that compute for coroutines.
 struct Threads {
-    /// The process that they belong to.
     process: u32,
-    /// The running threads by number, with what cancels their work, if anything does.
-    running: BTreeMap<u64, Option<CancelToken>>,
+    /// By number, with what cancels their work, if anything does.
+    running: Mutex<BTreeMap<u64, Option<CancelToken>>>,
+    finished: Condvar,
 }
 
-static THREADS: Mutex<Threads> = Mutex::new(Threads {
-    process: 0,
-    running: BTreeMap::new(),
-});
-static FINISHED: Condvar = Condvar::new();
+impl Threads {
+    /// Those of this process. A forked one begins with none: what its parent's threads had locked stays locked there.
+    fn of_this_process(_: Python<'_>) -> Arc<Self> {
+        // Locked with the GIL alone, so that no other thread has it when one forks.
+        static CURRENT: Mutex<Option<Arc<Threads>>> = Mutex::new(None);
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = std::process::id();
+        match &*current {
+            Some(threads) if threads.process == process => threads.clone(),
+            _ => {
+                let running = Mutex::default();
+                let finished = Condvar::new();
+                let threads = Arc::new(Self {
+                    process,
+                    running,
+                    finished,
+                });
+                current.insert(threads).clone()
+            }
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Option<CancelToken>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Marks a thread as computing for a coroutine until it is dropped.
-pub(super) struct RunningGuard(u64);
+pub(super) struct RunningGuard {
+    number: u64,
+    threads: Arc<Threads>,
+    working: Option<WorkingElsewhere>,
+}
 
 impl RunningGuard {
     /// Starts; `cancel` cancels the work.
-    pub(super) fn begin(cancel: Option<CancelToken>) -> Self {
+    pub(super) fn begin(py: Python<'_>, cancel: Option<CancelToken>) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let mut threads = threads();
-        let process = std::process::id();
-        if threads.process != process {
-            *threads = Threads {
-                process,
-                running: BTreeMap::new(),
-            };
-        }
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        threads.running.insert(number, cancel);
-        Self(number)
+        let guard = Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            threads: Threads::of_this_process(py),
+            working: Some(fork::work_elsewhere()?),
+        };
+        guard.threads.running().insert(guard.number, cancel);
+        Ok(guard)
+    }
+
+    /// The work is done, but for telling so: the one who is told may fork.
+    pub(super) fn finish(&mut self) {
+        drop(self.working.take());
     }
 }
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
-        threads().running.remove(&self.0);
-        FINISHED.notify_all();
+        self.threads.running().remove(&self.number);
+        self.threads.finished.notify_all();
     }
-}
-
-fn threads() -> MutexGuard<'static, Threads> {
-    THREADS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Sends the result of a thread to the coroutine that waits for it.
@@ -61,7 +84,8 @@ pub(super) struct Answer<T>(Option<(tokio::sync::oneshot::Sender<T>, RunningGuar
 impl<T> Answer<T> {
     /// Wakes the coroutine, which takes the GIL. Does nothing if the coroutine is gone.
     pub(super) fn send(&mut self, answer: T) {
-        if let Some((sender, running)) = self.0.take() {
+        if let Some((sender, mut running)) = self.0.take() {
+            running.finish();
             let _ = sender.send(answer);
             drop(running);
         }
@@ -74,7 +98,8 @@ pub(super) async fn receive<T: Send + 'static, E>(
     ask: impl FnOnce(Answer<T>) -> Result<(), E>,
 ) -> PyResult<Result<T, E>> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    if let Err(error) = ask(Answer(Some((sender, RunningGuard::begin(cancel))))) {
+    let running = Python::attach(|py| RunningGuard::begin(py, cancel))?;
+    if let Err(error) = ask(Answer(Some((sender, running)))) {
         return Ok(Err(error));
     }
     let lost = |_| Error::Compute("the generation's thread ended without an answer".into());
@@ -95,14 +120,19 @@ pub(super) async fn compute<T: Send + 'static>(
 /// Cancels all work for coroutines and waits for its threads. The interpreter calls this at exit: a thread that takes the
 /// GIL afterwards would crash the process.
 #[pyfunction]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it waits for threads that work, and does not work"
+)]
 pub(super) fn _finish(py: Python<'_>) {
+    let threads = Threads::of_this_process(py);
     py.detach(|| {
-        let threads = threads();
-        // A forked process does not have its parent's threads.
-        if threads.process == std::process::id() {
-            let cancel_tokens = threads.running.values().flatten();
-            cancel_tokens.for_each(CancelToken::cancel);
-            drop(FINISHED.wait_while(threads, |threads| !threads.running.is_empty()));
-        }
+        let running = threads.running();
+        running.values().flatten().for_each(CancelToken::cancel);
+        drop(
+            threads
+                .finished
+                .wait_while(running, |running| !running.is_empty()),
+        );
     });
 }

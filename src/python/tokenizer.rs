@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::convert::{ModelName, TokenIds, field};
+use super::detached::detach;
 use super::input::{Messages, Tools, Variables, render_options, warn_of_unread};
 use crate::error::{Error, Result};
 use crate::hub::{LocateOptions, locate};
@@ -44,7 +45,7 @@ impl Tokenizer {
 impl Tokenizer {
     #[new]
     fn new(py: Python<'_>, model: ModelName) -> PyResult<Self> {
-        py.detach(|| load(&model.0)).map(Self).map_err(PyErr::from)
+        detach(py, || load(&model.0)).map(Self)
     }
 
     /// The token ids of a text.
@@ -60,7 +61,7 @@ impl Tokenizer {
     ///     >>> ids = decoder.tokenizer.encode("the free software")
     #[pyo3(signature = (text, add_special_tokens=true))]
     fn encode(&self, py: Python<'_>, text: &str, add_special_tokens: bool) -> PyResult<Vec<u32>> {
-        Ok(py.detach(|| self.0.encode(text, add_special_tokens))?)
+        detach(py, || self.0.encode(text, add_special_tokens))
     }
 
     /// The text of token ids.
@@ -81,7 +82,7 @@ impl Tokenizer {
     ///     'the free software'
     #[pyo3(signature = (ids, skip_special_tokens=true))]
     fn decode(&self, py: Python<'_>, ids: TokenIds, skip_special_tokens: bool) -> PyResult<String> {
-        Ok(py.detach(|| self.0.decode(&ids.0, skip_special_tokens))?)
+        detach(py, || self.0.decode(&ids.0, skip_special_tokens))
     }
 
     /// Tokens as the vocabulary spells them.
@@ -178,11 +179,9 @@ impl Tokenizer {
         let (generation, continued) = (add_generation_prompt, continue_final_message);
         let options = render_options(tools, kwargs, generation, continued);
         warn_of_unread(&options, &self.0);
-        let text = py.detach(|| self.0.apply_chat_template(&messages.0, &options))?;
+        let text = detach(py, || self.0.apply_chat_template(&messages.0, &options))?;
         match tokenize {
-            true => py
-                .detach(|| self.0.encode(&text, false))?
-                .into_bound_py_any(py),
+            true => detach(py, || self.0.encode(&text, false))?.into_bound_py_any(py),
             false => text.into_bound_py_any(py),
         }
     }
@@ -260,7 +259,7 @@ impl TokenizerArgument<'_> {
     pub(super) fn load(self, py: Python<'_>) -> PyResult<text::Tokenizer> {
         match self {
             Self::Loaded(tokenizer) => Ok(tokenizer.get().0.clone()),
-            Self::Name(name) => Ok(py.detach(|| load(&name.0))?),
+            Self::Name(name) => detach(py, || load(&name.0)),
         }
     }
 }

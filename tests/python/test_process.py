@@ -88,6 +88,126 @@ def test_a_fork_after_computing_keeps_working() -> None:
     assert run(program) == "True 0\n"
 
 
+# Ends a child as a program does whose first use of the decoder fails, or works.
+CHILD = """
+        def child():
+            try:
+                decoder.generate([5], max_new_tokens=5, ignore_eos=True)
+            except RuntimeError as error:
+                sys.exit(3 if "forked while another thread" in str(error) else 4)
+            sys.exit(0)
+
+        def fork():
+            number = os.fork()
+            if number == 0:
+                child()
+            return number
+
+        def status(number):
+            # A child that hangs is not waited for longer than a minute.
+            for _ in range(6000):
+                ended, status = os.waitpid(number, os.WNOHANG)
+                if ended:
+                    return os.waitstatus_to_exitcode(status)
+                time.sleep(0.01)
+            os.kill(number, signal.SIGKILL)
+            return "hangs"
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_fork_while_another_thread_generates(num_threads: int) -> None:
+    program = f"""
+        decoder = SpeculativeDecoder(MODEL, num_threads={num_threads})
+        running = True
+        def work():
+            while running:
+                decoder.generate([5], max_new_tokens=100)
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        outcomes = set()
+        for _ in range(10):
+            time.sleep(0.02)
+            outcomes.add(status(fork()))
+        running = False
+        for thread in threads:
+            thread.join()
+        # Once they have ended, a child can do all that its parent can.
+        print(outcomes <= {{0, 3}}, status(fork()))
+    """
+    assert run(CHILD + program) == "True 0\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_while_coroutines_generate() -> None:
+    program = """
+        async def main():
+            stream = decoder.stream_async([5], max_new_tokens=1000, ignore_eos=True)
+            await anext(stream)
+            number = os.fork()
+            if number == 0:
+                try:
+                    decoder.generate([5], max_new_tokens=5)
+                except RuntimeError as error:
+                    os._exit(3 if "forked while another thread" in str(error) else 4)
+                os._exit(0)
+            outcome = status(number)
+            async for _ in stream:
+                pass
+            return outcome
+        for _ in range(10):
+            print(asyncio.run(main()) in (0, 3), status(fork()))
+    """
+    assert run(CHILD + program) == "True 0\n" * 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_of_a_model_that_computes_goes_on() -> None:
+    program = """
+        import numpy
+        from specdec_rs import Tokenizer
+        class Forking:
+            vocab_size, context_length, child = 512, 64, None
+            def extend(self, sequence, tokens, rows):
+                if self.child is None:
+                    self.child = os.fork()
+                return numpy.zeros((rows, 512), numpy.float32)
+            def truncate(self, sequence, length): pass
+            def free(self, sequence): pass
+        model = Forking()
+        own = SpeculativeDecoder.with_models(model, None, Tokenizer(MODEL))
+        length = len(own.generate([5], max_new_tokens=5, ignore_eos=True).tokens)
+        if model.child == 0:
+            sys.exit(length + len(own.generate([5], max_new_tokens=5, ignore_eos=True).tokens))
+        print(length, status(model.child))
+    """
+    assert run(CHILD + program) == "5 10\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize(
+    ("options", "outcome"), [('kernels="candle"', "3\n"), ('quantize="q4_0"', "0\n")]
+)
+def test_a_fork_after_another_librarys_threads_were_started(options: str, outcome: str) -> None:
+    program = f"""
+        def use():
+            decoder = SpeculativeDecoder(MODEL, {options}, progress=False)
+            decoder.generate([5] * 200, max_new_tokens=5, ignore_eos=True)
+        use()
+        number = os.fork()
+        if number == 0:
+            try:
+                use()
+            except SpecdecError as error:
+                os._exit(3 if "forked after Candle" in str(error) else 4)
+            os._exit(0)
+        print(status(number))
+    """
+    assert run(CHILD + program) == outcome
+
+
 def test_exit_waits_for_coroutines() -> None:
     program = """
         async def main():

@@ -8,6 +8,8 @@ mod attention;
 mod device_rows;
 mod matrix;
 
+use std::sync::OnceLock;
+
 use candle_core::{DType, Device, Tensor};
 use candle_nn::ops;
 
@@ -63,6 +65,20 @@ impl CandleBackend {
     #[must_use]
     pub fn computing_in(self, compute: DType) -> Self {
         Self { compute, ..self }
+    }
+
+    /// Fails in a process that was forked after Candle computed: its threads, and the device's state, stay with the parent.
+    fn check_process() -> Result<()> {
+        static FIRST: OnceLock<u32> = OnceLock::new();
+        let this = std::process::id();
+        match *FIRST.get_or_init(|| this) == this {
+            true => Ok(()),
+            false => Err(Error::Compute(
+                "this process was forked after Candle's kernels were used, whose threads do not exist here: fork before, or start \
+                 processes anew (in Python by multiprocessing's \"spawn\")"
+                    .into(),
+            )),
+        }
     }
 
     /// Whether it is the reference of the other kernels: in f32 on the CPU.
@@ -172,6 +188,7 @@ impl Backend for CandleBackend {
     }
 
     fn begin(&self, batch: Batch<'_>, ropes: &[Rope]) -> Result<Step> {
+        Self::check_process()?;
         let positions: Vec<(usize, bool)> = batch.rotations().collect();
         let rotations = ropes
             .iter()

@@ -153,7 +153,7 @@ fn any_order_of_operations_gives_the_bits_of_one_token_at_a_time() {
                     let length = random.below(checked.text.len() + 1);
                     checked.rewind(length);
                 }
-                4 => checked.sequence.checkpoint(),
+                4 => checked.sequence.checkpoint().unwrap(),
                 _ if count < 4 => {
                     let wanted = random.below(checked.text.len() + 1);
                     let copy = checked.sequence.fork_at(wanted).unwrap();
@@ -202,7 +202,7 @@ fn what_was_committed_is_left_only_for_a_checkpoint() {
     let mut checked = Checked::new(&model);
     let prompt = random.tokens(40);
     checked.extend(&model, &mut expected, &prompt, 0);
-    checked.sequence.checkpoint();
+    checked.sequence.checkpoint().unwrap();
     for _ in 0..6 {
         let tokens = random.tokens(5);
         checked.extend(&model, &mut expected, &tokens, 5);
@@ -233,7 +233,7 @@ fn checkpoints_of_a_long_text_thin_out() {
         let tokens = random.tokens(10);
         checked.sequence.extend(&tokens, 0).unwrap();
         checked.text.extend(tokens);
-        checked.sequence.checkpoint();
+        checked.sequence.checkpoint().unwrap();
     }
     let mut lost = 0;
     for length in (0..600).rev().step_by(60) {

@@ -59,7 +59,7 @@ impl DraftSequence {
         let kept = self.sequence.rewind(shared.min(most))?;
         self.cached.truncate(kept);
         // What is drafted from here may be rejected.
-        self.sequence.checkpoint();
+        self.sequence.checkpoint()?;
         Ok(text[kept..].to_vec())
     }
 

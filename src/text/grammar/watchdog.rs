@@ -4,7 +4,8 @@
 //! work after some milliseconds, so that only such grammars meet this one.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use llguidance::CancellationHandle;
@@ -24,12 +25,14 @@ pub(super) struct Watch(u64);
 impl Watch {
     /// Cancels the work of this handle once it takes too long.
     pub(super) fn start(handle: CancellationHandle) -> Self {
-        static THREAD: Once = Once::new();
-        THREAD.call_once(|| {
+        // A forked process does not have its parent's thread.
+        static PROCESS: AtomicU32 = AtomicU32::new(0);
+        let process = std::process::id();
+        if PROCESS.swap(process, Ordering::Relaxed) != process {
             let thread = std::thread::Builder::new().name("specdec-grammars".into());
             // Without the thread nothing is cancelled.
             drop(thread.spawn(run));
-        });
+        }
         let mut tasks = tasks();
         let number = tasks.last_key_value().map_or(0, |(last, _)| last + 1);
         tasks.insert(number, (Instant::now(), handle));
