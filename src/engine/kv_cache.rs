@@ -141,7 +141,9 @@ impl KvCacheManager {
         let mut evicted = Evicted::default();
         let mut state = self.lock();
         if cache.can_fork() && state.max_prefix_tokens > 0 {
-            state.prefixes.insert(scope, tokens, cache.clone(), &mut evicted);
+            state
+                .prefixes
+                .insert(scope, tokens, cache.clone(), &mut evicted);
             state.evict_surplus(&mut evicted);
         }
     }

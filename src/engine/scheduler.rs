@@ -437,12 +437,13 @@ impl Scheduler {
         }
         for Done {
             item: mut entry,
-            panicked,
+            panic,
             ..
         } in done
         {
             self.parsing.retain(|parsing| parsing.id != entry.id);
-            if panicked {
+            if let Some(panic) = panic {
+                tracing::error!("the parser of a response format: {panic}");
                 let reason = "the response format's parser panicked: see the log";
                 entry.end = Some(Err(Error::Compute(reason.into())));
             }

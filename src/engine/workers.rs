@@ -1,10 +1,11 @@
 //! Work on a request beside the scheduler's thread: the parser of a response format may take long, and the other requests
 //! don't wait for it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use crate::fork;
+use crate::panics::{self, Caught};
 use crate::threads;
 
 /// What is done with an item.
@@ -29,8 +30,8 @@ struct Worker<T> {
 pub(super) struct Done<T> {
     worker: usize,
     pub(super) item: T,
-    /// Whether the task panicked.
-    pub(super) panicked: bool,
+    /// What the task panicked with, if it did.
+    pub(super) panic: Option<String>,
 }
 
 impl<T: Send + 'static> Workers<T> {
@@ -50,7 +51,12 @@ impl<T: Send + 'static> Workers<T> {
         let number = idle.unwrap_or_else(|| self.spawn());
         let worker = &mut self.threads[number];
         worker.busy = Some(Instant::now());
-        let task: Task<T> = Box::new(task);
+        // A child that is forked meanwhile would wait for it in vain.
+        let working = fork::work_elsewhere().ok();
+        let task: Task<T> = Box::new(move |item| {
+            let _working = working;
+            task(item);
+        });
         if let Err(unsent) = worker.tasks.send((item, task)) {
             // There is no thread for it.
             let (item, task) = unsent.0;
@@ -101,11 +107,11 @@ impl<T: Send + 'static> Workers<T> {
 }
 
 fn work<T>(worker: usize, mut item: T, task: Task<T>) -> Done<T> {
-    let panicked = catch_unwind(AssertUnwindSafe(|| task(&mut item))).is_err();
+    let caught = panics::catch(|| task(&mut item)).err();
     Done {
         worker,
         item,
-        panicked,
+        panic: caught.map(|Caught(panic)| panic),
     }
 }
 
@@ -154,7 +160,8 @@ mod tests {
         let mut workers = Workers::new();
         workers.start(7, |_| panic!("on purpose"));
         let done = workers.done_within(LONG);
-        assert!(done[0].panicked && done[0].item == 7);
+        assert_eq!(done[0].item, 7);
+        assert!(done[0].panic.as_ref().unwrap().contains("on purpose"));
         workers.start(8, |item| *item += 1);
         assert_eq!(workers.done_within(LONG)[0].item, 9);
     }

@@ -405,7 +405,7 @@ def test_keys_and_salts_share_no_cache(target: Path, tmp_path: Path) -> None:
         assert cached_tokens(server, "key-of-one", prompt=secret) == 99
         for guess in range(2, 12):
             prompt = [*secret[:100], guess, 1]
-            # Its own guesses share a token more only with each other's beginning.
+            # Its own guesses share one token more with each other.
             assert cached_tokens(server, "key-of-two", prompt=prompt) <= 100
     with serving(target, "--api-key-file", str(keys), "--share-cache") as server:
         assert cached_tokens(server, "key-of-one") == 0
