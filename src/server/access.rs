@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -81,6 +81,30 @@ fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
     bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes))
 }
 
+/// Rejects requests that a proxy before the server could read in another way: they must have one host (RFC 9112, 3.2), and no
+/// transfer coding but chunked (6.1).
+pub(super) async fn check_head(request: Request, next: Next) -> Response {
+    match ambiguity(request.version(), request.headers()) {
+        None => next.run(request).await,
+        Some(message) => {
+            ApiError::new(StatusCode::BAD_REQUEST, "ambiguous_request", message).into_response()
+        }
+    }
+}
+
+fn ambiguity(version: Version, headers: &HeaderMap) -> Option<&'static str> {
+    let hosts = headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && version >= Version::HTTP_11) {
+        return Some("expected one Host header");
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match codings.all(chunked) {
+        true => None,
+        false => Some("expected no Transfer-Encoding but chunked: compressed bodies are not read"),
+    }
+}
+
 /// The pages whose requests are answered.
 pub(super) struct Origins {
     /// The allowed origins of other sites.
@@ -152,7 +176,7 @@ fn foreign_origin(headers: &HeaderMap, allowed: &[String]) -> Option<String> {
     let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
     let own = origin.split_once("://").map(|(_, host)| host.as_bytes());
     let is_allowed = allowed.iter().any(|one| one == "*" || *one == origin);
-    (own != host && !is_allowed).then_some(origin)
+    ((own.is_none() || own != host) && !is_allowed).then_some(origin)
 }
 
 const ORIGIN: &str = "a scheme and a host, as in https://example.com, or *";
@@ -229,6 +253,41 @@ mod tests {
             "a\nb",
         ] {
             assert!(parse_origin(other).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn requests_that_can_be_read_in_two_ways_are_rejected() {
+        let ambiguity = |version, lines: &[(&'static str, &'static str)]| {
+            let headers = lines.iter().map(|(name, value)| {
+                let name = header::HeaderName::from_static(name);
+                (name, HeaderValue::from_static(value))
+            });
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(name, value);
+            }
+            ambiguity(version, &map)
+        };
+        let host = ("host", "localhost");
+        for (version, lines) in [
+            (Version::HTTP_11, &[host][..]),
+            (Version::HTTP_10, &[]),
+            (Version::HTTP_11, &[host, ("transfer-encoding", "Chunked")]),
+        ] {
+            assert_eq!(ambiguity(version, lines), None);
+        }
+        for (version, lines) in [
+            (Version::HTTP_11, &[][..]),
+            (Version::HTTP_11, &[host, host]),
+            (Version::HTTP_10, &[host, ("host", "other")]),
+            (
+                Version::HTTP_11,
+                &[host, ("transfer-encoding", "gzip, chunked")],
+            ),
+            (Version::HTTP_11, &[host, ("transfer-encoding", "identity")]),
+        ] {
+            assert!(ambiguity(version, lines).is_some());
         }
     }
 
@@ -315,6 +374,9 @@ mod tests {
         assert!(foreign(Some("http://localhost:8081"), &[]));
         assert!(foreign(Some("https://evil.example"), &[]));
         assert!(foreign(Some("null"), &[]));
+        let mut without_host = headers(Some("null"));
+        without_host.remove(header::HOST);
+        assert!(foreign_origin(&without_host, &[]).is_some());
         assert!(!foreign(Some("https://a.example"), &["https://a.example"]));
         assert!(!foreign(Some("https://a.example"), &["*"]));
     }

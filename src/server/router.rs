@@ -111,6 +111,7 @@ pub(super) fn router(state: &Arc<AppState>) -> Result<Router, crate::error::Erro
         router = router.layer(access::cors(&state.options.cors_origins)?);
     }
     Ok(router
+        .layer(from_fn(access::check_head))
         .layer(from_fn(log::request))
         .with_state(state.clone()))
 }
