@@ -17,6 +17,7 @@ use llguidance::{Matcher, ParserFactory, TokenParser};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::panics::{self, Caught};
 use crate::response_format::ResponseFormat;
 use crate::text::spec::{TokenizerSpec, guarded};
 use crate::threads;
@@ -128,15 +129,22 @@ impl GrammarCompiler {
         bounds::check(format).map_err(|reason| invalid(&reason))?;
         let matcher = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-            let compiling = thread.spawn_scoped(scope, || {
+            let compile = || {
                 threads::yield_to_others();
                 let parser = self.factory.create_parser(grammar_of(format));
                 let can_roll_back = parser.as_ref().is_ok_and(can_roll_back);
                 (Matcher::new(parser).into_cancellable(), can_roll_back)
-            });
+            };
+            let compiling = thread.spawn_scoped(scope, move || panics::catch(compile));
             let compiling = compiling.map_err(|error| error.to_string())?;
-            let panicked = |_| "compiling it failed".to_owned();
-            compiling.join().map_err(panicked)
+            match compiling.join() {
+                Ok(Ok(compiled)) => Ok(compiled),
+                Ok(Err(Caught(panic))) => {
+                    tracing::debug!("compiling a response format: {panic}");
+                    Err("compiling it failed".to_owned())
+                }
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
         });
         let (matcher, can_roll_back) = matcher.map_err(|reason| invalid(&reason))?;
         match matcher.get_error() {
