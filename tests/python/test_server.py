@@ -464,6 +464,26 @@ def test_a_full_queue_refuses(target: Path) -> None:
         assert server.json("/v1/chat/completions", chat)["choices"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in /proc")
+def test_kept_prefixes_take_no_more_memory_than_the_cache_may(target: Path) -> None:
+    def resident(server: Running) -> int:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) << 10
+
+    # 8 MiB of this model; each text, however short, takes a huge page of 2.
+    with serving(target, "--cache-tokens", "4096") as server:
+        texts = [f"Number {index} of many texts that begin alike" for index in range(100)]
+        for text in texts[:10]:
+            server.json("/v1/completions", {"prompt": text[::-1], "max_tokens": 8})
+        before = resident(server)
+        for text in texts:
+            server.json("/v1/completions", {"prompt": text[::-1], "max_tokens": 8})
+        assert resident(server) - before < 32 << 20
+        assert server.metrics()["vllm:kv_cache_usage_perc"] <= 1
+
+
 def test_a_disconnect_cancels_the_request(server: Running) -> None:
     server.wait_until_idle()
     written = server.metrics()["specdec_generation_tokens_total"]
