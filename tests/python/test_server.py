@@ -508,7 +508,8 @@ def test_a_request_times_out(target: Path) -> None:
         assert error["code"] == "timeout"
         server.wait_until_idle()
         status, _, body = server.request("/v1/completions", LONG)
-        assert status == 200
+        # Before the stream begins, or within it.
+        assert status in (504, 200)
         assert b'"timeout"' in body
         assert b"[DONE]" not in body
 
