@@ -60,7 +60,7 @@ fn unparsable_arguments_are_usage_errors() {
         &[][..],
         &["compile"],
         &["serve", "--cors-origin", "example.com"],
-        &["serve", "--cors-origin", "https://example.com/"],
+        &["serve", "--cors-origin", "https://example.com/a"],
         &["serve", "--port", "99999"],
         &["serve", "--api-key", ""],
         &["generate", "two", "prompts"],
