@@ -21,6 +21,10 @@ use super::state::AppState;
 /// Larger bodies are parsed outside the threads that serve connections.
 const LARGE: usize = 64 << 10;
 
+/// The end of a body that is too large is received, and dropped, up to so many times the limit: clients that are refused while
+/// they send see a broken connection, and no answer.
+const LISTENED_TO: usize = 4;
+
 /// Memory for bodies: so many bytes of all that are received, or whose requests are prepared, at once.
 pub(super) struct Room(Arc<Semaphore>);
 
@@ -152,21 +156,23 @@ async fn read(
         ApiError::new(StatusCode::BAD_REQUEST, "unreadable_body", message)
     };
     let body = request.into_body();
-    if body.size_hint().lower() > limit as u64 {
+    let mut left = LISTENED_TO.saturating_mul(limit);
+    if body.size_hint().lower() > left as u64 {
         return Err(too_large());
     }
     let mut room = state.bodies.take(0)?;
-    let mut bytes = Vec::new();
+    let mut bytes = Some(Vec::new());
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(unreadable)?;
-        if bytes.len() + chunk.len() > limit {
-            return Err(too_large());
+        left = left.checked_sub(chunk.len()).ok_or_else(too_large)?;
+        bytes = bytes.filter(|bytes| bytes.len() + chunk.len() <= limit);
+        if let Some(bytes) = &mut bytes {
+            room.merge(state.bodies.take(chunk.len())?);
+            bytes.extend_from_slice(&chunk);
         }
-        room.merge(state.bodies.take(chunk.len())?);
-        bytes.extend_from_slice(&chunk);
     }
-    Ok((bytes, room))
+    Ok((bytes.ok_or_else(too_large)?, room))
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
