@@ -21,8 +21,8 @@ use super::state::AppState;
 /// Larger bodies are parsed outside the threads that serve connections.
 const LARGE: usize = 64 << 10;
 
-/// The end of a body that is too large is received, and dropped, up to so many times the limit: clients that are refused while
-/// they send see a broken connection, and no answer.
+/// The end of a body that is refused is received, and dropped, up to so many times the limit: clients that are answered while they
+/// send see a broken connection, and no answer.
 const LISTENED_TO: usize = 4;
 
 /// Memory for bodies: so many bytes of all that are received, or whose requests are prepared, at once.
@@ -160,19 +160,21 @@ async fn read(
     if body.size_hint().lower() > left as u64 {
         return Err(too_large());
     }
-    let mut room = state.bodies.take(0)?;
-    let mut bytes = Some(Vec::new());
+    let mut kept = Ok((Vec::new(), state.bodies.take(0)?));
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(unreadable)?;
         left = left.checked_sub(chunk.len()).ok_or_else(too_large)?;
-        bytes = bytes.filter(|bytes| bytes.len() + chunk.len() <= limit);
-        if let Some(bytes) = &mut bytes {
+        kept = kept.and_then(|(mut bytes, mut room): (Vec<u8>, OwnedSemaphorePermit)| {
+            if bytes.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
             room.merge(state.bodies.take(chunk.len())?);
             bytes.extend_from_slice(&chunk);
-        }
+            Ok((bytes, room))
+        });
     }
-    Ok((bytes.ok_or_else(too_large)?, room))
+    kept
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
