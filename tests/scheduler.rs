@@ -224,11 +224,8 @@ fn a_cached_prefix_is_not_prefilled_again() {
 
 #[test]
 fn scopes_share_no_prefix() {
-    let [one, other] = [&b"one"[..], b"other"].map(|name| Scope::named(&[name]));
-    let (one, other) = (
-        pair::decoder().in_scope(one),
-        pair::decoder().in_scope(other),
-    );
+    let decoder = pair::decoder();
+    let [one, other] = [&b"one"[..], b"other"].map(|name| decoder.in_scope(Scope::named(&[name])));
     let mut batch = Events::new(4, None);
     let prompt = text(300, 7);
     // At the same time, where one could wait for the other's prefill, and after each other.
@@ -241,20 +238,14 @@ fn scopes_share_no_prefix() {
     let cached = generations.each_ref().map(|one| one.stats.cached_tokens);
     assert_eq!(cached, [0, 0, 299]);
     let tokens = generations.each_ref().map(Generation::token_ids);
-    assert!(
-        tokens
-            .iter()
-            .all(|tokens| *tokens == tokens_of(&one, &prompt))
-    );
-    let mut cached = |decoder: &SpeculativeDecoder| {
+    let expected = tokens_of(&one, &prompt);
+    assert!(tokens.iter().all(|tokens| *tokens == expected));
+    let cached = [&one, &other, &decoder].map(|decoder| {
         let id = batch.add(decoder.request(&prompt[..], &greedy(1)).unwrap());
         batch.run();
         batch.generation(id).stats.cached_tokens
-    };
-    assert_eq!(
-        [cached(&one), cached(&other), cached(&pair::decoder())],
-        [299, 299, 0]
-    );
+    });
+    assert_eq!(cached, [299, 299, 0]);
 }
 
 fn tokens_of(decoder: &SpeculativeDecoder, prompt: &[u32]) -> Vec<u32> {

@@ -295,7 +295,9 @@ impl Scheduler {
             if share.is_none() {
                 load = load.without(Load::PLAIN);
             }
-            let planned = entry.end.is_some() || entry.work.is_some();
+            // What another thread planned is kept. A prefill that got no tokens is planned anew.
+            let kept = entry.work.as_ref().is_some_and(|work| !work.is_prefill());
+            let planned = entry.end.is_some() || kept;
             if !planned && share.is_none() && self.slots > 1 && entry.request.is_constrained() {
                 parsed.push((index, load));
             } else if !planned {
