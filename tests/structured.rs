@@ -271,7 +271,6 @@ fn invalid_formats_are_refused_with_the_reason() {
             ResponseFormat::JsonSchema(json!({"$ref": "http://elsewhere/schema"})),
             "http",
         ),
-        (ResponseFormat::Regex("a".repeat(1_000_000)), "longer than"),
     ] {
         let message = refused(&decoder, format);
         assert!(
@@ -285,6 +284,11 @@ fn invalid_formats_are_refused_with_the_reason() {
             "{message}"
         );
     }
+    let message = refused(&decoder, ResponseFormat::Regex("a".repeat(1_000_000)));
+    assert!(
+        message.contains("expected at most 200000 bytes"),
+        "{message}"
+    );
 }
 
 /// The most deeply nested formats that fit neither overflow the stack nor take forever.
