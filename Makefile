@@ -16,7 +16,12 @@ IN_ENVIRONMENT := $(ENVIRONMENT)/bin
 export SPECDEC_NUM_THREADS ?= 1
 export RAYON_NUM_THREADS ?= 1
 
-.PHONY: build test test-rust test-python lint bench docs environment
+# What `make fuzz` runs: these targets, each for so many seconds; SANITIZER=address needs a nightly toolchain.
+TARGETS ?= gguf safetensors config tokenizer head table request format
+SECONDS ?= 60
+SANITIZER ?= none
+
+.PHONY: build test test-rust test-python lint bench docs fuzz environment
 
 build:
 	cargo build --release
@@ -42,6 +47,14 @@ bench:
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features specdec_rs/python
+
+# Needs cargo-fuzz. Whatever a target's input does, it takes at most 2 GB and a minute.
+fuzz:
+	$(PYTHON) fuzz/seeds.py $(TARGETS)
+	for target in $(TARGETS); do \
+		cargo $(if $(filter-out none,$(SANITIZER)),+nightly) fuzz run --sanitizer $(SANITIZER) $$target -- \
+			-dict=fuzz/corpus/$$target.dict -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=60 || exit 1; \
+	done
 
 environment:
 	[ -x $(IN_ENVIRONMENT)/python ] || $(PYTHON) -m venv $(ENVIRONMENT)
