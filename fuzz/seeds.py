@@ -36,11 +36,13 @@ def to_json(value: Any) -> bytes:
 
 
 def folders(*names: str) -> Iterator[Path]:
-    """The folders in DATA/NAME, and in the shared fixtures of the same name."""
+    """The folders in DATA/NAME, and those of other names in the shared fixtures' NAME."""
+    found: dict[str, Path] = {}
     for name in names:
         for place in (DATA / name, SHARED / name if SHARED else None):
-            if place and place.is_dir():
-                yield from sorted(path for path in place.iterdir() if path.is_dir())
+            inside = sorted(place.iterdir()) if place and place.is_dir() else []
+            found = {path.name: path for path in inside if path.is_dir()} | found
+    yield from found.values()
 
 
 def header(file: Path) -> dict[str, Any]:
