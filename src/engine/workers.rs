@@ -51,7 +51,7 @@ impl<T: Send + 'static> Workers<T> {
         let number = idle.unwrap_or_else(|| self.spawn());
         let worker = &mut self.threads[number];
         worker.busy = Some(Instant::now());
-        // A child that is forked meanwhile would wait for it in vain.
+        // A child that is forked meanwhile would wait for it for ever.
         let working = fork::work_elsewhere().ok();
         let task: Task<T> = Box::new(move |item| {
             let _working = working;

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::watch;
 
+#[cfg(feature = "cli")]
 pub(crate) use access::parse_origin;
 use body::Room;
 use clients::Decoders;

@@ -113,7 +113,7 @@ impl Table {
 impl Slots {
     fn neighbours(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
         let length = self.slots.len();
-        (0..NEIGHBOURS.min(length)).map(move |step| (hash as usize + step) % length)
+        (0..NEIGHBOURS.min(length)).map(move |step| (hash as usize % length + step) % length)
     }
 
     fn find(&self, hash: u64) -> Option<&Slot> {
@@ -410,6 +410,23 @@ mod tests {
         many[24..32].fill(255);
         assert!(refused(&many, 5).contains("more entries"));
         assert_eq!(found(&other, &[1, 2]), [3, 4]);
+    }
+
+    #[test]
+    fn every_hash_has_a_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table");
+        for hash in [1, u64::MAX - 1, u64::MAX] {
+            let entry: Vec<u8> = [&hash.to_le_bytes()[..], &[1; 28]].concat();
+            let header = [&MAGIC[..], &5_u64.to_le_bytes(), &1_u64.to_le_bytes()].concat();
+            let file = [header, entry].concat();
+            std::fs::write(&path, &file).unwrap();
+            let table = Table::default();
+            table.load(&path, 5).unwrap();
+            assert!(table.slots().find(hash).is_some());
+            table.save(&path, 5).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), file);
+        }
     }
 
     #[test]
