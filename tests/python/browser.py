@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -140,8 +141,9 @@ def find(page: webdriver.Chrome, selector: str) -> list[WebElement]:
 
 
 def until(page: webdriver.Chrome, condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    WebDriverWait(page, 30).until(lambda _: condition())
+    """Wait until a condition holds. An element that the page has replaced meanwhile is looked up anew."""
+    patient = WebDriverWait(page, 30, ignored_exceptions=[StaleElementReferenceException])
+    patient.until(lambda _: condition())
 
 
 def wait(page: webdriver.Chrome, selector: str, count: int = 1) -> list[WebElement]:
