@@ -141,7 +141,7 @@ def find(page: webdriver.Chrome, selector: str) -> list[WebElement]:
 
 
 def until(page: webdriver.Chrome, condition: Callable[[], object]) -> None:
-    """Wait until a condition holds. An element that the page has replaced meanwhile is looked up anew."""
+    """Wait until a condition holds; what the page has replaced meanwhile is looked up anew."""
     patient = WebDriverWait(page, 30, ignored_exceptions=[StaleElementReferenceException])
     patient.until(lambda _: condition())
 
