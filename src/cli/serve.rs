@@ -60,7 +60,7 @@ pub(super) struct Args {
     #[arg(long)]
     strict: bool,
     /// Requests that run at the same time; others are queued
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     parallel: u16,
     /// Requests that can be queued; others are refused
     #[arg(long, value_name = "N", default_value_t = 256)]

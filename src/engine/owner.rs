@@ -1,8 +1,10 @@
 //! Whose a request is: nobody takes all the places.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Whose a request is. Of those that wait, the scheduler runs one next whose owner has the fewest running.
+/// Whose a request is. Of those that wait, the scheduler runs one next whose client has the fewest running, and none has more
+/// than its share of the places while others are active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
     /// The client, where it is known.
@@ -17,6 +19,15 @@ impl Owner {
         static CALLS: AtomicU64 = AtomicU64::new(0);
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         Self { client, call }
+    }
+
+    /// How many clients some requests are of.
+    pub(super) fn clients(owners: impl Iterator<Item = Self>) -> usize {
+        let client = |owner: Self| match owner.client {
+            Some(client) => (Some(client), 0),
+            None => (None, owner.call),
+        };
+        owners.map(client).collect::<HashSet<_>>().len()
     }
 
     /// How many of some requests are of the same client, and how many of the same call.
@@ -46,6 +57,7 @@ mod tests {
         let shares = |owner: Owner| owner.shares(running.into_iter());
         assert_eq!((shares(one), shares(again)), ((3, 2), (3, 1)));
         assert_eq!(shares(other), (1, 1));
+        assert_eq!(Owner::clients(running.into_iter()), 3);
         assert_eq!([shares(unknown[0]), shares(unknown[1])], [(1, 1), (0, 0)]);
     }
 }

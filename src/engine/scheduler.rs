@@ -40,6 +40,9 @@ const WORTH_WAITING: usize = 64;
 /// Requests of a batch that fit the stack.
 const FEW: usize = 4;
 
+/// How long the place of a request that has ended is kept for the next one of its client.
+const RETURNING: Duration = Duration::from_millis(100);
+
 /// How long a step waits for a request with a response format, whose parser may take long.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -89,6 +92,8 @@ pub struct Scheduler {
     /// Running requests whose parser is at work beside the passes of the others.
     parsing: Vec<Parsing>,
     workers: Workers<Entry>,
+    /// Whose requests ended lately, and when.
+    ended: Vec<(Owner, Instant)>,
     budget: PrefillBudget,
     events: Vec<(RequestId, Event)>,
     next_id: u64,
@@ -104,6 +109,7 @@ impl Scheduler {
             running: Vec::new(),
             parsing: Vec::new(),
             workers: Workers::new(),
+            ended: Vec::new(),
             budget: PrefillBudget::default(),
             events: Vec::new(),
             next_id: 0,
@@ -206,6 +212,7 @@ impl Scheduler {
 
     /// Moves requests from the queue into the batch, while there is room: those first whose owners have the fewest there.
     fn admit(&mut self) {
+        self.ended.retain(|(_, ended)| ended.elapsed() <= RETURNING);
         let mut passed: SmallVec<[RequestId; FEW]> = SmallVec::new();
         while self.running() < self.slots
             && let Some(index) = self.next_waiting(&passed)
@@ -235,13 +242,21 @@ impl Scheduler {
     }
 
     /// The index of the request that runs next, but for those that were passed over; of several in the order of their arrival.
+    /// A client with running requests gets no more than its share of the places.
     fn next_waiting(&self, passed: &[RequestId]) -> Option<usize> {
         let running = self.running.iter().map(|entry| entry.owner);
         let running = running.chain(self.parsing.iter().map(|entry| entry.owner));
         let waiting = self.waiting.iter().enumerate();
         let candidates = waiting.filter(|(_, entry)| !passed.contains(&entry.id));
-        let next = candidates.min_by_key(|(_, entry)| entry.owner.shares(running.clone()));
-        next.map(|(index, _)| index)
+        let shares = candidates.map(|(index, entry)| (entry.owner.shares(running.clone()), index));
+        let ((of_client, _), index) = shares.min()?;
+        if of_client == 0 {
+            return Some(index);
+        }
+        let waiting = self.waiting.iter().map(|entry| entry.owner);
+        let ended = self.ended.iter().map(|(owner, _)| *owner);
+        let clients = Owner::clients(running.chain(waiting).chain(ended));
+        (of_client < self.slots / clients).then_some(index)
     }
 
     /// Whether a running request is about to prefill much of what this one starts with.
@@ -476,6 +491,7 @@ impl Scheduler {
         if end.is_ok() && shares {
             self.cache.keep_prefix(scope, &tokens, sequence);
         }
+        self.ended.push((entry.owner, Instant::now()));
         let end = end.map(|()| Box::new(generation));
         self.events.push((entry.id, Event::End(end)));
     }
