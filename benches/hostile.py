@@ -1,12 +1,12 @@
 """What a hostile client costs the others of a server: throughput, time to first token, memory.
 
     python benches/hostile.py [--target MODEL] [--seconds 300] [--clients 8]
-    python benches/hostile.py --url http://127.0.0.1:8080 --process PID [--api chat]
+    python benches/hostile.py --url http://127.0.0.1:8080 --process PID
 
 Well-behaved clients ask one question after the other, alone and then beside one client that sends
 the worst of everything at once: texts longer than the context, response formats that are hard to
 compile or to follow, long stop strings, slow bodies, idle connections, and disconnects. The script
-starts its own server, unless --url names one.
+starts its own server, which has a key for each client, unless --url names one.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+HOSTILE = "hostile-client"
 
 TOPICS = [
     "sleep",
@@ -50,6 +53,11 @@ class Server:
     host: str
     port: int
     process: int
+    keys: bool = False
+
+    def headers(self, client: str) -> dict[str, str]:
+        """Return the headers of a client's requests."""
+        return {"Authorization": f"Bearer {client}"} if self.keys else {}
 
     def connect(self, timeout: float = 120) -> http.client.HTTPConnection:
         """Return a connection."""
@@ -79,7 +87,7 @@ class Load:
         return statistics.quantiles(self.first, n=100, method="inclusive")[percent - 1]
 
 
-def ask(server: Server, number: int, load: Load, until: float) -> None:
+def ask(server: Server, client: str, number: int, load: Load, until: float) -> None:
     """Ask a question and count the tokens of the answer that arrive in time."""
     topic = TOPICS[number % len(TOPICS)]
     body = {
@@ -92,7 +100,8 @@ def ask(server: Server, number: int, load: Load, until: float) -> None:
     began = time.perf_counter()
     connection = server.connect()
     try:
-        connection.request("POST", "/v1/chat/completions", json.dumps(body))
+        headers = server.headers(client)
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
         answer = connection.getresponse()
         if answer.status != 200:
             with load.lock:
@@ -121,14 +130,20 @@ def ask(server: Server, number: int, load: Load, until: float) -> None:
         connection.close()
 
 
+def clients_of(count: int) -> list[str]:
+    """Return the names of the well-behaved clients, which are their keys."""
+    return [f"client-{index}" for index in range(count)]
+
+
 def well_behaved(server: Server, clients: int, seconds: float) -> Load:
     """Run the clients for some time."""
     load, until = Load(), time.perf_counter() + seconds
+    names = clients_of(clients)
 
     def client(index: int) -> None:
         number = index
         while time.perf_counter() < until:
-            ask(server, number, load, until)
+            ask(server, names[index], number, load, until)
             number += clients
 
     threads = [threading.Thread(target=client, args=(index,)) for index in range(clients)]
@@ -139,19 +154,25 @@ def well_behaved(server: Server, clients: int, seconds: float) -> Load:
     return load
 
 
-def post(server: Server, body: dict[str, Any], path: str = "/v1/completions") -> None:
+def post(server: Server, body: dict[str, Any] | bytes) -> None:
     """Send a request and read its answer."""
     connection = server.connect()
+    data = body if isinstance(body, bytes) else json.dumps({"model": "default"} | body)
     try:
-        connection.request("POST", path, json.dumps({"model": "default"} | body))
+        connection.request("POST", "/v1/completions", data, server.headers(HOSTILE))
         connection.getresponse().read()
     finally:
         connection.close()
 
 
+# Written once: the client's own work must not be what is measured.
+LONG = [json.dumps({"prompt": one * 4_000_000, "max_tokens": 1}).encode() for one in "abc "]
+LONG_STOP = json.dumps({"prompt": "Once", "max_tokens": 50, "stop": "a" * 4_000_000}).encode()
+
+
 def long_texts(server: Server, rng: random.Random) -> None:
     """Send texts that fit no context."""
-    post(server, {"prompt": rng.choice("abc ") * 4_000_000, "max_tokens": 1})
+    post(server, rng.choice(LONG))
 
 
 def formats(server: Server, rng: random.Random) -> None:
@@ -206,7 +227,7 @@ def stops(server: Server, rng: random.Random) -> None:
         "logit_bias": {str(rng.randrange(1000)): 1 for _ in range(300)},
     }
     post(server, body | {"stop": [chr(97 + one) * 900 for one in range(16)]})
-    post(server, body | {"stop": ["a" * 4_000_000]})
+    post(server, LONG_STOP)
 
 
 def slow_bodies(server: Server, rng: random.Random) -> None:
@@ -214,7 +235,9 @@ def slow_bodies(server: Server, rng: random.Random) -> None:
     open_ones = []
     for _ in range(20):
         connection = socket.create_connection((server.host, server.port), timeout=20)
-        head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\n"
+        lines = ["POST /v1/completions HTTP/1.1", "Host: localhost", "Content-Length: 4000000"]
+        lines += [f"{name}: {value}" for name, value in server.headers(HOSTILE).items()]
+        head = "\r\n".join([*lines, "", ""])
         connection.sendall(head.encode() + b'{"prompt": "' + b"a" * rng.randrange(100_000))
         open_ones.append(connection)
     for _ in range(20):
@@ -246,7 +269,7 @@ def disconnects(server: Server, rng: random.Random) -> None:
         {"model": "default", "prompt": "Once", "max_tokens": 500, "stream": True, "n": 4}
     )
     connection = server.connect()
-    connection.request("POST", "/v1/completions", body)
+    connection.request("POST", "/v1/completions", body, server.headers(HOSTILE))
     time.sleep(rng.random() * 0.3)
     connection.close()
 
@@ -279,14 +302,23 @@ def hostile(server: Server, kinds: list[str]) -> Iterator[dict[str, int]]:
 
 
 @contextlib.contextmanager
-def started(target: str, arguments: list[str]) -> Iterator[Server]:
-    """Start a server for the block."""
+def started(target: str, clients: int, arguments: list[str]) -> Iterator[Server]:
+    """Start a server with a key for each client, for the block."""
     command = [os.environ.get("SPECDEC", "specdec"), "serve", "--target", target, "--port", "0"]
-    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
+        keys.write("\n".join([*clients_of(clients), HOSTILE]))
+        keys.flush()
+        command += ["--api-key-file", keys.name]
+        process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+        yield from running(process)
+
+
+def running(process: subprocess.Popen[str]) -> Iterator[Server]:
+    """Yield a server that was started, and end it afterwards."""
     try:
         assert process.stdout is not None
         address = urlsplit(process.stdout.readline().removeprefix("listening at ").strip())
-        yield Server(address.hostname or "", address.port or 0, process.pid)
+        yield Server(address.hostname or "", address.port or 0, process.pid, keys=True)
     finally:
         process.terminate()
         process.wait()
@@ -317,7 +349,7 @@ def main() -> None:
             address = urlsplit(options.url)
             server = Server(address.hostname or "", address.port or 80, options.process)
         else:
-            server = stack.enter_context(started(options.target, options.serve))
+            server = stack.enter_context(started(options.target, options.clients, options.serve))
         well_behaved(server, options.clients, min(10, options.seconds))
         print("| | characters/s | first token p50, ms | p95, ms | failures | peak memory, MB |")
         print("|---|---|---|---|---|---|")
