@@ -36,6 +36,7 @@ mod limits;
 pub mod model;
 mod names;
 mod panics;
+mod prefix;
 pub mod progress;
 #[cfg(feature = "cli")]
 mod progress_bar;

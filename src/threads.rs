@@ -5,6 +5,7 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use crate::error::{Error, Result};
+use crate::panics::{self, Caught};
 
 const VARIABLE: &str = "SPECDEC_NUM_THREADS";
 /// More than any machine can use; a larger number is a typing error.
@@ -60,15 +61,15 @@ pub(crate) fn yield_to_others() {
     }
 }
 
-/// Calls a function on a thread of its own with so many bytes of stack. The outer error is the system's, which has no thread;
-/// the inner one is the function's panic.
+/// Calls what may panic, on a thread of its own with so many bytes of stack. The outer error is the system's, which has no
+/// thread.
 pub(crate) fn with_stack<T: Send>(
     bytes: usize,
     call: impl FnOnce() -> T + Send,
-) -> io::Result<thread::Result<T>> {
+) -> io::Result<Result<T, Caught>> {
     thread::scope(|scope| {
         let builder = thread::Builder::new().stack_size(bytes);
-        let thread = builder.spawn_scoped(scope, call)?;
-        Ok(thread.join())
+        let thread = builder.spawn_scoped(scope, || panics::catch(call))?;
+        Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
     })
 }

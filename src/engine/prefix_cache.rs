@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use crate::model::TokenSequence;
+use crate::prefix;
 
 /// A shorter prefix is not worth a copy: its tokens are prefilled again.
 pub(super) const MIN_PREFIX: usize = 16;
@@ -115,7 +116,7 @@ impl PrefixCache {
         let tokens = to_prefill(prompt);
         let entries = self.entries.iter().enumerate();
         let own = entries.filter(|(_, entry)| entry.scope == scope);
-        let all = own.map(|(index, entry)| (index, shared(&entry.tokens, tokens)));
+        let all = own.map(|(index, entry)| (index, prefix::shared(&entry.tokens, tokens)));
         let best = all.max_by_key(|(_, shared)| *shared);
         best.filter(|(_, shared)| *shared >= MIN_PREFIX)
     }
@@ -133,9 +134,4 @@ pub(super) fn fork(cache: &TokenSequence, tokens: usize) -> Option<TokenSequence
     }
     let copy = cache.fork_at(tokens).ok()?;
     (copy.len() >= MIN_PREFIX).then_some(copy)
-}
-
-/// How many first tokens two texts share.
-pub(super) fn shared(one: &[u32], other: &[u32]) -> usize {
-    one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }

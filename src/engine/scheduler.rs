@@ -29,6 +29,7 @@ use super::workers::{Done, Workers};
 use super::{Chunk, Generation};
 use crate::error::{Error, Result};
 use crate::model::{Append, BatchLogits, LogitsView, TokenSequence, extend_all};
+use crate::prefix;
 use crate::speculation::Load;
 
 /// The oldest request gets one part in so many of the prefill budget, even if others have less to prefill.
@@ -264,7 +265,7 @@ impl Scheduler {
         request.shares_prefixes()
             && self.running.iter().any(|other| {
                 let other = &other.request;
-                let shared = prefix_cache::shared(other.history(), request.history());
+                let shared = prefix::shared(other.history(), request.history());
                 let prefilled = other.cache().len();
                 other.scope() == request.scope()
                     && other.tokens_to_prefill() > 0
@@ -284,7 +285,7 @@ impl Scheduler {
         let own = own.map(|other| {
             let cache = other.request.cache();
             let tokens = &other.request.history()[..cache.len()];
-            (prefix_cache::shared(tokens, prompt), cache)
+            (prefix::shared(tokens, prompt), cache)
         });
         let longest = own.max_by_key(|(shared, _)| *shared);
         let longest = longest.filter(|(shared, _)| *shared > cached);
@@ -470,8 +471,7 @@ impl Scheduler {
 
     fn retire_ended(&mut self) {
         for entry in &mut self.running {
-            let events = entry.chunks.drain(..).map(Event::Chunk);
-            self.events.extend(events.map(|event| (entry.id, event)));
+            entry.report_chunks(&mut self.events);
         }
         let ended = |entry: &Entry| entry.end.is_some();
         while let Some(index) = self.running.iter().position(ended) {
@@ -482,8 +482,7 @@ impl Scheduler {
 
     /// Reports how a request ended, and keeps its cache for later ones.
     fn retire(&mut self, mut entry: Entry) {
-        let chunks = entry.chunks.drain(..).map(Event::Chunk);
-        self.events.extend(chunks.map(|event| (entry.id, event)));
+        entry.report_chunks(&mut self.events);
         let end = entry.end.take().unwrap_or(Ok(()));
         let (scope, shares) = (entry.request.scope(), entry.request.shares_prefixes());
         let (generation, tokens, sequence) = entry.request.into_parts();
@@ -522,6 +521,12 @@ impl Entry {
                 }
             }
         }
+    }
+
+    /// Reports what was generated.
+    fn report_chunks(&mut self, events: &mut Vec<(RequestId, Event)>) {
+        let chunks = self.chunks.drain(..);
+        events.extend(chunks.map(|chunk| (self.id, Event::Chunk(chunk))));
     }
 
     /// Ends early, with the text that was held back.

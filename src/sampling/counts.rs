@@ -2,6 +2,8 @@
 
 use ahash::AHashMap;
 
+use crate::prefix;
+
 /// A token of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Count {
@@ -41,8 +43,8 @@ impl TokenCounts {
     /// The counts of `history` + `drafted`: only what differs from the text before is counted.
     pub(super) fn of(&mut self, history: &[u32], drafted: &[u32]) -> &[Count] {
         let known = match self.text.starts_with(history) {
-            true => history.len() + shared(&self.text[history.len()..], drafted),
-            false => shared(&self.text, history),
+            true => history.len() + prefix::shared(&self.text[history.len()..], drafted),
+            false => prefix::shared(&self.text, history),
         };
         while self.text.len() > known {
             self.pop();
@@ -87,10 +89,6 @@ impl TokenCounts {
             self.work += 1;
         }
     }
-}
-
-fn shared(one: &[u32], other: &[u32]) -> usize {
-    one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

@@ -6,10 +6,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::error::Error;
-
-/// The most characters of a message.
-const MAX_CHARS: usize = 1000;
+use crate::error::{Error, excerpt};
 
 /// Seconds after which a client may retry a request for which the server had no capacity.
 const RETRY_AFTER: &str = "1";
@@ -29,7 +26,8 @@ impl ApiError {
         Self {
             status,
             code,
-            message: cut(message.into()),
+            // What a model's file or a client says in it may be of any length.
+            message: excerpt(&message.into()),
             param: None,
         }
     }
@@ -110,14 +108,6 @@ impl ApiError {
             code: self.code,
         };
         ErrorBody { error }
-    }
-}
-
-/// The start of a long message: what a model's file or a client says in it may be of any length.
-fn cut(message: String) -> String {
-    match message.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => format!("{}...", &message[..end]),
-        None => message,
     }
 }
 

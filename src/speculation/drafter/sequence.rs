@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::model::{Logits, SharedModel, TokenSequence};
+use crate::prefix;
 
 /// The draft model's tokens, of which those that the text no longer holds are rolled back.
 pub struct DraftSequence {
@@ -52,10 +53,7 @@ impl DraftSequence {
     }
 
     fn roll_back(&mut self, text: &[u32], most: usize) -> Result<Vec<u32>> {
-        let pairs = self.cached.iter().zip(text);
-        let shared = pairs
-            .take_while(|(cached, wanted)| cached == wanted)
-            .count();
+        let shared = prefix::shared(&self.cached, text);
         let kept = self.sequence.rewind(shared.min(most))?;
         self.cached.truncate(kept);
         // What is drafted from here may be rejected.

@@ -25,6 +25,7 @@ use minijinja::{ErrorKind, context};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, excerpt};
+use crate::panics::Caught;
 use crate::threads;
 use adapt::Reads;
 
@@ -223,7 +224,10 @@ impl ChatTemplate {
 fn on_large_stack<T: Send>(call: impl FnOnce() -> T + Send) -> Result<T> {
     match threads::with_stack(jinja::STACK, call) {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(_)) => Err(unsupported("it makes the library that renders it panic")),
+        Ok(Err(Caught(panic))) => {
+            tracing::debug!("a chat template: {panic}");
+            Err(unsupported("it makes the library that renders it panic"))
+        }
         Err(error) => Err(Error::OutOfMemory {
             reason: format!(
                 "no thread with {} MiB of stack, as chat templates need: {error}",

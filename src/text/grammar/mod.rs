@@ -17,7 +17,8 @@ use llguidance::{Matcher, ParserFactory, TokenParser};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::panics::{self, Caught};
+use crate::panics::Caught;
+use crate::prefix;
 use crate::response_format::ResponseFormat;
 use crate::text::spec::{TokenizerSpec, guarded};
 use crate::threads;
@@ -127,26 +128,17 @@ impl GrammarCompiler {
         };
         format.check_length()?;
         bounds::check(format).map_err(|reason| invalid(&reason))?;
-        let matcher = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-            let compile = || {
-                threads::yield_to_others();
-                let parser = self.factory.create_parser(grammar_of(format));
-                let can_roll_back = parser.as_ref().is_ok_and(can_roll_back);
-                (Matcher::new(parser).into_cancellable(), can_roll_back)
-            };
-            let compiling = thread.spawn_scoped(scope, move || panics::catch(compile));
-            let compiling = compiling.map_err(|error| error.to_string())?;
-            match compiling.join() {
-                Ok(Ok(compiled)) => Ok(compiled),
-                Ok(Err(Caught(panic))) => {
-                    tracing::debug!("compiling a response format: {panic}");
-                    Err("compiling it failed".to_owned())
-                }
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+        let compiled = threads::with_stack(STACK_BYTES, || {
+            threads::yield_to_others();
+            let parser = self.factory.create_parser(grammar_of(format));
+            let can_roll_back = parser.as_ref().is_ok_and(can_roll_back);
+            (Matcher::new(parser).into_cancellable(), can_roll_back)
         });
-        let (matcher, can_roll_back) = matcher.map_err(|reason| invalid(&reason))?;
+        let compiled = compiled.map_err(|error| invalid(&error.to_string()))?;
+        let (matcher, can_roll_back) = compiled.map_err(|Caught(panic)| {
+            tracing::debug!("compiling a response format: {panic}");
+            invalid("compiling it failed")
+        })?;
         match matcher.get_error() {
             Some(reason) => Err(invalid(&reason)),
             None => Ok(Grammar {
@@ -321,10 +313,7 @@ impl Grammar {
 
     /// Advances to the end of a text, or to the first token that violates the format; in that case it returns `false`.
     fn go_to(&mut self, text: &[u32]) -> Result<bool> {
-        let pairs = self.consumed.iter().zip(text);
-        let shared = pairs
-            .take_while(|(consumed, token)| consumed == token)
-            .count();
+        let shared = prefix::shared(&self.consumed, text);
         if shared < self.consumed.len() {
             self.go_back_to(shared)?;
         }
