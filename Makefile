@@ -37,6 +37,8 @@ test-python: environment
 lint: environment
 	cargo fmt --all --check
 	cargo clippy --workspace $(LINT_PROFILE) --features specdec_rs/python --all-targets -- -D warnings
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	CARGO_TARGET_DIR=target cargo clippy --locked --manifest-path fuzz/Cargo.toml $(LINT_PROFILE) -- -D warnings
 	$(IN_ENVIRONMENT)/ruff format --check .
 	$(IN_ENVIRONMENT)/ruff check .
 	$(IN_ENVIRONMENT)/mypy

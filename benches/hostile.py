@@ -6,7 +6,8 @@
 Well-behaved clients ask one question after the other, alone and then beside one client that sends
 the worst of everything at once: texts longer than the context, response formats that are hard to
 compile or to follow, long stop strings, slow bodies, idle connections, and disconnects. The script
-starts its own server, which has a key for each client, unless --url names one.
+starts its own server, unless --url names one. Its clients have a key each; with --url or --no-keys,
+the hostile one has an address of its own (127.0.0.2).
 """
 
 import argparse
@@ -29,6 +30,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 HOSTILE = "hostile-client"
+HOSTILE_ADDRESS = ("127.0.0.2", 0)
 
 TOPICS = [
     "sleep",
@@ -59,9 +61,10 @@ class Server:
         """Return the headers of a client's requests."""
         return {"Authorization": f"Bearer {client}"} if self.keys else {}
 
-    def connect(self, timeout: float = 120) -> http.client.HTTPConnection:
-        """Return a connection."""
-        return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+    def connect(self, client: str) -> http.client.HTTPConnection:
+        """Return a client's connection."""
+        source = HOSTILE_ADDRESS if client == HOSTILE else None
+        return http.client.HTTPConnection(self.host, self.port, timeout=120, source_address=source)
 
     def memory(self) -> float:
         """Return the greatest resident memory so far, in MB."""
@@ -98,7 +101,7 @@ def ask(server: Server, client: str, number: int, load: Load, until: float) -> N
         "stream": True,
     }
     began = time.perf_counter()
-    connection = server.connect()
+    connection = server.connect(client)
     try:
         headers = server.headers(client)
         connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
@@ -156,7 +159,7 @@ def well_behaved(server: Server, clients: int, seconds: float) -> Load:
 
 def post(server: Server, body: dict[str, Any] | bytes) -> None:
     """Send a request and read its answer."""
-    connection = server.connect()
+    connection = server.connect(HOSTILE)
     data = body if isinstance(body, bytes) else json.dumps({"model": "default"} | body)
     try:
         connection.request("POST", "/v1/completions", data, server.headers(HOSTILE))
@@ -168,6 +171,13 @@ def post(server: Server, body: dict[str, Any] | bytes) -> None:
 # Written once: the client's own work must not be what is measured.
 LONG = [json.dumps({"prompt": one * 4_000_000, "max_tokens": 1}).encode() for one in "abc "]
 LONG_STOP = json.dumps({"prompt": "Once", "max_tokens": 50, "stop": "a" * 4_000_000}).encode()
+
+
+def open_socket(server: Server, timeout: float) -> socket.socket:
+    """Open a connection of the hostile client."""
+    return socket.create_connection(
+        (server.host, server.port), timeout=timeout, source_address=HOSTILE_ADDRESS
+    )
 
 
 def long_texts(server: Server, rng: random.Random) -> None:
@@ -234,7 +244,7 @@ def slow_bodies(server: Server, rng: random.Random) -> None:
     """Begin requests that never arrive in full."""
     open_ones = []
     for _ in range(20):
-        connection = socket.create_connection((server.host, server.port), timeout=20)
+        connection = open_socket(server, timeout=20)
         lines = ["POST /v1/completions HTTP/1.1", "Host: localhost", "Content-Length: 4000000"]
         lines += [f"{name}: {value}" for name, value in server.headers(HOSTILE).items()]
         head = "\r\n".join([*lines, "", ""])
@@ -254,7 +264,7 @@ def idle_connections(server: Server, rng: random.Random) -> None:
     open_ones = []
     with contextlib.suppress(OSError):
         for _ in range(1500):
-            connection = socket.create_connection((server.host, server.port), timeout=5)
+            connection = open_socket(server, timeout=5)
             if rng.random() < 0.5:
                 connection.sendall(b"GET /health HTTP/1.1\r\nX: ")
             open_ones.append(connection)
@@ -268,7 +278,7 @@ def disconnects(server: Server, rng: random.Random) -> None:
     body = json.dumps(
         {"model": "default", "prompt": "Once", "max_tokens": 500, "stream": True, "n": 4}
     )
-    connection = server.connect()
+    connection = server.connect(HOSTILE)
     connection.request("POST", "/v1/completions", body, server.headers(HOSTILE))
     time.sleep(rng.random() * 0.3)
     connection.close()
@@ -302,23 +312,24 @@ def hostile(server: Server, kinds: list[str]) -> Iterator[dict[str, int]]:
 
 
 @contextlib.contextmanager
-def started(target: str, clients: int, arguments: list[str]) -> Iterator[Server]:
-    """Start a server with a key for each client, for the block."""
+def started(target: str, keys: list[str], arguments: list[str]) -> Iterator[Server]:
+    """Start a server with these keys, for the block."""
     command = [os.environ.get("SPECDEC", "specdec"), "serve", "--target", target, "--port", "0"]
-    with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:
-        keys.write("\n".join([*clients_of(clients), HOSTILE]))
-        keys.flush()
-        command += ["--api-key-file", keys.name]
+    with tempfile.NamedTemporaryFile("w", suffix=".keys") as file:
+        file.write("\n".join(keys))
+        file.flush()
+        if keys:
+            command += ["--api-key-file", file.name]
         process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
-        yield from running(process)
+        yield from running(process, bool(keys))
 
 
-def running(process: subprocess.Popen[str]) -> Iterator[Server]:
+def running(process: subprocess.Popen[str], keys: bool) -> Iterator[Server]:
     """Yield a server that was started, and end it afterwards."""
     try:
         assert process.stdout is not None
         address = urlsplit(process.stdout.readline().removeprefix("listening at ").strip())
-        yield Server(address.hostname or "", address.port or 0, process.pid, keys=True)
+        yield Server(address.hostname or "", address.port or 0, process.pid, keys)
     finally:
         process.terminate()
         process.wait()
@@ -339,6 +350,7 @@ def main() -> None:
     parser.add_argument("--target", default="default", help="model of the server to start")
     parser.add_argument("--url", help="a running server in its place")
     parser.add_argument("--process", type=int, default=0, help="its process, for its memory")
+    parser.add_argument("--no-keys", action="store_true", help="clients are known by address")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--kinds", nargs="*", default=[act.__name__ for act in WORST])
@@ -349,7 +361,8 @@ def main() -> None:
             address = urlsplit(options.url)
             server = Server(address.hostname or "", address.port or 80, options.process)
         else:
-            server = stack.enter_context(started(options.target, options.clients, options.serve))
+            keys = [] if options.no_keys else [*clients_of(options.clients), HOSTILE]
+            server = stack.enter_context(started(options.target, keys, options.serve))
         well_behaved(server, options.clients, min(10, options.seconds))
         print("| | characters/s | first token p50, ms | p95, ms | failures | peak memory, MB |")
         print("|---|---|---|---|---|---|")

@@ -122,14 +122,14 @@ impl Error {
     pub(crate) fn corrupt(file: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::CorruptModel {
             file: file.into(),
-            reason: reason.into(),
+            reason: excerpt(&reason.into()),
         }
     }
 
     pub(crate) fn unsupported(model: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::UnsupportedModel {
             model: model.into(),
-            reason: reason.into(),
+            reason: excerpt(&reason.into()),
         }
     }
 
@@ -144,7 +144,7 @@ impl Error {
                 empty if empty.is_empty() => "\"\"".to_owned(),
                 value => excerpt(&value),
             },
-            expected: expected.into(),
+            expected: excerpt(&expected.into()),
         }
     }
 

@@ -42,6 +42,7 @@ pub mod progress;
 mod progress_bar;
 #[cfg(feature = "python")]
 mod python;
+mod quota;
 mod response_format;
 pub mod sampling;
 #[cfg(feature = "server")]

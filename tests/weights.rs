@@ -373,17 +373,19 @@ fn with_first(json: &[u8], member: &str) -> Vec<u8> {
     changed
 }
 
+/// A safetensors file whose header has one more member.
+fn changed_header(file: &[u8], member: &str) -> Vec<u8> {
+    let (length, rest) = file.split_first_chunk().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header = with_first(header, member);
+    let length = (header.len() as u64).to_le_bytes();
+    [&length[..], &header, data].concat()
+}
+
 #[test]
 fn names_that_are_there_twice_are_refused() {
-    let header_with = |member: &str| {
-        use_changed("model.safetensors", |bytes| {
-            let (length, rest) = bytes.split_first_chunk().unwrap();
-            let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
-            let header = with_first(header, member);
-            let length = (header.len() as u64).to_le_bytes();
-            [&length[..], &header, data].concat()
-        })
-    };
+    let header_with =
+        |member: &str| use_changed("model.safetensors", |bytes| changed_header(&bytes, member));
     let tensor = |name: &str| {
         format!(r#""{name}": {{"dtype": "U8", "shape": [4], "data_offsets": [0, 4]}}"#)
     };
@@ -460,4 +462,27 @@ fn a_file_whose_name_is_not_utf_8_loads() {
         .join(std::ffi::OsStr::from_bytes(b"mod\xFFel.gguf"));
     fs::copy(data("gguf/llama-Q4_0.gguf"), &file).unwrap();
     use_model(&ModelFiles::Gguf(file)).unwrap();
+}
+
+#[test]
+fn long_names_are_refused_and_not_quoted_whole() {
+    let long = "x".repeat(100_000);
+    let gguf = |tensors: u64, pairs: u64, name: &str| {
+        let length = name.len() as u64;
+        let counts = [tensors, pairs, length].map(u64::to_le_bytes).concat();
+        let value = 99_u32.to_le_bytes().repeat(20);
+        use_gguf(&[b"GGUF\x03\0\0\0", &counts[..], name.as_bytes(), &value].concat())
+    };
+    for (tensors, pairs) in [(0, 1), (1, 0)] {
+        let message = gguf(tensors, pairs, &long).unwrap_err().to_string();
+        assert!(message.contains("at most 256 bytes"), "{message}");
+        assert!(message.contains("found 100000"), "{message}");
+        // A name of 256 bytes is read, and quoted.
+        let message = gguf(tensors, pairs, &long[..256]).unwrap_err().to_string();
+        assert!(message.contains(&long[..256]), "{message}");
+    }
+    let member = format!(r#""{long}": {{"dtype": "U8", "shape": [4], "data_offsets": [0, 5]}}"#);
+    let result = use_changed("model.safetensors", |bytes| changed_header(&bytes, &member));
+    assert!(result.is_err());
+    harmless_or_named(&result);
 }

@@ -8,7 +8,7 @@ use specdec_rs::{
 };
 
 /// The most bytes of an error: it is for people.
-const MAX_ERROR: usize = 4000;
+const MAX_ERROR: usize = 5000;
 
 /// Settings of a few greedy tokens without drafts.
 pub fn settings() -> SpeculativeConfig {

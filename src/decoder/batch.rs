@@ -188,8 +188,8 @@ impl SpeculativeDecoder {
         self.check_may_wait()?;
         let service = self.service()?;
         let full = |_| Error::Compute("the scheduler accepts no more requests".into());
-        let admission = service.admit().map_err(full)?;
-        service.submit(Owner::of_call(None), request, admission, Box::new(listener));
+        let admission = service.admit(Owner::of_call(None)).map_err(full)?;
+        service.submit(request, admission, Box::new(listener));
         Ok(())
     }
 }

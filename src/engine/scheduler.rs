@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::kv_cache::{KvCacheManager, Reservation};
-use super::owner::Owner;
+use super::owner::{Owner, Shares};
 use super::prefill_budget::{PREFILL_ALONE, PrefillBudget};
 use super::prefix_cache;
 use super::request::{CancelToken, Request};
@@ -243,21 +243,18 @@ impl Scheduler {
     }
 
     /// The index of the request that runs next, but for those that were passed over; of several in the order of their arrival.
-    /// A client with running requests gets no more than its share of the places.
+    /// No client, and none of its calls, gets more than its share of the places.
     fn next_waiting(&self, passed: &[RequestId]) -> Option<usize> {
         let running = self.running.iter().map(|entry| entry.owner);
         let running = running.chain(self.parsing.iter().map(|entry| entry.owner));
-        let waiting = self.waiting.iter().enumerate();
-        let candidates = waiting.filter(|(_, entry)| !passed.contains(&entry.id));
-        let shares = candidates.map(|(index, entry)| (entry.owner.shares(running.clone()), index));
-        let ((of_client, _), index) = shares.min()?;
-        if of_client == 0 {
-            return Some(index);
-        }
         let waiting = self.waiting.iter().map(|entry| entry.owner);
         let ended = self.ended.iter().map(|(owner, _)| *owner);
-        let clients = Owner::clients(running.chain(waiting).chain(ended));
-        (of_client < self.slots / clients).then_some(index)
+        let shares = Shares::new(self.slots, running, waiting.chain(ended));
+        let waiting = self.waiting.iter().enumerate();
+        let candidates = waiting.filter(|(_, entry)| !passed.contains(&entry.id));
+        let with_room =
+            candidates.filter_map(|(index, entry)| Some((shares.has_room(entry.owner)?, index)));
+        with_room.min().map(|(_, index)| index)
     }
 
     /// Whether a running request is about to prefill much of what this one starts with.

@@ -6,12 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::kv_cache::KvCacheManager;
-use super::owner::Owner;
+use super::owner::{ClientId, Owner};
 use super::request::Request;
 use super::scheduler::{Event, RequestId, Scheduler};
 use crate::error::{Error, Result};
 use crate::fork;
 use crate::panics::{self, Caught};
+use crate::quota::{Exceeded, Quota, Taken};
+
+/// One client leaves one place in so many of the queue to others.
+const LEFT_TO_OTHERS: usize = 4;
 
 /// Receives the events of a request; `false`: the client disconnected, and the request ends.
 pub type Listener = Box<dyn FnMut(Event) -> bool + Send>;
@@ -22,21 +26,30 @@ pub struct Service {
     sender: Sender<Submitted>,
     status: Arc<Status>,
     cache: KvCacheManager,
-    max_requests: usize,
 }
 
 /// What the thread receives.
 type Submitted = (Owner, Request, Listener);
 
-/// There is no room for another request, neither to run nor to wait.
+/// There is no place for another request, neither to run nor to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFull;
+pub enum QueueFull {
+    /// All are taken.
+    ForAll,
+    /// The client has as many as one may have.
+    ForClient,
+}
+
+/// A request's place, to run or to wait: given back when it is dropped, however the request ends.
+pub struct Admission {
+    owner: Owner,
+    _place: Taken<ClientId>,
+}
 
 /// What the thread is doing, for metrics.
-#[derive(Debug, Default)]
 pub struct Status {
-    /// Requests that were accepted and have not ended.
-    requests: AtomicUsize,
+    /// Those of requests that were accepted and have not ended.
+    places: Arc<Quota<ClientId>>,
     running: AtomicUsize,
 }
 
@@ -48,17 +61,7 @@ impl Status {
 
     /// Requests that wait.
     pub fn waiting(&self) -> usize {
-        let requests = self.requests.load(Ordering::Relaxed);
-        requests.saturating_sub(self.running())
-    }
-}
-
-/// A request's place, to run or to wait: given back when it is dropped, however the request ends.
-pub struct Admission(Arc<Status>);
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.places.taken().saturating_sub(self.running())
     }
 }
 
@@ -66,7 +69,14 @@ impl Service {
     /// Starts the thread. `slots` requests run at once, and `queue` more may wait.
     pub fn start(slots: usize, queue: usize, cache: KvCacheManager) -> Result<Self> {
         let (sender, receiver) = channel();
-        let status = Arc::new(Status::default());
+        let of_client = queue - queue / LEFT_TO_OTHERS;
+        let status = Arc::new(Status {
+            places: Arc::new(Quota::new(
+                slots.saturating_add(queue),
+                slots.saturating_add(of_client),
+            )),
+            running: AtomicUsize::new(0),
+        });
         let (shared, scheduler) = (status.clone(), Scheduler::new(slots, cache.clone()));
         let thread = std::thread::Builder::new().name("specdec-scheduler".into());
         let thread = thread.spawn(move || run(scheduler, &receiver, &shared));
@@ -75,7 +85,6 @@ impl Service {
             sender,
             status,
             cache,
-            max_requests: slots.saturating_add(queue),
         })
     }
 
@@ -85,23 +94,27 @@ impl Service {
             .check(request.history().len(), request.max_tokens())
     }
 
-    /// A place for a request, taken before any work is done for it: so that work is limited, too.
-    pub fn admit(&self) -> Result<Admission, QueueFull> {
-        let more = |requests: usize| (requests < self.max_requests).then_some(requests + 1);
-        let requests = &self.status.requests;
-        let admitted = requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        admitted.map_err(|_| QueueFull)?;
-        Ok(Admission(self.status.clone()))
+    /// A place for an owner's request, taken before any work is done for it: so that work is limited, too.
+    pub fn admit(&self, owner: Owner) -> Result<Admission, QueueFull> {
+        let place = self.status.places.take(owner.client, 1);
+        let place = place.map_err(|exceeded| match exceeded {
+            Exceeded::OfAll => QueueFull::ForAll,
+            Exceeded::OfClient => QueueFull::ForClient,
+        })?;
+        Ok(Admission {
+            owner,
+            _place: place,
+        })
+    }
+
+    /// How many requests of one client are admitted at once.
+    pub fn places_of_client(&self) -> usize {
+        self.status.places.of_client()
     }
 
     /// Takes a request that was admitted; the listener receives its events.
-    pub fn submit(
-        &self,
-        owner: Owner,
-        request: Request,
-        admission: Admission,
-        mut listener: Listener,
-    ) {
+    pub fn submit(&self, request: Request, admission: Admission, mut listener: Listener) {
+        let owner = admission.owner;
         let mut admission = Some(admission);
         let listener: Listener = Box::new(move |event| {
             if matches!(event, Event::End(_)) {

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::clients::Client;
+use super::connections::Peer;
 use super::error::ApiError;
 use super::openai::IGNORED_FIELDS;
 use super::request_id::REQUEST_ID;
@@ -39,7 +40,10 @@ impl ApiKeys {
         let matches = self.digests.iter();
         let matches = matches.map(|known| u8::from(differ(known) == 0));
         let known = matches.fold(0, |any, one| any | one) != 0;
-        known.then(|| Client::with_key(key, self.share_cache))
+        known.then_some(Client::WithKey {
+            digest: key,
+            shares: self.share_cache,
+        })
     }
 }
 
@@ -55,7 +59,12 @@ pub(super) async fn authenticate(
 ) -> Response {
     let key = sent_key(request.headers());
     let client = match keys.digests.is_empty() {
-        true => Some(Client::default()),
+        true => Some(
+            request
+                .extensions()
+                .get::<Peer>()
+                .map_or(Client::Unknown, |peer| Client::at(peer.0)),
+        ),
         false => key.and_then(|key| keys.client(key)),
     };
     let message = match (client, key) {

@@ -60,11 +60,7 @@ impl Answer {
             each,
             table_updates,
         } = work;
-        let Admitted {
-            owner,
-            places,
-            deadline,
-        } = admitted;
+        let Admitted { places, deadline } = admitted;
         let choices = places.len();
         // Each answer stores its own copy, and can't be longer than the context.
         let max_length = state
@@ -123,7 +119,7 @@ impl Answer {
                 }
                 sender.send((choice, event)).is_ok()
             });
-            state.service.submit(owner, request, place, listener);
+            state.service.submit(request, place, listener);
         }
         Ok(Self {
             events,

@@ -11,12 +11,13 @@ use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 
+use super::clients::Client;
 use super::error::ApiError;
 use super::state::AppState;
+use crate::quota::{Quota, Taken};
 
 /// Larger bodies are parsed outside the threads that serve connections.
 const LARGE: usize = 64 << 10;
@@ -25,27 +26,25 @@ const LARGE: usize = 64 << 10;
 /// send see a broken connection, and no answer.
 const LISTENED_TO: usize = 4;
 
-/// Memory for bodies: so many bytes of all that are received, or whose requests are prepared, at once.
-pub(super) struct Room(Arc<Semaphore>);
+/// The bodies of greatest size that are in memory at once: they are received, or their requests are prepared.
+const BODIES: usize = 8;
 
-impl Room {
-    /// For so many bytes.
-    pub(super) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
-    }
+/// Those of them that one client may have.
+const BODIES_OF_CLIENT: usize = 6;
 
-    /// Room for some bytes, as long as the permit is kept.
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let permit = self.0.clone().try_acquire_many_owned(bytes);
-        permit.map_err(|_| ApiError::bodies_full())
-    }
+/// Memory for bodies, in bytes.
+pub(super) type Room = Quota<Client>;
+
+/// Memory for bodies of so many bytes.
+pub(super) fn room(max_body: usize) -> Room {
+    let bodies = |count: usize| count.saturating_mul(max_body);
+    Quota::new(bodies(BODIES), bodies(BODIES_OF_CLIENT))
 }
 
 /// A parsed body: an object.
 pub(super) struct Body {
     value: Value,
-    _room: OwnedSemaphorePermit,
+    _room: Taken<Client>,
 }
 
 impl Body {
@@ -140,10 +139,7 @@ impl FromRequest<Arc<AppState>> for Body {
 }
 
 /// Receives a body, and takes room for it as it comes.
-async fn read(
-    request: Request,
-    state: &AppState,
-) -> Result<(Vec<u8>, OwnedSemaphorePermit), ApiError> {
+async fn read(request: Request, state: &AppState) -> Result<(Vec<u8>, Taken<Client>), ApiError> {
     let limit = state.options.max_body;
     let too_large = || {
         let message = format!(
@@ -155,21 +151,23 @@ async fn read(
         let message = format!("the request body could not be read: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "unreadable_body", message)
     };
+    let client = request.extensions().get::<Client>().copied();
     let body = request.into_body();
     let mut left = LISTENED_TO.saturating_mul(limit);
     if body.size_hint().lower() > left as u64 {
         return Err(too_large());
     }
-    let mut kept = Ok((Vec::new(), state.bodies.take(0)?));
+    let room = state.bodies.take(client.unwrap_or_default(), 0);
+    let mut kept = Ok((Vec::new(), room.map_err(ApiError::bodies_full)?));
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(unreadable)?;
         left = left.checked_sub(chunk.len()).ok_or_else(too_large)?;
-        kept = kept.and_then(|(mut bytes, mut room): (Vec<u8>, OwnedSemaphorePermit)| {
+        kept = kept.and_then(|(mut bytes, mut room): (Vec<u8>, Taken<Client>)| {
             if bytes.len() + chunk.len() > limit {
                 return Err(too_large());
             }
-            room.merge(state.bodies.take(chunk.len())?);
+            room.take_more(chunk.len()).map_err(ApiError::bodies_full)?;
             bytes.extend_from_slice(&chunk);
             Ok((bytes, room))
         });

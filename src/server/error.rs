@@ -6,7 +6,9 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::engine::QueueFull;
 use crate::error::{Error, excerpt};
+use crate::quota::Exceeded;
 
 /// Seconds after which a client may retry a request for which the server had no capacity.
 const RETRY_AFTER: &str = "1";
@@ -40,13 +42,19 @@ impl ApiError {
         }
     }
 
-    pub(super) fn queue_full() -> Self {
-        let message = "too many requests are waiting: try again later";
+    pub(super) fn queue_full(full: QueueFull) -> Self {
+        let message = match full {
+            QueueFull::ForAll => "too many requests are waiting: try again later",
+            QueueFull::ForClient => "too many of your requests are waiting: try again later",
+        };
         Self::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", message)
     }
 
-    pub(super) fn bodies_full() -> Self {
-        let message = "the server has no memory for another request body: try again later";
+    pub(super) fn bodies_full(exceeded: Exceeded) -> Self {
+        let message = match exceeded {
+            Exceeded::OfAll => "the server has no memory for another request body: try again later",
+            Exceeded::OfClient => "too many of your request bodies are in memory: try again later",
+        };
         Self::new(StatusCode::TOO_MANY_REQUESTS, "bodies_full", message)
     }
 

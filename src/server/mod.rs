@@ -25,7 +25,6 @@ use tokio::sync::watch;
 
 #[cfg(feature = "cli")]
 pub(crate) use access::parse_origin;
-use body::Room;
 use clients::Decoders;
 pub use options::ServerOptions;
 use state::{AppState, Pool};
@@ -90,7 +89,7 @@ impl Server {
             metrics: metrics::Metrics::new(),
             texts: Pool::new(state::TEXTS),
             formats: Pool::new(state::FORMATS),
-            bodies: Room::new(options.max_body.saturating_mul(state::BODIES)),
+            bodies: Arc::new(body::room(options.max_body)),
             started: state::now(),
             options,
         });

@@ -14,7 +14,7 @@ use super::metrics::Metrics;
 use super::options::ServerOptions;
 use super::table_updates::TableUpdates;
 use crate::decoder::SpeculativeDecoder;
-use crate::engine::{Admission, Owner, QueueFull, Service};
+use crate::engine::{Admission, QueueFull, Service};
 use crate::error::Error;
 
 /// The maximum number of answers to all prompts of a request.
@@ -34,9 +34,6 @@ impl Pool {
 pub(super) const TEXTS: usize = 2;
 pub(super) const FORMATS: usize = 1;
 
-/// The bodies of greatest size that are in memory at once.
-pub(super) const BODIES: usize = 8;
-
 /// The state that all requests share.
 pub(super) struct AppState {
     pub(super) decoder: SpeculativeDecoder,
@@ -50,7 +47,7 @@ pub(super) struct AppState {
     /// Compiling response formats, which may take long: so it leaves texts alone.
     pub(super) formats: Pool,
     /// Memory for the bodies of requests.
-    pub(super) bodies: Room,
+    pub(super) bodies: Arc<Room>,
     pub(super) started: u64,
 }
 
@@ -73,16 +70,16 @@ impl AppState {
 
     /// Places for the answers of a request, which it takes before any work is done for it.
     pub(super) fn admit(&self, client: Client, choices: usize) -> Result<Admitted, ApiError> {
-        let max = MAX_CHOICES.min(self.options.slots.saturating_add(self.options.queue));
+        let max = MAX_CHOICES.min(self.service.places_of_client());
         if choices > max {
             let message = format!("{choices} answers, of all prompts together: at most {max}");
             return Err(ApiError::invalid("n", message));
         }
-        let places = (0..choices).map(|_| self.service.admit());
+        let owner = client.owner_of_call();
+        let places = (0..choices).map(|_| self.service.admit(owner));
         let places = places.collect::<Result<_, QueueFull>>();
         Ok(Admitted {
-            owner: client.owner_of_call(),
-            places: places.map_err(|_| ApiError::queue_full())?,
+            places: places.map_err(ApiError::queue_full)?,
             deadline: Instant::now() + self.options.timeout,
         })
     }
@@ -114,8 +111,6 @@ impl AppState {
 
 /// A request that may be prepared.
 pub(super) struct Admitted {
-    /// Whose its answers are.
-    pub(super) owner: Owner,
     /// One for each of its answers.
     pub(super) places: Vec<Admission>,
     /// The deadline for the whole answer.

@@ -66,11 +66,13 @@ def test_idle_connections_make_room_for_new_ones(target: Path) -> None:
 
 def test_health_is_answered_while_all_connections_are_busy(target: Path) -> None:
     with serving(target, "--max-connections", "4") as server, connecting(server) as connect:
+        # Their answers are longer than what the system keeps of a stream that nobody reads.
+        answer = {"prompt": "You", "max_tokens": 400, "ignore_eos": True, "n": 40, "logprobs": 5}
+        body = json.dumps(answer | {"stream": True}).encode()
         busy = [connect() for _ in range(4)]
         for connection in busy:
-            connection.sendall(post(100, b"").replace(b"Host", b"Expect: 100-continue\r\nHost"))
-        # The server has read their headers, and waits for their bodies.
-        assert [status(connection) for connection in busy] == [100] * 4
+            connection.sendall(post(len(body), body))
+        assert [status(connection) for connection in busy] == [200] * 4
         refused, _, body = server.request("/v1/models")
         assert (refused, json.loads(body)["error"]["code"]) == (503, "too_many_connections")
         assert server.request("/health")[0] == 200
@@ -82,6 +84,18 @@ def test_health_is_answered_while_all_connections_are_busy(target: Path) -> None
                 return
             time.sleep(0.05)
         raise AssertionError("the connections of clients that left stay busy")
+
+
+def test_half_sent_bodies_make_room(target: Path) -> None:
+    with serving(target, "--max-connections", "4") as server, connecting(server) as connect:
+        half_sent = [connect() for _ in range(4)]
+        for connection in half_sent:
+            connection.sendall(post(100, b"").replace(b"Host", b"Expect: 100-continue\r\nHost"))
+        # The server has read their headers, and waits for their bodies.
+        assert [status(connection) for connection in half_sent] == [100] * 4
+        assert server.request("/v1/models")[0] == 200
+        # The first has kept it waiting for longest.
+        assert half_sent[0].recv(1) == b""
 
 
 def test_slow_clients_are_given_up(target: Path) -> None:
@@ -99,16 +113,18 @@ def test_slow_clients_are_given_up(target: Path) -> None:
 
 def test_bodies_have_bounded_memory_together(target: Path) -> None:
     with serving(target, "--max-body", "20000") as server, connecting(server) as connect:
-        sending = [connect() for _ in range(8)]
-        for connection in sending:
-            connection.sendall(post(20_000, b"{" + b" " * 19_990))
-        refused = None
+        # Six of them are all that a client may send. One that arrives together with a request in
+        # between is itself refused.
+        sending = []
         for _ in range(200):
+            sending.append(connect())
+            sending[-1].sendall(post(20_000, b"{" + b" " * 19_990))
             refused, _, body = server.request("/v1/completions", b" " * 15_000)
             if refused == 429:
                 break
-            time.sleep(0.05)
-        assert (refused, json.loads(body)["error"]["code"]) == (429, "bodies_full")
+        error = json.loads(body)["error"]
+        assert (refused, error["code"]) == (429, "bodies_full")
+        assert error["message"].startswith("too many of your request bodies")
         for connection in sending:
             connection.close()
         for _ in range(200):

@@ -464,6 +464,27 @@ def test_a_full_queue_refuses(target: Path) -> None:
         assert server.json("/v1/chat/completions", chat)["choices"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others have one loopback address")
+def test_one_client_leaves_places_to_others(target: Path) -> None:
+    with serving(target, "--parallel", "1", "--queue", "4") as server:
+        with Streaming(server, LONG | {"n": 4}):
+            status, _, body = server.request("/v1/completions", {"prompt": "a"})
+            error = json.loads(body)["error"]
+            assert (status, error["code"]) == (429, "queue_full")
+            assert error["message"].startswith("too many of your requests")
+            # Without keys, a client is known by its address.
+            parts = urlsplit(server.url)
+            other = http.client.HTTPConnection(
+                parts.hostname or "", parts.port, timeout=60, source_address=("127.0.0.2", 0)
+            )
+            other.request("POST", "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 1}))
+            assert other.getresponse().status == 200
+            other.close()
+        # One request may not ask for more than a client's places.
+        status, _, body = server.request("/v1/completions", {"prompt": "a", "n": 5})
+        assert (status, json.loads(body)["error"]["param"]) == (400, "n")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in /proc")
 def test_kept_prefixes_take_no_more_memory_than_the_cache_may(target: Path) -> None:
     def resident(server: Running) -> int:

@@ -8,12 +8,11 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::table::Busy;
 
-/// Keeps a connection busy until it is dropped.
+/// Makes a connection idle when it is dropped.
 pub(super) struct Answering(Busy);
 
 impl Answering {
     pub(super) fn new(busy: Busy) -> Self {
-        busy.begin();
         Self(busy)
     }
 

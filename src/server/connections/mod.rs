@@ -1,15 +1,18 @@
 //! Connections: how many there may be at once, and how long their clients may keep the server waiting.
 //!
 //! A connection is idle until a request's headers have arrived, and again once its answer is written. Where a new one finds
-//! no place, the one that has been idle for longest is closed. Where none is idle, a few more are taken that get
-//! [`ALWAYS_ANSWERED`] alone, so that a busy server can still be asked whether it lives.
+//! no place, the one that has been idle for longest is closed, or else the one that has been sending a body for longest. Where
+//! all are being answered, a few more are taken that get [`ALWAYS_ANSWERED`] alone, so that a busy server can still be asked
+//! whether it lives.
 
 mod answering;
 mod files;
+mod receiving;
 mod stream;
 mod table;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +31,7 @@ use tokio::time::{interval, sleep, timeout};
 use super::error::ApiError;
 use answering::Answering;
 pub(super) use files::possible;
+use receiving::ReceivedBody;
 use stream::TimedStream;
 use table::{Beyond, Order, Place, Table};
 
@@ -52,6 +56,10 @@ pub(super) struct Limits {
     pub(super) waiting: Duration,
 }
 
+/// The address of a request's client.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
+
 /// Answers requests until `shutdown`, and those that have begun by then.
 pub(super) async fn serve(
     listener: TcpListener,
@@ -75,17 +83,23 @@ pub(super) async fn serve(
         };
         while table.is_closing() && connections.join_next().await.is_some() {}
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 if let Some(place) = table.place() {
                     let _ = stream.set_nodelay(true);
-                    let connection = connection(stream, place, router.clone(), limits.waiting);
+                    let connection = connection(
+                        stream,
+                        Peer(address.ip()),
+                        place,
+                        router.clone(),
+                        limits.waiting,
+                    );
                     connections.spawn(connection);
                 }
             }
             Err(error) if concerns_one(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted now");
-                table.close_idlest();
+                table.close_one();
                 sleep(PAUSE).await;
             }
         }
@@ -116,11 +130,19 @@ fn concerns_one(error: &io::Error) -> bool {
 }
 
 /// Serves a connection to its end.
-async fn connection(stream: TcpStream, mut place: Place, router: Router, waiting: Duration) {
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    mut place: Place,
+    router: Router,
+    waiting: Duration,
+) {
     let router = TowerToHyperService::new(router);
     let busy = place.busy();
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let answering = Answering::new(busy.clone());
+        let request = request.map(|body| ReceivedBody::new(body, busy.clone()));
         let refused = busy.is_spare() && !ALWAYS_ANSWERED.contains(&request.uri().path());
         let answer = (!refused).then(|| router.call(request));
         async move {

@@ -23,6 +23,8 @@ pub(super) enum Order {
 enum State {
     /// It waits for a request since then.
     Idle(Instant),
+    /// It receives the body of one since then.
+    Receiving(Instant),
     /// It answers one.
     Busy,
     /// It was told to close.
@@ -45,7 +47,7 @@ pub(super) struct Table {
 /// What became of connections beyond the limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Beyond {
-    /// Idle connections that were closed for them.
+    /// Connections whose clients kept the server waiting, closed for them.
     pub(super) closed: usize,
     /// Those that were refused, and requests on spare ones that were.
     pub(super) refused: usize,
@@ -66,7 +68,7 @@ impl Table {
     pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.open();
         if self.is_full(&open) {
-            self.close_idlest_of(&mut open);
+            self.close_one_of(&mut open);
         }
         let spare = self.is_full(&open);
         if open.len() >= self.limit + SPARE {
@@ -91,9 +93,9 @@ impl Table {
         Some(Place { busy, orders })
     }
 
-    /// Closes the connection that has been idle for longest.
-    pub(super) fn close_idlest(&self) {
-        self.close_idlest_of(&mut self.open());
+    /// Closes the connection that has been idle for longest or, if none is idle, has been receiving for longest.
+    pub(super) fn close_one(&self) {
+        self.close_one_of(&mut self.open());
     }
 
     /// Whether a connection that was told to close now has not ended yet.
@@ -123,12 +125,13 @@ impl Table {
         }
     }
 
-    fn close_idlest_of(&self, open: &mut BTreeMap<u64, Entry>) {
-        let idle = open.values_mut().filter_map(|entry| match entry.state {
-            State::Idle(since) => Some((since, entry)),
+    fn close_one_of(&self, open: &mut BTreeMap<u64, Entry>) {
+        let waiting = open.values_mut().filter_map(|entry| match entry.state {
+            State::Idle(since) => Some(((false, since), entry)),
+            State::Receiving(since) => Some(((true, since), entry)),
             State::Busy | State::Closing => None,
         });
-        if let Some((_, entry)) = idle.min_by_key(|(since, _)| *since) {
+        if let Some((_, entry)) = waiting.min_by_key(|(waiting, _)| *waiting) {
             entry.state = State::Closing;
             entry.orders.send_replace(Some(Order::Close));
             self.closed.fetch_add(1, Ordering::Relaxed);
@@ -165,11 +168,11 @@ impl Place {
         }
     }
 
-    /// Whether it answers no request.
+    /// Whether it neither receives nor answers a request.
     pub(super) fn is_idle(&self) -> bool {
         let open = self.busy.table.open();
         let entry = open.get(&self.busy.number);
-        !entry.is_some_and(|entry| matches!(entry.state, State::Busy))
+        !entry.is_some_and(|entry| matches!(entry.state, State::Receiving(_) | State::Busy))
     }
 }
 
@@ -198,8 +201,13 @@ impl Busy {
         self.table.refuse();
     }
 
+    /// A request's headers have arrived, and its body has not.
+    pub(super) fn receive(&self) {
+        self.change(State::Receiving(Instant::now()));
+    }
+
     /// A request has arrived.
-    pub(super) fn begin(&self) {
+    pub(super) fn answer(&self) {
         self.change(State::Busy);
     }
 
@@ -230,7 +238,7 @@ mod tests {
         let table = Arc::new(Table::new(2));
         let first = table.place().unwrap();
         let second = table.place().unwrap();
-        first.busy().begin();
+        first.busy().answer();
         first.busy().end();
         let third = table.place().unwrap();
         assert_eq!(order(&first), None);
@@ -244,10 +252,25 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_receives_makes_room_if_none_is_idle() {
+        let table = Arc::new(Table::new(2));
+        let [first, second] = [table.place().unwrap(), table.place().unwrap()];
+        second.busy().receive();
+        first.busy().receive();
+        let third = table.place().unwrap();
+        assert_eq!((order(&first), order(&second)), (None, Some(Order::Close)));
+        drop(second);
+        third.busy().receive();
+        third.busy().end();
+        drop(table.place().unwrap());
+        assert_eq!((order(&first), order(&third)), (None, Some(Order::Close)));
+    }
+
+    #[test]
     fn busy_connections_stay_and_others_get_spare_places() {
         let table = Arc::new(Table::new(1));
         let busy = table.place().unwrap();
-        busy.busy().begin();
+        busy.busy().answer();
         let spare = table.place().unwrap();
         assert!(spare.busy().is_spare());
         assert_eq!((order(&busy), order(&spare)), (None, None));
@@ -260,7 +283,7 @@ mod tests {
         let table = Arc::new(Table::new(1));
         let places: Vec<Place> = std::iter::from_fn(|| {
             let place = table.place();
-            place.inspect(|place| place.busy().begin())
+            place.inspect(|place| place.busy().answer())
         })
         .collect();
         assert_eq!(places.len(), 1 + SPARE);

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 const MAX_DEPTH: usize = 4;
 /// Array elements that a file may hold, at 24 bytes of memory each; the largest vocabularies need 2^20.
 const MAX_ELEMENTS: usize = 1 << 24;
+/// Bytes of a key or of a tensor's name; ggml allows 64 for a tensor's.
+const MAX_NAME: usize = 256;
 
 /// A position in a file's bytes.
 pub(super) struct Cursor<'a> {
@@ -90,6 +92,18 @@ impl<'a> Cursor<'a> {
         })?;
         self.position += length;
         Ok(text)
+    }
+
+    /// A key, or a tensor's name: short enough to be quoted in messages.
+    pub(super) fn name(&mut self, what: Arguments<'_>) -> Result<&'a str> {
+        let name = self.string(what)?;
+        if name.len() > MAX_NAME {
+            return Err(self.corrupt(format!(
+                "{what}: expected at most {MAX_NAME} bytes, found {}",
+                name.len()
+            )));
+        }
+        Ok(name)
     }
 
     /// A metadata value with the type code before it.

@@ -85,7 +85,7 @@ fn parse_metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<Metadata> {
     let mut keys = HashSet::new();
     let mut pairs = Vec::new();
     for index in 0..count {
-        let key = cursor.string(format_args!("metadata key {index}"))?;
+        let key = cursor.name(format_args!("metadata key {index}"))?;
         if !keys.insert(key) {
             let reason = format!("metadata: expected {key:?} once, found it twice");
             return Err(cursor.corrupt(reason));
@@ -115,7 +115,7 @@ fn alignment(cursor: &Cursor<'_>, metadata: &Metadata) -> Result<u64> {
 
 impl Description {
     fn parse(file: &Path, cursor: &mut Cursor<'_>, index: usize) -> Result<Self> {
-        let name = cursor.string(format_args!("name of tensor {index}"))?;
+        let name = cursor.name(format_args!("name of tensor {index}"))?;
         let what = format_args!("tensor {name:?}");
         let rank = cursor.u32(what)?;
         if !(1..=MAX_RANK).contains(&rank) {
