@@ -6,8 +6,8 @@
 Well-behaved clients ask one question after the other, alone and then beside one client that sends
 the worst of everything at once: texts longer than the context, response formats that are hard to
 compile or to follow, long stop strings, slow bodies, idle connections, and disconnects. The script
-starts its own server, unless --url names one. Its clients have a key each; with --url or --no-keys,
-the hostile one has an address of its own (127.0.0.2).
+starts its own server, unless --url names one. --known-by says how the clients differ: each has a
+key, or an address of the loopback network (Linux), or they all look like one.
 """
 
 import argparse
@@ -30,7 +30,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 HOSTILE = "hostile-client"
-HOSTILE_ADDRESS = ("127.0.0.2", 0)
 
 TOPICS = [
     "sleep",
@@ -55,16 +54,23 @@ class Server:
     host: str
     port: int
     process: int
-    keys: bool = False
+    known_by: str
 
     def headers(self, client: str) -> dict[str, str]:
         """Return the headers of a client's requests."""
-        return {"Authorization": f"Bearer {client}"} if self.keys else {}
+        return {"Authorization": f"Bearer {client}"} if self.known_by == "key" else {}
+
+    def source(self, client: str) -> tuple[str, int] | None:
+        """Return the address that a client's connections come from."""
+        if self.known_by != "address":
+            return None
+        return (f"127.0.1.{1 + [HOSTILE, *clients_of(200)].index(client)}", 0)
 
     def connect(self, client: str) -> http.client.HTTPConnection:
         """Return a client's connection."""
-        source = HOSTILE_ADDRESS if client == HOSTILE else None
-        return http.client.HTTPConnection(self.host, self.port, timeout=120, source_address=source)
+        return http.client.HTTPConnection(
+            self.host, self.port, timeout=120, source_address=self.source(client)
+        )
 
     def memory(self) -> float:
         """Return the greatest resident memory so far, in MB."""
@@ -176,7 +182,7 @@ LONG_STOP = json.dumps({"prompt": "Once", "max_tokens": 50, "stop": "a" * 4_000_
 def open_socket(server: Server, timeout: float) -> socket.socket:
     """Open a connection of the hostile client."""
     return socket.create_connection(
-        (server.host, server.port), timeout=timeout, source_address=HOSTILE_ADDRESS
+        (server.host, server.port), timeout=timeout, source_address=server.source(HOSTILE)
     )
 
 
@@ -312,24 +318,25 @@ def hostile(server: Server, kinds: list[str]) -> Iterator[dict[str, int]]:
 
 
 @contextlib.contextmanager
-def started(target: str, keys: list[str], arguments: list[str]) -> Iterator[Server]:
-    """Start a server with these keys, for the block."""
-    command = [os.environ.get("SPECDEC", "specdec"), "serve", "--target", target, "--port", "0"]
+def started(options: argparse.Namespace) -> Iterator[Server]:
+    """Start a server for the block."""
+    command = [os.environ.get("SPECDEC", "specdec"), "serve", "--port", "0", *options.serve]
+    command += ["--target", options.target]
     with tempfile.NamedTemporaryFile("w", suffix=".keys") as file:
-        file.write("\n".join(keys))
+        file.write("\n".join([*clients_of(options.clients), HOSTILE]))
         file.flush()
-        if keys:
+        if options.known_by == "key":
             command += ["--api-key-file", file.name]
-        process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
-        yield from running(process, bool(keys))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        yield from running(process, options.known_by)
 
 
-def running(process: subprocess.Popen[str], keys: bool) -> Iterator[Server]:
+def running(process: subprocess.Popen[str], known_by: str) -> Iterator[Server]:
     """Yield a server that was started, and end it afterwards."""
     try:
         assert process.stdout is not None
         address = urlsplit(process.stdout.readline().removeprefix("listening at ").strip())
-        yield Server(address.hostname or "", address.port or 0, process.pid, keys)
+        yield Server(address.hostname or "", address.port or 0, process.pid, known_by)
     finally:
         process.terminate()
         process.wait()
@@ -350,7 +357,9 @@ def main() -> None:
     parser.add_argument("--target", default="default", help="model of the server to start")
     parser.add_argument("--url", help="a running server in its place")
     parser.add_argument("--process", type=int, default=0, help="its process, for its memory")
-    parser.add_argument("--no-keys", action="store_true", help="clients are known by address")
+    parser.add_argument(
+        "--known-by", choices=["key", "address", "nothing"], default="key", help="of the clients"
+    )
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--kinds", nargs="*", default=[act.__name__ for act in WORST])
@@ -359,10 +368,10 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         if options.url:
             address = urlsplit(options.url)
-            server = Server(address.hostname or "", address.port or 80, options.process)
+            host, port = address.hostname or "", address.port or 80
+            server = Server(host, port, options.process, options.known_by)
         else:
-            keys = [] if options.no_keys else [*clients_of(options.clients), HOSTILE]
-            server = stack.enter_context(started(options.target, keys, options.serve))
+            server = stack.enter_context(started(options))
         well_behaved(server, options.clients, min(10, options.seconds))
         print("| | characters/s | first token p50, ms | p95, ms | failures | peak memory, MB |")
         print("|---|---|---|---|---|---|")
