@@ -33,13 +33,14 @@ impl Random {
             .collect()
     }
 
-    fn prompt(&mut self) -> Vec<u32> {
+    fn prompt(&mut self, vocab_size: usize) -> Vec<u32> {
         let licences = pair::licence_prompts(60);
         let mut prompt = self.pick(&licences);
         prompt.truncate(1 + self.below(24));
-        if self.below(4) == 0 {
+        prompt.retain(|id| (*id as usize) < vocab_size);
+        if prompt.is_empty() || self.below(4) == 0 {
             prompt = (0..=self.below(40))
-                .map(|_| 2 + self.below(510) as u32)
+                .map(|_| 2 + self.below(vocab_size - 2) as u32)
                 .collect();
         }
         prompt
@@ -110,7 +111,8 @@ fn assert_same(speculative: &Generation, plain: &Generation, way: &str) {
 /// Runs a random request without and with a draft, and as a stream; returns how many drafted tokens were accepted.
 fn accepted_of_identical(decoder: &SpeculativeDecoder, case: u64) -> usize {
     let mut random = Random(case);
-    let (prompt, config) = (random.prompt(), random.config());
+    let vocab_size = decoder.info().vocab_size;
+    let (prompt, config) = (random.prompt(vocab_size), random.config());
     let plain = SpeculativeConfig {
         draft: Some(DraftKind::NONE),
         ..config.clone()
@@ -128,7 +130,7 @@ fn accepted_of_identical(decoder: &SpeculativeDecoder, case: u64) -> usize {
         Box::new(Recited {
             whole: whole.clone(),
             wrong_every,
-            vocab_size: 512,
+            vocab_size: vocab_size as u32,
         })
     };
     let speculative = match way {
@@ -186,6 +188,27 @@ fn a_thousand_random_requests_give_the_tokens_of_plain_decoding() {
         accepted > 2_000,
         "hardly any drafted token was accepted: {accepted}"
     );
+}
+
+/// Models with other layers than attention and dense MLPs, which draft for themselves.
+#[test]
+fn random_requests_to_other_kinds_of_layers_give_the_tokens_of_plain_decoding() {
+    let cases = match std::env::var_os("SPECDEC_LONG") {
+        Some(_) => 1000,
+        None => 60_u64,
+    };
+    for name in ["lfm2_moe", "mixtral"] {
+        let folder = support::fixtures().join("hf").join(name);
+        let folder = folder.to_str().unwrap();
+        let builder = SpeculativeDecoder::builder();
+        let decoder = builder.target(folder).draft(folder).threads(1);
+        let decoder = decoder.load().unwrap();
+        let accepted: usize = (0..cases)
+            .map(|case| accepted_of_identical(&decoder, case))
+            .sum();
+        println!("{name}: {accepted} accepted in {cases} requests");
+        assert!(accepted > cases as usize, "{name}: {accepted} accepted");
+    }
 }
 
 /// At the level .001, 130,000 samples over 27 outcomes detect a total variation of .01 with power .95.

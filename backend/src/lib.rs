@@ -9,6 +9,7 @@ pub mod cpu;
 mod dequantize;
 mod device_rows;
 mod error;
+mod experts;
 pub mod formats;
 mod host;
 mod precision;
@@ -22,6 +23,7 @@ pub use best::{argmax, largest, top_k};
 pub use dequantize::dequantize;
 pub use device_rows::DeviceRows;
 pub use error::{Error, Result};
+pub use experts::{Expert, Routes};
 pub use formats::StorageType;
 pub use host::HostRows;
 pub use precision::{CachePrecision, WeightPrecision};
@@ -174,6 +176,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn footprint(&self, tensor: &StoredTensor<'_>) -> u64;
     /// Brings a weight matrix `[out, in]` to the device.
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
+    /// Brings a weight matrix to the device whose values are not converted, whatever the precision of others: a router's.
+    fn exact_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
     /// Brings a vector to the device.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
     /// The precision of keys and values that suits most weights being stored like this.
@@ -230,6 +234,18 @@ pub trait Backend: Sized + Send + Sync + 'static {
         let one_by_one = |items: usize, work: &(dyn Fn(usize) + Sync)| (0..items).for_each(work);
         let outputs = recurrent::recur(host.values(), recurrence, states, batch, one_by_one)?;
         self.rows(&outputs, recurrence.blocks() * recurrence.output_width())
+    }
+    /// A mixture of experts: of each row the weighted sum, in the experts' order, of what its experts make of it, `[rows,
+    /// width]`.
+    fn experts(
+        &self,
+        x: &Self::Activations,
+        width: usize,
+        experts: &[Expert<Self>],
+        routes: &Routes,
+        activation: Activation,
+    ) -> Result<Self::Activations> {
+        experts::experts(self, x, width, experts, routes, activation)
     }
     /// The nonlinearity, elementwise.
     fn activate(&self, x: Self::Activations, activation: Activation) -> Result<Self::Activations>;

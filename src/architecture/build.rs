@@ -1,9 +1,9 @@
 //! A family's row and a file's keys to a [`ModelSpec`].
 
 use super::keys::{self, KeyReader, RopeFor};
-use super::preset::{AttentionScale, Defaults, Positions, Preset, Width};
-use super::spec::{AttentionSpec, LayerSpec, MixerSpec, ModelSpec};
-use super::variants::{Biases, Residual};
+use super::preset::{AttentionScale, Defaults, Positions, Preset, RecurrentKind, Width};
+use super::spec::{AttentionSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
+use super::variants::{Biases, ExpertsSpec, MlpSpec, Residual, RouterSpec};
 use crate::backend::{AttentionShape, NormKind, Rope};
 use crate::error::Result;
 
@@ -34,6 +34,11 @@ impl<K: KeyReader> Builder<'_, K> {
         let layers = self.layer_count(prediction_layers)?;
         let context_length = keys.size_or(&keys::CONTEXT_LENGTH, defaults.context_length)?;
         let attention = self.attention(hidden_size, layers)?;
+        let experts = self.experts()?;
+        let intermediate_size = match (self.intermediate_size(hidden_size), experts) {
+            (Err(_), Some(experts)) => experts.width,
+            (width, _) => width?,
+        };
         Ok(ModelSpec {
             family: preset,
             vocab_size: keys
@@ -41,11 +46,11 @@ impl<K: KeyReader> Builder<'_, K> {
                 .or(defaults.vocab_size)
                 .ok_or_else(|| keys.missing(&keys::VOCAB_SIZE))?,
             hidden_size,
-            intermediate_size: self.intermediate_size(hidden_size)?,
+            intermediate_size,
             context_length,
             attention,
             layers: (0..layers)
-                .map(|layer| self.layer(layer, layers))
+                .map(|layer| self.layer(layer, layers, experts))
                 .collect::<Result<_>>()?,
             prediction_layers,
             ropes: self.ropes(attention.head_dim, context_length)?,
@@ -101,7 +106,7 @@ impl<K: KeyReader> Builder<'_, K> {
         if !head_dim.is_multiple_of(2) {
             return Err(keys.wrong(&keys::HEAD_DIM, "an even number", &head_dim));
         }
-        keys.check(head_dim)?;
+        keys.check(self.preset, head_dim)?;
         let width = match self.preset.attention_scale {
             AttentionScale::HeadDim => head_dim as f64,
             AttentionScale::QueryScalar { largest } => {
@@ -125,7 +130,53 @@ impl<K: KeyReader> Builder<'_, K> {
             Width::Of(width) => width,
             Width::TimesHidden(times) => times * hidden_size,
         });
-        self.keys.size_or(&keys::INTERMEDIATE_SIZE, default)
+        let width = self.keys.size_or(&keys::INTERMEDIATE_SIZE, default)?;
+        match self.preset.adjusted_width {
+            true => self.keys.adjusted(width),
+            false => Ok(width),
+        }
+    }
+
+    /// The mixtures of experts of the layers that have them.
+    fn experts(&self) -> Result<Option<ExpertsSpec>> {
+        let Some(preset) = self.preset.experts else {
+            return Ok(None);
+        };
+        let (keys, defaults) = (self.keys, &self.defaults.experts);
+        let count = keys.size_or(&keys::EXPERTS, defaults.count)?;
+        if count > keys::MAX_EXPERTS {
+            let expected = format!("at most {}", keys::MAX_EXPERTS);
+            return Err(keys.wrong(&keys::EXPERTS, &expected, &count));
+        }
+        let chosen = keys.size_or(&keys::CHOSEN_EXPERTS, defaults.chosen)?;
+        if chosen > count {
+            let expected = format!("at most the {count} experts");
+            return Err(keys.wrong(&keys::CHOSEN_EXPERTS, &expected, &chosen));
+        }
+        let width = keys.size(&keys::EXPERT_WIDTH)?.or(defaults.width);
+        let shared = match preset.shared {
+            true => Some(keys.size_or(&keys::SHARED_EXPERT_WIDTH, defaults.shared)?),
+            false => None,
+        };
+        let normalized = keys.flag(&keys::NORMALIZED_EXPERTS);
+        Ok(Some(ExpertsSpec {
+            count,
+            chosen,
+            width: match width {
+                Some(width) => width,
+                None => keys.size_or(&keys::INTERMEDIATE_SIZE, None)?,
+            },
+            router: RouterSpec {
+                scores: preset.scores,
+                biased: keys.flag(&keys::BIASED_ROUTER).unwrap_or(preset.biased),
+                normalized: normalized
+                    .or(defaults.normalized)
+                    .unwrap_or(preset.normalized)
+                    .then_some(preset.epsilon),
+                scale: keys.number(&keys::ROUTER_SCALE)?.unwrap_or(1.0) as f32,
+            },
+            shared,
+        }))
     }
 
     fn norm(&self) -> Result<NormKind> {
@@ -160,7 +211,12 @@ impl<K: KeyReader> Builder<'_, K> {
         which.iter().map(rope).collect()
     }
 
-    fn layer(&self, layer: usize, layers: usize) -> Result<LayerSpec> {
+    fn layer(
+        &self,
+        layer: usize,
+        layers: usize,
+        experts: Option<ExpertsSpec>,
+    ) -> Result<LayerSpec> {
         let slides = self.keys.slides(layer, layers, self.preset)?;
         let rope = match self.preset.positions {
             Positions::Learned => None,
@@ -169,10 +225,30 @@ impl<K: KeyReader> Builder<'_, K> {
             Positions::RotaryButEvery(n) => self.keys.is_rotated(layer, n)?.then_some(0),
         };
         let window = if slides { self.window()? } else { None };
+        let mixer = match self.preset.recurrent {
+            Some(kind) if self.keys.is_recurrent(layer, layers)? => self.recurrent(kind)?,
+            _ => MixerSpec::Attention(AttentionSpec { window, rope }),
+        };
         Ok(LayerSpec {
-            mixer: MixerSpec::Attention(AttentionSpec { window, rope }),
-            mlp: self.preset.mlp,
+            mixer,
+            mlp: match experts {
+                Some(experts) if self.keys.has_experts(layer, layers)? => MlpSpec::Experts(experts),
+                _ => self.preset.mlp,
+            },
         })
+    }
+
+    fn recurrent(&self, kind: RecurrentKind) -> Result<MixerSpec> {
+        match kind {
+            RecurrentKind::ShortConv => {
+                let taps = self.keys.size_or(&keys::CONVOLVED, None)?;
+                if taps > keys::MAX_TAPS {
+                    let expected = format!("at most {}", keys::MAX_TAPS);
+                    return Err(self.keys.wrong(&keys::CONVOLVED, &expected, &taps));
+                }
+                Ok(MixerSpec::ShortConv(ShortConvSpec { taps }))
+            }
+        }
     }
 
     fn window(&self) -> Result<Option<usize>> {

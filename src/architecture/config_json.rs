@@ -45,6 +45,9 @@ pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
     build(&config, preset)
 }
 
+/// What `layer_types` calls layers that are not attention.
+const RECURRENT: [&str; 1] = ["conv"];
+
 /// A config.json's fields.
 struct Config<'a> {
     fields: &'a Map<String, Value>,
@@ -197,6 +200,7 @@ impl KeyReader for Config<'_> {
             return match types[layer].as_str() {
                 Some("sliding_attention") => Ok(true),
                 Some("full_attention") => Ok(false),
+                Some(kind) if preset.recurrent.is_some() && RECURRENT.contains(&kind) => Ok(false),
                 other => Err(self.unsupported(format!("layer type {other:?} is not supported"))),
             };
         }
@@ -214,6 +218,64 @@ impl KeyReader for Config<'_> {
             }
             sliding => Ok(sliding.contains(layer)),
         }
+    }
+
+    fn is_recurrent(&self, layer: usize, _layers: usize) -> Result<bool> {
+        if let Some(types) = self.list("layer_types") {
+            let kind = types.get(layer).and_then(Value::as_str).unwrap_or_default();
+            return Ok(RECURRENT.contains(&kind));
+        }
+        match self.list("full_attn_idxs") {
+            Some(attention) => Ok(!attention.contains(&layer.into())),
+            None => Err(Error::corrupt(self.file, "`layer_types` is missing")),
+        }
+    }
+
+    /// LFM2 takes two thirds of it, times a factor, rounded up to a multiple.
+    fn adjusted(&self, width: usize) -> Result<usize> {
+        if self
+            .fields
+            .get("block_auto_adjust_ff_dim")
+            .and_then(Value::as_bool)
+            == Some(false)
+        {
+            return Ok(width);
+        }
+        let factor = self.positive("block_ffn_dim_multiplier")?.unwrap_or(1.0);
+        let multiple = self.positive("block_multiple_of")?.unwrap_or(256.0) as usize;
+        let width = (factor * (2 * width / 3) as f64) as usize;
+        Ok(width
+            .next_multiple_of(multiple.max(1))
+            .min(keys::MAX_SIZE as usize))
+    }
+
+    fn has_experts(&self, layer: usize, layers: usize) -> Result<bool> {
+        if let Some(types) = self.list("mlp_layer_types") {
+            if types.len() != layers {
+                let expected = format!("{layers} entries");
+                return Err(self.wrong_value("mlp_layer_types", &expected, &types.len()));
+            }
+            return match types[layer].as_str() {
+                Some("sparse") => Ok(true),
+                Some("dense") => Ok(false),
+                other => Err(self.unsupported(format!("MLP type {other:?} is not supported"))),
+            };
+        }
+        let without = self.list("mlp_only_layers");
+        let is_without = without.is_some_and(|layers| layers.contains(&layer.into()));
+        let every = match self.fields.get("decoder_sparse_step") {
+            None | Some(Value::Null) => 1,
+            Some(value) => whole_number(value)
+                .filter(|every| *every > 0)
+                .ok_or_else(|| {
+                    self.wrong_value("decoder_sparse_step", "a positive integer", value)
+                })?,
+        };
+        let dense = self.value(&keys::DENSE_LAYERS);
+        let dense = dense
+            .and_then(|(_, value)| whole_number(value))
+            .unwrap_or(0);
+        Ok(!is_without && (layer as u64 + 1).is_multiple_of(every) && layer as u64 >= dense)
     }
 
     fn is_rotated(&self, layer: usize, but_every: usize) -> Result<bool> {
@@ -242,14 +304,26 @@ impl KeyReader for Config<'_> {
         self.rope_parameters(rope_for, preset, head_dim, context_length)
     }
 
-    fn check(&self, _head_dim: usize) -> Result<()> {
-        let experts = ["num_local_experts", "num_experts", "n_routed_experts"];
-        let stated = experts
-            .iter()
-            .find_map(|name| whole_number(self.fields.get(*name)?));
-        if let Some(experts) = stated.filter(|experts| *experts > 0) {
-            let reason = format!("a mixture of {experts} experts is not supported");
+    fn check(&self, preset: &Preset, _head_dim: usize) -> Result<()> {
+        let experts = self.value(&keys::EXPERTS);
+        let experts = experts
+            .and_then(|(_, value)| whole_number(value))
+            .unwrap_or(0);
+        if preset.experts.is_none() && experts > 0 {
+            let reason = format!("a mixture of {experts} experts is not supported in this family");
             return Err(self.unsupported(reason));
+        }
+        if preset.sliding == SlidingLayers::None && self.is_set("use_sliding_window") {
+            return Err(self.unsupported("`use_sliding_window` is not supported in this family"));
+        }
+        if self
+            .fields
+            .get("clip_qkv")
+            .is_some_and(|clip| !clip.is_null())
+        {
+            return Err(
+                self.unsupported("clipped queries, keys and values (`clip_qkv`) are not supported")
+            );
         }
         if self.is_set("scale_attn_by_inverse_layer_idx") {
             return Err(self.unsupported("attention scaled by the layer's index is not supported"));

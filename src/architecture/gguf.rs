@@ -25,7 +25,9 @@ pub fn read(gguf: &GgufFile) -> Result<ModelSpec> {
         file,
         prefix: name,
     };
-    let preset = Preset::from_gguf(name).ok_or_else(|| keys.unsupported(Preset::refusal(name)))?;
+    let has_experts = keys.experts() > 0;
+    let preset = Preset::from_gguf(name, has_experts)
+        .ok_or_else(|| keys.unsupported(Preset::refusal(name)))?;
     build(&keys, preset)
 }
 
@@ -45,6 +47,12 @@ impl Keys<'_> {
         self.gguf.metadata().get(&self.full(key.gguf?))
     }
 
+    /// How many experts a layer has, or none.
+    fn experts(&self) -> u64 {
+        let value = self.value(&keys::EXPERTS);
+        value.and_then(Value::as_integer).unwrap_or(0)
+    }
+
     fn float(&self, name: &str) -> Option<f64> {
         let value = self.gguf.metadata().float(&self.full(name));
         value.filter(|value| value.is_finite())
@@ -53,8 +61,8 @@ impl Keys<'_> {
     fn size_of(&self, name: &str) -> Result<Option<usize>> {
         let value = match self.gguf.metadata().get(&self.full(name)) {
             // Some files give one entry a layer; only models with the same in each are run here.
-            Some(Value::Array(values)) => match values.first() {
-                Some(first) if values.iter().all(|value| value == first) => first,
+            Some(Value::Array(values)) => match values.iter().find(|value| !is_zero(value)) {
+                Some(first) if values.iter().all(|value| value == first || is_zero(value)) => first,
                 _ => {
                     let reason = "different values in different layers are not supported";
                     let name = self.full(name);
@@ -222,6 +230,23 @@ impl KeyReader for Keys<'_> {
         })
     }
 
+    /// A layer without heads for keys and values is no attention.
+    fn is_recurrent(&self, layer: usize, _layers: usize) -> Result<bool> {
+        match self.value(&keys::KV_HEADS) {
+            Some(Value::Array(heads)) => Ok(heads.get(layer).is_some_and(is_zero)),
+            _ => Ok(false),
+        }
+    }
+
+    fn adjusted(&self, width: usize) -> Result<usize> {
+        Ok(width)
+    }
+
+    fn has_experts(&self, layer: usize, _layers: usize) -> Result<bool> {
+        let dense = self.value(&keys::DENSE_LAYERS).and_then(Value::as_integer);
+        Ok(layer as u64 >= dense.unwrap_or(0))
+    }
+
     fn is_rotated(&self, layer: usize, but_every: usize) -> Result<bool> {
         Ok(!(layer + 1).is_multiple_of(but_every))
     }
@@ -254,11 +279,11 @@ impl KeyReader for Keys<'_> {
         })
     }
 
-    fn check(&self, head_dim: usize) -> Result<()> {
+    fn check(&self, preset: &Preset, head_dim: usize) -> Result<()> {
         const VALUE: &str = "attention.value_length";
-        let experts = self.gguf.metadata().integer(&self.full("expert_count"));
-        if let Some(experts) = experts.filter(|experts| *experts > 0) {
-            let reason = format!("a mixture of {experts} experts is not supported");
+        let experts = self.experts();
+        if preset.experts.is_none() && experts > 0 {
+            let reason = format!("a mixture of {experts} experts is not supported in this family");
             return Err(self.unsupported(reason));
         }
         match self.size_of(VALUE)? {
@@ -277,6 +302,11 @@ impl KeyReader for Keys<'_> {
     fn wrong(&self, key: &Key, expected: &str, found: &dyn Display) -> Error {
         self.wrong_value(key.gguf.unwrap_or_default(), expected, found)
     }
+}
+
+/// Of a layer that has no such thing.
+fn is_zero(value: &Value) -> bool {
+    value.as_integer() == Some(0)
 }
 
 #[cfg(test)]

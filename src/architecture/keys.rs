@@ -26,7 +26,12 @@ const fn json_key(json: &'static [&'static str]) -> Key {
     Key { json, gguf: None }
 }
 
-const EPSILONS: &[&str] = &["rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps"];
+const EPSILONS: &[&str] = &[
+    "rms_norm_eps",
+    "layer_norm_epsilon",
+    "layer_norm_eps",
+    "norm_eps",
+];
 
 pub(super) const VOCAB_SIZE: Key = json_key(&["vocab_size"]);
 pub(super) const HIDDEN_SIZE: Key = key(&["hidden_size", "n_embd"], "embedding_length");
@@ -37,8 +42,29 @@ pub(super) const PREDICTION_LAYERS: Key =
 pub(super) const HEADS: Key = key(&["num_attention_heads", "n_head"], "attention.head_count");
 pub(super) const KV_HEADS: Key = key(&["num_key_value_heads"], "attention.head_count_kv");
 pub(super) const HEAD_DIM: Key = key(&["head_dim"], "attention.key_length");
-pub(super) const INTERMEDIATE_SIZE: Key =
-    key(&["intermediate_size", "n_inner"], "feed_forward_length");
+pub(super) const INTERMEDIATE_SIZE: Key = key(
+    &["block_ff_dim", "intermediate_size", "n_inner"],
+    "feed_forward_length",
+);
+pub(super) const EXPERTS: Key = key(
+    &["num_local_experts", "num_experts", "n_routed_experts"],
+    "expert_count",
+);
+pub(super) const CHOSEN_EXPERTS: Key = key(&["num_experts_per_tok"], "expert_used_count");
+pub(super) const EXPERT_WIDTH: Key = key(&["moe_intermediate_size"], "expert_feed_forward_length");
+pub(super) const SHARED_EXPERT_WIDTH: Key = key(
+    &["shared_expert_intermediate_size"],
+    "expert_shared_feed_forward_length",
+);
+pub(super) const NORMALIZED_EXPERTS: Key = key(&["norm_topk_prob"], "expert_weights_norm");
+pub(super) const BIASED_ROUTER: Key = json_key(&["use_expert_bias"]);
+pub(super) const ROUTER_SCALE: Key = key(&["routed_scaling_factor"], "expert_weights_scale");
+pub(super) const CONVOLVED: Key = key(&["conv_L_cache"], "shortconv.l_cache");
+/// Layers at the start that have no experts.
+pub(super) const DENSE_LAYERS: Key = key(
+    &["first_k_dense_replace", "num_dense_layers"],
+    "leading_dense_block_count",
+);
 pub(super) const CONTEXT_LENGTH: Key = key(
     &["max_position_embeddings", "n_positions", "n_ctx"],
     "context_length",
@@ -52,7 +78,7 @@ pub(super) const ATTENTION_SOFTCAP: Key =
 pub(super) const LOGIT_SOFTCAP: Key = key(&["final_logit_softcapping"], "final_logit_softcapping");
 pub(super) const PARALLEL_RESIDUAL: Key = key(&["use_parallel_residual"], "use_parallel_residual");
 pub(super) const ATTENTION_BIAS: Key = json_key(&["attention_bias"]);
-pub(super) const TIED_HEAD: Key = json_key(&["tie_word_embeddings"]);
+pub(super) const TIED_HEAD: Key = json_key(&["tie_word_embeddings", "tie_embedding"]);
 pub(super) const WINDOW: Key = key(&["sliding_window"], "attention.sliding_window");
 pub(super) const SLIDING_PATTERN: Key = key(
     &["sliding_window_pattern", "_sliding_window_pattern"],
@@ -68,6 +94,10 @@ pub(super) const ROTARY_FRACTION: Key = json_key(&["partial_rotary_factor", "rot
 pub(super) const MAX_SIZE: u64 = 1 << 24;
 /// So are more layers than these.
 pub(super) const MAX_LAYERS: usize = 1 << 12;
+/// Convolutions over more tokens.
+pub(super) const MAX_TAPS: usize = 64;
+/// And more experts of a layer.
+pub(super) const MAX_EXPERTS: usize = 1 << 12;
 
 /// For which layers a rotary embedding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +157,15 @@ pub(super) trait KeyReader {
     /// Whether a layer, of so many, sees a window alone.
     fn slides(&self, layer: usize, layers: usize, preset: &Preset) -> Result<bool>;
 
+    /// Whether a layer, of so many, is not attention, in a family that has such layers.
+    fn is_recurrent(&self, layer: usize, layers: usize) -> Result<bool>;
+
+    /// The MLP's width where the file states it before it is adjusted.
+    fn adjusted(&self, width: usize) -> Result<usize>;
+
+    /// Whether a layer, of so many, has experts, in a family that has them.
+    fn has_experts(&self, layer: usize, layers: usize) -> Result<bool>;
+
     /// Whether a layer has a rotary embedding, in a family where each n-th has none.
     fn is_rotated(&self, layer: usize, but_every: usize) -> Result<bool>;
 
@@ -143,7 +182,7 @@ pub(super) trait KeyReader {
     ) -> Result<RopeParameters>;
 
     /// Refuses what only this kind of file can ask for and no model here computes.
-    fn check(&self, head_dim: usize) -> Result<()>;
+    fn check(&self, preset: &Preset, head_dim: usize) -> Result<()>;
 
     /// A key that must be there is not.
     fn missing(&self, key: &Key) -> Error;

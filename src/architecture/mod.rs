@@ -11,7 +11,7 @@
 //! let spec = config_json::parse(config, "config.json".as_ref())?;
 //! assert_eq!(spec.family.name(), "gpt2");
 //! assert_eq!(spec.intermediate_size, 256);
-//! assert!(Preset::from_gguf("mamba").is_none());
+//! assert!(Preset::from_gguf("mamba", false).is_none());
 //! # Ok::<(), specdec_rs::Error>(())
 //! ```
 //!
@@ -31,7 +31,10 @@ mod tensor_names;
 mod variants;
 
 pub use preset::{
-    AttentionScale, Defaults, Positions, Preset, RotaryDefaults, SlidingLayers, Width,
+    AttentionScale, Defaults, ExpertDefaults, ExpertsPreset, Positions, Preset, RecurrentKind,
+    RotaryDefaults, SlidingLayers, Width,
 };
-pub use spec::{AttentionSpec, LayerSpec, MixerSpec, ModelSpec};
-pub use variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
+pub use spec::{AttentionSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
+pub use variants::{
+    Biases, ExpertsSpec, MlpSpec, NormPlacement, QueryKeyNorm, Residual, RouterSpec, Scores,
+};

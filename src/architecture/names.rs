@@ -5,19 +5,37 @@
 
 mod rows;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::spec::ModelSpec;
+pub use super::tensor_names::{ExpertNames, ExpertTensor, LayerTensor, ModelTensor, TensorNames};
 use super::tensor_names::{GGUF, PREFIXES};
-pub use super::tensor_names::{LayerTensor, ModelTensor, TensorNames};
+use super::variants::MlpSpec;
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, StoredTensor};
 use rows::{Rows, transpose};
 
 /// A name under which a tensor of ours may be stored, and which of its rows are ours.
 struct Candidate {
-    name: &'static str,
+    name: Cow<'static, str>,
+    /// Whether nothing follows the name.
+    is_whole_name: bool,
     rows: Rows,
+}
+
+impl Candidate {
+    fn new(name: impl Into<Cow<'static, str>>, rows: Rows) -> Self {
+        Self {
+            name: name.into(),
+            is_whole_name: false,
+            rows,
+        }
+    }
+
+    fn whole(name: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(name, Rows::All)
+    }
 }
 
 /// A checkpoint read through our names.
@@ -93,8 +111,18 @@ impl<'a> NamedWeights<'a> {
         rows: usize,
         columns: usize,
     ) -> Result<StoredTensor<'a>> {
-        self.find(tensor, "weight", &[rows, columns])?
-            .ok_or_else(|| self.missing(tensor, "weight"))
+        self.tensor(tensor, "weight", &[rows, columns])
+    }
+
+    /// A tensor of any shape.
+    pub fn tensor(
+        &self,
+        tensor: ModelTensor,
+        suffix: &str,
+        shape: &[usize],
+    ) -> Result<StoredTensor<'a>> {
+        self.find(tensor, suffix, shape)?
+            .ok_or_else(|| self.missing(tensor, suffix))
     }
 
     /// A matrix that the checkpoint may lack.
@@ -114,8 +142,7 @@ impl<'a> NamedWeights<'a> {
         suffix: &str,
         length: usize,
     ) -> Result<StoredTensor<'a>> {
-        self.find(tensor, suffix, &[length])?
-            .ok_or_else(|| self.missing(tensor, suffix))
+        self.tensor(tensor, suffix, &[length])
     }
 
     /// A vector that the checkpoint may lack.
@@ -145,7 +172,7 @@ impl<'a> NamedWeights<'a> {
         shape: &[usize],
     ) -> Result<Option<StoredTensor<'a>>> {
         for candidate in self.candidates(tensor) {
-            for name in self.full_names(tensor, candidate.name, suffix) {
+            for name in self.full_names(tensor, &candidate, suffix) {
                 let Some(stored) = self.checkpoint.tensor(&name) else {
                     continue;
                 };
@@ -169,11 +196,17 @@ impl<'a> NamedWeights<'a> {
     }
 
     /// The head stands outside the prefix in Hugging Face's layout, but exporters differ.
-    fn full_names(&self, tensor: ModelTensor, name: &str, suffix: &str) -> Vec<String> {
+    fn full_names(&self, tensor: ModelTensor, candidate: &Candidate, suffix: &str) -> Vec<String> {
+        let name = &candidate.name;
         match tensor {
             ModelTensor::Layer(layer, _) => {
                 let layers = self.names.layers;
-                vec![format!("{}{layers}.{layer}.{name}.{suffix}", self.prefix)]
+                let name = format!("{}{layers}.{layer}.{name}", self.prefix);
+                match candidate.is_whole_name {
+                    false => vec![format!("{name}.{suffix}")],
+                    true if suffix == "weight" => vec![name],
+                    true => vec![],
+                }
             }
             ModelTensor::Head => vec![
                 format!("{name}.{suffix}"),
@@ -185,26 +218,69 @@ impl<'a> NamedWeights<'a> {
     }
 
     fn candidates(&self, tensor: ModelTensor) -> Vec<Candidate> {
-        let whole = |name| Candidate {
-            name,
-            rows: Rows::All,
-        };
+        let whole = |name: &'static str| Candidate::whole(name);
         let names = self.names;
         let tensor = match tensor {
             ModelTensor::Embedding => return vec![whole(names.embedding)],
             ModelTensor::Positions => return names.positions.map(whole).into_iter().collect(),
-            ModelTensor::FinalNorm => return vec![whole(names.final_norm)],
+            ModelTensor::FinalNorm => {
+                return names.final_norm.iter().copied().map(whole).collect();
+            }
             ModelTensor::Head => return names.head.iter().copied().map(whole).collect(),
+            ModelTensor::Layer(layer, LayerTensor::Expert(expert, tensor)) => {
+                return self.of_expert(layer, expert, tensor);
+            }
             ModelTensor::Layer(_, tensor) => tensor,
         };
         let own = names.layer.iter().filter(|(named, _)| *named == tensor);
-        let mut candidates: Vec<Candidate> = own.map(|(_, name)| whole(*name)).collect();
+        let mut candidates: Vec<Candidate> = own.map(|(_, name)| whole(name)).collect();
+        let bare = names.bare.iter().filter(|(named, _)| *named == tensor);
+        candidates.extend(bare.map(|(_, name)| Candidate {
+            is_whole_name: true,
+            ..whole(name)
+        }));
         if let Some(fused) = self.fused(tensor) {
             // Where "up" is both matrices' name, the size tells which it is.
             let index = usize::from(tensor != LayerTensor::Up);
             candidates.insert(index.min(candidates.len()), fused);
         }
         candidates
+    }
+
+    /// The names under which an expert's matrix may be stored.
+    fn of_expert(&self, layer: usize, expert: usize, tensor: ExpertTensor) -> Vec<Candidate> {
+        let width = match self.spec.layers.get(layer).map(|layer| layer.mlp) {
+            Some(MlpSpec::Experts(experts)) => experts.width,
+            _ => 0,
+        };
+        let hidden = self.spec.hidden_size;
+        let index = tensor as usize;
+        let of = |names: &ExpertNames| match names {
+            ExpertNames::Each { experts, names } => {
+                Candidate::whole(format!("{experts}.{expert}.{}", names[index]))
+            }
+            ExpertNames::Stacked(names) => {
+                let rows = if tensor == ExpertTensor::Down {
+                    hidden
+                } else {
+                    width
+                };
+                let before = expert * rows;
+                Candidate::new(names[index], Rows::Stacked { before, rows })
+            }
+            ExpertNames::StackedFused { gate_up, down } => {
+                let (name, before, rows) = match tensor {
+                    ExpertTensor::Gate => (*gate_up, 2 * expert * width, width),
+                    ExpertTensor::Up => (*gate_up, (2 * expert + 1) * width, width),
+                    ExpertTensor::Down => (*down, expert * hidden, hidden),
+                };
+                Candidate {
+                    is_whole_name: true,
+                    ..Candidate::new(name, Rows::Stacked { before, rows })
+                }
+            }
+        };
+        self.names.experts.iter().map(of).collect()
     }
 
     /// The matrix in which a tensor may be fused with others.
@@ -217,13 +293,9 @@ impl<'a> NamedWeights<'a> {
             LayerTensor::Value => (2, queries + keys, keys),
             LayerTensor::Gate | LayerTensor::Up => {
                 let before = if tensor == LayerTensor::Up { width } else { 0 };
-                return Some(Candidate {
-                    name: self.names.fused_gate_up?,
-                    rows: Rows::Stacked {
-                        before,
-                        rows: width,
-                    },
-                });
+                let rows = width;
+                let name = self.names.fused_gate_up?;
+                return Some(Candidate::new(name, Rows::Stacked { before, rows }));
             }
             _ => return None,
         };
@@ -235,10 +307,7 @@ impl<'a> NamedWeights<'a> {
             },
             false => Rows::Stacked { before, rows },
         };
-        Some(Candidate {
-            name: self.names.fused_qkv,
-            rows,
-        })
+        Some(Candidate::new(self.names.fused_qkv, rows))
     }
 
     fn misshapen(&self, name: &str, expected: &[usize], found: &[usize]) -> Error {
@@ -250,10 +319,17 @@ impl<'a> NamedWeights<'a> {
         )
     }
 
+    fn has_experts(&self) -> bool {
+        let mut layers = self.spec.layers.iter();
+        layers.any(|layer| matches!(layer.mlp, MlpSpec::Experts(_)))
+    }
+
     /// A tensor is not there: in another form, which is not supported, or not at all.
     fn missing(&self, tensor: ModelTensor, suffix: &str) -> Error {
         let stored = self.checkpoint.names();
-        let form = UNSUPPORTED_FORMS.iter().find_map(|(marks, form)| {
+        let known = usize::from(self.has_experts());
+        let mut forms = UNSUPPORTED_FORMS.iter().skip(known);
+        let form = forms.find_map(|(marks, form)| {
             let marked = |name: &&str| marks.iter().any(|mark| name.contains(mark));
             Some((stored.iter().copied().find(marked)?, form))
         });
@@ -267,7 +343,7 @@ impl<'a> NamedWeights<'a> {
         let names: Vec<String> = self
             .candidates(tensor)
             .iter()
-            .flat_map(|candidate| self.full_names(tensor, candidate.name, suffix))
+            .flat_map(|candidate| self.full_names(tensor, candidate, suffix))
             .collect();
         Error::corrupt(
             self.source,
@@ -276,7 +352,8 @@ impl<'a> NamedWeights<'a> {
     }
 }
 
-/// Parts of tensors' names that tell of weights in a form that no model here reads, and what the form is.
+/// Parts of tensors' names that tell of weights in a form that no model here reads, and what the form is. The first is read in
+/// families that have it.
 const UNSUPPORTED_FORMS: [(&[&str], &str); 4] = [
     (
         &[".experts.", "_exps.", ".block_sparse_moe."],

@@ -1,7 +1,7 @@
 //! What one row of the table of families says.
 
 use super::tensor_names::TensorNames;
-use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
+use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual, Scores};
 use crate::backend::{Activation, NormKind, Pairing};
 
 /// A family of models: all that its files leave unsaid.
@@ -23,14 +23,20 @@ pub struct Preset {
     pub query_key_norm: QueryKeyNorm,
     /// How mixer and MLP are chained, unless the file says that they are sequential.
     pub residual: Residual,
-    /// The MLP of every layer.
+    /// The MLP of every layer that has no experts.
     pub mlp: MlpSpec,
+    /// What its mixtures of experts are like, if it has any.
+    pub experts: Option<ExpertsPreset>,
     /// Its nonlinearity, where the file names none.
     pub activation: Activation,
     /// Which linear layers must have a bias.
     pub biases: Biases,
     /// How a layer learns of positions.
     pub positions: Positions,
+    /// Its layers that are not attention, if it has any; files say which they are.
+    pub recurrent: Option<RecurrentKind>,
+    /// Whether config.json states the MLP's width before it is adjusted (LFM2).
+    pub adjusted_width: bool,
     /// Which elements a rotary embedding pairs in GGUF files: converters permute some families' heads.
     pub gguf_pairing: Pairing,
     /// Which layers see a window alone, where the file doesn't say.
@@ -54,6 +60,28 @@ impl Preset {
     pub fn name(&self) -> &'static str {
         self.model_types.first().copied().unwrap_or(self.gguf)
     }
+}
+
+/// A kind of layers that are not attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecurrentKind {
+    /// Gated convolutions over a few tokens.
+    ShortConv,
+}
+
+/// What a family's mixtures of experts are like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertsPreset {
+    /// What the router's logits count.
+    pub scores: Scores,
+    /// Whether the weights of the chosen experts are divided by their sum, where the file doesn't say.
+    pub normalized: bool,
+    /// What is added to that sum.
+    pub epsilon: f32,
+    /// Whether the router has a bias for the choice, where the file doesn't say.
+    pub biased: bool,
+    /// Whether one expert is shared by all tokens.
+    pub shared: bool,
 }
 
 /// How a layer learns of positions.
@@ -125,6 +153,7 @@ pub struct Defaults {
     pub context_length: Option<usize>,
     pub window: Option<usize>,
     pub rotary: RotaryDefaults,
+    pub experts: ExpertDefaults,
     /// `None`: tied where the checkpoint holds no head.
     pub tied_head: Option<bool>,
 }
@@ -145,7 +174,32 @@ impl Defaults {
             theta: 10_000.0,
             fraction: 1.0,
         },
+        experts: ExpertDefaults::NONE,
         tied_head: None,
+    };
+}
+
+/// Mixtures of experts of which the file says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct ExpertDefaults {
+    pub count: Option<usize>,
+    pub chosen: Option<usize>,
+    /// `None`: as wide as an MLP without experts.
+    pub width: Option<usize>,
+    pub shared: Option<usize>,
+    /// `None`: as [`ExpertsPreset::normalized`] says.
+    pub normalized: Option<bool>,
+}
+
+impl ExpertDefaults {
+    /// The file says all these.
+    pub const NONE: Self = Self {
+        count: None,
+        chosen: None,
+        width: None,
+        shared: None,
+        normalized: None,
     };
 }
 

@@ -1,14 +1,15 @@
 //! The families of models that this crate runs, a row each. A row says what sets it apart from Llama.
 
 use super::preset::{
-    AttentionScale, Defaults, Positions, Preset, RotaryDefaults, SlidingLayers, Width,
+    AttentionScale, Defaults, ExpertDefaults, ExpertsPreset, Positions, Preset, RecurrentKind,
+    RotaryDefaults, SlidingLayers, Width,
 };
-use super::tensor_names::{GPT_NEOX, GPT2, LLAMA as LLAMA_TENSORS};
-use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
+use super::tensor_names::{GPT_NEOX, GPT2, LFM2, LLAMA as LLAMA_TENSORS};
+use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual, Scores};
 use crate::backend::{Activation, NormKind, Pairing};
 
 /// Every family.
-static PRESETS: [Preset; 11] = [
+static PRESETS: [Preset; 17] = [
     Preset {
         model_types: &["gpt2"],
         gguf: "gpt2",
@@ -159,7 +160,139 @@ static PRESETS: [Preset; 11] = [
         },
         ..LLAMA
     },
+    Preset {
+        model_types: &["mixtral"],
+        // GGUF files say "llama", and how many experts there are.
+        gguf: "llama",
+        norm: NormKind::Rms(1e-5),
+        experts: Some(SOFTMAX_ROUTER),
+        sliding: SlidingLayers::All,
+        defaults: Defaults {
+            kv_heads: Some(8),
+            context_length: Some(131_072),
+            rotary: RotaryDefaults {
+                theta: 1e6,
+                fraction: 1.0,
+            },
+            experts: ExpertDefaults {
+                count: Some(8),
+                chosen: Some(2),
+                ..ExpertDefaults::NONE
+            },
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["qwen2_moe"],
+        gguf: "qwen2moe",
+        biases: Biases::Qkv,
+        gguf_pairing: Pairing::Halves,
+        experts: Some(ExpertsPreset {
+            normalized: false,
+            shared: true,
+            ..SOFTMAX_ROUTER
+        }),
+        defaults: Defaults {
+            context_length: Some(32_768),
+            experts: ExpertDefaults {
+                count: Some(60),
+                chosen: Some(4),
+                width: Some(1408),
+                shared: Some(5632),
+                normalized: None,
+            },
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["qwen3_moe"],
+        gguf: "qwen3moe",
+        query_key_norm: QueryKeyNorm::PerHead,
+        gguf_pairing: Pairing::Halves,
+        experts: Some(SOFTMAX_ROUTER),
+        defaults: Defaults {
+            context_length: Some(32_768),
+            experts: ExpertDefaults {
+                count: Some(128),
+                chosen: Some(8),
+                width: Some(768),
+                shared: None,
+                normalized: Some(false),
+            },
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["olmoe"],
+        gguf: "olmoe",
+        norm: NormKind::Rms(1e-5),
+        query_key_norm: QueryKeyNorm::Whole,
+        gguf_pairing: Pairing::Halves,
+        experts: Some(ExpertsPreset {
+            normalized: false,
+            ..SOFTMAX_ROUTER
+        }),
+        defaults: Defaults {
+            context_length: Some(4096),
+            experts: ExpertDefaults {
+                count: Some(64),
+                chosen: Some(8),
+                ..ExpertDefaults::NONE
+            },
+            ..Defaults::NONE
+        },
+        ..LLAMA
+    },
+    Preset {
+        model_types: &["lfm2"],
+        gguf: "lfm2",
+        adjusted_width: true,
+        ..LFM2_FAMILY
+    },
+    Preset {
+        model_types: &["lfm2_moe"],
+        gguf: "lfm2moe",
+        experts: Some(ExpertsPreset {
+            scores: Scores::Sigmoid,
+            normalized: true,
+            epsilon: 1e-6,
+            biased: true,
+            shared: false,
+        }),
+        defaults: Defaults {
+            experts: ExpertDefaults {
+                count: Some(32),
+                chosen: Some(4),
+                width: Some(1792),
+                ..ExpertDefaults::NONE
+            },
+            ..LFM2_FAMILY.defaults
+        },
+        ..LFM2_FAMILY
+    },
 ];
+
+/// What LFM2's kinds share.
+const LFM2_FAMILY: Preset = Preset {
+    tensors: &LFM2,
+    norm: NormKind::Rms(1e-5),
+    query_key_norm: QueryKeyNorm::PerHead,
+    recurrent: Some(RecurrentKind::ShortConv),
+    gguf_pairing: Pairing::Halves,
+    defaults: Defaults {
+        context_length: Some(128_000),
+        rotary: RotaryDefaults {
+            theta: 1e6,
+            fraction: 1.0,
+        },
+        tied_head: Some(true),
+        ..Defaults::NONE
+    },
+    ..LLAMA
+};
 
 /// A row of its own, and what the others are written against.
 const LLAMA: Preset = Preset {
@@ -172,9 +305,12 @@ const LLAMA: Preset = Preset {
     query_key_norm: QueryKeyNorm::None,
     residual: Residual::Sequential,
     mlp: MlpSpec::Gated,
+    experts: None,
     activation: Activation::Silu,
     biases: Biases::AsStored,
     positions: Positions::Rotary,
+    recurrent: None,
+    adjusted_width: false,
     gguf_pairing: Pairing::Interleaved,
     sliding: SlidingLayers::None,
     window: None,
@@ -186,6 +322,15 @@ const LLAMA: Preset = Preset {
         context_length: Some(2048),
         ..Defaults::NONE
     },
+};
+
+/// Qwen's router.
+const SOFTMAX_ROUTER: ExpertsPreset = ExpertsPreset {
+    scores: Scores::Softmax,
+    normalized: true,
+    epsilon: 0.0,
+    biased: false,
+    shared: false,
 };
 
 /// What Gemma 2 and Gemma 3 share.
@@ -217,9 +362,11 @@ impl Preset {
             .find(|preset| preset.model_types.contains(&name))
     }
 
-    /// The family of a GGUF file's `general.architecture`.
-    pub fn from_gguf(name: &str) -> Option<&'static Self> {
-        PRESETS.iter().find(|preset| preset.gguf == name)
+    /// The family of a GGUF file's `general.architecture`, with experts or without.
+    pub fn from_gguf(name: &str, has_experts: bool) -> Option<&'static Self> {
+        let named = || PRESETS.iter().filter(|preset| preset.gguf == name);
+        let alike = named().find(|preset| preset.experts.is_some() == has_experts);
+        alike.or_else(|| named().next())
     }
 
     /// Why a file that names another family is refused.
@@ -243,7 +390,8 @@ mod tests {
                 let found = Preset::from_model_type(name).unwrap();
                 assert!(std::ptr::eq(found, preset), "{name}");
             }
-            let found = Preset::from_gguf(preset.gguf).unwrap();
+            let has_experts = preset.experts.is_some();
+            let found = Preset::from_gguf(preset.gguf, has_experts).unwrap();
             assert!(std::ptr::eq(found, preset), "{}", preset.gguf);
         }
     }

@@ -71,7 +71,7 @@ impl ModelSpec {
 }
 
 /// One layer: what mixes the tokens, and what transforms each of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerSpec {
     /// The first half.
     pub mixer: MixerSpec,
@@ -84,6 +84,25 @@ pub struct LayerSpec {
 pub enum MixerSpec {
     /// Causal attention over keys and values.
     Attention(AttentionSpec),
+    /// A gated convolution over a few tokens (LFM2).
+    ShortConv(ShortConvSpec),
+}
+
+impl MixerSpec {
+    /// The attention, if it is one.
+    pub fn attention(self) -> Option<AttentionSpec> {
+        match self {
+            Self::Attention(attention) => Some(attention),
+            Self::ShortConv(_) => None,
+        }
+    }
+}
+
+/// A convolution over a few tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortConvSpec {
+    /// How many tokens it sees: the last one and those before it.
+    pub taps: usize,
 }
 
 /// What differs between the attention of a model's layers.

@@ -30,6 +30,47 @@ pub enum LayerTensor {
     Up,
     Down,
     PostMlpNorm,
+    ConvInput,
+    Conv,
+    ConvOutput,
+    Router,
+    RouterBias,
+    /// One of a mixture, by its number.
+    Expert(usize, ExpertTensor),
+    SharedExpertGate,
+    SharedGate,
+    SharedUp,
+    SharedDown,
+}
+
+/// A tensor of ours in an expert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ExpertTensor {
+    Gate,
+    Up,
+    Down,
+}
+
+/// How checkpoints store the matrices of a layer's experts.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ExpertNames {
+    /// Each by itself: what precedes its number, and what follows.
+    Each {
+        /// Before the number.
+        experts: &'static str,
+        /// Of gate, up and down.
+        names: [&'static str; 3],
+    },
+    /// Those of all experts in one tensor `[experts, out, in]`: of gate, up and down.
+    Stacked([&'static str; 3]),
+    /// The same with gate and up in one tensor, and no suffix after the names.
+    StackedFused {
+        /// `[experts, 2 * width, in]`
+        gate_up: &'static str,
+        /// `[experts, in, width]`
+        down: &'static str,
+    },
 }
 
 /// One way to name a model's tensors.
@@ -39,14 +80,18 @@ pub struct TensorNames {
     pub embedding: &'static str,
     /// The embedding of positions, where there is one.
     pub positions: Option<&'static str>,
-    /// The norm after the last layer.
-    pub final_norm: &'static str,
+    /// The norm after the last layer; the first that is there counts.
+    pub final_norm: &'static [&'static str],
     /// The output projection; the first that is there counts.
     pub head: &'static [&'static str],
     /// What precedes a layer's number.
     pub layers: &'static str,
     /// The tensors of a layer; where one is listed twice, the first that is there counts.
     pub layer: &'static [(T, &'static str)],
+    /// The tensors of a layer whose names have no suffix.
+    pub bare: &'static [(T, &'static str)],
+    /// The matrices of experts; the first that are there count.
+    pub experts: &'static [ExpertNames],
     /// Query, key and value in one matrix.
     pub fused_qkv: &'static str,
     /// Whether each head's query, key and value follow each other in it (GPT-NeoX).
@@ -61,7 +106,8 @@ pub struct TensorNames {
 pub const GGUF: TensorNames = TensorNames {
     embedding: "token_embd",
     positions: Some("position_embd"),
-    final_norm: "output_norm",
+    // LFM2's files call it a norm of the embeddings.
+    final_norm: &["output_norm", "token_embd_norm"],
     head: &["output"],
     layers: "blk",
     layer: &[
@@ -78,7 +124,21 @@ pub const GGUF: TensorNames = TensorNames {
         (T::Up, "ffn_up"),
         (T::Down, "ffn_down"),
         (T::PostMlpNorm, "post_ffw_norm"),
+        (T::Router, "ffn_gate_inp"),
+        (T::SharedExpertGate, "ffn_gate_inp_shexp"),
+        (T::SharedGate, "ffn_gate_shexp"),
+        (T::SharedUp, "ffn_up_shexp"),
+        (T::SharedDown, "ffn_down_shexp"),
+        (T::ConvInput, "shortconv.in_proj"),
+        (T::Conv, "shortconv.conv"),
+        (T::ConvOutput, "shortconv.out_proj"),
     ],
+    bare: &[(T::RouterBias, "exp_probs_b.bias")],
+    experts: &[ExpertNames::Stacked([
+        "ffn_gate_exps",
+        "ffn_up_exps",
+        "ffn_down_exps",
+    ])],
     fused_qkv: "attn_qkv",
     interleaved_qkv: false,
     // Phi-3's files call the fused matrix simply "up": its size tells.
@@ -90,7 +150,7 @@ pub const GGUF: TensorNames = TensorNames {
 pub const LLAMA: TensorNames = TensorNames {
     embedding: "embed_tokens",
     positions: None,
-    final_norm: "norm",
+    final_norm: &["norm"],
     head: &["lm_head"],
     layers: "layers",
     layer: &[
@@ -109,6 +169,27 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::Up, "mlp.up_proj"),
         (T::Down, "mlp.down_proj"),
         (T::PostMlpNorm, "post_feedforward_layernorm"),
+        (T::Router, "mlp.gate"),
+        (T::Router, "block_sparse_moe.gate"),
+        (T::SharedExpertGate, "mlp.shared_expert_gate"),
+        (T::SharedGate, "mlp.shared_expert.gate_proj"),
+        (T::SharedUp, "mlp.shared_expert.up_proj"),
+        (T::SharedDown, "mlp.shared_expert.down_proj"),
+    ],
+    bare: &[],
+    experts: &[
+        ExpertNames::Each {
+            experts: "mlp.experts",
+            names: ["gate_proj", "up_proj", "down_proj"],
+        },
+        ExpertNames::Each {
+            experts: "block_sparse_moe.experts",
+            names: ["w1", "w3", "w2"],
+        },
+        ExpertNames::StackedFused {
+            gate_up: "mlp.experts.gate_up_proj",
+            down: "mlp.experts.down_proj",
+        },
     ],
     fused_qkv: "self_attn.qkv_proj",
     interleaved_qkv: false,
@@ -116,11 +197,39 @@ pub const LLAMA: TensorNames = TensorNames {
     transposed: false,
 };
 
+/// LFM2's.
+pub const LFM2: TensorNames = TensorNames {
+    final_norm: &["embedding_norm"],
+    layer: &[
+        (T::AttentionNorm, "operator_norm"),
+        (T::Query, "self_attn.q_proj"),
+        (T::Key, "self_attn.k_proj"),
+        (T::Value, "self_attn.v_proj"),
+        (T::Output, "self_attn.out_proj"),
+        (T::QueryNorm, "self_attn.q_layernorm"),
+        (T::KeyNorm, "self_attn.k_layernorm"),
+        (T::ConvInput, "conv.in_proj"),
+        (T::Conv, "conv.conv"),
+        (T::ConvOutput, "conv.out_proj"),
+        (T::MlpNorm, "ffn_norm"),
+        (T::Gate, "feed_forward.w1"),
+        (T::Up, "feed_forward.w3"),
+        (T::Down, "feed_forward.w2"),
+        (T::Router, "feed_forward.gate"),
+    ],
+    bare: &[(T::RouterBias, "feed_forward.expert_bias")],
+    experts: &[ExpertNames::Each {
+        experts: "feed_forward.experts",
+        names: ["w1", "w3", "w2"],
+    }],
+    ..LLAMA
+};
+
 /// GPT-2's.
 pub const GPT2: TensorNames = TensorNames {
     embedding: "wte",
     positions: Some("wpe"),
-    final_norm: "ln_f",
+    final_norm: &["ln_f"],
     head: &["lm_head"],
     layers: "h",
     layer: &[
@@ -133,6 +242,8 @@ pub const GPT2: TensorNames = TensorNames {
         (T::Up, "mlp.c_fc"),
         (T::Down, "mlp.c_proj"),
     ],
+    bare: &[],
+    experts: &[],
     fused_qkv: "attn.c_attn",
     interleaved_qkv: false,
     fused_gate_up: None,
@@ -143,7 +254,7 @@ pub const GPT2: TensorNames = TensorNames {
 pub const GPT_NEOX: TensorNames = TensorNames {
     embedding: "embed_in",
     positions: None,
-    final_norm: "final_layer_norm",
+    final_norm: &["final_layer_norm"],
     head: &["embed_out", "lm_head"],
     layers: "layers",
     layer: &[
@@ -156,6 +267,8 @@ pub const GPT_NEOX: TensorNames = TensorNames {
         (T::Up, "mlp.dense_h_to_4h"),
         (T::Down, "mlp.dense_4h_to_h"),
     ],
+    bare: &[],
+    experts: &[],
     fused_qkv: "attention.query_key_value",
     interleaved_qkv: true,
     fused_gate_up: None,

@@ -1,12 +1,51 @@
 //! The ways in which families' layers differ.
 
 /// What transforms each token by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MlpSpec {
     /// `down(activation(gate(x)) * up(x))`
     Gated,
     /// `down(activation(up(x)))`
     Plain,
+    /// The weighted sum of a few gated MLPs of many, which a router chooses for each token.
+    Experts(ExpertsSpec),
+}
+
+/// A mixture of experts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertsSpec {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them each token passes through.
+    pub chosen: usize,
+    /// Width of each.
+    pub width: usize,
+    /// How they are chosen and weighted.
+    pub router: RouterSpec,
+    /// Width of the one that every token passes through, weighted by the sigmoid of a product of its own.
+    pub shared: Option<usize>,
+}
+
+/// How a router's logits become experts and weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RouterSpec {
+    /// What a logit counts.
+    pub scores: Scores,
+    /// Whether a bias of each expert is added to its score: for the choice, not for the weight.
+    pub biased: bool,
+    /// Whether the scores of the chosen experts are divided by their sum and this number; `None`: they are weights as they are.
+    pub normalized: Option<f32>,
+    /// Factor on the weights.
+    pub scale: f32,
+}
+
+/// What a router's logits count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scores {
+    /// Their softmax over all experts.
+    Softmax,
+    /// The sigmoid of each.
+    Sigmoid,
 }
 
 /// Where the norms of mixer and MLP stand.

@@ -28,7 +28,7 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    /// The residual stream after the layer; `index` is the layer's in the caches and states.
+    /// The residual stream after the layer; `index` is the layer's among those with a cache, or with a state.
     pub(super) fn forward(
         &self,
         x: &B::Activations,
@@ -41,6 +41,11 @@ impl<B: Backend> Layer<B> {
             Residual::Parallel => x,
         };
         self.mlp.forward(pass.backend, input, &mixed)
+    }
+
+    /// Whether a sequence has a state of it, in place of keys and values.
+    pub(super) fn is_recurrent(&self) -> bool {
+        self.mixer.is_recurrent()
     }
 
     /// Its state of a sequence without tokens; `None`: it keeps keys and values instead.

@@ -75,6 +75,51 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.linear(tensor, outputs, inputs, bias_required)
     }
 
+    /// A linear layer of layer `index`, the values of whose matrix are not converted: a router's.
+    pub(super) fn exact_layer_linear(
+        &mut self,
+        index: usize,
+        tensor: LayerTensor,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Linear<B>> {
+        let tensor = ModelTensor::Layer(index, tensor);
+        let stored = self.weights.matrix(tensor, outputs, inputs)?;
+        let bias = self.weights.optional_vector(tensor, "bias", outputs)?;
+        let matrix = self.backend.exact_matrix(&stored)?;
+        self.count(&stored, &matrix);
+        Ok(Linear {
+            matrix,
+            bias: bias.map(|bias| self.vector(&bias)).transpose()?,
+        })
+    }
+
+    /// The values of a tensor of layer `index` that the host computes with.
+    pub(super) fn layer_values(
+        &mut self,
+        index: usize,
+        tensor: LayerTensor,
+        shape: &[usize],
+    ) -> Result<Vec<f32>> {
+        let stored = self
+            .weights
+            .tensor(ModelTensor::Layer(index, tensor), "weight", shape)?;
+        self.values(&stored)
+    }
+
+    /// The same of a vector that the checkpoint may lack.
+    pub(super) fn optional_layer_values(
+        &mut self,
+        index: usize,
+        tensor: LayerTensor,
+        suffix: &str,
+        length: usize,
+    ) -> Result<Option<Vec<f32>>> {
+        let tensor = ModelTensor::Layer(index, tensor);
+        let stored = self.weights.optional_vector(tensor, suffix, length)?;
+        stored.map(|stored| self.values(&stored)).transpose()
+    }
+
     pub(super) fn layer_norm(
         &mut self,
         index: usize,
@@ -170,14 +215,19 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     fn matrix(&mut self, tensor: &StoredTensor<'_>) -> Result<B::Matrix> {
         let matrix = self.backend.matrix(tensor)?;
+        self.count(tensor, &matrix);
+        Ok(matrix)
+    }
+
+    /// Adds a matrix to the tally.
+    fn count(&mut self, tensor: &StoredTensor<'_>, matrix: &B::Matrix) {
         let elements = tensor.shape.iter().product::<usize>();
         self.parameters += elements as u64;
-        self.bytes += self.backend.matrix_bytes(&matrix) as u64;
+        self.bytes += self.backend.matrix_bytes(matrix) as u64;
         self.storage
-            .add(self.backend.matrix_storage(&matrix), elements);
+            .add(self.backend.matrix_storage(matrix), elements);
         self.weights.release(tensor);
         self.progress.advance(tensor.data.len() as u64);
-        Ok(matrix)
     }
 
     fn vector(&mut self, tensor: &StoredTensor<'_>) -> Result<B::Vector> {

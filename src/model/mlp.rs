@@ -1,11 +1,14 @@
 //! MLPs: what transforms each token by itself. A new kind is a variant here.
 
+mod experts;
+
 use super::loader::Loader;
 use super::norms::Norms;
 use crate::architecture::MlpSpec;
 use crate::architecture::names::LayerTensor;
 use crate::backend::{Activation, Backend, Linear};
 use crate::error::Result;
+use experts::MixtureOfExperts;
 
 /// The second half of a layer.
 pub(super) enum Mlp<B: Backend> {
@@ -16,6 +19,8 @@ pub(super) enum Mlp<B: Backend> {
     },
     /// `down(activation(up(x)))`
     Plain(PlainMlp<B>),
+    /// The weighted sum of a few gated ones.
+    Experts(MixtureOfExperts<B>),
 }
 
 /// What an MLP consists of, but for a gate.
@@ -36,6 +41,10 @@ impl<B: Backend> Mlp<B> {
         let gate = match spec {
             MlpSpec::Gated => Some(loader.layer_linear(index, T::Gate, width, hidden)?),
             MlpSpec::Plain => None,
+            MlpSpec::Experts(spec) => {
+                let experts = MixtureOfExperts::load(loader, index, spec, norms)?;
+                return Ok(Self::Experts(experts));
+            }
         };
         let plain = PlainMlp {
             norms,
@@ -62,6 +71,7 @@ impl<B: Backend> Mlp<B> {
         let (gate, mlp) = match self {
             Self::Gated { gate, ungated } => (Some(gate), ungated),
             Self::Plain(plain) => (None, plain),
+            Self::Experts(experts) => return experts.forward(backend, x, residual),
         };
         let widened = match (&mlp.norms.before, gate) {
             (Some(norm), _) => backend.mlp(x, norm, gate, &mlp.up, mlp.activation)?,

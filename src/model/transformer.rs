@@ -148,18 +148,18 @@ impl<B: Backend> Transformer<B> {
 
     fn new_sequence(&self) -> Result<Sequence<B>> {
         let cache = self.backend.kv_cache(
-            self.layers.len(),
+            layers_with_cache(&self.layers),
             &self.spec.attention,
             self.cache_precision,
             self.spec.context_length,
         )?;
-        let states = States::new(self.layers.iter().map(|layer| layer.state()));
+        let states = States::new(self.layers.iter().filter_map(|layer| layer.state()));
         Ok(Sequence::new(cache, states))
     }
 }
 
 /// How many layers keep keys and values, which grow with a sequence.
 fn layers_with_cache<B: Backend>(layers: &[Arc<Layer<B>>]) -> usize {
-    let with_cache = layers.iter().filter(|layer| layer.state().is_none());
+    let with_cache = layers.iter().filter(|layer| !layer.is_recurrent());
     with_cache.count()
 }

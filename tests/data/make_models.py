@@ -144,6 +144,79 @@ ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
             "tie_word_embeddings": True,
         },
     ),
+    "mixtral": (
+        torch.bfloat16,
+        {
+            "model_type": "mixtral",
+            "head_dim": 16,
+            "intermediate_size": 32,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "sliding_window": 16,
+        },
+    ),
+    "qwen2_moe": (
+        torch.bfloat16,
+        {
+            "model_type": "qwen2_moe",
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+            "shared_expert_intermediate_size": 32,
+            "norm_topk_prob": False,
+        },
+    ),
+    "qwen3_moe": (
+        torch.bfloat16,
+        {
+            "model_type": "qwen3_moe",
+            "num_hidden_layers": 3,
+            "mlp_only_layers": [1],
+            "head_dim": 32,
+            "num_experts": 8,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 16,
+            "norm_topk_prob": True,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "olmoe": (
+        torch.bfloat16,
+        {
+            "model_type": "olmoe",
+            "intermediate_size": 16,
+            "num_experts": 8,
+            "num_experts_per_tok": 3,
+            "norm_topk_prob": False,
+        },
+    ),
+    "lfm2": (
+        torch.bfloat16,
+        {
+            "model_type": "lfm2",
+            "num_hidden_layers": 3,
+            "layer_types": ["conv", "full_attention", "conv"],
+            "conv_bias": True,
+            "conv_L_cache": 4,
+            "block_multiple_of": 16,
+            "norm_eps": 1e-5,
+        },
+    ),
+    "lfm2_moe": (
+        torch.bfloat16,
+        {
+            "model_type": "lfm2_moe",
+            "num_hidden_layers": 3,
+            "layer_types": ["conv", "full_attention", "conv"],
+            "num_dense_layers": 1,
+            "num_experts": 8,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+            "routed_scaling_factor": 1.5,
+            "use_expert_bias": True,
+        },
+    ),
 }
 
 
@@ -192,6 +265,9 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
             weight.data += 0.1 * noise
         else:
             weight.data = (0.12 if id(weight) in embeddings else 0.3) * noise
+    for name, buffer in model.named_buffers():
+        if name.endswith("expert_bias"):
+            buffer.data += 0.3 * torch.randn(buffer.shape, generator=random)
 
 
 def golden(folder: Path) -> dict[str, torch.Tensor]:
@@ -203,7 +279,9 @@ def golden(folder: Path) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(17)
     ids = torch.randint(2, VOCABULARY, (LENGTH,), generator=random)
     with everything_in_float64(), torch.no_grad():
-        model = AutoModelForCausalLM.from_config(stored.config, dtype=torch.float64).eval()
+        model = AutoModelForCausalLM.from_config(
+            stored.config, dtype=torch.float64, experts_implementation="eager"
+        ).eval()
         model.load_state_dict(
             {name: weight.double() for name, weight in stored.state_dict().items()}
         )

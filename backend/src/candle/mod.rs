@@ -119,6 +119,10 @@ impl Backend for CandleBackend {
         }
     }
 
+    fn exact_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        self.float_matrix(dequantize(tensor)?, &tensor.shape)
+    }
+
     fn vector(&self, values: Vec<f32>) -> Result<Tensor> {
         let length = values.len();
         let vector = Tensor::from_vec(values, length, &self.device)?;

@@ -10,7 +10,7 @@ use super::memory::UnsafeSlice;
 use super::pack::{Blocks, Packed, with_blocks};
 use super::pool::Pool;
 use super::product::{MAX_ROWS, Product, Sums, TileRange, add_bias, for_rows};
-use super::rows::{ActivationFormats, PackedActivations, PackedFormat, QuantizedX, groups};
+use super::rows::{ActivationFormats, PackedFormat, QuantizedX, groups};
 use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
 #[cfg(target_arch = "x86_64")]
@@ -19,20 +19,15 @@ use super::tiles::ByTiles;
 /// Bytes by which weights are prefetched ahead of their use. The hardware prefetcher stops at page boundaries.
 const PREFETCH: usize = 4096;
 
-/// Computes several products with the same activations, packed in the formats that the matrices need.
-pub(super) fn multiply(
-    products: &mut [Product<'_>],
-    x: &PackedActivations,
-    tier: Tier,
-    pool: &Pool,
-) {
+/// Computes several products.
+pub(super) fn multiply(products: &mut [Product<'_>], tier: Tier, pool: &Pool) {
     let products: SmallVec<[TileRange<'_>; 4]> = products
         .iter_mut()
         .map(|product| TileRange {
             layer: product.layer,
             epilogue: product.epilogue,
             output: UnsafeSlice::new(product.output.values_mut()),
-            x,
+            x: product.x,
             first: 0,
             count: product.layer.matrix.tiles(),
         })

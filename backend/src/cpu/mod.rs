@@ -11,6 +11,7 @@
 mod attention;
 mod blocks;
 mod cache;
+mod experts;
 mod kv_cache;
 mod layouts;
 mod map;
@@ -43,12 +44,12 @@ use memory::Arena;
 use pack::Packed;
 use pool::Pool;
 use product::{Epilogue, Layer, Product};
-use rows::{ActivationFormats, BufferPool, NormWeights, PackedActivations};
+use rows::{BufferPool, NormWeights, PackedActivations};
 use step::ReusableTables;
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, HostRows, Linear, Norm,
-    Recurrence, RecurrentState, Rope, WeightPrecision, gated,
+    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, Expert, HostRows,
+    Linear, Norm, Recurrence, RecurrentState, Rope, Routes, WeightPrecision, gated,
 };
 use crate::error::{Error, Result};
 use crate::recurrent::recur;
@@ -70,8 +71,8 @@ pub struct CpuBackend {
     /// The matrices' memory.
     arena: Mutex<Arena>,
     tables: ReusableTables,
-    /// The activations of the product being computed.
-    activations: Mutex<PackedActivations>,
+    /// Packed activations of products that were computed, for others.
+    activations: Mutex<Vec<PackedActivations>>,
 }
 
 /// A weight matrix in the kernels' layout.
@@ -99,10 +100,37 @@ impl CpuBackend {
         })
     }
 
-    fn activations(&self) -> MutexGuard<'_, PackedActivations> {
+    fn packed(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        Packed::new(tensor, &mut arena, &self.pool).map(Matrix)
+    }
+
+    /// Activations to pack rows into.
+    fn unused_activations(&self) -> PackedActivations {
+        self.all_unused().pop().unwrap_or_default()
+    }
+
+    /// Keeps activations that are not used any more, so that others need no new memory.
+    fn keep_activations(&self, activations: PackedActivations) {
+        self.all_unused().push(activations);
+    }
+
+    fn all_unused(&self) -> MutexGuard<'_, Vec<PackedActivations>> {
         self.activations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Packs rows, normalized if there is a norm, for products with some matrices.
+    fn pack<const N: usize>(
+        &self,
+        activations: &mut PackedActivations,
+        x: &Rows,
+        norm: Option<NormWeights<'_>>,
+        linears: [&Linear<Self>; N],
+    ) {
+        let formats = matmul::activation_formats(linears.map(|linear| &linear.matrix.0));
+        activations.pack(x, norm, formats, self.tier, &self.pool);
     }
 
     fn empty(&self, rows: usize, width: usize) -> Rows {
@@ -129,27 +157,17 @@ impl CpuBackend {
         epilogue: Epilogue<'_>,
     ) -> Rows {
         let mut output = self.empty(x.rows, linear.matrix.0.outputs);
-        let formats = matmul::activation_formats([&linear.matrix.0]);
+        let mut activations = self.unused_activations();
+        self.pack(&mut activations, x, norm, [linear]);
         let product = Product {
+            x: &activations,
             layer: layer(linear),
             epilogue,
             output: &mut output,
         };
-        self.multiply(x, norm, formats, &mut [product]);
+        multiply(&mut [product], self.tier, &self.pool);
+        self.keep_activations(activations);
         output
-    }
-
-    /// Several products with the same rows, normalized if there is a norm.
-    fn multiply(
-        &self,
-        x: &Rows,
-        norm: Option<NormWeights<'_>>,
-        formats: ActivationFormats,
-        products: &mut [Product<'_>],
-    ) {
-        let mut activations = self.activations();
-        activations.pack(x, norm, formats, self.tier, &self.pool);
-        multiply(products, &activations, self.tier, &self.pool);
     }
 }
 
@@ -182,6 +200,11 @@ impl Backend for CpuBackend {
     fn footprint(&self, tensor: &StoredTensor<'_>) -> u64 {
         match *tensor.shape.as_slice() {
             [outputs, inputs] => Packed::footprint(self.precision.held(tensor), outputs, inputs),
+            // One for each expert.
+            [experts, outputs, inputs] => {
+                let one = Packed::footprint(self.precision.held(tensor), outputs, inputs);
+                one.saturating_mul(experts as u64)
+            }
             _ => size_of::<f32>() as u64 * tensor.elements().unwrap_or(usize::MAX) as u64,
         }
     }
@@ -192,9 +215,11 @@ impl Backend for CpuBackend {
             StorageType::F32 => Some(tensor.widened()?),
             held => Some(quantize(tensor, held)?),
         };
-        let tensor = converted.as_ref().unwrap_or(tensor);
-        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        Packed::new(tensor, &mut arena, &self.pool).map(Matrix)
+        self.packed(converted.as_ref().unwrap_or(tensor))
+    }
+
+    fn exact_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
+        self.packed(&tensor.widened()?)
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>> {
@@ -312,6 +337,20 @@ impl Backend for CpuBackend {
         self.rows(&outputs, recurrence.blocks() * recurrence.output_width())
     }
 
+    fn experts(
+        &self,
+        x: &Rows,
+        width: usize,
+        experts: &[Expert<Self>],
+        routes: &Routes,
+        activation: Activation,
+    ) -> Result<Rows> {
+        match experts::are_fusible(experts, routes) {
+            true => Ok(experts::experts(self, x, experts, routes, activation)),
+            false => crate::experts::experts(self, x, width, experts, routes, activation),
+        }
+    }
+
     fn activate(&self, x: Rows, activation: Activation) -> Result<Rows> {
         Ok(self.map_rows(&x, EachLane(activation)))
     }
@@ -372,19 +411,22 @@ impl Backend for CpuBackend {
         linears: [&Linear<Self>; N],
     ) -> Result<[Rows; N]> {
         let mut outputs = linears.map(|linear| self.empty(x.rows, linear.matrix.0.outputs));
+        let mut activations = self.unused_activations();
+        self.pack(&mut activations, x, Some(norm_weights(norm)), linears);
         let mut own = linears.into_iter();
         let mut products = outputs.each_mut().map(|output| {
             let Some(linear) = own.next() else {
                 unreachable!("as many outputs as linears")
             };
             Product {
+                x: &activations,
                 layer: layer(linear),
                 epilogue: Epilogue::Store,
                 output,
             }
         });
-        let formats = matmul::activation_formats(linears.map(|linear| &linear.matrix.0));
-        self.multiply(x, Some(norm_weights(norm)), formats, &mut products);
+        multiply(&mut products, self.tier, &self.pool);
+        self.keep_activations(activations);
         Ok(outputs)
     }
 

@@ -37,6 +37,8 @@ pub(super) enum Epilogue<'a> {
 
 /// A product and where it is written.
 pub(super) struct Product<'a> {
+    /// Packed in the format that the matrix needs.
+    pub(super) x: &'a PackedActivations,
     pub(super) layer: Layer<'a>,
     pub(super) epilogue: Epilogue<'a>,
     pub(super) output: &'a mut Rows,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::parse;
-use crate::architecture::{AttentionSpec, MixerSpec, ModelSpec};
+use crate::architecture::{AttentionSpec, ModelSpec};
 
 /// A small model's configuration with these fields besides.
 fn config(model_type: &str, fields: &Value) -> ModelSpec {
@@ -18,9 +18,9 @@ fn config(model_type: &str, fields: &Value) -> ModelSpec {
 }
 
 fn attention(spec: &ModelSpec) -> impl Iterator<Item = AttentionSpec> {
-    spec.layers.iter().map(|layer| match layer.mixer {
-        MixerSpec::Attention(attention) => attention,
-    })
+    spec.layers
+        .iter()
+        .filter_map(|layer| layer.mixer.attention())
 }
 
 fn windows(spec: &ModelSpec) -> Vec<Option<usize>> {

@@ -9,7 +9,7 @@ use crate::weights::{StorageType, StoredTensor};
 pub(super) enum Rows {
     /// All of them.
     All,
-    /// Those of one of several matrices stacked: the rows before it, and its own.
+    /// Those of one of several matrices stacked, in two dimensions or three: the rows before it, and its own.
     Stacked { before: usize, rows: usize },
     /// `heads` groups of three heads each, of which ours is number `index` (GPT-NeoX).
     Interleaved {
@@ -27,6 +27,13 @@ impl Rows {
         shape: &[usize],
     ) -> Option<StoredTensor<'a>> {
         match self {
+            // Files differ in dimensions of 1.
+            Self::All if without_ones(&stored.shape).eq(without_ones(shape)) => {
+                Some(StoredTensor {
+                    shape: shape.to_vec(),
+                    ..stored
+                })
+            }
             Self::All => Some(stored),
             // The name of the fused matrix may be the single one's.
             Self::Stacked { .. } if stored.shape == shape => Some(stored),
@@ -40,11 +47,16 @@ impl Rows {
     }
 }
 
+fn without_ones(shape: &[usize]) -> impl Iterator<Item = usize> {
+    shape.iter().copied().filter(|dimension| *dimension != 1)
+}
+
 /// So many rows of a matrix, or elements of a vector, without a copy where the file is mapped.
 fn row_range(tensor: StoredTensor<'_>, start: usize, count: usize) -> Option<StoredTensor<'_>> {
     let (rows, row_elements) = match tensor.shape[..] {
         [rows] => (rows, 1),
         [rows, columns] => (rows, columns),
+        [matrices, rows, columns] => (matrices.checked_mul(rows)?, columns),
         _ => return None,
     };
     let row_bytes = tensor.storage.bytes(row_elements)?;
@@ -54,8 +66,10 @@ fn row_range(tensor: StoredTensor<'_>, start: usize, count: usize) -> Option<Sto
         Cow::Borrowed(data) => Cow::Borrowed(data.get(bytes)?),
         Cow::Owned(data) => Cow::Owned(data.get(bytes)?.to_vec()),
     };
-    let mut shape = tensor.shape;
-    *shape.first_mut()? = count;
+    let shape = match tensor.shape.len() {
+        1 => vec![count],
+        _ => vec![count, row_elements],
+    };
     Some(StoredTensor {
         storage: tensor.storage,
         shape,

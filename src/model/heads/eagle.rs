@@ -9,7 +9,7 @@ mod reader;
 use std::sync::Arc;
 
 use super::{DraftHead, Features, HeadOutput, HeadSequence};
-use crate::architecture::{MixerSpec, ModelSpec};
+use crate::architecture::ModelSpec;
 use crate::backend::{
     Attention, Backend, Batch, CachePrecision, HostRows, Linear, Norm, Segment, StorageType,
 };
@@ -116,9 +116,11 @@ impl<B: Backend> Eagle<B> {
             let reason = format!("it reads layers {captured:?} of a target that has {layers}");
             return Err(files.unsupported(reason));
         }
-        let rope = spec.layers.first().and_then(|layer| match layer.mixer {
-            MixerSpec::Attention(attention) => attention.rope,
-        });
+        let mut attention = spec
+            .layers
+            .iter()
+            .filter_map(|layer| layer.mixer.attention());
+        let rope = attention.next().and_then(|attention| attention.rope);
         let at = |name: &str| format!("{layer}.{name}");
         let entry = reader.entry(&spec, paired, captured.len(), &at)?;
         let to_target = if paired {

@@ -2,6 +2,7 @@
 
 mod attention;
 mod recurrent;
+mod short_conv;
 
 use super::loader::Loader;
 use super::pass::Pass;
@@ -16,7 +17,6 @@ pub(super) enum Mixer<B: Backend> {
     /// Causal attention over keys and values.
     Attention(SelfAttention<B>),
     /// A recurrence over a state.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no architecture has one yet"))]
     Recurrent(Recurrent<B>),
 }
 
@@ -27,10 +27,13 @@ impl<B: Backend> Mixer<B> {
             MixerSpec::Attention(spec) => {
                 SelfAttention::load(loader, index, spec).map(Self::Attention)
             }
+            MixerSpec::ShortConv(spec) => {
+                short_conv::load(loader, index, spec).map(Self::Recurrent)
+            }
         }
     }
 
-    /// The residual stream with what the mixer makes of it; `index` is the layer's in the caches and states.
+    /// The residual stream with what the mixer makes of it; `index` is the layer's among those with a cache, or with a state.
     pub(super) fn forward(
         &self,
         x: &B::Activations,
@@ -41,6 +44,11 @@ impl<B: Backend> Mixer<B> {
             Self::Attention(attention) => attention.forward(x, index, pass),
             Self::Recurrent(recurrent) => recurrent.forward(x, index, pass),
         }
+    }
+
+    /// Whether a sequence has a state of it, in place of keys and values.
+    pub(super) fn is_recurrent(&self) -> bool {
+        matches!(self, Self::Recurrent(_))
     }
 
     /// The state of a sequence without tokens; `None`: it keeps keys and values instead.

@@ -1,0 +1,98 @@
+//! Mixtures of experts: the products of all experts that a step uses at once, so that threads meet twice a layer.
+
+use super::product::{Epilogue, Product};
+use super::rows::{PackedActivations, Rows};
+use super::{CpuBackend, layer, matmul};
+use crate::Activation;
+use crate::experts::{Expert, Route, Routes, add_weighted};
+
+/// An expert that computes rows.
+struct Used<'a> {
+    expert: &'a Expert<CpuBackend>,
+    routes: &'a [Route],
+    /// Its rows, packed for the next product.
+    x: PackedActivations,
+}
+
+/// Whether the products of experts can be fused: those of gate and up need the same layout.
+pub(super) fn are_fusible(experts: &[Expert<CpuBackend>], routes: &Routes) -> bool {
+    let fusible = |expert: &Expert<CpuBackend>| {
+        let (gate, up) = (&expert.gate.matrix.0, &expert.up.matrix.0);
+        gate.is_laid_out_as(up)
+    };
+    routes.used().all(|(index, _)| fusible(&experts[index]))
+}
+
+/// What the experts return for their rows, weighted and summed.
+pub(super) fn experts(
+    backend: &CpuBackend,
+    x: &Rows,
+    experts: &[Expert<CpuBackend>],
+    routes: &Routes,
+    activation: Activation,
+) -> Rows {
+    let mut used: Vec<Used<'_>> = routes
+        .used()
+        .map(|(index, routes)| Used {
+            expert: &experts[index],
+            routes,
+            x: backend.unused_activations(),
+        })
+        .collect();
+    for used in &mut used {
+        let rows = used.routes.iter().map(|route| x.row(route.row));
+        let mut own = backend.empty(used.routes.len(), x.width);
+        for (row, own) in rows.zip(own.values_mut().chunks_mut(x.width.max(1))) {
+            own.copy_from_slice(row);
+        }
+        backend.pack(
+            &mut used.x,
+            &own,
+            None,
+            [&used.expert.gate, &used.expert.up],
+        );
+    }
+    let mut widened: Vec<Rows> = used
+        .iter()
+        .map(|used| backend.empty(used.routes.len(), used.expert.up.matrix.0.outputs))
+        .collect();
+    let products = used.iter().zip(&mut widened).map(|(used, output)| Product {
+        x: &used.x,
+        layer: layer(&used.expert.up),
+        epilogue: Epilogue::Gate(layer(&used.expert.gate), activation),
+        output,
+    });
+    matmul::multiply(
+        &mut products.collect::<Vec<_>>(),
+        backend.tier,
+        &backend.pool,
+    );
+    for (used, widened) in used.iter_mut().zip(&widened) {
+        backend.pack(&mut used.x, widened, None, [&used.expert.down]);
+    }
+    let mut returned: Vec<Rows> = used
+        .iter()
+        .map(|used| backend.empty(used.routes.len(), used.expert.down.matrix.0.outputs))
+        .collect();
+    let products = used
+        .iter()
+        .zip(&mut returned)
+        .map(|(used, output)| Product {
+            x: &used.x,
+            layer: layer(&used.expert.down),
+            epilogue: Epilogue::Store,
+            output,
+        });
+    matmul::multiply(
+        &mut products.collect::<Vec<_>>(),
+        backend.tier,
+        &backend.pool,
+    );
+    let mut sums = backend.empty(routes.rows(), x.width);
+    sums.values_mut().fill(0.0);
+    for (used, returned) in used.into_iter().zip(returned) {
+        add_weighted(sums.values_mut(), used.routes, returned.values(), x.width);
+        backend.keep_activations(used.x);
+    }
+    sums
+}

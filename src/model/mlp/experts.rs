@@ -1,0 +1,201 @@
+//! A mixture of experts: gated MLPs of which each token passes through a few, chosen by a router.
+
+use crate::architecture::names::{ExpertTensor, LayerTensor};
+use crate::architecture::{ExpertsSpec, RouterSpec, Scores};
+use crate::backend::{Activation, Backend, Expert, HostRows, Linear, Routes};
+use crate::error::Result;
+use crate::model::loader::Loader;
+use crate::model::norms::Norms;
+
+/// The experts of a layer.
+pub(in crate::model) struct MixtureOfExperts<B: Backend> {
+    spec: ExpertsSpec,
+    norms: Norms<B>,
+    router: Linear<B>,
+    /// What is added to the scores for the choice.
+    router_bias: Option<Vec<f32>>,
+    /// The shared one comes last.
+    experts: Vec<Expert<B>>,
+    /// The product whose sigmoid weighs the shared expert.
+    shared_gate: Option<Linear<B>>,
+    activation: Activation,
+    hidden_size: usize,
+}
+
+impl<B: Backend> MixtureOfExperts<B> {
+    /// Brings the weights of layer `index` to the backend.
+    pub(super) fn load(
+        loader: &mut Loader<'_, B>,
+        index: usize,
+        spec: ExpertsSpec,
+        norms: Norms<B>,
+    ) -> Result<Self> {
+        use LayerTensor as T;
+        let (hidden, width) = (loader.spec.hidden_size, spec.width);
+        let mut experts = Vec::with_capacity(spec.count + 1);
+        for expert in 0..spec.count {
+            let mut matrix = |tensor, outputs, inputs| {
+                loader.layer_linear(index, T::Expert(expert, tensor), outputs, inputs)
+            };
+            experts.push(Expert {
+                gate: matrix(ExpertTensor::Gate, width, hidden)?,
+                up: matrix(ExpertTensor::Up, width, hidden)?,
+                down: matrix(ExpertTensor::Down, hidden, width)?,
+            });
+        }
+        let shared_gate = match spec.shared {
+            Some(width) => {
+                experts.push(Expert {
+                    gate: loader.layer_linear(index, T::SharedGate, width, hidden)?,
+                    up: loader.layer_linear(index, T::SharedUp, width, hidden)?,
+                    down: loader.layer_linear(index, T::SharedDown, hidden, width)?,
+                });
+                Some(loader.exact_layer_linear(index, T::SharedExpertGate, 1, hidden)?)
+            }
+            None => None,
+        };
+        let router_bias = match spec.router.biased {
+            true => Some(loader.layer_values(index, T::RouterBias, &[spec.count])?),
+            false => None,
+        };
+        Ok(Self {
+            spec,
+            norms,
+            router_bias,
+            router: loader.exact_layer_linear(index, T::Router, spec.count, hidden)?,
+            experts,
+            shared_gate,
+            activation: loader.spec.activation,
+            hidden_size: hidden,
+        })
+    }
+
+    /// The residual stream with what the experts make of `x`.
+    pub(super) fn forward(
+        &self,
+        backend: &B,
+        x: &B::Activations,
+        residual: &B::Activations,
+    ) -> Result<B::Activations> {
+        let normed = match &self.norms.before {
+            Some(norm) => &backend.norm(x, norm)?,
+            None => x,
+        };
+        let routes = self.route(backend, normed)?;
+        let (experts, width) = (&self.experts, self.hidden_size);
+        let sums = backend.experts(normed, width, experts, &routes, self.activation)?;
+        let sums = match &self.norms.after {
+            Some(norm) => backend.norm(&sums, norm)?,
+            None => sums,
+        };
+        Ok(backend.add(&sums, residual)?)
+    }
+
+    /// The experts of each row.
+    fn route(&self, backend: &B, x: &B::Activations) -> Result<Routes> {
+        let mut logits = HostRows::default();
+        backend.read(backend.linear(x, &self.router)?, &mut logits)?;
+        let logits = logits.values().chunks_exact(self.spec.count);
+        let mut routes = Routes::new(logits.len(), self.experts.len());
+        for (row, logits) in logits.enumerate() {
+            let bias = self.router_bias.as_deref();
+            for (expert, weight) in choose(logits, self.spec.chosen, self.spec.router, bias) {
+                routes.add(row, expert, weight);
+            }
+        }
+        if let Some(gate) = &self.shared_gate {
+            let mut logits = HostRows::default();
+            backend.read(backend.linear(x, gate)?, &mut logits)?;
+            for (row, logit) in logits.values().iter().enumerate() {
+                routes.add(row, self.spec.count, sigmoid(*logit));
+            }
+        }
+        Ok(routes)
+    }
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + libm::expf(-logit))
+}
+
+/// What each logit counts.
+fn scores(logits: &[f32], scores: Scores) -> Vec<f32> {
+    match scores {
+        Scores::Sigmoid => logits.iter().map(|logit| sigmoid(*logit)).collect(),
+        Scores::Softmax => {
+            let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let exponentials = logits.iter().map(|logit| libm::expf(logit - largest));
+            let exponentials: Vec<f32> = exponentials.collect();
+            let total: f32 = exponentials.iter().sum();
+            exponentials.into_iter().map(|one| one / total).collect()
+        }
+    }
+}
+
+/// The chosen experts and their weights: those with the largest scores, of equal ones the first.
+fn choose(
+    logits: &[f32],
+    chosen: usize,
+    router: RouterSpec,
+    bias: Option<&[f32]>,
+) -> Vec<(usize, f32)> {
+    let scores = scores(logits, router.scores);
+    let biased = |expert: usize| scores[expert] + bias.map_or(0.0, |bias| bias[expert]);
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|a, b| biased(*b).total_cmp(&biased(*a)));
+    order.truncate(chosen);
+    let divisor = router.normalized.map_or(1.0, |epsilon| {
+        order.iter().map(|expert| scores[*expert]).sum::<f32>() + epsilon
+    });
+    let weight = |expert: usize| scores[expert] / divisor * router.scale;
+    order
+        .into_iter()
+        .map(|expert| (expert, weight(expert)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTER: RouterSpec = RouterSpec {
+        scores: Scores::Softmax,
+        biased: false,
+        normalized: Some(0.0),
+        scale: 1.0,
+    };
+
+    #[test]
+    fn the_largest_logits_choose_and_weigh() {
+        let logits = [1.0, 3.0, 2.0, 3.0_f32];
+        assert_eq!(choose(&logits, 2, ROUTER, None), [(1, 0.5), (3, 0.5)]);
+        let total: f32 = logits.iter().map(|logit| (logit - 3.0).exp()).sum();
+        let normalized = None;
+        let weighed = choose(
+            &logits,
+            2,
+            RouterSpec {
+                normalized,
+                ..ROUTER
+            },
+            None,
+        );
+        for ((expert, weight), expected) in weighed.into_iter().zip([1, 3]) {
+            assert_eq!(expert, expected);
+            assert!((weight - 1.0 / total).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_bias_chooses_and_does_not_weigh() {
+        let router = RouterSpec {
+            scores: Scores::Sigmoid,
+            biased: true,
+            normalized: Some(1.0),
+            scale: 2.0,
+        };
+        let chosen = choose(&[0.0, 5.0, 0.0], 2, router, Some(&[0.0, -10.0, 1.0]));
+        // 2 * 0.5 / (0.5 + 0.5 + 1)
+        assert_eq!(chosen, [(2, 0.5), (0, 0.5)]);
+    }
+}
