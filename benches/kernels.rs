@@ -199,6 +199,7 @@ fn attention(criterion: &mut Criterion) {
         rope: None,
         query_norm: None,
         key_norm: None,
+        sinks: None,
     };
     let source = backend
         .matrix(&matrix(StorageType::F32, 256, 576))

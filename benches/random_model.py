@@ -5,6 +5,7 @@ python benches/random_model.py gpt2-medium q4_k_m model.gguf --vocabulary-of smo
 """
 
 import argparse
+import functools
 
 import gguf
 import numpy as np
@@ -32,12 +33,18 @@ class Model:
 
     def __init__(self, path, architecture, seed):
         """Open the file."""
-        self.writer = gguf.GGUFWriter(path, architecture)
+        # One tensor at a time is in memory.
+        self.writer = gguf.GGUFWriter(path, architecture, use_temp_file=True)
         self.rng = np.random.default_rng(seed)
 
     def matrix(self, name, rows, columns, kind):
         """Add a random matrix [rows, columns]."""
         data = blocks(self.rng, rows, columns, kind)
+        self.writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
+
+    def experts(self, name, count, rows, columns, kind):
+        """Add the random matrices [rows, columns] of a layer's experts."""
+        data = blocks(self.rng, count * rows, columns, kind).reshape(count, rows, -1)
         self.writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
 
     def vector(self, name, values):
@@ -140,7 +147,125 @@ def llama_1b(path, kinds, vocabulary):
     model.write()
 
 
-SHAPES = {"gpt2-medium": gpt2_medium, "llama-3.2-1b": llama_1b}
+def mixture(model, block, shape, kinds, six):
+    """Add the experts of a layer, and their router."""
+    width, hidden, count = shape["width"], shape["expert"], shape["experts"]
+    model.vector(f"{block}.ffn_gate_inp.weight", model.rng.standard_normal((count, width)) * 0.1)
+    model.experts(f"{block}.ffn_gate_exps", count, hidden, width, kinds["body"])
+    model.experts(f"{block}.ffn_up_exps", count, hidden, width, kinds["body"])
+    model.experts(f"{block}.ffn_down_exps", count, width, hidden, six)
+    if shape["architecture"] == "lfm2moe":
+        model.vector(f"{block}.exp_probs_b.bias", np.zeros(count))
+
+
+def later(path, kinds, vocabulary, shape):
+    """A model of a family with experts, convolutions, or both."""
+    width, layers, heads = shape["width"], shape["layers"], shape["heads"]
+    head, kv_heads, dense = shape["head"], shape["kv_heads"], shape.get("dense", 0)
+    convolved = [layer not in shape.get("attention", range(layers)) for layer in range(layers)]
+    architecture = shape["architecture"]
+    model = Model(path, architecture, seed=3)
+    writer = model.writer
+    writer.add_context_length(8192)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(shape["hidden"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv([0 if is_conv else kv_heads for is_conv in convolved])
+    writer.add_key_length(head)
+    writer.add_value_length(head)
+    writer.add_rope_dimension_count(head)
+    writer.add_rope_freq_base(1000000.0)
+    writer.add_layer_norm_rms_eps(1e-5)
+    if any(convolved):
+        writer.add_shortconv_l_cache(3)
+    if "experts" in shape:
+        writer.add_expert_count(shape["experts"])
+        writer.add_expert_used_count(shape["chosen"])
+        writer.add_expert_feed_forward_length(shape["expert"])
+        writer.add_leading_dense_block_count(dense)
+        sigmoid, softmax = gguf.ExpertGatingFuncType.SIGMOID, gguf.ExpertGatingFuncType.SOFTMAX
+        writer.add_expert_gating_func(sigmoid if architecture == "lfm2moe" else softmax)
+    model.vocabulary(vocabulary, shape["vocabulary"])
+    model.matrix("token_embd", shape["vocabulary"], width, kinds["head"])
+    for layer in range(layers):
+        block = f"blk.{layer}"
+        six = kinds["head"] if more_bits(layer, layers) else kinds["body"]
+        model.vector(f"{block}.attn_norm.weight", np.ones(width))
+        model.vector(f"{block}.ffn_norm.weight", np.ones(width))
+        if convolved[layer]:
+            model.matrix(f"{block}.shortconv.in_proj", 3 * width, width, kinds["body"])
+            model.vector(f"{block}.shortconv.conv.weight", model.rng.standard_normal((width, 3)))
+            model.matrix(f"{block}.shortconv.out_proj", width, width, kinds["body"])
+        else:
+            model.matrix(f"{block}.attn_q", heads * head, width, kinds["body"])
+            model.matrix(f"{block}.attn_k", kv_heads * head, width, kinds["body"])
+            model.matrix(f"{block}.attn_v", kv_heads * head, width, six)
+            model.matrix(f"{block}.attn_output", width, heads * head, kinds["body"])
+            normed = (heads * head, kv_heads * head) if architecture == "olmoe" else (head, head)
+            model.vector(f"{block}.attn_q_norm.weight", np.ones(normed[0]))
+            model.vector(f"{block}.attn_k_norm.weight", np.ones(normed[1]))
+        if "experts" in shape and layer >= dense:
+            mixture(model, block, shape, kinds, six)
+            continue
+        model.matrix(f"{block}.ffn_gate", shape["hidden"], width, kinds["body"])
+        model.matrix(f"{block}.ffn_up", shape["hidden"], width, kinds["body"])
+        model.matrix(f"{block}.ffn_down", width, shape["hidden"], six)
+    norm = "token_embd_norm" if any(convolved) else "output_norm"
+    model.vector(f"{norm}.weight", np.ones(width))
+    model.write()
+
+
+LFM2 = {"width": 2048, "heads": 32, "kv_heads": 8, "head": 64, "vocabulary": 65536}
+LATER = {
+    "lfm2-1.2b": LFM2
+    | {
+        "architecture": "lfm2",
+        "layers": 16,
+        "hidden": 8192,
+        "attention": [2, 5, 8, 10, 12, 14],
+    },
+    "lfm2-8b-a1b": LFM2
+    | {
+        "architecture": "lfm2moe",
+        "layers": 24,
+        "hidden": 7168,
+        "attention": [2, 6, 10, 14, 18, 21],
+        "experts": 32,
+        "chosen": 4,
+        "expert": 1792,
+        "dense": 2,
+    },
+    "olmoe-1b-7b": {
+        "architecture": "olmoe",
+        "width": 2048,
+        "layers": 16,
+        "heads": 16,
+        "kv_heads": 16,
+        "head": 128,
+        "hidden": 1024,
+        "vocabulary": 50304,
+        "experts": 64,
+        "chosen": 8,
+        "expert": 1024,
+    },
+    "qwen3-30b-a3b": {
+        "architecture": "qwen3moe",
+        "width": 2048,
+        "layers": 48,
+        "heads": 32,
+        "kv_heads": 4,
+        "head": 128,
+        "hidden": 6144,
+        "vocabulary": 151936,
+        "experts": 128,
+        "chosen": 8,
+        "expert": 768,
+    },
+}
+SHAPES = {"gpt2-medium": gpt2_medium, "llama-3.2-1b": llama_1b} | {
+    name: functools.partial(later, shape=shape) for name, shape in LATER.items()
+}
 FORMATS = {
     "q4_k_m": {"body": Q.Q4_K, "qkv": Q.Q5_K, "head": Q.Q6_K},
     "q8_0": {"body": Q.Q8_0, "qkv": Q.Q8_0, "head": Q.Q8_0},

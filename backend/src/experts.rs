@@ -15,9 +15,9 @@
 //! ```
 
 use crate::error::Result;
-use crate::{Activation, Backend, HostRows, Linear};
+use crate::{Backend, Gating, HostRows, Linear};
 
-/// One expert: `down(activation(gate(x)) * up(x))`.
+/// One expert: `down(gating(gate(x), up(x)))`.
 pub struct Expert<B: Backend> {
     /// `[width, in]`
     pub gate: Linear<B>,
@@ -83,6 +83,31 @@ pub(crate) fn add_weighted(sums: &mut [f32], routes: &[Route], returned: &[f32],
     }
 }
 
+/// The two halves of a gated MLP, joined; what is no product on the host.
+fn joined<B: Backend>(
+    backend: &B,
+    gate: B::Activations,
+    up: B::Activations,
+    rows: usize,
+    gating: Gating,
+) -> Result<B::Activations> {
+    let (limit, alpha) = match gating {
+        Gating::Product(activation) => {
+            return backend.multiply(&backend.activate(gate, activation)?, &up);
+        }
+        Gating::Clamped { limit, alpha } => (limit, alpha),
+    };
+    let [mut gates, mut ups] = [HostRows::default(), HostRows::default()];
+    backend.read(gate, &mut gates)?;
+    backend.read(up, &mut ups)?;
+    let join = |(gate, up): (&f32, &f32)| {
+        let (gate, up) = (gate.min(limit), up.clamp(-limit, limit));
+        (up + 1.0) * gate / (1.0 + (-alpha * gate).exp())
+    };
+    let joined: Vec<f32> = gates.values().iter().zip(ups.values()).map(join).collect();
+    backend.rows(&joined, joined.len() / rows)
+}
+
 /// [`Backend::experts`], made of primitives.
 pub(crate) fn experts<B: Backend>(
     backend: &B,
@@ -90,7 +115,7 @@ pub(crate) fn experts<B: Backend>(
     width: usize,
     experts: &[Expert<B>],
     routes: &Routes,
-    activation: Activation,
+    gating: Gating,
 ) -> Result<B::Activations> {
     let mut sums = vec![0.0; routes.rows * width];
     let mut returned = HostRows::default();
@@ -98,8 +123,9 @@ pub(crate) fn experts<B: Backend>(
         let expert = &experts[index];
         let rows: Vec<usize> = routed.iter().map(|route| route.row).collect();
         let x = backend.select(x, &rows)?;
-        let gate = backend.activate(backend.linear(&x, &expert.gate)?, activation)?;
-        let widened = backend.multiply(&gate, &backend.linear(&x, &expert.up)?)?;
+        let gate = backend.linear(&x, &expert.gate)?;
+        let up = backend.linear(&x, &expert.up)?;
+        let widened = joined(backend, gate, up, rows.len(), gating)?;
         returned.clear();
         backend.read(backend.linear(&widened, &expert.down)?, &mut returned)?;
         add_weighted(&mut sums, routed, returned.values(), width);

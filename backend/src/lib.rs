@@ -30,7 +30,7 @@ pub use precision::{CachePrecision, WeightPrecision};
 pub use quantize::quantize;
 pub use recurrent::{Recurrence, RecurrentState};
 pub use rotary::{Pairing, Rope, Stretched};
-pub use shapes::{Activation, AttentionShape, NormKind};
+pub use shapes::{Activation, AttentionShape, Gating, NormKind};
 pub use tensor::{StoredTensor, elements};
 
 /// Rows of a tree, at most: the rows that a row sees are the bits of a word.
@@ -134,6 +134,8 @@ pub struct Attention<'a, B: Backend> {
     pub query_norm: Option<&'a Norm<B>>,
     /// Norm of each key head.
     pub key_norm: Option<&'a Norm<B>>,
+    /// Of each query head, a score that takes part in the softmax and has no value (an attention sink).
+    pub sinks: Option<&'a B::Vector>,
 }
 
 /// The first position that a row at `position` sees, through a window if there is one.
@@ -243,9 +245,9 @@ pub trait Backend: Sized + Send + Sync + 'static {
         width: usize,
         experts: &[Expert<Self>],
         routes: &Routes,
-        activation: Activation,
+        gating: Gating,
     ) -> Result<Self::Activations> {
-        experts::experts(self, x, width, experts, routes, activation)
+        experts::experts(self, x, width, experts, routes, gating)
     }
     /// The nonlinearity, elementwise.
     fn activate(&self, x: Self::Activations, activation: Activation) -> Result<Self::Activations>;

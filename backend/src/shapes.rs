@@ -22,6 +22,21 @@ pub enum Activation {
     Relu,
 }
 
+/// How a gated MLP joins its two halves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gating {
+    /// `activation(gate) * up`
+    Product(Activation),
+    /// `(up + 1) * gate * sigmoid(alpha * gate)`, the gate clamped to at most the limit, and up to the limit on both sides
+    /// (gpt-oss).
+    Clamped {
+        /// The limit.
+        limit: f32,
+        /// Factor on the gate in the sigmoid.
+        alpha: f32,
+    },
+}
+
 /// The attention heads' shape, the same in every layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {

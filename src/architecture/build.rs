@@ -4,8 +4,8 @@ use super::keys::{self, KeyReader, RopeFor};
 use super::preset::{AttentionScale, Defaults, Positions, Preset, RecurrentKind, Width};
 use super::spec::{AttentionSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
 use super::variants::{Biases, ExpertsSpec, MlpSpec, Residual, RouterSpec};
-use crate::backend::{AttentionShape, NormKind, Rope};
-use crate::error::Result;
+use crate::backend::{AttentionShape, Gating, NormKind, Rope};
+use crate::error::{Error, Result};
 
 /// The specification of one model of a family.
 pub(super) fn build(keys: &impl KeyReader, preset: &'static Preset) -> Result<ModelSpec> {
@@ -49,6 +49,7 @@ impl<K: KeyReader> Builder<'_, K> {
             intermediate_size,
             context_length,
             attention,
+            scaled_by_layer: keys.flag(&keys::SCALED_BY_LAYER).unwrap_or(false),
             layers: (0..layers)
                 .map(|layer| self.layer(layer, layers, experts))
                 .collect::<Result<_>>()?,
@@ -57,6 +58,7 @@ impl<K: KeyReader> Builder<'_, K> {
             norm: self.norm()?,
             norm_placement: preset.norm_placement,
             query_key_norm: preset.query_key_norm,
+            attention_sinks: preset.attention_sinks,
             activation: keys.activation()?.unwrap_or(preset.activation),
             residual: match keys.flag(&keys::PARALLEL_RESIDUAL) {
                 Some(false) => Residual::Sequential,
@@ -174,6 +176,19 @@ impl<K: KeyReader> Builder<'_, K> {
                     .unwrap_or(preset.normalized)
                     .then_some(preset.epsilon),
                 scale: keys.number(&keys::ROUTER_SCALE)?.unwrap_or(1.0) as f32,
+            },
+            gating: match preset.gating {
+                Some(Gating::Clamped { limit, alpha }) => {
+                    let number = |key, default| {
+                        let number = keys.number(key)?.map(|number| number as f32);
+                        Ok::<_, Error>(number.unwrap_or(default))
+                    };
+                    Some(Gating::Clamped {
+                        limit: number(&keys::EXPERT_LIMIT, limit)?,
+                        alpha: number(&keys::EXPERT_ALPHA, alpha)?,
+                    })
+                }
+                product => product,
             },
             shared,
         }))

@@ -110,6 +110,9 @@ impl Config<'_> {
             None if is_set("load_in_4bit") || is_set("load_in_8bit") => "bitsandbytes",
             None => "a method that config.json does not name",
         };
+        if method == "mxfp4" {
+            return Ok(());
+        }
         let reason = format!(
             "its weights are quantized by {method}, which is not supported: take a GGUF file of the same model, or the \
              original weights with --quantize"
@@ -324,9 +327,6 @@ impl KeyReader for Config<'_> {
             return Err(
                 self.unsupported("clipped queries, keys and values (`clip_qkv`) are not supported")
             );
-        }
-        if self.is_set("scale_attn_by_inverse_layer_idx") {
-            return Err(self.unsupported("attention scaled by the layer's index is not supported"));
         }
         Ok(())
     }

@@ -104,7 +104,7 @@ impl Keys<'_> {
         Ok(Some(factors))
     }
 
-    fn scaling(&self, dims: usize, context_length: usize) -> Result<Scaling> {
+    fn scaling(&self, preset: &Preset, dims: usize, context_length: usize) -> Result<Scaling> {
         let original = self
             .float("rope.scaling.original_context_length")
             .unwrap_or(context_length as f64);
@@ -143,7 +143,7 @@ impl Keys<'_> {
                 attention_factor: self
                     .float("rope.scaling.attn_factor")
                     .map(|extra| extra * yarn_magnitude(factor, 1.0)),
-                truncate: true,
+                truncate: preset.rounded_yarn,
             }),
             (Some(kind), factor) => {
                 let reason = format!(
@@ -258,7 +258,7 @@ impl KeyReader for Keys<'_> {
     fn rope(
         &self,
         rope_for: RopeFor,
-        _preset: &'static Preset,
+        preset: &'static Preset,
         head_dim: usize,
         context_length: usize,
     ) -> Result<RopeParameters> {
@@ -273,7 +273,7 @@ impl KeyReader for Keys<'_> {
             dims,
             theta: theta.unwrap_or(Defaults::NONE.rotary.theta),
             scaling: match rope_for {
-                RopeFor::Full => self.scaling(dims, context_length)?,
+                RopeFor::Full => self.scaling(preset, dims, context_length)?,
                 RopeFor::Sliding => Scaling::None,
             },
         })

@@ -59,6 +59,8 @@ pub(super) const SHARED_EXPERT_WIDTH: Key = key(
 pub(super) const NORMALIZED_EXPERTS: Key = key(&["norm_topk_prob"], "expert_weights_norm");
 pub(super) const BIASED_ROUTER: Key = json_key(&["use_expert_bias"]);
 pub(super) const ROUTER_SCALE: Key = key(&["routed_scaling_factor"], "expert_weights_scale");
+pub(super) const EXPERT_LIMIT: Key = json_key(&["swiglu_limit"]);
+pub(super) const EXPERT_ALPHA: Key = json_key(&["swiglu_alpha"]);
 pub(super) const CONVOLVED: Key = key(&["conv_L_cache"], "shortconv.l_cache");
 /// Layers at the start that have no experts.
 pub(super) const DENSE_LAYERS: Key = key(
@@ -73,6 +75,7 @@ pub(super) const RMS_EPSILON: Key = key(EPSILONS, "attention.layer_norm_rms_epsi
 pub(super) const LAYER_EPSILON: Key = key(EPSILONS, "attention.layer_norm_epsilon");
 pub(super) const QUERY_SCALAR: Key = json_key(&["query_pre_attn_scalar"]);
 pub(super) const SCALED_ATTENTION: Key = json_key(&["scale_attn_weights"]);
+pub(super) const SCALED_BY_LAYER: Key = json_key(&["scale_attn_by_inverse_layer_idx"]);
 pub(super) const ATTENTION_SOFTCAP: Key =
     key(&["attn_logit_softcapping"], "attn_logit_softcapping");
 pub(super) const LOGIT_SOFTCAP: Key = key(&["final_logit_softcapping"], "final_logit_softcapping");

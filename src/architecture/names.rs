@@ -173,6 +173,13 @@ impl<'a> NamedWeights<'a> {
     ) -> Result<Option<StoredTensor<'a>>> {
         for candidate in self.candidates(tensor) {
             for name in self.full_names(tensor, &candidate, suffix) {
+                if let Some(packed) = self.checkpoint.packed(&name) {
+                    let found = packed.shape.clone();
+                    return match candidate.rows.of_packed(&packed) {
+                        Some(ours) if ours.shape == shape => Ok(Some(ours)),
+                        _ => Err(self.misshapen(&name, shape, &found)),
+                    };
+                }
                 let Some(stored) = self.checkpoint.tensor(&name) else {
                     continue;
                 };
@@ -202,10 +209,12 @@ impl<'a> NamedWeights<'a> {
             ModelTensor::Layer(layer, _) => {
                 let layers = self.names.layers;
                 let name = format!("{}{layers}.{layer}.{name}", self.prefix);
-                match candidate.is_whole_name {
-                    false => vec![format!("{name}.{suffix}")],
-                    true if suffix == "weight" => vec![name],
-                    true => vec![],
+                match (candidate.is_whole_name, suffix, candidate.rows) {
+                    (false, ..) => vec![format!("{name}.{suffix}")],
+                    (true, "weight", _) => vec![name],
+                    // gpt-oss's experts.
+                    (true, "bias", Rows::OfExpert { .. }) => vec![format!("{name}_bias")],
+                    (true, ..) => vec![],
                 }
             }
             ModelTensor::Head => vec![
@@ -277,6 +286,22 @@ impl<'a> NamedWeights<'a> {
                 Candidate {
                     is_whole_name: true,
                     ..Candidate::new(name, Rows::Stacked { before, rows })
+                }
+            }
+            ExpertNames::Interleaved { gate_up, down } => {
+                let (name, first, step) = match tensor {
+                    ExpertTensor::Gate => (*gate_up, 0, 2),
+                    ExpertTensor::Up => (*gate_up, 1, 2),
+                    ExpertTensor::Down => (*down, 0, 1),
+                };
+                let rows = Rows::OfExpert {
+                    expert,
+                    first,
+                    step,
+                };
+                Candidate {
+                    is_whole_name: true,
+                    ..Candidate::new(name, rows)
                 }
             }
         };

@@ -2,7 +2,7 @@
 
 use super::tensor_names::TensorNames;
 use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual, Scores};
-use crate::backend::{Activation, NormKind, Pairing};
+use crate::backend::{Activation, Gating, NormKind, Pairing};
 
 /// A family of models: all that its files leave unsaid.
 #[derive(Debug, PartialEq)]
@@ -45,6 +45,10 @@ pub struct Preset {
     pub window: Option<usize>,
     /// The factor on the attention's scores.
     pub attention_scale: AttentionScale,
+    /// Whether attention has sinks.
+    pub attention_sinks: bool,
+    /// Whether YaRN's blend is rounded to whole dimensions, where the file doesn't say.
+    pub rounded_yarn: bool,
     /// The cap on attention's scores, where the file has no word of it.
     pub attention_softcap: Option<f32>,
     /// The cap on logits, where the file has no word of it.
@@ -78,6 +82,8 @@ pub struct ExpertsPreset {
     pub normalized: bool,
     /// What is added to that sum.
     pub epsilon: f32,
+    /// How their two halves are joined, where the file doesn't say; `None`: by a product with the model's activation.
+    pub gating: Option<Gating>,
     /// Whether the router has a bias for the choice, where the file doesn't say.
     pub biased: bool,
     /// Whether one expert is shared by all tokens.

@@ -4,12 +4,12 @@ use super::preset::{
     AttentionScale, Defaults, ExpertDefaults, ExpertsPreset, Positions, Preset, RecurrentKind,
     RotaryDefaults, SlidingLayers, Width,
 };
-use super::tensor_names::{GPT_NEOX, GPT2, LFM2, LLAMA as LLAMA_TENSORS};
+use super::tensor_names::{GPT_NEOX, GPT_OSS, GPT2, LFM2, LLAMA as LLAMA_TENSORS};
 use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual, Scores};
-use crate::backend::{Activation, NormKind, Pairing};
+use crate::backend::{Activation, Gating, NormKind, Pairing};
 
 /// Every family.
-static PRESETS: [Preset; 17] = [
+static PRESETS: [Preset; 18] = [
     Preset {
         model_types: &["gpt2"],
         gguf: "gpt2",
@@ -259,6 +259,7 @@ static PRESETS: [Preset; 17] = [
             scores: Scores::Sigmoid,
             normalized: true,
             epsilon: 1e-6,
+            gating: None,
             biased: true,
             shared: false,
         }),
@@ -272,6 +273,41 @@ static PRESETS: [Preset; 17] = [
             ..LFM2_FAMILY.defaults
         },
         ..LFM2_FAMILY
+    },
+    Preset {
+        model_types: &["gpt_oss"],
+        gguf: "gpt-oss",
+        tensors: &GPT_OSS,
+        norm: NormKind::Rms(1e-5),
+        biases: Biases::All,
+        attention_sinks: true,
+        rounded_yarn: false,
+        gguf_pairing: Pairing::Halves,
+        sliding: SlidingLayers::EveryOther,
+        experts: Some(ExpertsPreset {
+            gating: Some(Gating::Clamped {
+                limit: 7.0,
+                alpha: 1.702,
+            }),
+            ..SOFTMAX_ROUTER
+        }),
+        defaults: Defaults {
+            head_dim: Some(64),
+            kv_heads: Some(8),
+            context_length: Some(131_072),
+            window: Some(128),
+            rotary: RotaryDefaults {
+                theta: 150_000.0,
+                fraction: 1.0,
+            },
+            experts: ExpertDefaults {
+                count: Some(128),
+                chosen: Some(4),
+                ..ExpertDefaults::NONE
+            },
+            ..Defaults::NONE
+        },
+        ..LLAMA
     },
 ];
 
@@ -315,6 +351,8 @@ const LLAMA: Preset = Preset {
     sliding: SlidingLayers::None,
     window: None,
     attention_scale: AttentionScale::HeadDim,
+    attention_sinks: false,
+    rounded_yarn: true,
     attention_softcap: None,
     logit_softcap: None,
     scaled_embedding: false,
@@ -329,6 +367,7 @@ const SOFTMAX_ROUTER: ExpertsPreset = ExpertsPreset {
     scores: Scores::Softmax,
     normalized: true,
     epsilon: 0.0,
+    gating: None,
     biased: false,
     shared: false,
 };

@@ -19,6 +19,8 @@ pub struct ModelSpec {
     pub context_length: usize,
     /// Shape of the attention heads.
     pub attention: AttentionShape,
+    /// Whether each layer's scores are divided by its number, counted from one (some GPT-2s).
+    pub scaled_by_layer: bool,
     /// One entry a layer.
     pub layers: Vec<LayerSpec>,
     /// Layers after them that predict further tokens, which are left alone.
@@ -31,6 +33,8 @@ pub struct ModelSpec {
     pub norm_placement: NormPlacement,
     /// Norms on queries and keys.
     pub query_key_norm: QueryKeyNorm,
+    /// Whether each head has a score that takes part in the softmax and has no value (an attention sink).
+    pub attention_sinks: bool,
     /// The MLP's nonlinearity.
     pub activation: Activation,
     /// How mixer and MLP are chained.

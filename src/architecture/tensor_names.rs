@@ -35,6 +35,7 @@ pub enum LayerTensor {
     ConvOutput,
     Router,
     RouterBias,
+    Sinks,
     /// One of a mixture, by its number.
     Expert(usize, ExpertTensor),
     SharedExpertGate,
@@ -69,6 +70,14 @@ pub enum ExpertNames {
         /// `[experts, 2 * width, in]`
         gate_up: &'static str,
         /// `[experts, in, width]`
+        down: &'static str,
+    },
+    /// gpt-oss's: gate and up in one tensor, a row of the one after a row of the other; transposed, or in two parts as MXFP4;
+    /// biases under the same names.
+    Interleaved {
+        /// `[experts, in, 2 * width]`
+        gate_up: &'static str,
+        /// `[experts, width, in]`
         down: &'static str,
     },
 }
@@ -120,6 +129,8 @@ pub const GGUF: TensorNames = TensorNames {
         (T::KeyNorm, "attn_k_norm"),
         (T::PostAttentionNorm, "post_attention_norm"),
         (T::MlpNorm, "ffn_norm"),
+        // Without a norm after attention, the name means the norm before the MLP.
+        (T::MlpNorm, "post_attention_norm"),
         (T::Gate, "ffn_gate"),
         (T::Up, "ffn_up"),
         (T::Down, "ffn_down"),
@@ -133,7 +144,10 @@ pub const GGUF: TensorNames = TensorNames {
         (T::Conv, "shortconv.conv"),
         (T::ConvOutput, "shortconv.out_proj"),
     ],
-    bare: &[(T::RouterBias, "exp_probs_b.bias")],
+    bare: &[
+        (T::RouterBias, "exp_probs_b.bias"),
+        (T::Sinks, "attn_sinks.weight"),
+    ],
     experts: &[ExpertNames::Stacked([
         "ffn_gate_exps",
         "ffn_up_exps",
@@ -221,6 +235,25 @@ pub const LFM2: TensorNames = TensorNames {
     experts: &[ExpertNames::Each {
         experts: "feed_forward.experts",
         names: ["w1", "w3", "w2"],
+    }],
+    ..LLAMA
+};
+
+/// gpt-oss's.
+pub const GPT_OSS: TensorNames = TensorNames {
+    layer: &[
+        (T::AttentionNorm, "input_layernorm"),
+        (T::Query, "self_attn.q_proj"),
+        (T::Key, "self_attn.k_proj"),
+        (T::Value, "self_attn.v_proj"),
+        (T::Output, "self_attn.o_proj"),
+        (T::MlpNorm, "post_attention_layernorm"),
+        (T::Router, "mlp.router"),
+    ],
+    bare: &[(T::Sinks, "self_attn.sinks")],
+    experts: &[ExpertNames::Interleaved {
+        gate_up: "mlp.experts.gate_up_proj",
+        down: "mlp.experts.down_proj",
     }],
     ..LLAMA
 };

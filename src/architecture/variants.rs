@@ -1,5 +1,7 @@
 //! The ways in which families' layers differ.
 
+use crate::backend::Gating;
+
 /// What transforms each token by itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MlpSpec {
@@ -22,6 +24,8 @@ pub struct ExpertsSpec {
     pub width: usize,
     /// How they are chosen and weighted.
     pub router: RouterSpec,
+    /// How their two halves are joined; `None`: by a product with the model's activation.
+    pub gating: Option<Gating>,
     /// Width of the one that every token passes through, weighted by the sigmoid of a product of its own.
     pub shared: Option<usize>,
 }

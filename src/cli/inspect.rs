@@ -14,7 +14,7 @@ use super::options::HubArgs;
 use crate::error::Result;
 use crate::model::OpenModel;
 use crate::text::Tokenizer;
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, StoredTensor};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,13 +123,20 @@ impl TokenizerDescription {
 /// Counts a checkpoint's tensors by storage type.
 fn storage(checkpoint: &dyn Checkpoint) -> Vec<Stored> {
     let mut types = BTreeMap::<_, Stored>::new();
-    let names = checkpoint.names();
-    for tensor in names.iter().filter_map(|name| checkpoint.tensor(name)) {
+    let mut add = |tensor: &StoredTensor<'_>, bytes: usize| {
         let stored = types.entry(tensor.storage.name()).or_default();
         stored.storage = tensor.storage.name();
         stored.tensors += 1;
         stored.parameters += tensor.elements().unwrap_or(0) as u64;
-        stored.bytes += tensor.data.len() as u64;
+        stored.bytes += bytes as u64;
+    };
+    let names = checkpoint.names();
+    for tensor in names.iter().filter_map(|name| checkpoint.tensor(name)) {
+        add(&tensor, tensor.data.len());
+    }
+    let names = checkpoint.packed_names();
+    for packed in names.iter().filter_map(|name| checkpoint.packed(name)) {
+        add(&packed.described(), packed.bytes());
     }
     let mut types: Vec<_> = types.into_values().collect();
     types.sort_by_key(|stored| std::cmp::Reverse(stored.bytes));

@@ -138,12 +138,13 @@ fn build(
         Some(device) => device,
         None => Device::auto()?,
     };
-    let total = checkpoint
-        .names()
-        .iter()
-        .filter_map(|name| checkpoint.tensor(name))
-        .map(|tensor| tensor.data.len() as u64)
-        .sum();
+    let tensors = checkpoint.names().into_iter();
+    let tensors = tensors.filter_map(|name| checkpoint.tensor(name));
+    let packed = checkpoint.packed_names().into_iter();
+    let packed = packed.filter_map(|name| checkpoint.packed(name));
+    let bytes = tensors.map(|tensor| tensor.data.len());
+    let bytes = bytes.chain(packed.map(|packed| packed.bytes()));
+    let total = bytes.fold(0, |total: u64, bytes| total.saturating_add(bytes as u64));
     let progress = options.progress.as_ref();
     progress.begin(&format!("Loading {}", source.display()), Some(total));
     let model = NamedWeights::new(checkpoint, spec, is_gguf, source)
@@ -221,7 +222,11 @@ fn most_common_storage(checkpoint: &dyn Checkpoint) -> StorageType {
 fn check_memory(checkpoint: &dyn Checkpoint, backend: &impl Backend) -> Result<()> {
     let tensors = checkpoint.names().into_iter();
     let tensors = tensors.filter_map(|name| checkpoint.tensor(name));
-    let footprints = tensors.map(|tensor| backend.footprint(&tensor));
+    let packed = checkpoint.packed_names().into_iter();
+    let packed = packed.filter_map(|name| Some(checkpoint.packed(name)?.described()));
+    let footprints = tensors
+        .chain(packed)
+        .map(|tensor| backend.footprint(&tensor));
     memory::check(footprints.fold(0, u64::saturating_add))
 }
 

@@ -107,6 +107,17 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.values(&stored)
     }
 
+    /// A vector of layer `index`, on the backend.
+    pub(super) fn layer_vector(
+        &mut self,
+        index: usize,
+        tensor: LayerTensor,
+        length: usize,
+    ) -> Result<B::Vector> {
+        let values = self.layer_values(index, tensor, &[length])?;
+        Ok(self.backend.vector(values)?)
+    }
+
     /// The same of a vector that the checkpoint may lack.
     pub(super) fn optional_layer_values(
         &mut self,

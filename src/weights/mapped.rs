@@ -111,6 +111,16 @@ impl MappedTensors {
         Ok(())
     }
 
+    /// The number of the file that was added last.
+    pub(super) fn last_file(&self) -> usize {
+        self.files.len().saturating_sub(1)
+    }
+
+    /// Bytes of a file, by its number.
+    pub(super) fn bytes(&self, file: usize, range: Range<usize>) -> Option<&[u8]> {
+        self.files.get(file)?.bytes().get(range)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.tensors.len()
     }

@@ -2,8 +2,10 @@
 
 pub mod gguf;
 mod mapped;
+mod packed;
 pub mod safetensors;
 
+pub use packed::PackedTensor;
 pub use specdec_backend::{StorageType, StoredTensor, dequantize, quantize};
 
 /// A checkpoint's tensors, by their names in its own format.
@@ -12,6 +14,15 @@ pub trait Checkpoint: Send + Sync {
     fn names(&self) -> Vec<&str>;
     /// The tensor of that name, if there is one.
     fn tensor(&self, name: &str) -> Option<StoredTensor<'_>>;
+    /// The names of tensors in two parts.
+    fn packed_names(&self) -> Vec<&str> {
+        Vec::new()
+    }
+    /// The tensor of that name, if there is one in two parts.
+    fn packed(&self, name: &str) -> Option<PackedTensor<'_>> {
+        let _ = name;
+        None
+    }
     /// Tells that a tensor's data were used: they need not stay in memory.
     fn release(&self, tensor: &StoredTensor<'_>);
     /// The file that holds the tensor (for error messages).

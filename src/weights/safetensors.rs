@@ -12,7 +12,7 @@ use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
 
 use super::{
-    Checkpoint, StorageType, StoredTensor,
+    Checkpoint, PackedTensor, StorageType, StoredTensor,
     mapped::{Location, MappedFile, MappedTensors},
 };
 use crate::error::{Error, Result};
@@ -33,7 +33,21 @@ pub struct SafetensorsCheckpoint {
     tensors: MappedTensors,
     /// Locations and types of the tensors of integers.
     integers: BTreeMap<String, (PathBuf, Dtype, Range<usize>)>,
+    /// The tensors of bytes: parts of others.
+    parts: BTreeMap<String, Part>,
 }
+
+/// A tensor of bytes.
+#[derive(Debug)]
+struct Part {
+    file: usize,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+/// What follows the names of a tensor's two parts.
+const BLOCKS: &str = "_blocks";
+const SCALES: &str = "_scales";
 
 /// `model.safetensors.index.json`.
 #[derive(Deserialize)]
@@ -53,6 +67,7 @@ impl SafetensorsCheckpoint {
             path: path.to_owned(),
             tensors: MappedTensors::default(),
             integers: BTreeMap::new(),
+            parts: BTreeMap::new(),
         };
         if !path.is_dir() {
             checkpoint.add(path, None)?;
@@ -130,6 +145,7 @@ impl SafetensorsCheckpoint {
             }
         }
         let mut tensors = Vec::new();
+        let mut parts = Vec::new();
         for name in metadata.offset_keys() {
             let wanted = names.is_none_or(|names| names.contains(name.as_str()));
             let (true, Some(info)) = (wanted, metadata.info(&name)) else {
@@ -143,6 +159,10 @@ impl SafetensorsCheckpoint {
                     self.integers.insert(name, table);
                     continue;
                 }
+                if info.dtype == Dtype::U8 {
+                    parts.push((name, info.shape.clone(), bytes));
+                    continue;
+                }
                 tracing::debug!(tensor = name, dtype = ?info.dtype, "skipped");
                 continue;
             };
@@ -153,7 +173,19 @@ impl SafetensorsCheckpoint {
                 bytes,
             });
         }
-        self.tensors.add(file, tensors)
+        self.tensors.add(file, tensors)?;
+        let file = self.tensors.last_file();
+        let parts = parts
+            .into_iter()
+            .map(|(name, shape, bytes)| (name, Part { file, shape, bytes }));
+        self.parts.extend(parts);
+        Ok(())
+    }
+
+    fn part(&self, name: &str, which: &str) -> Option<(&[u8], &[usize])> {
+        let part = self.parts.get(&format!("{name}{which}"))?;
+        let bytes = self.tensors.bytes(part.file, part.bytes.clone())?;
+        Some((bytes, &part.shape))
     }
 }
 
@@ -296,6 +328,15 @@ impl Checkpoint for SafetensorsCheckpoint {
 
     fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
         self.tensors.tensor(name)
+    }
+
+    fn packed_names(&self) -> Vec<&str> {
+        let names = self.parts.keys();
+        names.filter_map(|name| name.strip_suffix(BLOCKS)).collect()
+    }
+
+    fn packed(&self, name: &str) -> Option<PackedTensor<'_>> {
+        PackedTensor::new(self.part(name, BLOCKS)?, self.part(name, SCALES)?)
     }
 
     fn release(&self, tensor: &StoredTensor<'_>) {

@@ -27,6 +27,7 @@ SCALES = {
     "Q6_K": [208],
     "IQ4_NL": [0],
     "IQ4_XS": [0],
+    "MXFP4": None,
 }
 ELEMENTS = 512
 
@@ -42,6 +43,10 @@ def blocks(name: str, random: np.random.Generator) -> np.ndarray:
         return (numbers.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
     block_elements, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
     data = random.integers(0, 256, (ELEMENTS // block_elements, block_bytes), dtype=np.uint8)
+    if name == "MXFP4":
+        # The smallest powers of two are subnormal; the largest one stands for no number.
+        data[:, 0] = random.integers(0, 250, len(data))
+        data[:4, 0] = range(4)
     for offset in SCALES[name] or []:
         scales = random.normal(scale=0.05, size=len(data)).astype(np.float16)
         data[:, offset : offset + 2] = scales.view(np.uint8).reshape(-1, 2)

@@ -63,6 +63,18 @@ ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
             "n_positions": 160,
         },
     ),
+    "gpt2-scaled": (
+        torch.bfloat16,
+        {
+            "model_type": "gpt2",
+            "n_embd": 32,
+            "n_head": 2,
+            "n_layer": 3,
+            "n_inner": 64,
+            "n_positions": 160,
+            "scale_attn_by_inverse_layer_idx": True,
+        },
+    ),
     "llama": (
         torch.float32,
         {
@@ -215,6 +227,28 @@ ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
             "moe_intermediate_size": 16,
             "routed_scaling_factor": 1.5,
             "use_expert_bias": True,
+        },
+    ),
+    "gpt_oss": (
+        torch.bfloat16,
+        {
+            "model_type": "gpt_oss",
+            "head_dim": 16,
+            "intermediate_size": 32,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "swiglu_limit": 1.5,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 150_000.0,
+                "factor": 8.0,
+                "original_max_position_embeddings": 64,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "truncate": False,
+            },
         },
     ),
 }

@@ -100,5 +100,33 @@ pub fn all_fixtures() -> Vec<ModelFiles> {
 
 /// Those in the folder that `SPECDEC_SHARED` names.
 pub fn shared_fixtures() -> Vec<ModelFiles> {
-    all_models(&shared().join("fixtures"))
+    let newer = NEWER_FOLDERS.iter().map(|(name, _)| newer_folder(name));
+    let files = NEWER_FILES.iter().map(|name| newer_file(name));
+    let first = all_models(&shared().join("fixtures")).into_iter();
+    first.chain(newer).chain(files).collect()
+}
+
+/// The folders of `2026/hf` that are supported, each with 20 times the error of transformers in f32.
+pub const NEWER_FOLDERS: [(&str, f32); 9] = [
+    ("gpt_oss", 4e-4),
+    ("gpt_oss-mxfp4", 1.6e-4),
+    ("lfm2", 1.2e-4),
+    ("lfm2_moe", 8e-5),
+    ("mixtral", 6e-5),
+    ("olmo2", 8e-5),
+    ("olmoe", 6e-5),
+    ("qwen2_moe", 6e-5),
+    ("qwen3_moe", 4e-5),
+];
+
+/// The files of `2026/gguf` that are supported.
+pub const NEWER_FILES: [&str; 3] = ["gpt-oss-MXFP4", "lfm2-Q4_K_M", "llama-IQ4_XS"];
+
+pub fn newer_folder(name: &str) -> ModelFiles {
+    ModelFiles::Folder(shared().join("fixtures/2026/hf").join(name))
+}
+
+pub fn newer_file(name: &str) -> ModelFiles {
+    let folder = shared().join("fixtures/2026/gguf");
+    ModelFiles::Gguf(folder.join(name).with_extension("gguf"))
 }

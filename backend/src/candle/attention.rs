@@ -43,13 +43,15 @@ impl CandleBackend {
     }
 
     /// Scores, softmax and weighted values of queries `[kv_heads, queries, head_dim]` over keys and values
-    /// `[kv_heads, positions, head_dim]`; `mask` is added to the scores.
+    /// `[kv_heads, positions, head_dim]`; `mask` is added to the scores, and `sinks` `[kv_heads, queries, 1]` follow them in the
+    /// softmax.
     fn attend(
         queries: &Tensor,
         keys: &Tensor,
         values: &Tensor,
         shape: &AttentionShape,
         mask: Option<&Tensor>,
+        sinks: Option<&Tensor>,
     ) -> Result<Tensor> {
         // Scaled first: a product may exceed 16 bits.
         let queries = (queries * f64::from(shape.scale))?;
@@ -61,7 +63,16 @@ impl CandleBackend {
         if let Some(mask) = mask {
             scores = scores.broadcast_add(mask)?;
         }
-        let weights = ops::softmax_last_dim(&scores)?;
+        let positions = scores.dim(2)?;
+        if let Some(sinks) = sinks {
+            scores = Tensor::cat(&[&scores, sinks], 2)?;
+        }
+        let weights = ops::softmax_last_dim(&scores)?.narrow(2, 0, positions)?;
+        let weights = if sinks.is_some() {
+            weights.contiguous()?
+        } else {
+            weights
+        };
         Ok(weights.to_dtype(values.dtype())?.matmul(values)?)
     }
 
@@ -72,16 +83,27 @@ impl CandleBackend {
         (keys, values): &(Tensor, Tensor),
         seen: &Seen<'_>,
         shape: &AttentionShape,
+        sinks: Option<&Tensor>,
     ) -> Result<Tensor> {
         let group = shape.heads / shape.kv_heads;
         let (rows, kv_heads, head_dim) = (seen.segment.rows, shape.kv_heads, shape.head_dim);
         let width = shape.heads * head_dim;
+        // Of each head, for so many queries of each of the group's heads.
+        let sinks = |queries: usize| -> Result<Option<Tensor>> {
+            let Some(sinks) = sinks else {
+                return Ok(None);
+            };
+            let sinks = sinks.to_dtype(DType::F32)?.reshape((kv_heads, group, 1))?;
+            let each = sinks.broadcast_as((kv_heads, group, queries))?;
+            Ok(Some(each.reshape((kv_heads, group * queries, 1))?))
+        };
         if self.is_reference() && rows <= ROW_BY_ROW {
+            let sinks = sinks(1)?;
             let rows = (0..rows).map(|row| {
                 let queries = queries.narrow(0, row, 1)?;
                 let queries = queries.reshape((kv_heads, group, head_dim))?;
                 let [keys, values] = [keys, values].map(|cached| seen.gather(cached, row));
-                let output = Self::attend(&queries, &keys?, &values?, shape, None)?;
+                let output = Self::attend(&queries, &keys?, &values?, shape, None, sinks.as_ref())?;
                 Ok(output.reshape((1, width))?)
             });
             return Ok(Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?);
@@ -102,7 +124,8 @@ impl CandleBackend {
         let mask = Tensor::from_vec(mask, (1, group * rows, to - from), &self.device)?;
         let keys = keys.narrow(1, from, to - from)?;
         let values = values.narrow(1, from, to - from)?;
-        let output = Self::attend(&queries, &keys, &values, shape, Some(&mask))?;
+        let sinks = sinks(rows)?;
+        let output = Self::attend(&queries, &keys, &values, shape, Some(&mask), sinks.as_ref())?;
         Ok(output
             .reshape((kv_heads, group, rows, head_dim))?
             .permute((2, 0, 1, 3))?

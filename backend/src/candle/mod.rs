@@ -291,7 +291,7 @@ impl Backend for CandleBackend {
                     ancestors: batch.ancestors_of(index),
                     window: attention.window,
                 };
-                self.attend_segment(&own(&q)?, cached, &seen, &attention.shape)
+                self.attend_segment(&own(&q)?, cached, &seen, &attention.shape, attention.sinks)
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&outputs, 0)?)

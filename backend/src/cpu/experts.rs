@@ -3,7 +3,7 @@
 use super::product::{Epilogue, Product};
 use super::rows::{PackedActivations, Rows};
 use super::{CpuBackend, layer, matmul};
-use crate::Activation;
+use crate::Gating;
 use crate::experts::{Expert, Route, Routes, add_weighted};
 
 /// An expert that computes rows.
@@ -29,7 +29,7 @@ pub(super) fn experts(
     x: &Rows,
     experts: &[Expert<CpuBackend>],
     routes: &Routes,
-    activation: Activation,
+    gating: Gating,
 ) -> Rows {
     let mut used: Vec<Used<'_>> = routes
         .used()
@@ -59,7 +59,7 @@ pub(super) fn experts(
     let products = used.iter().zip(&mut widened).map(|(used, output)| Product {
         x: &used.x,
         layer: layer(&used.expert.up),
-        epilogue: Epilogue::Gate(layer(&used.expert.gate), activation),
+        epilogue: Epilogue::Gate(layer(&used.expert.gate), gating),
         output,
     });
     matmul::multiply(

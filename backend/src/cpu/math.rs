@@ -1,7 +1,7 @@
 //! Functions of sixteen numbers at once, and sums in a fixed order.
 
 use super::simd::{LANES, Simd};
-use crate::Activation;
+use crate::{Activation, Gating};
 
 /// e^x to about 1 ulp; 0 below the smallest normal result.
 #[inline(always)]
@@ -80,6 +80,21 @@ pub(super) fn activate<S: Simd>(x: S::Floats, activation: Activation) -> S::Floa
             S::mul(half, S::add(one, tanh::<S>(scaled)))
         }
         Activation::Relu => S::max(x, S::splat(0.0)),
+    }
+}
+
+/// The two halves of a gated MLP, joined.
+#[inline(always)]
+pub(super) fn join<S: Simd>(gate: S::Floats, up: S::Floats, gating: Gating) -> S::Floats {
+    match gating {
+        Gating::Product(activation) => S::mul(activate::<S>(gate, activation), up),
+        Gating::Clamped { limit, alpha } => {
+            let (one, limits) = (S::splat(1.0), [S::splat(-limit), S::splat(limit)]);
+            let gate = S::min(gate, limits[1]);
+            let up = S::max(S::min(up, limits[1]), limits[0]);
+            let e = exp::<S>(S::mul(gate, S::splat(-alpha)));
+            S::mul(S::add(up, one), S::div(gate, S::add(one, e)))
+        }
     }
 }
 

@@ -48,8 +48,8 @@ use rows::{BufferPool, NormWeights, PackedActivations};
 use step::ReusableTables;
 
 use super::{
-    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, Expert, HostRows,
-    Linear, Norm, Recurrence, RecurrentState, Rope, Routes, WeightPrecision, gated,
+    Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, Expert, Gating,
+    HostRows, Linear, Norm, Recurrence, RecurrentState, Rope, Routes, WeightPrecision, gated,
 };
 use crate::error::{Error, Result};
 use crate::recurrent::recur;
@@ -299,6 +299,7 @@ impl Backend for CpuBackend {
                 rotation: attention.rope.and_then(|rope| step.rotation(rope)),
                 query_norm: attention.query_norm.map(norm_weights),
                 key_norm: attention.key_norm.map(norm_weights),
+                sinks: attention.sinks.map(Vec::as_slice),
             },
             q: &q,
             k: &k,
@@ -343,11 +344,11 @@ impl Backend for CpuBackend {
         width: usize,
         experts: &[Expert<Self>],
         routes: &Routes,
-        activation: Activation,
+        gating: Gating,
     ) -> Result<Rows> {
         match experts::are_fusible(experts, routes) {
-            true => Ok(experts::experts(self, x, experts, routes, activation)),
-            false => crate::experts::experts(self, x, width, experts, routes, activation),
+            true => Ok(experts::experts(self, x, experts, routes, gating)),
+            false => crate::experts::experts(self, x, width, experts, routes, gating),
         }
     }
 
@@ -456,7 +457,7 @@ impl Backend for CpuBackend {
             Some(gate) if !gate.matrix.0.is_laid_out_as(&up.matrix.0) => {
                 return gated(self, x, norm, gate, up, activation);
             }
-            Some(gate) => Epilogue::Gate(layer(gate), activation),
+            Some(gate) => Epilogue::Gate(layer(gate), Gating::Product(activation)),
             None => Epilogue::Activate(activation),
         };
         Ok(self.product(x, Some(norm_weights(norm)), up, epilogue))

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::math::{activate, load_some, store_some};
+use super::math::{activate, join, load_some, store_some};
 use super::memory::UnsafeSlice;
 use super::pack::{Blocks, Packed};
 use super::rows::{Group, PackedActivations, Rows};
 use super::simd::{LANES, Simd};
-use crate::Activation;
+use crate::{Activation, Gating};
 
 /// The maximum number of rows that a tier multiplies at once.
 pub(super) const MAX_ROWS: usize = 16;
@@ -31,8 +31,8 @@ pub(super) enum Epilogue<'a> {
     Add(&'a Rows),
     /// `activation(product)`
     Activate(Activation),
-    /// `activation(product with this layer) * product`; the layer's matrix has the product's layout.
-    Gate(Layer<'a>, Activation),
+    /// The product with this layer as gate, joined with the product; the layer's matrix has the product's layout.
+    Gate(Layer<'a>, Gating),
 }
 
 /// A product and where it is written.
@@ -89,9 +89,7 @@ impl<'a> TileRange<'a> {
                     S::add(product, residual)
                 }
                 Epilogue::Activate(activation) => activate::<S>(product, activation),
-                Epilogue::Gate(_, activation) => {
-                    S::mul(activate::<S>(S::load(&sums[1][row]), activation), product)
-                }
+                Epilogue::Gate(_, gating) => join::<S>(S::load(&sums[1][row]), product, gating),
             };
             // SAFETY: every tile is multiplied by one thread, and writes its own outputs.
             store_some::<S>(result, unsafe { self.output.slice_mut(index, outputs) });

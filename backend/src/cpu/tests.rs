@@ -49,13 +49,17 @@ fn stored_as(
         _ if format.format().candle.is_some() => return quantize(&plain, format).unwrap(),
         // Without an encoder: random blocks after a scale of 1/256 (0x1C00 in half precision).
         _ => {
+            let scale: &[u8] = match format {
+                StorageType::MXFP4 => &[127 - 8],
+                _ => &[0x00, 0x1C],
+            };
             let blocks = outputs * inputs / format.block_elements();
-            let random = noise(seed, (format.block_bytes() - 2) * blocks);
+            let random = noise(seed, (format.block_bytes() - scale.len()) * blocks);
             let block = |random: &[f32]| {
                 let random = random.iter().map(|x| ((x + 1.0) * 127.0) as u8);
-                [0x00, 0x1C].into_iter().chain(random).collect::<Vec<u8>>()
+                scale.iter().copied().chain(random).collect::<Vec<u8>>()
             };
-            let random = random.chunks(format.block_bytes() - 2);
+            let random = random.chunks(format.block_bytes() - scale.len());
             random.flat_map(block).collect()
         }
     };
@@ -108,7 +112,11 @@ fn packed_weights_are_what_was_stored() {
             // Scales and minima are rounded to half precision, by 2^-11 of `scale * quant` and of `min`, which together
             // reach three times the largest weight. Formats without a layout are rounded to 8 bits.
             let allowed = match format {
-                StorageType::F32 | StorageType::F16 | StorageType::BF16 | StorageType::Q8_0 => 0.0,
+                StorageType::F32
+                | StorageType::F16
+                | StorageType::BF16
+                | StorageType::Q8_0
+                | StorageType::MXFP4 => 0.0,
                 StorageType::Q4_0 | StorageType::Q4_1 | StorageType::Q5_0 | StorageType::Q5_1 => {
                     1e-6
                 }
@@ -271,6 +279,7 @@ impl Case {
             rope: Some(0),
             query_norm: Some(&head_norm),
             key_norm: Some(&head_norm),
+            sinks: None,
         };
         let rope = Rope {
             frequencies: (0..self.head_dim / 4)
@@ -412,6 +421,7 @@ fn caches_survive_rollbacks_and_forks() {
         rope: None,
         query_norm: None,
         key_norm: None,
+        sinks: None,
     };
     let attend = |cache: &mut KvCache, past: usize, seed: u64, rows: usize| {
         let segments = [Segment {

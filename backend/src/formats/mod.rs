@@ -13,6 +13,7 @@ mod candle;
 mod float;
 mod iq4_nl;
 mod iq4_xs;
+mod mxfp4;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -156,6 +157,7 @@ formats! {
     Q6_K => q6_k::FORMAT,
     IQ4_NL => iq4_nl::FORMAT,
     IQ4_XS => iq4_xs::FORMAT,
+    MXFP4 => mxfp4::FORMAT,
 }
 
 impl StorageType {

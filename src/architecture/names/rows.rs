@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::weights::{StorageType, StoredTensor};
+use crate::weights::{PackedTensor, StorageType, StoredTensor};
 
 /// Which rows of a stored matrix are ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,13 @@ pub(super) enum Rows {
     All,
     /// Those of one of several matrices stacked, in two dimensions or three: the rows before it, and its own.
     Stacked { before: usize, rows: usize },
+    /// Of one of several matrices: each `step`-th of its columns, which are our rows; of one of several vectors, each `step`-th
+    /// element (gpt-oss).
+    OfExpert {
+        expert: usize,
+        first: usize,
+        step: usize,
+    },
     /// `heads` groups of three heads each, of which ours is number `index` (GPT-NeoX).
     Interleaved {
         index: usize,
@@ -20,31 +27,84 @@ pub(super) enum Rows {
 }
 
 impl Rows {
-    /// Our rows of a stored tensor; `None` if it has too few.
+    /// Our rows of a stored tensor, of our shape; `None` if it has too few, or others.
     pub(super) fn of<'a>(
         self,
         stored: StoredTensor<'a>,
         shape: &[usize],
     ) -> Option<StoredTensor<'a>> {
-        match self {
-            // Files differ in dimensions of 1.
-            Self::All if without_ones(&stored.shape).eq(without_ones(shape)) => {
-                Some(StoredTensor {
-                    shape: shape.to_vec(),
-                    ..stored
-                })
-            }
-            Self::All => Some(stored),
+        let ours = match self {
+            Self::All => stored,
             // The name of the fused matrix may be the single one's.
-            Self::Stacked { .. } if stored.shape == shape => Some(stored),
-            Self::Stacked { before, rows } => row_range(stored, before, rows),
+            Self::Stacked { .. } if stored.shape == shape => stored,
+            // A bias of each of them.
+            Self::Stacked { before, rows } if shape.len() == 1 && stored.shape.len() == 2 => {
+                row_range(stored, before / rows.max(1), 1)?
+            }
+            Self::Stacked { before, rows } => row_range(stored, before, rows)?,
+            Self::OfExpert {
+                expert,
+                first,
+                step,
+            } => {
+                let matrix = match stored.shape[..] {
+                    [_, rows, _] => {
+                        transpose(&row_range(stored, expert.checked_mul(rows)?, rows)?)?
+                    }
+                    [_, width] => StoredTensor {
+                        shape: vec![width, 1],
+                        ..row_range(stored, expert, 1)?
+                    },
+                    _ => return None,
+                };
+                every(&matrix, first, step)?
+            }
             Self::Interleaved {
                 index,
                 heads,
                 head_dim,
-            } => interleaved_rows(&stored, index, heads, head_dim),
+            } => interleaved_rows(&stored, index, heads, head_dim)?,
+        };
+        // Files differ in dimensions of 1.
+        match without_ones(&ours.shape).eq(without_ones(shape)) {
+            true => Some(StoredTensor {
+                shape: shape.to_vec(),
+                ..ours
+            }),
+            false => Some(ours),
         }
     }
+
+    /// Our rows of a tensor in two parts.
+    pub(super) fn of_packed(self, packed: &PackedTensor<'_>) -> Option<StoredTensor<'static>> {
+        let Self::OfExpert {
+            expert,
+            first,
+            step,
+        } = self
+        else {
+            return None;
+        };
+        every(&packed.matrix(expert)?, first, step)
+    }
+}
+
+/// Each `step`-th row of a matrix.
+fn every(tensor: &StoredTensor<'_>, first: usize, step: usize) -> Option<StoredTensor<'static>> {
+    let [rows, columns] = tensor.shape[..] else {
+        return None;
+    };
+    let row_bytes = tensor.storage.bytes(columns).filter(|bytes| *bytes > 0)?;
+    let chosen = tensor
+        .data
+        .chunks_exact(row_bytes)
+        .skip(first)
+        .step_by(step);
+    Some(StoredTensor {
+        storage: tensor.storage,
+        shape: vec![rows.checked_sub(first)?.div_ceil(step), columns],
+        data: Cow::Owned(chosen.collect::<Vec<_>>().concat()),
+    })
 }
 
 fn without_ones(shape: &[usize]) -> impl Iterator<Item = usize> {

@@ -250,6 +250,7 @@ impl<B: Backend> HeadSequence for EagleSequence<B> {
             rope: weights.rope,
             query_norm: None,
             key_norm: None,
+            sinks: None,
         };
         let attended = backend.attention(q, k, v, &attention, &mut [&mut self.cache], &step)?;
         let attended = backend.linear_add(&attended, &weights.output, None, &x)?;

@@ -17,6 +17,7 @@ pub(in crate::model) struct SelfAttention<B: Backend> {
     key: Linear<B>,
     value: Linear<B>,
     query_key_norms: QueryKeyNorms<B>,
+    sinks: Option<B::Vector>,
     output: Linear<B>,
 }
 
@@ -53,14 +54,23 @@ impl<B: Backend> SelfAttention<B> {
                 key: norm(T::KeyNorm, keys)?,
             },
         };
+        let sinks = match model.attention_sinks {
+            true => Some(loader.layer_vector(index, T::Sinks, model.attention.heads)?),
+            false => None,
+        };
+        let mut shape = model.attention;
+        if model.scaled_by_layer {
+            shape.scale /= (index + 1) as f32;
+        }
         Ok(Self {
             spec,
-            shape: model.attention,
+            shape,
             norms,
             query,
             key,
             value,
             query_key_norms,
+            sinks,
             output: loader.layer_linear(index, T::Output, hidden, queries)?,
         })
     }
@@ -98,6 +108,7 @@ impl<B: Backend> SelfAttention<B> {
             rope: self.spec.rope,
             query_norm,
             key_norm,
+            sinks: self.sinks.as_ref(),
         };
         let attended = backend.attention(q, k, v, &attention, pass.caches, pass.step)?;
         let after = self.norms.after.as_ref();

@@ -2,7 +2,7 @@
 
 use crate::architecture::names::{ExpertTensor, LayerTensor};
 use crate::architecture::{ExpertsSpec, RouterSpec, Scores};
-use crate::backend::{Activation, Backend, Expert, HostRows, Linear, Routes};
+use crate::backend::{Backend, Expert, Gating, HostRows, Linear, Routes};
 use crate::error::Result;
 use crate::model::loader::Loader;
 use crate::model::norms::Norms;
@@ -18,7 +18,7 @@ pub(in crate::model) struct MixtureOfExperts<B: Backend> {
     experts: Vec<Expert<B>>,
     /// The product whose sigmoid weighs the shared expert.
     shared_gate: Option<Linear<B>>,
-    activation: Activation,
+    gating: Gating,
     hidden_size: usize,
 }
 
@@ -65,7 +65,9 @@ impl<B: Backend> MixtureOfExperts<B> {
             router: loader.exact_layer_linear(index, T::Router, spec.count, hidden)?,
             experts,
             shared_gate,
-            activation: loader.spec.activation,
+            gating: spec
+                .gating
+                .unwrap_or(Gating::Product(loader.spec.activation)),
             hidden_size: hidden,
         })
     }
@@ -83,7 +85,7 @@ impl<B: Backend> MixtureOfExperts<B> {
         };
         let routes = self.route(backend, normed)?;
         let (experts, width) = (&self.experts, self.hidden_size);
-        let sums = backend.experts(normed, width, experts, &routes, self.activation)?;
+        let sums = backend.experts(normed, width, experts, &routes, self.gating)?;
         let sums = match &self.norms.after {
             Some(norm) => backend.norm(&sums, norm)?,
             None => sums,

@@ -63,6 +63,8 @@ pub(super) struct LayerAttention<'a> {
     pub(super) rotation: Option<Rotation<'a>>,
     pub(super) query_norm: Option<NormWeights<'a>>,
     pub(super) key_norm: Option<NormWeights<'a>>,
+    /// A score of each head that takes part in the softmax and has no value.
+    pub(super) sinks: Option<&'a [f32]>,
 }
 
 impl LayerAttention<'_> {
@@ -113,6 +115,12 @@ impl Kernel for Finish<'_> {
             }
             let row = self.unit.first_row + query / group;
             let head = self.unit.kv_head * group + query % group;
+            if let Some(sinks) = self.attention.sinks {
+                // As a page of one position, whose value is 0.
+                let mut sink = [[0.0; LANES]; 1 + MAX_HEAD_ELEMENTS / LANES];
+                (sink[0][0], sink[0][1]) = (sinks[head], 1.0);
+                fold::<S>(total, &sink[..stride]);
+            }
             let start = (row * shape.heads + head) * shape.head_dim;
             // SAFETY: every row's head is written by one thread.
             let output = unsafe { self.output.slice_mut(start, shape.head_dim) };
