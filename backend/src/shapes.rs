@@ -37,7 +37,7 @@ pub enum Gating {
     },
 }
 
-/// The attention heads' shape, the same in every layer.
+/// The attention heads' shape, the same in every layer but for the scale.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
     /// Query heads.

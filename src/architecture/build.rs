@@ -35,10 +35,7 @@ impl<K: KeyReader> Builder<'_, K> {
         let context_length = keys.size_or(&keys::CONTEXT_LENGTH, defaults.context_length)?;
         let attention = self.attention(hidden_size, layers)?;
         let experts = self.experts()?;
-        let intermediate_size = match (self.intermediate_size(hidden_size), experts) {
-            (Err(_), Some(experts)) => experts.width,
-            (width, _) => width?,
-        };
+        let intermediate_size = self.intermediate_size(hidden_size, experts)?;
         Ok(ModelSpec {
             family: preset,
             vocab_size: keys
@@ -127,11 +124,13 @@ impl<K: KeyReader> Builder<'_, K> {
         })
     }
 
-    fn intermediate_size(&self, hidden_size: usize) -> Result<usize> {
+    fn intermediate_size(&self, hidden_size: usize, experts: Option<ExpertsSpec>) -> Result<usize> {
         let default = self.defaults.intermediate_size.map(|width| match width {
             Width::Of(width) => width,
             Width::TimesHidden(times) => times * hidden_size,
         });
+        // A file whose layers all have experts need not state it.
+        let default = default.or(experts.map(|experts| experts.width));
         let width = self.keys.size_or(&keys::INTERMEDIATE_SIZE, default)?;
         match self.preset.adjusted_width {
             true => self.keys.adjusted(width),
@@ -160,7 +159,14 @@ impl<K: KeyReader> Builder<'_, K> {
             true => Some(keys.size_or(&keys::SHARED_EXPERT_WIDTH, defaults.shared)?),
             false => None,
         };
-        let normalized = keys.flag(&keys::NORMALIZED_EXPERTS);
+        let normalized = match preset.states_normalized {
+            true => keys.flag(&keys::NORMALIZED_EXPERTS),
+            false => None,
+        };
+        let scale = match preset.states_scale {
+            true => keys.number(&keys::ROUTER_SCALE)?,
+            false => None,
+        };
         Ok(Some(ExpertsSpec {
             count,
             chosen,
@@ -175,7 +181,7 @@ impl<K: KeyReader> Builder<'_, K> {
                     .or(defaults.normalized)
                     .unwrap_or(preset.normalized)
                     .then_some(preset.epsilon),
-                scale: keys.number(&keys::ROUTER_SCALE)?.unwrap_or(1.0) as f32,
+                scale: scale.unwrap_or(1.0) as f32,
             },
             gating: match preset.gating {
                 Some(Gating::Clamped { limit, alpha }) => {

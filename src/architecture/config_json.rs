@@ -81,6 +81,17 @@ impl Config<'_> {
         self.fields.get(name).and_then(Value::as_array)
     }
 
+    /// A list of some of the layers' numbers.
+    fn layer_list(&self, name: &str, layers: usize) -> Result<Option<&Vec<Value>>> {
+        match self.list(name) {
+            Some(list) if list.len() > layers => {
+                let expected = format!("at most {layers} entries");
+                Err(self.wrong_value(name, &expected, &list.len()))
+            }
+            list => Ok(list),
+        }
+    }
+
     fn object(&self, name: &str) -> Option<&Map<String, Value>> {
         self.fields.get(name).and_then(Value::as_object)
     }
@@ -223,12 +234,12 @@ impl KeyReader for Config<'_> {
         }
     }
 
-    fn is_recurrent(&self, layer: usize, _layers: usize) -> Result<bool> {
+    fn is_recurrent(&self, layer: usize, layers: usize) -> Result<bool> {
         if let Some(types) = self.list("layer_types") {
             let kind = types.get(layer).and_then(Value::as_str).unwrap_or_default();
             return Ok(RECURRENT.contains(&kind));
         }
-        match self.list("full_attn_idxs") {
+        match self.layer_list("full_attn_idxs", layers)? {
             Some(attention) => Ok(!attention.contains(&layer.into())),
             None => Err(Error::corrupt(self.file, "`layer_types` is missing")),
         }
@@ -245,11 +256,11 @@ impl KeyReader for Config<'_> {
             return Ok(width);
         }
         let factor = self.positive("block_ffn_dim_multiplier")?.unwrap_or(1.0);
-        let multiple = self.positive("block_multiple_of")?.unwrap_or(256.0) as usize;
-        let width = (factor * (2 * width / 3) as f64) as usize;
-        Ok(width
-            .next_multiple_of(multiple.max(1))
-            .min(keys::MAX_SIZE as usize))
+        let multiple = self.positive("block_multiple_of")?.unwrap_or(256.0);
+        let [adjusted, multiple] = [factor * (2 * width / 3) as f64, multiple]
+            .map(|size| (size as usize).clamp(1, keys::MAX_SIZE as usize));
+        let adjusted = adjusted.next_multiple_of(multiple);
+        Ok(adjusted.min(keys::MAX_SIZE as usize))
     }
 
     fn has_experts(&self, layer: usize, layers: usize) -> Result<bool> {
@@ -264,7 +275,7 @@ impl KeyReader for Config<'_> {
                 other => Err(self.unsupported(format!("MLP type {other:?} is not supported"))),
             };
         }
-        let without = self.list("mlp_only_layers");
+        let without = self.layer_list("mlp_only_layers", layers)?;
         let is_without = without.is_some_and(|layers| layers.contains(&layer.into()));
         let every = match self.fields.get("decoder_sparse_step") {
             None | Some(Value::Null) => 1,

@@ -8,6 +8,7 @@ use super::keys::{self, Key, KeyReader, RopeFor, RopeParameters};
 use super::preset::{Defaults, Preset, SlidingLayers};
 use super::rope::{Scaling, longrope_magnitude, yarn_magnitude};
 use super::spec::ModelSpec;
+use super::variants::Scores;
 use crate::backend::{Activation, Pairing};
 use crate::error::{Error, Result};
 use crate::weights::gguf::{GgufFile, Value};
@@ -61,14 +62,19 @@ impl Keys<'_> {
     fn size_of(&self, name: &str) -> Result<Option<usize>> {
         let value = match self.gguf.metadata().get(&self.full(name)) {
             // Some files give one entry a layer; only models with the same in each are run here.
-            Some(Value::Array(values)) => match values.iter().find(|value| !is_zero(value)) {
-                Some(first) if values.iter().all(|value| value == first || is_zero(value)) => first,
-                _ => {
-                    let reason = "different values in different layers are not supported";
-                    let name = self.full(name);
-                    return Err(self.unsupported(format!("metadata `{name}`: {reason}")));
+            Some(Value::Array(values)) => {
+                // Layers that are not attention have no heads.
+                let may_lack = Some(name) == keys::KV_HEADS.gguf;
+                let mut stated = values.iter().filter(|value| !may_lack || !is_zero(value));
+                match stated.next() {
+                    Some(first) if stated.all(|value| value == first) => first,
+                    _ => {
+                        let reason = "different values in different layers are not supported";
+                        let name = self.full(name);
+                        return Err(self.unsupported(format!("metadata `{name}`: {reason}")));
+                    }
                 }
-            },
+            }
             Some(value) => value,
             None => return Ok(None),
         };
@@ -102,6 +108,24 @@ impl Keys<'_> {
             return Err(Error::corrupt(self.file, reason));
         }
         Ok(Some(factors))
+    }
+
+    /// Refuses a router other than the family's.
+    fn check_scores(&self, scores: Scores) -> Result<()> {
+        const KEY: &str = "expert_gating_func";
+        let stated = self.gguf.metadata().integer(&self.full(KEY));
+        let known: &[u64] = match scores {
+            // Zero: not stated; 3: the softmax of the chosen, which is the same where they are divided by their sum.
+            Scores::Softmax => &[0, 1, 3],
+            Scores::Sigmoid => &[0, 2],
+        };
+        match stated {
+            Some(found) if !known.contains(&found) => {
+                let expected = format!("one of {known:?} in this family");
+                Err(self.wrong_value(KEY, &expected, &found))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn scaling(&self, preset: &Preset, dims: usize, context_length: usize) -> Result<Scaling> {
@@ -169,7 +193,12 @@ impl KeyReader for Keys<'_> {
     }
 
     fn number(&self, key: &Key) -> Result<Option<f64>> {
-        Ok(key.gguf.and_then(|name| self.float(name)))
+        let number = key.gguf.and_then(|name| self.float(name));
+        // Zero stands for what is not stated.
+        match number.filter(|number| *number != 0.0) {
+            Some(number) if number < 0.0 => Err(self.wrong(key, "a positive number", &number)),
+            number => Ok(number),
+        }
     }
 
     fn flag(&self, key: &Key) -> Option<bool> {
@@ -285,6 +314,17 @@ impl KeyReader for Keys<'_> {
         if preset.experts.is_none() && experts > 0 {
             let reason = format!("a mixture of {experts} experts is not supported in this family");
             return Err(self.unsupported(reason));
+        }
+        if self
+            .float("attention.clamp_kqv")
+            .is_some_and(|clamp| clamp > 0.0)
+        {
+            return Err(self.unsupported(
+                "clipped queries, keys and values (`attention.clamp_kqv`) are not supported",
+            ));
+        }
+        if let Some(experts) = preset.experts {
+            self.check_scores(experts.scores)?;
         }
         match self.size_of(VALUE)? {
             Some(found) if found != head_dim => {

@@ -81,7 +81,7 @@ pub(super) const ATTENTION_SOFTCAP: Key =
 pub(super) const LOGIT_SOFTCAP: Key = key(&["final_logit_softcapping"], "final_logit_softcapping");
 pub(super) const PARALLEL_RESIDUAL: Key = key(&["use_parallel_residual"], "use_parallel_residual");
 pub(super) const ATTENTION_BIAS: Key = json_key(&["attention_bias"]);
-pub(super) const TIED_HEAD: Key = json_key(&["tie_word_embeddings", "tie_embedding"]);
+pub(super) const TIED_HEAD: Key = json_key(&["tie_embedding", "tie_word_embeddings"]);
 pub(super) const WINDOW: Key = key(&["sliding_window"], "attention.sliding_window");
 pub(super) const SLIDING_PATTERN: Key = key(
     &["sliding_window_pattern", "_sliding_window_pattern"],

@@ -243,6 +243,10 @@ impl<'a> NamedWeights<'a> {
         };
         let own = names.layer.iter().filter(|(named, _)| *named == tensor);
         let mut candidates: Vec<Candidate> = own.map(|(_, name)| whole(name)).collect();
+        if tensor == LayerTensor::MlpNorm && self.spec.norm_placement.after() {
+            // The others are names of the norm after attention.
+            candidates.truncate(1);
+        }
         let bare = names.bare.iter().filter(|(named, _)| *named == tensor);
         candidates.extend(bare.map(|(_, name)| Candidate {
             is_whole_name: true,
@@ -275,7 +279,7 @@ impl<'a> NamedWeights<'a> {
                     width
                 };
                 let before = expert * rows;
-                Candidate::new(names[index], Rows::Stacked { before, rows })
+                Candidate::new(names[index], Rows::Expert { before, rows })
             }
             ExpertNames::StackedFused { gate_up, down } => {
                 let (name, before, rows) = match tensor {
@@ -285,7 +289,7 @@ impl<'a> NamedWeights<'a> {
                 };
                 Candidate {
                     is_whole_name: true,
-                    ..Candidate::new(name, Rows::Stacked { before, rows })
+                    ..Candidate::new(name, Rows::Expert { before, rows })
                 }
             }
             ExpertNames::Interleaved { gate_up, down } => {
@@ -352,8 +356,8 @@ impl<'a> NamedWeights<'a> {
     /// A tensor is not there: in another form, which is not supported, or not at all.
     fn missing(&self, tensor: ModelTensor, suffix: &str) -> Error {
         let stored = self.checkpoint.names();
-        let known = usize::from(self.has_experts());
-        let mut forms = UNSUPPORTED_FORMS.iter().skip(known);
+        let mixtures = (!self.has_experts()).then_some(&MIXTURES);
+        let mut forms = mixtures.into_iter().chain(&UNSUPPORTED_FORMS);
         let form = forms.find_map(|(marks, form)| {
             let marked = |name: &&str| marks.iter().any(|mark| name.contains(mark));
             Some((stored.iter().copied().find(marked)?, form))
@@ -377,13 +381,17 @@ impl<'a> NamedWeights<'a> {
     }
 }
 
-/// Parts of tensors' names that tell of weights in a form that no model here reads, and what the form is. The first is read in
-/// families that have it.
-const UNSUPPORTED_FORMS: [(&[&str], &str); 4] = [
-    (
-        &[".experts.", "_exps.", ".block_sparse_moe."],
-        "mixtures of experts",
-    ),
+/// Parts of tensors' names, and the form of weights that they tell of.
+type Form = (&'static [&'static str], &'static str);
+
+/// A form that only some families have.
+const MIXTURES: Form = (
+    &[".experts.", "_exps.", ".block_sparse_moe."],
+    "mixtures of experts",
+);
+
+/// Forms that no model here reads.
+const UNSUPPORTED_FORMS: [Form; 3] = [
     (
         &[
             ".qweight",

@@ -47,7 +47,7 @@ pub struct Preset {
     pub attention_scale: AttentionScale,
     /// Whether attention has sinks.
     pub attention_sinks: bool,
-    /// Whether YaRN's blend is rounded to whole dimensions, where the file doesn't say.
+    /// Whether YaRN's blend is rounded to whole dimensions in GGUF files, which don't say.
     pub rounded_yarn: bool,
     /// The cap on attention's scores, where the file has no word of it.
     pub attention_softcap: Option<f32>,
@@ -80,6 +80,10 @@ pub struct ExpertsPreset {
     pub scores: Scores,
     /// Whether the weights of the chosen experts are divided by their sum, where the file doesn't say.
     pub normalized: bool,
+    /// Whether it may say.
+    pub states_normalized: bool,
+    /// Whether it may state a factor on the weights.
+    pub states_scale: bool,
     /// What is added to that sum.
     pub epsilon: f32,
     /// How their two halves are joined, where the file doesn't say; `None`: by a product with the model's activation.

@@ -165,7 +165,10 @@ static PRESETS: [Preset; 18] = [
         // GGUF files say "llama", and how many experts there are.
         gguf: "llama",
         norm: NormKind::Rms(1e-5),
-        experts: Some(SOFTMAX_ROUTER),
+        experts: Some(ExpertsPreset {
+            states_normalized: false,
+            ..SOFTMAX_ROUTER
+        }),
         sliding: SlidingLayers::All,
         defaults: Defaults {
             kv_heads: Some(8),
@@ -258,6 +261,8 @@ static PRESETS: [Preset; 18] = [
         experts: Some(ExpertsPreset {
             scores: Scores::Sigmoid,
             normalized: true,
+            states_normalized: true,
+            states_scale: true,
             epsilon: 1e-6,
             gating: None,
             biased: true,
@@ -285,6 +290,7 @@ static PRESETS: [Preset; 18] = [
         gguf_pairing: Pairing::Halves,
         sliding: SlidingLayers::EveryOther,
         experts: Some(ExpertsPreset {
+            states_normalized: false,
             gating: Some(Gating::Clamped {
                 limit: 7.0,
                 alpha: 1.702,
@@ -362,10 +368,12 @@ const LLAMA: Preset = Preset {
     },
 };
 
-/// Qwen's router.
+/// Qwen's router, and what others are written against.
 const SOFTMAX_ROUTER: ExpertsPreset = ExpertsPreset {
     scores: Scores::Softmax,
     normalized: true,
+    states_normalized: true,
+    states_scale: false,
     epsilon: 0.0,
     gating: None,
     biased: false,

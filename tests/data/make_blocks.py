@@ -28,7 +28,20 @@ SCALES = {
     "IQ4_NL": [0],
     "IQ4_XS": [0],
     "MXFP4": None,
+    "IQ1_S": [0],
+    "IQ1_M": None,
+    "IQ2_XXS": [0],
+    "IQ2_XS": [0],
+    "IQ2_S": [0],
+    "IQ3_XXS": [0],
+    "IQ3_S": [0],
+    "TQ1_0": [52],
+    "TQ2_0": [64],
+    "Q1_0": [0],
+    "Q2_0": [0],
 }
+# Block sizes that the package lacks.
+SIZES = {"Q1_0": (128, 18), "Q2_0": (64, 18)}
 ELEMENTS = 512
 
 
@@ -41,16 +54,33 @@ def blocks(name: str, random: np.random.Generator) -> np.ndarray:
         return numbers.astype(np.float16).view(np.uint8)
     if name == "BF16":
         return (numbers.view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
-    block_elements, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[name]]
+    block_elements, block_bytes = SIZES.get(name) or GGML_QUANT_SIZES[GGMLQuantizationType[name]]
     data = random.integers(0, 256, (ELEMENTS // block_elements, block_bytes), dtype=np.uint8)
     if name == "MXFP4":
         # The smallest powers of two are subnormal; the largest one stands for no number.
         data[:, 0] = random.integers(0, 250, len(data))
         data[:4, 0] = range(4)
+    if name == "IQ1_M":
+        # The scale lies in the upper bits of four words.
+        scales = random.normal(scale=0.05, size=len(data)).astype(np.float16).view(np.uint16)
+        for word in range(4):
+            bits = (scales >> (4 * word) & 15).astype(np.uint8) << 4
+            data[:, 49 + 2 * word] = data[:, 49 + 2 * word] & 15 | bits
     for offset in SCALES[name] or []:
         scales = random.normal(scale=0.05, size=len(data)).astype(np.float16)
         data[:, offset : offset + 2] = scales.view(np.uint8).reshape(-1, 2)
     return data.reshape(-1)
+
+
+def newer(name: str, data: np.ndarray) -> np.ndarray:
+    """Decode a type that the package does not: signs, or two bits less one, times a scale."""
+    blocks = data.reshape(-1, SIZES[name][1])
+    scales = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+    bits = {"Q1_0": 1, "Q2_0": 2}[name]
+    shifts = np.arange(0, 8, bits)
+    codes = (blocks[:, 2:, None] >> shifts & (2**bits - 1)).reshape(len(blocks), -1)
+    levels = 2 * codes.astype(np.float32) - 1 if bits == 1 else codes.astype(np.float32) - 1
+    return scales * levels
 
 
 def main() -> None:
@@ -60,7 +90,9 @@ def main() -> None:
     for name in SCALES:
         data = blocks(name, random)
         tensors[f"{name}.blocks"] = data
-        values = dequantize(data, GGMLQuantizationType[name])
+        values = (
+            newer(name, data) if name in SIZES else dequantize(data, GGMLQuantizationType[name])
+        )
         tensors[f"{name}.values"] = np.ascontiguousarray(values.reshape(-1), dtype=np.float32)
     save_file(tensors, Path(__file__).with_name("blocks.safetensors"))
 

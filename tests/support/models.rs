@@ -120,7 +120,16 @@ pub const NEWER_FOLDERS: [(&str, f32); 9] = [
 ];
 
 /// The files of `2026/gguf` that are supported.
-pub const NEWER_FILES: [&str; 3] = ["gpt-oss-MXFP4", "lfm2-Q4_K_M", "llama-IQ4_XS"];
+pub const NEWER_FILES: [&str; 8] = [
+    "gpt-oss-MXFP4",
+    "lfm2-Q4_K_M",
+    "llama-IQ1_M",
+    "llama-IQ2_XS",
+    "llama-IQ3_XXS",
+    "llama-IQ4_XS",
+    "llama-Q2_0",
+    "llama-TQ2_0",
+];
 
 pub fn newer_folder(name: &str) -> ModelFiles {
     ModelFiles::Folder(shared().join("fixtures/2026/hf").join(name))

@@ -61,6 +61,18 @@ impl CandleBackend {
         Ok(Matrix(Held::Dense(tensor.to_dtype(self.compute)?)))
     }
 
+    /// Values that are held in f32, whatever is computed in.
+    pub(super) fn exact(&self, values: Vec<f32>, shape: &[usize]) -> Result<Matrix> {
+        match self.is_reference() {
+            true => self.float_matrix(values, shape),
+            false => Ok(Matrix(Held::Dense(Tensor::from_vec(
+                values,
+                shape,
+                &self.device,
+            )?))),
+        }
+    }
+
     /// As stored; formats that Candle lacks are widened.
     pub(super) fn stored_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
         if let Some(dtype) = float(tensor.storage)

@@ -120,7 +120,7 @@ impl Backend for CandleBackend {
     }
 
     fn exact_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
-        self.float_matrix(dequantize(tensor)?, &tensor.shape)
+        self.exact(dequantize(tensor)?, &tensor.shape)
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Tensor> {

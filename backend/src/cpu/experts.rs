@@ -1,4 +1,4 @@
-//! Mixtures of experts: the products of all experts that a step uses at once, so that threads meet twice a layer.
+//! Mixtures of experts: the products of all experts that a step uses at once, so that threads rarely wait for each other.
 
 use super::product::{Epilogue, Product};
 use super::rows::{PackedActivations, Rows};
@@ -15,12 +15,12 @@ struct Used<'a> {
 }
 
 /// Whether the products of experts can be fused: those of gate and up need the same layout.
-pub(super) fn are_fusible(experts: &[Expert<CpuBackend>], routes: &Routes) -> bool {
-    let fusible = |expert: &Expert<CpuBackend>| {
+pub(super) fn are_fusible(experts: &[Expert<CpuBackend>]) -> bool {
+    // Of all, not of those that are used: the other rows must not decide how a row is computed.
+    experts.iter().all(|expert| {
         let (gate, up) = (&expert.gate.matrix.0, &expert.up.matrix.0);
         gate.is_laid_out_as(up)
-    };
-    routes.used().all(|(index, _)| fusible(&experts[index]))
+    })
 }
 
 /// What the experts return for their rows, weighted and summed.
@@ -90,8 +90,11 @@ pub(super) fn experts(
     );
     let mut sums = backend.empty(routes.rows(), x.width);
     sums.values_mut().fill(0.0);
-    for (used, returned) in used.into_iter().zip(returned) {
+    for (used, returned) in used.iter().zip(&returned) {
         add_weighted(sums.values_mut(), used.routes, returned.values(), x.width);
+    }
+    // In the order in which they were taken the next time, so that few of them grow to the size of a whole step.
+    for used in used.into_iter().rev() {
         backend.keep_activations(used.x);
     }
     sums

@@ -200,7 +200,7 @@ impl Backend for CpuBackend {
     fn footprint(&self, tensor: &StoredTensor<'_>) -> u64 {
         match *tensor.shape.as_slice() {
             [outputs, inputs] => Packed::footprint(self.precision.held(tensor), outputs, inputs),
-            // One for each expert.
+            // One for each expert. (Of a convolution too much, which is little.)
             [experts, outputs, inputs] => {
                 let one = Packed::footprint(self.precision.held(tensor), outputs, inputs);
                 one.saturating_mul(experts as u64)
@@ -346,7 +346,7 @@ impl Backend for CpuBackend {
         routes: &Routes,
         gating: Gating,
     ) -> Result<Rows> {
-        match experts::are_fusible(experts, routes) {
+        match experts::are_fusible(experts) {
             true => Ok(experts::experts(self, x, experts, routes, gating)),
             false => crate::experts::experts(self, x, width, experts, routes, gating),
         }

@@ -65,9 +65,27 @@ fn stored_as(
     };
     StoredTensor {
         storage: format,
-        data: data.into(),
+        data: with_moderate_scales(format, data).into(),
         ..plain
     }
+}
+
+/// The same where the scale is not at a block's start: 1/256 (0x1C00), too.
+fn with_moderate_scales(format: StorageType, mut data: Vec<u8>) -> Vec<u8> {
+    for block in data.chunks_exact_mut(format.block_bytes()) {
+        match format {
+            StorageType::TQ1_0 => block[52..54].copy_from_slice(&[0x00, 0x1C]),
+            StorageType::TQ2_0 => block[64..66].copy_from_slice(&[0x00, 0x1C]),
+            // In the upper bits of four words.
+            StorageType::IQ1_M => {
+                for (byte, bits) in [(49, 0x00), (51, 0x00), (53, 0xC0), (55, 0x10)] {
+                    block[byte] = block[byte] & 0x0F | bits;
+                }
+            }
+            _ => {}
+        }
+    }
+    data
 }
 
 fn backend(tier: Tier, threads: usize) -> CpuBackend {
@@ -120,7 +138,10 @@ fn packed_weights_are_what_was_stored() {
                 StorageType::Q4_0 | StorageType::Q4_1 | StorageType::Q5_0 | StorageType::Q5_1 => {
                     1e-6
                 }
-                StorageType::Q2_K | StorageType::IQ4_NL => largest / 250.0,
+                StorageType::Q2_K
+                | StorageType::IQ2_XS
+                | StorageType::IQ2_S
+                | StorageType::IQ4_NL => largest / 250.0,
                 _ => 3.0 / 2048.0 * largest,
             };
             for (found, expected) in row.iter().zip(expected) {

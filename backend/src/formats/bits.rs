@@ -20,6 +20,11 @@ pub(super) fn half_at(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }
 
+/// The 32-bit number at these bytes.
+pub(super) fn word_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
 /// 32 4-bit quants of 16 bytes: the lower halves first, then the upper ones.
 pub(super) fn nibbles(bytes: &[u8]) -> [u8; BLOCK] {
     let mut quants = [0; BLOCK];

@@ -10,10 +10,21 @@
 
 mod bits;
 mod candle;
+mod codebooks;
 mod float;
+mod iq1_m;
+mod iq1_s;
+mod iq2;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod mxfp4;
+mod q1_0;
+mod q2_0;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -24,6 +35,8 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod tq1_0;
+mod tq2_0;
 
 use candle_core::quantized::GgmlDType;
 
@@ -155,9 +168,20 @@ formats! {
     Q4_K => q4_k::FORMAT,
     Q5_K => q5_k::FORMAT,
     Q6_K => q6_k::FORMAT,
+    IQ1_S => iq1_s::FORMAT,
+    IQ1_M => iq1_m::FORMAT,
+    IQ2_XXS => iq2_xxs::FORMAT,
+    IQ2_XS => iq2_xs::FORMAT,
+    IQ2_S => iq2_s::FORMAT,
+    IQ3_XXS => iq3_xxs::FORMAT,
+    IQ3_S => iq3_s::FORMAT,
     IQ4_NL => iq4_nl::FORMAT,
     IQ4_XS => iq4_xs::FORMAT,
     MXFP4 => mxfp4::FORMAT,
+    Q1_0 => q1_0::FORMAT,
+    Q2_0 => q2_0::FORMAT,
+    TQ1_0 => tq1_0::FORMAT,
+    TQ2_0 => tq2_0::FORMAT,
 }
 
 impl StorageType {

@@ -16,7 +16,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric8, unpack),
+    decoder: Decoder::Quants(Quantization::Symmetric6, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -27,8 +27,8 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
         exponent => u32::from(exponent - 1) << 23 | u32::from(exponent == 1) << 22,
     };
     QuantBlock {
-        // Levels are stored plus 128.
-        quants: nibbles(&block[1..]).map(|i| LEVELS[usize::from(i)] as u8 ^ 128),
+        // Levels are stored plus 32.
+        quants: nibbles(&block[1..]).map(|i| (LEVELS[usize::from(i)] + 32) as u8),
         scales: [f32::from_bits(scale); 2],
         min: 0.0,
     }

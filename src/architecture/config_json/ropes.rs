@@ -21,25 +21,13 @@ impl Config<'_> {
         let parameters = self.object("rope_parameters");
         if preset.positions != Positions::RotaryBySliding {
             let fields = parameters.or_else(|| self.object("rope_scaling"));
-            return self.one_rope(
-                fields,
-                preset,
-                preset.defaults.rotary,
-                head_dim,
-                context_length,
-            );
+            return self.one_rope(fields, preset.defaults.rotary, head_dim, context_length);
         }
         let part = |name: &str| parameters?.get(name)?.as_object();
         match rope_for {
             RopeFor::Full => {
                 let fields = part("full_attention").or_else(|| self.object("rope_scaling"));
-                self.one_rope(
-                    fields,
-                    preset,
-                    preset.defaults.rotary,
-                    head_dim,
-                    context_length,
-                )
+                self.one_rope(fields, preset.defaults.rotary, head_dim, context_length)
             }
             RopeFor::Sliding => {
                 let theta = self.number(&keys::SLIDING_THETA)?.unwrap_or(10_000.0);
@@ -55,7 +43,7 @@ impl Config<'_> {
                     theta,
                     ..preset.defaults.rotary
                 };
-                self.one_rope(fields, preset, default, head_dim, context_length)
+                self.one_rope(fields, default, head_dim, context_length)
             }
         }
     }
@@ -63,7 +51,6 @@ impl Config<'_> {
     fn one_rope(
         &self,
         fields: Option<&Map<String, Value>>,
-        preset: &Preset,
         default: RotaryDefaults,
         head_dim: usize,
         context_length: usize,
@@ -88,14 +75,13 @@ impl Config<'_> {
         Ok(RopeParameters {
             dims,
             theta,
-            scaling: self.scaling(fields, preset, dims, context_length)?,
+            scaling: self.scaling(fields, dims, context_length)?,
         })
     }
 
     fn scaling(
         &self,
         fields: Option<&Map<String, Value>>,
-        preset: &Preset,
         dims: usize,
         context_length: usize,
     ) -> Result<Scaling> {
@@ -149,7 +135,7 @@ impl Config<'_> {
                     truncate: fields
                         .get("truncate")
                         .and_then(Value::as_bool)
-                        .unwrap_or(preset.rounded_yarn),
+                        .unwrap_or(true),
                 })
             }
             "longrope" | "su" => {

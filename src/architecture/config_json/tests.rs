@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::parse;
-use crate::architecture::{AttentionSpec, ModelSpec};
+use crate::architecture::{AttentionSpec, ExpertsSpec, LayerSpec, MlpSpec, ModelSpec};
 
 /// A small model's configuration with these fields besides.
 fn config(model_type: &str, fields: &Value) -> ModelSpec {
@@ -125,4 +125,97 @@ fn smollm3_leaves_every_fourth_layer_without_rotation() {
         ropes(&json!({ "no_rope_layer_interval": 8 }))[..7],
         [true; 7]
     );
+}
+
+fn experts(spec: &ModelSpec) -> Vec<Option<ExpertsSpec>> {
+    let of = |layer: &LayerSpec| match layer.mlp {
+        MlpSpec::Experts(experts) => Some(experts),
+        _ => None,
+    };
+    spec.layers.iter().map(of).collect()
+}
+
+#[test]
+fn layers_have_experts_where_the_file_says() {
+    let with = |fields: serde_json::Value| {
+        let mut all = json!({
+            "num_hidden_layers": 4, "num_experts": 8, "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24, "norm_topk_prob": true,
+        });
+        let fields = fields.as_object().unwrap().clone();
+        all.as_object_mut().unwrap().extend(fields);
+        experts(&config("qwen3_moe", &all))
+            .iter()
+            .map(Option::is_some)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(with(json!({})), [true; 4]);
+    let every_other = json!({ "decoder_sparse_step": 2 });
+    assert_eq!(with(every_other), [false, true, false, true]);
+    let without = json!({ "mlp_only_layers": [0, 3] });
+    assert_eq!(with(without), [false, true, true, false]);
+    let types = json!({ "mlp_layer_types": ["dense", "sparse", "sparse", "dense"] });
+    assert_eq!(with(types), [false, true, true, false]);
+    let dense_first = json!({ "first_k_dense_replace": 3 });
+    assert_eq!(with(dense_first), [false, false, false, true]);
+}
+
+#[test]
+fn routers_heed_the_keys_of_their_family_alone() {
+    let stray = json!({ "norm_topk_prob": false, "routed_scaling_factor": 3.0 });
+    let router = |model_type: &str| {
+        let mut all = json!({
+            "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+            "conv_L_cache": 3, "layer_types": vec!["full_attention"; 8],
+        });
+        let stray = stray.as_object().unwrap().clone();
+        all.as_object_mut().unwrap().extend(stray);
+        let router = experts(&config(model_type, &all))[0].unwrap().router;
+        (router.normalized, router.scale)
+    };
+    // As in transformers, whose Mixtral and gpt-oss know neither key.
+    assert_eq!(router("mixtral"), (Some(0.0), 1.0));
+    assert_eq!(router("gpt_oss"), (Some(0.0), 1.0));
+    assert_eq!(router("qwen3_moe"), (None, 1.0));
+    assert_eq!(router("lfm2_moe"), (None, 3.0));
+}
+
+#[test]
+fn hostile_sizes_are_refused_or_bounded() {
+    let text = |fields: &serde_json::Value| {
+        let mut all = json!({
+            "model_type": "lfm2", "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 300,
+            "block_ff_dim": 144, "conv_L_cache": 3, "layer_types": ["conv", "full_attention"],
+        });
+        let fields = fields.as_object().unwrap().clone();
+        all.as_object_mut().unwrap().extend(fields);
+        all.to_string()
+    };
+    let width =
+        |fields| parse(&text(&fields), "config.json".as_ref()).map(|spec| spec.intermediate_size);
+    assert_eq!(width(json!({ "block_multiple_of": 32 })).unwrap(), 96);
+    assert_eq!(
+        width(json!({ "block_auto_adjust_ff_dim": false })).unwrap(),
+        144
+    );
+    let largest = 1 << 24;
+    for hostile in [
+        json!({ "block_ffn_dim_multiplier": 1e300 }),
+        json!({ "block_multiple_of": 1e300 }),
+        json!({ "block_ffn_dim_multiplier": 1e300, "block_multiple_of": 1e300 }),
+    ] {
+        assert_eq!(width(hostile).unwrap(), largest);
+    }
+    assert_eq!(
+        width(json!({ "block_ff_dim": 1, "block_multiple_of": 1 })).unwrap(),
+        1
+    );
+    for refused in [
+        json!({ "conv_L_cache": 1000 }),
+        json!({ "layer_types": null }),
+        json!({ "layer_types": null, "full_attn_idxs": vec![0; 3] }),
+        json!({ "block_multiple_of": -1 }),
+    ] {
+        assert!(width(refused.clone()).is_err(), "{refused}");
+    }
 }

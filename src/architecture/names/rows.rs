@@ -9,7 +9,9 @@ use crate::weights::{PackedTensor, StorageType, StoredTensor};
 pub(super) enum Rows {
     /// All of them.
     All,
-    /// Those of one of several matrices stacked, in two dimensions or three: the rows before it, and its own.
+    /// Those of an expert, of matrices `[experts, out, in]`: the rows before it, and its own; of vectors, its own.
+    Expert { before: usize, rows: usize },
+    /// Those of one of several matrices stacked: the rows before it, and its own.
     Stacked { before: usize, rows: usize },
     /// Of one of several matrices: each `step`-th of its columns, which are our rows; of one of several vectors, each `step`-th
     /// element (gpt-oss).
@@ -37,28 +39,30 @@ impl Rows {
             Self::All => stored,
             // The name of the fused matrix may be the single one's.
             Self::Stacked { .. } if stored.shape == shape => stored,
-            // A bias of each of them.
-            Self::Stacked { before, rows } if shape.len() == 1 && stored.shape.len() == 2 => {
-                row_range(stored, before / rows.max(1), 1)?
-            }
+            Self::Expert { before, rows } => match (stored.shape.len(), shape.len()) {
+                (3, 2) => row_range(stored, before, rows)?,
+                (2, 1) => row_range(stored, before / rows.max(1), 1)?,
+                _ => return None,
+            },
             Self::Stacked { before, rows } => row_range(stored, before, rows)?,
             Self::OfExpert {
                 expert,
                 first,
                 step,
-            } => {
-                let matrix = match stored.shape[..] {
-                    [_, rows, _] => {
-                        transpose(&row_range(stored, expert.checked_mul(rows)?, rows)?)?
-                    }
-                    [_, width] => StoredTensor {
+            } => match stored.shape[..] {
+                [_, rows, _] => {
+                    let matrix = row_range(stored, expert.checked_mul(rows)?, rows)?;
+                    transpose_every(&matrix, first, step)?
+                }
+                [_, width] => {
+                    let column = StoredTensor {
                         shape: vec![width, 1],
                         ..row_range(stored, expert, 1)?
-                    },
-                    _ => return None,
-                };
-                every(&matrix, first, step)?
-            }
+                    };
+                    every(&column, first, step)?
+                }
+                _ => return None,
+            },
             Self::Interleaved {
                 index,
                 heads,
@@ -139,6 +143,15 @@ fn row_range(tensor: StoredTensor<'_>, start: usize, count: usize) -> Option<Sto
 
 /// The transpose of a matrix of unquantized numbers.
 pub(super) fn transpose(tensor: &StoredTensor<'_>) -> Option<StoredTensor<'static>> {
+    transpose_every(tensor, 0, 1)
+}
+
+/// The transpose of each `step`-th column.
+fn transpose_every(
+    tensor: &StoredTensor<'_>,
+    first: usize,
+    step: usize,
+) -> Option<StoredTensor<'static>> {
     let [rows, columns] = tensor.shape[..] else {
         return None;
     };
@@ -147,16 +160,18 @@ pub(super) fn transpose(tensor: &StoredTensor<'_>) -> Option<StoredTensor<'stati
         StorageType::F16 | StorageType::BF16 => 2,
         _ => return None,
     };
-    let mut data = Vec::with_capacity(tensor.data.len());
-    for column in 0..columns {
+    let mut data = Vec::with_capacity(tensor.data.len() / step);
+    let mut chosen = 0;
+    for column in (first..columns).step_by(step) {
         for row in 0..rows {
             let start = (row * columns + column) * size;
             data.extend_from_slice(tensor.data.get(start..start + size)?);
         }
+        chosen += 1;
     }
     Some(StoredTensor {
         storage: tensor.storage,
-        shape: vec![columns, rows],
+        shape: vec![chosen, rows],
         data: Cow::Owned(data),
     })
 }

@@ -38,7 +38,9 @@ impl<B: Backend> Recurrent<B> {
         let states = pass.states.iter_mut().map(|states| states.of(index));
         let states: Option<SmallVec<[&mut RecurrentState; 8]>> = states.collect();
         let Some(mut states) = states else {
-            return Err(Error::Compute(format!("layer {index} has no state")));
+            return Err(Error::Compute(format!(
+                "recurrent layer {index} has no state"
+            )));
         };
         let outputs = backend.recur(inputs, &*self.recurrence, &mut states, pass.batch)?;
         let after = self.norms.after.as_ref();

@@ -36,14 +36,15 @@ impl<B: Backend> Transformer<B> {
             states: sequences.states,
         };
         let mut x = self.embed(ids, batch)?;
-        let (mut with_cache, mut with_state) = (0.., 0..);
+        let (mut with_cache, mut with_state) = (0, 0);
         for (index, layer) in self.layers.iter().enumerate() {
             self.capture(index, &x, captured)?;
             let of_its_kind = match layer.is_recurrent() {
-                true => with_state.next(),
-                false => with_cache.next(),
+                true => &mut with_state,
+                false => &mut with_cache,
             };
-            x = layer.forward(&x, of_its_kind.unwrap_or(index), &mut pass)?;
+            x = layer.forward(&x, *of_its_kind, &mut pass)?;
+            *of_its_kind += 1;
         }
         let after_last = self.layers.len();
         if captured.iter().any(|states| states.layer == after_last) {
