@@ -211,6 +211,8 @@ def later(path, kinds, vocabulary, shape):
         model.matrix(f"{block}.ffn_gate", shape["hidden"], width, kinds["body"])
         model.matrix(f"{block}.ffn_up", shape["hidden"], width, kinds["body"])
         model.matrix(f"{block}.ffn_down", width, shape["hidden"], six)
+    if shape.get("own_head"):
+        model.matrix("output", shape["vocabulary"], width, kinds["head"])
     norm = "token_embd_norm" if any(convolved) else "output_norm"
     model.vector(f"{norm}.weight", np.ones(width))
     model.write()
@@ -248,6 +250,7 @@ LATER = {
         "experts": 64,
         "chosen": 8,
         "expert": 1024,
+        "own_head": True,
     },
     "qwen3-30b-a3b": {
         "architecture": "qwen3moe",
@@ -261,6 +264,7 @@ LATER = {
         "experts": 128,
         "chosen": 8,
         "expert": 768,
+        "own_head": True,
     },
 }
 SHAPES = {"gpt2-medium": gpt2_medium, "llama-3.2-1b": llama_1b} | {
