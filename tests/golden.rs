@@ -259,6 +259,8 @@ fn every_architecture_has_a_golden_model() {
         "qwen2",
         "qwen2_moe",
         "qwen3",
+        "qwen3_5_moe_text",
+        "qwen3_5_text",
         "qwen3_moe",
         "smollm3",
     ];

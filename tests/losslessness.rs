@@ -197,7 +197,7 @@ fn random_requests_to_other_kinds_of_layers_give_the_tokens_of_plain_decoding() 
         Some(_) => 1000,
         None => 60_u64,
     };
-    for name in ["gpt_oss", "lfm2_moe", "mixtral"] {
+    for name in ["gpt_oss", "lfm2_moe", "mixtral", "qwen3_5_moe"] {
         let folder = support::fixtures().join("hf").join(name);
         let folder = folder.to_str().unwrap();
         let builder = SpeculativeDecoder::builder();

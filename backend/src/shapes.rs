@@ -9,6 +9,15 @@ pub enum NormKind {
     Layer(f32),
 }
 
+impl NormKind {
+    /// What is added to the mean square, or to the variance.
+    pub fn epsilon(self) -> f32 {
+        match self {
+            Self::Rms(epsilon) | Self::Layer(epsilon) => epsilon,
+        }
+    }
+}
+
 /// The nonlinearity of the MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -20,6 +29,8 @@ pub enum Activation {
     GeluTanh,
     /// max(x, 0)
     Relu,
+    /// 1 / (1 + exp(-x))
+    Sigmoid,
 }
 
 /// How a gated MLP joins its two halves.

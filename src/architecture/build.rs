@@ -2,7 +2,7 @@
 
 use super::keys::{self, KeyReader, RopeFor};
 use super::preset::{AttentionScale, Defaults, Positions, Preset, RecurrentKind, Width};
-use super::spec::{AttentionSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
+use super::spec::{AttentionSpec, DeltaNetSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
 use super::variants::{Biases, ExpertsSpec, MlpSpec, Residual, RouterSpec};
 use crate::backend::{AttentionShape, Gating, NormKind, Rope};
 use crate::error::{Error, Result};
@@ -55,6 +55,7 @@ impl<K: KeyReader> Builder<'_, K> {
             norm: self.norm()?,
             norm_placement: preset.norm_placement,
             query_key_norm: preset.query_key_norm,
+            attention_gate: preset.attention_gate,
             attention_sinks: preset.attention_sinks,
             activation: keys.activation()?.unwrap_or(preset.activation),
             residual: match keys.flag(&keys::PARALLEL_RESIDUAL) {
@@ -262,12 +263,57 @@ impl<K: KeyReader> Builder<'_, K> {
     fn recurrent(&self, kind: RecurrentKind) -> Result<MixerSpec> {
         match kind {
             RecurrentKind::ShortConv => {
-                let taps = self.keys.size_or(&keys::CONVOLVED, None)?;
-                if taps > keys::MAX_TAPS {
-                    let expected = format!("at most {}", keys::MAX_TAPS);
-                    return Err(self.keys.wrong(&keys::CONVOLVED, &expected, &taps));
-                }
+                let taps = self.taps(&keys::CONVOLVED)?;
                 Ok(MixerSpec::ShortConv(ShortConvSpec { taps }))
+            }
+            RecurrentKind::DeltaNet => self.delta_net().map(MixerSpec::DeltaNet),
+        }
+    }
+
+    /// The tokens that a convolution sees.
+    fn taps(&self, key: &keys::Key) -> Result<usize> {
+        let taps = self.keys.size_or(key, None)?;
+        if taps > keys::MAX_TAPS {
+            let expected = format!("at most {}", keys::MAX_TAPS);
+            return Err(self.keys.wrong(key, &expected, &taps));
+        }
+        Ok(taps)
+    }
+
+    fn delta_net(&self) -> Result<DeltaNetSpec> {
+        let keys = self.keys;
+        let key_heads = keys.size_or(&keys::DELTA_KEY_HEADS, None)?;
+        let value_heads = keys.size_or(&keys::DELTA_VALUE_HEADS, None)?;
+        if !value_heads.is_multiple_of(key_heads) {
+            let expected = format!("a multiple of the {key_heads} key heads");
+            return Err(keys.wrong(&keys::DELTA_VALUE_HEADS, &expected, &value_heads));
+        }
+        let value_dim = match keys.size(&keys::DELTA_VALUE_DIM)? {
+            Some(dim) => dim,
+            None => {
+                let all = keys.size_or(&keys::DELTA_INNER, None)?;
+                if !all.is_multiple_of(value_heads) {
+                    let expected = format!("a multiple of the {value_heads} value heads");
+                    return Err(keys.wrong(&keys::DELTA_INNER, &expected, &all));
+                }
+                all / value_heads
+            }
+        };
+        let spec = DeltaNetSpec {
+            key_heads,
+            value_heads,
+            key_dim: keys.size_or(&keys::DELTA_KEY_DIM, None)?,
+            value_dim,
+            taps: self.taps(&keys::DELTA_TAPS)?,
+            is_grouped: keys.groups_value_heads(),
+        };
+        let width = |heads: usize, dim: usize| heads.checked_mul(dim);
+        let largest = width(key_heads, spec.key_dim).max(width(value_heads, value_dim));
+        match largest {
+            Some(largest) if largest <= keys::MAX_SIZE as usize => Ok(spec),
+            _ => {
+                let expected = format!("heads of together at most {} elements", keys::MAX_SIZE);
+                Err(keys.wrong(&keys::DELTA_VALUE_HEADS, &expected, &value_heads))
             }
         }
     }

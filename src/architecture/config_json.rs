@@ -46,7 +46,7 @@ pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
 }
 
 /// What `layer_types` calls layers that are not attention.
-const RECURRENT: [&str; 1] = ["conv"];
+const RECURRENT: [&str; 2] = ["conv", "linear_attention"];
 
 /// A config.json's fields.
 struct Config<'a> {
@@ -239,10 +239,17 @@ impl KeyReader for Config<'_> {
             let kind = types.get(layer).and_then(Value::as_str).unwrap_or_default();
             return Ok(RECURRENT.contains(&kind));
         }
-        match self.layer_list("full_attn_idxs", layers)? {
-            Some(attention) => Ok(!attention.contains(&layer.into())),
+        if let Some(attention) = self.layer_list("full_attn_idxs", layers)? {
+            return Ok(!attention.contains(&layer.into()));
+        }
+        match self.size(&keys::FULL_INTERVAL)? {
+            Some(every) => Ok(!(layer + 1).is_multiple_of(every)),
             None => Err(Error::corrupt(self.file, "`layer_types` is missing")),
         }
+    }
+
+    fn groups_value_heads(&self) -> bool {
+        true
     }
 
     /// LFM2 takes two thirds of it, times a factor, rounded up to a multiple.

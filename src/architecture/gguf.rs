@@ -261,10 +261,25 @@ impl KeyReader for Keys<'_> {
 
     /// A layer without heads for keys and values is no attention.
     fn is_recurrent(&self, layer: usize, _layers: usize) -> Result<bool> {
+        let recurrent = self
+            .gguf
+            .metadata()
+            .get(&self.full("attention.recurrent_layers"));
+        if let Some(Value::Array(flags)) = recurrent {
+            return Ok(matches!(flags.get(layer), Some(Value::Bool(true))));
+        }
+        if let Some(every) = self.size(&keys::FULL_INTERVAL)? {
+            return Ok(!(layer + 1).is_multiple_of(every));
+        }
         match self.value(&keys::KV_HEADS) {
             Some(Value::Array(heads)) => Ok(heads.get(layer).is_some_and(is_zero)),
             _ => Ok(false),
         }
+    }
+
+    /// Converters reorder them.
+    fn groups_value_heads(&self) -> bool {
+        false
     }
 
     fn adjusted(&self, width: usize) -> Result<usize> {

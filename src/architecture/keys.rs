@@ -61,6 +61,16 @@ pub(super) const BIASED_ROUTER: Key = json_key(&["use_expert_bias"]);
 pub(super) const ROUTER_SCALE: Key = key(&["routed_scaling_factor"], "expert_weights_scale");
 pub(super) const EXPERT_LIMIT: Key = json_key(&["swiglu_limit"]);
 pub(super) const EXPERT_ALPHA: Key = json_key(&["swiglu_alpha"]);
+pub(super) const DELTA_KEY_HEADS: Key = key(&["linear_num_key_heads"], "ssm.group_count");
+pub(super) const DELTA_VALUE_HEADS: Key = key(&["linear_num_value_heads"], "ssm.time_step_rank");
+pub(super) const DELTA_KEY_DIM: Key = key(&["linear_key_head_dim"], "ssm.state_size");
+pub(super) const DELTA_VALUE_DIM: Key = json_key(&["linear_value_head_dim"]);
+pub(super) const DELTA_INNER: Key = Key {
+    json: &[],
+    gguf: Some("ssm.inner_size"),
+};
+pub(super) const DELTA_TAPS: Key = key(&["linear_conv_kernel_dim"], "ssm.conv_kernel");
+pub(super) const FULL_INTERVAL: Key = key(&["full_attention_interval"], "full_attention_interval");
 pub(super) const CONVOLVED: Key = key(&["conv_L_cache"], "shortconv.l_cache");
 /// Layers at the start that have no experts.
 pub(super) const DENSE_LAYERS: Key = key(
@@ -162,6 +172,9 @@ pub(super) trait KeyReader {
 
     /// Whether a layer, of so many, is not attention, in a family that has such layers.
     fn is_recurrent(&self, layer: usize, layers: usize) -> Result<bool>;
+
+    /// Whether value heads of delta nets that follow each other share a key head.
+    fn groups_value_heads(&self) -> bool;
 
     /// The MLP's width where the file states it before it is adjusted.
     fn adjusted(&self, width: usize) -> Result<usize>;

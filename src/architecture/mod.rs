@@ -34,7 +34,7 @@ pub use preset::{
     AttentionScale, Defaults, ExpertDefaults, ExpertsPreset, Positions, Preset, RecurrentKind,
     RotaryDefaults, SlidingLayers, Width,
 };
-pub use spec::{AttentionSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
+pub use spec::{AttentionSpec, DeltaNetSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
 pub use variants::{
     Biases, ExpertsSpec, MlpSpec, NormPlacement, QueryKeyNorm, Residual, RouterSpec, Scores,
 };

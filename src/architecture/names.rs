@@ -241,6 +241,9 @@ impl<'a> NamedWeights<'a> {
             }
             ModelTensor::Layer(_, tensor) => tensor,
         };
+        if let Some(half) = self.half_of_query(tensor) {
+            return half;
+        }
         let own = names.layer.iter().filter(|(named, _)| *named == tensor);
         let mut candidates: Vec<Candidate> = own.map(|(_, name)| whole(name)).collect();
         if tensor == LayerTensor::MlpNorm && self.spec.norm_placement.after() {
@@ -258,6 +261,28 @@ impl<'a> NamedWeights<'a> {
             candidates.insert(index.min(candidates.len()), fused);
         }
         candidates
+    }
+
+    /// Of each head of a gated attention's query matrix, the rows of the query or of the gate.
+    fn half_of_query(&self, tensor: LayerTensor) -> Option<Vec<Candidate>> {
+        let index = match tensor {
+            LayerTensor::Query => 0,
+            LayerTensor::QueryGate => 1,
+            _ => return None,
+        };
+        let names = self
+            .names
+            .layer
+            .iter()
+            .filter(|(named, _)| *named == LayerTensor::Query);
+        let rows = Rows::Interleaved {
+            index,
+            parts: 2,
+            heads: self.spec.attention.heads,
+            head_dim: self.spec.attention.head_dim,
+        };
+        let halves = names.map(|(_, name)| Candidate::new(*name, rows));
+        self.spec.attention_gate.then(|| halves.collect())
     }
 
     /// The names under which an expert's matrix may be stored.
@@ -331,6 +356,7 @@ impl<'a> NamedWeights<'a> {
         let rows = match self.names.interleaved_qkv {
             true => Rows::Interleaved {
                 index,
+                parts: 3,
                 heads: self.spec.attention.heads,
                 head_dim: self.spec.attention.head_dim,
             },

@@ -45,6 +45,8 @@ pub struct Preset {
     pub window: Option<usize>,
     /// The factor on the attention's scores.
     pub attention_scale: AttentionScale,
+    /// Whether attention has a gate.
+    pub attention_gate: bool,
     /// Whether attention has sinks.
     pub attention_sinks: bool,
     /// Whether YaRN's blend is rounded to whole dimensions in GGUF files, which don't say.
@@ -71,6 +73,8 @@ impl Preset {
 pub enum RecurrentKind {
     /// Gated convolutions over a few tokens.
     ShortConv,
+    /// Gated delta nets.
+    DeltaNet,
 }
 
 /// What a family's mixtures of experts are like.

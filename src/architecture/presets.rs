@@ -9,7 +9,7 @@ use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual, Sc
 use crate::backend::{Activation, Gating, NormKind, Pairing};
 
 /// Every family.
-static PRESETS: [Preset; 18] = [
+static PRESETS: [Preset; 20] = [
     Preset {
         model_types: &["gpt2"],
         gguf: "gpt2",
@@ -315,7 +315,42 @@ static PRESETS: [Preset; 18] = [
         },
         ..LLAMA
     },
+    Preset {
+        // A multimodal file says "qwen3_5" where the decoder's part has no type of its own.
+        model_types: &["qwen3_5_text", "qwen3_5"],
+        gguf: "qwen35",
+        ..QWEN3_5_FAMILY
+    },
+    Preset {
+        model_types: &["qwen3_5_moe_text", "qwen3_5_moe"],
+        gguf: "qwen35moe",
+        experts: Some(ExpertsPreset {
+            states_normalized: false,
+            shared: true,
+            ..SOFTMAX_ROUTER
+        }),
+        ..QWEN3_5_FAMILY
+    },
 ];
+
+/// What Qwen3.5's kinds share.
+const QWEN3_5_FAMILY: Preset = Preset {
+    norms_less_one: true,
+    query_key_norm: QueryKeyNorm::PerHead,
+    recurrent: Some(RecurrentKind::DeltaNet),
+    attention_gate: true,
+    gguf_pairing: Pairing::Halves,
+    defaults: Defaults {
+        head_dim: Some(256),
+        context_length: Some(32_768),
+        rotary: RotaryDefaults {
+            theta: 10_000.0,
+            fraction: 0.25,
+        },
+        ..Defaults::NONE
+    },
+    ..LLAMA
+};
 
 /// What LFM2's kinds share.
 const LFM2_FAMILY: Preset = Preset {
@@ -357,6 +392,7 @@ const LLAMA: Preset = Preset {
     sliding: SlidingLayers::None,
     window: None,
     attention_scale: AttentionScale::HeadDim,
+    attention_gate: false,
     attention_sinks: false,
     rounded_yarn: true,
     attention_softcap: None,

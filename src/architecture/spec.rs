@@ -33,6 +33,8 @@ pub struct ModelSpec {
     pub norm_placement: NormPlacement,
     /// Norms on queries and keys.
     pub query_key_norm: QueryKeyNorm,
+    /// Whether what a head attends to is multiplied by the sigmoid of a product of its own (Qwen3-Next).
+    pub attention_gate: bool,
     /// Whether each head has a score that takes part in the softmax and has no value (an attention sink).
     pub attention_sinks: bool,
     /// The MLP's nonlinearity.
@@ -90,6 +92,8 @@ pub enum MixerSpec {
     Attention(AttentionSpec),
     /// A gated convolution over a few tokens (LFM2).
     ShortConv(ShortConvSpec),
+    /// A gated delta net (Qwen3-Next).
+    DeltaNet(DeltaNetSpec),
 }
 
 impl MixerSpec {
@@ -97,7 +101,7 @@ impl MixerSpec {
     pub fn attention(self) -> Option<AttentionSpec> {
         match self {
             Self::Attention(attention) => Some(attention),
-            Self::ShortConv(_) => None,
+            Self::ShortConv(_) | Self::DeltaNet(_) => None,
         }
     }
 }
@@ -107,6 +111,48 @@ impl MixerSpec {
 pub struct ShortConvSpec {
     /// How many tokens it sees: the last one and those before it.
     pub taps: usize,
+}
+
+/// A gated delta net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeltaNetSpec {
+    /// Heads of queries and keys.
+    pub key_heads: usize,
+    /// Heads of values, a multiple of those.
+    pub value_heads: usize,
+    /// Elements of a query, or a key.
+    pub key_dim: usize,
+    /// Elements of a value.
+    pub value_dim: usize,
+    /// How many tokens the convolution sees.
+    pub taps: usize,
+    /// Whether value heads that follow each other share a key head; else each follows those of the other key heads (GGUF).
+    pub is_grouped: bool,
+}
+
+impl DeltaNetSpec {
+    /// Elements of all queries, or all keys.
+    pub fn key_width(&self) -> usize {
+        self.key_heads * self.key_dim
+    }
+
+    /// Elements of all values.
+    pub fn value_width(&self) -> usize {
+        self.value_heads * self.value_dim
+    }
+
+    /// Elements of queries, keys and values together.
+    pub fn channels(&self) -> usize {
+        2 * self.key_width() + self.value_width()
+    }
+
+    /// The key head of a value head.
+    pub fn key_head(&self, value_head: usize) -> usize {
+        match self.is_grouped {
+            true => value_head / (self.value_heads / self.key_heads),
+            false => value_head % self.key_heads,
+        }
+    }
 }
 
 /// What differs between the attention of a model's layers.

@@ -1,5 +1,7 @@
 //! One layer: a mixer, which lets a token see those before it, then an MLP, which transforms each token by itself.
 
+use smallvec::SmallVec;
+
 use super::loader::Loader;
 use super::mixer::Mixer;
 use super::mlp::Mlp;
@@ -28,7 +30,7 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    /// The residual stream after the layer; `index` is the layer's among those with a cache, or with a state.
+    /// The residual stream after the layer; `index` is that of its cache, or of its first state.
     pub(super) fn forward(
         &self,
         x: &B::Activations,
@@ -43,13 +45,13 @@ impl<B: Backend> Layer<B> {
         self.mlp.forward(pass.backend, input, &mixed)
     }
 
-    /// Whether a sequence has a state of it, in place of keys and values.
-    pub(super) fn is_recurrent(&self) -> bool {
-        self.mixer.is_recurrent()
+    /// How many states a sequence has of it; none if it keeps keys and values instead.
+    pub(super) fn state_count(&self) -> usize {
+        self.mixer.state_count()
     }
 
-    /// Its state of a sequence without tokens; `None`: it keeps keys and values instead.
-    pub(super) fn state(&self) -> Option<RecurrentState> {
-        self.mixer.state()
+    /// Its states of a sequence without tokens.
+    pub(super) fn states(&self) -> SmallVec<[RecurrentState; 2]> {
+        self.mixer.states()
     }
 }

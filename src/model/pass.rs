@@ -1,7 +1,10 @@
 //! What the layers of a forward pass share.
 
+use smallvec::SmallVec;
+
 use super::states::States;
-use crate::backend::{Backend, Batch};
+use crate::backend::{Backend, Batch, RecurrentState};
+use crate::error::{Error, Result};
 
 /// What all layers of a forward pass share.
 pub(super) struct Pass<'a, 'c, B: Backend> {
@@ -12,4 +15,13 @@ pub(super) struct Pass<'a, 'c, B: Backend> {
     pub(super) caches: &'a mut [&'c mut B::KvCache],
     /// The same segments' states of recurrent layers.
     pub(super) states: &'a mut [&'c mut States],
+}
+
+impl<B: Backend> Pass<'_, '_, B> {
+    /// The segments' states of one number.
+    pub(super) fn states_of(&mut self, index: usize) -> Result<SmallVec<[&mut RecurrentState; 8]>> {
+        let states = self.states.iter_mut().map(|states| states.of(index));
+        let states: Option<_> = states.collect();
+        states.ok_or_else(|| Error::Compute(format!("there is no recurrent state {index}")))
+    }
 }

@@ -153,13 +153,13 @@ impl<B: Backend> Transformer<B> {
             self.cache_precision,
             self.spec.context_length,
         )?;
-        let states = States::new(self.layers.iter().filter_map(|layer| layer.state()));
+        let states = States::new(self.layers.iter().flat_map(|layer| layer.states()));
         Ok(Sequence::new(cache, states))
     }
 }
 
 /// How many layers keep keys and values, which grow with a sequence.
 fn layers_with_cache<B: Backend>(layers: &[Arc<Layer<B>>]) -> usize {
-    let with_cache = layers.iter().filter(|layer| !layer.is_recurrent());
+    let with_cache = layers.iter().filter(|layer| layer.state_count() == 0);
     with_cache.count()
 }

@@ -229,6 +229,40 @@ ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
             "use_expert_bias": True,
         },
     ),
+    "qwen3_5": (
+        torch.bfloat16,
+        {
+            "model_type": "qwen3_5_text",
+            "layer_types": ["linear_attention", "full_attention"],
+            "head_dim": 16,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 12,
+            "linear_conv_kernel_dim": 4,
+            "tie_word_embeddings": True,
+            "rope_parameters": rope(10_000.0, partial_rotary_factor=0.5),
+        },
+    ),
+    "qwen3_5_moe": (
+        torch.bfloat16,
+        {
+            "model_type": "qwen3_5_moe_text",
+            "num_hidden_layers": 2,
+            "layer_types": ["linear_attention", "full_attention"],
+            "head_dim": 16,
+            "linear_num_key_heads": 1,
+            "linear_num_value_heads": 2,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_conv_kernel_dim": 4,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+            "shared_expert_intermediate_size": 32,
+            "rope_parameters": rope(10_000.0, partial_rotary_factor=0.5),
+        },
+    ),
     "gpt_oss": (
         torch.bfloat16,
         {
@@ -332,7 +366,8 @@ def golden(folder: Path) -> dict[str, torch.Tensor]:
     # A plain run in float32 agrees, as far as float32 goes.
     with torch.no_grad():
         rounded = stored(input_ids=ids[None], use_cache=False).logits[0]
-    assert (rounded - logits).abs().max() < 5e-5, folder
+    error = (rounded - logits).abs().max()
+    assert error < 5e-5, (folder, error)
     return {
         "ids": ids,
         "logits": logits.to(torch.float32),

@@ -107,7 +107,7 @@ pub fn shared_fixtures() -> Vec<ModelFiles> {
 }
 
 /// The folders of `2026/hf` that are supported, each with 20 times the error of transformers in f32.
-pub const NEWER_FOLDERS: [(&str, f32); 9] = [
+pub const NEWER_FOLDERS: [(&str, f32); 12] = [
     ("gpt_oss", 4e-4),
     ("gpt_oss-mxfp4", 1.6e-4),
     ("lfm2", 1.2e-4),
@@ -116,11 +116,14 @@ pub const NEWER_FOLDERS: [(&str, f32); 9] = [
     ("olmo2", 8e-5),
     ("olmoe", 6e-5),
     ("qwen2_moe", 6e-5),
+    ("qwen3_5", 6e-4),
+    ("qwen3_5-mtp", 4e-4),
+    ("qwen3_5_moe", 6e-4),
     ("qwen3_moe", 4e-5),
 ];
 
 /// The files of `2026/gguf` that are supported.
-pub const NEWER_FILES: [&str; 8] = [
+pub const NEWER_FILES: [&str; 10] = [
     "gpt-oss-MXFP4",
     "lfm2-Q4_K_M",
     "llama-IQ1_M",
@@ -129,6 +132,8 @@ pub const NEWER_FILES: [&str; 8] = [
     "llama-IQ4_XS",
     "llama-Q2_0",
     "llama-TQ2_0",
+    "qwen35-F16",
+    "qwen35-UD",
 ];
 
 pub fn newer_folder(name: &str) -> ModelFiles {

@@ -303,6 +303,7 @@ impl Backend for CandleBackend {
             Activation::Gelu => x.gelu_erf()?,
             Activation::GeluTanh => x.gelu()?,
             Activation::Relu => x.relu()?,
+            Activation::Sigmoid => candle_nn::ops::sigmoid(&x)?,
         })
     }
 

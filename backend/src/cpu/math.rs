@@ -80,6 +80,10 @@ pub(super) fn activate<S: Simd>(x: S::Floats, activation: Activation) -> S::Floa
             S::mul(half, S::add(one, tanh::<S>(scaled)))
         }
         Activation::Relu => S::max(x, S::splat(0.0)),
+        Activation::Sigmoid => {
+            let e = exp::<S>(S::sub(S::splat(0.0), x));
+            S::div(one, S::add(one, e))
+        }
     }
 }
 

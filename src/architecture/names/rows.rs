@@ -20,9 +20,10 @@ pub(super) enum Rows {
         first: usize,
         step: usize,
     },
-    /// `heads` groups of three heads each, of which ours is number `index` (GPT-NeoX).
+    /// `heads` groups of `parts` heads each, of which ours is number `index` (GPT-NeoX).
     Interleaved {
         index: usize,
+        parts: usize,
         heads: usize,
         head_dim: usize,
     },
@@ -65,9 +66,13 @@ impl Rows {
             },
             Self::Interleaved {
                 index,
+                parts,
                 heads,
                 head_dim,
-            } => interleaved_rows(&stored, index, heads, head_dim)?,
+            } => {
+                let first = |head: usize| (head * parts + index) * head_dim;
+                interleaved_rows(&stored, (0..heads).map(first), head_dim)?
+            }
         };
         // Files differ in dimensions of 1.
         match without_ones(&ours.shape).eq(without_ones(shape)) {
@@ -176,21 +181,19 @@ fn transpose_every(
     })
 }
 
-/// The rows of one of three projections, gathered from each head.
+/// So many rows from each of these on, gathered.
 fn interleaved_rows(
     tensor: &StoredTensor<'_>,
-    index: usize,
-    heads: usize,
-    head_dim: usize,
+    firsts: impl Iterator<Item = usize>,
+    count: usize,
 ) -> Option<StoredTensor<'static>> {
-    let mut data = Vec::with_capacity(tensor.data.len() / 3);
-    for head in 0..heads {
-        data.extend_from_slice(
-            &row_range(tensor.clone(), (head * 3 + index) * head_dim, head_dim)?.data,
-        );
+    let (mut data, mut rows) = (Vec::new(), 0);
+    for first in firsts {
+        data.extend_from_slice(&row_range(tensor.clone(), first, count)?.data);
+        rows += count;
     }
     let mut shape = tensor.shape.clone();
-    *shape.first_mut()? = heads * head_dim;
+    *shape.first_mut()? = rows;
     Some(StoredTensor {
         storage: tensor.storage,
         shape,

@@ -2,7 +2,7 @@
 
 use crate::architecture::names::LayerTensor;
 use crate::architecture::{AttentionSpec, QueryKeyNorm};
-use crate::backend::{Attention, AttentionShape, Backend, Linear, Norm};
+use crate::backend::{Activation, Attention, AttentionShape, Backend, Linear, Norm};
 use crate::error::Result;
 use crate::model::loader::Loader;
 use crate::model::norms::Norms;
@@ -17,9 +17,19 @@ pub(in crate::model) struct SelfAttention<B: Backend> {
     key: Linear<B>,
     value: Linear<B>,
     query_key_norms: QueryKeyNorms<B>,
+    /// To the gate of what is attended to.
+    gate: Option<Linear<B>>,
     sinks: Option<B::Vector>,
     output: Linear<B>,
 }
+
+/// Queries, keys, values, and the gate of what is attended to.
+type Projections<B> = (
+    <B as Backend>::Activations,
+    <B as Backend>::Activations,
+    <B as Backend>::Activations,
+    Option<<B as Backend>::Activations>,
+);
 
 /// Norms on queries and keys.
 enum QueryKeyNorms<B: Backend> {
@@ -54,6 +64,10 @@ impl<B: Backend> SelfAttention<B> {
                 key: norm(T::KeyNorm, keys)?,
             },
         };
+        let gate = match model.attention_gate {
+            true => Some(loader.layer_linear(index, T::QueryGate, queries, hidden)?),
+            false => None,
+        };
         let sinks = match model.attention_sinks {
             true => Some(loader.layer_vector(index, T::Sinks, model.attention.heads)?),
             false => None,
@@ -70,6 +84,7 @@ impl<B: Backend> SelfAttention<B> {
             key,
             value,
             query_key_norms,
+            gate,
             sinks,
             output: loader.layer_linear(index, T::Output, hidden, queries)?,
         })
@@ -82,14 +97,7 @@ impl<B: Backend> SelfAttention<B> {
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
         let backend = pass.backend;
-        let projections = [&self.query, &self.key, &self.value];
-        let [mut q, mut k, v] = match &self.norms.before {
-            Some(norm) => backend.project(x, norm, projections)?,
-            None => {
-                let [q, k, v] = projections.map(|linear| backend.linear(x, linear));
-                [q?, k?, v?]
-            }
-        };
+        let (mut q, mut k, v, gate) = self.project(backend, x)?;
         let (mut query_norm, mut key_norm) = (None, None);
         match &self.query_key_norms {
             QueryKeyNorms::None => {}
@@ -110,8 +118,32 @@ impl<B: Backend> SelfAttention<B> {
             key_norm,
             sinks: self.sinks.as_ref(),
         };
-        let attended = backend.attention(q, k, v, &attention, pass.caches, pass.step)?;
+        let mut attended = backend.attention(q, k, v, &attention, pass.caches, pass.step)?;
+        if let Some(gate) = gate {
+            attended =
+                backend.multiply(&attended, &backend.activate(gate, Activation::Sigmoid)?)?;
+        }
         let after = self.norms.after.as_ref();
         Ok(backend.linear_add(&attended, &self.output, after, x)?)
+    }
+
+    /// Queries, keys, values, and the gate if there is one.
+    fn project(&self, backend: &B, x: &B::Activations) -> Result<Projections<B>> {
+        let [query, key, value] = [&self.query, &self.key, &self.value];
+        Ok(match (&self.norms.before, &self.gate) {
+            (Some(norm), None) => {
+                let [q, k, v] = backend.project(x, norm, [query, key, value])?;
+                (q, k, v, None)
+            }
+            (Some(norm), Some(gate)) => {
+                let [q, k, v, gate] = backend.project(x, norm, [query, key, value, gate])?;
+                (q, k, v, Some(gate))
+            }
+            (None, gate) => {
+                let [q, k, v] = [query, key, value].map(|linear| backend.linear(x, linear));
+                let gate = gate.as_ref().map(|gate| backend.linear(x, gate));
+                (q?, k?, v?, gate.transpose()?)
+            }
+        })
     }
 }

@@ -1,8 +1,11 @@
 //! Mixers: what lets a token see those before it. A new kind is a variant here and a file beside this one.
 
 mod attention;
+mod delta_net;
 mod recurrent;
 mod short_conv;
+
+use smallvec::SmallVec;
 
 use super::loader::Loader;
 use super::pass::Pass;
@@ -10,6 +13,7 @@ use crate::architecture::MixerSpec;
 use crate::backend::{Backend, RecurrentState};
 use crate::error::Result;
 use attention::SelfAttention;
+use delta_net::DeltaNet;
 pub(super) use recurrent::Recurrent;
 
 /// The first half of a layer.
@@ -18,6 +22,8 @@ pub(super) enum Mixer<B: Backend> {
     Attention(SelfAttention<B>),
     /// A recurrence over a state.
     Recurrent(Recurrent<B>),
+    /// A gated delta net.
+    DeltaNet(DeltaNet<B>),
 }
 
 impl<B: Backend> Mixer<B> {
@@ -30,10 +36,11 @@ impl<B: Backend> Mixer<B> {
             MixerSpec::ShortConv(spec) => {
                 short_conv::load(loader, index, spec).map(Self::Recurrent)
             }
+            MixerSpec::DeltaNet(spec) => DeltaNet::load(loader, index, spec).map(Self::DeltaNet),
         }
     }
 
-    /// The residual stream with what the mixer makes of it; `index` is the layer's among those with a cache, or with a state.
+    /// The residual stream with what the mixer makes of it; `index` is that of its cache, or of its first state.
     pub(super) fn forward(
         &self,
         x: &B::Activations,
@@ -43,19 +50,25 @@ impl<B: Backend> Mixer<B> {
         match self {
             Self::Attention(attention) => attention.forward(x, index, pass),
             Self::Recurrent(recurrent) => recurrent.forward(x, index, pass),
+            Self::DeltaNet(delta_net) => delta_net.forward(x, index, pass),
         }
     }
 
-    /// Whether a sequence has a state of it, in place of keys and values.
-    pub(super) fn is_recurrent(&self) -> bool {
-        matches!(self, Self::Recurrent(_))
+    /// The states of a sequence without tokens; none if it keeps keys and values instead.
+    pub(super) fn states(&self) -> SmallVec<[RecurrentState; 2]> {
+        match self {
+            Self::Attention(_) => SmallVec::new(),
+            Self::Recurrent(recurrent) => SmallVec::from_iter([recurrent.state()]),
+            Self::DeltaNet(delta_net) => SmallVec::from_iter(delta_net.states()),
+        }
     }
 
-    /// The state of a sequence without tokens; `None`: it keeps keys and values instead.
-    pub(super) fn state(&self) -> Option<RecurrentState> {
+    /// How many states a sequence has of it; none if it keeps keys and values instead.
+    pub(super) fn state_count(&self) -> usize {
         match self {
-            Self::Attention(_) => None,
-            Self::Recurrent(recurrent) => Some(recurrent.state()),
+            Self::Attention(_) => 0,
+            Self::Recurrent(_) => 1,
+            Self::DeltaNet(_) => 2,
         }
     }
 }

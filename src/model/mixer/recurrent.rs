@@ -1,9 +1,7 @@
 //! A recurrent layer: projections to the inputs of a recurrence, and back from its outputs.
 
-use smallvec::SmallVec;
-
 use crate::backend::{Backend, Linear, Recurrence, RecurrentState};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::norms::Norms;
 use crate::model::pass::Pass;
 
@@ -35,14 +33,13 @@ impl<B: Backend> Recurrent<B> {
             }
             None => backend.linear(x, &self.input)?,
         };
-        let states = pass.states.iter_mut().map(|states| states.of(index));
-        let states: Option<SmallVec<[&mut RecurrentState; 8]>> = states.collect();
-        let Some(mut states) = states else {
-            return Err(Error::Compute(format!(
-                "recurrent layer {index} has no state"
-            )));
-        };
-        let outputs = backend.recur(inputs, &*self.recurrence, &mut states, pass.batch)?;
+        let batch = pass.batch;
+        let outputs = backend.recur(
+            inputs,
+            &*self.recurrence,
+            &mut pass.states_of(index)?,
+            batch,
+        )?;
         let after = self.norms.after.as_ref();
         Ok(backend.linear_add(&outputs, &self.output, after, x)?)
     }

@@ -36,15 +36,19 @@ impl<B: Backend> Transformer<B> {
             states: sequences.states,
         };
         let mut x = self.embed(ids, batch)?;
-        let (mut with_cache, mut with_state) = (0, 0);
+        let (mut caches, mut states) = (0, 0);
         for (index, layer) in self.layers.iter().enumerate() {
             self.capture(index, &x, captured)?;
-            let of_its_kind = match layer.is_recurrent() {
-                true => &mut with_state,
-                false => &mut with_cache,
-            };
-            x = layer.forward(&x, *of_its_kind, &mut pass)?;
-            *of_its_kind += 1;
+            match layer.state_count() {
+                0 => {
+                    x = layer.forward(&x, caches, &mut pass)?;
+                    caches += 1;
+                }
+                count => {
+                    x = layer.forward(&x, states, &mut pass)?;
+                    states += count;
+                }
+            }
         }
         let after_last = self.layers.len();
         if captured.iter().any(|states| states.layer == after_last) {
