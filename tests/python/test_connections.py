@@ -1,6 +1,7 @@
 """Clients that keep a server waiting: idle, half-sent or slow requests take nobody else's place."""
 
 import json
+import select
 import signal
 import socket
 import time
@@ -94,8 +95,9 @@ def test_half_sent_bodies_make_room(target: Path) -> None:
         # The server has read their headers, and waits for their bodies.
         assert [status(connection) for connection in half_sent] == [100] * 4
         assert server.request("/v1/models")[0] == 200
-        # The first has kept it waiting for longest.
-        assert half_sent[0].recv(1) == b""
+        # One of them was closed: whose headers were read first is the threads' affair.
+        closed, _, _ = select.select(half_sent, [], [], 10)
+        assert [connection.recv(1) for connection in closed] == [b""]
 
 
 def test_slow_clients_are_given_up(target: Path) -> None:
