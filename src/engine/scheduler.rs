@@ -245,6 +245,10 @@ impl Scheduler {
     /// The index of the request that runs next, but for those that were passed over; of several in the order of their arrival.
     /// No client, and none of its calls, gets more than its share of the places.
     fn next_waiting(&self, passed: &[RequestId]) -> Option<usize> {
+        // Most steps find nobody there.
+        if self.waiting.is_empty() {
+            return None;
+        }
         let running = self.running.iter().map(|entry| entry.owner);
         let running = running.chain(self.parsing.iter().map(|entry| entry.owner));
         let waiting = self.waiting.iter().map(|entry| entry.owner);

@@ -124,6 +124,7 @@ mod tests {
         assert_eq!(at("192.0.2.1").scope(None), at("192.0.2.2").scope(None));
         assert_ne!(scope(1, false, Some("salt")), scope(2, false, Some("salt")));
     }
+
     #[test]
     fn a_network_of_ipv6_is_one_client() {
         let at = |address: &str| Client::at(address.parse().unwrap());
