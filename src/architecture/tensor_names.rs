@@ -204,6 +204,7 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::Down, "mlp.down_proj"),
         (T::PostMlpNorm, "post_feedforward_layernorm"),
         (T::Router, "mlp.gate"),
+        (T::Router, "mlp.router"),
         (T::Router, "block_sparse_moe.gate"),
         (T::SharedExpertGate, "mlp.shared_expert_gate"),
         (T::SharedGate, "mlp.shared_expert.gate_proj"),
@@ -271,15 +272,6 @@ pub const LFM2: TensorNames = TensorNames {
 
 /// gpt-oss's.
 pub const GPT_OSS: TensorNames = TensorNames {
-    layer: &[
-        (T::AttentionNorm, "input_layernorm"),
-        (T::Query, "self_attn.q_proj"),
-        (T::Key, "self_attn.k_proj"),
-        (T::Value, "self_attn.v_proj"),
-        (T::Output, "self_attn.o_proj"),
-        (T::MlpNorm, "post_attention_layernorm"),
-        (T::Router, "mlp.router"),
-    ],
     bare: &[(T::Sinks, "self_attn.sinks")],
     experts: &[ExpertNames::Interleaved {
         gate_up: "mlp.experts.gate_up_proj",

@@ -2,6 +2,7 @@
 
 mod batch_logits;
 mod heads;
+mod host;
 mod info;
 pub mod language_model;
 mod layer;

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use super::{DraftHead, Features, HeadOutput, HeadSequence};
 use crate::architecture::ModelSpec;
 use crate::backend::{
-    Attention, Backend, Batch, CachePrecision, HostRows, Linear, Norm, Segment, StorageType,
+    Attention, Backend, Batch, CachePrecision, Linear, Norm, Segment, StorageType,
 };
 use crate::error::{Error, Result};
+use crate::model::host::read;
 use crate::model::info::ModelInfo;
 use crate::model::mlp::{Mlp, PlainMlp};
 use crate::model::norms::Norms;
@@ -350,10 +351,4 @@ impl<B: Backend> Weights<B> {
             None => Ok(logits),
         }
     }
-}
-
-fn read<B: Backend>(backend: &B, rows: B::Activations) -> Result<Vec<f32>> {
-    let mut host = HostRows::default();
-    backend.read(rows, &mut host)?;
-    Ok(host.into_vec())
 }

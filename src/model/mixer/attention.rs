@@ -129,20 +129,15 @@ impl<B: Backend> SelfAttention<B> {
 
     /// Queries, keys, values, and the gate if there is one.
     fn project(&self, backend: &B, x: &B::Activations) -> Result<Projections<B>> {
-        let [query, key, value] = [&self.query, &self.key, &self.value];
-        Ok(match (&self.norms.before, &self.gate) {
-            (Some(norm), None) => {
-                let [q, k, v] = backend.project(x, norm, [query, key, value])?;
+        let (norms, [query, key, value]) = (&self.norms, [&self.query, &self.key, &self.value]);
+        Ok(match &self.gate {
+            None => {
+                let [q, k, v] = norms.project(backend, x, [query, key, value])?;
                 (q, k, v, None)
             }
-            (Some(norm), Some(gate)) => {
-                let [q, k, v, gate] = backend.project(x, norm, [query, key, value, gate])?;
+            Some(gate) => {
+                let [q, k, v, gate] = norms.project(backend, x, [query, key, value, gate])?;
                 (q, k, v, Some(gate))
-            }
-            (None, gate) => {
-                let [q, k, v] = [query, key, value].map(|linear| backend.linear(x, linear));
-                let gate = gate.as_ref().map(|gate| backend.linear(x, gate));
-                (q?, k?, v?, gate.transpose()?)
             }
         })
     }

@@ -3,16 +3,15 @@
 
 use std::sync::Arc;
 
+use super::taps::{LANES, Taps, lanes_of};
 use crate::architecture::DeltaNetSpec;
 use crate::architecture::names::LayerTensor;
-use crate::backend::{Backend, HostRows, Linear, Recurrence, RecurrentState};
+use crate::backend::{Backend, Linear, Recurrence, RecurrentState};
 use crate::error::Result;
+use crate::model::host::{read, sigmoid, silu, softplus};
 use crate::model::loader::Loader;
 use crate::model::norms::Norms;
 use crate::model::pass::Pass;
-
-/// Channels of a block of the convolution, and columns of a block of a head's matrix, at most.
-const LANES: usize = 16;
 
 /// Added to the sum of squares of queries and keys.
 const EPSILON: f32 = 1e-6;
@@ -39,13 +38,8 @@ pub(in crate::model) struct DeltaNet<B: Backend> {
     output: Linear<B>,
 }
 
-/// A convolution over the last tokens, each channel by itself, then `silu`. The state holds the tokens' inputs, the latest last.
-struct Convolution {
-    channels: usize,
-    lanes: usize,
-    /// `[taps, channels]`
-    taps: Vec<f32>,
-}
+/// A convolution over the last tokens, then `silu`.
+struct Convolution(Taps);
 
 /// `S <- e^g S; d = beta (v - S^T k); S <- S + k d^T; o = S^T q`, with the inputs `[q | k | v | e^g | beta]`.
 struct DeltaRule {
@@ -54,44 +48,31 @@ struct DeltaRule {
     lanes: usize,
 }
 
-/// The most lanes that divide a number of channels.
-fn lanes_of(channels: usize) -> usize {
-    let divides = |lanes: &usize| channels.is_multiple_of(*lanes);
-    (1..=LANES).rev().find(divides).unwrap_or(1)
-}
-
 impl Recurrence for Convolution {
     fn blocks(&self) -> usize {
-        self.channels / self.lanes
+        self.0.blocks()
     }
 
     fn state_width(&self) -> usize {
-        self.taps.len() / self.channels * self.lanes
+        self.0.state_width()
     }
 
     fn input_width(&self) -> usize {
-        self.channels
+        self.0.channels
     }
 
     fn output_width(&self) -> usize {
-        self.lanes
+        self.0.lanes
     }
 
     fn advance(&self, block: usize, input: &[f32], state: &mut [f32]) {
-        state.copy_within(self.lanes.., 0);
-        let latest = state.len() - self.lanes;
-        state[latest..].copy_from_slice(&input[block * self.lanes..][..self.lanes]);
+        let values = &input[block * self.0.lanes..][..self.0.lanes];
+        self.0.next(state).copy_from_slice(values);
     }
 
     fn output(&self, block: usize, _input: &[f32], state: &[f32], output: &mut [f32]) {
         output.fill(0.0);
-        let taps = self.taps.chunks_exact(self.channels);
-        for (state, taps) in state.chunks_exact(self.lanes).zip(taps) {
-            let taps = &taps[block * self.lanes..];
-            for ((output, state), tap) in output.iter_mut().zip(state).zip(taps) {
-                *output += state * tap;
-            }
-        }
+        self.0.add(block, state, output);
         for output in output {
             *output = silu(*output);
         }
@@ -164,21 +145,6 @@ impl Recurrence for DeltaRule {
     }
 }
 
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + libm::expf(-x))
-}
-
-fn silu(x: f32) -> f32 {
-    x / (1.0 + libm::expf(-x))
-}
-
-fn softplus(x: f32) -> f32 {
-    match x > 20.0 {
-        true => x,
-        false => libm::log1pf(libm::expf(x)),
-    }
-}
-
 impl<B: Backend> DeltaNet<B> {
     /// Brings the weights of layer `index` to the backend.
     pub(super) fn load(
@@ -190,14 +156,7 @@ impl<B: Backend> DeltaNet<B> {
         let (hidden, channels, values) =
             (loader.spec.hidden_size, spec.channels(), spec.value_width());
         let heads = spec.value_heads;
-        // Stored as [channels, taps].
-        let stored = loader.layer_values(index, T::Conv, &[channels, spec.taps])?;
-        let tap = |tap| stored.iter().skip(tap).step_by(spec.taps).copied();
-        let convolution = Convolution {
-            channels,
-            lanes: lanes_of(channels),
-            taps: (0..spec.taps).flat_map(tap).collect(),
-        };
+        let convolution = Taps::load(loader, index, channels, spec.taps)?;
         let delta = DeltaRule {
             spec,
             lanes: lanes_of(spec.value_dim),
@@ -219,7 +178,7 @@ impl<B: Backend> DeltaNet<B> {
             step: loader.exact_layer_linear(index, T::DeltaStep, heads, hidden)?,
             factors,
             offsets: loader.layer_values(index, T::DecayOffset, &[heads])?,
-            convolution: Arc::new(convolution),
+            convolution: Arc::new(Convolution(convolution)),
             delta: Arc::new(delta),
             output_norm: loader.layer_values(index, T::DeltaNorm, &[spec.value_dim])?,
             epsilon: loader.spec.norm.epsilon(),
@@ -244,14 +203,7 @@ impl<B: Backend> DeltaNet<B> {
     ) -> Result<B::Activations> {
         let backend = pass.backend;
         let projections = [&self.input, &self.gate, &self.decay, &self.step];
-        let [mixed, gate, decay, step] = match &self.norms.before {
-            Some(norm) => backend.project(x, norm, projections)?,
-            None => {
-                let [mixed, gate, decay, step] =
-                    projections.map(|linear| backend.linear(x, linear));
-                [mixed?, gate?, decay?, step?]
-            }
-        };
+        let [mixed, gate, decay, step] = self.norms.project(backend, x, projections)?;
         let batch = pass.batch;
         let mixed = backend.recur(
             mixed,
@@ -314,10 +266,4 @@ impl<B: Backend> DeltaNet<B> {
         }
         outputs
     }
-}
-
-fn read<B: Backend>(backend: &B, x: B::Activations) -> Result<Vec<f32>> {
-    let mut rows = HostRows::default();
-    backend.read(x, &mut rows)?;
-    Ok(rows.into_vec())
 }

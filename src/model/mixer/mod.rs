@@ -4,6 +4,7 @@ mod attention;
 mod delta_net;
 mod recurrent;
 mod short_conv;
+mod taps;
 
 use smallvec::SmallVec;
 

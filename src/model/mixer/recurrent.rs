@@ -26,13 +26,7 @@ impl<B: Backend> Recurrent<B> {
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
         let backend = pass.backend;
-        let inputs = match &self.norms.before {
-            Some(norm) => {
-                let [inputs] = backend.project(x, norm, [&self.input])?;
-                inputs
-            }
-            None => backend.linear(x, &self.input)?,
-        };
+        let [inputs] = self.norms.project(backend, x, [&self.input])?;
         let batch = pass.batch;
         let outputs = backend.recur(
             inputs,

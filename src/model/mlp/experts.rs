@@ -2,8 +2,9 @@
 
 use crate::architecture::names::{ExpertTensor, LayerTensor};
 use crate::architecture::{ExpertsSpec, RouterSpec, Scores};
-use crate::backend::{Backend, Expert, Gating, HostRows, Linear, Routes};
+use crate::backend::{Backend, Expert, Gating, Linear, Routes};
 use crate::error::Result;
+use crate::model::host::{read, sigmoid};
 use crate::model::loader::Loader;
 use crate::model::norms::Norms;
 
@@ -95,9 +96,8 @@ impl<B: Backend> MixtureOfExperts<B> {
 
     /// The experts of each row.
     fn route(&self, backend: &B, x: &B::Activations) -> Result<Routes> {
-        let mut logits = HostRows::default();
-        backend.read(backend.linear(x, &self.router)?, &mut logits)?;
-        let logits = logits.values().chunks_exact(self.spec.count);
+        let logits = read(backend, backend.linear(x, &self.router)?)?;
+        let logits = logits.chunks_exact(self.spec.count);
         let mut routes = Routes::new(logits.len(), self.experts.len());
         for (row, logits) in logits.enumerate() {
             let bias = self.router_bias.as_deref();
@@ -106,18 +106,13 @@ impl<B: Backend> MixtureOfExperts<B> {
             }
         }
         if let Some(gate) = &self.shared_gate {
-            let mut logits = HostRows::default();
-            backend.read(backend.linear(x, gate)?, &mut logits)?;
-            for (row, logit) in logits.values().iter().enumerate() {
-                routes.add(row, self.spec.count, sigmoid(*logit));
+            let logits = read(backend, backend.linear(x, gate)?)?;
+            for (row, logit) in logits.into_iter().enumerate() {
+                routes.add(row, self.spec.count, sigmoid(logit));
             }
         }
         Ok(routes)
     }
-}
-
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + libm::expf(-logit))
 }
 
 /// What each logit counts.
