@@ -9,7 +9,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use specdec_rs::SpeculativeDecoder;
 use specdec_rs::backend::cpu::{CpuBackend, Tier};
 use specdec_rs::backend::{
-    Attention, AttentionShape, Backend, Batch, CachePrecision, Linear, Segment, WeightPrecision,
+    Attention, AttentionShape, Backend, Batch, CachePrecision, KeysValues, Linear, Segment,
+    WeightPrecision,
 };
 use specdec_rs::weights::{StorageType, StoredTensor, quantize};
 
@@ -199,6 +200,8 @@ fn attention(criterion: &mut Criterion) {
         rope: None,
         query_norm: None,
         key_norm: None,
+        value_norm: None,
+        rotated_first: false,
         sinks: None,
     };
     let source = backend
@@ -210,7 +213,7 @@ fn attention(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("attention");
     for context in [100, 1000, 4000] {
         let mut cache = backend
-            .kv_cache(1, &shape, CachePrecision::F16, 1 << 16)
+            .kv_cache(&[shape], CachePrecision::F16, 1 << 16)
             .expect("a legal shape");
         let mut attend = |past: usize, rows: usize| {
             let ids: Vec<u32> = (0..rows as u32).collect();
@@ -232,7 +235,13 @@ fn attention(criterion: &mut Criterion) {
                 backend.embed(&narrow, &ids)?,
                 backend.embed(&narrow, &ids)?,
             ];
-            backend.attention(q, k, v, &attention, &mut [&mut cache], &step)
+            backend.attention(
+                q,
+                KeysValues::Own(k, v),
+                &attention,
+                &mut [&mut cache],
+                &step,
+            )
         };
         for past in (0..context).step_by(100) {
             attend(past, 100).expect("memory suffices");

@@ -29,7 +29,7 @@ pub use host::HostRows;
 pub use precision::{CachePrecision, WeightPrecision};
 pub use quantize::quantize;
 pub use recurrent::{Recurrence, RecurrentState};
-pub use rotary::{Pairing, Rope, Stretched};
+pub use rotary::{Pairing, QueryGrowth, Rope, Stretched};
 pub use shapes::{Activation, AttentionShape, Gating, NormKind};
 pub use tensor::{StoredTensor, elements};
 
@@ -134,8 +134,22 @@ pub struct Attention<'a, B: Backend> {
     pub query_norm: Option<&'a Norm<B>>,
     /// Norm of each key head.
     pub key_norm: Option<&'a Norm<B>>,
+    /// Norm of each value head.
+    pub value_norm: Option<&'a Norm<B>>,
+    /// Whether queries and keys are rotated before they are normalized (Hunyuan).
+    pub rotated_first: bool,
     /// Of each query head, a score that takes part in the softmax and has no value (an attention sink).
     pub sinks: Option<&'a B::Vector>,
+}
+
+/// The keys and values of a step's rows, `[rows, kv_heads * head_dim]` each.
+pub enum KeysValues<A> {
+    /// Of the layer's own projections.
+    Own(A, A),
+    /// The values are the keys, as they are before those are normalized and rotated (Gemma 4).
+    Same(A),
+    /// Another layer has appended them (Gemma 3n, Gemma 4).
+    Borrowed,
 }
 
 /// The first position that a row at `position` sees, through a window if there is one.
@@ -184,11 +198,10 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
     /// The precision of keys and values that suits most weights being stored like this.
     fn cache_precision(&self, weights: StorageType) -> CachePrecision;
-    /// An empty cache for a model of so many layers, which may grow to `context_length` tokens.
+    /// An empty cache for layers of these shapes, which may grow to `context_length` tokens.
     fn kv_cache(
         &self,
-        layers: usize,
-        shape: &AttentionShape,
+        layers: &[AttentionShape],
         precision: CachePrecision,
         context_length: usize,
     ) -> Result<Self::KvCache>;
@@ -209,13 +222,11 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn linear(&self, x: &Self::Activations, linear: &Linear<Self>) -> Result<Self::Activations>;
     /// Head norms, rotary embedding, append to the caches at each segment's `past`, and attention.
     ///
-    /// `q` is `[rows, heads * head_dim]`, `k` and `v` are `[rows, kv_heads * head_dim]`; `caches` are
-    /// those of the step's segments, in their order.
+    /// `q` is `[rows, heads * head_dim]`; `caches` are those of the step's segments, in their order.
     fn attention(
         &self,
         q: Self::Activations,
-        k: Self::Activations,
-        v: Self::Activations,
+        keys_values: KeysValues<Self::Activations>,
         attention: &Attention<'_, Self>,
         caches: &mut [&mut Self::KvCache],
         step: &Self::Step,

@@ -20,6 +20,17 @@ pub struct Rope {
     pub pairing: Pairing,
     /// Other frequencies for all of a text that is longer than those trained on (LongRoPE, 2402.13753).
     pub stretched: Option<Stretched>,
+    /// By how much queries grow with their positions (Ministral 3).
+    pub growth: Option<QueryGrowth>,
+}
+
+/// Queries at position p are multiplied by `1 + beta * ln(1 + floor(p / length))`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryGrowth {
+    /// How fast they grow.
+    pub beta: f64,
+    /// Tokens in which they don't.
+    pub length: usize,
 }
 
 /// The frequencies of a text of more than so many tokens.
@@ -32,6 +43,14 @@ pub struct Stretched {
 }
 
 impl Rope {
+    /// The factor on the queries of one position.
+    pub fn query_factor(&self, position: usize) -> f32 {
+        self.growth.map_or(1.0, |QueryGrowth { beta, length }| {
+            let times = (position / length.max(1)) as f64;
+            (1.0 + beta * times.ln_1p()) as f32
+        })
+    }
+
     /// Cosines and sines of one position, a pair each; `is_stretched`: of a text that is longer than those trained on.
     pub fn angles(
         &self,

@@ -48,7 +48,7 @@ pub enum Gating {
     },
 }
 
-/// The attention heads' shape, the same in every layer but for the scale.
+/// The shape of a layer's attention heads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
     /// Query heads.
@@ -61,4 +61,16 @@ pub struct AttentionShape {
     pub scale: f32,
     /// Scores become `cap * tanh(score / cap)`.
     pub softcap: Option<f32>,
+}
+
+impl AttentionShape {
+    /// Width of all query heads together.
+    pub fn query_size(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of all key (or value) heads together.
+    pub fn kv_size(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
 }

@@ -1,9 +1,15 @@
 //! A family's row and a file's keys to a [`ModelSpec`].
 
 use super::keys::{self, KeyReader, RopeFor};
-use super::preset::{AttentionScale, Defaults, Positions, Preset, RecurrentKind, Width};
+use super::preset::{
+    AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertsPreset, LogitScale, Positions,
+    Preset, RecurrentKind, SharedExpert, Width,
+};
 use super::spec::{AttentionSpec, DeltaNetSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
-use super::variants::{Biases, ExpertsSpec, MlpSpec, Residual, RouterSpec};
+use super::variants::{
+    Biases, ExpertGroups, ExpertsSpec, MlpSpec, QueryKeyNorm, Residual, RouterSpec,
+    SharedExpertSpec,
+};
 use crate::backend::{AttentionShape, Gating, NormKind, Rope};
 use crate::error::{Error, Result};
 
@@ -35,7 +41,12 @@ impl<K: KeyReader> Builder<'_, K> {
         let context_length = keys.size_or(&keys::CONTEXT_LENGTH, defaults.context_length)?;
         let attention = self.attention(hidden_size, layers)?;
         let experts = self.experts()?;
-        let intermediate_size = self.intermediate_size(hidden_size, experts)?;
+        let width = self.intermediate_size(hidden_size, experts)?;
+        let mlp = match preset.mlp {
+            DenseMlp::Gated => MlpSpec::Gated { width },
+            DenseMlp::Plain => MlpSpec::Plain { width },
+        };
+        let norm = self.norm()?;
         Ok(ModelSpec {
             family: preset,
             vocab_size: keys
@@ -43,18 +54,14 @@ impl<K: KeyReader> Builder<'_, K> {
                 .or(defaults.vocab_size)
                 .ok_or_else(|| keys.missing(&keys::VOCAB_SIZE))?,
             hidden_size,
-            intermediate_size,
             context_length,
-            attention,
-            scaled_by_layer: keys.flag(&keys::SCALED_BY_LAYER).unwrap_or(false),
-            layers: (0..layers)
-                .map(|layer| self.layer(layer, layers, experts))
-                .collect::<Result<_>>()?,
+            layers: self.layers(layers, attention, mlp, experts)?,
             prediction_layers,
             ropes: self.ropes(attention.head_dim, context_length)?,
-            norm: self.norm()?,
+            norm,
+            after_norm: self.after_norm(norm)?,
             norm_placement: preset.norm_placement,
-            query_key_norm: preset.query_key_norm,
+            query_key_norm: self.query_key_norm()?,
             attention_gate: preset.attention_gate,
             attention_sinks: preset.attention_sinks,
             activation: keys.activation()?.unwrap_or(preset.activation),
@@ -62,15 +69,24 @@ impl<K: KeyReader> Builder<'_, K> {
                 Some(false) => Residual::Sequential,
                 _ => preset.residual,
             },
+            residual_scale: match preset.has_residual_scale {
+                true => keys.number(&keys::RESIDUAL_SCALE)?.unwrap_or(1.0) as f32,
+                false => 1.0,
+            },
             learned_positions: preset.positions == Positions::Learned,
             biases: match (preset.biases, keys.flag(&keys::ATTENTION_BIAS)) {
                 (Biases::All, Some(false)) => Biases::AsStored,
                 (biases, _) => biases,
             },
-            embedding_scale: match preset.scaled_embedding {
-                true => (hidden_size as f32).sqrt(),
-                false => 1.0,
+            embedding_scale: match preset.embedding_scale {
+                EmbeddingScale::None => 1.0,
+                EmbeddingScale::RootOfHidden => (hidden_size as f32).sqrt(),
+                EmbeddingScale::Stated => {
+                    keys.number(&keys::EMBEDDING_SCALE)?.unwrap_or(1.0) as f32
+                }
             },
+            embedding_norm: preset.embedding_norm,
+            logit_scale: self.logit_scale()?,
             logit_softcap: keys.cap(&keys::LOGIT_SOFTCAP, preset.logit_softcap)?,
             tied_head: keys.flag(&keys::TIED_HEAD).or(defaults.tied_head),
         })
@@ -107,11 +123,16 @@ impl<K: KeyReader> Builder<'_, K> {
             return Err(keys.wrong(&keys::HEAD_DIM, "an even number", &head_dim));
         }
         keys.check(self.preset, head_dim)?;
-        let width = match self.preset.attention_scale {
-            AttentionScale::HeadDim => head_dim as f64,
+        let inverse_root = |width: f64| width.powf(-0.5);
+        let scale = match self.preset.attention_scale {
+            AttentionScale::HeadDim => inverse_root(head_dim as f64),
             AttentionScale::QueryScalar { largest } => {
-                keys.query_scalar(head_dim, share, layers == largest)?
+                inverse_root(keys.query_scalar(head_dim, share, layers == largest)?)
             }
+            AttentionScale::Stated => keys
+                .number(&keys::ATTENTION_SCALE)?
+                .or(defaults.attention_scale)
+                .unwrap_or(inverse_root(head_dim as f64)),
         };
         Ok(AttentionShape {
             heads,
@@ -119,7 +140,7 @@ impl<K: KeyReader> Builder<'_, K> {
             head_dim,
             scale: match keys.flag(&keys::SCALED_ATTENTION) {
                 Some(false) => 1.0,
-                _ => width.powf(-0.5) as f32,
+                _ => scale as f32,
             },
             softcap: keys.cap(&keys::ATTENTION_SOFTCAP, self.preset.attention_softcap)?,
         })
@@ -141,7 +162,7 @@ impl<K: KeyReader> Builder<'_, K> {
 
     /// The mixtures of experts of the layers that have them.
     fn experts(&self) -> Result<Option<ExpertsSpec>> {
-        let Some(preset) = self.preset.experts else {
+        let Some(preset) = &self.preset.experts else {
             return Ok(None);
         };
         let (keys, defaults) = (self.keys, &self.defaults.experts);
@@ -155,10 +176,9 @@ impl<K: KeyReader> Builder<'_, K> {
             let expected = format!("at most the {count} experts");
             return Err(keys.wrong(&keys::CHOSEN_EXPERTS, &expected, &chosen));
         }
-        let width = keys.size(&keys::EXPERT_WIDTH)?.or(defaults.width);
-        let shared = match preset.shared {
-            true => Some(keys.size_or(&keys::SHARED_EXPERT_WIDTH, defaults.shared)?),
-            false => None,
+        let width = match keys.size(&keys::EXPERT_WIDTH)?.or(defaults.width) {
+            Some(width) => width,
+            None => keys.size_or(&keys::INTERMEDIATE_SIZE, None)?,
         };
         let normalized = match preset.states_normalized {
             true => keys.flag(&keys::NORMALIZED_EXPERTS),
@@ -171,10 +191,7 @@ impl<K: KeyReader> Builder<'_, K> {
         Ok(Some(ExpertsSpec {
             count,
             chosen,
-            width: match width {
-                Some(width) => width,
-                None => keys.size_or(&keys::INTERMEDIATE_SIZE, None)?,
-            },
+            width,
             router: RouterSpec {
                 scores: preset.scores,
                 biased: keys.flag(&keys::BIASED_ROUTER).unwrap_or(preset.biased),
@@ -183,6 +200,7 @@ impl<K: KeyReader> Builder<'_, K> {
                     .unwrap_or(preset.normalized)
                     .then_some(preset.epsilon),
                 scale: scale.unwrap_or(1.0) as f32,
+                groups: self.expert_groups(count, chosen)?,
             },
             gating: match preset.gating {
                 Some(Gating::Clamped { limit, alpha }) => {
@@ -197,8 +215,100 @@ impl<K: KeyReader> Builder<'_, K> {
                 }
                 product => product,
             },
-            shared,
+            shared: self.shared_expert(preset, width)?,
         }))
+    }
+
+    fn shared_expert(
+        &self,
+        preset: &ExpertsPreset,
+        width: usize,
+    ) -> Result<Option<SharedExpertSpec>> {
+        let default = self.defaults.experts.shared;
+        match preset.shared {
+            SharedExpert::None => Ok(None),
+            SharedExpert::Gated => Ok(Some(SharedExpertSpec {
+                width: self.keys.size_or(&keys::SHARED_EXPERT_WIDTH, default)?,
+                is_gated: true,
+            })),
+            SharedExpert::Times => {
+                if self.keys.says_none(&keys::SHARED_EXPERTS) {
+                    return Ok(None);
+                }
+                let times = self.keys.size_or(&keys::SHARED_EXPERTS, default)?;
+                if times > keys::MAX_EXPERTS {
+                    let expected = format!("at most {}", keys::MAX_EXPERTS);
+                    return Err(self.keys.wrong(&keys::SHARED_EXPERTS, &expected, &times));
+                }
+                Ok(Some(SharedExpertSpec {
+                    width: times * width,
+                    is_gated: false,
+                }))
+            }
+        }
+    }
+
+    /// The groups that a token's experts lie in, of families whose experts may be grouped.
+    fn expert_groups(&self, experts: usize, chosen: usize) -> Result<Option<ExpertGroups>> {
+        let groups = self.keys.size(&keys::EXPERT_GROUPS)?.unwrap_or(1);
+        if groups == 1 {
+            return Ok(None);
+        }
+        if !experts.is_multiple_of(groups) {
+            let expected = format!("a divisor of the {experts} experts");
+            return Err(self.keys.wrong(&keys::EXPERT_GROUPS, &expected, &groups));
+        }
+        let of_groups = self.keys.size_or(&keys::CHOSEN_GROUPS, None)?;
+        if of_groups > groups || of_groups * (experts / groups) < chosen {
+            let expected = format!("at most {groups}, with at least {chosen} experts in them");
+            return Err(self.keys.wrong(&keys::CHOSEN_GROUPS, &expected, &of_groups));
+        }
+        Ok(Some(ExpertGroups {
+            count: groups,
+            chosen: of_groups,
+        }))
+    }
+
+    /// The kind of norms on what mixer and MLP return.
+    fn after_norm(&self, norm: NormKind) -> Result<NormKind> {
+        let stated = self.keys.number(&keys::AFTER_EPSILON)?;
+        let stated = stated.map(|epsilon| epsilon as f32);
+        Ok(match (norm, self.preset.after_epsilon) {
+            (NormKind::Rms(_), Some(default)) => NormKind::Rms(stated.unwrap_or(default)),
+            (NormKind::Layer(_), Some(default)) => NormKind::Layer(stated.unwrap_or(default)),
+            (norm, None) => norm,
+        })
+    }
+
+    fn query_key_norm(&self) -> Result<QueryKeyNorm> {
+        Ok(match self.preset.query_key_norm {
+            _ if self.preset.may_lack_query_key_norm && self.keys.lacks_query_key_norm() => {
+                QueryKeyNorm::None
+            }
+            // Converters make weights of the factor.
+            QueryKeyNorm::Unweighted { .. } if self.keys.is_converted() => QueryKeyNorm::PerHead,
+            QueryKeyNorm::Unweighted { query } => {
+                let stated = self.keys.number(&keys::QUERY_NORM_FACTOR)?;
+                QueryKeyNorm::Unweighted {
+                    query: stated.map_or(query, |factor| factor as f32),
+                }
+            }
+            norm => norm,
+        })
+    }
+
+    fn logit_scale(&self) -> Result<f32> {
+        let kind = self.preset.logit_scale;
+        if kind == LogitScale::None {
+            return Ok(1.0);
+        }
+        let stated = self.keys.number(&keys::LOGIT_SCALE)?;
+        let scale = stated.or(self.defaults.logit_scale);
+        let scale = scale.ok_or_else(|| self.keys.missing(&keys::LOGIT_SCALE))?;
+        Ok(match kind {
+            LogitScale::Divisor => (1.0 / scale) as f32,
+            LogitScale::Factor | LogitScale::None => scale as f32,
+        })
     }
 
     fn norm(&self) -> Result<NormKind> {
@@ -218,8 +328,12 @@ impl<K: KeyReader> Builder<'_, K> {
     fn ropes(&self, head_dim: usize, context_length: usize) -> Result<Vec<Rope>> {
         let which: &[RopeFor] = match self.preset.positions {
             Positions::Learned => &[],
-            Positions::Rotary | Positions::RotaryButEvery(_) => &[RopeFor::Full],
-            Positions::RotaryBySliding => &[RopeFor::Sliding, RopeFor::Full],
+            Positions::Rotary | Positions::RotaryButEvery(_) | Positions::RotaryIfSliding => {
+                &[RopeFor::Full]
+            }
+            Positions::RotaryBySliding | Positions::RotaryStretchedUnlessSliding => {
+                &[RopeFor::Sliding, RopeFor::Full]
+            }
         };
         let rope = |rope_for: &RopeFor| {
             let (keys, preset) = (self.keys, self.preset);
@@ -228,35 +342,66 @@ impl<K: KeyReader> Builder<'_, K> {
                 return Err(keys.wrong(rope_for.theta(), "a number above 1", &rope.theta));
             }
             let pairing = keys.pairing(preset);
-            Ok(rope.scaling.rope(rope.dims, rope.theta, pairing))
+            Ok(Rope {
+                growth: rope.growth,
+                ..rope.scaling.rope(rope.dims, rope.theta, pairing)
+            })
         };
         which.iter().map(rope).collect()
     }
 
-    fn layer(
+    fn layers(
         &self,
-        layer: usize,
         layers: usize,
+        attention: AttentionShape,
+        mlp: MlpSpec,
         experts: Option<ExpertsSpec>,
-    ) -> Result<LayerSpec> {
-        let slides = self.keys.slides(layer, layers, self.preset)?;
-        let rope = match self.preset.positions {
+    ) -> Result<Vec<LayerSpec>> {
+        let (keys, preset) = (self.keys, self.preset);
+        let slides = (0..layers).map(|layer| keys.slides(layer, layers, preset));
+        let slides: Vec<bool> = slides.collect::<Result<_>>()?;
+        let window = match slides.contains(&true) {
+            true => self.window()?,
+            false => None,
+        };
+        let is_scaled = keys.flag(&keys::SCALED_BY_LAYER).unwrap_or(false);
+        let layer = |(layer, slides): (usize, bool)| {
+            let mixer = match preset.recurrent {
+                Some(kind) if keys.is_recurrent(layer, layers)? => self.recurrent(kind)?,
+                _ => {
+                    let mut shape = attention;
+                    if is_scaled {
+                        shape.scale /= (layer + 1) as f32;
+                    }
+                    MixerSpec::Attention(AttentionSpec {
+                        shape,
+                        window: window.filter(|_| slides),
+                        rope: self.rope_of(layer, slides, window.is_some())?,
+                    })
+                }
+            };
+            let mlp = match experts {
+                Some(experts) if keys.has_experts(layer, layers)? => MlpSpec::Experts(experts),
+                _ => mlp,
+            };
+            Ok(LayerSpec { mixer, mlp })
+        };
+        slides.into_iter().enumerate().map(layer).collect()
+    }
+
+    /// The rotary embedding of a layer; `has_windows`: whether those that slide have a window.
+    fn rope_of(&self, layer: usize, slides: bool, has_windows: bool) -> Result<Option<usize>> {
+        let stated = || self.keys.states_rotated(layer);
+        let one = |is_rotated: bool| is_rotated.then_some(0);
+        Ok(match self.preset.positions {
             Positions::Learned => None,
             Positions::Rotary => Some(0),
             Positions::RotaryBySliding => Some(usize::from(!slides)),
-            Positions::RotaryButEvery(n) => self.keys.is_rotated(layer, n)?.then_some(0),
-        };
-        let window = if slides { self.window()? } else { None };
-        let mixer = match self.preset.recurrent {
-            Some(kind) if self.keys.is_recurrent(layer, layers)? => self.recurrent(kind)?,
-            _ => MixerSpec::Attention(AttentionSpec { window, rope }),
-        };
-        Ok(LayerSpec {
-            mixer,
-            mlp: match experts {
-                Some(experts) if self.keys.has_experts(layer, layers)? => MlpSpec::Experts(experts),
-                _ => self.preset.mlp,
-            },
+            Positions::RotaryStretchedUnlessSliding => Some(usize::from(!(slides && has_windows))),
+            Positions::RotaryButEvery(n) => {
+                one(stated()?.unwrap_or(!(layer + 1).is_multiple_of(n)))
+            }
+            Positions::RotaryIfSliding => one(stated()?.unwrap_or(slides || !has_windows)),
         })
     }
 
@@ -266,7 +411,10 @@ impl<K: KeyReader> Builder<'_, K> {
                 let taps = self.taps(&keys::CONVOLVED)?;
                 Ok(MixerSpec::ShortConv(ShortConvSpec { taps }))
             }
-            RecurrentKind::DeltaNet => self.delta_net().map(MixerSpec::DeltaNet),
+            RecurrentKind::DeltaNet { is_reordered } => {
+                let is_grouped = !(is_reordered && self.keys.is_converted());
+                self.delta_net(is_grouped).map(MixerSpec::DeltaNet)
+            }
         }
     }
 
@@ -280,7 +428,7 @@ impl<K: KeyReader> Builder<'_, K> {
         Ok(taps)
     }
 
-    fn delta_net(&self) -> Result<DeltaNetSpec> {
+    fn delta_net(&self, is_grouped: bool) -> Result<DeltaNetSpec> {
         let keys = self.keys;
         let key_heads = keys.size_or(&keys::DELTA_KEY_HEADS, None)?;
         let value_heads = keys.size_or(&keys::DELTA_VALUE_HEADS, None)?;
@@ -305,7 +453,7 @@ impl<K: KeyReader> Builder<'_, K> {
             key_dim: keys.size_or(&keys::DELTA_KEY_DIM, None)?,
             value_dim,
             taps: self.taps(&keys::DELTA_TAPS)?,
-            is_grouped: keys.groups_value_heads(),
+            is_grouped,
         };
         let width = |heads: usize, dim: usize| heads.checked_mul(dim);
         let largest = width(key_heads, spec.key_dim).max(width(value_heads, value_dim));

@@ -248,8 +248,12 @@ impl KeyReader for Config<'_> {
         }
     }
 
-    fn groups_value_heads(&self) -> bool {
-        true
+    fn is_converted(&self) -> bool {
+        false
+    }
+
+    fn lacks_query_key_norm(&self) -> bool {
+        !self.is_set("use_qk_norm")
     }
 
     /// LFM2 takes two thirds of it, times a factor, rounded up to a multiple.
@@ -299,20 +303,22 @@ impl KeyReader for Config<'_> {
         Ok(!is_without && (layer as u64 + 1).is_multiple_of(every) && layer as u64 >= dense)
     }
 
-    fn is_rotated(&self, layer: usize, but_every: usize) -> Result<bool> {
-        if let Some(list) = self.list("no_rope_layers") {
-            // Despite the key's name, 1 means that the layer has a rotary embedding.
-            return match list.get(layer).and_then(Value::as_u64) {
-                Some(flag) => Ok(flag != 0),
-                None => Err(self.wrong_value("no_rope_layers", "an entry a layer", &list.len())),
-            };
+    fn states_rotated(&self, layer: usize) -> Result<Option<bool>> {
+        // Despite the first key's name, 1 means that the layer has a rotary embedding.
+        for name in ["no_rope_layers", "layer_rope_theta"] {
+            if let Some(list) = self.list(name) {
+                return match list.get(layer).and_then(Value::as_f64) {
+                    Some(number) => Ok(Some(number != 0.0)),
+                    None => Err(self.wrong_value(name, "a number for each layer", &list.len())),
+                };
+            }
         }
-        let n = self.size(&keys::NO_ROPE_INTERVAL)?.unwrap_or(but_every);
-        Ok(!(layer + 1).is_multiple_of(n))
+        let every = self.size(&keys::NO_ROPE_INTERVAL)?;
+        Ok(every.map(|every| !(layer + 1).is_multiple_of(every)))
     }
 
-    fn pairing(&self, _preset: &Preset) -> Pairing {
-        Pairing::Halves
+    fn pairing(&self, preset: &Preset) -> Pairing {
+        preset.pairing
     }
 
     fn rope(
@@ -345,6 +351,14 @@ impl KeyReader for Config<'_> {
             return Err(
                 self.unsupported("clipped queries, keys and values (`clip_qkv`) are not supported")
             );
+        }
+        let thetas = self.list("layer_rope_theta").into_iter().flatten();
+        let mut thetas = thetas.filter(|theta| theta.as_f64() != Some(0.0));
+        let first = thetas.next();
+        if thetas.any(|theta| Some(theta) != first) {
+            let reason =
+                "rotary embeddings of different bases (`layer_rope_theta`) are not supported";
+            return Err(self.unsupported(reason));
         }
         Ok(())
     }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::build::build;
 use super::keys::{self, Key, KeyReader, RopeFor, RopeParameters};
-use super::preset::{Defaults, Preset, SlidingLayers};
+use super::preset::{Defaults, Positions, Preset, SlidingLayers};
 use super::rope::{Scaling, longrope_magnitude, yarn_magnitude};
 use super::spec::ModelSpec;
 use super::variants::Scores;
-use crate::backend::{Activation, Pairing};
+use crate::backend::{Activation, Pairing, QueryGrowth};
 use crate::error::{Error, Result};
 use crate::weights::gguf::{GgufFile, Value};
 use crate::weights::{Checkpoint, dequantize};
@@ -164,9 +164,13 @@ impl Keys<'_> {
                 beta_fast: self.float("rope.scaling.yarn_beta_fast").unwrap_or(32.0),
                 beta_slow: self.float("rope.scaling.yarn_beta_slow").unwrap_or(1.0),
                 original_context: original,
-                attention_factor: self
-                    .float("rope.scaling.attn_factor")
-                    .map(|extra| extra * yarn_magnitude(factor, 1.0)),
+                attention_factor: Some(
+                    self.float("rope.scaling.attn_factor").unwrap_or(1.0)
+                        * yarn_magnitude(factor, 1.0)
+                        / self
+                            .float("rope.scaling.yarn_log_multiplier")
+                            .map_or(1.0, |all| yarn_magnitude(factor, all)),
+                ),
                 truncate: preset.rounded_yarn,
             }),
             (Some(kind), factor) => {
@@ -277,9 +281,12 @@ impl KeyReader for Keys<'_> {
         }
     }
 
-    /// Converters reorder them.
-    fn groups_value_heads(&self) -> bool {
-        false
+    fn is_converted(&self) -> bool {
+        true
+    }
+
+    fn lacks_query_key_norm(&self) -> bool {
+        self.gguf.tensor("blk.0.attn_q_norm.weight").is_none()
     }
 
     fn adjusted(&self, width: usize) -> Result<usize> {
@@ -291,8 +298,8 @@ impl KeyReader for Keys<'_> {
         Ok(layer as u64 >= dense.unwrap_or(0))
     }
 
-    fn is_rotated(&self, layer: usize, but_every: usize) -> Result<bool> {
-        Ok(!(layer + 1).is_multiple_of(but_every))
+    fn states_rotated(&self, _layer: usize) -> Result<Option<bool>> {
+        Ok(None)
     }
 
     fn pairing(&self, preset: &Preset) -> Pairing {
@@ -313,9 +320,22 @@ impl KeyReader for Keys<'_> {
             return Err(self.wrong_value(DIMS, &expected, &dims));
         }
         let theta = self.number(rope_for.theta())?;
+        let growth = self.float("attention.temperature_scale").map(|beta| {
+            let length = [
+                "attention.temperature_length",
+                "rope.scaling.original_context_length",
+            ];
+            let length = length.iter().find_map(|name| self.float(name));
+            let length = length.map_or(context_length, |length| length as usize);
+            QueryGrowth { beta, length }
+        });
+        let full = self.number(&keys::THETA)?;
         Ok(RopeParameters {
             dims,
-            theta: theta.unwrap_or(Defaults::NONE.rotary.theta),
+            theta: theta
+                .or(full.filter(|_| preset.positions == Positions::RotaryStretchedUnlessSliding))
+                .unwrap_or(Defaults::NONE.rotary.theta),
+            growth: growth.filter(|growth| growth.beta != 0.0),
             scaling: match rope_for {
                 RopeFor::Full => self.scaling(preset, dims, context_length)?,
                 RopeFor::Sliding => Scaling::None,

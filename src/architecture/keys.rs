@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::preset::{Defaults, Preset};
 use super::rope::Scaling;
-use crate::backend::{Activation, Pairing};
+use crate::backend::{Activation, Pairing, QueryGrowth};
 use crate::error::{Error, Result};
 
 /// A fact under the names that files give it; a kind of file that has no name for it never states it.
@@ -31,6 +31,7 @@ const EPSILONS: &[&str] = &[
     "layer_norm_epsilon",
     "layer_norm_eps",
     "norm_eps",
+    "norm_epsilon",
 ];
 
 pub(super) const VOCAB_SIZE: Key = json_key(&["vocab_size"]);
@@ -56,6 +57,9 @@ pub(super) const SHARED_EXPERT_WIDTH: Key = key(
     &["shared_expert_intermediate_size"],
     "expert_shared_feed_forward_length",
 );
+pub(super) const SHARED_EXPERTS: Key = key(&["n_shared_experts"], "expert_shared_count");
+pub(super) const EXPERT_GROUPS: Key = key(&["n_group"], "expert_group_count");
+pub(super) const CHOSEN_GROUPS: Key = key(&["topk_group"], "expert_group_used_count");
 pub(super) const NORMALIZED_EXPERTS: Key = key(&["norm_topk_prob"], "expert_weights_norm");
 pub(super) const BIASED_ROUTER: Key = json_key(&["use_expert_bias"]);
 pub(super) const ROUTER_SCALE: Key = key(&["routed_scaling_factor"], "expert_weights_scale");
@@ -83,6 +87,15 @@ pub(super) const CONTEXT_LENGTH: Key = key(
 );
 pub(super) const RMS_EPSILON: Key = key(EPSILONS, "attention.layer_norm_rms_epsilon");
 pub(super) const LAYER_EPSILON: Key = key(EPSILONS, "attention.layer_norm_epsilon");
+pub(super) const AFTER_EPSILON: Key = json_key(&["post_norm_eps"]);
+pub(super) const QUERY_NORM_FACTOR: Key = json_key(&["qk_scale_factor"]);
+pub(super) const EMBEDDING_SCALE: Key = key(&["embedding_multiplier"], "embedding_scale");
+pub(super) const RESIDUAL_SCALE: Key = key(&["residual_multiplier"], "residual_scale");
+pub(super) const LOGIT_SCALE: Key = key(
+    &["logit_scale", "logits_scaling", "output_multiplier"],
+    "logit_scale",
+);
+pub(super) const ATTENTION_SCALE: Key = key(&["attention_multiplier"], "attention.scale");
 pub(super) const QUERY_SCALAR: Key = json_key(&["query_pre_attn_scalar"]);
 pub(super) const SCALED_ATTENTION: Key = json_key(&["scale_attn_weights"]);
 pub(super) const SCALED_BY_LAYER: Key = json_key(&["scale_attn_by_inverse_layer_idx"]);
@@ -90,7 +103,7 @@ pub(super) const ATTENTION_SOFTCAP: Key =
     key(&["attn_logit_softcapping"], "attn_logit_softcapping");
 pub(super) const LOGIT_SOFTCAP: Key = key(&["final_logit_softcapping"], "final_logit_softcapping");
 pub(super) const PARALLEL_RESIDUAL: Key = key(&["use_parallel_residual"], "use_parallel_residual");
-pub(super) const ATTENTION_BIAS: Key = json_key(&["attention_bias"]);
+pub(super) const ATTENTION_BIAS: Key = json_key(&["attention_bias", "use_bias"]);
 pub(super) const TIED_HEAD: Key = json_key(&["tie_embedding", "tie_word_embeddings"]);
 pub(super) const WINDOW: Key = key(&["sliding_window"], "attention.sliding_window");
 pub(super) const SLIDING_PATTERN: Key = key(
@@ -139,6 +152,8 @@ pub(super) struct RopeParameters {
     pub(super) theta: f64,
     /// How they are stretched.
     pub(super) scaling: Scaling,
+    /// By how much queries grow with their positions.
+    pub(super) growth: Option<QueryGrowth>,
 }
 
 /// Looks keys up in one kind of file.
@@ -173,8 +188,11 @@ pub(super) trait KeyReader {
     /// Whether a layer, of so many, is not attention, in a family that has such layers.
     fn is_recurrent(&self, layer: usize, layers: usize) -> Result<bool>;
 
-    /// Whether value heads of delta nets that follow each other share a key head.
-    fn groups_value_heads(&self) -> bool;
+    /// Whether it is a GGUF file, in which converters reordered rows, and folded factors into weights.
+    fn is_converted(&self) -> bool;
+
+    /// Whether the model has no norms on queries and keys, in a family some of whose models have none.
+    fn lacks_query_key_norm(&self) -> bool;
 
     /// The MLP's width where the file states it before it is adjusted.
     fn adjusted(&self, width: usize) -> Result<usize>;
@@ -182,8 +200,8 @@ pub(super) trait KeyReader {
     /// Whether a layer, of so many, has experts, in a family that has them.
     fn has_experts(&self, layer: usize, layers: usize) -> Result<bool>;
 
-    /// Whether a layer has a rotary embedding, in a family where each n-th has none.
-    fn is_rotated(&self, layer: usize, but_every: usize) -> Result<bool>;
+    /// Whether the file says that a layer has a rotary embedding.
+    fn states_rotated(&self, layer: usize) -> Result<Option<bool>>;
 
     /// Which elements of a head are rotated together.
     fn pairing(&self, preset: &Preset) -> Pairing;

@@ -5,12 +5,12 @@
 //! in GGUF metadata; `build` asks them and the row, and is the same for both. [`names`] finds the model's tensors.
 //!
 //! ```
-//! use specdec_rs::architecture::{Preset, config_json};
+//! use specdec_rs::architecture::{MlpSpec, Preset, config_json};
 //!
 //! let config = r#"{ "model_type": "gpt2", "n_embd": 64, "n_head": 4, "n_layer": 2, "vocab_size": 384 }"#;
 //! let spec = config_json::parse(config, "config.json".as_ref())?;
 //! assert_eq!(spec.family.name(), "gpt2");
-//! assert_eq!(spec.intermediate_size, 256);
+//! assert_eq!(spec.layers[0].mlp, MlpSpec::Plain { width: 256 });
 //! assert!(Preset::from_gguf("mamba", false).is_none());
 //! # Ok::<(), specdec_rs::Error>(())
 //! ```
@@ -31,10 +31,12 @@ mod tensor_names;
 mod variants;
 
 pub use preset::{
-    AttentionScale, Defaults, ExpertDefaults, ExpertsPreset, Positions, Preset, RecurrentKind,
-    RotaryDefaults, SlidingLayers, Width,
+    AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertDefaults, ExpertsPreset, LessOne,
+    LogitScale, Positions, Preset, RecurrentKind, RotaryDefaults, SharedExpert, SlidingLayers,
+    Width,
 };
 pub use spec::{AttentionSpec, DeltaNetSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
 pub use variants::{
-    Biases, ExpertsSpec, MlpSpec, NormPlacement, QueryKeyNorm, Residual, RouterSpec, Scores,
+    AttentionGate, Biases, ExpertGroups, ExpertsSpec, MlpSpec, NormPlacement, QueryKeyNorm,
+    Residual, RouterSpec, Scores, SharedExpertSpec,
 };

@@ -8,10 +8,12 @@ mod rows;
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::spec::ModelSpec;
+use super::preset::LessOne;
+use super::spec::{MixerSpec, ModelSpec};
 pub use super::tensor_names::{ExpertNames, ExpertTensor, LayerTensor, ModelTensor, TensorNames};
 use super::tensor_names::{GGUF, PREFIXES};
-use super::variants::MlpSpec;
+use super::variants::{AttentionGate, MlpSpec};
+use crate::backend::AttentionShape;
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, StoredTensor};
 use rows::{Rows, transpose};
@@ -45,7 +47,7 @@ pub struct NamedWeights<'a> {
     names: &'static TensorNames,
     /// What precedes every name but the head's.
     prefix: &'static str,
-    norms_less_one: bool,
+    norms_less_one: LessOne,
     /// For errors about tensors that are missing.
     source: &'a Path,
 }
@@ -74,7 +76,10 @@ impl<'a> NamedWeights<'a> {
             spec,
             names,
             prefix,
-            norms_less_one: spec.family.norms_less_one && !is_gguf,
+            norms_less_one: match is_gguf {
+                true => LessOne::None,
+                false => spec.family.norms_less_one,
+            },
             source,
         };
         weights.refuse_further_layers()?;
@@ -160,9 +165,13 @@ impl<'a> NamedWeights<'a> {
         self.checkpoint.release(tensor);
     }
 
-    /// Whether norms are stored less one, as Hugging Face's Gemma checkpoints do.
-    pub fn norms_less_one(&self) -> bool {
-        self.norms_less_one
+    /// Whether the weights of a norm are stored less one, as Hugging Face's Gemma checkpoints do.
+    pub fn is_less_one(&self, norm: ModelTensor) -> bool {
+        match self.norms_less_one {
+            LessOne::None => false,
+            LessOne::Layers => matches!(norm, ModelTensor::Layer(..)),
+            LessOne::All => true,
+        }
     }
 
     fn find(
@@ -229,7 +238,7 @@ impl<'a> NamedWeights<'a> {
     fn candidates(&self, tensor: ModelTensor) -> Vec<Candidate> {
         let whole = |name: &'static str| Candidate::whole(name);
         let names = self.names;
-        let tensor = match tensor {
+        let (layer, tensor) = match tensor {
             ModelTensor::Embedding => return vec![whole(names.embedding)],
             ModelTensor::Positions => return names.positions.map(whole).into_iter().collect(),
             ModelTensor::FinalNorm => {
@@ -239,9 +248,9 @@ impl<'a> NamedWeights<'a> {
             ModelTensor::Layer(layer, LayerTensor::Expert(expert, tensor)) => {
                 return self.of_expert(layer, expert, tensor);
             }
-            ModelTensor::Layer(_, tensor) => tensor,
+            ModelTensor::Layer(layer, tensor) => (layer, tensor),
         };
-        if let Some(half) = self.half_of_query(tensor) {
+        if let Some(half) = self.half_of_query(layer, tensor) {
             return half;
         }
         let own = names.layer.iter().filter(|(named, _)| *named == tensor);
@@ -255,7 +264,8 @@ impl<'a> NamedWeights<'a> {
             is_whole_name: true,
             ..whole(name)
         }));
-        if let Some(fused) = self.fused(tensor) {
+        candidates.extend(self.of_key_heads(layer, tensor));
+        if let Some(fused) = self.fused(layer, tensor) {
             // Where "up" is both matrices' name, the size tells which it is.
             let index = usize::from(tensor != LayerTensor::Up);
             candidates.insert(index.min(candidates.len()), fused);
@@ -263,8 +273,17 @@ impl<'a> NamedWeights<'a> {
         candidates
     }
 
+    fn attention_of(&self, layer: usize) -> Option<AttentionShape> {
+        let attention = self.spec.layers.get(layer)?.mixer.attention()?;
+        Some(attention.shape)
+    }
+
     /// Of each head of a gated attention's query matrix, the rows of the query or of the gate.
-    fn half_of_query(&self, tensor: LayerTensor) -> Option<Vec<Candidate>> {
+    fn half_of_query(&self, layer: usize, tensor: LayerTensor) -> Option<Vec<Candidate>> {
+        if self.spec.attention_gate != AttentionGate::BesideQuery {
+            return None;
+        }
+        let shape = self.attention_of(layer)?;
         let index = match tensor {
             LayerTensor::Query => 0,
             LayerTensor::QueryGate => 1,
@@ -275,14 +294,46 @@ impl<'a> NamedWeights<'a> {
             .layer
             .iter()
             .filter(|(named, _)| *named == LayerTensor::Query);
-        let rows = Rows::Interleaved {
-            index,
-            parts: 2,
-            heads: self.spec.attention.heads,
-            head_dim: self.spec.attention.head_dim,
+        let rows = Rows::interleaved(index, 2, shape.heads, shape.head_dim);
+        Some(names.map(|(_, name)| Candidate::new(*name, rows)).collect())
+    }
+
+    /// The rows of a delta net's matrices that are grouped by key head (Qwen3-Next).
+    fn of_key_heads(&self, layer: usize, tensor: LayerTensor) -> Option<Candidate> {
+        let MixerSpec::DeltaNet(spec) = self.spec.layers.get(layer)?.mixer else {
+            return None;
         };
-        let halves = names.map(|(_, name)| Candidate::new(*name, rows));
-        self.spec.attention_gate.then(|| halves.collect())
+        let per_head = spec.value_heads / spec.key_heads;
+        let (keys, values) = (spec.key_dim, per_head * spec.value_dim);
+        let (name, group_rows, parts) = match tensor {
+            LayerTensor::DeltaInput => (
+                self.names.grouped_qkvz,
+                2 * (keys + values),
+                [(0, keys), (keys, keys), (2 * keys, values)],
+            ),
+            LayerTensor::DeltaGate => (
+                self.names.grouped_qkvz,
+                2 * (keys + values),
+                [(2 * keys + values, values), (0, 0), (0, 0)],
+            ),
+            LayerTensor::DeltaStep => (
+                self.names.grouped_ba,
+                2 * per_head,
+                [(0, per_head), (0, 0), (0, 0)],
+            ),
+            LayerTensor::DeltaDecay => (
+                self.names.grouped_ba,
+                2 * per_head,
+                [(per_head, per_head), (0, 0), (0, 0)],
+            ),
+            _ => return None,
+        };
+        let rows = Rows::OfGroups {
+            groups: spec.key_heads,
+            group_rows,
+            parts,
+        };
+        Some(Candidate::new(name, rows))
     }
 
     /// The names under which an expert's matrix may be stored.
@@ -338,14 +389,19 @@ impl<'a> NamedWeights<'a> {
     }
 
     /// The matrix in which a tensor may be fused with others.
-    fn fused(&self, tensor: LayerTensor) -> Option<Candidate> {
-        let (queries, keys) = (self.spec.query_size(), self.spec.kv_size());
-        let width = self.spec.intermediate_size;
-        let (index, before, rows) = match tensor {
-            LayerTensor::Query => (0, 0, queries),
-            LayerTensor::Key => (1, queries, keys),
-            LayerTensor::Value => (2, queries + keys, keys),
-            LayerTensor::Gate | LayerTensor::Up => {
+    fn fused(&self, layer: usize, tensor: LayerTensor) -> Option<Candidate> {
+        let shape = self.attention_of(layer);
+        let sizes = shape.map(|shape| (shape, shape.query_size(), shape.kv_size()));
+        let (shape, index, before, rows) = match (tensor, sizes) {
+            (LayerTensor::Query, Some((shape, queries, _))) => (shape, 0, 0, queries),
+            (LayerTensor::Key, Some((shape, queries, keys))) => (shape, 1, queries, keys),
+            (LayerTensor::Value, Some((shape, queries, keys))) => (shape, 2, queries + keys, keys),
+            (LayerTensor::Gate | LayerTensor::Up, _) => {
+                let (MlpSpec::Gated { width } | MlpSpec::Plain { width }) =
+                    self.spec.layers.get(layer)?.mlp
+                else {
+                    return None;
+                };
                 let before = if tensor == LayerTensor::Up { width } else { 0 };
                 let rows = width;
                 let name = self.names.fused_gate_up?;
@@ -354,12 +410,7 @@ impl<'a> NamedWeights<'a> {
             _ => return None,
         };
         let rows = match self.names.interleaved_qkv {
-            true => Rows::Interleaved {
-                index,
-                parts: 3,
-                heads: self.spec.attention.heads,
-                head_dim: self.spec.attention.head_dim,
-            },
+            true => Rows::interleaved(index, 3, shape.heads, shape.head_dim),
             false => Rows::Stacked { before, rows },
         };
         Some(Candidate::new(self.names.fused_qkv, rows))

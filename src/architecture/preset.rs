@@ -1,7 +1,7 @@
 //! What one row of the table of families says.
 
 use super::tensor_names::TensorNames;
-use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual, Scores};
+use super::variants::{AttentionGate, Biases, NormPlacement, QueryKeyNorm, Residual, Scores};
 use crate::backend::{Activation, Gating, NormKind, Pairing};
 
 /// A family of models: all that its files leave unsaid.
@@ -17,14 +17,20 @@ pub struct Preset {
     pub norm: NormKind,
     /// Where the norms of mixer and MLP stand.
     pub norm_placement: NormPlacement,
-    /// Whether Hugging Face's checkpoints hold norm weights less one.
-    pub norms_less_one: bool,
+    /// Whether norms of mean and variance have biases.
+    pub norm_biases: bool,
+    /// The epsilon of norms on what mixer and MLP return, where it differs from the others'.
+    pub after_epsilon: Option<f32>,
+    /// Of which norms Hugging Face's checkpoints hold the weights less one.
+    pub norms_less_one: LessOne,
     /// Norms on queries and keys.
     pub query_key_norm: QueryKeyNorm,
+    /// Whether some of its models have none.
+    pub may_lack_query_key_norm: bool,
     /// How mixer and MLP are chained, unless the file says that they are sequential.
     pub residual: Residual,
     /// The MLP of every layer that has no experts.
-    pub mlp: MlpSpec,
+    pub mlp: DenseMlp,
     /// What its mixtures of experts are like, if it has any.
     pub experts: Option<ExpertsPreset>,
     /// Its nonlinearity, where the file names none.
@@ -37,6 +43,8 @@ pub struct Preset {
     pub recurrent: Option<RecurrentKind>,
     /// Whether config.json states the MLP's width before it is adjusted (LFM2).
     pub adjusted_width: bool,
+    /// Which elements a rotary embedding pairs in Hugging Face's checkpoints.
+    pub pairing: Pairing,
     /// Which elements a rotary embedding pairs in GGUF files: converters permute some families' heads.
     pub gguf_pairing: Pairing,
     /// Which layers see a window alone, where the file doesn't say.
@@ -45,8 +53,8 @@ pub struct Preset {
     pub window: Option<usize>,
     /// The factor on the attention's scores.
     pub attention_scale: AttentionScale,
-    /// Whether attention has a gate.
-    pub attention_gate: bool,
+    /// The gate of what heads attend to.
+    pub attention_gate: AttentionGate,
     /// Whether attention has sinks.
     pub attention_sinks: bool,
     /// Whether YaRN's blend is rounded to whole dimensions in GGUF files, which don't say.
@@ -55,8 +63,14 @@ pub struct Preset {
     pub attention_softcap: Option<f32>,
     /// The cap on logits, where the file has no word of it.
     pub logit_softcap: Option<f32>,
-    /// Whether embeddings are multiplied by the root of the hidden size.
-    pub scaled_embedding: bool,
+    /// What multiplies embeddings.
+    pub embedding_scale: EmbeddingScale,
+    /// Whether a norm without weights follows the embedding.
+    pub embedding_norm: bool,
+    /// Whether files may state a factor on what mixer and MLP return.
+    pub has_residual_scale: bool,
+    /// What multiplies logits.
+    pub logit_scale: LogitScale,
     /// What transformers takes for keys that a config.json leaves out.
     pub defaults: Defaults,
 }
@@ -74,7 +88,52 @@ pub enum RecurrentKind {
     /// Gated convolutions over a few tokens.
     ShortConv,
     /// Gated delta nets.
-    DeltaNet,
+    DeltaNet {
+        /// Whether converters to GGUF reorder the value heads.
+        is_reordered: bool,
+    },
+}
+
+/// An MLP without experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenseMlp {
+    /// `down(activation(gate(x)) * up(x))`
+    Gated,
+    /// `down(activation(up(x)))`
+    Plain,
+}
+
+/// Norms whose weights are stored less one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LessOne {
+    /// None of them.
+    None,
+    /// Those of layers.
+    Layers,
+    /// All of them.
+    All,
+}
+
+/// What multiplies embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmbeddingScale {
+    /// Nothing.
+    None,
+    /// The root of the hidden size (Gemma).
+    RootOfHidden,
+    /// What the file says, or else nothing (Granite).
+    Stated,
+}
+
+/// What multiplies logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitScale {
+    /// Nothing.
+    None,
+    /// What the file says.
+    Factor,
+    /// One over what the file says (Granite).
+    Divisor,
 }
 
 /// What a family's mixtures of experts are like.
@@ -94,8 +153,19 @@ pub struct ExpertsPreset {
     pub gating: Option<Gating>,
     /// Whether the router has a bias for the choice, where the file doesn't say.
     pub biased: bool,
-    /// Whether one expert is shared by all tokens.
-    pub shared: bool,
+    /// The expert that all tokens pass through.
+    pub shared: SharedExpert,
+}
+
+/// Whether a mixture has an expert that all tokens pass through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedExpert {
+    /// It has none.
+    None,
+    /// It has one, weighted by the sigmoid of a product of its own; the file states its width.
+    Gated,
+    /// It has one; the file states how many times as wide as another (DeepSeek-V3).
+    Times,
 }
 
 /// How a layer learns of positions.
@@ -109,6 +179,10 @@ pub enum Positions {
     RotaryBySliding,
     /// One rotary embedding, but none in each n-th layer (SmolLM3).
     RotaryButEvery(usize),
+    /// One rotary embedding, which is stretched in layers without a window alone (OLMo 3).
+    RotaryStretchedUnlessSliding,
+    /// One rotary embedding, but none in layers without a window where others have one (Cohere 2).
+    RotaryIfSliding,
 }
 
 /// Which layers see a window alone.
@@ -138,11 +212,13 @@ impl SlidingLayers {
     }
 }
 
-/// The factor on the attention's scores: the inverse root of a width.
+/// The factor on the attention's scores: the inverse root of a width, unless it is stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttentionScale {
     /// A head's width.
     HeadDim,
+    /// None: the file states the factor (Granite).
+    Stated,
     /// What `query_pre_attn_scalar` says, or else 256. GGUF has no such key: there it is a head's width, but in the
     /// largest model, which is known by its number of layers, a head's share of the hidden size.
     QueryScalar {
@@ -168,6 +244,9 @@ pub struct Defaults {
     pub window: Option<usize>,
     pub rotary: RotaryDefaults,
     pub experts: ExpertDefaults,
+    /// `None`: as in families that don't state it.
+    pub attention_scale: Option<f64>,
+    pub logit_scale: Option<f64>,
     /// `None`: tied where the checkpoint holds no head.
     pub tied_head: Option<bool>,
 }
@@ -189,6 +268,8 @@ impl Defaults {
             fraction: 1.0,
         },
         experts: ExpertDefaults::NONE,
+        attention_scale: None,
+        logit_scale: None,
         tied_head: None,
     };
 }
@@ -201,6 +282,7 @@ pub struct ExpertDefaults {
     pub chosen: Option<usize>,
     /// `None`: as wide as an MLP without experts.
     pub width: Option<usize>,
+    /// The shared expert's width, or how many times as wide as another it is.
     pub shared: Option<usize>,
     /// `None`: as [`ExpertsPreset::normalized`] says.
     pub normalized: Option<bool>,

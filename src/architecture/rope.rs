@@ -62,6 +62,7 @@ impl Scaling {
             magnitude: self.magnitude(),
             pairing,
             stretched,
+            growth: None,
         }
     }
 

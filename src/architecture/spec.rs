@@ -1,7 +1,7 @@
 //! What a decoder-only transformer is made of, whatever file described it.
 
-use super::preset::Preset;
-use super::variants::{Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
+use super::preset::{EmbeddingScale, Preset};
+use super::variants::{AttentionGate, Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
 use crate::backend::{Activation, AttentionShape, NormKind, Rope};
 
 /// Everything but the weights.
@@ -13,14 +13,8 @@ pub struct ModelSpec {
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the MLP.
-    pub intermediate_size: usize,
     /// Tokens that the model was made for.
     pub context_length: usize,
-    /// Shape of the attention heads.
-    pub attention: AttentionShape,
-    /// Whether each layer's scores are divided by its number, counted from one (some GPT-2s).
-    pub scaled_by_layer: bool,
     /// One entry a layer.
     pub layers: Vec<LayerSpec>,
     /// Layers after them that predict further tokens, which are left alone.
@@ -29,24 +23,32 @@ pub struct ModelSpec {
     pub ropes: Vec<Rope>,
     /// The kind of every norm.
     pub norm: NormKind,
+    /// The kind of the norms on what mixer and MLP return.
+    pub after_norm: NormKind,
     /// Where the norms of mixer and MLP stand.
     pub norm_placement: NormPlacement,
     /// Norms on queries and keys.
     pub query_key_norm: QueryKeyNorm,
-    /// Whether what a head attends to is multiplied by the sigmoid of a product of its own (Qwen3-Next).
-    pub attention_gate: bool,
+    /// The gate of what heads attend to.
+    pub attention_gate: AttentionGate,
     /// Whether each head has a score that takes part in the softmax and has no value (an attention sink).
     pub attention_sinks: bool,
     /// The MLP's nonlinearity.
     pub activation: Activation,
     /// How mixer and MLP are chained.
     pub residual: Residual,
+    /// Factor on what mixer and MLP return, before it joins the residual stream (Granite).
+    pub residual_scale: f32,
     /// A learned embedding of positions (GPT-2).
     pub learned_positions: bool,
     /// Which linear layers must have a bias.
     pub biases: Biases,
     /// Factor on the embedding (Gemma: the root of the hidden size).
     pub embedding_scale: f32,
+    /// Whether a norm without weights follows the embedding (Muse Glimmer).
+    pub embedding_norm: bool,
+    /// Factor on the logits.
+    pub logit_scale: f32,
     /// Logits become `cap * tanh(logit / cap)`.
     pub logit_softcap: Option<f32>,
     /// The head is the embedding; `None`: whatever the checkpoint holds.
@@ -56,7 +58,7 @@ pub struct ModelSpec {
 impl ModelSpec {
     /// Whether activations exceed the range of f16: Gemma's do, whose embeddings are scaled up.
     pub fn has_wide_range(&self) -> bool {
-        self.family.scaled_embedding
+        self.family.embedding_scale == EmbeddingScale::RootOfHidden
     }
 
     /// The most tokens of a text whose rotary embeddings are those trained on, where longer texts have others.
@@ -65,14 +67,10 @@ impl ModelSpec {
         stretched.map(|stretched| stretched.beyond).min()
     }
 
-    /// Width of all query heads together.
-    pub fn query_size(&self) -> usize {
-        self.attention.heads * self.attention.head_dim
-    }
-
-    /// Width of all key (or value) heads together.
-    pub fn kv_size(&self) -> usize {
-        self.attention.kv_heads * self.attention.head_dim
+    /// The attention of the first layer that is attention.
+    pub fn first_attention(&self) -> Option<AttentionSpec> {
+        let mut layers = self.layers.iter();
+        layers.find_map(|layer| layer.mixer.attention())
     }
 }
 
@@ -86,7 +84,7 @@ pub struct LayerSpec {
 }
 
 /// What lets a token see those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MixerSpec {
     /// Causal attention over keys and values.
     Attention(AttentionSpec),
@@ -156,8 +154,10 @@ impl DeltaNetSpec {
 }
 
 /// What differs between the attention of a model's layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionSpec {
+    /// Its heads.
+    pub shape: AttentionShape,
     /// A token sees itself and the `window - 1` tokens before it; `None`: all before it.
     pub window: Option<usize>,
     /// Index into [`ModelSpec::ropes`]; `None`: no rotary embedding in this layer.

@@ -30,7 +30,7 @@ pub enum LayerTensor {
     Up,
     Down,
     PostMlpNorm,
-    /// The part of the query's matrix that gates what is attended to.
+    /// What gates what is attended to, which may be a part of the query's matrix.
     QueryGate,
     DeltaInput,
     DeltaGate,
@@ -112,6 +112,10 @@ pub struct TensorNames {
     pub bare: &'static [(T, &'static str)],
     /// The matrices of experts; the first that are there count.
     pub experts: &'static [ExpertNames],
+    /// Of a delta net, in one matrix, for each key head: query, key, values, gates.
+    pub grouped_qkvz: &'static str,
+    /// The same: step sizes, decays.
+    pub grouped_ba: &'static str,
     /// Query, key and value in one matrix.
     pub fused_qkv: &'static str,
     /// Whether each head's query, key and value follow each other in it (GPT-NeoX).
@@ -153,6 +157,7 @@ pub const GGUF: TensorNames = TensorNames {
         (T::SharedDown, "ffn_down_shexp"),
         (T::DeltaInput, "attn_qkv"),
         (T::DeltaGate, "attn_gate"),
+        (T::QueryGate, "attn_gate"),
         (T::DeltaDecay, "ssm_alpha"),
         (T::DeltaStep, "ssm_beta"),
         (T::DeltaNorm, "ssm_norm"),
@@ -173,6 +178,8 @@ pub const GGUF: TensorNames = TensorNames {
         "ffn_up_exps",
         "ffn_down_exps",
     ])],
+    grouped_qkvz: "ssm_in",
+    grouped_ba: "ssm_ba",
     fused_qkv: "attn_qkv",
     interleaved_qkv: false,
     // Phi-3's files call the fused matrix simply "up": its size tells.
@@ -194,14 +201,19 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::Value, "self_attn.v_proj"),
         (T::Output, "self_attn.o_proj"),
         (T::QueryNorm, "self_attn.q_norm"),
+        (T::QueryNorm, "self_attn.query_layernorm"),
         (T::KeyNorm, "self_attn.k_norm"),
+        (T::KeyNorm, "self_attn.key_layernorm"),
+        (T::QueryGate, "self_attn.gate_proj"),
         (T::PostAttentionNorm, "post_attention_layernorm"),
         (T::MlpNorm, "pre_feedforward_layernorm"),
         // Without norms after attention and MLP, the name means the norm before the MLP.
         (T::MlpNorm, "post_attention_layernorm"),
         (T::Gate, "mlp.gate_proj"),
         (T::Up, "mlp.up_proj"),
+        (T::Up, "mlp.c_fc"),
         (T::Down, "mlp.down_proj"),
+        (T::Down, "mlp.c_proj"),
         (T::PostMlpNorm, "post_feedforward_layernorm"),
         (T::Router, "mlp.gate"),
         (T::Router, "mlp.router"),
@@ -210,6 +222,9 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::SharedGate, "mlp.shared_expert.gate_proj"),
         (T::SharedUp, "mlp.shared_expert.up_proj"),
         (T::SharedDown, "mlp.shared_expert.down_proj"),
+        (T::SharedGate, "mlp.shared_experts.gate_proj"),
+        (T::SharedUp, "mlp.shared_experts.up_proj"),
+        (T::SharedDown, "mlp.shared_experts.down_proj"),
         (T::DeltaInput, "linear_attn.in_proj_qkv"),
         (T::DeltaGate, "linear_attn.in_proj_z"),
         (T::DeltaDecay, "linear_attn.in_proj_a"),
@@ -219,6 +234,7 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::DeltaOutput, "linear_attn.out_proj"),
     ],
     bare: &[
+        (T::RouterBias, "mlp.gate.e_score_correction_bias"),
         (T::DecayLogarithm, "linear_attn.A_log"),
         (T::DecayOffset, "linear_attn.dt_bias"),
     ],
@@ -236,6 +252,8 @@ pub const LLAMA: TensorNames = TensorNames {
             down: "mlp.experts.down_proj",
         },
     ],
+    grouped_qkvz: "linear_attn.in_proj_qkvz",
+    grouped_ba: "linear_attn.in_proj_ba",
     fused_qkv: "self_attn.qkv_proj",
     interleaved_qkv: false,
     fused_gate_up: Some("mlp.gate_up_proj"),
@@ -300,9 +318,9 @@ pub const GPT2: TensorNames = TensorNames {
     bare: &[],
     experts: &[],
     fused_qkv: "attn.c_attn",
-    interleaved_qkv: false,
     fused_gate_up: None,
     transposed: true,
+    ..LLAMA
 };
 
 /// GPT-NeoX's.
@@ -327,7 +345,7 @@ pub const GPT_NEOX: TensorNames = TensorNames {
     fused_qkv: "attention.query_key_value",
     interleaved_qkv: true,
     fused_gate_up: None,
-    transposed: false,
+    ..LLAMA
 };
 
 /// What precedes the names of all tensors but the head: nothing, or what a checkpoint's classes are called.

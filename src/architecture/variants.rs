@@ -6,9 +6,15 @@ use crate::backend::Gating;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MlpSpec {
     /// `down(activation(gate(x)) * up(x))`
-    Gated,
+    Gated {
+        /// Width of gate and up.
+        width: usize,
+    },
     /// `down(activation(up(x)))`
-    Plain,
+    Plain {
+        /// Width of up.
+        width: usize,
+    },
     /// The weighted sum of a few gated MLPs of many, which a router chooses for each token.
     Experts(ExpertsSpec),
 }
@@ -26,8 +32,17 @@ pub struct ExpertsSpec {
     pub router: RouterSpec,
     /// How their two halves are joined; `None`: by a product with the model's activation.
     pub gating: Option<Gating>,
-    /// Width of the one that every token passes through, weighted by the sigmoid of a product of its own.
-    pub shared: Option<usize>,
+    /// The one that every token passes through.
+    pub shared: Option<SharedExpertSpec>,
+}
+
+/// An expert that every token passes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedExpertSpec {
+    /// Its width.
+    pub width: usize,
+    /// Whether it is weighted by the sigmoid of a product of its own.
+    pub is_gated: bool,
 }
 
 /// How a router's logits become experts and weights.
@@ -41,6 +56,17 @@ pub struct RouterSpec {
     pub normalized: Option<f32>,
     /// Factor on the weights.
     pub scale: f32,
+    /// Which experts a token may choose; `None`: any.
+    pub groups: Option<ExpertGroups>,
+}
+
+/// Groups of experts, of which a token's lie in a few: those whose two best scores have the largest sums (DeepSeek-V3, 2412.19437).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpertGroups {
+    /// How many there are.
+    pub count: usize,
+    /// In how many of them a token's experts lie.
+    pub chosen: usize,
 }
 
 /// What a router's logits count.
@@ -75,15 +101,33 @@ impl NormPlacement {
     }
 }
 
-/// Norms on queries and keys, before they are rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Norms on queries and keys, most of them before they are rotated.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum QueryKeyNorm {
     /// There are none.
     None,
     /// On each head (Qwen3, Gemma 3).
     PerHead,
+    /// On each head, after it is rotated (Hunyuan).
+    PerRotatedHead,
+    /// On each head, without weights: queries are multiplied by a factor after it (Muse Glimmer).
+    Unweighted {
+        /// The factor.
+        query: f32,
+    },
     /// On all query heads together, and on all key heads (OLMo 2).
     Whole,
+}
+
+/// What multiplies, through a sigmoid, what heads attend to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttentionGate {
+    /// Nothing does.
+    None,
+    /// A product whose matrix lies in the query's, head by head (Qwen3-Next).
+    BesideQuery,
+    /// A product with a matrix of its own (Muse Glimmer).
+    Own,
 }
 
 /// How a layer's two halves meet the residual stream.
@@ -93,6 +137,8 @@ pub enum Residual {
     Sequential,
     /// Mixer and MLP both read the layer's input (GPT-NeoX).
     Parallel,
+    /// The same, through one norm (Cohere).
+    ParallelOneNorm,
 }
 
 /// Which linear layers have a bias.

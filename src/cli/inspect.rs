@@ -85,6 +85,7 @@ impl Description {
         let (spec, checkpoint) = (opened.spec()?, opened.checkpoint());
         let tokenizer = opened.tokenizer()?;
         let storage = storage(checkpoint);
+        let attention = spec.first_attention();
         let files: BTreeSet<_> = checkpoint
             .names()
             .iter()
@@ -97,8 +98,8 @@ impl Description {
             bytes: storage.iter().map(|stored| stored.bytes).sum(),
             layers: spec.layers.len(),
             hidden_size: spec.hidden_size,
-            heads: spec.attention.heads,
-            kv_heads: spec.attention.kv_heads,
+            heads: attention.map_or(0, |attention| attention.shape.heads),
+            kv_heads: attention.map_or(0, |attention| attention.shape.kv_heads),
             context_length: spec.context_length,
             vocab_size: spec.vocab_size,
             tokenizer: tokenizer.as_ref().map(TokenizerDescription::new),

@@ -7,7 +7,7 @@ use super::mixer::Mixer;
 use super::mlp::Mlp;
 use super::pass::Pass;
 use crate::architecture::{LayerSpec, Residual};
-use crate::backend::{Backend, RecurrentState};
+use crate::backend::{AttentionShape, Backend, RecurrentState};
 use crate::error::Result;
 
 /// One layer's weights.
@@ -40,7 +40,7 @@ impl<B: Backend> Layer<B> {
         let mixed = self.mixer.forward(x, index, pass)?;
         let input = match self.residual {
             Residual::Sequential => &mixed,
-            Residual::Parallel => x,
+            Residual::Parallel | Residual::ParallelOneNorm => x,
         };
         self.mlp.forward(pass.backend, input, &mixed)
     }
@@ -48,6 +48,11 @@ impl<B: Backend> Layer<B> {
     /// How many states a sequence has of it; none if it keeps keys and values instead.
     pub(super) fn state_count(&self) -> usize {
         self.mixer.state_count()
+    }
+
+    /// The shape of the keys and values that a sequence has of it, if it has any.
+    pub(super) fn cached_shape(&self) -> Option<AttentionShape> {
+        self.mixer.cached_shape()
     }
 
     /// Its states of a sequence without tokens.

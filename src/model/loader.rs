@@ -147,14 +147,16 @@ impl<'a, B: Backend> Loader<'a, B> {
         before: LayerTensor,
         after: LayerTensor,
     ) -> Result<Norms<B>> {
-        let (placement, hidden) = (self.spec.norm_placement, self.spec.hidden_size);
-        let mut norm = |is_there: bool, tensor| {
-            let norm = is_there.then(|| self.layer_norm(index, tensor, hidden));
+        let (spec, hidden) = (self.spec, self.spec.hidden_size);
+        let mut norm = |is_there: bool, tensor, kind| {
+            let tensor = ModelTensor::Layer(index, tensor);
+            let norm = is_there.then(|| self.norm_of_kind(tensor, hidden, kind));
             norm.transpose()
         };
         Ok(Norms {
-            before: norm(placement.before(), before)?,
-            after: norm(placement.after(), after)?,
+            before: norm(spec.norm_placement.before(), before, spec.norm)?,
+            after: norm(spec.norm_placement.after(), after, spec.after_norm)?,
+            scale: spec.residual_scale,
         })
     }
 
@@ -206,19 +208,39 @@ impl<'a, B: Backend> Loader<'a, B> {
     }
 
     pub(super) fn norm(&mut self, tensor: ModelTensor, width: usize) -> Result<Norm<B>> {
+        self.norm_of_kind(tensor, width, self.spec.norm)
+    }
+
+    /// A norm with the same weight for all elements, which no checkpoint holds.
+    pub(super) fn uniform_norm(&self, width: usize, weight: f32) -> Result<Norm<B>> {
+        Ok(Norm {
+            kind: self.spec.norm,
+            weight: self.backend.vector(vec![weight; width])?,
+            bias: None,
+        })
+    }
+
+    fn norm_of_kind(
+        &mut self,
+        tensor: ModelTensor,
+        width: usize,
+        kind: NormKind,
+    ) -> Result<Norm<B>> {
         let weight = self.weights.vector(tensor, "weight", width)?;
         let mut values = self.values(&weight)?;
-        if self.weights.norms_less_one() {
+        if self.weights.is_less_one(tensor) {
             for value in &mut values {
                 *value += 1.0;
             }
         }
-        let bias = match self.spec.norm {
-            NormKind::Layer(_) => Some(self.weights.vector(tensor, "bias", width)?),
-            NormKind::Rms(_) => None,
+        let bias = match kind {
+            NormKind::Layer(_) if self.spec.family.norm_biases => {
+                Some(self.weights.vector(tensor, "bias", width)?)
+            }
+            NormKind::Layer(_) | NormKind::Rms(_) => None,
         };
         Ok(Norm {
-            kind: self.spec.norm,
+            kind,
             weight: self.backend.vector(values)?,
             bias: bias.map(|bias| self.vector(&bias)).transpose()?,
         })

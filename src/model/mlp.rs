@@ -4,8 +4,8 @@ mod experts;
 
 use super::loader::Loader;
 use super::norms::Norms;
-use crate::architecture::MlpSpec;
 use crate::architecture::names::LayerTensor;
+use crate::architecture::{MlpSpec, Residual};
 use crate::backend::{Activation, Backend, Linear};
 use crate::error::Result;
 use experts::MixtureOfExperts;
@@ -36,11 +36,18 @@ impl<B: Backend> Mlp<B> {
     pub(super) fn load(loader: &mut Loader<'_, B>, index: usize, spec: MlpSpec) -> Result<Self> {
         use LayerTensor as T;
         let model = loader.spec;
-        let (hidden, width) = (model.hidden_size, model.intermediate_size);
-        let norms = loader.norms(index, T::MlpNorm, T::PostMlpNorm)?;
-        let gate = match spec {
-            MlpSpec::Gated => Some(loader.layer_linear(index, T::Gate, width, hidden)?),
-            MlpSpec::Plain => None,
+        let hidden = model.hidden_size;
+        let before = match model.residual {
+            Residual::ParallelOneNorm => T::AttentionNorm,
+            Residual::Sequential | Residual::Parallel => T::MlpNorm,
+        };
+        let norms = loader.norms(index, before, T::PostMlpNorm)?;
+        let (gate, width) = match spec {
+            MlpSpec::Gated { width } => {
+                let gate = loader.layer_linear(index, T::Gate, width, hidden)?;
+                (Some(gate), width)
+            }
+            MlpSpec::Plain { width } => (None, width),
             MlpSpec::Experts(spec) => {
                 let experts = MixtureOfExperts::load(loader, index, spec, norms)?;
                 return Ok(Self::Experts(experts));
@@ -81,7 +88,6 @@ impl<B: Backend> Mlp<B> {
             }
             (None, None) => backend.activate(backend.linear(x, &mlp.up)?, mlp.activation)?,
         };
-        let after = mlp.norms.after.as_ref();
-        Ok(backend.linear_add(&widened, &mlp.down, after, residual)?)
+        mlp.norms.join(backend, &widened, &mlp.down, residual)
     }
 }

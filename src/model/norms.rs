@@ -9,9 +9,45 @@ pub(super) struct Norms<B: Backend> {
     pub(super) before: Option<Norm<B>>,
     /// On what it returns, before that joins the residual stream.
     pub(super) after: Option<Norm<B>>,
+    /// Factor on that.
+    pub(super) scale: f32,
 }
 
 impl<B: Backend> Norms<B> {
+    /// The residual stream with what a linear layer makes of `x`.
+    pub(super) fn join(
+        &self,
+        backend: &B,
+        x: &B::Activations,
+        linear: &Linear<B>,
+        residual: &B::Activations,
+    ) -> Result<B::Activations> {
+        match self.is_scaled() {
+            true => self.add(backend, backend.linear(x, linear)?, residual),
+            false => Ok(backend.linear_add(x, linear, self.after.as_ref(), residual)?),
+        }
+    }
+
+    /// The residual stream with what mixer or MLP return.
+    pub(super) fn add(
+        &self,
+        backend: &B,
+        mut returned: B::Activations,
+        residual: &B::Activations,
+    ) -> Result<B::Activations> {
+        if let Some(norm) = &self.after {
+            returned = backend.norm(&returned, norm)?;
+        }
+        if self.is_scaled() {
+            returned = backend.scale(returned, self.scale)?;
+        }
+        Ok(backend.add(&returned, residual)?)
+    }
+
+    fn is_scaled(&self) -> bool {
+        self.scale.to_bits() != 1.0_f32.to_bits()
+    }
+
     /// What it reads, normalized if there is a norm, through several linear layers.
     pub(super) fn project<const N: usize>(
         &self,

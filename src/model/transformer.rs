@@ -28,7 +28,7 @@ use super::options::LoadOptions;
 use super::states::States;
 use crate::architecture::ModelSpec;
 use crate::architecture::names::{ModelTensor, NamedWeights};
-use crate::backend::{Backend, CachePrecision, Linear, Norm};
+use crate::backend::{AttentionShape, Backend, CachePrecision, Linear, Norm};
 use crate::error::{Error, Result};
 pub(super) use forward::embed;
 use sequence::Sequence;
@@ -38,6 +38,7 @@ pub struct Transformer<B: Backend> {
     spec: ModelSpec,
     backend: Arc<B>,
     embedding: Arc<Linear<B>>,
+    embedding_norm: Option<Arc<Norm<B>>>,
     positions: Option<Arc<B::Matrix>>,
     layers: Vec<Arc<Layer<B>>>,
     final_norm: Arc<Norm<B>>,
@@ -72,6 +73,10 @@ impl<B: Backend> Transformer<B> {
         let hidden = spec.hidden_size;
         let embedding =
             Arc::new(loader.linear(ModelTensor::Embedding, spec.vocab_size, hidden, false)?);
+        let embedding_norm = spec
+            .embedding_norm
+            .then(|| loader.uniform_norm(hidden, 1.0).map(Arc::new))
+            .transpose()?;
         let positions = spec
             .learned_positions
             .then(|| loader.positions().map(Arc::new))
@@ -86,11 +91,13 @@ impl<B: Backend> Transformer<B> {
             chosen => chosen,
         };
         // What the device can't keep is refused now, not with the first prompt.
-        drop(backend.kv_cache(0, &spec.attention, cache_precision, wanted)?);
-        let heads = layers_with_cache(&layers) * spec.attention.kv_heads;
+        let shapes = cached_shapes(&layers);
+        drop(backend.kv_cache(&shapes, cache_precision, wanted)?);
+        let bytes =
+            |shape: &AttentionShape| 2 * shape.kv_heads * cache_precision.bytes(shape.head_dim);
         let info = ModelInfo {
             context_length: wanted,
-            cache_bytes_per_token: 2 * heads * cache_precision.bytes(spec.attention.head_dim),
+            cache_bytes_per_token: shapes.iter().map(bytes).sum(),
             ..loader.info()
         };
         spec.context_length = wanted;
@@ -98,6 +105,7 @@ impl<B: Backend> Transformer<B> {
             spec,
             backend: Arc::new(backend),
             embedding,
+            embedding_norm,
             positions,
             layers,
             final_norm,
@@ -129,6 +137,7 @@ impl<B: Backend> Transformer<B> {
             spec,
             backend: self.backend.clone(),
             embedding: self.embedding.clone(),
+            embedding_norm: self.embedding_norm.clone(),
             positions: self.positions.clone(),
             layers: layers
                 .iter()
@@ -148,8 +157,7 @@ impl<B: Backend> Transformer<B> {
 
     fn new_sequence(&self) -> Result<Sequence<B>> {
         let cache = self.backend.kv_cache(
-            layers_with_cache(&self.layers),
-            &self.spec.attention,
+            &cached_shapes(&self.layers),
             self.cache_precision,
             self.spec.context_length,
         )?;
@@ -158,8 +166,8 @@ impl<B: Backend> Transformer<B> {
     }
 }
 
-/// How many layers keep keys and values, which grow with a sequence.
-fn layers_with_cache<B: Backend>(layers: &[Arc<Layer<B>>]) -> usize {
-    let with_cache = layers.iter().filter(|layer| layer.state_count() == 0);
-    with_cache.count()
+/// The shapes of the layers that keep keys and values, which grow with a sequence.
+fn cached_shapes<B: Backend>(layers: &[Arc<Layer<B>>]) -> Vec<AttentionShape> {
+    let cached = layers.iter().filter_map(|layer| layer.cached_shape());
+    cached.collect()
 }

@@ -107,19 +107,30 @@ pub fn shared_fixtures() -> Vec<ModelFiles> {
 }
 
 /// The folders of `2026/hf` that are supported, each with 20 times the error of transformers in f32.
-pub const NEWER_FOLDERS: [(&str, f32); 12] = [
+pub const NEWER_FOLDERS: [(&str, f32); 23] = [
+    ("cohere2", 4e-5),
+    ("exaone4", 8e-5),
+    ("glm4_moe", 6e-5),
     ("gpt_oss", 4e-4),
     ("gpt_oss-mxfp4", 1.6e-4),
+    ("granite", 4e-5),
+    ("hunyuan_v1_dense", 8e-5),
     ("lfm2", 1.2e-4),
     ("lfm2_moe", 8e-5),
+    ("mistral3", 8e-5),
     ("mixtral", 6e-5),
+    ("muse_glimmer", 6e-5),
     ("olmo2", 8e-5),
+    ("olmo3", 8e-5),
     ("olmoe", 6e-5),
     ("qwen2_moe", 6e-5),
     ("qwen3_5", 6e-4),
     ("qwen3_5-mtp", 4e-4),
     ("qwen3_5_moe", 6e-4),
     ("qwen3_moe", 4e-5),
+    ("qwen3_next", 4e-4),
+    ("seed_oss", 6e-5),
+    ("starcoder2", 4e-5),
 ];
 
 /// The files of `2026/gguf` that are supported.

@@ -5,7 +5,7 @@ use candle_nn::{ops, rotary_emb};
 
 use super::{CandleBackend, ROW_BY_ROW, Rotation};
 use crate::error::Result;
-use crate::{AttentionShape, Pairing, Segment, first_seen};
+use crate::{AttentionShape, Backend, Norm, Pairing, Segment, first_seen};
 
 /// Positions by which a cache grows.
 pub(super) const CACHE_STEP: usize = 256;
@@ -18,6 +18,30 @@ pub struct KvCache {
 }
 
 impl CandleBackend {
+    /// Heads `[rows, heads, head_dim]`, normalized and rotated.
+    pub(super) fn prepare(
+        &self,
+        mut heads: Tensor,
+        norm: Option<&Norm<Self>>,
+        rotation: Option<&Rotation>,
+        rotated_first: bool,
+    ) -> Result<Tensor> {
+        let rotate = |heads: Tensor| match rotation {
+            Some(rotation) => Self::rotate(&heads, rotation),
+            None => Ok(heads),
+        };
+        if rotated_first {
+            heads = rotate(heads)?;
+        }
+        if let Some(norm) = norm {
+            heads = self.norm(&heads.contiguous()?, norm)?;
+        }
+        match rotated_first {
+            true => Ok(heads),
+            false => rotate(heads),
+        }
+    }
+
     /// Heads `[rows, heads, head_dim]`, rotated by their rows' positions.
     pub(super) fn rotate(x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
         let head_dim = x.dim(2)?;

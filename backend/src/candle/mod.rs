@@ -15,7 +15,7 @@ use candle_nn::ops;
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, DeviceRows, HostRows,
-    Linear, Norm, NormKind, Pairing, Rope, Segment, WeightPrecision,
+    KeysValues, Linear, Norm, NormKind, Pairing, Rope, Segment, WeightPrecision,
 };
 use crate::error::{Error, Result};
 use crate::{StorageType, StoredTensor, dequantize, quantize};
@@ -49,6 +49,8 @@ struct Rotation {
     cos: Tensor,
     sin: Tensor,
     pairing: Pairing,
+    /// A factor on each row's queries, `[rows, 1, 1]`.
+    query_factors: Option<Tensor>,
 }
 
 impl CandleBackend {
@@ -139,8 +141,7 @@ impl Backend for CandleBackend {
 
     fn kv_cache(
         &self,
-        layers: usize,
-        shape: &AttentionShape,
+        layers: &[AttentionShape],
         precision: CachePrecision,
         context_length: usize,
     ) -> Result<KvCache> {
@@ -158,10 +159,13 @@ impl Backend for CandleBackend {
             return Err(Error::unsupported("the cache's type", reason));
         }
         let capacity = CACHE_STEP.min(context_length);
-        let dims = (shape.kv_heads, capacity, shape.head_dim);
-        let empty = || Tensor::zeros(dims, self.compute, &self.device);
-        let layers = (0..layers)
-            .map(|_| Ok((empty()?, empty()?)))
+        let empty = |shape: &AttentionShape| {
+            let dims = (shape.kv_heads, capacity, shape.head_dim);
+            Tensor::zeros(dims, self.compute, &self.device)
+        };
+        let layers = layers.iter();
+        let layers = layers
+            .map(|shape| Ok((empty(shape)?, empty(shape)?)))
             .collect::<Result<_>>()?;
         Ok(KvCache {
             layers,
@@ -204,10 +208,19 @@ impl Backend for CandleBackend {
                     })
                     .unzip();
                 let shape = (positions.len(), rope.frequencies.len());
+                let factors = positions
+                    .iter()
+                    .map(|(position, _)| rope.query_factor(*position));
+                let factors = rope.growth.map(|_| {
+                    let factors = Tensor::from_iter(factors, &self.device)?;
+                    let factors = factors.reshape((positions.len(), 1, 1))?;
+                    Ok::<_, Error>(factors.to_dtype(self.compute)?)
+                });
                 Ok(Rotation {
                     cos: Tensor::from_vec(cos, shape, &self.device)?.to_dtype(self.compute)?,
                     sin: Tensor::from_vec(sin, shape, &self.device)?.to_dtype(self.compute)?,
                     pairing: rope.pairing,
+                    query_factors: factors.transpose()?,
                 })
             })
             .collect::<Result<_>>()?;
@@ -252,27 +265,32 @@ impl Backend for CandleBackend {
     fn attention(
         &self,
         q: Tensor,
-        k: Tensor,
-        v: Tensor,
+        keys_values: KeysValues<Tensor>,
         attention: &Attention<'_, Self>,
         caches: &mut [&mut KvCache],
         step: &Step,
     ) -> Result<Tensor> {
         let shape = &attention.shape;
         let rows = q.dim(0)?;
-        let mut q = q.reshape((rows, shape.heads, shape.head_dim))?;
-        let mut k = k.reshape((rows, shape.kv_heads, shape.head_dim))?;
-        let v = v.reshape((rows, shape.kv_heads, shape.head_dim))?;
-        if let Some(norm) = attention.query_norm {
-            q = self.norm(&q, norm)?;
+        let rotation = attention.rope.map(|rope| &step.rotations[rope]);
+        let q = q.reshape((rows, shape.heads, shape.head_dim))?;
+        let mut q = self.prepare(q, attention.query_norm, rotation, attention.rotated_first)?;
+        if let Some(factors) = rotation.and_then(|rotation| rotation.query_factors.as_ref()) {
+            q = q.broadcast_mul(factors)?;
         }
-        if let Some(norm) = attention.key_norm {
-            k = self.norm(&k, norm)?;
-        }
-        if let Some(rope) = attention.rope {
-            q = Self::rotate(&q, &step.rotations[rope])?;
-            k = Self::rotate(&k, &step.rotations[rope])?;
-        }
+        let appended = match keys_values {
+            KeysValues::Own(k, v) => Some((k, v)),
+            KeysValues::Same(k) => Some((k.clone(), k)),
+            KeysValues::Borrowed => None,
+        };
+        let appended = appended.map(|(k, v)| {
+            let heads = (rows, shape.kv_heads, shape.head_dim);
+            let (k, v) = (k.reshape(heads)?, v.reshape(heads)?);
+            let k = self.prepare(k, attention.key_norm, rotation, attention.rotated_first)?;
+            let v = self.prepare(v, attention.value_norm, None, false)?;
+            Ok::<_, Error>((k, v))
+        });
+        let appended = appended.transpose()?;
         let batch = Batch {
             segments: &step.segments,
             ancestors: &step.ancestors,
@@ -284,7 +302,9 @@ impl Backend for CandleBackend {
             .enumerate()
             .map(|(index, (segment, cache))| {
                 let own = |x: &Tensor| x.narrow(0, segment.first_row, segment.rows);
-                cache.append(attention.layer, segment.past, &own(&k)?, &own(&v)?)?;
+                if let Some((k, v)) = &appended {
+                    cache.append(attention.layer, segment.past, &own(k)?, &own(v)?)?;
+                }
                 let cached = &cache.layers[attention.layer];
                 let seen = Seen {
                     segment,

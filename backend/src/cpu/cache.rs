@@ -120,9 +120,11 @@ impl Element for i8 {
     }
 }
 
-/// Offsets into a page: for each layer and head the keys, their scales, the values, and their scales.
+/// Offsets of a layer in a page: for each head the keys, their scales, the values, and their scales.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
+    /// The offset of the layer.
+    first: usize,
     kv_heads: usize,
     /// A head's elements, padded.
     pub(super) padded: usize,
@@ -131,15 +133,32 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    fn new<T: Element>(shape: &AttentionShape) -> Self {
+    /// That of a layer at an offset.
+    fn new<T: Element>(shape: &AttentionShape, first: usize) -> Self {
         Self {
+            first,
             kv_heads: shape.kv_heads,
             padded: shape.head_dim.next_multiple_of(LANES),
             scale: T::SCALE,
         }
     }
 
-    /// Elements of a page's keys, or values, of one layer and head, without their scales.
+    /// Those of layers one after the other.
+    fn of_layers<T: Element>(shapes: &[AttentionShape]) -> Arc<[Self]> {
+        let next = |first: &mut usize, shape| {
+            let layout = Self::new::<T>(shape, *first);
+            *first = layout.end();
+            Some(layout)
+        };
+        shapes.iter().scan(0, next).collect()
+    }
+
+    /// The offset of what follows the layer.
+    fn end(&self) -> usize {
+        self.start(self.kv_heads)
+    }
+
+    /// Elements of a page's keys, or values, of one head, without their scales.
     fn unscaled(&self) -> usize {
         PAGE * self.padded
     }
@@ -149,44 +168,37 @@ impl Layout {
         self.unscaled() + PAGE * self.scale
     }
 
-    /// The offset of the keys of a layer and head; their values follow.
-    fn start(&self, layer: usize, head: usize) -> usize {
-        2 * self.scaled() * (layer * self.kv_heads + head)
+    /// The offset of the keys of a head; their values follow.
+    fn start(&self, head: usize) -> usize {
+        self.first + 2 * self.scaled() * head
     }
 
     /// The offset of an element of a position's key. Positions are counted within the page.
-    pub(super) fn key(&self, layer: usize, head: usize, position: usize, element: usize) -> usize {
-        self.start(layer, head) + element * PAGE + position
+    pub(super) fn key(&self, head: usize, position: usize, element: usize) -> usize {
+        self.start(head) + element * PAGE + position
     }
 
     /// The offset of an element of a position's value.
-    pub(super) fn value(
-        &self,
-        layer: usize,
-        head: usize,
-        position: usize,
-        element: usize,
-    ) -> usize {
-        self.start(layer, head) + self.scaled() + position * self.padded + element
+    pub(super) fn value(&self, head: usize, position: usize, element: usize) -> usize {
+        self.start(head) + self.scaled() + position * self.padded + element
     }
 
     /// The offsets of the scales of a position's key and value.
-    pub(super) fn scales(&self, layer: usize, head: usize, position: usize) -> [usize; 2] {
-        let key = self.start(layer, head) + self.unscaled() + position * self.scale;
+    pub(super) fn scales(&self, head: usize, position: usize) -> [usize; 2] {
+        let key = self.start(head) + self.unscaled() + position * self.scale;
         [key, key + self.scaled()]
     }
 
-    /// The offsets of all elements and scales of a position, in all layers.
-    fn offsets(self, layers: usize, position: usize) -> impl Iterator<Item = usize> {
-        let heads = (0..layers).flat_map(move |l| (0..self.kv_heads).map(move |h| (l, h)));
-        heads.flat_map(move |(layer, head)| {
+    /// The offsets of all elements and scales of a position.
+    fn offsets(self, position: usize) -> impl Iterator<Item = usize> {
+        (0..self.kv_heads).flat_map(move |head| {
             let elements = (0..self.padded).flat_map(move |element| {
                 [
-                    self.key(layer, head, position, element),
-                    self.value(layer, head, position, element),
+                    self.key(head, position, element),
+                    self.value(head, position, element),
                 ]
             });
-            let scales = self.scales(layer, head, position).into_iter();
+            let scales = self.scales(head, position).into_iter();
             elements.chain(scales.flat_map(move |scale| scale..scale + self.scale))
         })
     }
@@ -207,37 +219,50 @@ const PAGES_PER_CHUNK: usize = 16;
 
 /// The pages of one sequence. Pages that several sequences share are copied before one writes to them.
 pub(super) struct Cache<T> {
-    layers: usize,
-    pub(super) layout: Layout,
+    /// A layout a layer.
+    layouts: Arc<[Layout]>,
     pages: Vec<Arc<Buffer<T>>>,
     arena: Arena,
 }
 
 impl<T: Element> Cache<T> {
-    pub(super) fn new(layers: usize, shape: &AttentionShape) -> Self {
-        Self::with_pages(layers, Layout::new::<T>(shape), Vec::new())
+    /// Without tokens, for layers of these shapes.
+    pub(super) fn new(layers: &[AttentionShape]) -> Self {
+        Self::with_pages(Layout::of_layers::<T>(layers), Vec::new())
     }
 
-    fn with_pages(layers: usize, layout: Layout, pages: Vec<Arc<Buffer<T>>>) -> Self {
-        let page = layout.start(layers, 0) * size_of::<T>();
-        Self {
-            layers,
-            layout,
+    fn with_pages(layouts: Arc<[Layout]>, pages: Vec<Arc<Buffer<T>>>) -> Self {
+        let mut cache = Self {
+            layouts,
             pages,
-            arena: Arena::new(PAGES_PER_CHUNK * page),
-        }
+            arena: Arena::new(0),
+        };
+        let page = cache.page_elements() * size_of::<T>();
+        cache.arena = Arena::new(PAGES_PER_CHUNK * page);
+        cache
+    }
+
+    /// Elements of a page.
+    fn page_elements(&self) -> usize {
+        self.layouts.last().map_or(0, Layout::end)
+    }
+
+    /// The layout of a layer.
+    #[inline(always)]
+    pub(super) fn layout(&self, layer: usize) -> Layout {
+        self.layouts[layer]
     }
 
     /// Shares the pages of the first `length` positions.
     pub(super) fn fork(&self, length: usize) -> Self {
         let pages = self.pages[..length.div_ceil(PAGE)].to_vec();
-        Self::with_pages(self.layers, self.layout, pages)
+        Self::with_pages(self.layouts.clone(), pages)
     }
 
     /// Allocates `rows` positions from `past` on, on pages that no other sequence shares.
     pub(super) fn reserve(&mut self, past: usize, rows: usize) -> Result<()> {
         let needed = (past + rows).div_ceil(PAGE);
-        let elements = self.layout.start(self.layers, 0);
+        let elements = self.page_elements();
         while self.pages.len() < needed {
             self.pages.push(Arc::new(self.arena.zeroed(elements)?));
         }
@@ -265,7 +290,11 @@ impl<T: Element> Cache<T> {
 
     /// Copies the keys and values of a position over those of an earlier one, whose page no other sequence shares.
     fn move_position(&mut self, from: usize, to: usize) {
-        let offsets = |position| self.layout.offsets(self.layers, position % PAGE);
+        let layouts = self.layouts.clone();
+        let offsets = |position| {
+            let layouts = layouts.iter();
+            layouts.flat_map(move |layout| layout.offsets(position % PAGE))
+        };
         let source = self.pages[from / PAGE].as_slice();
         let moved: Vec<T> = offsets(from).map(|offset| source[offset]).collect();
         let Some(target) = Arc::get_mut(&mut self.pages[to / PAGE]) else {
@@ -291,11 +320,11 @@ impl<T: Element> Cache<T> {
     #[inline(always)]
     pub(super) fn page(&self, page: usize, layer: usize, head: usize) -> Head<'_, T> {
         let elements = self.pages[page].as_slice();
-        let size = self.layout.scaled();
-        let start = self.layout.start(layer, head);
+        let layout = &self.layouts[layer];
+        let (size, start) = (layout.scaled(), layout.start(head));
         let (keys, values) = elements[start..start + 2 * size].split_at(size);
-        let (keys, key_scales) = keys.split_at(self.layout.unscaled());
-        let (values, value_scales) = values.split_at(self.layout.unscaled());
+        let (keys, key_scales) = keys.split_at(layout.unscaled());
+        let (values, value_scales) = values.split_at(layout.unscaled());
         Head {
             keys: keys.as_chunks().0,
             key_scales,

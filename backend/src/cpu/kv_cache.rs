@@ -19,23 +19,19 @@ pub(super) enum Pages {
 }
 
 impl KvCache {
-    /// Without tokens.
-    pub(super) fn new(
-        layers: usize,
-        shape: &AttentionShape,
-        precision: CachePrecision,
-    ) -> Result<Self> {
-        if shape.head_dim > MAX_HEAD_ELEMENTS {
+    /// Without tokens, for layers of these shapes.
+    pub(super) fn new(layers: &[AttentionShape], precision: CachePrecision) -> Result<Self> {
+        let elements = layers.iter().map(|shape| shape.head_dim).max().unwrap_or(0);
+        if elements > MAX_HEAD_ELEMENTS {
             let reason = format!(
-                "heads of {} elements; this build computes with up to {MAX_HEAD_ELEMENTS}",
-                shape.head_dim
+                "heads of {elements} elements; this build computes with up to {MAX_HEAD_ELEMENTS}"
             );
             return Err(Error::unsupported("attention", reason));
         }
         Ok(KvCache(match precision {
-            CachePrecision::F32 => Pages::F32(Cache::new(layers, shape)),
-            CachePrecision::Auto | CachePrecision::F16 => Pages::F16(Cache::new(layers, shape)),
-            CachePrecision::Q8_0 => Pages::Q8(Cache::new(layers, shape)),
+            CachePrecision::F32 => Pages::F32(Cache::new(layers)),
+            CachePrecision::Auto | CachePrecision::F16 => Pages::F16(Cache::new(layers)),
+            CachePrecision::Q8_0 => Pages::Q8(Cache::new(layers)),
         }))
     }
 

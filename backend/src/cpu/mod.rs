@@ -49,7 +49,8 @@ use step::ReusableTables;
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, Expert, Gating,
-    HostRows, Linear, Norm, Recurrence, RecurrentState, Rope, Routes, WeightPrecision, gated,
+    HostRows, KeysValues, Linear, Norm, Recurrence, RecurrentState, Rope, Routes, WeightPrecision,
+    gated,
 };
 use crate::error::{Error, Result};
 use crate::recurrent::recur;
@@ -236,12 +237,11 @@ impl Backend for CpuBackend {
 
     fn kv_cache(
         &self,
-        layers: usize,
-        shape: &AttentionShape,
+        layers: &[AttentionShape],
         precision: CachePrecision,
         _context_length: usize,
     ) -> Result<KvCache> {
-        KvCache::new(layers, shape, precision)
+        KvCache::new(layers, precision)
     }
 
     fn fork(&self, cache: &KvCache, length: usize) -> Result<KvCache> {
@@ -282,8 +282,7 @@ impl Backend for CpuBackend {
     fn attention(
         &self,
         q: Rows,
-        k: Rows,
-        v: Rows,
+        keys_values: KeysValues<Rows>,
         attention: &Attention<'_, Self>,
         caches: &mut [&mut KvCache],
         step: &Step,
@@ -299,11 +298,12 @@ impl Backend for CpuBackend {
                 rotation: attention.rope.and_then(|rope| step.rotation(rope)),
                 query_norm: attention.query_norm.map(norm_weights),
                 key_norm: attention.key_norm.map(norm_weights),
+                value_norm: attention.value_norm.map(norm_weights),
+                rotated_first: attention.rotated_first,
                 sinks: attention.sinks.map(Vec::as_slice),
             },
             q: &q,
-            k: &k,
-            v: &v,
+            keys_values: &keys_values,
             batch: step.batch(),
             buffers: &self.buffers,
             tier: self.tier,

@@ -37,6 +37,8 @@ impl Drop for Step {
 struct RotationTable {
     /// Cosines and sines, `[rows][pairs]`.
     angles: Vec<(f32, f32)>,
+    /// A factor on each row's queries.
+    query_factors: Vec<f32>,
     pairs: usize,
     pairing: Option<Pairing>,
 }
@@ -63,6 +65,11 @@ impl Step {
                     rope.angles(position as u32, is_stretched)
                 }),
             );
+            table.query_factors.clear();
+            let factors = batch
+                .positions()
+                .map(|position| rope.query_factor(position));
+            table.query_factors.extend(factors);
             table.pairs = rope.frequencies.len();
             table.pairing = Some(rope.pairing);
         }
@@ -84,6 +91,7 @@ impl Step {
         let table = &self.tables.rotations[rope];
         Some(Rotation {
             angles: &table.angles,
+            query_factors: &table.query_factors,
             pairs: table.pairs,
             pairing: table.pairing?,
         })

@@ -300,6 +300,8 @@ impl Case {
             rope: Some(0),
             query_norm: Some(&head_norm),
             key_norm: Some(&head_norm),
+            value_norm: None,
+            rotated_first: false,
             sinks: None,
         };
         let rope = Rope {
@@ -309,8 +311,9 @@ impl Case {
             magnitude: 1.0,
             pairing: self.pairing,
             stretched: None,
+            growth: None,
         };
-        let mut caches = [0, 1].map(|_| backend.kv_cache(2, &shape, self.cache, 4096).unwrap());
+        let mut caches = [0, 1].map(|_| backend.kv_cache(&[shape; 2], self.cache, 4096).unwrap());
         let total =
             |index: usize| -> usize { steps.iter().map(|step| [step.0, step.1][index]).sum() };
         let inputs = [0, 1].map(|index| noise(self.seed + 7 * index as u64, total(index) * width));
@@ -349,7 +352,7 @@ impl Case {
                 .unwrap();
             let [q, k, v] = backend.project(&x, &first, [&q, &k, &v]).unwrap();
             let attended = backend
-                .attention(q, k, v, &attention, &mut used, &prepared)
+                .attention(q, KeysValues::Own(k, v), &attention, &mut used, &prepared)
                 .unwrap();
             let x = backend
                 .linear_add(&attended, &output, Some(&second), &x)
@@ -442,6 +445,8 @@ fn caches_survive_rollbacks_and_forks() {
         rope: None,
         query_norm: None,
         key_norm: None,
+        value_norm: None,
+        rotated_first: false,
         sinks: None,
     };
     let attend = |cache: &mut KvCache, past: usize, seed: u64, rows: usize| {
@@ -457,11 +462,11 @@ fn caches_survive_rollbacks_and_forks() {
         let [q, k, v] =
             [(1, 128), (2, 64), (3, 64)].map(|(salt, n)| rows_of(&own, seed + salt, rows, n));
         let y = own
-            .attention(q, k, v, &attention, &mut [cache], &step)
+            .attention(q, KeysValues::Own(k, v), &attention, &mut [cache], &step)
             .unwrap();
         y.values().to_vec()
     };
-    let fresh = || own.kv_cache(1, &shape, CachePrecision::F16, 1000).unwrap();
+    let fresh = || own.kv_cache(&[shape], CachePrecision::F16, 1000).unwrap();
     let mut plain = fresh();
     attend(&mut plain, 0, 100, 100);
     let mut rolled_back = fresh();

@@ -6,6 +6,7 @@ use super::Config;
 use crate::architecture::keys::{self, KeyReader, RopeFor, RopeParameters};
 use crate::architecture::preset::{Positions, Preset, RotaryDefaults};
 use crate::architecture::rope::{Scaling, longrope_magnitude, yarn_magnitude};
+use crate::backend::QueryGrowth;
 use crate::error::{Error, Result};
 
 impl Config<'_> {
@@ -19,10 +20,15 @@ impl Config<'_> {
         context_length: usize,
     ) -> Result<RopeParameters> {
         let parameters = self.object("rope_parameters");
-        if preset.positions != Positions::RotaryBySliding {
+        let by_type = [
+            Positions::RotaryBySliding,
+            Positions::RotaryStretchedUnlessSliding,
+        ];
+        if !by_type.contains(&preset.positions) {
             let fields = parameters.or_else(|| self.object("rope_scaling"));
             return self.one_rope(fields, preset.defaults.rotary, head_dim, context_length);
         }
+        let has_one_base = preset.positions == Positions::RotaryStretchedUnlessSliding;
         let part = |name: &str| parameters?.get(name)?.as_object();
         match rope_for {
             RopeFor::Full => {
@@ -30,13 +36,21 @@ impl Config<'_> {
                 self.one_rope(fields, preset.defaults.rotary, head_dim, context_length)
             }
             RopeFor::Sliding => {
-                let theta = self.number(&keys::SLIDING_THETA)?.unwrap_or(10_000.0);
+                let theta = match has_one_base {
+                    true => self.number(&keys::THETA)?,
+                    false => self.number(&keys::SLIDING_THETA)?,
+                };
+                let theta = theta.unwrap_or(match has_one_base {
+                    true => preset.defaults.rotary.theta,
+                    false => 10_000.0,
+                });
                 let fields = part("sliding_attention");
                 if fields.is_none() {
                     return Ok(RopeParameters {
                         dims: head_dim,
                         theta,
                         scaling: Scaling::None,
+                        growth: None,
                     });
                 }
                 let default = RotaryDefaults {
@@ -56,7 +70,7 @@ impl Config<'_> {
         context_length: usize,
     ) -> Result<RopeParameters> {
         let number = |key: &str| fields.and_then(|f| f.get(key)).and_then(Value::as_f64);
-        let theta = match number("rope_theta") {
+        let mut theta = match number("rope_theta") {
             Some(theta) => theta,
             None => self.number(&keys::THETA)?.unwrap_or(default.theta),
         };
@@ -72,10 +86,25 @@ impl Config<'_> {
             let expected = "a fraction in (0, 1]";
             return Err(self.wrong(&keys::ROTARY_FRACTION, expected, &fraction));
         }
+        // Hunyuan's, which is the same for all lengths.
+        let alpha = number("alpha").filter(|_| rope_type(fields) == "dynamic");
+        let scaling = match alpha {
+            Some(alpha) => {
+                theta *= alpha.powf(dims as f64 / (dims as f64 - 2.0));
+                Scaling::None
+            }
+            None => self.scaling(fields, dims, context_length)?,
+        };
+        let original = number("original_max_position_embeddings");
+        let growth = number("llama_4_scaling_beta").map(|beta| QueryGrowth {
+            beta,
+            length: original.map_or(context_length, |length| length as usize),
+        });
         Ok(RopeParameters {
             dims,
             theta,
-            scaling: self.scaling(fields, dims, context_length)?,
+            scaling,
+            growth,
         })
     }
 
@@ -88,8 +117,7 @@ impl Config<'_> {
         let Some(fields) = fields else {
             return Ok(Scaling::None);
         };
-        let kind = fields.get("rope_type").or_else(|| fields.get("type"));
-        let kind = kind.and_then(Value::as_str).unwrap_or("default");
+        let kind = rope_type(Some(fields));
         let optional = |key: &str| fields.get(key).and_then(Value::as_f64);
         let positive = |key: &str| match optional(key) {
             Some(value) if value.is_finite() && value > 0.0 => Ok(value),
@@ -179,4 +207,10 @@ impl Config<'_> {
             }
         }
     }
+}
+
+/// How a rotary embedding is stretched.
+fn rope_type(fields: Option<&Map<String, Value>>) -> &str {
+    let kind = fields.and_then(|fields| fields.get("rope_type").or_else(|| fields.get("type")));
+    kind.and_then(Value::as_str).unwrap_or("default")
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::parse;
+use crate::Error;
 use crate::architecture::{AttentionSpec, ExpertsSpec, LayerSpec, MlpSpec, ModelSpec};
 
 /// A small model's configuration with these fields besides.
@@ -191,8 +192,13 @@ fn hostile_sizes_are_refused_or_bounded() {
         all.as_object_mut().unwrap().extend(fields);
         all.to_string()
     };
-    let width =
-        |fields| parse(&text(&fields), "config.json".as_ref()).map(|spec| spec.intermediate_size);
+    let width = |fields| {
+        let spec = parse(&text(&fields), "config.json".as_ref())?;
+        let MlpSpec::Gated { width } = spec.layers[0].mlp else {
+            unreachable!("LFM2's MLPs are gated")
+        };
+        Ok::<_, Error>(width)
+    };
     assert_eq!(width(json!({ "block_multiple_of": 32 })).unwrap(), 96);
     assert_eq!(
         width(json!({ "block_auto_adjust_ff_dim": false })).unwrap(),

@@ -20,16 +20,25 @@ pub(super) enum Rows {
         first: usize,
         step: usize,
     },
-    /// `heads` groups of `parts` heads each, of which ours is number `index` (GPT-NeoX).
-    Interleaved {
-        index: usize,
-        parts: usize,
-        heads: usize,
-        head_dim: usize,
+    /// The same parts of each of several groups of rows: where a part begins in a group, and its rows. Ours are the first part
+    /// of all groups, then the second, then the third.
+    OfGroups {
+        groups: usize,
+        group_rows: usize,
+        parts: [(usize, usize); 3],
     },
 }
 
 impl Rows {
+    /// Of `heads` groups of `parts` heads each, number `index` (GPT-NeoX).
+    pub(super) fn interleaved(index: usize, parts: usize, heads: usize, head_dim: usize) -> Self {
+        Self::OfGroups {
+            groups: heads,
+            group_rows: parts * head_dim,
+            parts: [(index * head_dim, head_dim), (0, 0), (0, 0)],
+        }
+    }
+
     /// Our rows of a stored tensor, of our shape; `None` if it has too few, or others.
     pub(super) fn of<'a>(
         self,
@@ -64,14 +73,15 @@ impl Rows {
                 }
                 _ => return None,
             },
-            Self::Interleaved {
-                index,
+            Self::OfGroups {
+                groups,
+                group_rows,
                 parts,
-                heads,
-                head_dim,
             } => {
-                let first = |head: usize| (head * parts + index) * head_dim;
-                interleaved_rows(&stored, (0..heads).map(first), head_dim)?
+                let ranges = parts.into_iter().flat_map(|(before, rows)| {
+                    (0..groups).map(move |group| (group * group_rows + before, rows))
+                });
+                gathered_rows(&stored, ranges)?
             }
         };
         // Files differ in dimensions of 1.
@@ -181,14 +191,13 @@ fn transpose_every(
     })
 }
 
-/// So many rows from each of these on, gathered.
-fn interleaved_rows(
+/// Ranges of rows, each the first and how many, gathered.
+fn gathered_rows(
     tensor: &StoredTensor<'_>,
-    firsts: impl Iterator<Item = usize>,
-    count: usize,
+    ranges: impl Iterator<Item = (usize, usize)>,
 ) -> Option<StoredTensor<'static>> {
     let (mut data, mut rows) = (Vec::new(), 0);
-    for first in firsts {
+    for (first, count) in ranges {
         data.extend_from_slice(&row_range(tensor.clone(), first, count)?.data);
         rows += count;
     }

@@ -9,9 +9,9 @@ mod reader;
 use std::sync::Arc;
 
 use super::{DraftHead, Features, HeadOutput, HeadSequence};
-use crate::architecture::ModelSpec;
+use crate::architecture::{AttentionSpec, LayerSpec, MixerSpec, MlpSpec, ModelSpec};
 use crate::backend::{
-    Attention, Backend, Batch, CachePrecision, Linear, Norm, Segment, StorageType,
+    Attention, Backend, Batch, CachePrecision, KeysValues, Linear, Norm, Segment, StorageType,
 };
 use crate::error::{Error, Result};
 use crate::model::host::read;
@@ -48,8 +48,7 @@ struct Weights<B: Backend> {
     embedding: Arc<Linear<B>>,
     /// Layers of the target before which its hidden states are captured.
     captured: Vec<usize>,
-    /// Index of its rotary embedding.
-    rope: Option<usize>,
+    attention: AttentionSpec,
     entry: Entry<B>,
     output: Linear<B>,
     mlp: Mlp<B>,
@@ -80,6 +79,17 @@ enum Entry<B: Backend> {
         of_embedding: [Linear<B>; 3],
         of_feature: [Linear<B>; 3],
     },
+}
+
+/// The attention of a head's layer, and the width of its MLP.
+fn halves_of_layer(files: &EagleFiles) -> Result<(AttentionSpec, usize)> {
+    match files.spec.layers.first() {
+        Some(LayerSpec {
+            mixer: MixerSpec::Attention(attention),
+            mlp: MlpSpec::Gated { width },
+        }) => Ok((*attention, *width)),
+        _ => Err(files.unsupported("its layer is no attention with a gated MLP")),
+    }
 }
 
 impl<B: Backend> Eagle<B> {
@@ -117,13 +127,10 @@ impl<B: Backend> Eagle<B> {
             let reason = format!("it reads layers {captured:?} of a target that has {layers}");
             return Err(files.unsupported(reason));
         }
-        let mut attention = spec
-            .layers
-            .iter()
-            .filter_map(|layer| layer.mixer.attention());
-        let rope = attention.next().and_then(|attention| attention.rope);
+        let (attention, width) = halves_of_layer(files)?;
+        let shape = attention.shape;
         let at = |name: &str| format!("{layer}.{name}");
-        let entry = reader.entry(&spec, paired, captured.len(), &at)?;
+        let entry = reader.entry(&spec, shape, paired, captured.len(), &at)?;
         let to_target = if paired {
             reader.to_target(vocab_size)?
         } else {
@@ -144,8 +151,8 @@ impl<B: Backend> Eagle<B> {
         // What the backend can't keep is refused now, not with the first prompt.
         let backend = host.backend;
         let precision = cache_precision(&**backend);
-        drop(backend.kv_cache(0, &spec.attention, precision, spec.context_length)?);
-        let (queries, width) = (spec.query_size(), spec.intermediate_size);
+        drop(backend.kv_cache(&[shape], precision, spec.context_length)?);
+        let queries = shape.query_size();
         let names = files.checkpoint.names();
         let tensors = names
             .into_iter()
@@ -155,7 +162,7 @@ impl<B: Backend> Eagle<B> {
             backend: host.backend.clone(),
             embedding: host.embedding.clone(),
             captured,
-            rope,
+            attention,
             entry,
             output: reader.linear(&at("self_attn.o_proj"), hidden, 0..queries)?,
             mlp: Mlp::Gated {
@@ -164,6 +171,7 @@ impl<B: Backend> Eagle<B> {
                     norms: Norms {
                         before: Some(reader.norm(&at("post_attention_layernorm"), &spec)?),
                         after: None,
+                        scale: 1.0,
                     },
                     up: reader.linear(&at("mlp.up_proj"), width, 0..hidden)?,
                     down: reader.linear(&at("mlp.down_proj"), hidden, 0..width)?,
@@ -203,9 +211,9 @@ impl<B: Backend> DraftHead for Eagle<B> {
     }
 
     fn begin(&self) -> Result<Box<dyn HeadSequence>> {
-        let (shape, context) = (&self.0.spec.attention, self.0.spec.context_length);
+        let (shape, context) = (self.0.attention.shape, self.0.spec.context_length);
         let backend = &*self.0.backend;
-        let cache = backend.kv_cache(1, shape, cache_precision(backend), context)?;
+        let cache = backend.kv_cache(&[shape], cache_precision(backend), context)?;
         Ok(Box::new(EagleSequence {
             weights: self.0.clone(),
             cache,
@@ -246,14 +254,22 @@ impl<B: Backend> HeadSequence for EagleSequence<B> {
         let (x, [q, k, v]) = weights.enter(tokens, feature)?;
         let attention = Attention {
             layer: 0,
-            shape: weights.spec.attention,
+            shape: weights.attention.shape,
             window: None,
-            rope: weights.rope,
+            rope: weights.attention.rope,
             query_norm: None,
             key_norm: None,
+            value_norm: None,
+            rotated_first: false,
             sinks: None,
         };
-        let attended = backend.attention(q, k, v, &attention, &mut [&mut self.cache], &step)?;
+        let attended = backend.attention(
+            q,
+            KeysValues::Own(k, v),
+            &attention,
+            &mut [&mut self.cache],
+            &step,
+        )?;
         let attended = backend.linear_add(&attended, &weights.output, None, &x)?;
         let hidden = weights.mlp.forward(backend, &attended, &attended)?;
         let last = backend.select(&hidden, &[tokens.len() - 1])?;

@@ -1,8 +1,8 @@
 //! Causal self-attention, with grouped key and value heads.
 
 use crate::architecture::names::LayerTensor;
-use crate::architecture::{AttentionSpec, QueryKeyNorm};
-use crate::backend::{Activation, Attention, AttentionShape, Backend, Linear, Norm};
+use crate::architecture::{AttentionGate, AttentionSpec, QueryKeyNorm};
+use crate::backend::{Activation, Attention, AttentionShape, Backend, KeysValues, Linear, Norm};
 use crate::error::Result;
 use crate::model::loader::Loader;
 use crate::model::norms::Norms;
@@ -11,7 +11,6 @@ use crate::model::pass::Pass;
 /// The weights of one layer's attention.
 pub(in crate::model) struct SelfAttention<B: Backend> {
     spec: AttentionSpec,
-    shape: AttentionShape,
     norms: Norms<B>,
     query: Linear<B>,
     key: Linear<B>,
@@ -34,8 +33,16 @@ type Projections<B> = (
 /// Norms on queries and keys.
 enum QueryKeyNorms<B: Backend> {
     None,
-    PerHead { query: Norm<B>, key: Norm<B> },
-    Whole { query: Norm<B>, key: Norm<B> },
+    PerHead {
+        query: Norm<B>,
+        key: Norm<B>,
+        /// Whether heads are rotated before.
+        rotated_first: bool,
+    },
+    Whole {
+        query: Norm<B>,
+        key: Norm<B>,
+    },
 }
 
 impl<B: Backend> SelfAttention<B> {
@@ -46,18 +53,26 @@ impl<B: Backend> SelfAttention<B> {
     ) -> Result<Self> {
         use LayerTensor as T;
         let model = loader.spec;
-        let (hidden, queries, keys) = (model.hidden_size, model.query_size(), model.kv_size());
+        let (hidden, shape) = (model.hidden_size, spec.shape);
+        let (queries, keys) = (shape.query_size(), shape.kv_size());
         let norms = loader.norms(index, T::AttentionNorm, T::PostAttentionNorm)?;
         let query = loader.layer_linear(index, T::Query, queries, hidden)?;
         let key = loader.layer_linear(index, T::Key, keys, hidden)?;
         let value = loader.layer_linear(index, T::Value, keys, hidden)?;
         let mut norm = |tensor, width| loader.layer_norm(index, tensor, width);
-        let head_dim = model.attention.head_dim;
         let query_key_norms = match model.query_key_norm {
             QueryKeyNorm::None => QueryKeyNorms::None,
-            QueryKeyNorm::PerHead => QueryKeyNorms::PerHead {
-                query: norm(T::QueryNorm, head_dim)?,
-                key: norm(T::KeyNorm, head_dim)?,
+            of_head @ (QueryKeyNorm::PerHead | QueryKeyNorm::PerRotatedHead) => {
+                QueryKeyNorms::PerHead {
+                    query: norm(T::QueryNorm, shape.head_dim)?,
+                    key: norm(T::KeyNorm, shape.head_dim)?,
+                    rotated_first: of_head == QueryKeyNorm::PerRotatedHead,
+                }
+            }
+            QueryKeyNorm::Unweighted { query } => QueryKeyNorms::PerHead {
+                query: loader.uniform_norm(shape.head_dim, query)?,
+                key: loader.uniform_norm(shape.head_dim, 1.0)?,
+                rotated_first: false,
             },
             QueryKeyNorm::Whole => QueryKeyNorms::Whole {
                 query: norm(T::QueryNorm, queries)?,
@@ -65,20 +80,17 @@ impl<B: Backend> SelfAttention<B> {
             },
         };
         let gate = match model.attention_gate {
-            true => Some(loader.layer_linear(index, T::QueryGate, queries, hidden)?),
-            false => None,
+            AttentionGate::None => None,
+            AttentionGate::BesideQuery | AttentionGate::Own => {
+                Some(loader.layer_linear(index, T::QueryGate, queries, hidden)?)
+            }
         };
         let sinks = match model.attention_sinks {
-            true => Some(loader.layer_vector(index, T::Sinks, model.attention.heads)?),
+            true => Some(loader.layer_vector(index, T::Sinks, shape.heads)?),
             false => None,
         };
-        let mut shape = model.attention;
-        if model.scaled_by_layer {
-            shape.scale /= (index + 1) as f32;
-        }
         Ok(Self {
             spec,
-            shape,
             norms,
             query,
             key,
@@ -90,6 +102,11 @@ impl<B: Backend> SelfAttention<B> {
         })
     }
 
+    /// Of its heads.
+    pub(super) fn shape(&self) -> AttentionShape {
+        self.spec.shape
+    }
+
     pub(super) fn forward(
         &self,
         x: &B::Activations,
@@ -98,11 +115,15 @@ impl<B: Backend> SelfAttention<B> {
     ) -> Result<B::Activations> {
         let backend = pass.backend;
         let (mut q, mut k, v, gate) = self.project(backend, x)?;
-        let (mut query_norm, mut key_norm) = (None, None);
+        let (mut query_norm, mut key_norm, mut normed_last) = (None, None, false);
         match &self.query_key_norms {
             QueryKeyNorms::None => {}
-            QueryKeyNorms::PerHead { query, key } => {
-                (query_norm, key_norm) = (Some(query), Some(key));
+            QueryKeyNorms::PerHead {
+                query,
+                key,
+                rotated_first,
+            } => {
+                (query_norm, key_norm, normed_last) = (Some(query), Some(key), *rotated_first);
             }
             QueryKeyNorms::Whole { query, key } => {
                 q = backend.norm(&q, query)?;
@@ -111,20 +132,22 @@ impl<B: Backend> SelfAttention<B> {
         }
         let attention = Attention {
             layer: index,
-            shape: self.shape,
+            shape: self.spec.shape,
             window: self.spec.window,
             rope: self.spec.rope,
             query_norm,
             key_norm,
+            value_norm: None,
+            rotated_first: normed_last,
             sinks: self.sinks.as_ref(),
         };
-        let mut attended = backend.attention(q, k, v, &attention, pass.caches, pass.step)?;
+        let mut attended =
+            backend.attention(q, KeysValues::Own(k, v), &attention, pass.caches, pass.step)?;
         if let Some(gate) = gate {
             attended =
                 backend.multiply(&attended, &backend.activate(gate, Activation::Sigmoid)?)?;
         }
-        let after = self.norms.after.as_ref();
-        Ok(backend.linear_add(&attended, &self.output, after, x)?)
+        self.norms.join(backend, &attended, &self.output, x)
     }
 
     /// Queries, keys, values, and the gate if there is one.

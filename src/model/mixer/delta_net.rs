@@ -221,8 +221,7 @@ impl<B: Backend> DeltaNet<B> {
             backend.recur(inputs, &*self.delta, &mut pass.states_of(index + 1)?, batch)?;
         let outputs = self.gated(read(backend, outputs)?, &read(backend, gate)?);
         let outputs = backend.rows(&outputs, self.spec.value_width())?;
-        let after = self.norms.after.as_ref();
-        Ok(backend.linear_add(&outputs, &self.output, after, x)?)
+        self.norms.join(backend, &outputs, &self.output, x)
     }
 
     /// The inputs of the delta rule: queries and keys of unit length, values, decays and step sizes.

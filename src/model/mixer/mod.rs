@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::loader::Loader;
 use super::pass::Pass;
 use crate::architecture::MixerSpec;
-use crate::backend::{Backend, RecurrentState};
+use crate::backend::{AttentionShape, Backend, RecurrentState};
 use crate::error::Result;
 use attention::SelfAttention;
 use delta_net::DeltaNet;
@@ -61,6 +61,14 @@ impl<B: Backend> Mixer<B> {
             Self::Attention(_) => SmallVec::new(),
             Self::Recurrent(recurrent) => SmallVec::from_iter([recurrent.state()]),
             Self::DeltaNet(delta_net) => SmallVec::from_iter(delta_net.states()),
+        }
+    }
+
+    /// The shape of the keys and values that a sequence has of it, if it has any.
+    pub(super) fn cached_shape(&self) -> Option<AttentionShape> {
+        match self {
+            Self::Attention(attention) => Some(attention.shape()),
+            Self::Recurrent(_) | Self::DeltaNet(_) => None,
         }
     }
 

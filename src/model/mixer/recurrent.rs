@@ -34,7 +34,6 @@ impl<B: Backend> Recurrent<B> {
             &mut pass.states_of(index)?,
             batch,
         )?;
-        let after = self.norms.after.as_ref();
-        Ok(backend.linear_add(&outputs, &self.output, after, x)?)
+        self.norms.join(backend, &outputs, &self.output, x)
     }
 }

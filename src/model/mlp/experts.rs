@@ -1,7 +1,7 @@
 //! A mixture of experts: gated MLPs of which each token passes through a few, chosen by a router.
 
 use crate::architecture::names::{ExpertTensor, LayerTensor};
-use crate::architecture::{ExpertsSpec, RouterSpec, Scores};
+use crate::architecture::{ExpertGroups, ExpertsSpec, RouterSpec, Scores, SharedExpertSpec};
 use crate::backend::{Backend, Expert, Gating, Linear, Routes};
 use crate::error::Result;
 use crate::model::host::{read, sigmoid};
@@ -45,13 +45,15 @@ impl<B: Backend> MixtureOfExperts<B> {
             });
         }
         let shared_gate = match spec.shared {
-            Some(width) => {
+            Some(SharedExpertSpec { width, is_gated }) => {
                 experts.push(Expert {
                     gate: loader.layer_linear(index, T::SharedGate, width, hidden)?,
                     up: loader.layer_linear(index, T::SharedUp, width, hidden)?,
                     down: loader.layer_linear(index, T::SharedDown, hidden, width)?,
                 });
-                Some(loader.exact_layer_linear(index, T::SharedExpertGate, 1, hidden)?)
+                let gate = is_gated
+                    .then(|| loader.exact_layer_linear(index, T::SharedExpertGate, 1, hidden));
+                gate.transpose()?
             }
             None => None,
         };
@@ -87,18 +89,15 @@ impl<B: Backend> MixtureOfExperts<B> {
         let routes = self.route(backend, normed)?;
         let (experts, width) = (&self.experts, self.hidden_size);
         let sums = backend.experts(normed, width, experts, &routes, self.gating)?;
-        let sums = match &self.norms.after {
-            Some(norm) => backend.norm(&sums, norm)?,
-            None => sums,
-        };
-        Ok(backend.add(&sums, residual)?)
+        self.norms.add(backend, sums, residual)
     }
 
     /// The experts of each row.
     fn route(&self, backend: &B, x: &B::Activations) -> Result<Routes> {
         let logits = read(backend, backend.linear(x, &self.router)?)?;
         let logits = logits.chunks_exact(self.spec.count);
-        let mut routes = Routes::new(logits.len(), self.experts.len());
+        let rows = logits.len();
+        let mut routes = Routes::new(rows, self.experts.len());
         for (row, logits) in logits.enumerate() {
             let bias = self.router_bias.as_deref();
             for (expert, weight) in choose(logits, self.spec.chosen, self.spec.router, bias) {
@@ -109,6 +108,10 @@ impl<B: Backend> MixtureOfExperts<B> {
             let logits = read(backend, backend.linear(x, gate)?)?;
             for (row, logit) in logits.into_iter().enumerate() {
                 routes.add(row, self.spec.count, sigmoid(logit));
+            }
+        } else if self.spec.shared.is_some() {
+            for row in 0..rows {
+                routes.add(row, self.spec.count, 1.0);
             }
         }
         Ok(routes)
@@ -139,6 +142,9 @@ fn choose(
     let scores = scores(logits, router.scores);
     let biased = |expert: usize| scores[expert] + bias.map_or(0.0, |bias| bias[expert]);
     let mut order: Vec<usize> = (0..scores.len()).collect();
+    if let Some(groups) = router.groups {
+        order = of_best_groups(&order, groups, biased);
+    }
     order.sort_by(|a, b| biased(*b).total_cmp(&biased(*a)));
     order.truncate(chosen);
     let divisor = router.normalized.map_or(1.0, |epsilon| {
@@ -151,6 +157,31 @@ fn choose(
         .collect()
 }
 
+/// The experts of the groups whose two best scores have the largest sums; of equal ones the first.
+fn of_best_groups(
+    experts: &[usize],
+    groups: ExpertGroups,
+    score: impl Fn(usize) -> f32,
+) -> Vec<usize> {
+    let size = experts.len() / groups.count.max(1);
+    let sum_of_best = |experts: &[usize]| {
+        let mut best: Vec<f32> = experts.iter().map(|expert| score(*expert)).collect();
+        best.sort_by(|a, b| b.total_cmp(a));
+        best.iter().take(2).sum::<f32>()
+    };
+    let mut best: Vec<(f32, &[usize])> = experts
+        .chunks(size.max(1))
+        .map(|group| (sum_of_best(group), group))
+        .collect();
+    best.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut chosen: Vec<usize> = best[..groups.chosen.min(best.len())]
+        .iter()
+        .flat_map(|(_, group)| group.iter().copied())
+        .collect();
+    chosen.sort_unstable();
+    chosen
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +191,7 @@ mod tests {
         biased: false,
         normalized: Some(0.0),
         scale: 1.0,
+        groups: None,
     };
 
     #[test]
@@ -190,9 +222,29 @@ mod tests {
             biased: true,
             normalized: Some(1.0),
             scale: 2.0,
+            groups: None,
         };
         let chosen = choose(&[0.0, 5.0, 0.0], 2, router, Some(&[0.0, -10.0, 1.0]));
         // 2 * 0.5 / (0.5 + 0.5 + 1)
         assert_eq!(chosen, [(2, 0.5), (0, 0.5)]);
+    }
+
+    #[test]
+    fn experts_lie_in_the_groups_of_the_two_best() {
+        let groups = Some(ExpertGroups {
+            count: 3,
+            chosen: 1,
+        });
+        // The largest logit lies in a group whose second is small.
+        let logits = [5.0, -9.0, 2.0, 3.0, 1.0, 1.0];
+        let scores = Scores::Sigmoid;
+        let router = RouterSpec {
+            scores,
+            groups,
+            ..ROUTER
+        };
+        let chosen = choose(&logits, 2, router, None);
+        let experts: Vec<usize> = chosen.into_iter().map(|(expert, _)| expert).collect();
+        assert_eq!(experts, [3, 2]);
     }
 }

@@ -60,6 +60,9 @@ impl<B: Backend> Transformer<B> {
         }
         let x = backend.select(&x, wanted)?;
         let [mut logits] = backend.project(&x, &self.final_norm, [&self.head])?;
+        if self.spec.logit_scale.to_bits() != 1.0_f32.to_bits() {
+            logits = backend.scale(logits, self.spec.logit_scale)?;
+        }
         if let Some(cap) = self.spec.logit_softcap {
             logits = backend.softcap(logits, cap)?;
         }
@@ -77,7 +80,10 @@ impl<B: Backend> Transformer<B> {
 
     fn embed(&self, ids: &[u32], batch: Batch<'_>) -> Result<B::Activations> {
         let scale = self.spec.embedding_scale;
-        let x = embed(&*self.backend, &self.embedding, scale, ids)?;
+        let mut x = embed(&*self.backend, &self.embedding, scale, ids)?;
+        if let Some(norm) = &self.embedding_norm {
+            x = self.backend.norm(&x, norm)?;
+        }
         match &self.positions {
             None => Ok(x),
             Some(table) => {

@@ -128,6 +128,7 @@ fn recurrent<B: Backend>(backend: &B, hidden_size: usize) -> Recurrent<B> {
         norms: Norms {
             before: Some(norm),
             after: None,
+            scale: 1.0,
         },
         input: linear(backend, DecayedSum.input_width(), hidden_size),
         recurrence: Box::new(DecayedSum),

@@ -6,29 +6,50 @@ use super::super::memory::UnsafeSlice;
 use super::super::rows::{NormWeights, Rows};
 use super::super::simd::{LANES, Simd};
 use super::super::tier::Kernel;
-use super::{LayerAttention, Rotation};
-use crate::{Pairing, Segment};
+use super::{LayerAttention, MAX_HEAD_ELEMENTS, Rotation};
+use crate::{KeysValues, Pairing, Segment};
 
-/// Normalizes, rotates and scales a head.
-#[inline(always)]
-fn prepare_head<S: Simd>(
-    x: &[f32],
-    norm: Option<NormWeights<'_>>,
-    rotation: Option<Rotation<'_>>,
-    row: usize,
-    scale: f32,
-    output: &mut [f32],
-) {
-    match norm {
-        Some(norm) => norm.apply::<S>(x, output),
-        None => output.copy_from_slice(x),
+/// What is done to a head before it is used.
+#[derive(Clone, Copy)]
+struct Preparation<'a> {
+    norm: Option<NormWeights<'a>>,
+    rotation: Option<Rotation<'a>>,
+    /// Whether it is rotated first.
+    rotated_first: bool,
+}
+
+impl Preparation<'_> {
+    /// Prepares and scales a head of a row.
+    #[inline(always)]
+    fn run<S: Simd>(self, x: &[f32], row: usize, scale: f32, output: &mut [f32]) {
+        match (self.norm, self.rotated_first) {
+            (Some(norm), false) => {
+                norm.apply::<S>(x, output);
+                self.rotate(row, output);
+            }
+            (Some(norm), true) => {
+                let mut rotated = [0.0; MAX_HEAD_ELEMENTS];
+                let rotated = &mut rotated[..x.len()];
+                rotated.copy_from_slice(x);
+                self.rotate(row, rotated);
+                norm.apply::<S>(rotated, output);
+            }
+            (None, _) => {
+                output.copy_from_slice(x);
+                self.rotate(row, output);
+            }
+        }
+        for x in output {
+            *x *= scale;
+        }
     }
-    if let Some(rotation) = rotation {
-        let angles = &rotation.angles[row * rotation.pairs..][..rotation.pairs];
-        rotate(output, angles, rotation.pairing);
-    }
-    for x in output {
-        *x *= scale;
+
+    #[inline(always)]
+    fn rotate(self, row: usize, x: &mut [f32]) {
+        if let Some(rotation) = self.rotation {
+            let angles = &rotation.angles[row * rotation.pairs..][..rotation.pairs];
+            rotate(x, angles, rotation.pairing);
+        }
     }
 }
 
@@ -57,8 +78,7 @@ fn rotate(x: &mut [f32], angles: &[(f32, f32)], pairing: Pairing) {
 pub(super) struct Append<'a, T> {
     pub(super) attention: LayerAttention<'a>,
     pub(super) q: &'a Rows,
-    pub(super) k: &'a Rows,
-    pub(super) v: &'a Rows,
+    pub(super) keys_values: &'a KeysValues<Rows>,
     pub(super) cache: &'a Cache<T>,
     pub(super) segment: Segment,
     /// Rows of the segment.
@@ -71,33 +91,45 @@ pub(super) struct Append<'a, T> {
 impl<T: Element> Kernel for Append<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let LayerAttention {
-            shape,
+        let attention = self.attention;
+        let (shape, rotation) = (attention.shape, attention.rotation);
+        let prepare = |norm| Preparation {
+            norm,
             rotation,
-            query_norm,
-            key_norm,
-            ..
-        } = self.attention;
-        let (head_dim, padded) = (shape.head_dim, self.cache.layout.padded);
+            rotated_first: attention.rotated_first,
+        };
+        let padded = self.cache.layout(attention.layer).padded;
         for index in self.first..self.first + self.count {
             let (row, slot) = (self.segment.first_row + index, self.segment.past + index);
-            for (head, x) in self.q.row(row).chunks(head_dim).enumerate() {
+            let factor = rotation.map_or(1.0, |rotation| rotation.query_factors[row]);
+            for (head, x) in self.q.row(row).chunks(shape.head_dim).enumerate() {
                 let start = (row * shape.heads + head) * padded;
                 // SAFETY: every row is prepared by one thread.
                 let query = unsafe { self.queries.slice_mut(start, padded) };
-                let (query, padding) = query.split_at_mut(head_dim);
-                prepare_head::<S>(x, query_norm, rotation, row, shape.scale, query);
+                let (query, padding) = query.split_at_mut(shape.head_dim);
+                let scale = shape.scale * factor;
+                prepare(attention.query_norm).run::<S>(x, row, scale, query);
                 padding.fill(0.0);
             }
-            let mut key = Rows::new(self.k.buffers(), 1, head_dim);
+            let (keys, values) = match self.keys_values {
+                KeysValues::Own(keys, values) => (keys, values),
+                KeysValues::Same(keys) => (keys, keys),
+                KeysValues::Borrowed => continue,
+            };
+            let mut key = Rows::new(keys.buffers(), 1, shape.head_dim);
+            let mut normed = Rows::new(keys.buffers(), 1, shape.head_dim);
             let (page, position) = (slot / PAGE, slot % PAGE);
             // SAFETY: the caller reserved the slots; each is written by one thread, and none reads it now.
             let page = unsafe { self.cache.page_to_write(page) };
             for head in 0..shape.kv_heads {
-                let own = head * head_dim..(head + 1) * head_dim;
-                let x = &self.k.row(row)[own.clone()];
-                prepare_head::<S>(x, key_norm, rotation, row, 1.0, key.values_mut());
-                let value = &self.v.row(row)[own];
+                let own = head * shape.head_dim..(head + 1) * shape.head_dim;
+                let x = &keys.row(row)[own.clone()];
+                prepare(attention.key_norm).run::<S>(x, row, 1.0, key.values_mut());
+                let mut value = &values.row(row)[own];
+                if let Some(norm) = attention.value_norm {
+                    norm.apply::<S>(value, normed.values_mut());
+                    value = normed.values();
+                }
                 // SAFETY: as above.
                 unsafe { self.store::<S>(page, (head, position), key.values(), value) };
             }
@@ -118,7 +150,7 @@ impl<T: Element> Append<'_, T> {
         key: &[f32],
         value: &[f32],
     ) {
-        let (layer, layout) = (self.attention.layer, self.cache.layout);
+        let layout = self.cache.layout(self.attention.layer);
         let [(key_scale, key_factor), (value_scale, value_factor)] =
             [T::scale::<S>(key), T::scale::<S>(value)];
         let mut stored = [[T::ZERO; LANES]; 2];
@@ -130,15 +162,12 @@ impl<T: Element> Append<'_, T> {
                 let element = chunk * LANES + lane;
                 // SAFETY: the caller ensures it.
                 unsafe {
-                    page.write(layout.key(layer, head, position, element), stored[0][lane]);
-                    page.write(
-                        layout.value(layer, head, position, element),
-                        stored[1][lane],
-                    );
+                    page.write(layout.key(head, position, element), stored[0][lane]);
+                    page.write(layout.value(head, position, element), stored[1][lane]);
                 }
             }
         }
-        let [key_offset, value_offset] = layout.scales(layer, head, position);
+        let [key_offset, value_offset] = layout.scales(head, position);
         // SAFETY: as above.
         unsafe {
             T::store_scale(key_scale, page.slice_mut(key_offset, T::SCALE));

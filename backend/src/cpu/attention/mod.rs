@@ -18,7 +18,7 @@ use super::pool::Pool;
 use super::rows::{BufferPool, NormWeights, Rows, groups};
 use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
-use crate::{AttentionShape, Batch, Pairing, Segment, first_seen};
+use crate::{AttentionShape, Batch, KeysValues, Pairing, Segment, first_seen};
 use append::Append;
 use attend::Attend;
 use page::{clear, fold};
@@ -50,6 +50,8 @@ const MAX_QUERIES: usize = 6;
 pub(super) struct Rotation<'a> {
     /// Cosines and sines, `[rows][pairs]`.
     pub(super) angles: &'a [(f32, f32)],
+    /// A factor on each row's queries.
+    pub(super) query_factors: &'a [f32],
     pub(super) pairs: usize,
     pub(super) pairing: Pairing,
 }
@@ -63,6 +65,9 @@ pub(super) struct LayerAttention<'a> {
     pub(super) rotation: Option<Rotation<'a>>,
     pub(super) query_norm: Option<NormWeights<'a>>,
     pub(super) key_norm: Option<NormWeights<'a>>,
+    pub(super) value_norm: Option<NormWeights<'a>>,
+    /// Whether queries and keys are rotated before they are normalized.
+    pub(super) rotated_first: bool,
     /// A score of each head that takes part in the softmax and has no value.
     pub(super) sinks: Option<&'a [f32]>,
 }
@@ -187,8 +192,7 @@ impl Plan<'_> {
 pub(super) struct Attention<'a> {
     pub(super) layer: LayerAttention<'a>,
     pub(super) q: &'a Rows,
-    pub(super) k: &'a Rows,
-    pub(super) v: &'a Rows,
+    pub(super) keys_values: &'a KeysValues<Rows>,
     pub(super) batch: Batch<'a>,
     pub(super) buffers: &'a Arc<BufferPool>,
     pub(super) tier: Tier,
@@ -312,8 +316,7 @@ impl Attention<'_> {
             self.tier.run_floats(Append {
                 attention: self.layer,
                 q: self.q,
-                k: self.k,
-                v: self.v,
+                keys_values: self.keys_values,
                 cache: cache_of(index),
                 segment: self.batch.segments[index],
                 first,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Entry;
 use super::files::EagleFiles;
 use crate::architecture::ModelSpec;
-use crate::backend::{Backend, Linear, Norm};
+use crate::backend::{AttentionShape, Backend, Linear, Norm};
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, StoredTensor, dequantize};
 
@@ -91,11 +91,13 @@ impl<B: Backend> Reader<'_, B> {
     pub(super) fn entry(
         &self,
         spec: &ModelSpec,
+        shape: AttentionShape,
         paired: bool,
         captured: usize,
         at: &impl Fn(&str) -> String,
     ) -> Result<Entry<B>> {
-        let (hidden, queries, keys) = (spec.hidden_size, spec.query_size(), spec.kv_size());
+        let (queries, keys) = (shape.query_size(), shape.kv_size());
+        let hidden = spec.hidden_size;
         let projections = |inputs: usize, columns: Range<usize>| {
             let linear = |name: &str, outputs| {
                 let name = at(&format!("self_attn.{name}"));

@@ -1,0 +1,25 @@
+//! Cohere's models.
+
+use super::*;
+
+/// Command R7B and Command A.
+pub(super) static COHERE2: Preset = Preset {
+    model_types: &["cohere2"],
+    gguf: "cohere2",
+    norm: NormKind::Layer(1e-5),
+    norm_biases: false,
+    residual: Residual::ParallelOneNorm,
+    positions: Positions::RotaryIfSliding,
+    pairing: Pairing::Interleaved,
+    sliding: SlidingLayers::AllButEvery(4),
+    logit_scale: LogitScale::Factor,
+    defaults: Defaults {
+        head_dim: Some(128),
+        context_length: Some(8192),
+        window: Some(4096),
+        logit_scale: Some(0.0625),
+        tied_head: Some(true),
+        ..Defaults::NONE
+    },
+    ..LLAMA
+};

@@ -1,0 +1,62 @@
+//! Gemma's models.
+
+use super::*;
+
+/// Gemma 2.
+pub(super) static GEMMA2: Preset = Preset {
+    model_types: &["gemma2"],
+    gguf: "gemma2",
+    sliding: SlidingLayers::EveryOther,
+    window: Some(4096),
+    attention_scale: AttentionScale::QueryScalar { largest: 46 },
+    attention_softcap: Some(50.0),
+    logit_softcap: Some(30.0),
+    defaults: Defaults {
+        vocab_size: Some(256_000),
+        context_length: Some(8192),
+        ..GEMMA.defaults
+    },
+    ..GEMMA
+};
+
+/// Gemma 3.
+pub(super) static GEMMA3: Preset = Preset {
+    // A multimodal file says "gemma3" where the decoder's part has no type of its own.
+    model_types: &["gemma3_text", "gemma3"],
+    gguf: "gemma3",
+    query_key_norm: QueryKeyNorm::PerHead,
+    positions: Positions::RotaryBySliding,
+    sliding: SlidingLayers::AllButEvery(6),
+    attention_scale: AttentionScale::QueryScalar { largest: 62 },
+    defaults: Defaults {
+        vocab_size: Some(262_208),
+        context_length: Some(131_072),
+        window: Some(4096),
+        rotary: RotaryDefaults {
+            theta: 1e6,
+            fraction: 1.0,
+        },
+        ..GEMMA.defaults
+    },
+    ..GEMMA
+};
+
+/// What Gemma 2 and Gemma 3 share.
+const GEMMA: Preset = Preset {
+    norm_placement: NormPlacement::BeforeAndAfter,
+    norms_less_one: LessOne::All,
+    activation: Activation::GeluTanh,
+    gguf_pairing: Pairing::Halves,
+    embedding_scale: EmbeddingScale::RootOfHidden,
+    defaults: Defaults {
+        hidden_size: Some(2304),
+        intermediate_size: Some(Width::Of(9216)),
+        layers: Some(26),
+        heads: Some(8),
+        kv_heads: Some(4),
+        head_dim: Some(256),
+        tied_head: Some(true),
+        ..Defaults::NONE
+    },
+    ..LLAMA
+};

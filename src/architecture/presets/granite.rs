@@ -1,0 +1,25 @@
+//! IBM's models.
+
+use super::*;
+
+/// Granite.
+pub(super) static GRANITE: Preset = Preset {
+    model_types: &["granite"],
+    gguf: "granite",
+    ..GRANITE_FAMILY
+};
+
+/// What Granite's kinds share.
+const GRANITE_FAMILY: Preset = Preset {
+    attention_scale: AttentionScale::Stated,
+    embedding_scale: EmbeddingScale::Stated,
+    logit_scale: LogitScale::Divisor,
+    has_residual_scale: true,
+    defaults: Defaults {
+        context_length: Some(2048),
+        attention_scale: Some(1.0),
+        logit_scale: Some(1.0),
+        ..Defaults::NONE
+    },
+    ..LLAMA
+};

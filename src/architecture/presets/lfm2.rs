@@ -1,0 +1,56 @@
+//! Liquid's models.
+
+use super::*;
+
+/// LFM2.
+pub(super) static LFM2: Preset = Preset {
+    model_types: &["lfm2"],
+    gguf: "lfm2",
+    adjusted_width: true,
+    ..LFM2_FAMILY
+};
+
+/// LFM2 with experts.
+pub(super) static LFM2_MOE: Preset = Preset {
+    model_types: &["lfm2_moe"],
+    gguf: "lfm2moe",
+    experts: Some(ExpertsPreset {
+        scores: Scores::Sigmoid,
+        normalized: true,
+        states_normalized: true,
+        states_scale: true,
+        epsilon: 1e-6,
+        gating: None,
+        biased: true,
+        shared: SharedExpert::None,
+    }),
+    defaults: Defaults {
+        experts: ExpertDefaults {
+            count: Some(32),
+            chosen: Some(4),
+            width: Some(1792),
+            ..ExpertDefaults::NONE
+        },
+        ..LFM2_FAMILY.defaults
+    },
+    ..LFM2_FAMILY
+};
+
+/// What LFM2's kinds share.
+const LFM2_FAMILY: Preset = Preset {
+    tensors: &names::LFM2,
+    norm: NormKind::Rms(1e-5),
+    query_key_norm: QueryKeyNorm::PerHead,
+    recurrent: Some(RecurrentKind::ShortConv),
+    gguf_pairing: Pairing::Halves,
+    defaults: Defaults {
+        context_length: Some(128_000),
+        rotary: RotaryDefaults {
+            theta: 1e6,
+            fraction: 1.0,
+        },
+        tied_head: Some(true),
+        ..Defaults::NONE
+    },
+    ..LLAMA
+};

@@ -1,0 +1,169 @@
+//! The families of models that this crate runs, a row each, in a file for each maker. A row says what sets it apart from Llama.
+
+#![allow(
+    clippy::wildcard_imports,
+    reason = "rows are written in what this module lists"
+)]
+
+mod cohere;
+mod gemma;
+mod glm;
+mod gpt;
+mod granite;
+mod lfm2;
+mod mistral;
+mod muse_glimmer;
+mod olmo;
+mod others;
+mod qwen;
+
+// What rows are made of.
+use super::preset::{
+    AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertDefaults, ExpertsPreset, LessOne,
+    LogitScale, Positions, Preset, RecurrentKind, RotaryDefaults, SharedExpert, SlidingLayers,
+    Width,
+};
+use super::tensor_names as names;
+use super::variants::{AttentionGate, Biases, NormPlacement, QueryKeyNorm, Residual, Scores};
+use crate::backend::{Activation, Gating, NormKind, Pairing};
+
+/// Every family. Of those whose GGUF files have one name, the first reads them.
+static PRESETS: [&Preset; 31] = [
+    &gpt::GPT2,
+    &LLAMA,
+    &mistral::MISTRAL,
+    &qwen::QWEN2,
+    &qwen::QWEN3,
+    &gemma::GEMMA2,
+    &gemma::GEMMA3,
+    &others::PHI3,
+    &gpt::GPT_NEOX,
+    &olmo::OLMO2,
+    &others::SMOLLM3,
+    &mistral::MIXTRAL,
+    &qwen::QWEN2_MOE,
+    &qwen::QWEN3_MOE,
+    &olmo::OLMOE,
+    &lfm2::LFM2,
+    &lfm2::LFM2_MOE,
+    &gpt::GPT_OSS,
+    &qwen::QWEN3_5,
+    &qwen::QWEN3_5_MOE,
+    &qwen::QWEN3_NEXT,
+    &mistral::MISTRAL3,
+    &granite::GRANITE,
+    &olmo::OLMO3,
+    &others::STARCODER2,
+    &others::SEED_OSS,
+    &others::HUNYUAN_V1_DENSE,
+    &others::EXAONE4,
+    &cohere::COHERE2,
+    &glm::GLM4_MOE,
+    &muse_glimmer::MUSE_GLIMMER,
+];
+
+/// A row of its own, and what the others are written against.
+const LLAMA: Preset = Preset {
+    model_types: &["llama"],
+    gguf: "llama",
+    tensors: &names::LLAMA,
+    norm: NormKind::Rms(1e-6),
+    norm_placement: NormPlacement::Before,
+    norm_biases: true,
+    after_epsilon: None,
+    norms_less_one: LessOne::None,
+    query_key_norm: QueryKeyNorm::None,
+    may_lack_query_key_norm: false,
+    residual: Residual::Sequential,
+    mlp: DenseMlp::Gated,
+    experts: None,
+    activation: Activation::Silu,
+    biases: Biases::AsStored,
+    positions: Positions::Rotary,
+    recurrent: None,
+    adjusted_width: false,
+    pairing: Pairing::Halves,
+    gguf_pairing: Pairing::Interleaved,
+    sliding: SlidingLayers::None,
+    window: None,
+    attention_scale: AttentionScale::HeadDim,
+    attention_gate: AttentionGate::None,
+    attention_sinks: false,
+    rounded_yarn: true,
+    attention_softcap: None,
+    logit_softcap: None,
+    embedding_scale: EmbeddingScale::None,
+    embedding_norm: false,
+    has_residual_scale: false,
+    logit_scale: LogitScale::None,
+    defaults: Defaults {
+        context_length: Some(2048),
+        ..Defaults::NONE
+    },
+};
+
+/// Qwen's router, and what others are written against.
+const SOFTMAX_ROUTER: ExpertsPreset = ExpertsPreset {
+    scores: Scores::Softmax,
+    normalized: true,
+    states_normalized: true,
+    states_scale: false,
+    epsilon: 0.0,
+    gating: None,
+    biased: false,
+    shared: SharedExpert::None,
+};
+
+/// The router of DeepSeek-V3 and those that followed it.
+const GROUPED_ROUTER: ExpertsPreset = ExpertsPreset {
+    scores: Scores::Sigmoid,
+    states_scale: true,
+    epsilon: 1e-20,
+    biased: true,
+    shared: SharedExpert::Times,
+    ..SOFTMAX_ROUTER
+};
+
+/// Families by the names that files give them.
+impl Preset {
+    /// The family of a config.json's `model_type`.
+    pub fn from_model_type(name: &str) -> Option<&'static Self> {
+        let mut presets = PRESETS.iter().copied();
+        presets.find(|preset| preset.model_types.contains(&name))
+    }
+
+    /// The family of a GGUF file's `general.architecture`, with experts or without.
+    pub fn from_gguf(name: &str, has_experts: bool) -> Option<&'static Self> {
+        let named = || PRESETS.iter().copied().filter(|preset| preset.gguf == name);
+        let alike = named().find(|preset| preset.experts.is_some() == has_experts);
+        alike.or_else(|| named().next())
+    }
+
+    /// Why a file that names another family is refused.
+    pub(super) fn refusal(name: &str) -> String {
+        let supported: Vec<&str> = PRESETS.iter().map(|preset| preset.name()).collect();
+        format!(
+            "architecture {name:?} is not among those supported: {}",
+            supported.join(", ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_to_their_row() {
+        for preset in PRESETS {
+            for name in preset.model_types {
+                let found = Preset::from_model_type(name).unwrap();
+                assert!(std::ptr::eq(found, preset), "{name}");
+            }
+            let has_experts = preset.experts.is_some();
+            let found = Preset::from_gguf(preset.gguf, has_experts).unwrap();
+            assert_eq!(found.gguf, preset.gguf);
+            assert_eq!(found.experts.is_some(), has_experts, "{}", preset.gguf);
+        }
+    }
+}

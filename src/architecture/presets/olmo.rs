@@ -1,0 +1,55 @@
+//! OLMo's models.
+
+use super::*;
+
+/// OLMo 2.
+pub(super) const OLMO2: Preset = Preset {
+    model_types: &["olmo2"],
+    gguf: "olmo2",
+    norm: NormKind::Rms(1e-5),
+    norm_placement: NormPlacement::After,
+    query_key_norm: QueryKeyNorm::Whole,
+    positions: Positions::RotaryStretchedUnlessSliding,
+    gguf_pairing: Pairing::Halves,
+    sliding: SlidingLayers::AllButEvery(4),
+    ..LLAMA
+};
+
+/// `OLMoE`.
+pub(super) static OLMOE: Preset = Preset {
+    model_types: &["olmoe"],
+    gguf: "olmoe",
+    norm: NormKind::Rms(1e-5),
+    query_key_norm: QueryKeyNorm::Whole,
+    gguf_pairing: Pairing::Halves,
+    experts: Some(ExpertsPreset {
+        normalized: false,
+        ..SOFTMAX_ROUTER
+    }),
+    defaults: Defaults {
+        context_length: Some(4096),
+        experts: ExpertDefaults {
+            count: Some(64),
+            chosen: Some(8),
+            ..ExpertDefaults::NONE
+        },
+        ..Defaults::NONE
+    },
+    ..LLAMA
+};
+
+/// OLMo 3.
+pub(super) static OLMO3: Preset = Preset {
+    model_types: &["olmo3"],
+    // GGUF files say "olmo2", and which layers have a window.
+    defaults: Defaults {
+        context_length: Some(2048),
+        window: Some(4096),
+        rotary: RotaryDefaults {
+            theta: 500_000.0,
+            fraction: 1.0,
+        },
+        ..Defaults::NONE
+    },
+    ..OLMO2
+};
