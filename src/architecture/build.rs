@@ -1,11 +1,14 @@
 //! A family's row and a file's keys to a [`ModelSpec`].
 
-use super::keys::{self, KeyReader, RopeFor};
+use super::keys::{self, KeyReader, LayerHeads, RopeFor};
 use super::preset::{
     AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertsPreset, LogitScale, Positions,
     Preset, RecurrentKind, SharedExpert, Width,
 };
-use super::spec::{AttentionSpec, DeltaNetSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
+use super::spec::{
+    AttentionSpec, DeltaNetSpec, KeyValueSource, LayerInputsSpec, LayerSpec, MixerSpec, ModelSpec,
+    ShortConvSpec,
+};
 use super::variants::{
     Biases, ExpertGroups, ExpertsSpec, MlpSpec, QueryKeyNorm, Residual, RouterSpec,
     SharedExpertSpec,
@@ -41,11 +44,7 @@ impl<K: KeyReader> Builder<'_, K> {
         let context_length = keys.size_or(&keys::CONTEXT_LENGTH, defaults.context_length)?;
         let attention = self.attention(hidden_size, layers)?;
         let experts = self.experts()?;
-        let width = self.intermediate_size(hidden_size, experts)?;
-        let mlp = match preset.mlp {
-            DenseMlp::Gated => MlpSpec::Gated { width },
-            DenseMlp::Plain => MlpSpec::Plain { width },
-        };
+        let layers = self.layers(layers, hidden_size, attention, experts)?;
         let norm = self.norm()?;
         Ok(ModelSpec {
             family: preset,
@@ -55,13 +54,14 @@ impl<K: KeyReader> Builder<'_, K> {
                 .ok_or_else(|| keys.missing(&keys::VOCAB_SIZE))?,
             hidden_size,
             context_length,
-            layers: self.layers(layers, attention, mlp, experts)?,
+            ropes: self.ropes(&layers, attention, context_length)?,
+            layers,
             prediction_layers,
-            ropes: self.ropes(attention.head_dim, context_length)?,
             norm,
             after_norm: self.after_norm(norm)?,
             norm_placement: preset.norm_placement,
             query_key_norm: self.query_key_norm()?,
+            value_norm: preset.value_norm,
             attention_gate: preset.attention_gate,
             attention_sinks: preset.attention_sinks,
             activation: keys.activation()?.unwrap_or(preset.activation),
@@ -86,6 +86,8 @@ impl<K: KeyReader> Builder<'_, K> {
                 }
             },
             embedding_norm: preset.embedding_norm,
+            layer_inputs: self.layer_inputs()?,
+            layer_scales: preset.layer_scales,
             logit_scale: self.logit_scale()?,
             logit_softcap: keys.cap(&keys::LOGIT_SOFTCAP, preset.logit_softcap)?,
             tied_head: keys.flag(&keys::TIED_HEAD).or(defaults.tied_head),
@@ -112,7 +114,11 @@ impl<K: KeyReader> Builder<'_, K> {
     fn attention(&self, hidden_size: usize, layers: usize) -> Result<AttentionShape> {
         let (keys, defaults) = (self.keys, self.defaults);
         let heads = keys.size_or(&keys::HEADS, defaults.heads)?;
-        let kv_heads = keys.size_or(&keys::KV_HEADS, defaults.kv_heads.or(Some(heads)))?;
+        let kv_heads = match self.preset.heads_by_sliding {
+            true => keys.layer_size(&keys::KV_HEADS, 0, layers)?,
+            false => keys.size(&keys::KV_HEADS)?,
+        };
+        let kv_heads = kv_heads.or(defaults.kv_heads).unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {
             let expected = format!("a divisor of the {heads} query heads");
             return Err(keys.wrong(&keys::KV_HEADS, &expected, &kv_heads));
@@ -133,6 +139,7 @@ impl<K: KeyReader> Builder<'_, K> {
                 .number(&keys::ATTENTION_SCALE)?
                 .or(defaults.attention_scale)
                 .unwrap_or(inverse_root(head_dim as f64)),
+            AttentionScale::One => 1.0,
         };
         Ok(AttentionShape {
             heads,
@@ -146,18 +153,84 @@ impl<K: KeyReader> Builder<'_, K> {
         })
     }
 
-    fn intermediate_size(&self, hidden_size: usize, experts: Option<ExpertsSpec>) -> Result<usize> {
+    /// The width of a layer's MLP without experts.
+    fn mlp_width(
+        &self,
+        layer: usize,
+        layers: usize,
+        hidden_size: usize,
+        experts: Option<ExpertsSpec>,
+    ) -> Result<usize> {
         let default = self.defaults.intermediate_size.map(|width| match width {
             Width::Of(width) => width,
             Width::TimesHidden(times) => times * hidden_size,
         });
         // A file whose layers all have experts need not state it.
         let default = default.or(experts.map(|experts| experts.width));
-        let width = self.keys.size_or(&keys::INTERMEDIATE_SIZE, default)?;
+        let key = &keys::INTERMEDIATE_SIZE;
+        let stated = self.keys.layer_size(key, layer, layers)?;
+        let width = stated.or(default).ok_or_else(|| self.keys.missing(key))?;
         match self.preset.adjusted_width {
             true => self.keys.adjusted(width),
             false => Ok(width),
         }
+    }
+
+    /// How many of the last layers use the keys and values of earlier ones.
+    fn sharing_layers(&self, layers: usize) -> Result<usize> {
+        let key = &keys::SHARED_KEYS;
+        if !self.preset.may_share_keys || self.keys.says_none(key) {
+            return Ok(0);
+        }
+        // Zero, as many files say, is no positive number.
+        let sharing = self.keys.size(key).unwrap_or_default().unwrap_or(0);
+        if sharing >= layers {
+            let expected = format!("less than the {layers} layers");
+            return Err(self.keys.wrong(key, &expected, &sharing));
+        }
+        Ok(sharing)
+    }
+
+    fn layer_inputs(&self) -> Result<Option<LayerInputsSpec>> {
+        let key = &keys::LAYER_INPUTS;
+        if !self.preset.may_have_layer_inputs || self.keys.says_none(key) {
+            return Ok(None);
+        }
+        let Some(width) = self.keys.size(key).unwrap_or_default() else {
+            return Ok(None);
+        };
+        let vocab_size = self.keys.layer_inputs_vocab()?;
+        let vocab_size = vocab_size.or(self.defaults.vocab_size);
+        let vocab_size = vocab_size.ok_or_else(|| self.keys.missing(&keys::LAYER_INPUTS_VOCAB))?;
+        Ok(Some(LayerInputsSpec { width, vocab_size }))
+    }
+
+    /// The heads of a layer's attention.
+    fn shape_of(
+        &self,
+        of_model: AttentionShape,
+        layer: usize,
+        slides: bool,
+    ) -> Result<AttentionShape> {
+        let mut shape = of_model;
+        if self.keys.flag(&keys::SCALED_BY_LAYER) == Some(true) {
+            shape.scale /= (layer + 1) as f32;
+        }
+        if self.preset.heads_by_sliding {
+            let LayerHeads { head_dim, kv_heads } = self.keys.heads_of(layer, slides)?;
+            shape.head_dim = head_dim.unwrap_or(shape.head_dim);
+            shape.kv_heads = kv_heads.unwrap_or(shape.kv_heads);
+            if !shape.heads.is_multiple_of(shape.kv_heads) {
+                let expected = format!("a divisor of the {} query heads", shape.heads);
+                let found = shape.kv_heads;
+                return Err(self.keys.wrong(&keys::KV_HEADS, &expected, &found));
+            }
+            if !shape.head_dim.is_multiple_of(2) {
+                let found = shape.head_dim;
+                return Err(self.keys.wrong(&keys::HEAD_DIM, "an even number", &found));
+            }
+        }
+        Ok(shape)
     }
 
     /// The mixtures of experts of the layers that have them.
@@ -166,6 +239,11 @@ impl<K: KeyReader> Builder<'_, K> {
             return Ok(None);
         };
         let (keys, defaults) = (self.keys, &self.defaults.experts);
+        // Zero, as files without experts may say, is no positive number.
+        let stated = keys.size(&keys::EXPERTS).unwrap_or_default();
+        if self.preset.may_lack_experts && stated.is_none() {
+            return Ok(None);
+        }
         let count = keys.size_or(&keys::EXPERTS, defaults.count)?;
         if count > keys::MAX_EXPERTS {
             let expected = format!("at most {}", keys::MAX_EXPERTS);
@@ -201,6 +279,7 @@ impl<K: KeyReader> Builder<'_, K> {
                     .then_some(preset.epsilon),
                 scale: scale.unwrap_or(1.0) as f32,
                 groups: self.expert_groups(count, chosen)?,
+                is_normed: preset.beside_dense,
             },
             gating: match preset.gating {
                 Some(Gating::Clamped { limit, alpha }) => {
@@ -325,7 +404,12 @@ impl<K: KeyReader> Builder<'_, K> {
     }
 
     /// In a family with two, that of the sliding layers comes first.
-    fn ropes(&self, head_dim: usize, context_length: usize) -> Result<Vec<Rope>> {
+    fn ropes(
+        &self,
+        layers: &[LayerSpec],
+        attention: AttentionShape,
+        context_length: usize,
+    ) -> Result<Vec<Rope>> {
         let which: &[RopeFor] = match self.preset.positions {
             Positions::Learned => &[],
             Positions::Rotary | Positions::RotaryButEvery(_) | Positions::RotaryIfSliding => {
@@ -335,8 +419,14 @@ impl<K: KeyReader> Builder<'_, K> {
                 &[RopeFor::Sliding, RopeFor::Full]
             }
         };
-        let rope = |rope_for: &RopeFor| {
+        let head_dim = |rope: usize| {
+            let mut layers = layers.iter().filter_map(|layer| layer.mixer.attention());
+            let layer = layers.find(|layer| layer.rope == Some(rope));
+            layer.map_or(attention.head_dim, |layer| layer.shape.head_dim)
+        };
+        let rope = |(index, rope_for): (usize, &RopeFor)| {
             let (keys, preset) = (self.keys, self.preset);
+            let head_dim = head_dim(index);
             let rope = keys.rope(*rope_for, preset, head_dim, context_length)?;
             if !(rope.theta.is_finite() && rope.theta > 1.0) {
                 return Err(keys.wrong(rope_for.theta(), "a number above 1", &rope.theta));
@@ -347,14 +437,14 @@ impl<K: KeyReader> Builder<'_, K> {
                 ..rope.scaling.rope(rope.dims, rope.theta, pairing)
             })
         };
-        which.iter().map(rope).collect()
+        which.iter().enumerate().map(rope).collect()
     }
 
     fn layers(
         &self,
         layers: usize,
+        hidden_size: usize,
         attention: AttentionShape,
-        mlp: MlpSpec,
         experts: Option<ExpertsSpec>,
     ) -> Result<Vec<LayerSpec>> {
         let (keys, preset) = (self.keys, self.preset);
@@ -364,29 +454,48 @@ impl<K: KeyReader> Builder<'_, K> {
             true => self.window()?,
             false => None,
         };
-        let is_scaled = keys.flag(&keys::SCALED_BY_LAYER).unwrap_or(false);
+        let first_sharing = layers - self.sharing_layers(layers)?;
+        let source = |layer: usize| {
+            if layer < first_sharing {
+                let one = preset.heads_by_sliding && keys.has_one_projection(layer, slides[layer]);
+                return Ok(match one {
+                    true => KeyValueSource::OneProjection,
+                    false => KeyValueSource::Projections,
+                });
+            }
+            let lender = (0..first_sharing).rfind(|lender| slides[*lender] == slides[layer]);
+            let lender = lender.ok_or_else(|| {
+                let expected = "so few that a layer of the same type is before them";
+                keys.wrong(&keys::SHARED_KEYS, expected, &(layers - first_sharing))
+            });
+            lender.map(KeyValueSource::Layer)
+        };
         let layer = |(layer, slides): (usize, bool)| {
             let mixer = match preset.recurrent {
                 Some(kind) if keys.is_recurrent(layer, layers)? => self.recurrent(kind)?,
-                _ => {
-                    let mut shape = attention;
-                    if is_scaled {
-                        shape.scale /= (layer + 1) as f32;
-                    }
-                    MixerSpec::Attention(AttentionSpec {
-                        shape,
-                        window: window.filter(|_| slides),
-                        rope: self.rope_of(layer, slides, window.is_some())?,
-                    })
-                }
+                _ => MixerSpec::Attention(AttentionSpec {
+                    shape: self.shape_of(attention, layer, slides)?,
+                    window: window.filter(|_| slides),
+                    rope: self.rope_of(layer, slides, window.is_some())?,
+                    source: source(layer)?,
+                }),
             };
-            let mlp = match experts {
-                Some(experts) if keys.has_experts(layer, layers)? => MlpSpec::Experts(experts),
-                _ => mlp,
+            let has_experts = experts.is_some() && keys.has_experts(layer, layers)?;
+            let mut width = self.mlp_width(layer, layers, hidden_size, experts)?;
+            if layer >= first_sharing && keys.doubles_mlps() {
+                width *= 2;
+            }
+            let mlp = match (experts.filter(|_| has_experts), preset.mlp) {
+                (Some(experts), _) if experts.router.is_normed => {
+                    MlpSpec::GatedAndExperts { width, experts }
+                }
+                (Some(experts), _) => MlpSpec::Experts(experts),
+                (None, DenseMlp::Gated) => MlpSpec::Gated { width },
+                (None, DenseMlp::Plain) => MlpSpec::Plain { width },
             };
             Ok(LayerSpec { mixer, mlp })
         };
-        slides.into_iter().enumerate().map(layer).collect()
+        slides.iter().copied().enumerate().map(layer).collect()
     }
 
     /// The rotary embedding of a layer; `has_windows`: whether those that slide have a window.

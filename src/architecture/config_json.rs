@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::build::build;
-use super::keys::{self, Key, KeyReader, RopeFor, RopeParameters};
+use super::keys::{self, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
 use super::preset::{Defaults, Preset, SlidingLayers};
 use super::spec::ModelSpec;
 use crate::backend::{Activation, Pairing};
@@ -70,6 +70,16 @@ impl Config<'_> {
                 Some(number) if number > 0.0 => Ok(Some(number)),
                 _ => Err(self.wrong_value(name, "a positive number", value)),
             },
+        }
+    }
+
+    fn checked_size(&self, name: &str, value: &Value) -> Result<usize> {
+        match whole_number(value) {
+            Some(size) if (1..=keys::MAX_SIZE).contains(&size) => Ok(size as usize),
+            _ => {
+                let expected = format!("an integer in 1..={}", keys::MAX_SIZE);
+                Err(self.wrong_value(name, &expected, value))
+            }
         }
     }
 
@@ -143,20 +153,63 @@ impl KeyReader for Config<'_> {
     }
 
     fn size(&self, key: &Key) -> Result<Option<usize>> {
-        let Some((name, value)) = self.value(key) else {
-            return Ok(None);
-        };
-        match whole_number(value) {
-            Some(size) if (1..=keys::MAX_SIZE).contains(&size) => Ok(Some(size as usize)),
-            _ => {
-                let expected = format!("an integer in 1..={}", keys::MAX_SIZE);
-                Err(self.wrong_value(name, &expected, value))
-            }
-        }
+        let stated = self.value(key);
+        let size = stated.map(|(name, value)| self.checked_size(name, value));
+        size.transpose()
     }
 
     fn counts_prediction_layers(&self) -> bool {
         false
+    }
+
+    fn layer_size(&self, key: &Key, layer: usize, layers: usize) -> Result<Option<usize>> {
+        match self.value(key) {
+            Some((name, Value::Array(list))) => match list.get(layer) {
+                Some(size) if list.len() == layers => self.checked_size(name, size).map(Some),
+                _ => Err(self.wrong_value(name, "an entry a layer", &list.len())),
+            },
+            _ => self.size(key),
+        }
+    }
+
+    fn heads_of(&self, layer: usize, slides: bool) -> Result<LayerHeads> {
+        let size = |fields: &Map<String, Value>, name: &str| match fields.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(size) => self.checked_size(name, size).map(Some),
+        };
+        if let Some(layers) = self.object("per_layer_config") {
+            let mut layers = layers.iter();
+            let own = layers.find(|(number, _)| number.parse() == Ok(layer));
+            return match own.and_then(|(_, fields)| fields.as_object()) {
+                Some(fields) => Ok(LayerHeads {
+                    head_dim: size(fields, "head_dim")?,
+                    kv_heads: size(fields, "num_key_value_heads")?,
+                }),
+                None => Ok(LayerHeads::UNSTATED),
+            };
+        }
+        if slides {
+            return Ok(LayerHeads::UNSTATED);
+        }
+        Ok(LayerHeads {
+            head_dim: Some(size(self.fields, "global_head_dim")?.unwrap_or(512)),
+            kv_heads: match self.is_set("attention_k_eq_v") {
+                true => size(self.fields, "num_global_key_value_heads")?,
+                false => None,
+            },
+        })
+    }
+
+    fn has_one_projection(&self, _layer: usize, slides: bool) -> bool {
+        !slides && self.is_set("attention_k_eq_v")
+    }
+
+    fn doubles_mlps(&self) -> bool {
+        self.is_set("use_double_wide_mlp")
+    }
+
+    fn layer_inputs_vocab(&self) -> Result<Option<usize>> {
+        self.size(&keys::LAYER_INPUTS_VOCAB)
     }
 
     fn number(&self, key: &Key) -> Result<Option<f64>> {
@@ -351,6 +404,10 @@ impl KeyReader for Config<'_> {
             return Err(
                 self.unsupported("clipped queries, keys and values (`clip_qkv`) are not supported")
             );
+        }
+        let both_ways = self.fields.get("use_bidirectional_attention");
+        if both_ways.and_then(Value::as_str) == Some("all") {
+            return Err(self.unsupported("attention to later tokens is not supported"));
         }
         let thetas = self.list("layer_rope_theta").into_iter().flatten();
         let mut thetas = thetas.filter(|theta| theta.as_f64() != Some(0.0));

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::build::build;
-use super::keys::{self, Key, KeyReader, RopeFor, RopeParameters};
+use super::keys::{self, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
 use super::preset::{Defaults, Positions, Preset, SlidingLayers};
 use super::rope::{Scaling, longrope_magnitude, yarn_magnitude};
 use super::spec::ModelSpec;
@@ -78,8 +78,12 @@ impl Keys<'_> {
             Some(value) => value,
             None => return Ok(None),
         };
+        self.checked_size(name, value).map(Some)
+    }
+
+    fn checked_size(&self, name: &str, value: &Value) -> Result<usize> {
         match value.as_integer() {
-            Some(size) if (1..=keys::MAX_SIZE).contains(&size) => Ok(Some(size as usize)),
+            Some(size) if (1..=keys::MAX_SIZE).contains(&size) => Ok(size as usize),
             _ => {
                 let expected = format!("an integer in 1..={}", keys::MAX_SIZE);
                 Err(self.wrong_value(name, &expected, &format!("{value:?}")))
@@ -190,6 +194,53 @@ impl KeyReader for Keys<'_> {
 
     fn size(&self, key: &Key) -> Result<Option<usize>> {
         key.gguf.map_or(Ok(None), |name| self.size_of(name))
+    }
+
+    fn layer_size(&self, key: &Key, layer: usize, layers: usize) -> Result<Option<usize>> {
+        match (key.gguf, self.value(key)) {
+            (Some(name), Some(Value::Array(list))) => match list.get(layer) {
+                Some(size) if list.len() >= layers => self.checked_size(name, size).map(Some),
+                _ => {
+                    let found = format!("{} entries", list.len());
+                    Err(self.wrong_value(name, "an entry a layer", &found))
+                }
+            },
+            _ => self.size(key),
+        }
+    }
+
+    fn heads_of(&self, layer: usize, slides: bool) -> Result<LayerHeads> {
+        let head_dim = match slides {
+            true => self.size_of("attention.key_length_swa")?,
+            false => self.size_of("attention.key_length")?,
+        };
+        let kv_heads = match self.value(&keys::KV_HEADS) {
+            Some(Value::Array(list)) => list.get(layer),
+            value => value,
+        };
+        let name = keys::KV_HEADS.gguf.unwrap_or_default();
+        let kv_heads = kv_heads.map(|heads| self.checked_size(name, heads));
+        Ok(LayerHeads {
+            head_dim,
+            kv_heads: kv_heads.transpose()?,
+        })
+    }
+
+    fn has_one_projection(&self, layer: usize, _slides: bool) -> bool {
+        let has = |name: &str| {
+            let tensor = self.gguf.tensor(&format!("blk.{layer}.{name}.weight"));
+            tensor.is_some()
+        };
+        !has("attn_v") && !has("attn_qkv")
+    }
+
+    fn doubles_mlps(&self) -> bool {
+        false
+    }
+
+    fn layer_inputs_vocab(&self) -> Result<Option<usize>> {
+        let table = self.gguf.tensor("per_layer_token_embd.weight");
+        Ok(table.and_then(|table| table.shape.first().copied()))
     }
 
     fn counts_prediction_layers(&self) -> bool {
@@ -314,7 +365,14 @@ impl KeyReader for Keys<'_> {
         context_length: usize,
     ) -> Result<RopeParameters> {
         const DIMS: &str = "rope.dimension_count";
-        let dims = self.size_of(DIMS)?.unwrap_or(head_dim);
+        let of_sliding = match rope_for {
+            RopeFor::Sliding => self.size_of("rope.dimension_count_swa")?,
+            RopeFor::Full => None,
+        };
+        let dims = match of_sliding {
+            Some(dims) => dims,
+            None => self.size_of(DIMS)?.unwrap_or(head_dim),
+        };
         if dims > head_dim || !dims.is_multiple_of(2) {
             let expected = format!("even, at most {head_dim}");
             return Err(self.wrong_value(DIMS, &expected, &dims));

@@ -51,7 +51,10 @@ pub(super) const EXPERTS: Key = key(
     &["num_local_experts", "num_experts", "n_routed_experts"],
     "expert_count",
 );
-pub(super) const CHOSEN_EXPERTS: Key = key(&["num_experts_per_tok"], "expert_used_count");
+pub(super) const CHOSEN_EXPERTS: Key = key(
+    &["num_experts_per_tok", "top_k_experts"],
+    "expert_used_count",
+);
 pub(super) const EXPERT_WIDTH: Key = key(&["moe_intermediate_size"], "expert_feed_forward_length");
 pub(super) const SHARED_EXPERT_WIDTH: Key = key(
     &["shared_expert_intermediate_size"],
@@ -96,6 +99,12 @@ pub(super) const LOGIT_SCALE: Key = key(
     "logit_scale",
 );
 pub(super) const ATTENTION_SCALE: Key = key(&["attention_multiplier"], "attention.scale");
+pub(super) const SHARED_KEYS: Key = key(&["num_kv_shared_layers"], "attention.shared_kv_layers");
+pub(super) const LAYER_INPUTS: Key = key(
+    &["hidden_size_per_layer_input"],
+    "embedding_length_per_layer_input",
+);
+pub(super) const LAYER_INPUTS_VOCAB: Key = json_key(&["vocab_size_per_layer_input"]);
 pub(super) const QUERY_SCALAR: Key = json_key(&["query_pre_attn_scalar"]);
 pub(super) const SCALED_ATTENTION: Key = json_key(&["scale_attn_weights"]);
 pub(super) const SCALED_BY_LAYER: Key = json_key(&["scale_attn_by_inverse_layer_idx"]);
@@ -156,6 +165,19 @@ pub(super) struct RopeParameters {
     pub(super) growth: Option<QueryGrowth>,
 }
 
+/// What a file states of one layer's heads.
+pub(super) struct LayerHeads {
+    pub(super) head_dim: Option<usize>,
+    pub(super) kv_heads: Option<usize>,
+}
+
+impl LayerHeads {
+    pub(super) const UNSTATED: Self = Self {
+        head_dim: None,
+        kv_heads: None,
+    };
+}
+
 /// Looks keys up in one kind of file.
 pub(super) trait KeyReader {
     /// What a key that is not there means.
@@ -163,6 +185,21 @@ pub(super) trait KeyReader {
 
     /// A positive integer.
     fn size(&self, key: &Key) -> Result<Option<usize>>;
+
+    /// A positive integer of one of the layers, where the file may state one for each.
+    fn layer_size(&self, key: &Key, layer: usize, layers: usize) -> Result<Option<usize>>;
+
+    /// What the file states of a layer's heads, in a family where layers with a window and others differ.
+    fn heads_of(&self, layer: usize, slides: bool) -> Result<LayerHeads>;
+
+    /// Whether the values of a layer are its keys, in such a family.
+    fn has_one_projection(&self, layer: usize, slides: bool) -> bool;
+
+    /// Whether the MLPs of layers without keys and values of their own are twice as wide as stated.
+    fn doubles_mlps(&self) -> bool;
+
+    /// How many tokens have inputs of each layer.
+    fn layer_inputs_vocab(&self) -> Result<Option<usize>>;
 
     /// A positive number.
     fn number(&self, key: &Key) -> Result<Option<f64>>;

@@ -35,7 +35,10 @@ pub use preset::{
     LogitScale, Positions, Preset, RecurrentKind, RotaryDefaults, SharedExpert, SlidingLayers,
     Width,
 };
-pub use spec::{AttentionSpec, DeltaNetSpec, LayerSpec, MixerSpec, ModelSpec, ShortConvSpec};
+pub use spec::{
+    AttentionSpec, DeltaNetSpec, KeyValueSource, LayerInputsSpec, LayerSpec, MixerSpec, ModelSpec,
+    ShortConvSpec,
+};
 pub use variants::{
     AttentionGate, Biases, ExpertGroups, ExpertsSpec, MlpSpec, NormPlacement, QueryKeyNorm,
     Residual, RouterSpec, Scores, SharedExpertSpec,

@@ -12,10 +12,10 @@ use super::preset::LessOne;
 use super::spec::{MixerSpec, ModelSpec};
 pub use super::tensor_names::{ExpertNames, ExpertTensor, LayerTensor, ModelTensor, TensorNames};
 use super::tensor_names::{GGUF, PREFIXES};
-use super::variants::{AttentionGate, MlpSpec};
+use super::variants::AttentionGate;
 use crate::backend::AttentionShape;
 use crate::error::{Error, Result};
-use crate::weights::{Checkpoint, StoredTensor};
+use crate::weights::{Checkpoint, StoredRows, StoredTensor};
 use rows::{Rows, transpose};
 
 /// A name under which a tensor of ours may be stored, and which of its rows are ours.
@@ -140,6 +140,31 @@ impl<'a> NamedWeights<'a> {
         self.find(tensor, "weight", &[rows, columns])
     }
 
+    /// A table whose rows are read one by one.
+    pub fn table(&self, tensor: ModelTensor, rows: usize, columns: usize) -> Result<StoredRows> {
+        let candidates = self.candidates(tensor);
+        let mut names = candidates
+            .iter()
+            .flat_map(|candidate| self.full_names(tensor, candidate, "weight"));
+        let found = names.find_map(|name| Some((self.checkpoint.rows(&name)?, name)));
+        match found {
+            Some((table, _)) if table.shape() == [rows, columns] => Ok(table),
+            Some((table, name)) => Err(self.misshapen(&name, &[rows, columns], &table.shape())),
+            None => Err(self.missing(tensor, "weight")),
+        }
+    }
+
+    /// Whether a tensor of the checkpoint is of the text model, and is brought to memory.
+    pub fn is_loaded(&self, name: &str) -> bool {
+        let is_head = || self.names.head.iter().any(|head| name.contains(head));
+        let in_prefix = name.strip_prefix(self.prefix);
+        let is_table = in_prefix.is_some_and(|name| {
+            let table = name.strip_prefix(self.names.layer_inputs[0]);
+            table == Some(".weight")
+        });
+        !is_table && (in_prefix.is_some() || is_head())
+    }
+
     /// A vector: a norm's weight, or a bias.
     pub fn vector(
         &self,
@@ -240,6 +265,9 @@ impl<'a> NamedWeights<'a> {
         let names = self.names;
         let (layer, tensor) = match tensor {
             ModelTensor::Embedding => return vec![whole(names.embedding)],
+            ModelTensor::LayerInputs => return vec![whole(names.layer_inputs[0])],
+            ModelTensor::LayerInputsProjection => return vec![whole(names.layer_inputs[1])],
+            ModelTensor::LayerInputsNorm => return vec![whole(names.layer_inputs[2])],
             ModelTensor::Positions => return names.positions.map(whole).into_iter().collect(),
             ModelTensor::FinalNorm => {
                 return names.final_norm.iter().copied().map(whole).collect();
@@ -338,10 +366,9 @@ impl<'a> NamedWeights<'a> {
 
     /// The names under which an expert's matrix may be stored.
     fn of_expert(&self, layer: usize, expert: usize, tensor: ExpertTensor) -> Vec<Candidate> {
-        let width = match self.spec.layers.get(layer).map(|layer| layer.mlp) {
-            Some(MlpSpec::Experts(experts)) => experts.width,
-            _ => 0,
-        };
+        let spec = self.spec.layers.get(layer);
+        let experts = spec.and_then(|layer| layer.mlp.experts());
+        let width = experts.map_or(0, |experts| experts.width);
         let hidden = self.spec.hidden_size;
         let index = tensor as usize;
         let of = |names: &ExpertNames| match names {
@@ -397,11 +424,7 @@ impl<'a> NamedWeights<'a> {
             (LayerTensor::Key, Some((shape, queries, keys))) => (shape, 1, queries, keys),
             (LayerTensor::Value, Some((shape, queries, keys))) => (shape, 2, queries + keys, keys),
             (LayerTensor::Gate | LayerTensor::Up, _) => {
-                let (MlpSpec::Gated { width } | MlpSpec::Plain { width }) =
-                    self.spec.layers.get(layer)?.mlp
-                else {
-                    return None;
-                };
+                let width = self.spec.layers.get(layer)?.mlp.dense_width()?;
                 let before = if tensor == LayerTensor::Up { width } else { 0 };
                 let rows = width;
                 let name = self.names.fused_gate_up?;
@@ -427,7 +450,7 @@ impl<'a> NamedWeights<'a> {
 
     fn has_experts(&self) -> bool {
         let mut layers = self.spec.layers.iter();
-        layers.any(|layer| matches!(layer.mlp, MlpSpec::Experts(_)))
+        layers.any(|layer| layer.mlp.experts().is_some())
     }
 
     /// A tensor is not there: in another form, which is not supported, or not at all.

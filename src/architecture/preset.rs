@@ -33,6 +33,8 @@ pub struct Preset {
     pub mlp: DenseMlp,
     /// What its mixtures of experts are like, if it has any.
     pub experts: Option<ExpertsPreset>,
+    /// Whether some of its models have none.
+    pub may_lack_experts: bool,
     /// Its nonlinearity, where the file names none.
     pub activation: Activation,
     /// Which linear layers must have a bias.
@@ -53,6 +55,16 @@ pub struct Preset {
     pub window: Option<usize>,
     /// The factor on the attention's scores.
     pub attention_scale: AttentionScale,
+    /// Whether heads differ between layers with a window and those without (Gemma 4).
+    pub heads_by_sliding: bool,
+    /// Whether values have a norm without weights.
+    pub value_norm: bool,
+    /// Whether the last layers may use the keys and values of earlier ones.
+    pub may_share_keys: bool,
+    /// Whether its layers may have inputs of their own.
+    pub may_have_layer_inputs: bool,
+    /// Whether its layers have factors on the residual stream.
+    pub layer_scales: bool,
     /// The gate of what heads attend to.
     pub attention_gate: AttentionGate,
     /// Whether attention has sinks.
@@ -155,6 +167,8 @@ pub struct ExpertsPreset {
     pub biased: bool,
     /// The expert that all tokens pass through.
     pub shared: SharedExpert,
+    /// Whether the family's other MLP stands beside them, and the router has a norm of its own (Gemma 4).
+    pub beside_dense: bool,
 }
 
 /// Whether a mixture has an expert that all tokens pass through.
@@ -219,6 +233,8 @@ pub enum AttentionScale {
     HeadDim,
     /// None: the file states the factor (Granite).
     Stated,
+    /// None: the factor is 1 (Gemma 4).
+    One,
     /// What `query_pre_attn_scalar` says, or else 256. GGUF has no such key: there it is a head's width, but in the
     /// largest model, which is known by its number of layers, a head's share of the hidden size.
     QueryScalar {

@@ -32,6 +32,9 @@ pub enum Scaling {
         /// Whether the blend's bounds are rounded to whole dimensions.
         truncate: bool,
     },
+    /// As trained, for a share of the head's pairs; the others stand still (Gemma 4).
+    #[allow(missing_docs)]
+    Proportional { fraction: f64 },
     /// Each frequency divided by a factor of its own (LongRoPE; `rope_freqs` in GGUF).
     #[allow(missing_docs)]
     PerPair {
@@ -106,13 +109,22 @@ impl Scaling {
                 };
                 trained.iter().enumerate().map(stretch).collect()
             }
+            Self::Proportional { fraction } => {
+                let turning = (fraction * dims as f64 / 2.0) as usize;
+                let pairs = trained.into_iter().enumerate();
+                pairs
+                    .map(|(pair, frequency)| if pair < turning { frequency } else { 0.0 })
+                    .collect()
+            }
             Self::PerPair { factors, .. } => divided(&trained, factors),
         }
     }
 
     fn magnitude(&self) -> f64 {
         match self {
-            Self::None | Self::Linear { .. } | Self::Llama3 { .. } => 1.0,
+            Self::None | Self::Linear { .. } | Self::Llama3 { .. } | Self::Proportional { .. } => {
+                1.0
+            }
             Self::Yarn {
                 factor,
                 attention_factor,

@@ -29,6 +29,8 @@ pub struct ModelSpec {
     pub norm_placement: NormPlacement,
     /// Norms on queries and keys.
     pub query_key_norm: QueryKeyNorm,
+    /// Whether values have a norm on each head, without weights (Gemma 4).
+    pub value_norm: bool,
     /// The gate of what heads attend to.
     pub attention_gate: AttentionGate,
     /// Whether each head has a score that takes part in the softmax and has no value (an attention sink).
@@ -47,6 +49,10 @@ pub struct ModelSpec {
     pub embedding_scale: f32,
     /// Whether a norm without weights follows the embedding (Muse Glimmer).
     pub embedding_norm: bool,
+    /// Inputs that each layer has of its own (Gemma 3n, Gemma 4).
+    pub layer_inputs: Option<LayerInputsSpec>,
+    /// Whether each layer has a factor on the residual stream after it (Gemma 4).
+    pub layer_scales: bool,
     /// Factor on the logits.
     pub logit_scale: f32,
     /// Logits become `cap * tanh(logit / cap)`.
@@ -100,6 +106,14 @@ impl MixerSpec {
         match self {
             Self::Attention(attention) => Some(attention),
             Self::ShortConv(_) | Self::DeltaNet(_) => None,
+        }
+    }
+
+    /// The layer whose keys and values it uses, if it has none of its own.
+    pub fn lender(self) -> Option<usize> {
+        match self.attention()?.source {
+            KeyValueSource::Layer(lender) => Some(lender),
+            KeyValueSource::Projections | KeyValueSource::OneProjection => None,
         }
     }
 }
@@ -162,4 +176,26 @@ pub struct AttentionSpec {
     pub window: Option<usize>,
     /// Index into [`ModelSpec::ropes`]; `None`: no rotary embedding in this layer.
     pub rope: Option<usize>,
+    /// Where its keys and values come from.
+    pub source: KeyValueSource,
+}
+
+/// Where an attention's keys and values come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyValueSource {
+    /// A projection each.
+    Projections,
+    /// One projection, whose results are also the values before they are normalized and rotated as keys (Gemma 4).
+    OneProjection,
+    /// An earlier layer's, by its number (Gemma 3n, Gemma 4).
+    Layer(usize),
+}
+
+/// Inputs that each layer has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerInputsSpec {
+    /// Width of a layer's input.
+    pub width: usize,
+    /// Tokens that have inputs of their own; others have those of the first.
+    pub vocab_size: usize,
 }

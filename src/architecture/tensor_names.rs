@@ -8,6 +8,10 @@ use LayerTensor as T;
 pub enum ModelTensor {
     Embedding,
     Positions,
+    /// The table of the layers' own inputs, and what the embedding adds to them.
+    LayerInputs,
+    LayerInputsProjection,
+    LayerInputsNorm,
     FinalNorm,
     Head,
     Layer(usize, LayerTensor),
@@ -53,6 +57,19 @@ pub enum LayerTensor {
     SharedGate,
     SharedUp,
     SharedDown,
+    /// The norm of a router that has one of its own.
+    RouterNorm,
+    /// A factor of each expert on its weight.
+    ExpertScales,
+    /// Norms of a dense MLP and of experts that stand side by side.
+    ExpertsNorm,
+    PostDenseNorm,
+    PostExpertsNorm,
+    /// Where a layer's own input enters.
+    InputGate,
+    InputProjection,
+    InputNorm,
+    LayerScale,
 }
 
 /// A tensor of ours in an expert.
@@ -100,6 +117,8 @@ pub struct TensorNames {
     pub embedding: &'static str,
     /// The embedding of positions, where there is one.
     pub positions: Option<&'static str>,
+    /// The layers' own inputs: their table, projection and norm.
+    pub layer_inputs: [&'static str; 3],
     /// The norm after the last layer; the first that is there counts.
     pub final_norm: &'static [&'static str],
     /// The output projection; the first that is there counts.
@@ -130,6 +149,11 @@ pub struct TensorNames {
 pub const GGUF: TensorNames = TensorNames {
     embedding: "token_embd",
     positions: Some("position_embd"),
+    layer_inputs: [
+        "per_layer_token_embd",
+        "per_layer_model_proj",
+        "per_layer_proj_norm",
+    ],
     // LFM2's files call it a norm of the embeddings.
     final_norm: &["output_norm", "token_embd_norm"],
     head: &["output"],
@@ -166,18 +190,29 @@ pub const GGUF: TensorNames = TensorNames {
         (T::Conv, "shortconv.conv"),
         (T::Conv, "ssm_conv1d"),
         (T::ConvOutput, "shortconv.out_proj"),
+        (T::ExpertsNorm, "pre_ffw_norm_2"),
+        (T::PostDenseNorm, "post_ffw_norm_1"),
+        (T::PostExpertsNorm, "post_ffw_norm_2"),
+        (T::InputGate, "inp_gate"),
+        (T::InputProjection, "proj"),
+        (T::InputNorm, "post_norm"),
     ],
     bare: &[
         (T::Decay, "ssm_a"),
         (T::DecayOffset, "ssm_dt.bias"),
         (T::RouterBias, "exp_probs_b.bias"),
         (T::Sinks, "attn_sinks.weight"),
+        (T::RouterNorm, "ffn_gate_inp.scale"),
+        (T::ExpertScales, "ffn_down_exps.scale"),
+        (T::LayerScale, "layer_output_scale.weight"),
     ],
-    experts: &[ExpertNames::Stacked([
-        "ffn_gate_exps",
-        "ffn_up_exps",
-        "ffn_down_exps",
-    ])],
+    experts: &[
+        ExpertNames::Stacked(["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"]),
+        ExpertNames::StackedFused {
+            gate_up: "ffn_gate_up_exps.weight",
+            down: "ffn_down_exps.weight",
+        },
+    ],
     grouped_qkvz: "ssm_in",
     grouped_ba: "ssm_ba",
     fused_qkv: "attn_qkv",
@@ -191,6 +226,11 @@ pub const GGUF: TensorNames = TensorNames {
 pub const LLAMA: TensorNames = TensorNames {
     embedding: "embed_tokens",
     positions: None,
+    layer_inputs: [
+        "embed_tokens_per_layer",
+        "per_layer_model_projection",
+        "per_layer_projection_norm",
+    ],
     final_norm: &["norm"],
     head: &["lm_head"],
     layers: "layers",
@@ -232,8 +272,18 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::Conv, "linear_attn.conv1d"),
         (T::DeltaNorm, "linear_attn.norm"),
         (T::DeltaOutput, "linear_attn.out_proj"),
+        (T::Router, "router.proj"),
+        (T::ExpertsNorm, "pre_feedforward_layernorm_2"),
+        (T::PostDenseNorm, "post_feedforward_layernorm_1"),
+        (T::PostExpertsNorm, "post_feedforward_layernorm_2"),
+        (T::InputGate, "per_layer_input_gate"),
+        (T::InputProjection, "per_layer_projection"),
+        (T::InputNorm, "post_per_layer_input_norm"),
     ],
     bare: &[
+        (T::RouterNorm, "router.scale"),
+        (T::ExpertScales, "router.per_expert_scale"),
+        (T::LayerScale, "layer_scalar"),
         (T::RouterBias, "mlp.gate.e_score_correction_bias"),
         (T::DecayLogarithm, "linear_attn.A_log"),
         (T::DecayOffset, "linear_attn.dt_bias"),
@@ -250,6 +300,10 @@ pub const LLAMA: TensorNames = TensorNames {
         ExpertNames::StackedFused {
             gate_up: "mlp.experts.gate_up_proj",
             down: "mlp.experts.down_proj",
+        },
+        ExpertNames::StackedFused {
+            gate_up: "experts.gate_up_proj",
+            down: "experts.down_proj",
         },
     ],
     grouped_qkvz: "linear_attn.in_proj_qkvz",

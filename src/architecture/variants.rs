@@ -17,6 +17,33 @@ pub enum MlpSpec {
     },
     /// The weighted sum of a few gated MLPs of many, which a router chooses for each token.
     Experts(ExpertsSpec),
+    /// The sum of a gated MLP and of experts, each with norms of its own (Gemma 4).
+    GatedAndExperts {
+        /// Width of the first.
+        width: usize,
+        /// The others.
+        experts: ExpertsSpec,
+    },
+}
+
+impl MlpSpec {
+    /// Width of the MLP that is no mixture of experts, if there is one.
+    pub fn dense_width(&self) -> Option<usize> {
+        match self {
+            Self::Gated { width } | Self::Plain { width } | Self::GatedAndExperts { width, .. } => {
+                Some(*width)
+            }
+            Self::Experts(_) => None,
+        }
+    }
+
+    /// The mixture of experts, if there is one.
+    pub fn experts(&self) -> Option<ExpertsSpec> {
+        match self {
+            Self::Experts(experts) | Self::GatedAndExperts { experts, .. } => Some(*experts),
+            Self::Gated { .. } | Self::Plain { .. } => None,
+        }
+    }
 }
 
 /// A mixture of experts.
@@ -58,6 +85,8 @@ pub struct RouterSpec {
     pub scale: f32,
     /// Which experts a token may choose; `None`: any.
     pub groups: Option<ExpertGroups>,
+    /// Whether it has a norm of its own on the residual stream, and a factor of each expert on its weight (Gemma 4).
+    pub is_normed: bool,
 }
 
 /// Groups of experts, of which a token's lie in a few: those whose two best scores have the largest sums (DeepSeek-V3, 2412.19437).

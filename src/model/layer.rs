@@ -2,28 +2,42 @@
 
 use smallvec::SmallVec;
 
+use super::layer_inputs::LayerInput;
 use super::loader::Loader;
 use super::mixer::Mixer;
 use super::mlp::Mlp;
 use super::pass::Pass;
-use crate::architecture::{LayerSpec, Residual};
+use crate::architecture::Residual;
+use crate::architecture::names::LayerTensor;
 use crate::backend::{AttentionShape, Backend, RecurrentState};
 use crate::error::Result;
 
 /// One layer's weights.
 pub(super) struct Layer<B: Backend> {
-    pub(super) spec: LayerSpec,
     pub(super) mixer: Mixer<B>,
     mlp: Mlp<B>,
     residual: Residual,
+    /// Where its own input enters.
+    input: Option<LayerInput<B>>,
+    /// Factor on the residual stream after it.
+    scale: Option<f32>,
 }
 
 impl<B: Backend> Layer<B> {
     /// Brings a layer's weights to the backend.
     pub(super) fn load(loader: &mut Loader<'_, B>, index: usize) -> Result<Self> {
         let spec = loader.spec.layers[index];
+        let input = loader.spec.layer_inputs;
+        let input = input.map(|inputs| LayerInput::load(loader, index, inputs));
+        let scale = match loader.spec.layer_scales {
+            true => loader
+                .layer_values(index, LayerTensor::LayerScale, &[1])?
+                .pop(),
+            false => None,
+        };
         Ok(Self {
-            spec,
+            input: input.transpose()?,
+            scale,
             mixer: Mixer::load(loader, index, spec.mixer)?,
             mlp: Mlp::load(loader, index, spec.mlp)?,
             residual: loader.spec.residual,
@@ -42,7 +56,15 @@ impl<B: Backend> Layer<B> {
             Residual::Sequential => &mixed,
             Residual::Parallel | Residual::ParallelOneNorm => x,
         };
-        self.mlp.forward(pass.backend, input, &mixed)
+        let backend = pass.backend;
+        let mut x = self.mlp.forward(backend, input, &mixed)?;
+        if let (Some(input), Some(inputs)) = (&self.input, &pass.inputs) {
+            x = input.forward(backend, &x, inputs)?;
+        }
+        match self.scale {
+            Some(scale) => Ok(backend.scale(x, scale)?),
+            None => Ok(x),
+        }
     }
 
     /// How many states a sequence has of it; none if it keeps keys and values instead.

@@ -186,13 +186,13 @@ fn transformer(
     };
     if let (Device::Cpu, Some(tier)) = (device, tier) {
         let backend = CpuBackend::new(tier, options.precision, threads(options)?)?;
-        check_memory(checkpoint, &backend)?;
+        check_memory(checkpoint, weights, &backend)?;
         return on_backend(backend, spec, weights, options);
     }
     let opened = device.open()?;
     let backend = CandleBackend::new(opened.clone(), options.precision);
     if device == Device::Cpu {
-        check_memory(checkpoint, &backend)?;
+        check_memory(checkpoint, weights, &backend)?;
         return on_backend(backend, spec, weights, options);
     }
     let backend = match options.precision {
@@ -219,8 +219,13 @@ fn most_common_storage(checkpoint: &dyn Checkpoint) -> StorageType {
 }
 
 /// Refuses what won't fit before any weight is read.
-fn check_memory(checkpoint: &dyn Checkpoint, backend: &impl Backend) -> Result<()> {
+fn check_memory(
+    checkpoint: &dyn Checkpoint,
+    weights: &NamedWeights<'_>,
+    backend: &impl Backend,
+) -> Result<()> {
     let tensors = checkpoint.names().into_iter();
+    let tensors = tensors.filter(|name| weights.is_loaded(name));
     let tensors = tensors.filter_map(|name| checkpoint.tensor(name));
     let packed = checkpoint.packed_names().into_iter();
     let packed = packed.filter_map(|name| Some(checkpoint.packed(name)?.described()));

@@ -10,7 +10,7 @@ use crate::architecture::{Biases, ModelSpec};
 use crate::backend::{Backend, Linear, Norm, NormKind};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::weights::{StorageType, StoredTensor, dequantize};
+use crate::weights::{StorageType, StoredRows, StoredTensor, dequantize};
 
 /// Reads weights and keeps the tally for [`ModelInfo`].
 pub(super) struct Loader<'a, B: Backend> {
@@ -179,6 +179,22 @@ impl<'a, B: Backend> Loader<'a, B> {
         })
     }
 
+    /// A table whose rows are read from the checkpoint one by one.
+    pub(super) fn table(
+        &self,
+        tensor: ModelTensor,
+        rows: usize,
+        columns: usize,
+    ) -> Result<StoredRows> {
+        self.weights.table(tensor, rows, columns)
+    }
+
+    /// The values of a vector that is of no layer, with which the host computes.
+    pub(super) fn model_values(&mut self, tensor: ModelTensor, length: usize) -> Result<Vec<f32>> {
+        let stored = self.weights.vector(tensor, "weight", length)?;
+        self.values(&stored)
+    }
+
     pub(super) fn positions(&mut self) -> Result<B::Matrix> {
         let (rows, columns) = (self.spec.context_length, self.spec.hidden_size);
         let table = self.weights.matrix(ModelTensor::Positions, rows, columns)?;
@@ -213,9 +229,14 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// A norm with the same weight for all elements, which no checkpoint holds.
     pub(super) fn uniform_norm(&self, width: usize, weight: f32) -> Result<Norm<B>> {
+        self.norm_of_values(vec![weight; width])
+    }
+
+    /// A norm with these weights.
+    pub(super) fn norm_of_values(&self, weights: Vec<f32>) -> Result<Norm<B>> {
         Ok(Norm {
             kind: self.spec.norm,
-            weight: self.backend.vector(vec![weight; width])?,
+            weight: self.backend.vector(weights)?,
             bias: None,
         })
     }

@@ -1,6 +1,7 @@
 //! MLPs: what transforms each token by itself. A new kind is a variant here.
 
 mod experts;
+mod side_by_side;
 
 use super::loader::Loader;
 use super::norms::Norms;
@@ -9,6 +10,7 @@ use crate::architecture::{MlpSpec, Residual};
 use crate::backend::{Activation, Backend, Linear};
 use crate::error::Result;
 use experts::MixtureOfExperts;
+use side_by_side::SideBySide;
 
 /// The second half of a layer.
 pub(super) enum Mlp<B: Backend> {
@@ -21,6 +23,8 @@ pub(super) enum Mlp<B: Backend> {
     Plain(PlainMlp<B>),
     /// The weighted sum of a few gated ones.
     Experts(MixtureOfExperts<B>),
+    /// A gated one and experts.
+    SideBySide(SideBySide<B>),
 }
 
 /// What an MLP consists of, but for a gate.
@@ -52,6 +56,9 @@ impl<B: Backend> Mlp<B> {
                 let experts = MixtureOfExperts::load(loader, index, spec, norms)?;
                 return Ok(Self::Experts(experts));
             }
+            MlpSpec::GatedAndExperts { width, experts } => {
+                return SideBySide::load(loader, index, width, experts).map(Self::SideBySide);
+            }
         };
         let plain = PlainMlp {
             norms,
@@ -79,15 +86,28 @@ impl<B: Backend> Mlp<B> {
             Self::Gated { gate, ungated } => (Some(gate), ungated),
             Self::Plain(plain) => (None, plain),
             Self::Experts(experts) => return experts.forward(backend, x, residual),
+            Self::SideBySide(both) => return both.forward(backend, x, residual),
         };
-        let widened = match (&mlp.norms.before, gate) {
-            (Some(norm), _) => backend.mlp(x, norm, gate, &mlp.up, mlp.activation)?,
+        mlp.norms
+            .join(backend, &mlp.widen(backend, gate, x)?, &mlp.down, residual)
+    }
+}
+
+impl<B: Backend> PlainMlp<B> {
+    /// What `down` reads.
+    fn widen(
+        &self,
+        backend: &B,
+        gate: Option<&Linear<B>>,
+        x: &B::Activations,
+    ) -> Result<B::Activations> {
+        Ok(match (&self.norms.before, gate) {
+            (Some(norm), _) => backend.mlp(x, norm, gate, &self.up, self.activation)?,
             (None, Some(gate)) => {
-                let gate = backend.activate(backend.linear(x, gate)?, mlp.activation)?;
-                backend.multiply(&gate, &backend.linear(x, &mlp.up)?)?
+                let gate = backend.activate(backend.linear(x, gate)?, self.activation)?;
+                backend.multiply(&gate, &backend.linear(x, &self.up)?)?
             }
-            (None, None) => backend.activate(backend.linear(x, &mlp.up)?, mlp.activation)?,
-        };
-        mlp.norms.join(backend, &widened, &mlp.down, residual)
+            (None, None) => backend.activate(backend.linear(x, &self.up)?, self.activation)?,
+        })
     }
 }

@@ -6,6 +6,7 @@ mod host;
 mod info;
 pub mod language_model;
 mod layer;
+mod layer_inputs;
 mod load;
 mod loader;
 mod logits;

@@ -32,16 +32,25 @@ impl<B: Backend> Norms<B> {
     pub(super) fn add(
         &self,
         backend: &B,
-        mut returned: B::Activations,
+        returned: B::Activations,
         residual: &B::Activations,
+    ) -> Result<B::Activations> {
+        Ok(backend.add(&self.finish(backend, returned)?, residual)?)
+    }
+
+    /// What mixer or MLP return, as it joins the residual stream.
+    pub(super) fn finish(
+        &self,
+        backend: &B,
+        mut returned: B::Activations,
     ) -> Result<B::Activations> {
         if let Some(norm) = &self.after {
             returned = backend.norm(&returned, norm)?;
         }
-        if self.is_scaled() {
-            returned = backend.scale(returned, self.scale)?;
+        match self.is_scaled() {
+            true => Ok(backend.scale(returned, self.scale)?),
+            false => Ok(returned),
         }
-        Ok(backend.add(&returned, residual)?)
     }
 
     fn is_scaled(&self) -> bool {

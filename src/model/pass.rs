@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::layer_inputs::StepInputs;
 use super::states::States;
 use crate::backend::{Backend, Batch, RecurrentState};
 use crate::error::{Error, Result};
@@ -15,6 +16,8 @@ pub(super) struct Pass<'a, 'c, B: Backend> {
     pub(super) caches: &'a mut [&'c mut B::KvCache],
     /// The same segments' states of recurrent layers.
     pub(super) states: &'a mut [&'c mut States],
+    /// The layers' own inputs, in models that have some.
+    pub(super) inputs: Option<StepInputs>,
 }
 
 impl<B: Backend> Pass<'_, '_, B> {

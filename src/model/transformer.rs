@@ -23,11 +23,12 @@ use std::sync::Arc;
 use super::info::ModelInfo;
 use super::language_model::SequenceId;
 use super::layer::Layer;
+use super::layer_inputs::LayerInputs;
 use super::loader::Loader;
 use super::options::LoadOptions;
 use super::states::States;
-use crate::architecture::ModelSpec;
 use crate::architecture::names::{ModelTensor, NamedWeights};
+use crate::architecture::{AttentionSpec, KeyValueSource, LayerSpec, MixerSpec, ModelSpec};
 use crate::backend::{AttentionShape, Backend, CachePrecision, Linear, Norm};
 use crate::error::{Error, Result};
 pub(super) use forward::embed;
@@ -39,6 +40,7 @@ pub struct Transformer<B: Backend> {
     backend: Arc<B>,
     embedding: Arc<Linear<B>>,
     embedding_norm: Option<Arc<Norm<B>>>,
+    layer_inputs: Option<Arc<LayerInputs<B>>>,
     positions: Option<Arc<B::Matrix>>,
     layers: Vec<Arc<Layer<B>>>,
     final_norm: Arc<Norm<B>>,
@@ -77,6 +79,10 @@ impl<B: Backend> Transformer<B> {
             .embedding_norm
             .then(|| loader.uniform_norm(hidden, 1.0).map(Arc::new))
             .transpose()?;
+        let layer_inputs = spec
+            .layer_inputs
+            .map(|inputs| LayerInputs::load(&mut loader, inputs))
+            .transpose()?;
         let positions = spec
             .learned_positions
             .then(|| loader.positions().map(Arc::new))
@@ -106,6 +112,7 @@ impl<B: Backend> Transformer<B> {
             backend: Arc::new(backend),
             embedding,
             embedding_norm,
+            layer_inputs,
             positions,
             layers,
             final_norm,
@@ -129,15 +136,13 @@ impl<B: Backend> Transformer<B> {
             return Err(Error::invalid("draft", format!("self:{layer}"), expected));
         }
         let mut spec = self.spec.clone();
-        spec.layers = layers
-            .iter()
-            .map(|layer| self.layers[*layer].spec)
-            .collect();
+        spec.layers = self.specs_of(layers)?;
         Ok(Self {
             spec,
             backend: self.backend.clone(),
             embedding: self.embedding.clone(),
             embedding_norm: self.embedding_norm.clone(),
+            layer_inputs: self.layer_inputs.clone(),
             positions: self.positions.clone(),
             layers: layers
                 .iter()
@@ -153,6 +158,28 @@ impl<B: Backend> Transformer<B> {
             },
             cache_precision: self.cache_precision,
         })
+    }
+
+    /// The specifications of these layers in a model of them alone.
+    fn specs_of(&self, layers: &[usize]) -> Result<Vec<LayerSpec>> {
+        let spec = |(index, number): (usize, &usize)| {
+            let mut spec = self.spec.layers[*number];
+            if let MixerSpec::Attention(AttentionSpec {
+                source: KeyValueSource::Layer(lender),
+                ..
+            }) = &mut spec.mixer
+            {
+                let own = layers[..index].iter().position(|layer| layer == lender);
+                *lender = own.ok_or_else(|| {
+                    let found = format!("self:{number} without {lender} before it");
+                    let expected =
+                        format!("layer {lender} too, whose keys and values layer {number} uses");
+                    Error::invalid("draft", found, expected)
+                })?;
+            }
+            Ok(spec)
+        };
+        layers.iter().enumerate().map(spec).collect()
     }
 
     fn new_sequence(&self) -> Result<Sequence<B>> {

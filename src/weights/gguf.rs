@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Checkpoint, StoredTensor,
+    Checkpoint, StoredRows, StoredTensor,
     mapped::{MappedFile, MappedTensors},
 };
 use crate::error::{Error, Result};
@@ -118,6 +118,10 @@ impl Checkpoint for GgufFile {
 
     fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
         self.tensors.tensor(name)
+    }
+
+    fn rows(&self, name: &str) -> Option<StoredRows> {
+        self.tensors.rows(name)
     }
 
     fn release(&self, tensor: &StoredTensor<'_>) {

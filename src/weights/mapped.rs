@@ -5,11 +5,12 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use memmap2::Mmap;
 
-use super::{StorageType, StoredTensor};
+use super::{StorageType, StoredRows, StoredTensor};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -85,7 +86,7 @@ pub(super) struct Location {
 /// The tensors of one or more mapped files.
 #[derive(Debug, Default)]
 pub(super) struct MappedTensors {
-    files: Vec<MappedFile>,
+    files: Vec<Arc<MappedFile>>,
     /// Each with the index of its file.
     tensors: Vec<(usize, Location)>,
     by_name: HashMap<String, usize>,
@@ -107,7 +108,7 @@ impl MappedTensors {
             };
             self.tensors.push((self.files.len(), tensor));
         }
-        self.files.push(file);
+        self.files.push(Arc::new(file));
         Ok(())
     }
 
@@ -140,6 +141,13 @@ impl MappedTensors {
         })
     }
 
+    /// A matrix whose rows are read one by one.
+    pub(super) fn rows(&self, name: &str) -> Option<StoredRows> {
+        let (file, tensor) = self.tensors.get(*self.by_name.get(name)?)?;
+        let file = self.files.get(*file)?.clone();
+        StoredRows::mapped(file, tensor.bytes.clone(), tensor.storage, &tensor.shape)
+    }
+
     pub(super) fn release(&self, tensor: &StoredTensor<'_>) {
         if let Cow::Borrowed(bytes) = tensor.data {
             self.files.iter().for_each(|file| file.release(bytes));
@@ -148,6 +156,6 @@ impl MappedTensors {
 
     pub(super) fn file_of(&self, name: &str) -> Option<&Path> {
         let (file, _) = self.tensors.get(*self.by_name.get(name)?)?;
-        self.files.get(*file).map(MappedFile::path)
+        self.files.get(*file).map(|file| file.path())
     }
 }

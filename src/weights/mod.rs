@@ -3,9 +3,11 @@
 pub mod gguf;
 mod mapped;
 mod packed;
+mod rows;
 pub mod safetensors;
 
 pub use packed::PackedTensor;
+pub use rows::StoredRows;
 pub use specdec_backend::{StorageType, StoredTensor, dequantize, quantize};
 
 /// A checkpoint's tensors, by their names in its own format.
@@ -22,6 +24,10 @@ pub trait Checkpoint: Send + Sync {
     fn packed(&self, name: &str) -> Option<PackedTensor<'_>> {
         let _ = name;
         None
+    }
+    /// A matrix whose rows are read one by one, when they are needed.
+    fn rows(&self, name: &str) -> Option<StoredRows> {
+        StoredRows::owned(&self.tensor(name)?)
     }
     /// Tells that a tensor's data were used: they need not stay in memory.
     fn release(&self, tensor: &StoredTensor<'_>);

@@ -12,7 +12,7 @@ use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
 
 use super::{
-    Checkpoint, PackedTensor, StorageType, StoredTensor,
+    Checkpoint, PackedTensor, StorageType, StoredRows, StoredTensor,
     mapped::{Location, MappedFile, MappedTensors},
 };
 use crate::error::{Error, Result};
@@ -337,6 +337,10 @@ impl Checkpoint for SafetensorsCheckpoint {
 
     fn packed(&self, name: &str) -> Option<PackedTensor<'_>> {
         PackedTensor::new(self.part(name, BLOCKS)?, self.part(name, SCALES)?)
+    }
+
+    fn rows(&self, name: &str) -> Option<StoredRows> {
+        self.tensors.rows(name)
     }
 
     fn release(&self, tensor: &StoredTensor<'_>) {

@@ -107,9 +107,12 @@ pub fn shared_fixtures() -> Vec<ModelFiles> {
 }
 
 /// The folders of `2026/hf` that are supported, each with 20 times the error of transformers in f32.
-pub const NEWER_FOLDERS: [(&str, f32); 23] = [
+pub const NEWER_FOLDERS: [(&str, f32); 26] = [
     ("cohere2", 4e-5),
     ("exaone4", 8e-5),
+    ("gemma4-dense", 1.6e-3),
+    ("gemma4-e2b", 6e-4),
+    ("gemma4-moe", 6e-4),
     ("glm4_moe", 6e-5),
     ("gpt_oss", 4e-4),
     ("gpt_oss-mxfp4", 1.6e-4),

@@ -19,46 +19,40 @@ impl Config<'_> {
         head_dim: usize,
         context_length: usize,
     ) -> Result<RopeParameters> {
-        let parameters = self.object("rope_parameters");
-        let by_type = [
-            Positions::RotaryBySliding,
-            Positions::RotaryStretchedUnlessSliding,
-        ];
-        if !by_type.contains(&preset.positions) {
-            let fields = parameters.or_else(|| self.object("rope_scaling"));
-            return self.one_rope(fields, preset.defaults.rotary, head_dim, context_length);
-        }
-        let has_one_base = preset.positions == Positions::RotaryStretchedUnlessSliding;
-        let part = |name: &str| parameters?.get(name)?.as_object();
-        match rope_for {
-            RopeFor::Full => {
-                let fields = part("full_attention").or_else(|| self.object("rope_scaling"));
-                self.one_rope(fields, preset.defaults.rotary, head_dim, context_length)
+        let older = self.object("rope_scaling");
+        let newer = self.object("rope_parameters");
+        let of_type = |name: &str| newer?.get(name)?.as_object();
+        let rotary = preset.defaults.rotary;
+        let one = |fields, default| self.one_rope(fields, default, head_dim, context_length);
+        match (preset.positions, rope_for) {
+            (Positions::RotaryBySliding, RopeFor::Full) => {
+                one(of_type("full_attention").or(older), rotary)
             }
-            RopeFor::Sliding => {
-                let theta = match has_one_base {
-                    true => self.number(&keys::THETA)?,
-                    false => self.number(&keys::SLIDING_THETA)?,
-                };
-                let theta = theta.unwrap_or(match has_one_base {
-                    true => preset.defaults.rotary.theta,
-                    false => 10_000.0,
-                });
-                let fields = part("sliding_attention");
-                if fields.is_none() {
-                    return Ok(RopeParameters {
+            (Positions::RotaryBySliding, RopeFor::Sliding) => {
+                let theta = self.number(&keys::SLIDING_THETA)?.unwrap_or(10_000.0);
+                match of_type("sliding_attention") {
+                    Some(fields) => one(Some(fields), RotaryDefaults { theta, ..rotary }),
+                    None => Ok(RopeParameters {
                         dims: head_dim,
                         theta,
                         scaling: Scaling::None,
                         growth: None,
-                    });
+                    }),
                 }
-                let default = RotaryDefaults {
-                    theta,
-                    ..preset.defaults.rotary
-                };
-                self.one_rope(fields, default, head_dim, context_length)
             }
+            (Positions::RotaryStretchedUnlessSliding, RopeFor::Full) => {
+                one(of_type("full_attention").or(newer).or(older), rotary)
+            }
+            (Positions::RotaryStretchedUnlessSliding, RopeFor::Sliding) => {
+                match of_type("sliding_attention") {
+                    Some(fields) => one(Some(fields), rotary),
+                    None => Ok(RopeParameters {
+                        scaling: Scaling::None,
+                        ..one(newer.or(older), rotary)?
+                    }),
+                }
+            }
+            _ => one(newer.or(older), rotary),
         }
     }
 
@@ -81,10 +75,18 @@ impl Config<'_> {
                 fraction.unwrap_or(default.fraction)
             }
         };
-        let dims = (head_dim as f64 * fraction) as usize / 2 * 2;
-        if dims == 0 || dims > head_dim {
+        if !(fraction > 0.0 && fraction <= 1.0) {
             let expected = "a fraction in (0, 1]";
             return Err(self.wrong(&keys::ROTARY_FRACTION, expected, &fraction));
+        }
+        let is_proportional = rope_type(fields) == "proportional";
+        let dims = match is_proportional {
+            true => head_dim,
+            false => (head_dim as f64 * fraction) as usize / 2 * 2,
+        };
+        if dims == 0 {
+            let expected = format!("at least 2 of a head's {head_dim} elements");
+            return Err(self.wrong(&keys::ROTARY_FRACTION, &expected, &fraction));
         }
         // Hunyuan's, which is the same for all lengths.
         let alpha = number("alpha").filter(|_| rope_type(fields) == "dynamic");
@@ -93,6 +95,7 @@ impl Config<'_> {
                 theta *= alpha.powf(dims as f64 / (dims as f64 - 2.0));
                 Scaling::None
             }
+            None if is_proportional => Scaling::Proportional { fraction },
             None => self.scaling(fields, dims, context_length)?,
         };
         let original = number("original_max_position_embeddings");
@@ -185,7 +188,7 @@ impl Config<'_> {
             }
             other => {
                 let reason = format!(
-                    "rope scaling {other:?} is not among those supported: default, linear, llama3, yarn, longrope"
+                    "rope scaling {other:?} is not among those supported: default, linear, llama3, yarn, longrope, proportional"
                 );
                 Err(self.unsupported(reason))
             }

@@ -60,3 +60,38 @@ const GEMMA: Preset = Preset {
     },
     ..LLAMA
 };
+
+/// Gemma 4.
+pub(super) static GEMMA4: Preset = Preset {
+    // A multimodal file says "gemma4" where the decoder's part has no type of its own.
+    model_types: &["gemma4_text", "gemma4"],
+    gguf: "gemma4",
+    norms_less_one: LessOne::None,
+    query_key_norm: QueryKeyNorm::PerHead,
+    value_norm: true,
+    positions: Positions::RotaryBySliding,
+    sliding: SlidingLayers::AllButEvery(6),
+    attention_scale: AttentionScale::One,
+    heads_by_sliding: true,
+    may_share_keys: true,
+    may_have_layer_inputs: true,
+    layer_scales: true,
+    may_lack_experts: true,
+    experts: Some(ExpertsPreset {
+        states_normalized: false,
+        beside_dense: true,
+        ..SOFTMAX_ROUTER
+    }),
+    defaults: Defaults {
+        layers: Some(30),
+        vocab_size: Some(262_144),
+        context_length: Some(131_072),
+        window: Some(512),
+        rotary: RotaryDefaults {
+            theta: 1e6,
+            fraction: 1.0,
+        },
+        ..GEMMA.defaults
+    },
+    ..GEMMA
+};

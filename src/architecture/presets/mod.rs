@@ -28,7 +28,7 @@ use super::variants::{AttentionGate, Biases, NormPlacement, QueryKeyNorm, Residu
 use crate::backend::{Activation, Gating, NormKind, Pairing};
 
 /// Every family. Of those whose GGUF files have one name, the first reads them.
-static PRESETS: [&Preset; 31] = [
+static PRESETS: [&Preset; 32] = [
     &gpt::GPT2,
     &LLAMA,
     &mistral::MISTRAL,
@@ -36,6 +36,7 @@ static PRESETS: [&Preset; 31] = [
     &qwen::QWEN3,
     &gemma::GEMMA2,
     &gemma::GEMMA3,
+    &gemma::GEMMA4,
     &others::PHI3,
     &gpt::GPT_NEOX,
     &olmo::OLMO2,
@@ -77,6 +78,7 @@ const LLAMA: Preset = Preset {
     residual: Residual::Sequential,
     mlp: DenseMlp::Gated,
     experts: None,
+    may_lack_experts: false,
     activation: Activation::Silu,
     biases: Biases::AsStored,
     positions: Positions::Rotary,
@@ -87,6 +89,11 @@ const LLAMA: Preset = Preset {
     sliding: SlidingLayers::None,
     window: None,
     attention_scale: AttentionScale::HeadDim,
+    heads_by_sliding: false,
+    value_norm: false,
+    may_share_keys: false,
+    may_have_layer_inputs: false,
+    layer_scales: false,
     attention_gate: AttentionGate::None,
     attention_sinks: false,
     rounded_yarn: true,
@@ -112,6 +119,7 @@ const SOFTMAX_ROUTER: ExpertsPreset = ExpertsPreset {
     gating: None,
     biased: false,
     shared: SharedExpert::None,
+    beside_dense: false,
 };
 
 /// The router of DeepSeek-V3 and those that followed it.

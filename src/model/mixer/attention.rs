@@ -1,9 +1,9 @@
 //! Causal self-attention, with grouped key and value heads.
 
 use crate::architecture::names::LayerTensor;
-use crate::architecture::{AttentionGate, AttentionSpec, QueryKeyNorm};
+use crate::architecture::{AttentionGate, AttentionSpec, KeyValueSource, QueryKeyNorm};
 use crate::backend::{Activation, Attention, AttentionShape, Backend, KeysValues, Linear, Norm};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::loader::Loader;
 use crate::model::norms::Norms;
 use crate::model::pass::Pass;
@@ -13,20 +13,28 @@ pub(in crate::model) struct SelfAttention<B: Backend> {
     spec: AttentionSpec,
     norms: Norms<B>,
     query: Linear<B>,
-    key: Linear<B>,
-    value: Linear<B>,
+    keys_values: KeyValueProjections<B>,
     query_key_norms: QueryKeyNorms<B>,
+    value_norm: Option<Norm<B>>,
     /// To the gate of what is attended to.
     gate: Option<Linear<B>>,
     sinks: Option<B::Vector>,
     output: Linear<B>,
 }
 
-/// Queries, keys, values, and the gate of what is attended to.
+/// To keys and values.
+enum KeyValueProjections<B: Backend> {
+    Both(Linear<B>, Linear<B>),
+    /// To both at once.
+    One(Linear<B>),
+    /// An earlier layer has them.
+    Borrowed,
+}
+
+/// Queries, keys and values, and the gate of what is attended to.
 type Projections<B> = (
     <B as Backend>::Activations,
-    <B as Backend>::Activations,
-    <B as Backend>::Activations,
+    KeysValues<<B as Backend>::Activations>,
     Option<<B as Backend>::Activations>,
 );
 
@@ -35,13 +43,13 @@ enum QueryKeyNorms<B: Backend> {
     None,
     PerHead {
         query: Norm<B>,
-        key: Norm<B>,
+        key: Option<Norm<B>>,
         /// Whether heads are rotated before.
         rotated_first: bool,
     },
     Whole {
         query: Norm<B>,
-        key: Norm<B>,
+        key: Option<Norm<B>>,
     },
 }
 
@@ -57,27 +65,18 @@ impl<B: Backend> SelfAttention<B> {
         let (queries, keys) = (shape.query_size(), shape.kv_size());
         let norms = loader.norms(index, T::AttentionNorm, T::PostAttentionNorm)?;
         let query = loader.layer_linear(index, T::Query, queries, hidden)?;
-        let key = loader.layer_linear(index, T::Key, keys, hidden)?;
-        let value = loader.layer_linear(index, T::Value, keys, hidden)?;
-        let mut norm = |tensor, width| loader.layer_norm(index, tensor, width);
-        let query_key_norms = match model.query_key_norm {
-            QueryKeyNorm::None => QueryKeyNorms::None,
-            of_head @ (QueryKeyNorm::PerHead | QueryKeyNorm::PerRotatedHead) => {
-                QueryKeyNorms::PerHead {
-                    query: norm(T::QueryNorm, shape.head_dim)?,
-                    key: norm(T::KeyNorm, shape.head_dim)?,
-                    rotated_first: of_head == QueryKeyNorm::PerRotatedHead,
-                }
+        let mut linear = |tensor| loader.layer_linear(index, tensor, keys, hidden);
+        let keys_values = match spec.source {
+            KeyValueSource::Projections => {
+                KeyValueProjections::Both(linear(T::Key)?, linear(T::Value)?)
             }
-            QueryKeyNorm::Unweighted { query } => QueryKeyNorms::PerHead {
-                query: loader.uniform_norm(shape.head_dim, query)?,
-                key: loader.uniform_norm(shape.head_dim, 1.0)?,
-                rotated_first: false,
-            },
-            QueryKeyNorm::Whole => QueryKeyNorms::Whole {
-                query: norm(T::QueryNorm, queries)?,
-                key: norm(T::KeyNorm, keys)?,
-            },
+            KeyValueSource::OneProjection => KeyValueProjections::One(linear(T::Key)?),
+            KeyValueSource::Layer(_) => KeyValueProjections::Borrowed,
+        };
+        let query_key_norms = Self::query_key_norms(loader, index, spec)?;
+        let value_norm = match model.value_norm {
+            true => Some(loader.uniform_norm(shape.head_dim, 1.0)?),
+            false => None,
         };
         let gate = match model.attention_gate {
             AttentionGate::None => None,
@@ -93,18 +92,57 @@ impl<B: Backend> SelfAttention<B> {
             spec,
             norms,
             query,
-            key,
-            value,
+            keys_values,
             query_key_norms,
+            value_norm,
             gate,
             sinks,
             output: loader.layer_linear(index, T::Output, hidden, queries)?,
         })
     }
 
-    /// Of its heads.
-    pub(super) fn shape(&self) -> AttentionShape {
-        self.spec.shape
+    fn query_key_norms(
+        loader: &mut Loader<'_, B>,
+        index: usize,
+        spec: AttentionSpec,
+    ) -> Result<QueryKeyNorms<B>> {
+        use LayerTensor as T;
+        let (kind, shape) = (loader.spec.query_key_norm, spec.shape);
+        // Keys that another layer appends are normalized there.
+        let borrows = matches!(spec.source, KeyValueSource::Layer(_));
+        let mut norms = |query, key| {
+            let query = loader.layer_norm(index, T::QueryNorm, query)?;
+            let key = (!borrows).then(|| loader.layer_norm(index, T::KeyNorm, key));
+            Ok::<_, Error>((query, key.transpose()?))
+        };
+        let of_head = |(query, key), rotated_first| QueryKeyNorms::PerHead {
+            query,
+            key,
+            rotated_first,
+        };
+        let head = shape.head_dim;
+        Ok(match kind {
+            QueryKeyNorm::None => QueryKeyNorms::None,
+            QueryKeyNorm::PerHead => of_head(norms(head, head)?, false),
+            QueryKeyNorm::PerRotatedHead => of_head(norms(head, head)?, true),
+            QueryKeyNorm::Unweighted { query } => {
+                let query = loader.uniform_norm(head, query)?;
+                let key = loader.uniform_norm(head, 1.0)?;
+                of_head((query, Some(key)), false)
+            }
+            QueryKeyNorm::Whole => {
+                let (query, key) = norms(shape.query_size(), shape.kv_size())?;
+                QueryKeyNorms::Whole { query, key }
+            }
+        })
+    }
+
+    /// The shape of the keys and values that a sequence has of it, unless they are another layer's.
+    pub(super) fn cached_shape(&self) -> Option<AttentionShape> {
+        match self.keys_values {
+            KeyValueProjections::Borrowed => None,
+            KeyValueProjections::Both(..) | KeyValueProjections::One(_) => Some(self.spec.shape),
+        }
     }
 
     pub(super) fn forward(
@@ -114,7 +152,7 @@ impl<B: Backend> SelfAttention<B> {
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
         let backend = pass.backend;
-        let (mut q, mut k, v, gate) = self.project(backend, x)?;
+        let (mut q, mut keys_values, gate) = self.project(backend, x)?;
         let (mut query_norm, mut key_norm, mut normed_last) = (None, None, false);
         match &self.query_key_norms {
             QueryKeyNorms::None => {}
@@ -123,11 +161,13 @@ impl<B: Backend> SelfAttention<B> {
                 key,
                 rotated_first,
             } => {
-                (query_norm, key_norm, normed_last) = (Some(query), Some(key), *rotated_first);
+                (query_norm, key_norm, normed_last) = (Some(query), key.as_ref(), *rotated_first);
             }
             QueryKeyNorms::Whole { query, key } => {
                 q = backend.norm(&q, query)?;
-                k = backend.norm(&k, key)?;
+                if let (Some(norm), KeysValues::Own(keys, _)) = (key, &mut keys_values) {
+                    *keys = backend.norm(keys, norm)?;
+                }
             }
         }
         let attention = Attention {
@@ -137,12 +177,11 @@ impl<B: Backend> SelfAttention<B> {
             rope: self.spec.rope,
             query_norm,
             key_norm,
-            value_norm: None,
+            value_norm: self.value_norm.as_ref(),
             rotated_first: normed_last,
             sinks: self.sinks.as_ref(),
         };
-        let mut attended =
-            backend.attention(q, KeysValues::Own(k, v), &attention, pass.caches, pass.step)?;
+        let mut attended = backend.attention(q, keys_values, &attention, pass.caches, pass.step)?;
         if let Some(gate) = gate {
             attended =
                 backend.multiply(&attended, &backend.activate(gate, Activation::Sigmoid)?)?;
@@ -150,17 +189,33 @@ impl<B: Backend> SelfAttention<B> {
         self.norms.join(backend, &attended, &self.output, x)
     }
 
-    /// Queries, keys, values, and the gate if there is one.
+    /// Queries, keys and values, and the gate if there is one.
     fn project(&self, backend: &B, x: &B::Activations) -> Result<Projections<B>> {
-        let (norms, [query, key, value]) = (&self.norms, [&self.query, &self.key, &self.value]);
-        Ok(match &self.gate {
-            None => {
+        let (norms, query) = (&self.norms, &self.query);
+        Ok(match (&self.keys_values, &self.gate) {
+            (KeyValueProjections::Both(key, value), None) => {
                 let [q, k, v] = norms.project(backend, x, [query, key, value])?;
-                (q, k, v, None)
+                (q, KeysValues::Own(k, v), None)
             }
-            Some(gate) => {
+            (KeyValueProjections::Both(key, value), Some(gate)) => {
                 let [q, k, v, gate] = norms.project(backend, x, [query, key, value, gate])?;
-                (q, k, v, Some(gate))
+                (q, KeysValues::Own(k, v), Some(gate))
+            }
+            (KeyValueProjections::One(both), None) => {
+                let [q, k] = norms.project(backend, x, [query, both])?;
+                (q, KeysValues::Same(k), None)
+            }
+            (KeyValueProjections::One(both), Some(gate)) => {
+                let [q, k, gate] = norms.project(backend, x, [query, both, gate])?;
+                (q, KeysValues::Same(k), Some(gate))
+            }
+            (KeyValueProjections::Borrowed, None) => {
+                let [q] = norms.project(backend, x, [query])?;
+                (q, KeysValues::Borrowed, None)
+            }
+            (KeyValueProjections::Borrowed, Some(gate)) => {
+                let [q, gate] = norms.project(backend, x, [query, gate])?;
+                (q, KeysValues::Borrowed, Some(gate))
             }
         })
     }

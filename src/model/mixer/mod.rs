@@ -67,7 +67,7 @@ impl<B: Backend> Mixer<B> {
     /// The shape of the keys and values that a sequence has of it, if it has any.
     pub(super) fn cached_shape(&self) -> Option<AttentionShape> {
         match self {
-            Self::Attention(attention) => Some(attention.shape()),
+            Self::Attention(attention) => attention.cached_shape(),
             Self::Recurrent(_) | Self::DeltaNet(_) => None,
         }
     }

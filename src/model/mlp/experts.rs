@@ -2,7 +2,7 @@
 
 use crate::architecture::names::{ExpertTensor, LayerTensor};
 use crate::architecture::{ExpertGroups, ExpertsSpec, RouterSpec, Scores, SharedExpertSpec};
-use crate::backend::{Backend, Expert, Gating, Linear, Routes};
+use crate::backend::{Backend, Expert, Gating, Linear, Norm, Routes};
 use crate::error::Result;
 use crate::model::host::{read, sigmoid};
 use crate::model::loader::Loader;
@@ -11,8 +11,12 @@ use crate::model::norms::Norms;
 /// The experts of a layer.
 pub(in crate::model) struct MixtureOfExperts<B: Backend> {
     spec: ExpertsSpec,
-    norms: Norms<B>,
+    pub(super) norms: Norms<B>,
     router: Linear<B>,
+    /// Its own norm on what the layer reads.
+    router_norm: Option<Norm<B>>,
+    /// Factors on the experts' weights.
+    expert_scales: Option<Vec<f32>>,
     /// What is added to the scores for the choice.
     router_bias: Option<Vec<f32>>,
     /// The shared one comes last.
@@ -61,9 +65,23 @@ impl<B: Backend> MixtureOfExperts<B> {
             true => Some(loader.layer_values(index, T::RouterBias, &[spec.count])?),
             false => None,
         };
+        let (router_norm, expert_scales) = match spec.router.is_normed {
+            true => {
+                let mut weights = loader.layer_values(index, T::RouterNorm, &[hidden])?;
+                let scale = (hidden as f32).powf(-0.5);
+                for weight in &mut weights {
+                    *weight *= scale;
+                }
+                let scales = loader.layer_values(index, T::ExpertScales, &[spec.count])?;
+                (Some(loader.norm_of_values(weights)?), Some(scales))
+            }
+            false => (None, None),
+        };
         Ok(Self {
             spec,
             norms,
+            router_norm,
+            expert_scales,
             router_bias,
             router: loader.exact_layer_linear(index, T::Router, spec.count, hidden)?,
             experts,
@@ -82,14 +100,21 @@ impl<B: Backend> MixtureOfExperts<B> {
         x: &B::Activations,
         residual: &B::Activations,
     ) -> Result<B::Activations> {
+        self.norms.add(backend, self.sums(backend, x)?, residual)
+    }
+
+    /// Of each row the weighted sum of what its experts make of it.
+    pub(super) fn sums(&self, backend: &B, x: &B::Activations) -> Result<B::Activations> {
         let normed = match &self.norms.before {
             Some(norm) => &backend.norm(x, norm)?,
             None => x,
         };
-        let routes = self.route(backend, normed)?;
+        let routes = match &self.router_norm {
+            Some(norm) => self.route(backend, &backend.norm(x, norm)?)?,
+            None => self.route(backend, normed)?,
+        };
         let (experts, width) = (&self.experts, self.hidden_size);
-        let sums = backend.experts(normed, width, experts, &routes, self.gating)?;
-        self.norms.add(backend, sums, residual)
+        Ok(backend.experts(normed, width, experts, &routes, self.gating)?)
     }
 
     /// The experts of each row.
@@ -101,7 +126,8 @@ impl<B: Backend> MixtureOfExperts<B> {
         for (row, logits) in logits.enumerate() {
             let bias = self.router_bias.as_deref();
             for (expert, weight) in choose(logits, self.spec.chosen, self.spec.router, bias) {
-                routes.add(row, expert, weight);
+                let scale = self.expert_scales.as_ref().map_or(1.0, |own| own[expert]);
+                routes.add(row, expert, weight * scale);
             }
         }
         if let Some(gate) = &self.shared_gate {
@@ -192,6 +218,7 @@ mod tests {
         normalized: Some(0.0),
         scale: 1.0,
         groups: None,
+        is_normed: false,
     };
 
     #[test]
@@ -223,6 +250,7 @@ mod tests {
             normalized: Some(1.0),
             scale: 2.0,
             groups: None,
+            is_normed: false,
         };
         let chosen = choose(&[0.0, 5.0, 0.0], 2, router, Some(&[0.0, -10.0, 1.0]));
         // 2 * 0.5 / (0.5 + 0.5 + 1)

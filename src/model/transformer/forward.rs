@@ -1,5 +1,7 @@
 //! One forward pass: embedding, layers, head.
 
+use smallvec::SmallVec;
+
 use super::Transformer;
 use super::captured::Captured;
 use super::chunks::PerRow;
@@ -8,6 +10,9 @@ use crate::error::Result;
 use crate::model::logits::Logits;
 use crate::model::pass::Pass;
 use crate::model::states::States;
+
+/// A list with room for one entry a layer.
+type PerLayer<T> = SmallVec<[T; 64]>;
 
 /// What the sequences of a step keep, in the order of their segments.
 pub(super) struct Sequences<'a, 'c, B: Backend> {
@@ -34,21 +39,15 @@ impl<B: Backend> Transformer<B> {
             batch,
             caches: sequences.caches,
             states: sequences.states,
+            inputs: None,
         };
         let mut x = self.embed(ids, batch)?;
-        let (mut caches, mut states) = (0, 0);
-        for (index, layer) in self.layers.iter().enumerate() {
+        if let Some(inputs) = &self.layer_inputs {
+            pass.inputs = Some(inputs.of(backend, ids, &x)?);
+        }
+        for (index, (layer, slot)) in self.layers.iter().zip(self.slots()).enumerate() {
             self.capture(index, &x, captured)?;
-            match layer.state_count() {
-                0 => {
-                    x = layer.forward(&x, caches, &mut pass)?;
-                    caches += 1;
-                }
-                count => {
-                    x = layer.forward(&x, states, &mut pass)?;
-                    states += count;
-                }
-            }
+            x = layer.forward(&x, slot, &mut pass)?;
         }
         let after_last = self.layers.len();
         if captured.iter().any(|states| states.layer == after_last) {
@@ -67,6 +66,28 @@ impl<B: Backend> Transformer<B> {
             logits = backend.softcap(logits, cap)?;
         }
         into.append(backend, logits)
+    }
+
+    /// The number of each layer's cache, its own or a lender's, or of its first state.
+    fn slots(&self) -> PerLayer<usize> {
+        let mut slots = PerLayer::<usize>::new();
+        let (mut caches, mut states) = (0, 0);
+        for (layer, spec) in self.layers.iter().zip(&self.spec.layers) {
+            let lender = spec.mixer.lender().and_then(|lender| slots.get(lender));
+            let slot = match (layer.state_count(), lender) {
+                (0, Some(slot)) => *slot,
+                (0, None) => {
+                    caches += 1;
+                    caches - 1
+                }
+                (count, _) => {
+                    states += count;
+                    states - count
+                }
+            };
+            slots.push(slot);
+        }
+        slots
     }
 
     /// Copies the hidden states that go into a layer, if they are wanted.
