@@ -29,7 +29,7 @@ pub fn dequantize(tensor: &StoredTensor<'_>) -> Result<Vec<f32>> {
 
 impl StoredTensor<'_> {
     /// The same tensor in f32.
-    pub(crate) fn widened(&self) -> Result<StoredTensor<'static>> {
+    pub fn widened(&self) -> Result<StoredTensor<'static>> {
         let values = dequantize(self)?.into_iter();
         Ok(StoredTensor {
             storage: StorageType::F32,

@@ -17,10 +17,10 @@
 use crate::error::Result;
 use crate::{Backend, Gating, HostRows, Linear};
 
-/// One expert: `down(gating(gate(x), up(x)))`.
+/// One expert: `down(gating(gate(x), up(x)))`, or `down(activation(up(x)))` without a gate.
 pub struct Expert<B: Backend> {
     /// `[width, in]`
-    pub gate: Linear<B>,
+    pub gate: Option<Linear<B>>,
     /// `[width, in]`
     pub up: Linear<B>,
     /// `[in, width]`
@@ -123,9 +123,11 @@ pub(crate) fn experts<B: Backend>(
         let expert = &experts[index];
         let rows: Vec<usize> = routed.iter().map(|route| route.row).collect();
         let x = backend.select(x, &rows)?;
-        let gate = backend.linear(&x, &expert.gate)?;
         let up = backend.linear(&x, &expert.up)?;
-        let widened = joined(backend, gate, up, rows.len(), gating)?;
+        let widened = match &expert.gate {
+            Some(gate) => joined(backend, backend.linear(&x, gate)?, up, rows.len(), gating)?,
+            None => backend.activate(up, gating.activation())?,
+        };
         returned.clear();
         backend.read(backend.linear(&widened, &expert.down)?, &mut returned)?;
         add_weighted(&mut sums, routed, returned.values(), width);

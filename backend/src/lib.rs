@@ -20,6 +20,7 @@ mod shapes;
 mod tensor;
 
 pub use best::{argmax, largest, top_k};
+use cpu::HostRecurrence;
 pub use dequantize::dequantize;
 pub use device_rows::DeviceRows;
 pub use error::{Error, Result};
@@ -28,7 +29,10 @@ pub use formats::StorageType;
 pub use host::HostRows;
 pub use precision::{CachePrecision, WeightPrecision};
 pub use quantize::quantize;
-pub use recurrent::{Recurrence, RecurrentState};
+pub use recurrent::{
+    Convolution, DeltaRule, GateOrder, GatedNorm, Piece, Recurrence, RecurrentState, RowMap,
+    ShortConv, StateSpace, Taps,
+};
 pub use rotary::{Pairing, QueryGrowth, Rope, Stretched};
 pub use shapes::{Activation, AttentionShape, Gating, NormKind};
 pub use tensor::{StoredTensor, elements};
@@ -232,21 +236,38 @@ pub trait Backend: Sized + Send + Sync + 'static {
         step: &Self::Step,
     ) -> Result<Self::Activations>;
     /// A recurrent layer: advances `states`, those of the batch's segments, by their rows' inputs, `[rows, input_width]`, to
-    /// outputs of `[rows, blocks * output_width]`. Where it fails, a state may be committed up to its segment's `past`.
+    /// outputs of `[rows, output_width]`. Where it fails, a state may be committed up to its segment's `past`.
     ///
     /// The default body computes on the host.
     fn recur(
         &self,
         inputs: Self::Activations,
-        recurrence: &dyn Recurrence,
+        recurrence: &Recurrence,
         states: &mut [&mut RecurrentState],
         batch: Batch<'_>,
     ) -> Result<Self::Activations> {
         let mut host = HostRows::default();
         self.read(inputs, &mut host)?;
-        let one_by_one = |items: usize, work: &(dyn Fn(usize) + Sync)| (0..items).for_each(work);
-        let outputs = recurrent::recur(host.values(), recurrence, states, batch, one_by_one)?;
-        self.rows(&outputs, recurrence.blocks() * recurrence.output_width())
+        let outputs = HostRecurrence::new().recur(host.values(), recurrence, states, batch)?;
+        self.rows(outputs.values(), recurrence.output_width())
+    }
+    /// What else rows of recurrent layers pass through, each by itself: `parts` of as many rows each.
+    ///
+    /// The default body computes on the host.
+    fn map_rows<const N: usize>(
+        &self,
+        parts: [Self::Activations; N],
+        rows: usize,
+        map: &RowMap,
+    ) -> Result<Self::Activations> {
+        let read = |part| {
+            let mut host = HostRows::default();
+            self.read(part, &mut host)?;
+            Ok(host)
+        };
+        let parts = parts.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let output = HostRecurrence::new().map_rows(&parts, rows, map)?;
+        self.rows(output.values(), map.width())
     }
     /// A mixture of experts: of each row the weighted sum, in the experts' order, of what its experts make of it, `[rows,
     /// width]`.
@@ -260,6 +281,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     ) -> Result<Self::Activations> {
         experts::experts(self, x, width, experts, routes, gating)
     }
+    /// A linear layer for each head: `[rows, heads * in]` to `[rows, heads * out]`.
+    fn linear_heads(
+        &self,
+        x: &Self::Activations,
+        heads: &[Linear<Self>],
+    ) -> Result<Self::Activations>;
     /// The nonlinearity, elementwise.
     fn activate(&self, x: Self::Activations, activation: Activation) -> Result<Self::Activations>;
     /// Elementwise product.

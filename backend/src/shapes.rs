@@ -29,6 +29,8 @@ pub enum Activation {
     GeluTanh,
     /// max(x, 0)
     Relu,
+    /// max(x, 0)^2
+    ReluSquared,
     /// 1 / (1 + exp(-x))
     Sigmoid,
 }
@@ -46,6 +48,16 @@ pub enum Gating {
         /// Factor on the gate in the sigmoid.
         alpha: f32,
     },
+}
+
+impl Gating {
+    /// What an MLP without a gate has in its place.
+    pub fn activation(self) -> Activation {
+        match self {
+            Self::Product(activation) => activation,
+            Self::Clamped { .. } => Activation::Silu,
+        }
+    }
 }
 
 /// The shape of a layer's attention heads.

@@ -1,13 +1,13 @@
 //! A family's row and a file's keys to a [`ModelSpec`].
 
-use super::keys::{self, KeyReader, LayerHeads, RopeFor};
+use super::keys::{self, Half, KeyReader, LayerHeads, RopeFor};
 use super::preset::{
     AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertsPreset, LogitScale, Positions,
-    Preset, RecurrentKind, SharedExpert, Width,
+    Preset, RecurrentKind, SharedExpert, StateSpacePreset, Width,
 };
 use super::spec::{
-    AttentionSpec, DeltaNetSpec, KeyValueSource, LayerInputsSpec, LayerSpec, MixerSpec, ModelSpec,
-    ShortConvSpec,
+    AttentionSpec, DeltaNetSpec, KeyValueSource, LatentSpec, LayerInputsSpec, LayerSpec, MixerSpec,
+    ModelSpec, ShortConvSpec, StateSpaceFactors, StateSpaceSpec,
 };
 use super::variants::{
     Biases, ExpertGroups, ExpertsSpec, MlpSpec, QueryKeyNorm, Residual, RouterSpec,
@@ -73,6 +73,7 @@ impl<K: KeyReader> Builder<'_, K> {
                 true => keys.number(&keys::RESIDUAL_SCALE)?.unwrap_or(1.0) as f32,
                 false => 1.0,
             },
+            mlp_scales: keys.factors::<2>("mlp_multipliers")?,
             learned_positions: preset.positions == Positions::Learned,
             biases: match (preset.biases, keys.flag(&keys::ATTENTION_BIAS)) {
                 (Biases::All, Some(false)) => Biases::AsStored,
@@ -95,7 +96,8 @@ impl<K: KeyReader> Builder<'_, K> {
     }
 
     fn layer_count(&self, prediction_layers: usize) -> Result<usize> {
-        let mut layers = self.keys.size_or(&keys::LAYERS, self.defaults.layers)?;
+        let listed = self.keys.listed_layers().or(self.defaults.layers);
+        let mut layers = self.keys.size_or(&keys::LAYERS, listed)?;
         if self.keys.counts_prediction_layers() {
             if prediction_layers >= layers {
                 let expected = format!("less than the {layers} layers");
@@ -168,7 +170,19 @@ impl<K: KeyReader> Builder<'_, K> {
         // A file whose layers all have experts need not state it.
         let default = default.or(experts.map(|experts| experts.width));
         let key = &keys::INTERMEDIATE_SIZE;
-        let stated = self.keys.layer_size(key, layer, layers)?;
+        // Where no layer has experts, what stands beside them elsewhere is the MLP (Granite 4).
+        let beside = self
+            .preset
+            .experts
+            .filter(|own| own.shared == SharedExpert::Ungated);
+        let shared = match (beside, experts) {
+            (Some(_), None) => self.keys.size(&keys::SHARED_EXPERT_WIDTH)?,
+            _ => None,
+        };
+        let stated = match shared {
+            None => self.keys.layer_size(key, layer, layers)?,
+            shared => shared,
+        };
         let width = stated.or(default).ok_or_else(|| self.keys.missing(key))?;
         match self.preset.adjusted_width {
             true => self.keys.adjusted(width),
@@ -244,6 +258,10 @@ impl<K: KeyReader> Builder<'_, K> {
         if self.preset.may_lack_experts && stated.is_none() {
             return Ok(None);
         }
+        if keys.size(&keys::LATENT_SIZE).unwrap_or_default().is_some() {
+            let expected = "none: experts on a narrower stream are not supported";
+            return Err(keys.wrong(&keys::LATENT_SIZE, expected, &"stated"));
+        }
         let count = keys.size_or(&keys::EXPERTS, defaults.count)?;
         if count > keys::MAX_EXPERTS {
             let expected = format!("at most {}", keys::MAX_EXPERTS);
@@ -270,6 +288,7 @@ impl<K: KeyReader> Builder<'_, K> {
             count,
             chosen,
             width,
+            is_gated: preset.gated,
             router: RouterSpec {
                 scores: preset.scores,
                 biased: keys.flag(&keys::BIASED_ROUTER).unwrap_or(preset.biased),
@@ -306,9 +325,9 @@ impl<K: KeyReader> Builder<'_, K> {
         let default = self.defaults.experts.shared;
         match preset.shared {
             SharedExpert::None => Ok(None),
-            SharedExpert::Gated => Ok(Some(SharedExpertSpec {
+            kind @ (SharedExpert::Gated | SharedExpert::Ungated) => Ok(Some(SharedExpertSpec {
                 width: self.keys.size_or(&keys::SHARED_EXPERT_WIDTH, default)?,
-                is_gated: true,
+                is_gated: kind == SharedExpert::Gated,
             })),
             SharedExpert::Times => {
                 if self.keys.says_none(&keys::SHARED_EXPERTS) {
@@ -378,7 +397,8 @@ impl<K: KeyReader> Builder<'_, K> {
 
     fn logit_scale(&self) -> Result<f32> {
         let kind = self.preset.logit_scale;
-        if kind == LogitScale::None {
+        let is_folded = kind == LogitScale::Folded && self.keys.is_converted();
+        if kind == LogitScale::None || is_folded {
             return Ok(1.0);
         }
         let stated = self.keys.number(&keys::LOGIT_SCALE)?;
@@ -386,7 +406,7 @@ impl<K: KeyReader> Builder<'_, K> {
         let scale = scale.ok_or_else(|| self.keys.missing(&keys::LOGIT_SCALE))?;
         Ok(match kind {
             LogitScale::Divisor => (1.0 / scale) as f32,
-            LogitScale::Factor | LogitScale::None => scale as f32,
+            LogitScale::Factor | LogitScale::Folded | LogitScale::None => scale as f32,
         })
     }
 
@@ -411,18 +431,24 @@ impl<K: KeyReader> Builder<'_, K> {
         context_length: usize,
     ) -> Result<Vec<Rope>> {
         let which: &[RopeFor] = match self.preset.positions {
-            Positions::Learned => &[],
-            Positions::Rotary | Positions::RotaryButEvery(_) | Positions::RotaryIfSliding => {
-                &[RopeFor::Full]
-            }
+            Positions::Learned | Positions::Unstated => &[],
+            Positions::Rotary
+            | Positions::RotaryButEvery(_)
+            | Positions::RotaryIfSliding
+            | Positions::RotaryIfStated => &[RopeFor::Full],
             Positions::RotaryBySliding | Positions::RotaryStretchedUnlessSliding => {
                 &[RopeFor::Sliding, RopeFor::Full]
             }
         };
         let head_dim = |rope: usize| {
-            let mut layers = layers.iter().filter_map(|layer| layer.mixer.attention());
-            let layer = layers.find(|layer| layer.rope == Some(rope));
-            layer.map_or(attention.head_dim, |layer| layer.shape.head_dim)
+            let mut attentions = layers.iter().filter_map(|layer| layer.mixer.attention());
+            let layer = attentions.find(|layer| layer.rope == Some(rope));
+            let of_latent = layers.iter().find_map(|layer| layer.mixer.latent());
+            match (layer, of_latent) {
+                (Some(layer), _) => layer.shape.head_dim,
+                (None, Some(latent)) => latent.rotary_dim,
+                (None, None) => attention.head_dim,
+            }
         };
         let rope = |(index, rope_for): (usize, &RopeFor)| {
             let (keys, preset) = (self.keys, self.preset);
@@ -470,32 +496,63 @@ impl<K: KeyReader> Builder<'_, K> {
             });
             lender.map(KeyValueSource::Layer)
         };
-        let layer = |(layer, slides): (usize, bool)| {
-            let mixer = match preset.recurrent {
-                Some(kind) if keys.is_recurrent(layer, layers)? => self.recurrent(kind)?,
-                _ => MixerSpec::Attention(AttentionSpec {
-                    shape: self.shape_of(attention, layer, slides)?,
-                    window: window.filter(|_| slides),
-                    rope: self.rope_of(layer, slides, window.is_some())?,
-                    source: source(layer)?,
-                }),
-            };
-            let has_experts = experts.is_some() && keys.has_experts(layer, layers)?;
+        let latent = match preset.latent {
+            true => Some(self.latent(attention.heads)?),
+            false => None,
+        };
+        let attention_of = |layer: usize| {
+            let slides = slides[layer];
+            Ok::<_, Error>(AttentionSpec {
+                shape: self.shape_of(attention, layer, slides)?,
+                window: window.filter(|_| slides),
+                rope: self.rope_of(layer, slides, window.is_some())?,
+                source: source(layer)?,
+                output_scale: 1.0,
+            })
+        };
+        let mlp_of = |layer: usize, has_experts: bool| {
             let mut width = self.mlp_width(layer, layers, hidden_size, experts)?;
             if layer >= first_sharing && keys.doubles_mlps() {
                 width *= 2;
             }
-            let mlp = match (experts.filter(|_| has_experts), preset.mlp) {
+            Ok::<_, Error>(match (experts.filter(|_| has_experts), preset.mlp) {
                 (Some(experts), _) if experts.router.is_normed => {
                     MlpSpec::GatedAndExperts { width, experts }
                 }
                 (Some(experts), _) => MlpSpec::Experts(experts),
                 (None, DenseMlp::Gated) => MlpSpec::Gated { width },
                 (None, DenseMlp::Plain) => MlpSpec::Plain { width },
+            })
+        };
+        let layer = |layer: usize| {
+            if preset.half_layers {
+                let half = keys.half(layer, layers)?;
+                let mixer = match half {
+                    Half::Recurrent => self.recurrent(preset.recurrent, hidden_size)?,
+                    Half::Attention => MixerSpec::Attention(attention_of(layer)?),
+                    Half::Mlp | Half::Experts => MixerSpec::None,
+                };
+                let mlp = match half {
+                    Half::Mlp | Half::Experts => mlp_of(layer, half == Half::Experts)?,
+                    Half::Recurrent | Half::Attention => MlpSpec::None,
+                };
+                return Ok(LayerSpec { mixer, mlp });
+            }
+            let mixer = match (latent, preset.recurrent) {
+                (Some(latent), _) => MixerSpec::Latent(latent),
+                (None, Some(RecurrentKind::StateSpace(space))) if space.beside_attention => {
+                    self.side_by_side(attention_of(layer)?, space, hidden_size)?
+                }
+                (None, Some(kind)) if keys.is_recurrent(layer, layers)? => {
+                    self.recurrent(Some(kind), hidden_size)?
+                }
+                _ => MixerSpec::Attention(attention_of(layer)?),
             };
+            let has_experts = experts.is_some() && keys.has_experts(layer, layers)?;
+            let mlp = mlp_of(layer, has_experts)?;
             Ok(LayerSpec { mixer, mlp })
         };
-        slides.iter().copied().enumerate().map(layer).collect()
+        (0..layers).map(layer).collect()
     }
 
     /// The rotary embedding of a layer; `has_windows`: whether those that slide have a window.
@@ -503,8 +560,9 @@ impl<K: KeyReader> Builder<'_, K> {
         let stated = || self.keys.states_rotated(layer);
         let one = |is_rotated: bool| is_rotated.then_some(0);
         Ok(match self.preset.positions {
-            Positions::Learned => None,
+            Positions::Learned | Positions::Unstated => None,
             Positions::Rotary => Some(0),
+            Positions::RotaryIfStated => one(stated()?.unwrap_or(self.keys.is_converted())),
             Positions::RotaryBySliding => Some(usize::from(!slides)),
             Positions::RotaryStretchedUnlessSliding => Some(usize::from(!(slides && has_windows))),
             Positions::RotaryButEvery(n) => {
@@ -514,17 +572,125 @@ impl<K: KeyReader> Builder<'_, K> {
         })
     }
 
-    fn recurrent(&self, kind: RecurrentKind) -> Result<MixerSpec> {
+    fn recurrent(&self, kind: Option<RecurrentKind>, hidden_size: usize) -> Result<MixerSpec> {
         match kind {
-            RecurrentKind::ShortConv => {
+            None => Ok(MixerSpec::None),
+            Some(RecurrentKind::ShortConv) => {
                 let taps = self.taps(&keys::CONVOLVED)?;
                 Ok(MixerSpec::ShortConv(ShortConvSpec { taps }))
             }
-            RecurrentKind::DeltaNet { is_reordered } => {
+            Some(RecurrentKind::DeltaNet { is_reordered }) => {
                 let is_grouped = !(is_reordered && self.keys.is_converted());
                 self.delta_net(is_grouped).map(MixerSpec::DeltaNet)
             }
+            Some(RecurrentKind::StateSpace(preset)) => {
+                let space = self.state_space(preset, hidden_size)?;
+                Ok(MixerSpec::StateSpace(space))
+            }
         }
+    }
+
+    /// Attention and a state space on the same input, with a factor on each (Falcon-H1).
+    fn side_by_side(
+        &self,
+        mut attention: AttentionSpec,
+        preset: StateSpacePreset,
+        hidden_size: usize,
+    ) -> Result<MixerSpec> {
+        let factor = |name| self.keys.factors::<1>(name).map(|[factor]| factor);
+        // A factor on keys, and one on all that is attended with, are factors on scores and values.
+        let input = factor("attention_in_multiplier")?;
+        attention.shape.scale *= factor("key_multiplier")? * input * input;
+        attention.output_scale = factor("attention_out_multiplier")? * input;
+        let mut space = self.state_space(preset, hidden_size)?;
+        let input = factor("ssm_in_multiplier")?;
+        let parts = self.keys.factors::<5>("ssm_multipliers")?;
+        space.factors = StateSpaceFactors {
+            parts: parts.map(|part| part * input),
+            output: factor("ssm_out_multiplier")?,
+        };
+        Ok(MixerSpec::AttentionAndStateSpace(attention, space))
+    }
+
+    fn state_space(&self, preset: StateSpacePreset, hidden_size: usize) -> Result<StateSpaceSpec> {
+        let keys = self.keys;
+        let heads = keys.size_or(&keys::SPACE_HEADS, None)?;
+        let groups = keys.size_or(&keys::SPACE_GROUPS, Some(1))?;
+        if !heads.is_multiple_of(groups) {
+            let expected = format!("a divisor of the {heads} heads");
+            return Err(keys.wrong(&keys::SPACE_GROUPS, &expected, &groups));
+        }
+        let head_dim = match keys.size(&keys::SPACE_HEAD_DIM)? {
+            Some(dim) => dim,
+            None => {
+                let expanded = keys.size_or(&keys::SPACE_EXPANSION, Some(2))?;
+                let expanded = expanded.saturating_mul(hidden_size);
+                let all = keys.size(&keys::DELTA_INNER)?.unwrap_or(expanded);
+                if !all.is_multiple_of(heads) {
+                    let expected = format!("a divisor of the {all} elements of all heads");
+                    return Err(keys.wrong(&keys::SPACE_HEADS, &expected, &heads));
+                }
+                all / heads
+            }
+        };
+        let state_dim = keys.size_or(&keys::SPACE_STATE, None)?;
+        let largest = heads
+            .checked_mul(head_dim)
+            .max(groups.checked_mul(state_dim));
+        if largest.is_none_or(|largest| largest > keys::MAX_SIZE as usize) {
+            let expected = format!("heads of together at most {} elements", keys::MAX_SIZE);
+            return Err(keys.wrong(&keys::SPACE_HEADS, &expected, &heads));
+        }
+        Ok(StateSpaceSpec {
+            heads,
+            head_dim,
+            groups,
+            state_dim,
+            taps: self.taps(&keys::SPACE_TAPS)?,
+            finish: keys.state_space_finish(preset),
+            norm_parts: if preset.norm_by_group { groups } else { 1 },
+            step_limits: keys.step_limits(preset)?,
+            factors: StateSpaceFactors::ONE,
+        })
+    }
+
+    /// Attention over compressed keys and values.
+    fn latent(&self, heads: usize) -> Result<LatentSpec> {
+        let keys = self.keys;
+        let query_rank = match keys.says_none(&keys::QUERY_RANK) {
+            true => None,
+            false => keys.size(&keys::QUERY_RANK)?,
+        };
+        let rotary_dim = keys.size_or(&keys::ROTARY_DIM, None)?;
+        let plain_dim = match keys.size(&keys::PLAIN_DIM)? {
+            Some(dim) => dim,
+            None => {
+                let whole = keys.size_or(&keys::WHOLE_DIM, None)?;
+                whole
+                    .checked_sub(rotary_dim)
+                    .filter(|dim| *dim > 0)
+                    .ok_or_else(|| {
+                        let expected = format!("more than the {rotary_dim} that are rotated");
+                        keys.wrong(&keys::WHOLE_DIM, &expected, &whole)
+                    })?
+            }
+        };
+        if !rotary_dim.is_multiple_of(2) {
+            return Err(keys.wrong(&keys::ROTARY_DIM, "an even number", &rotary_dim));
+        }
+        let context_length = keys.size_or(&keys::CONTEXT_LENGTH, self.defaults.context_length)?;
+        let rope = keys.rope(RopeFor::Full, self.preset, rotary_dim, context_length)?;
+        let root = ((plain_dim + rotary_dim) as f64).powf(-0.5);
+        Ok(LatentSpec {
+            heads,
+            query_rank,
+            rank: keys.size_or(&keys::KEY_RANK, None)?,
+            plain_dim,
+            rotary_dim,
+            value_dim: keys.size_or(&keys::VALUE_DIM, None)?,
+            scale: (root * rope.latent_scale) as f32,
+            rope: Some(0),
+        })
     }
 
     /// The tokens that a convolution sees.

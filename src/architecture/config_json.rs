@@ -10,10 +10,10 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::build::build;
-use super::keys::{self, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
-use super::preset::{Defaults, Preset, SlidingLayers};
+use super::keys::{self, Half, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
+use super::preset::{Defaults, Preset, SlidingLayers, StateSpacePreset};
 use super::spec::ModelSpec;
-use crate::backend::{Activation, Pairing};
+use crate::backend::{Activation, GateOrder, Pairing};
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::json;
@@ -46,7 +46,7 @@ pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
 }
 
 /// What `layer_types` calls layers that are not attention.
-const RECURRENT: [&str; 2] = ["conv", "linear_attention"];
+const RECURRENT: [&str; 3] = ["conv", "linear_attention", "mamba"];
 
 /// A config.json's fields.
 struct Config<'a> {
@@ -153,7 +153,8 @@ impl KeyReader for Config<'_> {
     }
 
     fn size(&self, key: &Key) -> Result<Option<usize>> {
-        let stated = self.value(key);
+        // Granite writes "auto" for what follows from other keys.
+        let stated = self.value(key).filter(|(_, value)| *value != "auto");
         let size = stated.map(|(name, value)| self.checked_size(name, value));
         size.transpose()
     }
@@ -235,7 +236,13 @@ impl KeyReader for Config<'_> {
     }
 
     fn activation(&self) -> Result<Option<Activation>> {
-        let name = ["hidden_activation", "hidden_act", "activation_function"]
+        let names = [
+            "hidden_activation",
+            "hidden_act",
+            "activation_function",
+            "mlp_hidden_act",
+        ];
+        let name = names
             .iter()
             .find_map(|key| self.fields.get(*key).and_then(Value::as_str));
         let Some(name) = name else {
@@ -246,9 +253,10 @@ impl KeyReader for Config<'_> {
             "gelu" => Activation::Gelu,
             "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Activation::GeluTanh,
             "relu" => Activation::Relu,
+            "relu2" => Activation::ReluSquared,
             _ => {
                 return Err(self.unsupported(format!(
-                    "activation {name:?} is not among those supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu"
+                    "activation {name:?} is not among those supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu, relu2"
                 )));
             }
         }))
@@ -266,7 +274,7 @@ impl KeyReader for Config<'_> {
             }
             return match types[layer].as_str() {
                 Some("sliding_attention") => Ok(true),
-                Some("full_attention") => Ok(false),
+                Some("full_attention" | "attention") => Ok(false),
                 Some(kind) if preset.recurrent.is_some() && RECURRENT.contains(&kind) => Ok(false),
                 other => Err(self.unsupported(format!("layer type {other:?} is not supported"))),
             };
@@ -298,6 +306,73 @@ impl KeyReader for Config<'_> {
         match self.size(&keys::FULL_INTERVAL)? {
             Some(every) => Ok(!(layer + 1).is_multiple_of(every)),
             None => Err(Error::corrupt(self.file, "`layer_types` is missing")),
+        }
+    }
+
+    fn half(&self, layer: usize, layers: usize) -> Result<Half> {
+        const LIST: &str = "layers_block_type";
+        const PATTERN: &str = "hybrid_override_pattern";
+        let (name, kinds) = match self.fields.get(PATTERN).and_then(Value::as_str) {
+            Some(pattern) => (PATTERN, pattern.chars().map(String::from).collect()),
+            None => {
+                let list = self.list(LIST).into_iter().flatten();
+                let kinds = list.map(|kind| kind.as_str().unwrap_or_default().to_owned());
+                (LIST, kinds.collect::<Vec<_>>())
+            }
+        };
+        if kinds.len() != layers {
+            let expected = format!("{layers} entries");
+            return Err(self.wrong_value(name, &expected, &kinds.len()));
+        }
+        match kinds[layer].as_str() {
+            "M" | "mamba" | "linear_attention" => Ok(Half::Recurrent),
+            "*" | "attention" | "full_attention" => Ok(Half::Attention),
+            "-" | "mlp" => Ok(Half::Mlp),
+            "E" | "moe" => Ok(Half::Experts),
+            other => Err(self.unsupported(format!("layer type {other:?} is not supported"))),
+        }
+    }
+
+    fn listed_layers(&self) -> Option<usize> {
+        self.list("layers_block_type").map(Vec::len)
+    }
+
+    fn factors<const N: usize>(&self, name: &str) -> Result<[f32; N]> {
+        let Some(value) = self.fields.get(name).filter(|value| !value.is_null()) else {
+            return Ok([1.0; N]);
+        };
+        let stated: Option<Vec<f32>> = match value {
+            Value::Array(list) => {
+                let numbers = list.iter().map(|number| Some(number.as_f64()? as f32));
+                numbers.collect()
+            }
+            number => number.as_f64().map(|number| vec![number as f32]),
+        };
+        let stated = stated.and_then(|factors| factors.try_into().ok());
+        stated.ok_or_else(|| self.wrong_value(name, &format!("{N} numbers"), value))
+    }
+
+    fn step_limits(&self, preset: StateSpacePreset) -> Result<(f32, f32)> {
+        if preset.has_least_step {
+            let least = self.positive("time_step_min")?.unwrap_or(0.001);
+            return Ok((least as f32, f32::INFINITY));
+        }
+        // Infinity is written in several ways, none of them a number.
+        let limits = self.list("time_step_limit").map(Vec::as_slice);
+        let number = |value: &Value, other| value.as_f64().map_or(other, |number| number as f32);
+        Ok(match limits {
+            Some([least, most]) => (number(least, 0.0), number(most, f32::INFINITY)),
+            _ => (0.0, f32::INFINITY),
+        })
+    }
+
+    fn state_space_finish(&self, preset: StateSpacePreset) -> GateOrder {
+        let flag = |name: &str| self.fields.get(name).and_then(Value::as_bool);
+        match (flag("mamba_rms_norm"), flag("mamba_norm_before_gate")) {
+            (Some(true), Some(false)) => GateOrder::GateFirst,
+            (Some(true), _) => GateOrder::NormFirst,
+            (Some(false), _) => GateOrder::NoNorm,
+            (None, _) => preset.finish,
         }
     }
 
@@ -358,6 +433,14 @@ impl KeyReader for Config<'_> {
 
     fn states_rotated(&self, layer: usize) -> Result<Option<bool>> {
         // Despite the first key's name, 1 means that the layer has a rotary embedding.
+        if let Some(kind) = self.fields.get("position_embedding_type") {
+            match kind.as_str() {
+                Some("rope") => return Ok(Some(true)),
+                Some("nope") => return Ok(Some(false)),
+                // Of other families.
+                _ => {}
+            }
+        }
         for name in ["no_rope_layers", "layer_rope_theta"] {
             if let Some(list) = self.list(name) {
                 return match list.get(layer).and_then(Value::as_f64) {
@@ -371,7 +454,10 @@ impl KeyReader for Config<'_> {
     }
 
     fn pairing(&self, preset: &Preset) -> Pairing {
-        preset.pairing
+        match self.fields.get("rope_interleave").and_then(Value::as_bool) {
+            Some(false) => Pairing::Halves,
+            _ => preset.pairing,
+        }
     }
 
     fn rope(

@@ -4,12 +4,12 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::build::build;
-use super::keys::{self, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
-use super::preset::{Defaults, Positions, Preset, SlidingLayers};
+use super::keys::{self, Half, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
+use super::preset::{Defaults, Positions, Preset, SlidingLayers, StateSpacePreset};
 use super::rope::{Scaling, longrope_magnitude, yarn_magnitude};
 use super::spec::ModelSpec;
 use super::variants::Scores;
-use crate::backend::{Activation, Pairing, QueryGrowth};
+use crate::backend::{Activation, GateOrder, Pairing, QueryGrowth};
 use crate::error::{Error, Result};
 use crate::weights::gguf::{GgufFile, Value};
 use crate::weights::{Checkpoint, dequantize};
@@ -132,6 +132,12 @@ impl Keys<'_> {
         }
     }
 
+    /// YaRN's weight on the magnitude of all dimensions, which DeepSeek's files state as a tenth.
+    fn yarn_of_all(&self, preset: &Preset) -> Option<f64> {
+        let stated = self.float("rope.scaling.yarn_log_multiplier")?;
+        Some(if preset.latent { 10.0 * stated } else { stated })
+    }
+
     fn scaling(&self, preset: &Preset, dims: usize, context_length: usize) -> Result<Scaling> {
         let original = self
             .float("rope.scaling.original_context_length")
@@ -172,7 +178,7 @@ impl Keys<'_> {
                     self.float("rope.scaling.attn_factor").unwrap_or(1.0)
                         * yarn_magnitude(factor, 1.0)
                         / self
-                            .float("rope.scaling.yarn_log_multiplier")
+                            .yarn_of_all(preset)
                             .map_or(1.0, |all| yarn_magnitude(factor, all)),
                 ),
                 truncate: preset.rounded_yarn,
@@ -332,6 +338,43 @@ impl KeyReader for Keys<'_> {
         }
     }
 
+    fn half(&self, layer: usize, _layers: usize) -> Result<Half> {
+        let is_zero_in = |key: &Key| match self.value(key) {
+            Some(Value::Array(list)) => list.get(layer).is_none_or(is_zero),
+            value => value.is_none_or(is_zero),
+        };
+        let router = format!("blk.{layer}.ffn_gate_inp.weight");
+        Ok(match self.gguf.tensor(&router) {
+            Some(_) => Half::Experts,
+            None if !is_zero_in(&keys::KV_HEADS) => Half::Attention,
+            None if !is_zero_in(&keys::INTERMEDIATE_SIZE) => Half::Mlp,
+            None => Half::Recurrent,
+        })
+    }
+
+    fn listed_layers(&self) -> Option<usize> {
+        None
+    }
+
+    /// Converters fold them into weights.
+    fn factors<const N: usize>(&self, _name: &str) -> Result<[f32; N]> {
+        Ok([1.0; N])
+    }
+
+    fn step_limits(&self, _preset: StateSpacePreset) -> Result<(f32, f32)> {
+        Ok((0.0, f32::INFINITY))
+    }
+
+    fn state_space_finish(&self, preset: StateSpacePreset) -> GateOrder {
+        match preset.finish {
+            // llama.cpp knows no other order.
+            GateOrder::NoNorm if self.gguf.tensor("blk.0.ssm_norm.weight").is_some() => {
+                GateOrder::GateFirst
+            }
+            finish => finish,
+        }
+    }
+
     fn is_converted(&self) -> bool {
         true
     }
@@ -350,7 +393,8 @@ impl KeyReader for Keys<'_> {
     }
 
     fn states_rotated(&self, _layer: usize) -> Result<Option<bool>> {
-        Ok(None)
+        let key = self.full("rope.scaling.finetuned");
+        Ok(self.gguf.metadata().boolean(&key))
     }
 
     fn pairing(&self, preset: &Preset) -> Pairing {
@@ -388,7 +432,10 @@ impl KeyReader for Keys<'_> {
             QueryGrowth { beta, length }
         });
         let full = self.number(&keys::THETA)?;
+        let factor = self.float("rope.scaling.factor").unwrap_or(1.0);
+        let all = self.yarn_of_all(preset);
         Ok(RopeParameters {
+            latent_scale: all.map_or(1.0, |all| yarn_magnitude(factor, all).powi(2)),
             dims,
             theta: theta
                 .or(full.filter(|_| preset.positions == Positions::RotaryStretchedUnlessSliding))
@@ -420,7 +467,7 @@ impl KeyReader for Keys<'_> {
             self.check_scores(experts.scores)?;
         }
         match self.size_of(VALUE)? {
-            Some(found) if found != head_dim => {
+            Some(found) if found != head_dim && !preset.latent => {
                 Err(self.wrong_value(VALUE, "the same as attention.key_length", &found))
             }
             _ => Ok(()),

@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use super::preset::{Defaults, Preset};
+use super::preset::{Defaults, Preset, StateSpacePreset};
 use super::rope::Scaling;
-use crate::backend::{Activation, Pairing, QueryGrowth};
+use crate::backend::{Activation, GateOrder, Pairing, QueryGrowth};
 use crate::error::{Error, Result};
 
 /// A fact under the names that files give it; a kind of file that has no name for it never states it.
@@ -57,7 +57,11 @@ pub(super) const CHOSEN_EXPERTS: Key = key(
 );
 pub(super) const EXPERT_WIDTH: Key = key(&["moe_intermediate_size"], "expert_feed_forward_length");
 pub(super) const SHARED_EXPERT_WIDTH: Key = key(
-    &["shared_expert_intermediate_size"],
+    &[
+        "shared_expert_intermediate_size",
+        "moe_shared_expert_intermediate_size",
+        "shared_intermediate_size",
+    ],
     "expert_shared_feed_forward_length",
 );
 pub(super) const SHARED_EXPERTS: Key = key(&["n_shared_experts"], "expert_shared_count");
@@ -78,6 +82,23 @@ pub(super) const DELTA_INNER: Key = Key {
 };
 pub(super) const DELTA_TAPS: Key = key(&["linear_conv_kernel_dim"], "ssm.conv_kernel");
 pub(super) const FULL_INTERVAL: Key = key(&["full_attention_interval"], "full_attention_interval");
+pub(super) const SPACE_HEADS: Key =
+    key(&["mamba_n_heads", "mamba_num_heads"], "ssm.time_step_rank");
+pub(super) const SPACE_HEAD_DIM: Key = json_key(&["mamba_d_head", "mamba_head_dim"]);
+pub(super) const SPACE_EXPANSION: Key = json_key(&["mamba_expand", "expand"]);
+pub(super) const SPACE_GROUPS: Key = key(&["mamba_n_groups", "n_groups"], "ssm.group_count");
+pub(super) const SPACE_STATE: Key = key(&["mamba_d_state", "ssm_state_size"], "ssm.state_size");
+pub(super) const SPACE_TAPS: Key = key(&["mamba_d_conv", "conv_kernel"], "ssm.conv_kernel");
+pub(super) const LATENT_SIZE: Key = key(&["moe_latent_size"], "moe_latent_size");
+pub(super) const QUERY_RANK: Key = key(&["q_lora_rank"], "attention.q_lora_rank");
+pub(super) const KEY_RANK: Key = key(&["kv_lora_rank"], "attention.kv_lora_rank");
+pub(super) const PLAIN_DIM: Key = json_key(&["qk_nope_head_dim"]);
+pub(super) const WHOLE_DIM: Key = Key {
+    json: &[],
+    gguf: Some("attention.key_length_mla"),
+};
+pub(super) const ROTARY_DIM: Key = key(&["qk_rope_head_dim"], "rope.dimension_count");
+pub(super) const VALUE_DIM: Key = key(&["v_head_dim"], "attention.value_length_mla");
 pub(super) const CONVOLVED: Key = key(&["conv_L_cache"], "shortconv.l_cache");
 /// Layers at the start that have no experts.
 pub(super) const DENSE_LAYERS: Key = key(
@@ -95,7 +116,12 @@ pub(super) const QUERY_NORM_FACTOR: Key = json_key(&["qk_scale_factor"]);
 pub(super) const EMBEDDING_SCALE: Key = key(&["embedding_multiplier"], "embedding_scale");
 pub(super) const RESIDUAL_SCALE: Key = key(&["residual_multiplier"], "residual_scale");
 pub(super) const LOGIT_SCALE: Key = key(
-    &["logit_scale", "logits_scaling", "output_multiplier"],
+    &[
+        "logit_scale",
+        "logits_scaling",
+        "output_multiplier",
+        "lm_head_multiplier",
+    ],
     "logit_scale",
 );
 pub(super) const ATTENTION_SCALE: Key = key(&["attention_multiplier"], "attention.scale");
@@ -161,8 +187,19 @@ pub(super) struct RopeParameters {
     pub(super) theta: f64,
     /// How they are stretched.
     pub(super) scaling: Scaling,
+    /// Factor on the scores of attention over compressed keys (YaRN).
+    pub(super) latent_scale: f64,
     /// By how much queries grow with their positions.
     pub(super) growth: Option<QueryGrowth>,
+}
+
+/// What a layer consists of, where it has one half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    Recurrent,
+    Attention,
+    Mlp,
+    Experts,
 }
 
 /// What a file states of one layer's heads.
@@ -224,6 +261,21 @@ pub(super) trait KeyReader {
 
     /// Whether a layer, of so many, is not attention, in a family that has such layers.
     fn is_recurrent(&self, layer: usize, layers: usize) -> Result<bool>;
+
+    /// What a layer consists of, in a family whose layers have one half.
+    fn half(&self, layer: usize, layers: usize) -> Result<Half>;
+
+    /// How many layers there are, where a list says it.
+    fn listed_layers(&self) -> Option<usize>;
+
+    /// Factors that only config.json states, under one name; ones where it doesn't.
+    fn factors<const N: usize>(&self, name: &str) -> Result<[f32; N]>;
+
+    /// The smallest and the largest step of state spaces.
+    fn step_limits(&self, preset: StateSpacePreset) -> Result<(f32, f32)>;
+
+    /// Norm and gate of state spaces' outputs.
+    fn state_space_finish(&self, preset: StateSpacePreset) -> GateOrder;
 
     /// Whether it is a GGUF file, in which converters reordered rows, and folded factors into weights.
     fn is_converted(&self) -> bool;

@@ -33,11 +33,11 @@ mod variants;
 pub use preset::{
     AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertDefaults, ExpertsPreset, LessOne,
     LogitScale, Positions, Preset, RecurrentKind, RotaryDefaults, SharedExpert, SlidingLayers,
-    Width,
+    StateSpacePreset, Width,
 };
 pub use spec::{
-    AttentionSpec, DeltaNetSpec, KeyValueSource, LayerInputsSpec, LayerSpec, MixerSpec, ModelSpec,
-    ShortConvSpec,
+    AttentionSpec, DeltaNetSpec, KeyValueSource, LatentSpec, LayerInputsSpec, LayerSpec, MixerSpec,
+    ModelSpec, ShortConvSpec, StateSpaceFactors, StateSpaceSpec,
 };
 pub use variants::{
     AttentionGate, Biases, ExpertGroups, ExpertsSpec, MlpSpec, NormPlacement, QueryKeyNorm,

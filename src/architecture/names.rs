@@ -293,6 +293,8 @@ impl<'a> NamedWeights<'a> {
             ..whole(name)
         }));
         candidates.extend(self.of_key_heads(layer, tensor));
+        candidates.extend(self.of_state_space(layer, tensor));
+        candidates.extend(self.of_latent(layer, tensor));
         if let Some(fused) = self.fused(layer, tensor) {
             // Where "up" is both matrices' name, the size tells which it is.
             let index = usize::from(tensor != LayerTensor::Up);
@@ -364,6 +366,56 @@ impl<'a> NamedWeights<'a> {
         Some(Candidate::new(name, rows))
     }
 
+    /// The rows of a state space's one input matrix.
+    fn of_state_space(&self, layer: usize, tensor: LayerTensor) -> Vec<Candidate> {
+        let spec = self.spec.layers.get(layer);
+        let Some(space) = spec.and_then(|layer| layer.mixer.state_space()) else {
+            return Vec::new();
+        };
+        let inner = space.heads * space.head_dim;
+        let channels = inner + 2 * space.groups * space.state_dim;
+        let (before, rows) = match tensor {
+            LayerTensor::SpaceGate => (0, inner),
+            LayerTensor::SpaceInput => (inner, channels),
+            LayerTensor::SpaceStep => (inner + channels, space.heads),
+            _ => return Vec::new(),
+        };
+        let rows = Rows::Stacked { before, rows };
+        let names = self.names.fused_space.iter();
+        names.map(|name| Candidate::new(*name, rows)).collect()
+    }
+
+    /// The rows of matrices of compressed keys and values.
+    fn of_latent(&self, layer: usize, tensor: LayerTensor) -> Vec<Candidate> {
+        let spec = self.spec.layers.get(layer);
+        let Some(spec) = spec.and_then(|layer| layer.mixer.latent()) else {
+            return Vec::new();
+        };
+        let of_head = spec.plain_dim + spec.value_dim;
+        let (key_down, kv_up) = (self.names.fused_key_down, self.names.fused_kv_up);
+        let stacked = |name, before, rows| Candidate::new(name, Rows::Stacked { before, rows });
+        let of_head_alone = |name, head: usize, rows: usize| {
+            let before = head * rows;
+            Candidate::new(name, Rows::Expert { before, rows })
+        };
+        match tensor {
+            LayerTensor::KeyDown => vec![stacked(key_down, 0, spec.rank)],
+            LayerTensor::RotaryKey => vec![stacked(key_down, spec.rank, spec.rotary_dim)],
+            LayerTensor::KeyUp(head) => vec![stacked(kv_up, head * of_head, spec.plain_dim)],
+            LayerTensor::TransposedKeyUp(head) => {
+                vec![of_head_alone("attn_k_b", head, spec.rank)]
+            }
+            LayerTensor::ValueUp(head) => {
+                let before = head * of_head + spec.plain_dim;
+                vec![
+                    of_head_alone("attn_v_b", head, spec.value_dim),
+                    stacked(kv_up, before, spec.value_dim),
+                ]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The names under which an expert's matrix may be stored.
     fn of_expert(&self, layer: usize, expert: usize, tensor: ExpertTensor) -> Vec<Candidate> {
         let spec = self.spec.layers.get(layer);
@@ -430,6 +482,16 @@ impl<'a> NamedWeights<'a> {
                 let name = self.names.fused_gate_up?;
                 return Some(Candidate::new(name, Rows::Stacked { before, rows }));
             }
+            (LayerTensor::SharedGate | LayerTensor::SharedUp, _) => {
+                let rows = self.spec.layers.get(layer)?.mlp.experts()?.shared?.width;
+                let before = if tensor == LayerTensor::SharedUp {
+                    rows
+                } else {
+                    0
+                };
+                let name = self.names.fused_shared?;
+                return Some(Candidate::new(name, Rows::Stacked { before, rows }));
+            }
             _ => return None,
         };
         let rows = match self.names.interleaved_qkv {
@@ -479,6 +541,13 @@ impl<'a> NamedWeights<'a> {
             format!("tensor missing: {}", names.join(" or ")),
         )
     }
+}
+
+/// The transpose of a matrix; its numbers are widened where they are quantized.
+pub fn transposed(matrix: &StoredTensor<'_>) -> Result<StoredTensor<'static>> {
+    let unquantized = || transpose(&matrix.widened().ok()?);
+    let transposed = transpose(matrix).or_else(unquantized);
+    transposed.ok_or_else(|| Error::Compute("a transposed tensor must be a matrix".into()))
 }
 
 /// Parts of tensors' names, and the form of weights that they tell of.

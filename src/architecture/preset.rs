@@ -2,7 +2,7 @@
 
 use super::tensor_names::TensorNames;
 use super::variants::{AttentionGate, Biases, NormPlacement, QueryKeyNorm, Residual, Scores};
-use crate::backend::{Activation, Gating, NormKind, Pairing};
+use crate::backend::{Activation, GateOrder, Gating, NormKind, Pairing};
 
 /// A family of models: all that its files leave unsaid.
 #[derive(Debug, PartialEq)]
@@ -43,6 +43,10 @@ pub struct Preset {
     pub positions: Positions,
     /// Its layers that are not attention, if it has any; files say which they are.
     pub recurrent: Option<RecurrentKind>,
+    /// Whether a layer is a mixer or an MLP alone (Nemotron-H).
+    pub half_layers: bool,
+    /// Whether attention is over compressed keys and values (DeepSeek-V3).
+    pub latent: bool,
     /// Whether config.json states the MLP's width before it is adjusted (LFM2).
     pub adjusted_width: bool,
     /// Which elements a rotary embedding pairs in Hugging Face's checkpoints.
@@ -104,6 +108,21 @@ pub enum RecurrentKind {
         /// Whether converters to GGUF reorder the value heads.
         is_reordered: bool,
     },
+    /// Selective state spaces.
+    StateSpace(StateSpacePreset),
+}
+
+/// What a family's selective state spaces are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateSpacePreset {
+    /// Norm and gate of its output; files may say that there is no norm, or that it comes first.
+    pub finish: GateOrder,
+    /// Whether the norm is of each group's heads.
+    pub norm_by_group: bool,
+    /// Whether the least step is what `time_step_min` says.
+    pub has_least_step: bool,
+    /// Whether each layer has one beside its attention.
+    pub beside_attention: bool,
 }
 
 /// An MLP without experts.
@@ -146,6 +165,8 @@ pub enum LogitScale {
     Factor,
     /// One over what the file says (Granite).
     Divisor,
+    /// What config.json says; converters fold it into weights (Falcon-H1).
+    Folded,
 }
 
 /// What a family's mixtures of experts are like.
@@ -167,6 +188,8 @@ pub struct ExpertsPreset {
     pub biased: bool,
     /// The expert that all tokens pass through.
     pub shared: SharedExpert,
+    /// Whether they are gated.
+    pub gated: bool,
     /// Whether the family's other MLP stands beside them, and the router has a norm of its own (Gemma 4).
     pub beside_dense: bool,
 }
@@ -178,6 +201,8 @@ pub enum SharedExpert {
     None,
     /// It has one, weighted by the sigmoid of a product of its own; the file states its width.
     Gated,
+    /// It has one; the file states its width.
+    Ungated,
     /// It has one; the file states how many times as wide as another (DeepSeek-V3).
     Times,
 }
@@ -197,6 +222,10 @@ pub enum Positions {
     RotaryStretchedUnlessSliding,
     /// One rotary embedding, but none in layers without a window where others have one (Cohere 2).
     RotaryIfSliding,
+    /// One rotary embedding, if the file says so (Granite 4).
+    RotaryIfStated,
+    /// None: recurrent layers know of the order of tokens.
+    Unstated,
 }
 
 /// Which layers see a window alone.

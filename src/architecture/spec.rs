@@ -2,7 +2,7 @@
 
 use super::preset::{EmbeddingScale, Preset};
 use super::variants::{AttentionGate, Biases, MlpSpec, NormPlacement, QueryKeyNorm, Residual};
-use crate::backend::{Activation, AttentionShape, NormKind, Rope};
+use crate::backend::{Activation, AttentionShape, GateOrder, NormKind, Rope};
 
 /// Everything but the weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +41,8 @@ pub struct ModelSpec {
     pub residual: Residual,
     /// Factor on what mixer and MLP return, before it joins the residual stream (Granite).
     pub residual_scale: f32,
+    /// Factors on an MLP's gate, and on what it returns (Falcon-H1).
+    pub mlp_scales: [f32; 2],
     /// A learned embedding of positions (GPT-2).
     pub learned_positions: bool,
     /// Which linear layers must have a bias.
@@ -98,14 +100,44 @@ pub enum MixerSpec {
     ShortConv(ShortConvSpec),
     /// A gated delta net (Qwen3-Next).
     DeltaNet(DeltaNetSpec),
+    /// A selective state space (Mamba-2).
+    StateSpace(StateSpaceSpec),
+    /// Both, side by side (Falcon-H1).
+    AttentionAndStateSpace(AttentionSpec, StateSpaceSpec),
+    /// Attention over compressed keys and values (DeepSeek-V3).
+    Latent(LatentSpec),
+    /// The layer has only a second half (Nemotron-H).
+    None,
 }
 
 impl MixerSpec {
     /// The attention, if it is one.
     pub fn attention(self) -> Option<AttentionSpec> {
         match self {
-            Self::Attention(attention) => Some(attention),
-            Self::ShortConv(_) | Self::DeltaNet(_) => None,
+            Self::Attention(attention) | Self::AttentionAndStateSpace(attention, _) => {
+                Some(attention)
+            }
+            Self::ShortConv(_)
+            | Self::DeltaNet(_)
+            | Self::StateSpace(_)
+            | Self::Latent(_)
+            | Self::None => None,
+        }
+    }
+
+    /// Its state space, if it has one.
+    pub fn state_space(self) -> Option<StateSpaceSpec> {
+        match self {
+            Self::StateSpace(space) | Self::AttentionAndStateSpace(_, space) => Some(space),
+            _ => None,
+        }
+    }
+
+    /// Its attention over compressed keys and values, if it has one.
+    pub fn latent(self) -> Option<LatentSpec> {
+        match self {
+            Self::Latent(latent) => Some(latent),
+            _ => None,
         }
     }
 
@@ -142,31 +174,6 @@ pub struct DeltaNetSpec {
     pub is_grouped: bool,
 }
 
-impl DeltaNetSpec {
-    /// Elements of all queries, or all keys.
-    pub fn key_width(&self) -> usize {
-        self.key_heads * self.key_dim
-    }
-
-    /// Elements of all values.
-    pub fn value_width(&self) -> usize {
-        self.value_heads * self.value_dim
-    }
-
-    /// Elements of queries, keys and values together.
-    pub fn channels(&self) -> usize {
-        2 * self.key_width() + self.value_width()
-    }
-
-    /// The key head of a value head.
-    pub fn key_head(&self, value_head: usize) -> usize {
-        match self.is_grouped {
-            true => value_head / (self.value_heads / self.key_heads),
-            false => value_head % self.key_heads,
-        }
-    }
-}
-
 /// What differs between the attention of a model's layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionSpec {
@@ -178,6 +185,82 @@ pub struct AttentionSpec {
     pub rope: Option<usize>,
     /// Where its keys and values come from.
     pub source: KeyValueSource,
+    /// Factor on what it returns.
+    pub output_scale: f32,
+}
+
+/// A selective state space, and the convolution before it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StateSpaceSpec {
+    /// Heads.
+    pub heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Groups of heads that share what enters the state and what is read from it.
+    pub groups: usize,
+    /// Elements of these.
+    pub state_dim: usize,
+    /// How many tokens the convolution sees.
+    pub taps: usize,
+    /// Norm and gate of its output.
+    pub finish: GateOrder,
+    /// Into how many parts the norm divides the output.
+    pub norm_parts: usize,
+    /// The smallest and the largest step.
+    pub step_limits: (f32, f32),
+    /// Factors of its parts.
+    pub factors: StateSpaceFactors,
+}
+
+/// Factors in a state space (Falcon-H1).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StateSpaceFactors {
+    /// On gate, x, what enters the state, what is read from it, and step sizes.
+    pub parts: [f32; 5],
+    /// On what it returns.
+    pub output: f32,
+}
+
+impl StateSpaceFactors {
+    /// None.
+    pub const ONE: Self = Self {
+        parts: [1.0; 5],
+        output: 1.0,
+    };
+}
+
+/// Attention over compressed keys and values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatentSpec {
+    /// Heads.
+    pub heads: usize,
+    /// Width of the compressed queries; `None`: they are not compressed.
+    pub query_rank: Option<usize>,
+    /// Width of the compressed keys and values.
+    pub rank: usize,
+    /// Elements of a head's queries and keys that are not rotated.
+    pub plain_dim: usize,
+    /// Those that are; keys of all heads share them.
+    pub rotary_dim: usize,
+    /// Elements of a head's values.
+    pub value_dim: usize,
+    /// Factor on the scores.
+    pub scale: f32,
+    /// Index into [`ModelSpec::ropes`].
+    pub rope: Option<usize>,
+}
+
+impl LatentSpec {
+    /// The shape of the attention over compressed keys and values, which are those of one head.
+    pub fn shape(&self) -> AttentionShape {
+        AttentionShape {
+            heads: self.heads,
+            kv_heads: 1,
+            head_dim: self.rotary_dim + self.rank,
+            scale: self.scale,
+            softcap: None,
+        }
+    }
 }
 
 /// Where an attention's keys and values come from.

@@ -45,6 +45,25 @@ pub enum LayerTensor {
     DecayOffset,
     DeltaNorm,
     DeltaOutput,
+    /// Parts of a state space's one input matrix.
+    SpaceGate,
+    SpaceInput,
+    SpaceStep,
+    SpaceNorm,
+    SpaceSkip,
+    SpaceOutput,
+    /// Compressed queries, and queries of them.
+    QueryDown,
+    QueryDownNorm,
+    QueryUp,
+    /// Compressed keys and values, and the part of keys that is rotated.
+    KeyDown,
+    KeyDownNorm,
+    RotaryKey,
+    /// Of a head: what its keys and values are of compressed ones; the first also transposed.
+    KeyUp(usize),
+    TransposedKeyUp(usize),
+    ValueUp(usize),
     ConvInput,
     Conv,
     ConvOutput,
@@ -135,12 +154,20 @@ pub struct TensorNames {
     pub grouped_qkvz: &'static str,
     /// The same: step sizes, decays.
     pub grouped_ba: &'static str,
+    /// Of a state space, in one matrix: gate, input, step sizes.
+    pub fused_space: &'static [&'static str],
+    /// Compressed keys and values, and rotated keys, in one matrix.
+    pub fused_key_down: &'static str,
+    /// Of each head: keys, then values, of compressed ones, in one matrix.
+    pub fused_kv_up: &'static str,
     /// Query, key and value in one matrix.
     pub fused_qkv: &'static str,
     /// Whether each head's query, key and value follow each other in it (GPT-NeoX).
     pub interleaved_qkv: bool,
     /// Gate and up in one matrix.
     pub fused_gate_up: Option<&'static str>,
+    /// Those of the shared expert in one matrix.
+    pub fused_shared: Option<&'static str>,
     /// Whether the matrices of layers are `[in, out]` (GPT-2).
     pub transposed: bool,
 }
@@ -186,6 +213,13 @@ pub const GGUF: TensorNames = TensorNames {
         (T::DeltaStep, "ssm_beta"),
         (T::DeltaNorm, "ssm_norm"),
         (T::DeltaOutput, "ssm_out"),
+        (T::SpaceNorm, "ssm_norm"),
+        (T::SpaceOutput, "ssm_out"),
+        (T::QueryDown, "attn_q_a"),
+        (T::QueryDownNorm, "attn_q_a_norm"),
+        (T::QueryUp, "attn_q_b"),
+        (T::QueryUp, "attn_q"),
+        (T::KeyDownNorm, "attn_kv_a_norm"),
         (T::ConvInput, "shortconv.in_proj"),
         (T::Conv, "shortconv.conv"),
         (T::Conv, "ssm_conv1d"),
@@ -198,6 +232,9 @@ pub const GGUF: TensorNames = TensorNames {
         (T::InputNorm, "post_norm"),
     ],
     bare: &[
+        // Falcon-H1's.
+        (T::MlpNorm, "ffn_norm"),
+        (T::SpaceSkip, "ssm_d"),
         (T::Decay, "ssm_a"),
         (T::DecayOffset, "ssm_dt.bias"),
         (T::RouterBias, "exp_probs_b.bias"),
@@ -215,10 +252,14 @@ pub const GGUF: TensorNames = TensorNames {
     ],
     grouped_qkvz: "ssm_in",
     grouped_ba: "ssm_ba",
+    fused_space: &["ssm_in"],
+    fused_key_down: "attn_kv_a_mqa",
+    fused_kv_up: "attn_kv_b",
     fused_qkv: "attn_qkv",
     interleaved_qkv: false,
     // Phi-3's files call the fused matrix simply "up": its size tells.
     fused_gate_up: Some("ffn_up"),
+    fused_shared: None,
     transposed: false,
 };
 
@@ -273,6 +314,14 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::DeltaNorm, "linear_attn.norm"),
         (T::DeltaOutput, "linear_attn.out_proj"),
         (T::Router, "router.proj"),
+        (T::Conv, "mamba.conv1d"),
+        (T::SpaceNorm, "mamba.norm"),
+        (T::SpaceOutput, "mamba.out_proj"),
+        (T::QueryDown, "self_attn.q_a_proj"),
+        (T::QueryDownNorm, "self_attn.q_a_layernorm"),
+        (T::QueryUp, "self_attn.q_b_proj"),
+        (T::QueryUp, "self_attn.q_proj"),
+        (T::KeyDownNorm, "self_attn.kv_a_layernorm"),
         (T::ExpertsNorm, "pre_feedforward_layernorm_2"),
         (T::PostDenseNorm, "post_feedforward_layernorm_1"),
         (T::PostExpertsNorm, "post_feedforward_layernorm_2"),
@@ -287,6 +336,9 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::RouterBias, "mlp.gate.e_score_correction_bias"),
         (T::DecayLogarithm, "linear_attn.A_log"),
         (T::DecayOffset, "linear_attn.dt_bias"),
+        (T::DecayLogarithm, "mamba.A_log"),
+        (T::DecayOffset, "mamba.dt_bias"),
+        (T::SpaceSkip, "mamba.D"),
     ],
     experts: &[
         ExpertNames::Each {
@@ -308,9 +360,13 @@ pub const LLAMA: TensorNames = TensorNames {
     ],
     grouped_qkvz: "linear_attn.in_proj_qkvz",
     grouped_ba: "linear_attn.in_proj_ba",
+    fused_space: &["mamba.in_proj"],
+    fused_key_down: "self_attn.kv_a_proj_with_mqa",
+    fused_kv_up: "self_attn.kv_b_proj",
     fused_qkv: "self_attn.qkv_proj",
     interleaved_qkv: false,
     fused_gate_up: Some("mlp.gate_up_proj"),
+    fused_shared: None,
     transposed: false,
 };
 
@@ -339,6 +395,85 @@ pub const LFM2: TensorNames = TensorNames {
         experts: "feed_forward.experts",
         names: ["w1", "w3", "w2"],
     }],
+    ..LLAMA
+};
+
+/// Granite 4's.
+pub const GRANITE_HYBRID: TensorNames = TensorNames {
+    layer: &[
+        (T::AttentionNorm, "input_layernorm"),
+        (T::Query, "self_attn.q_proj"),
+        (T::Key, "self_attn.k_proj"),
+        (T::Value, "self_attn.v_proj"),
+        (T::Output, "self_attn.o_proj"),
+        (T::Conv, "mamba.conv1d"),
+        (T::SpaceNorm, "mamba.norm"),
+        (T::SpaceOutput, "mamba.out_proj"),
+        (T::MlpNorm, "post_attention_layernorm"),
+        (T::Down, "shared_mlp.output_linear"),
+        (T::Router, "block_sparse_moe.router.layer"),
+        (T::SharedDown, "shared_mlp.output_linear"),
+    ],
+    experts: &[ExpertNames::StackedFused {
+        gate_up: "block_sparse_moe.input_linear.weight",
+        down: "block_sparse_moe.output_linear.weight",
+    }],
+    fused_gate_up: Some("shared_mlp.input_linear"),
+    fused_shared: Some("shared_mlp.input_linear"),
+    ..LLAMA
+};
+
+/// Falcon-H1's.
+pub const FALCON_H1: TensorNames = TensorNames {
+    final_norm: &["final_layernorm"],
+    layer: &[
+        (T::AttentionNorm, "input_layernorm"),
+        (T::Query, "self_attn.q_proj"),
+        (T::Key, "self_attn.k_proj"),
+        (T::Value, "self_attn.v_proj"),
+        (T::Output, "self_attn.o_proj"),
+        (T::Conv, "mamba.conv1d"),
+        (T::SpaceNorm, "mamba.norm"),
+        (T::SpaceOutput, "mamba.out_proj"),
+        (T::MlpNorm, "pre_ff_layernorm"),
+        (T::Gate, "feed_forward.gate_proj"),
+        (T::Up, "feed_forward.up_proj"),
+        (T::Down, "feed_forward.down_proj"),
+    ],
+    ..LLAMA
+};
+
+/// Nemotron-H's.
+pub const NEMOTRON_H: TensorNames = TensorNames {
+    embedding: "embeddings",
+    final_norm: &["norm_f"],
+    layer: &[
+        (T::AttentionNorm, "norm"),
+        (T::MlpNorm, "norm"),
+        (T::Query, "mixer.q_proj"),
+        (T::Key, "mixer.k_proj"),
+        (T::Value, "mixer.v_proj"),
+        (T::Output, "mixer.o_proj"),
+        (T::Conv, "mixer.conv1d"),
+        (T::SpaceNorm, "mixer.norm"),
+        (T::SpaceOutput, "mixer.out_proj"),
+        (T::Up, "mixer.up_proj"),
+        (T::Down, "mixer.down_proj"),
+        (T::Router, "mixer.gate"),
+        (T::SharedUp, "mixer.shared_experts.up_proj"),
+        (T::SharedDown, "mixer.shared_experts.down_proj"),
+    ],
+    bare: &[
+        (T::RouterBias, "mixer.gate.e_score_correction_bias"),
+        (T::DecayLogarithm, "mixer.A_log"),
+        (T::DecayOffset, "mixer.dt_bias"),
+        (T::SpaceSkip, "mixer.D"),
+    ],
+    experts: &[ExpertNames::Each {
+        experts: "mixer.experts",
+        names: ["gate_proj", "up_proj", "down_proj"],
+    }],
+    fused_space: &["mixer.in_proj"],
     ..LLAMA
 };
 
@@ -403,11 +538,12 @@ pub const GPT_NEOX: TensorNames = TensorNames {
 };
 
 /// What precedes the names of all tensors but the head: nothing, or what a checkpoint's classes are called.
-pub(super) const PREFIXES: [&str; 6] = [
+pub(super) const PREFIXES: [&str; 7] = [
     "",
     "model.",
     "transformer.",
     "gpt_neox.",
     "language_model.model.",
     "model.language_model.",
+    "backbone.",
 ];

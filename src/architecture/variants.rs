@@ -24,6 +24,8 @@ pub enum MlpSpec {
         /// The others.
         experts: ExpertsSpec,
     },
+    /// The layer has only a first half (Nemotron-H).
+    None,
 }
 
 impl MlpSpec {
@@ -33,7 +35,7 @@ impl MlpSpec {
             Self::Gated { width } | Self::Plain { width } | Self::GatedAndExperts { width, .. } => {
                 Some(*width)
             }
-            Self::Experts(_) => None,
+            Self::Experts(_) | Self::None => None,
         }
     }
 
@@ -41,7 +43,7 @@ impl MlpSpec {
     pub fn experts(&self) -> Option<ExpertsSpec> {
         match self {
             Self::Experts(experts) | Self::GatedAndExperts { experts, .. } => Some(*experts),
-            Self::Gated { .. } | Self::Plain { .. } => None,
+            Self::Gated { .. } | Self::Plain { .. } | Self::None => None,
         }
     }
 }
@@ -55,6 +57,8 @@ pub struct ExpertsSpec {
     pub chosen: usize,
     /// Width of each.
     pub width: usize,
+    /// Whether they are gated.
+    pub is_gated: bool,
     /// How they are chosen and weighted.
     pub router: RouterSpec,
     /// How their two halves are joined; `None`: by a product with the model's activation.

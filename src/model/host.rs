@@ -14,16 +14,3 @@ pub(super) fn read<B: Backend>(backend: &B, rows: B::Activations) -> Result<Vec<
 pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + libm::expf(-x))
 }
-
-/// `x * sigmoid(x)`
-pub(super) fn silu(x: f32) -> f32 {
-    x / (1.0 + libm::expf(-x))
-}
-
-/// `ln(1 + e^x)`
-pub(super) fn softplus(x: f32) -> f32 {
-    match x > 20.0 {
-        true => x,
-        false => libm::log1pf(libm::expf(x)),
-    }
-}

@@ -4,18 +4,18 @@ use smallvec::SmallVec;
 
 use super::layer_inputs::LayerInput;
 use super::loader::Loader;
-use super::mixer::Mixer;
+use super::mixer::{Mixer, Slot};
 use super::mlp::Mlp;
 use super::pass::Pass;
 use crate::architecture::Residual;
 use crate::architecture::names::LayerTensor;
 use crate::backend::{AttentionShape, Backend, RecurrentState};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One layer's weights.
 pub(super) struct Layer<B: Backend> {
     pub(super) mixer: Mixer<B>,
-    mlp: Mlp<B>,
+    mlp: Option<Mlp<B>>,
     residual: Residual,
     /// Where its own input enters.
     input: Option<LayerInput<B>>,
@@ -39,25 +39,31 @@ impl<B: Backend> Layer<B> {
             input: input.transpose()?,
             scale,
             mixer: Mixer::load(loader, index, spec.mixer)?,
-            mlp: Mlp::load(loader, index, spec.mlp)?,
+            mlp: Mlp::load(loader, index, &spec)?,
             residual: loader.spec.residual,
         })
     }
 
-    /// The residual stream after the layer; `index` is that of its cache, or of its first state.
+    /// The residual stream after the layer.
     pub(super) fn forward(
         &self,
         x: &B::Activations,
-        index: usize,
+        slot: Slot,
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
-        let mixed = self.mixer.forward(x, index, pass)?;
-        let input = match self.residual {
-            Residual::Sequential => &mixed,
-            Residual::Parallel | Residual::ParallelOneNorm => x,
+        let mixed = match &self.mixer {
+            Mixer::None => None,
+            mixer => Some(mixer.forward(x, slot, pass)?),
         };
         let backend = pass.backend;
-        let mut x = self.mlp.forward(backend, input, &mixed)?;
+        let residual = mixed.as_ref().unwrap_or(x);
+        let mut x = match (&self.mlp, self.residual) {
+            (Some(mlp), Residual::Sequential) => mlp.forward(backend, residual, residual)?,
+            (Some(mlp), Residual::Parallel | Residual::ParallelOneNorm) => {
+                mlp.forward(backend, x, residual)?
+            }
+            (None, _) => mixed.ok_or_else(|| Error::Compute("a layer of nothing".into()))?,
+        };
         if let (Some(input), Some(inputs)) = (&self.input, &pass.inputs) {
             x = input.forward(backend, &x, inputs)?;
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::info::ModelInfo;
 use super::norms::Norms;
-use crate::architecture::names::{LayerTensor, ModelTensor, NamedWeights};
+use crate::architecture::names::{self, LayerTensor, ModelTensor, NamedWeights};
 use crate::architecture::{Biases, ModelSpec};
-use crate::backend::{Backend, Linear, Norm, NormKind};
+use crate::backend::{Backend, Linear, Norm, NormKind, Taps};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::weights::{StorageType, StoredRows, StoredTensor, dequantize};
@@ -107,6 +107,24 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.values(&stored)
     }
 
+    /// The taps of a convolution of layer `index`.
+    pub(super) fn taps(&mut self, index: usize, channels: usize, taps: usize) -> Result<Taps> {
+        let tensor = LayerTensor::Conv;
+        let stored = self.layer_values(index, tensor, &[channels, taps])?;
+        let bias = self.optional_layer_values(index, tensor, "bias", channels)?;
+        Ok(Taps::new(channels, &stored, bias.as_deref()))
+    }
+
+    /// The factor of each head on the decay of a recurrence, negative: GGUF files hold it, others its logarithm.
+    pub(super) fn decay_factors(&mut self, index: usize, heads: usize) -> Result<Vec<f32>> {
+        let tensor = LayerTensor::Decay;
+        if let Some(factors) = self.optional_layer_values(index, tensor, "weight", heads)? {
+            return Ok(factors);
+        }
+        let logarithms = self.layer_values(index, LayerTensor::DecayLogarithm, &[heads])?;
+        Ok(logarithms.into_iter().map(|log| -libm::expf(log)).collect())
+    }
+
     /// A vector of layer `index`, on the backend.
     pub(super) fn layer_vector(
         &mut self,
@@ -138,6 +156,53 @@ impl<'a, B: Backend> Loader<'a, B> {
         width: usize,
     ) -> Result<Norm<B>> {
         self.norm(ModelTensor::Layer(index, tensor), width)
+    }
+
+    pub(super) fn layer_norm_of_kind(
+        &mut self,
+        index: usize,
+        tensor: LayerTensor,
+        width: usize,
+        kind: NormKind,
+    ) -> Result<Norm<B>> {
+        self.norm_of_kind(ModelTensor::Layer(index, tensor), width, kind)
+    }
+
+    /// From a head's queries to what is compared with compressed keys, `[rank, plain]`: the transpose of what expands these.
+    pub(super) fn transposed_key_up(
+        &mut self,
+        index: usize,
+        head: usize,
+        rank: usize,
+        plain: usize,
+    ) -> Result<Linear<B>> {
+        let tensor = ModelTensor::Layer(index, LayerTensor::TransposedKeyUp(head));
+        let stored = match self.weights.optional_matrix(tensor, rank, plain)? {
+            Some(stored) => stored,
+            None => {
+                let tensor = ModelTensor::Layer(index, LayerTensor::KeyUp(head));
+                names::transposed(&self.weights.matrix(tensor, plain, rank)?)?
+            }
+        };
+        Ok(Linear {
+            matrix: self.matrix(&stored)?,
+            bias: None,
+        })
+    }
+
+    /// The values of a vector of layer `index` that may be stored as a matrix of its parts.
+    pub(super) fn vector_in_parts(
+        &mut self,
+        index: usize,
+        tensor: LayerTensor,
+        parts: usize,
+        part: usize,
+    ) -> Result<Vec<f32>> {
+        let name = ModelTensor::Layer(index, tensor);
+        let shapes: [&[usize]; 2] = [&[parts * part], &[parts, part]];
+        let [whole, in_parts] = shapes.map(|shape| self.weights.tensor(name, "weight", shape));
+        let stored = whole.or(in_parts)?;
+        self.values(&stored)
     }
 
     /// The norms of a mixer or an MLP.

@@ -6,7 +6,7 @@ mod side_by_side;
 use super::loader::Loader;
 use super::norms::Norms;
 use crate::architecture::names::LayerTensor;
-use crate::architecture::{MlpSpec, Residual};
+use crate::architecture::{LayerSpec, MixerSpec, MlpSpec, Residual};
 use crate::backend::{Activation, Backend, Linear};
 use crate::error::Result;
 use experts::MixtureOfExperts;
@@ -24,7 +24,7 @@ pub(super) enum Mlp<B: Backend> {
     /// The weighted sum of a few gated ones.
     Experts(MixtureOfExperts<B>),
     /// A gated one and experts.
-    SideBySide(SideBySide<B>),
+    SideBySide(Box<SideBySide<B>>),
 }
 
 /// What an MLP consists of, but for a gate.
@@ -33,31 +33,48 @@ pub(super) struct PlainMlp<B: Backend> {
     pub(super) up: Linear<B>,
     pub(super) down: Linear<B>,
     pub(super) activation: Activation,
+    /// Factor on a gate.
+    pub(super) gate_scale: f32,
 }
 
 impl<B: Backend> Mlp<B> {
-    /// Brings the weights of layer `index` to the backend.
-    pub(super) fn load(loader: &mut Loader<'_, B>, index: usize, spec: MlpSpec) -> Result<Self> {
+    /// Brings the weights of layer `index` to the backend, if it has any.
+    pub(super) fn load(
+        loader: &mut Loader<'_, B>,
+        index: usize,
+        layer: &LayerSpec,
+    ) -> Result<Option<Self>> {
         use LayerTensor as T;
         let model = loader.spec;
         let hidden = model.hidden_size;
-        let before = match model.residual {
-            Residual::ParallelOneNorm => T::AttentionNorm,
-            Residual::Sequential | Residual::Parallel => T::MlpNorm,
+        // Of a layer with one norm, it is the first.
+        let has_one_norm =
+            model.residual == Residual::ParallelOneNorm || layer.mixer == MixerSpec::None;
+        let before = if has_one_norm {
+            T::AttentionNorm
+        } else {
+            T::MlpNorm
         };
-        let norms = loader.norms(index, before, T::PostMlpNorm)?;
-        let (gate, width) = match spec {
+        if layer.mlp == MlpSpec::None {
+            return Ok(None);
+        }
+        let [gate_scale, output_scale] = model.mlp_scales;
+        let mut norms = loader.norms(index, before, T::PostMlpNorm)?;
+        norms.scale *= output_scale;
+        let (gate, width) = match layer.mlp {
             MlpSpec::Gated { width } => {
                 let gate = loader.layer_linear(index, T::Gate, width, hidden)?;
                 (Some(gate), width)
             }
             MlpSpec::Plain { width } => (None, width),
+            MlpSpec::None => return Ok(None),
             MlpSpec::Experts(spec) => {
                 let experts = MixtureOfExperts::load(loader, index, spec, norms)?;
-                return Ok(Self::Experts(experts));
+                return Ok(Some(Self::Experts(experts)));
             }
             MlpSpec::GatedAndExperts { width, experts } => {
-                return SideBySide::load(loader, index, width, experts).map(Self::SideBySide);
+                let both = SideBySide::load(loader, index, width, experts)?;
+                return Ok(Some(Self::SideBySide(Box::new(both))));
             }
         };
         let plain = PlainMlp {
@@ -65,14 +82,15 @@ impl<B: Backend> Mlp<B> {
             up: loader.layer_linear(index, T::Up, width, hidden)?,
             down: loader.layer_linear(index, T::Down, hidden, width)?,
             activation: model.activation,
+            gate_scale,
         };
-        Ok(match gate {
+        Ok(Some(match gate {
             Some(gate) => Self::Gated {
                 gate,
                 ungated: plain,
             },
             None => Self::Plain(plain),
-        })
+        }))
     }
 
     /// The residual stream with what the MLP makes of `x`.
@@ -101,6 +119,12 @@ impl<B: Backend> PlainMlp<B> {
         gate: Option<&Linear<B>>,
         x: &B::Activations,
     ) -> Result<B::Activations> {
+        if let Some(gate) = gate.filter(|_| self.gate_scale.to_bits() != 1.0_f32.to_bits()) {
+            let [gate, up] = self.norms.project(backend, x, [gate, &self.up])?;
+            let gate = backend.scale(gate, self.gate_scale)?;
+            let gate = backend.activate(gate, self.activation)?;
+            return Ok(backend.multiply(&gate, &up)?);
+        }
         Ok(match (&self.norms.before, gate) {
             (Some(norm), _) => backend.mlp(x, norm, gate, &self.up, self.activation)?,
             (None, Some(gate)) => {

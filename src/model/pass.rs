@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::layer_inputs::StepInputs;
 use super::states::States;
-use crate::backend::{Backend, Batch, RecurrentState};
+use crate::backend::{Backend, Batch, Recurrence, RecurrentState};
 use crate::error::{Error, Result};
 
 /// What all layers of a forward pass share.
@@ -21,8 +21,24 @@ pub(super) struct Pass<'a, 'c, B: Backend> {
 }
 
 impl<B: Backend> Pass<'_, '_, B> {
+    /// Its rows.
+    pub(super) fn rows(&self) -> usize {
+        self.batch.segments.iter().map(|segment| segment.rows).sum()
+    }
+
+    /// Advances the segments' states of one number by their rows' inputs, to outputs.
+    pub(super) fn recur(
+        &mut self,
+        inputs: B::Activations,
+        recurrence: &Recurrence,
+        index: usize,
+    ) -> Result<B::Activations> {
+        let (backend, batch) = (self.backend, self.batch);
+        Ok(backend.recur(inputs, recurrence, &mut self.states_of(index)?, batch)?)
+    }
+
     /// The segments' states of one number.
-    pub(super) fn states_of(&mut self, index: usize) -> Result<SmallVec<[&mut RecurrentState; 8]>> {
+    fn states_of(&mut self, index: usize) -> Result<SmallVec<[&mut RecurrentState; 8]>> {
         let states = self.states.iter_mut().map(|states| states.of(index));
         let states: Option<_> = states.collect();
         states.ok_or_else(|| Error::Compute(format!("there is no recurrent state {index}")))

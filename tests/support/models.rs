@@ -107,22 +107,27 @@ pub fn shared_fixtures() -> Vec<ModelFiles> {
 }
 
 /// The folders of `2026/hf` that are supported, each with 20 times the error of transformers in f32.
-pub const NEWER_FOLDERS: [(&str, f32); 26] = [
+pub const NEWER_FOLDERS: [(&str, f32); 31] = [
     ("cohere2", 4e-5),
+    ("deepseek_v3", 8e-5),
     ("exaone4", 8e-5),
+    ("falcon_h1", 6e-5),
     ("gemma4-dense", 1.6e-3),
     ("gemma4-e2b", 6e-4),
     ("gemma4-moe", 6e-4),
     ("glm4_moe", 6e-5),
+    ("glm4_moe_lite", 6e-5),
     ("gpt_oss", 4e-4),
     ("gpt_oss-mxfp4", 1.6e-4),
     ("granite", 4e-5),
+    ("granitemoehybrid", 8e-5),
     ("hunyuan_v1_dense", 8e-5),
     ("lfm2", 1.2e-4),
     ("lfm2_moe", 8e-5),
     ("mistral3", 8e-5),
     ("mixtral", 6e-5),
     ("muse_glimmer", 6e-5),
+    ("nemotron_h", 6e-5),
     ("olmo2", 8e-5),
     ("olmo3", 8e-5),
     ("olmoe", 6e-5),

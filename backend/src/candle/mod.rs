@@ -262,6 +262,15 @@ impl Backend for CandleBackend {
         }
     }
 
+    fn linear_heads(&self, x: &Tensor, heads: &[Linear<Self>]) -> Result<Tensor> {
+        let inputs = x.dim(1)? / heads.len().max(1);
+        let outputs = heads.iter().enumerate().map(|(head, linear)| {
+            let own = x.narrow(1, head * inputs, inputs)?.contiguous()?;
+            self.linear(&own, linear)
+        });
+        Ok(Tensor::cat(&outputs.collect::<Result<Vec<_>>>()?, 1)?)
+    }
+
     fn attention(
         &self,
         q: Tensor,
@@ -323,6 +332,7 @@ impl Backend for CandleBackend {
             Activation::Gelu => x.gelu_erf()?,
             Activation::GeluTanh => x.gelu()?,
             Activation::Relu => x.relu()?,
+            Activation::ReluSquared => x.relu()?.sqr()?,
             Activation::Sigmoid => candle_nn::ops::sigmoid(&x)?,
         })
     }

@@ -18,8 +18,8 @@ struct Used<'a> {
 pub(super) fn are_fusible(experts: &[Expert<CpuBackend>]) -> bool {
     // Of all, not of those that are used: the other rows must not decide how a row is computed.
     experts.iter().all(|expert| {
-        let (gate, up) = (&expert.gate.matrix.0, &expert.up.matrix.0);
-        gate.is_laid_out_as(up)
+        let gate = expert.gate.as_ref();
+        gate.is_none_or(|gate| gate.matrix.0.is_laid_out_as(&expert.up.matrix.0))
     })
 }
 
@@ -45,12 +45,8 @@ pub(super) fn experts(
         for (row, own) in rows.zip(own.values_mut().chunks_mut(x.width.max(1))) {
             own.copy_from_slice(row);
         }
-        backend.pack(
-            &mut used.x,
-            &own,
-            None,
-            [&used.expert.gate, &used.expert.up],
-        );
+        // A gate has the layout of the other half.
+        backend.pack(&mut used.x, &own, None, [&used.expert.up]);
     }
     let mut widened: Vec<Rows> = used
         .iter()
@@ -59,7 +55,10 @@ pub(super) fn experts(
     let products = used.iter().zip(&mut widened).map(|(used, output)| Product {
         x: &used.x,
         layer: layer(&used.expert.up),
-        epilogue: Epilogue::Gate(layer(&used.expert.gate), gating),
+        epilogue: match &used.expert.gate {
+            Some(gate) => Epilogue::Gate(layer(gate), gating),
+            None => Epilogue::Activate(gating.activation()),
+        },
         output,
     });
     matmul::multiply(

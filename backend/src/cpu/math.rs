@@ -80,6 +80,10 @@ pub(super) fn activate<S: Simd>(x: S::Floats, activation: Activation) -> S::Floa
             S::mul(half, S::add(one, tanh::<S>(scaled)))
         }
         Activation::Relu => S::max(x, S::splat(0.0)),
+        Activation::ReluSquared => {
+            let positive = S::max(x, S::splat(0.0));
+            S::mul(positive, positive)
+        }
         Activation::Sigmoid => {
             let e = exp::<S>(S::sub(S::splat(0.0), x));
             S::div(one, S::add(one, e))

@@ -21,6 +21,7 @@ mod memory;
 mod pack;
 mod pool;
 mod product;
+mod recurrent;
 mod rows;
 #[cfg_attr(
     not(target_arch = "x86_64"),
@@ -38,7 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use attention::LayerAttention;
 use kv_cache::Pages;
-use map::{Add, EachLane, MapRows, Multiply, RowWork, Scale, Softcap};
+use map::{Add, EachLane, Multiply, Parts, RowWork, Scale, Softcap, map_rows};
 use matmul::multiply;
 use memory::Arena;
 use pack::Packed;
@@ -49,13 +50,13 @@ use step::ReusableTables;
 
 use super::{
     Activation, Attention, AttentionShape, Backend, Batch, CachePrecision, Expert, Gating,
-    HostRows, KeysValues, Linear, Norm, Recurrence, RecurrentState, Rope, Routes, WeightPrecision,
-    gated,
+    HostRows, KeysValues, Linear, Norm, Recurrence, RecurrentState, Rope, Routes, RowMap,
+    WeightPrecision, gated,
 };
 use crate::error::{Error, Result};
-use crate::recurrent::recur;
 use crate::{StorageType, StoredTensor, quantize};
 pub use kv_cache::KvCache;
+pub(crate) use recurrent::HostRecurrence;
 pub use rows::Rows;
 pub use step::Step;
 pub use tier::Tier;
@@ -139,13 +140,9 @@ impl CpuBackend {
     }
 
     /// Applies `work` to every row, into new rows.
-    fn map_rows(&self, x: &Rows, work: impl RowWork) -> Rows {
+    fn each_row(&self, x: &Rows, work: &impl RowWork) -> Rows {
         let mut output = self.empty(x.rows, x.width);
-        self.tier.run_floats(MapRows {
-            x,
-            output: &mut output,
-            work,
-        });
+        map_rows(x, &mut output, work, self.tier, &self.pool);
         output
     }
 
@@ -257,9 +254,7 @@ impl Backend for CpuBackend {
     }
 
     fn rows(&self, values: &[f32], width: usize) -> Result<Rows> {
-        let mut output = self.empty(values.len() / width.max(1), width);
-        output.values_mut().copy_from_slice(values);
-        Ok(output)
+        Ok(Rows::of_values(&self.buffers, values, width))
     }
 
     fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Rows> {
@@ -272,7 +267,7 @@ impl Backend for CpuBackend {
     }
 
     fn norm(&self, x: &Rows, norm: &Norm<Self>) -> Result<Rows> {
-        Ok(self.map_rows(x, norm_weights(norm)))
+        Ok(self.each_row(x, &norm_weights(norm)))
     }
 
     fn linear(&self, x: &Rows, linear: &Linear<Self>) -> Result<Rows> {
@@ -328,14 +323,71 @@ impl Backend for CpuBackend {
     fn recur(
         &self,
         inputs: Rows,
-        recurrence: &dyn Recurrence,
+        recurrence: &Recurrence,
         states: &mut [&mut RecurrentState],
         batch: Batch<'_>,
     ) -> Result<Rows> {
-        let on_all_threads =
-            |items: usize, work: &(dyn Fn(usize) + Sync)| self.pool.for_each(items, work);
-        let outputs = recur(inputs.values(), recurrence, states, batch, on_all_threads)?;
-        self.rows(&outputs, recurrence.blocks() * recurrence.output_width())
+        let on_all_threads = |items: usize, work: &(dyn Fn(usize) + Sync)| {
+            self.pool.for_each(items, work);
+        };
+        let memory = (self.tier, &self.buffers);
+        let inputs = inputs.values();
+        recurrent::recur(inputs, recurrence, states, batch, memory, &on_all_threads)
+    }
+
+    fn map_rows<const N: usize>(
+        &self,
+        parts: [Rows; N],
+        _rows: usize,
+        map: &RowMap,
+    ) -> Result<Rows> {
+        let [x, more @ ..] = &parts[..] else {
+            return Err(Error::Compute("a map of rows without any".into()));
+        };
+        let mut output = self.empty(x.rows, map.width());
+        let work = Parts { map, more };
+        map::map_rows(x, &mut output, &work, self.tier, &self.pool);
+        Ok(output)
+    }
+
+    fn linear_heads(&self, x: &Rows, heads: &[Linear<Self>]) -> Result<Rows> {
+        let inputs = x.width / heads.len().max(1);
+        let mut parts = Vec::with_capacity(heads.len());
+        for (head, linear) in heads.iter().enumerate() {
+            let mut own = self.empty(x.rows, inputs);
+            for (row, own) in own.values_mut().chunks_exact_mut(inputs.max(1)).enumerate() {
+                own.copy_from_slice(&x.row(row)[head * inputs..][..inputs]);
+            }
+            let mut activations = self.unused_activations();
+            self.pack(&mut activations, &own, None, [linear]);
+            parts.push((activations, self.empty(x.rows, linear.matrix.0.outputs)));
+        }
+        let products = heads.iter().zip(&mut parts);
+        let products = products.map(|(linear, (activations, output))| Product {
+            x: activations,
+            layer: layer(linear),
+            epilogue: Epilogue::Store,
+            output,
+        });
+        multiply(&mut products.collect::<Vec<_>>(), self.tier, &self.pool);
+        let width = parts.iter().map(|(_, output)| output.width).sum();
+        let mut outputs = self.empty(x.rows, width);
+        for (row, output) in outputs
+            .values_mut()
+            .chunks_exact_mut(width.max(1))
+            .enumerate()
+        {
+            let mut rest = output;
+            for (_, part) in &parts {
+                let (own, after) = rest.split_at_mut(part.width);
+                own.copy_from_slice(part.row(row));
+                rest = after;
+            }
+        }
+        for (activations, _) in parts.into_iter().rev() {
+            self.keep_activations(activations);
+        }
+        Ok(outputs)
     }
 
     fn experts(
@@ -353,23 +405,23 @@ impl Backend for CpuBackend {
     }
 
     fn activate(&self, x: Rows, activation: Activation) -> Result<Rows> {
-        Ok(self.map_rows(&x, EachLane(activation)))
+        Ok(self.each_row(&x, &EachLane(activation)))
     }
 
     fn multiply(&self, a: &Rows, b: &Rows) -> Result<Rows> {
-        Ok(self.map_rows(a, EachLane(Multiply(b))))
+        Ok(self.each_row(a, &EachLane(Multiply(b))))
     }
 
     fn add(&self, a: &Rows, b: &Rows) -> Result<Rows> {
-        Ok(self.map_rows(a, EachLane(Add(b))))
+        Ok(self.each_row(a, &EachLane(Add(b))))
     }
 
     fn scale(&self, x: Rows, factor: f32) -> Result<Rows> {
-        Ok(self.map_rows(&x, EachLane(Scale(factor))))
+        Ok(self.each_row(&x, &EachLane(Scale(factor))))
     }
 
     fn softcap(&self, x: Rows, cap: f32) -> Result<Rows> {
-        Ok(self.map_rows(&x, EachLane(Softcap(cap))))
+        Ok(self.each_row(&x, &EachLane(Softcap(cap))))
     }
 
     fn select(&self, x: &Rows, rows: &[usize]) -> Result<Rows> {

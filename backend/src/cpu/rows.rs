@@ -53,11 +53,18 @@ impl Rows {
         }
     }
 
+    /// Rows of these values.
+    pub(super) fn of_values(buffers: &Arc<BufferPool>, values: &[f32], width: usize) -> Self {
+        let mut rows = Self::new(buffers, values.len() / width.max(1), width);
+        rows.values_mut().copy_from_slice(values);
+        rows
+    }
+
     pub(super) fn buffers(&self) -> &Arc<BufferPool> {
         &self.buffers
     }
 
-    pub(super) fn values(&self) -> &[f32] {
+    pub(crate) fn values(&self) -> &[f32] {
         &self.buffer[..self.rows * self.width]
     }
 
@@ -133,7 +140,7 @@ fn sum<S: Simd>(x: &[f32]) -> f32 {
 
 /// The sum of the squared distances from `mean`.
 #[inline(always)]
-fn squares<S: Simd>(x: &[f32], mean: f32) -> f32 {
+pub(super) fn squares<S: Simd>(x: &[f32], mean: f32) -> f32 {
     let (whole, rest) = x.as_chunks::<LANES>();
     let mut lanes = S::splat(0.0);
     for x in whole {

@@ -224,6 +224,7 @@ fn cases() -> impl Strategy<Value = Case> {
             Activation::Gelu,
             Activation::GeluTanh,
             Activation::Relu,
+            Activation::ReluSquared,
         ]),
         any::<bool>(),
         prop::sample::select(vec![

@@ -36,6 +36,7 @@ impl Config<'_> {
                         dims: head_dim,
                         theta,
                         scaling: Scaling::None,
+                        latent_scale: 1.0,
                         growth: None,
                     }),
                 }
@@ -103,10 +104,16 @@ impl Config<'_> {
             beta,
             length: original.map_or(context_length, |length| length as usize),
         });
+        let all = number("mscale_all_dim").filter(|_| rope_type(fields) == "yarn");
+        let latent_scale = match (all, number("factor")) {
+            (Some(all), Some(factor)) => yarn_magnitude(factor, all).powi(2),
+            _ => 1.0,
+        };
         Ok(RopeParameters {
             dims,
             theta,
             scaling,
+            latent_scale,
             growth,
         })
     }

@@ -23,3 +23,24 @@ const GRANITE_FAMILY: Preset = Preset {
     },
     ..LLAMA
 };
+
+/// Granite 4.
+pub(super) static GRANITE_MOE_HYBRID: Preset = Preset {
+    model_types: &["granitemoehybrid"],
+    gguf: "granitehybrid",
+    tensors: &names::GRANITE_HYBRID,
+    positions: Positions::RotaryIfStated,
+    recurrent: Some(RecurrentKind::StateSpace(StateSpacePreset {
+        finish: GateOrder::GateFirst,
+        norm_by_group: false,
+        has_least_step: false,
+        beside_attention: false,
+    })),
+    may_lack_experts: true,
+    experts: Some(ExpertsPreset {
+        states_normalized: false,
+        shared: SharedExpert::Ungated,
+        ..SOFTMAX_ROUTER
+    }),
+    ..GRANITE_FAMILY
+};

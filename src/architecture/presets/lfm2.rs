@@ -23,6 +23,7 @@ pub(super) static LFM2_MOE: Preset = Preset {
         gating: None,
         biased: true,
         shared: SharedExpert::None,
+        gated: true,
         beside_dense: false,
     }),
     defaults: Defaults {

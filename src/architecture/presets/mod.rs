@@ -6,6 +6,8 @@
 )]
 
 mod cohere;
+mod deepseek;
+mod falcon;
 mod gemma;
 mod glm;
 mod gpt;
@@ -13,6 +15,7 @@ mod granite;
 mod lfm2;
 mod mistral;
 mod muse_glimmer;
+mod nemotron;
 mod olmo;
 mod others;
 mod qwen;
@@ -21,14 +24,14 @@ mod qwen;
 use super::preset::{
     AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertDefaults, ExpertsPreset, LessOne,
     LogitScale, Positions, Preset, RecurrentKind, RotaryDefaults, SharedExpert, SlidingLayers,
-    Width,
+    StateSpacePreset, Width,
 };
 use super::tensor_names as names;
 use super::variants::{AttentionGate, Biases, NormPlacement, QueryKeyNorm, Residual, Scores};
-use crate::backend::{Activation, Gating, NormKind, Pairing};
+use crate::backend::{Activation, GateOrder, Gating, NormKind, Pairing};
 
 /// Every family. Of those whose GGUF files have one name, the first reads them.
-static PRESETS: [&Preset; 32] = [
+static PRESETS: [&Preset; 38] = [
     &gpt::GPT2,
     &LLAMA,
     &mistral::MISTRAL,
@@ -61,6 +64,12 @@ static PRESETS: [&Preset; 32] = [
     &cohere::COHERE2,
     &glm::GLM4_MOE,
     &muse_glimmer::MUSE_GLIMMER,
+    &granite::GRANITE_MOE_HYBRID,
+    &nemotron::NEMOTRON_H,
+    &nemotron::NEMOTRON_H_MOE,
+    &falcon::FALCON_H1,
+    &deepseek::DEEPSEEK_V3,
+    &deepseek::GLM4_MOE_LITE,
 ];
 
 /// A row of its own, and what the others are written against.
@@ -83,6 +92,8 @@ const LLAMA: Preset = Preset {
     biases: Biases::AsStored,
     positions: Positions::Rotary,
     recurrent: None,
+    half_layers: false,
+    latent: false,
     adjusted_width: false,
     pairing: Pairing::Halves,
     gguf_pairing: Pairing::Interleaved,
@@ -119,6 +130,7 @@ const SOFTMAX_ROUTER: ExpertsPreset = ExpertsPreset {
     gating: None,
     biased: false,
     shared: SharedExpert::None,
+    gated: true,
     beside_dense: false,
 };
 

@@ -15,7 +15,7 @@ pub(super) const OLMO2: Preset = Preset {
     ..LLAMA
 };
 
-/// `OLMoE`.
+/// OLMoE.
 pub(super) static OLMOE: Preset = Preset {
     model_types: &["olmoe"],
     gguf: "olmoe",

@@ -48,7 +48,7 @@ pub(super) static SEED_OSS: Preset = Preset {
     ..LLAMA
 };
 
-/// `StarCoder2`.
+/// StarCoder2.
 pub(super) static STARCODER2: Preset = Preset {
     model_types: &["starcoder2"],
     gguf: "starcoder2",

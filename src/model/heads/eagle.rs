@@ -176,6 +176,7 @@ impl<B: Backend> Eagle<B> {
                     up: reader.linear(&at("mlp.up_proj"), width, 0..hidden)?,
                     down: reader.linear(&at("mlp.down_proj"), hidden, 0..width)?,
                     activation: spec.activation,
+                    gate_scale: 1.0,
                 },
             },
             final_norm,

@@ -63,7 +63,8 @@ impl<B: Backend> SelfAttention<B> {
         let model = loader.spec;
         let (hidden, shape) = (model.hidden_size, spec.shape);
         let (queries, keys) = (shape.query_size(), shape.kv_size());
-        let norms = loader.norms(index, T::AttentionNorm, T::PostAttentionNorm)?;
+        let mut norms = loader.norms(index, T::AttentionNorm, T::PostAttentionNorm)?;
+        norms.scale *= spec.output_scale;
         let query = loader.layer_linear(index, T::Query, queries, hidden)?;
         let mut linear = |tensor| loader.layer_linear(index, tensor, keys, hidden);
         let keys_values = match spec.source {

@@ -2,9 +2,10 @@
 
 mod attention;
 mod delta_net;
+mod latent;
 mod recurrent;
 mod short_conv;
-mod taps;
+mod state_space;
 
 use smallvec::SmallVec;
 
@@ -12,10 +13,12 @@ use super::loader::Loader;
 use super::pass::Pass;
 use crate::architecture::MixerSpec;
 use crate::backend::{AttentionShape, Backend, RecurrentState};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use attention::SelfAttention;
 use delta_net::DeltaNet;
+use latent::LatentAttention;
 pub(super) use recurrent::Recurrent;
+use state_space::StateSpaceMixer;
 
 /// The first half of a layer.
 pub(super) enum Mixer<B: Backend> {
@@ -24,7 +27,24 @@ pub(super) enum Mixer<B: Backend> {
     /// A recurrence over a state.
     Recurrent(Recurrent<B>),
     /// A gated delta net.
-    DeltaNet(DeltaNet<B>),
+    DeltaNet(Box<DeltaNet<B>>),
+    /// A selective state space.
+    StateSpace(Box<StateSpaceMixer<B>>),
+    /// Attention and a selective state space, on the same input.
+    AttentionAndStateSpace(Box<(SelfAttention<B>, StateSpaceMixer<B>)>),
+    /// Attention over compressed keys and values.
+    Latent(Box<LatentAttention<B>>),
+    /// Nothing: the layer has only an MLP.
+    None,
+}
+
+/// Where a layer's keys and values, and its states, are among a sequence's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// The number of its cache, or of its lender's.
+    pub(super) cache: usize,
+    /// The number of its first state.
+    pub(super) state: usize,
 }
 
 impl<B: Backend> Mixer<B> {
@@ -37,30 +57,57 @@ impl<B: Backend> Mixer<B> {
             MixerSpec::ShortConv(spec) => {
                 short_conv::load(loader, index, spec).map(Self::Recurrent)
             }
-            MixerSpec::DeltaNet(spec) => DeltaNet::load(loader, index, spec).map(Self::DeltaNet),
+            MixerSpec::DeltaNet(spec) => {
+                let delta_net = DeltaNet::load(loader, index, spec)?;
+                Ok(Self::DeltaNet(Box::new(delta_net)))
+            }
+            MixerSpec::StateSpace(spec) => {
+                let space = StateSpaceMixer::load(loader, index, spec)?;
+                Ok(Self::StateSpace(Box::new(space)))
+            }
+            MixerSpec::AttentionAndStateSpace(attention, space) => {
+                let attention = SelfAttention::load(loader, index, attention)?;
+                let space = StateSpaceMixer::load(loader, index, space)?;
+                Ok(Self::AttentionAndStateSpace(Box::new((attention, space))))
+            }
+            MixerSpec::Latent(spec) => {
+                let latent = LatentAttention::load(loader, index, spec)?;
+                Ok(Self::Latent(Box::new(latent)))
+            }
+            MixerSpec::None => Ok(Self::None),
         }
     }
 
-    /// The residual stream with what the mixer makes of it; `index` is that of its cache, or of its first state.
+    /// The residual stream with what the mixer makes of it.
     pub(super) fn forward(
         &self,
         x: &B::Activations,
-        index: usize,
+        slot: Slot,
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
         match self {
-            Self::Attention(attention) => attention.forward(x, index, pass),
-            Self::Recurrent(recurrent) => recurrent.forward(x, index, pass),
-            Self::DeltaNet(delta_net) => delta_net.forward(x, index, pass),
+            Self::Attention(attention) => attention.forward(x, slot.cache, pass),
+            Self::Recurrent(recurrent) => recurrent.forward(x, slot.state, pass),
+            Self::DeltaNet(delta_net) => delta_net.forward(x, slot.state, pass),
+            Self::StateSpace(space) => space.forward(x, x, slot.state, pass),
+            Self::AttentionAndStateSpace(both) => {
+                let (attention, space) = &**both;
+                let attended = attention.forward(x, slot.cache, pass)?;
+                space.forward(x, &attended, slot.state, pass)
+            }
+            Self::Latent(latent) => latent.forward(x, slot.cache, pass),
+            Self::None => Err(Error::Compute("a layer without a mixer".into())),
         }
     }
 
     /// The states of a sequence without tokens; none if it keeps keys and values instead.
     pub(super) fn states(&self) -> SmallVec<[RecurrentState; 2]> {
         match self {
-            Self::Attention(_) => SmallVec::new(),
+            Self::Attention(_) | Self::Latent(_) | Self::None => SmallVec::new(),
             Self::Recurrent(recurrent) => SmallVec::from_iter([recurrent.state()]),
             Self::DeltaNet(delta_net) => SmallVec::from_iter(delta_net.states()),
+            Self::StateSpace(space) => SmallVec::from_iter(space.states()),
+            Self::AttentionAndStateSpace(both) => SmallVec::from_iter(both.1.states()),
         }
     }
 
@@ -68,16 +115,18 @@ impl<B: Backend> Mixer<B> {
     pub(super) fn cached_shape(&self) -> Option<AttentionShape> {
         match self {
             Self::Attention(attention) => attention.cached_shape(),
-            Self::Recurrent(_) | Self::DeltaNet(_) => None,
+            Self::AttentionAndStateSpace(both) => both.0.cached_shape(),
+            Self::Latent(latent) => Some(latent.shape()),
+            Self::Recurrent(_) | Self::DeltaNet(_) | Self::StateSpace(_) | Self::None => None,
         }
     }
 
     /// How many states a sequence has of it; none if it keeps keys and values instead.
     pub(super) fn state_count(&self) -> usize {
         match self {
-            Self::Attention(_) => 0,
+            Self::Attention(_) | Self::Latent(_) | Self::None => 0,
             Self::Recurrent(_) => 1,
-            Self::DeltaNet(_) => 2,
+            Self::DeltaNet(_) | Self::StateSpace(_) | Self::AttentionAndStateSpace(_) => 2,
         }
     }
 }

@@ -9,14 +9,14 @@ use crate::model::pass::Pass;
 pub(in crate::model) struct Recurrent<B: Backend> {
     pub(in crate::model) norms: Norms<B>,
     pub(in crate::model) input: Linear<B>,
-    pub(in crate::model) recurrence: Box<dyn Recurrence>,
+    pub(in crate::model) recurrence: Recurrence,
     pub(in crate::model) output: Linear<B>,
 }
 
 impl<B: Backend> Recurrent<B> {
     /// The state of a sequence without tokens.
     pub(super) fn state(&self) -> RecurrentState {
-        RecurrentState::new(&*self.recurrence)
+        RecurrentState::new(&self.recurrence)
     }
 
     pub(super) fn forward(
@@ -27,13 +27,7 @@ impl<B: Backend> Recurrent<B> {
     ) -> Result<B::Activations> {
         let backend = pass.backend;
         let [inputs] = self.norms.project(backend, x, [&self.input])?;
-        let batch = pass.batch;
-        let outputs = backend.recur(
-            inputs,
-            &*self.recurrence,
-            &mut pass.states_of(index)?,
-            batch,
-        )?;
+        let outputs = pass.recur(inputs, &self.recurrence, index)?;
         self.norms.join(backend, &outputs, &self.output, x)
     }
 }

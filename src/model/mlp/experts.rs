@@ -42,20 +42,29 @@ impl<B: Backend> MixtureOfExperts<B> {
             let mut matrix = |tensor, outputs, inputs| {
                 loader.layer_linear(index, T::Expert(expert, tensor), outputs, inputs)
             };
+            let gate = spec
+                .is_gated
+                .then(|| matrix(ExpertTensor::Gate, width, hidden));
             experts.push(Expert {
-                gate: matrix(ExpertTensor::Gate, width, hidden)?,
+                gate: gate.transpose()?,
                 up: matrix(ExpertTensor::Up, width, hidden)?,
                 down: matrix(ExpertTensor::Down, hidden, width)?,
             });
         }
         let shared_gate = match spec.shared {
-            Some(SharedExpertSpec { width, is_gated }) => {
+            Some(SharedExpertSpec {
+                width,
+                is_gated: is_weighted,
+            }) => {
+                let gate = spec
+                    .is_gated
+                    .then(|| loader.layer_linear(index, T::SharedGate, width, hidden));
                 experts.push(Expert {
-                    gate: loader.layer_linear(index, T::SharedGate, width, hidden)?,
+                    gate: gate.transpose()?,
                     up: loader.layer_linear(index, T::SharedUp, width, hidden)?,
                     down: loader.layer_linear(index, T::SharedDown, hidden, width)?,
                 });
-                let gate = is_gated
+                let gate = is_weighted
                     .then(|| loader.exact_layer_linear(index, T::SharedExpertGate, 1, hidden));
                 gate.transpose()?
             }

@@ -34,6 +34,7 @@ impl<B: Backend> SideBySide<B> {
                 up: loader.layer_linear(index, T::Up, width, hidden)?,
                 down: loader.layer_linear(index, T::Down, hidden, width)?,
                 activation: loader.spec.activation,
+                gate_scale: 1.0,
             },
             experts: MixtureOfExperts::load(loader, index, experts, norms)?,
             norm: loader.layer_norm(index, T::PostMlpNorm, hidden)?,

@@ -8,6 +8,7 @@ use super::chunks::PerRow;
 use crate::backend::{Backend, Batch, Linear};
 use crate::error::Result;
 use crate::model::logits::Logits;
+use crate::model::mixer::Slot;
 use crate::model::pass::Pass;
 use crate::model::states::States;
 
@@ -68,24 +69,16 @@ impl<B: Backend> Transformer<B> {
         into.append(backend, logits)
     }
 
-    /// The number of each layer's cache, its own or a lender's, or of its first state.
-    fn slots(&self) -> PerLayer<usize> {
-        let mut slots = PerLayer::<usize>::new();
-        let (mut caches, mut states) = (0, 0);
+    /// Where each layer's keys and values, and its states, are among a sequence's.
+    fn slots(&self) -> PerLayer<Slot> {
+        let mut slots = PerLayer::<Slot>::new();
+        let mut next = Slot { cache: 0, state: 0 };
         for (layer, spec) in self.layers.iter().zip(&self.spec.layers) {
             let lender = spec.mixer.lender().and_then(|lender| slots.get(lender));
-            let slot = match (layer.state_count(), lender) {
-                (0, Some(slot)) => *slot,
-                (0, None) => {
-                    caches += 1;
-                    caches - 1
-                }
-                (count, _) => {
-                    states += count;
-                    states - count
-                }
-            };
-            slots.push(slot);
+            let cache = lender.map_or(next.cache, |lender| lender.cache);
+            slots.push(Slot { cache, ..next });
+            next.cache += usize::from(layer.cached_shape().is_some());
+            next.state += layer.state_count();
         }
         slots
     }

@@ -1,4 +1,4 @@
-//! A toy recurrent layer for tests: linear attention whose memory decays, in the midst of a real model.
+//! A toy recurrent layer for tests: a state space whose memory decays, in the midst of a real model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use crate::architecture::names::NamedWeights;
 use crate::backend::candle::CandleBackend;
 use crate::backend::cpu::{CpuBackend, Tier};
 use crate::backend::{
-    Backend, Linear, Norm, NormKind, Recurrence, StorageType, StoredTensor, WeightPrecision,
+    Backend, Linear, Norm, NormKind, Recurrence, StateSpace, StorageType, StoredTensor,
+    WeightPrecision,
 };
 use crate::hub::ModelFiles;
 use crate::model::load::OpenModel;
@@ -17,53 +18,10 @@ use crate::model::norms::Norms;
 use crate::model::options::LoadOptions;
 use crate::model::target_model::TargetModel;
 
-/// Columns of the state that one block has.
-const COLUMNS: usize = 16;
-const BLOCKS: usize = 2;
-/// Elements of a key.
-const KEYS: usize = 4;
-
-/// `S <- sigmoid(g) S + k v^T`, `o = S^T q`, with the inputs `[g | k | q | v]`.
-struct DecayedSum;
-
-impl Recurrence for DecayedSum {
-    fn blocks(&self) -> usize {
-        BLOCKS
-    }
-
-    fn state_width(&self) -> usize {
-        KEYS * COLUMNS
-    }
-
-    fn input_width(&self) -> usize {
-        1 + 2 * KEYS + BLOCKS * COLUMNS
-    }
-
-    fn output_width(&self) -> usize {
-        COLUMNS
-    }
-
-    fn advance(&self, block: usize, input: &[f32], state: &mut [f32]) {
-        let decay = 1.0 / (1.0 + libm::expf(-input[0]));
-        let keys = &input[1..=KEYS];
-        let values = &input[1 + 2 * KEYS + block * COLUMNS..][..COLUMNS];
-        for (key, row) in keys.iter().zip(state.chunks_exact_mut(COLUMNS)) {
-            for (value, state) in values.iter().zip(row) {
-                *state = *state * decay + key * value;
-            }
-        }
-    }
-
-    fn output(&self, _block: usize, input: &[f32], state: &[f32], output: &mut [f32]) {
-        output.fill(0.0);
-        let queries = &input[1 + KEYS..][..KEYS];
-        for (query, row) in queries.iter().zip(state.chunks_exact(COLUMNS)) {
-            for (output, state) in output.iter_mut().zip(row) {
-                *output += query * state;
-            }
-        }
-    }
-}
+/// Of the toy's state.
+const HEADS: usize = 2;
+const HEAD_DIM: usize = 16;
+const STATE_DIM: usize = 4;
 
 /// The kernels to compute with.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +72,7 @@ pub(super) fn transformer<B: Backend>(name: &str, backend: B) -> Transformer<B> 
 pub(super) fn broken<B: Backend>(model: &Transformer<B>) -> Mixer<B> {
     let (backend, hidden_size) = (&*model.backend, model.spec.hidden_size);
     let mut recurrent = recurrent(backend, hidden_size);
-    recurrent.output = linear(backend, hidden_size + 1, BLOCKS * COLUMNS);
+    recurrent.output = linear(backend, hidden_size + 1, HEADS * HEAD_DIM);
     Mixer::Recurrent(recurrent)
 }
 
@@ -124,23 +82,45 @@ fn recurrent<B: Backend>(backend: &B, hidden_size: usize) -> Recurrent<B> {
         weight: backend.vector(vec![1.0; hidden_size]).unwrap(),
         bias: None,
     };
+    let space = StateSpace {
+        heads: HEADS,
+        head_dim: HEAD_DIM,
+        groups: 1,
+        state_dim: STATE_DIM,
+        skip: vec![0.0; HEADS],
+    };
+    // Decays and steps don't depend on the token.
+    let mut bias = vec![0.0; space.channels()];
+    bias.extend([0.9, 0.7, 1.0, 1.0]);
+    let input = Linear {
+        bias: Some(backend.vector(bias.clone()).unwrap()),
+        ..matrix(backend, bias.len(), hidden_size, space.channels())
+    };
     Recurrent {
         norms: Norms {
             before: Some(norm),
             after: None,
             scale: 1.0,
         },
-        input: linear(backend, DecayedSum.input_width(), hidden_size),
-        recurrence: Box::new(DecayedSum),
-        output: linear(backend, hidden_size, BLOCKS * COLUMNS),
+        input,
+        recurrence: Recurrence::StateSpace(space),
+        output: linear(backend, hidden_size, HEADS * HEAD_DIM),
     }
 }
 
 /// A matrix of fixed numbers between -0.3 and 0.3.
 fn linear<B: Backend>(backend: &B, outputs: usize, inputs: usize) -> Linear<B> {
+    matrix(backend, outputs, inputs, outputs)
+}
+
+/// The same with zeros in the rows from `nonzero` on.
+fn matrix<B: Backend>(backend: &B, outputs: usize, inputs: usize, nonzero: usize) -> Linear<B> {
     let value = |index: usize| {
         let mixed = (index as u32).wrapping_mul(2_654_435_761) ^ 0x9e37_79b9;
-        (mixed >> 8) as f32 / (1 << 24) as f32 * 0.6 - 0.3
+        match index < nonzero * inputs {
+            true => (mixed >> 8) as f32 / (1 << 24) as f32 * 0.6 - 0.3,
+            false => 0.0,
+        }
     };
     let values = (0..outputs * inputs).map(value);
     let tensor = StoredTensor {

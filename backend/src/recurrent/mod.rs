@@ -7,46 +7,26 @@
 //!
 //! A state's blocks don't depend on one another. All rows of a pass, trees too, run through a block while it is in the
 //! first-level cache. A row is the same operations in the same order whatever else the pass computes (batch invariance).
+//! The kinds of recurrences are in `kinds`, what else a row of such a layer passes through in `row_map`; `cpu::recurrent`
+//! computes both.
 //!
 //! ```
-//! use specdec_backend::{Recurrence, RecurrentState};
+//! use specdec_backend::{Convolution, Recurrence, RecurrentState, Taps};
 //!
-//! /// A running sum.
-//! struct Sum;
-//!
-//! impl Recurrence for Sum {
-//!     fn blocks(&self) -> usize { 1 }
-//!     fn state_width(&self) -> usize { 1 }
-//!     fn input_width(&self) -> usize { 1 }
-//!     fn output_width(&self) -> usize { 1 }
-//!     fn advance(&self, _block: usize, input: &[f32], state: &mut [f32]) { state[0] += input[0]; }
-//!     fn output(&self, _block: usize, _input: &[f32], state: &[f32], output: &mut [f32]) { output[0] = state[0]; }
-//! }
-//!
-//! let state = RecurrentState::new(&Sum);
+//! let taps = Taps::new(3, &[0.5, 1.0, 0.5, 1.0, 0.5, 1.0], None);
+//! let state = RecurrentState::new(&Recurrence::Convolution(Convolution { taps }));
 //! assert!(state.reaches(0) && !state.reaches(1));
 //! ```
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod kinds;
+mod row_map;
+
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::{Batch, Segment};
-
-/// What a token does to a layer's state, and what it gets out of it.
-pub trait Recurrence: Send + Sync {
-    /// Number of the state's independent blocks: columns of a matrix, channels of a convolution.
-    fn blocks(&self) -> usize;
-    /// Values of a block's state.
-    fn state_width(&self) -> usize;
-    /// Values of a token's inputs, for all blocks together.
-    fn input_width(&self) -> usize;
-    /// Values of a block's output.
-    fn output_width(&self) -> usize;
-    /// Advances a block's state by a token.
-    fn advance(&self, block: usize, input: &[f32], state: &mut [f32]);
-    /// The output of the token by which the state was last advanced.
-    fn output(&self, block: usize, input: &[f32], state: &[f32], output: &mut [f32]);
-}
+pub use kinds::{Convolution, DeltaRule, Recurrence, ShortConv, StateSpace, Taps};
+pub use row_map::{GateOrder, GatedNorm, Piece, RowMap};
 
 /// One layer's state of one sequence. Clones share its memory until one of them is advanced.
 #[derive(Debug, Clone)]
@@ -62,7 +42,7 @@ pub struct RecurrentState {
 
 impl RecurrentState {
     /// The state before the first token: zeros.
-    pub fn new(recurrence: &dyn Recurrence) -> Self {
+    pub fn new(recurrence: &Recurrence) -> Self {
         Self {
             values: Arc::new(vec![0.0; recurrence.blocks() * recurrence.state_width()]),
             committed: 0,
@@ -80,6 +60,11 @@ impl RecurrentState {
             inputs: Vec::new(),
             input_width: self.input_width,
         }
+    }
+
+    /// The values to advance, of this state alone.
+    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
+        Arc::make_mut(&mut self.values).as_mut_slice()
     }
 
     /// The fewest tokens that it can be rolled back to.
@@ -140,34 +125,25 @@ fn out_of_reach(state: &RecurrentState, length: usize) -> Error {
 }
 
 /// One sequence's share of a pass, the same for all blocks.
-struct Run<'a> {
-    segment: Segment,
+pub(crate) struct Run<'a> {
+    pub(crate) segment: Segment,
     /// Inputs of the tokens between the committed ones and the segment's rows.
-    pending: Vec<f32>,
+    pub(crate) pending: Vec<f32>,
     /// How many of the pending tokens and rows are committed by this pass.
-    commits: usize,
+    pub(crate) commits: usize,
     /// The inputs of the segment's rows.
     inputs: &'a [f32],
-    input_width: usize,
+    pub(crate) input_width: usize,
     /// The rows in the order in which they are computed.
-    visits: Vec<Visit>,
+    pub(crate) visits: Vec<Visit>,
 }
 
 /// A row's turn: the copy of the state that it starts from, and the one that it advances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Visit {
-    row: usize,
-    from: usize,
-    to: usize,
-}
-
-/// A block of one sequence, computed by one thread.
-struct Block<'a> {
-    run: &'a Run<'a>,
-    index: usize,
-    state: &'a mut [f32],
-    /// `[rows][output_width]`
-    output: Vec<f32>,
+pub(crate) struct Visit {
+    pub(crate) row: usize,
+    pub(crate) from: usize,
+    pub(crate) to: usize,
 }
 
 impl<'a> Run<'a> {
@@ -199,62 +175,33 @@ impl<'a> Run<'a> {
     }
 
     /// Copies of a block's state that are needed at once.
-    fn copies(&self) -> usize {
+    pub(crate) fn copies(&self) -> usize {
         1 + self.visits.iter().map(|visit| visit.to).max().unwrap_or(0)
     }
 
-    fn input(&self, row: usize) -> &[f32] {
+    pub(crate) fn input(&self, row: usize) -> &[f32] {
         &self.inputs[row * self.input_width..][..self.input_width]
     }
 
+    /// The runs of a batch's segments, whose states these are.
+    pub(crate) fn of_batch(
+        batch: Batch<'_>,
+        inputs: &'a [f32],
+        states: &[&mut RecurrentState],
+    ) -> Result<Vec<Self>> {
+        let segments = batch.segments.iter().enumerate().zip(states);
+        let runs = segments.map(|((index, segment), state)| {
+            Self::new(*segment, batch.ancestors_of(index), inputs, state)
+        });
+        runs.collect()
+    }
+
     /// The state after the pass, without its values.
-    fn finish(self, state: &mut RecurrentState) {
+    pub(crate) fn finish(self, state: &mut RecurrentState) {
         state.committed += self.commits;
         state.inputs = self.pending;
         state.inputs.extend_from_slice(self.inputs);
         state.inputs.drain(..self.commits * self.input_width);
-    }
-}
-
-impl Block<'_> {
-    fn compute(&mut self, recurrence: &dyn Recurrence) {
-        let (run, width) = (self.run, recurrence.state_width());
-        let output_width = recurrence.output_width();
-        let pending = run.pending.chunks_exact(run.input_width.max(1));
-        let commits = run.commits;
-        let mut copies = vec![0.0; run.copies() * width];
-        // The token's index among those that this pass applies: from `commits` on they advance a copy.
-        let enter = |copies: &mut [f32], state: &[f32], token: usize| {
-            if token == commits {
-                copies[..width].copy_from_slice(state);
-            }
-        };
-        let tokens = pending.len();
-        for (token, input) in pending.enumerate() {
-            enter(&mut copies, self.state, token);
-            let state = match token < commits {
-                true => &mut *self.state,
-                false => &mut copies[..width],
-            };
-            recurrence.advance(self.index, input, state);
-        }
-        for (count, visit) in run.visits.iter().enumerate() {
-            let token = tokens + count;
-            enter(&mut copies, self.state, token);
-            let state = if token < commits {
-                &mut *self.state
-            } else {
-                if visit.from != visit.to {
-                    let from = visit.from * width;
-                    copies.copy_within(from..from + width, visit.to * width);
-                }
-                &mut copies[visit.to * width..][..width]
-            };
-            let input = run.input(visit.row);
-            recurrence.advance(self.index, input, state);
-            let output = &mut self.output[visit.row * output_width..][..output_width];
-            recurrence.output(self.index, input, state, output);
-        }
     }
 }
 
@@ -279,55 +226,6 @@ fn visits(ancestors: &[u64]) -> Vec<Visit> {
     let mut visits = Vec::with_capacity(ancestors.len());
     below(None, ancestors, 0, &mut visits);
     visits
-}
-
-/// Advances `states`, those of the batch's segments, by their rows' inputs, `[rows, input_width]`; returns the outputs,
-/// `[rows, blocks * output_width]`. `for_each` calls its work with each number below the one that it is given, in any order.
-pub(crate) fn recur(
-    inputs: &[f32],
-    recurrence: &dyn Recurrence,
-    states: &mut [&mut RecurrentState],
-    batch: Batch<'_>,
-    for_each: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
-) -> Result<Vec<f32>> {
-    let segments = batch.segments.iter().enumerate().zip(&*states);
-    let runs = segments
-        .map(|((index, segment), state)| {
-            Run::new(*segment, batch.ancestors_of(index), inputs, state)
-        })
-        .collect::<Result<Vec<Run<'_>>>>()?;
-    let (blocks, output_width) = (recurrence.blocks(), recurrence.output_width());
-    let mut work = Vec::with_capacity(runs.len() * blocks);
-    for (run, state) in runs.iter().zip(&mut *states) {
-        let values = Arc::make_mut(&mut state.values);
-        let parts = values.chunks_exact_mut(recurrence.state_width().max(1));
-        for (index, state) in parts.enumerate() {
-            work.push(Mutex::new(Block {
-                run,
-                index,
-                state,
-                output: vec![0.0; run.segment.rows * output_width],
-            }));
-        }
-    }
-    for_each(work.len(), &|index| {
-        let mut block = work[index].lock().unwrap_or_else(PoisonError::into_inner);
-        block.compute(recurrence);
-    });
-    let rows = runs.iter().map(|run| run.segment.rows).sum::<usize>();
-    let mut outputs = vec![0.0; rows * blocks * output_width];
-    for block in work {
-        let block = block.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for (row, output) in block.output.chunks_exact(output_width.max(1)).enumerate() {
-            let row = block.run.segment.first_row + row;
-            let first = (row * blocks + block.index) * output_width;
-            outputs[first..first + output_width].copy_from_slice(output);
-        }
-    }
-    for (run, state) in runs.into_iter().zip(states) {
-        run.finish(state);
-    }
-    Ok(outputs)
 }
 
 #[cfg(test)]

@@ -1,0 +1,136 @@
+//! What rows of recurrent layers pass through besides recurrences and products.
+
+use super::super::math::{activate, load_some, store_some};
+use super::super::rows::squares;
+use super::super::simd::{LANES, Simd};
+use crate::{Activation, DeltaRule, GateOrder, GatedNorm, RowMap, StateSpace};
+
+/// Added to the sum of squares of a delta rule's queries and keys.
+const EPSILON: f32 = 1e-6;
+
+/// Makes one row of others.
+#[inline(always)]
+pub(in crate::cpu) fn map_row<S: Simd>(map: &RowMap, parts: &[&[f32]], output: &mut [f32]) {
+    match (map, parts) {
+        (
+            RowMap::DeltaInputs {
+                rule,
+                factors,
+                offsets,
+            },
+            [mixed, decay, step],
+        ) => {
+            let (channels, heads) = output.split_at_mut(rule.channels());
+            delta_channels::<S>(rule, mixed, channels);
+            let (decays, steps) = heads.split_at_mut(rule.value_heads);
+            for (head, (decay, step)) in decay.iter().zip(*step).enumerate() {
+                decays[head] = libm::expf(factors[head] * softplus(decay + offsets[head]));
+                steps[head] = 1.0 / (1.0 + libm::expf(-step));
+            }
+        }
+        (
+            RowMap::StateInputs {
+                space,
+                factors,
+                offsets,
+                scale,
+                limits: (least, most),
+            },
+            [mixed, logits],
+        ) => {
+            let StateSpace { heads, .. } = space;
+            let (channels, of_heads) = output.split_at_mut(space.channels());
+            channels.copy_from_slice(mixed);
+            let (decays, steps) = of_heads.split_at_mut(*heads);
+            for (head, logit) in logits.iter().enumerate() {
+                let step = softplus(scale * logit + offsets[head])
+                    .max(*least)
+                    .min(*most);
+                decays[head] = libm::expf(factors[head] * step);
+                steps[head] = step;
+            }
+        }
+        (RowMap::GatedNorm(norm), [x, gate]) => gated_norm::<S>(norm, x, gate, output),
+        (RowMap::Arrange(pieces), parts) => {
+            let mut rest = output;
+            for piece in pieces {
+                let (own, after) = rest.split_at_mut(piece.count);
+                own.copy_from_slice(&parts[piece.part][piece.first..][..piece.count]);
+                rest = after;
+            }
+        }
+        _ => unreachable!("a map has its number of parts"),
+    }
+}
+
+/// `ln(1 + e^x)`
+fn softplus(x: f32) -> f32 {
+    match x > 20.0 {
+        true => x,
+        false => libm::log1pf(libm::expf(x)),
+    }
+}
+
+/// Queries and keys of unit length, and values.
+#[inline(always)]
+fn delta_channels<S: Simd>(rule: &DeltaRule, mixed: &[f32], output: &mut [f32]) {
+    let scale = 1.0 / (rule.key_dim as f32).sqrt();
+    let (heads, values) = mixed.split_at(2 * rule.key_width());
+    let (outputs, output_values) = output.split_at_mut(2 * rule.key_width());
+    output_values.copy_from_slice(values);
+    let pairs = heads
+        .chunks_exact(rule.key_dim)
+        .zip(outputs.chunks_exact_mut(rule.key_dim));
+    for (index, (head, output)) in pairs.enumerate() {
+        let factor = 1.0 / (squares::<S>(head, 0.0) + EPSILON).sqrt();
+        let factor = if index < rule.key_heads {
+            factor * scale
+        } else {
+            factor
+        };
+        multiply::<S>(head, factor, output);
+    }
+}
+
+#[inline(always)]
+fn multiply<S: Simd>(x: &[f32], factor: f32, output: &mut [f32]) {
+    for (x, output) in x.chunks(LANES).zip(output.chunks_mut(LANES)) {
+        store_some::<S>(S::mul(load_some::<S>(x), S::splat(factor)), output);
+    }
+}
+
+#[inline(always)]
+fn gated_norm<S: Simd>(norm: &GatedNorm, x: &[f32], gate: &[f32], output: &mut [f32]) {
+    output.copy_from_slice(x);
+    if norm.order != GateOrder::NormFirst {
+        multiply_by_gate::<S>(output, gate, norm.scale);
+    }
+    if norm.order != GateOrder::NoNorm {
+        for (index, part) in output.chunks_mut(norm.part).enumerate() {
+            let weight = &norm.weight[index * norm.part % norm.weight.len()..][..part.len()];
+            normalize::<S>(part, weight, norm.epsilon);
+        }
+    }
+    if norm.order == GateOrder::NormFirst {
+        multiply_by_gate::<S>(output, gate, norm.scale);
+    }
+}
+
+#[inline(always)]
+fn multiply_by_gate<S: Simd>(x: &mut [f32], gate: &[f32], scale: f32) {
+    for (x, gate) in x.chunks_mut(LANES).zip(gate.chunks(LANES)) {
+        let gate = S::mul(load_some::<S>(gate), S::splat(scale));
+        let gate = activate::<S>(gate, Activation::Silu);
+        store_some::<S>(S::mul(load_some::<S>(x), gate), x);
+    }
+}
+
+#[inline(always)]
+fn normalize<S: Simd>(x: &mut [f32], weight: &[f32], epsilon: f32) {
+    let mean = squares::<S>(x, 0.0) / x.len() as f32;
+    let factor = S::splat(1.0 / (mean + epsilon).sqrt());
+    for (x, weight) in x.chunks_mut(LANES).zip(weight.chunks(LANES)) {
+        let normed = S::mul(load_some::<S>(x), factor);
+        store_some::<S>(S::mul(normed, load_some::<S>(weight)), x);
+    }
+}

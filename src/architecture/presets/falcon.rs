@@ -1,0 +1,27 @@
+//! TII's models.
+
+use super::*;
+
+/// Falcon-H1.
+pub(super) static FALCON_H1: Preset = Preset {
+    model_types: &["falcon_h1"],
+    gguf: "falcon-h1",
+    tensors: &names::FALCON_H1,
+    norm: NormKind::Rms(1e-5),
+    recurrent: Some(RecurrentKind::StateSpace(StateSpacePreset {
+        finish: GateOrder::NoNorm,
+        norm_by_group: true,
+        has_least_step: false,
+        beside_attention: true,
+    })),
+    gguf_pairing: Pairing::Halves,
+    embedding_scale: EmbeddingScale::Stated,
+    logit_scale: LogitScale::Folded,
+    defaults: Defaults {
+        kv_heads: Some(8),
+        context_length: Some(8192),
+        logit_scale: Some(1.0),
+        ..Defaults::NONE
+    },
+    ..LLAMA
+};
