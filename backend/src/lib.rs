@@ -257,9 +257,9 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn map_rows<const N: usize>(
         &self,
         parts: [Self::Activations; N],
-        rows: usize,
         map: &RowMap,
     ) -> Result<Self::Activations> {
+        let rows = parts.first().map_or(0, |part| self.row_count(part));
         let read = |part| {
             let mut host = HostRows::default();
             self.read(part, &mut host)?;
@@ -267,7 +267,7 @@ pub trait Backend: Sized + Send + Sync + 'static {
         };
         let parts = parts.into_iter().map(read).collect::<Result<Vec<_>>>()?;
         let output = HostRecurrence::new().map_rows(&parts, rows, map)?;
-        self.rows(output.values(), map.width())
+        self.rows(output.values(), output.values().len() / rows.max(1))
     }
     /// A mixture of experts: of each row the weighted sum, in the experts' order, of what its experts make of it, `[rows,
     /// width]`.
@@ -297,6 +297,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn scale(&self, x: Self::Activations, factor: f32) -> Result<Self::Activations>;
     /// `cap * tanh(x / cap)`, elementwise.
     fn softcap(&self, x: Self::Activations, cap: f32) -> Result<Self::Activations>;
+    /// How many rows there are.
+    fn row_count(&self, x: &Self::Activations) -> usize;
     /// These rows, in this order.
     fn select(&self, x: &Self::Activations, rows: &[usize]) -> Result<Self::Activations>;
     /// Appends all rows to those on the host.

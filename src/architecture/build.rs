@@ -7,7 +7,7 @@ use super::preset::{
 };
 use super::spec::{
     AttentionSpec, DeltaNetSpec, KeyValueSource, LatentSpec, LayerInputsSpec, LayerSpec, MixerSpec,
-    ModelSpec, ShortConvSpec, StateSpaceFactors, StateSpaceSpec,
+    ModelSpec, ShortConvSpec, StateSpaceFactors, StateSpaceSpec, StreamsSpec,
 };
 use super::variants::{
     Biases, ExpertGroups, ExpertsSpec, MlpSpec, QueryKeyNorm, Residual, RouterSpec,
@@ -88,6 +88,7 @@ impl<K: KeyReader> Builder<'_, K> {
             },
             embedding_norm: preset.embedding_norm,
             layer_inputs: self.layer_inputs()?,
+            streams: self.streams()?,
             layer_scales: preset.layer_scales,
             logit_scale: self.logit_scale()?,
             logit_softcap: keys.cap(&keys::LOGIT_SOFTCAP, preset.logit_softcap)?,
@@ -217,6 +218,22 @@ impl<K: KeyReader> Builder<'_, K> {
         let vocab_size = vocab_size.or(self.defaults.vocab_size);
         let vocab_size = vocab_size.ok_or_else(|| self.keys.missing(&keys::LAYER_INPUTS_VOCAB))?;
         Ok(Some(LayerInputsSpec { width, vocab_size }))
+    }
+
+    fn streams(&self) -> Result<Option<StreamsSpec>> {
+        if !self.preset.streams {
+            return Ok(None);
+        }
+        let count = self.keys.size_or(&keys::STREAMS, Some(4))?;
+        if !(2..=keys::MAX_STREAMS).contains(&count) {
+            let expected = format!("2 to {}", keys::MAX_STREAMS);
+            return Err(self.keys.wrong(&keys::STREAMS, &expected, &count));
+        }
+        let rank = self.keys.laurel_rank().or(Some(64));
+        Ok(Some(StreamsSpec {
+            count,
+            laurel_rank: self.keys.size_or(&keys::LAUREL_RANK, rank)?,
+        }))
     }
 
     /// The heads of a layer's attention.
@@ -520,7 +537,12 @@ impl<K: KeyReader> Builder<'_, K> {
                     MlpSpec::GatedAndExperts { width, experts }
                 }
                 (Some(experts), _) => MlpSpec::Experts(experts),
-                (None, DenseMlp::Gated) => MlpSpec::Gated { width },
+                (None, DenseMlp::Gated) => match keys.gate_deviations(layer, layers)? {
+                    Some(deviations) if preset.streams => {
+                        MlpSpec::SparseGated { width, deviations }
+                    }
+                    _ => MlpSpec::Gated { width },
+                },
                 (None, DenseMlp::Plain) => MlpSpec::Plain { width },
             })
         };

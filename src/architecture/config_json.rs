@@ -366,6 +366,23 @@ impl KeyReader for Config<'_> {
         })
     }
 
+    fn gate_deviations(&self, layer: usize, layers: usize) -> Result<Option<f32>> {
+        const NAME: &str = "activation_sparsity_pattern";
+        let Some(list) = self.list(NAME) else {
+            return Ok(None);
+        };
+        let sparsity = list.get(layer).and_then(Value::as_f64);
+        match sparsity.filter(|share| (0.0..1.0).contains(share) && list.len() == layers) {
+            Some(0.0) => Ok(None),
+            Some(share) => Ok(Some(normal_quantile(share) as f32)),
+            None => Err(self.wrong_value(NAME, "a share for each layer", &list.len())),
+        }
+    }
+
+    fn laurel_rank(&self) -> Option<usize> {
+        None
+    }
+
     fn state_space_finish(&self, preset: StateSpacePreset) -> GateOrder {
         let flag = |name: &str| self.fields.get(name).and_then(Value::as_bool);
         match (flag("mamba_rms_norm"), flag("mamba_norm_before_gate")) {
@@ -491,6 +508,16 @@ impl KeyReader for Config<'_> {
                 self.unsupported("clipped queries, keys and values (`clip_qkv`) are not supported")
             );
         }
+        if self
+            .fields
+            .get("altup_active_idx")
+            .and_then(Value::as_u64)
+            .unwrap_or(0)
+            != 0
+        {
+            let reason = "layers that compute on another part than the first (`altup_active_idx`) are not supported";
+            return Err(self.unsupported(reason));
+        }
         let both_ways = self.fields.get("use_bidirectional_attention");
         if both_ways.and_then(Value::as_str) == Some("all") {
             return Err(self.unsupported("attention to later tokens is not supported"));
@@ -528,4 +555,18 @@ fn whole_number(value: &Value) -> Option<u64> {
     value
         .as_u64()
         .or_else(|| float().map(|number| number as u64))
+}
+
+/// The number below which a share of the standard normal distribution lies.
+fn normal_quantile(share: f64) -> f64 {
+    let below = |x: f64| 0.5 * libm::erfc(-x / std::f64::consts::SQRT_2);
+    let (mut low, mut high) = (-40.0, 40.0);
+    for _ in 0..100 {
+        let middle = f64::midpoint(low, high);
+        match below(middle) < share {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    low
 }

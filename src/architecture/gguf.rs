@@ -365,6 +365,22 @@ impl KeyReader for Keys<'_> {
         Ok((0.0, f32::INFINITY))
     }
 
+    fn gate_deviations(&self, layer: usize, _layers: usize) -> Result<Option<f32>> {
+        let key = self.full("activation_sparsity_scale");
+        let deviations = match self.gguf.metadata().get(&key) {
+            Some(Value::Array(list)) => list.get(layer).and_then(Value::as_float),
+            _ => None,
+        };
+        Ok(deviations
+            .filter(|number| number.is_finite())
+            .map(|number| number as f32))
+    }
+
+    fn laurel_rank(&self) -> Option<usize> {
+        let left = self.gguf.tensor("blk.0.laurel_l.weight")?;
+        left.shape.first().copied()
+    }
+
     fn state_space_finish(&self, preset: StateSpacePreset) -> GateOrder {
         match preset.finish {
             // llama.cpp knows no other order.

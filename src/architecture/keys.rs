@@ -131,6 +131,8 @@ pub(super) const LAYER_INPUTS: Key = key(
     "embedding_length_per_layer_input",
 );
 pub(super) const LAYER_INPUTS_VOCAB: Key = json_key(&["vocab_size_per_layer_input"]);
+pub(super) const STREAMS: Key = key(&["altup_num_inputs"], "altup.num_inputs");
+pub(super) const LAUREL_RANK: Key = json_key(&["laurel_rank"]);
 pub(super) const QUERY_SCALAR: Key = json_key(&["query_pre_attn_scalar"]);
 pub(super) const SCALED_ATTENTION: Key = json_key(&["scale_attn_weights"]);
 pub(super) const SCALED_BY_LAYER: Key = json_key(&["scale_attn_by_inverse_layer_idx"]);
@@ -155,6 +157,8 @@ pub(super) const ROTARY_FRACTION: Key = json_key(&["partial_rotary_factor", "rot
 pub(super) const MAX_SIZE: u64 = 1 << 24;
 /// So are more layers than these.
 pub(super) const MAX_LAYERS: usize = 1 << 12;
+/// Parts of a residual stream.
+pub(super) const MAX_STREAMS: usize = 16;
 /// Convolutions over more tokens.
 pub(super) const MAX_TAPS: usize = 64;
 /// And more experts of a layer.
@@ -273,6 +277,12 @@ pub(super) trait KeyReader {
 
     /// The smallest and the largest step of state spaces.
     fn step_limits(&self, preset: StateSpacePreset) -> Result<(f32, f32)>;
+
+    /// By how many standard deviations a layer's gate must exceed its mean; `None`: it need not.
+    fn gate_deviations(&self, layer: usize, layers: usize) -> Result<Option<f32>>;
+
+    /// The rank of the path around attention, where the file's tensors say it.
+    fn laurel_rank(&self) -> Option<usize>;
 
     /// Norm and gate of state spaces' outputs.
     fn state_space_finish(&self, preset: StateSpacePreset) -> GateOrder;

@@ -37,7 +37,7 @@ pub use preset::{
 };
 pub use spec::{
     AttentionSpec, DeltaNetSpec, KeyValueSource, LatentSpec, LayerInputsSpec, LayerSpec, MixerSpec,
-    ModelSpec, ShortConvSpec, StateSpaceFactors, StateSpaceSpec,
+    ModelSpec, ShortConvSpec, StateSpaceFactors, StateSpaceSpec, StreamsSpec,
 };
 pub use variants::{
     AttentionGate, Biases, ExpertGroups, ExpertsSpec, MlpSpec, NormPlacement, QueryKeyNorm,

@@ -268,6 +268,8 @@ impl<'a> NamedWeights<'a> {
             ModelTensor::LayerInputs => return vec![whole(names.layer_inputs[0])],
             ModelTensor::LayerInputsProjection => return vec![whole(names.layer_inputs[1])],
             ModelTensor::LayerInputsNorm => return vec![whole(names.layer_inputs[2])],
+            ModelTensor::StreamProjection(stream) => return self.of_stream(0, stream),
+            ModelTensor::StreamUnembedding(stream) => return self.of_stream(1, stream),
             ModelTensor::Positions => return names.positions.map(whole).into_iter().collect(),
             ModelTensor::FinalNorm => {
                 return names.final_norm.iter().copied().map(whole).collect();
@@ -364,6 +366,16 @@ impl<'a> NamedWeights<'a> {
             parts,
         };
         Some(Candidate::new(name, rows))
+    }
+
+    /// The matrices between the parts of a residual stream: each by itself, or all in one.
+    fn of_stream(&self, direction: usize, stream: usize) -> Vec<Candidate> {
+        let (name, rows) = (self.names.streams[direction], self.spec.hidden_size);
+        let before = stream * rows;
+        vec![
+            Candidate::whole(format!("{name}.{stream}")),
+            Candidate::new(name, Rows::Expert { before, rows }),
+        ]
     }
 
     /// The rows of a state space's one input matrix.

@@ -67,6 +67,8 @@ pub struct Preset {
     pub may_share_keys: bool,
     /// Whether its layers may have inputs of their own.
     pub may_have_layer_inputs: bool,
+    /// Whether its residual stream has several parts.
+    pub streams: bool,
     /// Whether its layers have factors on the residual stream.
     pub layer_scales: bool,
     /// The gate of what heads attend to.

@@ -55,6 +55,8 @@ pub struct ModelSpec {
     pub layer_inputs: Option<LayerInputsSpec>,
     /// Whether each layer has a factor on the residual stream after it (Gemma 4).
     pub layer_scales: bool,
+    /// The parts of the residual stream (Gemma 3n).
+    pub streams: Option<StreamsSpec>,
     /// Factor on the logits.
     pub logit_scale: f32,
     /// Logits become `cap * tanh(logit / cap)`.
@@ -272,6 +274,15 @@ pub enum KeyValueSource {
     OneProjection,
     /// An earlier layer's, by its number (Gemma 3n, Gemma 4).
     Layer(usize),
+}
+
+/// A residual stream of several parts, of which layers compute on the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamsSpec {
+    /// How many parts it has.
+    pub count: usize,
+    /// Width of the path around attention.
+    pub laurel_rank: usize,
 }
 
 /// Inputs that each layer has of its own.

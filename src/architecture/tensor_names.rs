@@ -12,6 +12,9 @@ pub enum ModelTensor {
     LayerInputs,
     LayerInputsProjection,
     LayerInputsNorm,
+    /// From the first part of a residual stream to each of the others, and back.
+    StreamProjection(usize),
+    StreamUnembedding(usize),
     FinalNorm,
     Head,
     Layer(usize, LayerTensor),
@@ -89,6 +92,16 @@ pub enum LayerTensor {
     InputProjection,
     InputNorm,
     LayerScale,
+    /// What predicts and corrects the parts of a residual stream.
+    StreamRouterNorm,
+    StreamRouter,
+    StreamPrediction,
+    StreamCorrection,
+    StreamScale,
+    /// The path around attention.
+    LaurelLeft,
+    LaurelRight,
+    LaurelNorm,
 }
 
 /// A tensor of ours in an expert.
@@ -138,6 +151,8 @@ pub struct TensorNames {
     pub positions: Option<&'static str>,
     /// The layers' own inputs: their table, projection and norm.
     pub layer_inputs: [&'static str; 3],
+    /// Between the parts of a residual stream: from the first, and back.
+    pub streams: [&'static str; 2],
     /// The norm after the last layer; the first that is there counts.
     pub final_norm: &'static [&'static str],
     /// The output projection; the first that is there counts.
@@ -181,6 +196,7 @@ pub const GGUF: TensorNames = TensorNames {
         "per_layer_model_proj",
         "per_layer_proj_norm",
     ],
+    streams: ["altup_proj", "altup_unembd_proj"],
     // LFM2's files call it a norm of the embeddings.
     final_norm: &["output_norm", "token_embd_norm"],
     head: &["output"],
@@ -227,6 +243,14 @@ pub const GGUF: TensorNames = TensorNames {
         (T::ExpertsNorm, "pre_ffw_norm_2"),
         (T::PostDenseNorm, "post_ffw_norm_1"),
         (T::PostExpertsNorm, "post_ffw_norm_2"),
+        (T::StreamRouterNorm, "altup_router_norm"),
+        (T::StreamRouter, "altup_router"),
+        (T::StreamPrediction, "altup_predict_coef"),
+        (T::StreamCorrection, "altup_correct_coef"),
+        (T::StreamScale, "altup_correct_scale"),
+        (T::LaurelLeft, "laurel_l"),
+        (T::LaurelRight, "laurel_r"),
+        (T::LaurelNorm, "laurel_post_norm"),
         (T::InputGate, "inp_gate"),
         (T::InputProjection, "proj"),
         (T::InputNorm, "post_norm"),
@@ -272,6 +296,7 @@ pub const LLAMA: TensorNames = TensorNames {
         "per_layer_model_projection",
         "per_layer_projection_norm",
     ],
+    streams: ["altup_projections", "altup_unembed_projections"],
     final_norm: &["norm"],
     head: &["lm_head"],
     layers: "layers",
@@ -325,11 +350,19 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::ExpertsNorm, "pre_feedforward_layernorm_2"),
         (T::PostDenseNorm, "post_feedforward_layernorm_1"),
         (T::PostExpertsNorm, "post_feedforward_layernorm_2"),
+        (T::StreamRouterNorm, "altup.router_norm"),
+        (T::StreamRouter, "altup.modality_router"),
+        (T::StreamPrediction, "altup.prediction_coefs"),
+        (T::StreamCorrection, "altup.correction_coefs"),
+        (T::LaurelLeft, "laurel.linear_left"),
+        (T::LaurelRight, "laurel.linear_right"),
+        (T::LaurelNorm, "laurel.post_laurel_norm"),
         (T::InputGate, "per_layer_input_gate"),
         (T::InputProjection, "per_layer_projection"),
         (T::InputNorm, "post_per_layer_input_norm"),
     ],
     bare: &[
+        (T::StreamScale, "altup.correct_output_scale"),
         (T::RouterNorm, "router.scale"),
         (T::ExpertScales, "router.per_expert_scale"),
         (T::LayerScale, "layer_scalar"),

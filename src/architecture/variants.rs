@@ -10,6 +10,13 @@ pub enum MlpSpec {
         /// Width of gate and up.
         width: usize,
     },
+    /// The same with what of the gate exceeds its mean by so many of its standard deviations (Gemma 3n).
+    SparseGated {
+        /// Width of gate and up.
+        width: usize,
+        /// The standard deviations.
+        deviations: f32,
+    },
     /// `down(activation(up(x)))`
     Plain {
         /// Width of up.
@@ -32,9 +39,10 @@ impl MlpSpec {
     /// Width of the MLP that is no mixture of experts, if there is one.
     pub fn dense_width(&self) -> Option<usize> {
         match self {
-            Self::Gated { width } | Self::Plain { width } | Self::GatedAndExperts { width, .. } => {
-                Some(*width)
-            }
+            Self::Gated { width }
+            | Self::SparseGated { width, .. }
+            | Self::Plain { width }
+            | Self::GatedAndExperts { width, .. } => Some(*width),
             Self::Experts(_) | Self::None => None,
         }
     }
@@ -43,7 +51,7 @@ impl MlpSpec {
     pub fn experts(&self) -> Option<ExpertsSpec> {
         match self {
             Self::Experts(experts) | Self::GatedAndExperts { experts, .. } => Some(*experts),
-            Self::Gated { .. } | Self::Plain { .. } | Self::None => None,
+            Self::Gated { .. } | Self::SparseGated { .. } | Self::Plain { .. } | Self::None => None,
         }
     }
 }

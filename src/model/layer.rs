@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::altup::AltUp;
 use super::layer_inputs::LayerInput;
 use super::loader::Loader;
 use super::mixer::{Mixer, Slot};
@@ -17,6 +18,8 @@ pub(super) struct Layer<B: Backend> {
     pub(super) mixer: Mixer<B>,
     mlp: Option<Mlp<B>>,
     residual: Residual,
+    /// What it does with the parts of a residual stream that has several.
+    altup: Option<AltUp<B>>,
     /// Where its own input enters.
     input: Option<LayerInput<B>>,
     /// Factor on the residual stream after it.
@@ -29,6 +32,9 @@ impl<B: Backend> Layer<B> {
         let spec = loader.spec.layers[index];
         let input = loader.spec.layer_inputs;
         let input = input.map(|inputs| LayerInput::load(loader, index, inputs));
+        let altup = loader.spec.streams;
+        let altup =
+            altup.map(|streams| AltUp::load(loader, index, streams.count, streams.laurel_rank));
         let scale = match loader.spec.layer_scales {
             true => loader
                 .layer_values(index, LayerTensor::LayerScale, &[1])?
@@ -36,6 +42,7 @@ impl<B: Backend> Layer<B> {
             false => None,
         };
         Ok(Self {
+            altup: altup.transpose()?,
             input: input.transpose()?,
             scale,
             mixer: Mixer::load(loader, index, spec.mixer)?,
@@ -51,6 +58,9 @@ impl<B: Backend> Layer<B> {
         slot: Slot,
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
+        if let Some(altup) = &self.altup {
+            return self.forward_first(altup, x, slot, pass);
+        }
         let mixed = match &self.mixer {
             Mixer::None => None,
             mixer => Some(mixer.forward(x, slot, pass)?),
@@ -71,6 +81,25 @@ impl<B: Backend> Layer<B> {
             Some(scale) => Ok(backend.scale(x, scale)?),
             None => Ok(x),
         }
+    }
+
+    /// The parts of the residual stream after the layer, which computes on the first.
+    fn forward_first(
+        &self,
+        altup: &AltUp<B>,
+        streams: &B::Activations,
+        slot: Slot,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<B::Activations> {
+        let backend = pass.backend;
+        let (predicted, first) = altup.predict(backend, streams)?;
+        let attended = self.mixer.forward(&first, slot, pass)?;
+        let mut x = altup.beside_attention(backend, &first, &attended)?;
+        if let Some(mlp) = &self.mlp {
+            x = mlp.forward(backend, &x, &x)?;
+        }
+        let input = self.input.as_ref().zip(pass.inputs.as_ref());
+        altup.correct(backend, predicted, x, input)
     }
 
     /// How many states a sequence has of it; none if it keeps keys and values instead.

@@ -123,8 +123,18 @@ impl<B: Backend> LayerInput<B> {
         })
     }
 
-    /// What enters the residual stream `x`.
+    /// The residual stream `x` with what enters it.
     pub(super) fn forward(
+        &self,
+        backend: &B,
+        x: &B::Activations,
+        inputs: &StepInputs,
+    ) -> Result<B::Activations> {
+        Ok(backend.add(&self.entering(backend, x, inputs)?, x)?)
+    }
+
+    /// What enters a residual stream.
+    pub(super) fn entering(
         &self,
         backend: &B,
         x: &B::Activations,
@@ -132,6 +142,6 @@ impl<B: Backend> LayerInput<B> {
     ) -> Result<B::Activations> {
         let gate = backend.activate(backend.linear(x, &self.gate)?, self.activation)?;
         let gated = backend.multiply(&gate, &inputs.of(backend, self.layer)?)?;
-        Ok(backend.linear_add(&gated, &self.projection, Some(&self.norm), x)?)
+        Ok(backend.norm(&backend.linear(&gated, &self.projection)?, &self.norm)?)
     }
 }

@@ -7,7 +7,7 @@ use super::loader::Loader;
 use super::norms::Norms;
 use crate::architecture::names::LayerTensor;
 use crate::architecture::{LayerSpec, MixerSpec, MlpSpec, Residual};
-use crate::backend::{Activation, Backend, Linear};
+use crate::backend::{Activation, Backend, Linear, RowMap};
 use crate::error::Result;
 use experts::MixtureOfExperts;
 use side_by_side::SideBySide;
@@ -35,6 +35,8 @@ pub(super) struct PlainMlp<B: Backend> {
     pub(super) activation: Activation,
     /// Factor on a gate.
     pub(super) gate_scale: f32,
+    /// What of a gate passes, where not all does.
+    pub(super) excess: Option<RowMap>,
 }
 
 impl<B: Backend> Mlp<B> {
@@ -62,7 +64,7 @@ impl<B: Backend> Mlp<B> {
         let mut norms = loader.norms(index, before, T::PostMlpNorm)?;
         norms.scale *= output_scale;
         let (gate, width) = match layer.mlp {
-            MlpSpec::Gated { width } => {
+            MlpSpec::Gated { width } | MlpSpec::SparseGated { width, .. } => {
                 let gate = loader.layer_linear(index, T::Gate, width, hidden)?;
                 (Some(gate), width)
             }
@@ -83,6 +85,10 @@ impl<B: Backend> Mlp<B> {
             down: loader.layer_linear(index, T::Down, hidden, width)?,
             activation: model.activation,
             gate_scale,
+            excess: match layer.mlp {
+                MlpSpec::SparseGated { deviations, .. } => Some(RowMap::Excess(deviations)),
+                _ => None,
+            },
         };
         Ok(Some(match gate {
             Some(gate) => Self::Gated {
@@ -119,9 +125,13 @@ impl<B: Backend> PlainMlp<B> {
         gate: Option<&Linear<B>>,
         x: &B::Activations,
     ) -> Result<B::Activations> {
-        if let Some(gate) = gate.filter(|_| self.gate_scale.to_bits() != 1.0_f32.to_bits()) {
+        let is_changed = self.gate_scale.to_bits() != 1.0_f32.to_bits() || self.excess.is_some();
+        if let Some(gate) = gate.filter(|_| is_changed) {
             let [gate, up] = self.norms.project(backend, x, [gate, &self.up])?;
-            let gate = backend.scale(gate, self.gate_scale)?;
+            let mut gate = backend.scale(gate, self.gate_scale)?;
+            if let Some(excess) = &self.excess {
+                gate = backend.map_rows([gate], excess)?;
+            }
             let gate = backend.activate(gate, self.activation)?;
             return Ok(backend.multiply(&gate, &up)?);
         }

@@ -1,5 +1,6 @@
 //! Models: the one decoder that runs every family, and what speculation sees of it.
 
+mod altup;
 mod batch_logits;
 mod heads;
 mod host;

@@ -21,11 +21,6 @@ pub(super) struct Pass<'a, 'c, B: Backend> {
 }
 
 impl<B: Backend> Pass<'_, '_, B> {
-    /// Its rows.
-    pub(super) fn rows(&self) -> usize {
-        self.batch.segments.iter().map(|segment| segment.rows).sum()
-    }
-
     /// Advances the segments' states of one number by their rows' inputs, to outputs.
     pub(super) fn recur(
         &mut self,

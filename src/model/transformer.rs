@@ -20,6 +20,7 @@ pub(crate) mod toy;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::altup::Streams;
 use super::info::ModelInfo;
 use super::language_model::SequenceId;
 use super::layer::Layer;
@@ -41,6 +42,7 @@ pub struct Transformer<B: Backend> {
     embedding: Arc<Linear<B>>,
     embedding_norm: Option<Arc<Norm<B>>>,
     layer_inputs: Option<Arc<LayerInputs<B>>>,
+    streams: Option<Arc<Streams<B>>>,
     positions: Option<Arc<B::Matrix>>,
     layers: Vec<Arc<Layer<B>>>,
     final_norm: Arc<Norm<B>>,
@@ -83,6 +85,10 @@ impl<B: Backend> Transformer<B> {
             .layer_inputs
             .map(|inputs| LayerInputs::load(&mut loader, inputs))
             .transpose()?;
+        let streams = spec
+            .streams
+            .map(|streams| Streams::load(&mut loader, streams.count).map(Arc::new))
+            .transpose()?;
         let positions = spec
             .learned_positions
             .then(|| loader.positions().map(Arc::new))
@@ -113,6 +119,7 @@ impl<B: Backend> Transformer<B> {
             embedding,
             embedding_norm,
             layer_inputs,
+            streams,
             positions,
             layers,
             final_norm,
@@ -143,6 +150,7 @@ impl<B: Backend> Transformer<B> {
             embedding: self.embedding.clone(),
             embedding_norm: self.embedding_norm.clone(),
             layer_inputs: self.layer_inputs.clone(),
+            streams: self.streams.clone(),
             positions: self.positions.clone(),
             layers: layers
                 .iter()

@@ -353,6 +353,10 @@ impl Backend for CandleBackend {
         softcap(&x, cap)
     }
 
+    fn row_count(&self, x: &Tensor) -> usize {
+        x.dim(0).unwrap_or(0)
+    }
+
     fn select(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         Ok(x.index_select(&Tensor::new(rows, &self.device)?, 0)?)

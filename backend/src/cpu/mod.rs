@@ -335,16 +335,11 @@ impl Backend for CpuBackend {
         recurrent::recur(inputs, recurrence, states, batch, memory, &on_all_threads)
     }
 
-    fn map_rows<const N: usize>(
-        &self,
-        parts: [Rows; N],
-        _rows: usize,
-        map: &RowMap,
-    ) -> Result<Rows> {
+    fn map_rows<const N: usize>(&self, parts: [Rows; N], map: &RowMap) -> Result<Rows> {
         let [x, more @ ..] = &parts[..] else {
             return Err(Error::Compute("a map of rows without any".into()));
         };
-        let mut output = self.empty(x.rows, map.width());
+        let mut output = self.empty(x.rows, map.width(x.width));
         let work = Parts { map, more };
         map::map_rows(x, &mut output, &work, self.tier, &self.pool);
         Ok(output)
@@ -422,6 +417,10 @@ impl Backend for CpuBackend {
 
     fn softcap(&self, x: Rows, cap: f32) -> Result<Rows> {
         Ok(self.each_row(&x, &EachLane(Softcap(cap))))
+    }
+
+    fn row_count(&self, x: &Rows) -> usize {
+        x.rows
     }
 
     fn select(&self, x: &Rows, rows: &[usize]) -> Result<Rows> {

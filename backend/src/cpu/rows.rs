@@ -130,7 +130,7 @@ impl NormWeights<'_> {
 }
 
 #[inline(always)]
-fn sum<S: Simd>(x: &[f32]) -> f32 {
+pub(super) fn sum<S: Simd>(x: &[f32]) -> f32 {
     let mut lanes = S::splat(0.0);
     for x in x.chunks(LANES) {
         lanes = S::add(lanes, load_some::<S>(x));

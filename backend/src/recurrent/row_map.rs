@@ -32,6 +32,34 @@ pub enum RowMap {
     GatedNorm(GatedNorm),
     /// Pieces of its parts, one after the other.
     Arrange(Vec<Piece>),
+    /// Each element times a factor of its own.
+    Scale(Vec<f32>),
+    /// Streams side by side, each with a weighted sum of all added: of streams, and weights `[streams][streams]`.
+    Mix {
+        /// How many there are.
+        streams: usize,
+        /// Elements of each.
+        width: usize,
+    },
+    /// Streams side by side, each with a share of what the first lacks: of streams, what the first should be, and a number for
+    /// each stream, which is its share less one.
+    Correct {
+        /// How many there are.
+        streams: usize,
+        /// Elements of each.
+        width: usize,
+    },
+    /// Streams side by side, with the same added to all but the first.
+    AddToOthers {
+        /// How many there are.
+        streams: usize,
+        /// Elements of each.
+        width: usize,
+    },
+    /// The second part with the mean square of the first.
+    SameMagnitude,
+    /// What of each element exceeds the row's mean by so many of its standard deviations.
+    Excess(f32),
 }
 
 /// A piece of a row.
@@ -73,13 +101,19 @@ pub enum GateOrder {
 }
 
 impl RowMap {
-    /// Elements of a row that it makes.
-    pub fn width(&self) -> usize {
+    /// Elements of a row that it makes; `first` is the width of the first part.
+    pub fn width(&self, first: usize) -> usize {
         match self {
             Self::DeltaInputs { rule, .. } => rule.channels() + 2 * rule.value_heads,
             Self::StateInputs { space, .. } => space.channels() + 2 * space.heads,
             Self::GatedNorm(norm) => norm.width,
             Self::Arrange(pieces) => pieces.iter().map(|piece| piece.count).sum(),
+            Self::Scale(_)
+            | Self::Mix { .. }
+            | Self::Correct { .. }
+            | Self::AddToOthers { .. }
+            | Self::SameMagnitude
+            | Self::Excess(_) => first,
         }
     }
 }

@@ -95,3 +95,33 @@ pub(super) static GEMMA4: Preset = Preset {
     },
     ..GEMMA
 };
+
+/// Gemma 3n.
+pub(super) static GEMMA3N: Preset = Preset {
+    // A multimodal file says "gemma3n" where the decoder's part has no type of its own.
+    model_types: &["gemma3n_text", "gemma3n"],
+    gguf: "gemma3n",
+    norms_less_one: LessOne::None,
+    query_key_norm: QueryKeyNorm::PerHead,
+    value_norm: true,
+    positions: Positions::RotaryBySliding,
+    sliding: SlidingLayers::AllButEvery(5),
+    attention_scale: AttentionScale::One,
+    may_share_keys: true,
+    may_have_layer_inputs: true,
+    streams: true,
+    defaults: Defaults {
+        kv_heads: Some(2),
+        layers: Some(35),
+        hidden_size: Some(2048),
+        vocab_size: Some(262_400),
+        context_length: Some(32_768),
+        window: Some(512),
+        rotary: RotaryDefaults {
+            theta: 1e6,
+            fraction: 1.0,
+        },
+        ..GEMMA.defaults
+    },
+    ..GEMMA
+};

@@ -31,7 +31,7 @@ use super::variants::{AttentionGate, Biases, NormPlacement, QueryKeyNorm, Residu
 use crate::backend::{Activation, GateOrder, Gating, NormKind, Pairing};
 
 /// Every family. Of those whose GGUF files have one name, the first reads them.
-static PRESETS: [&Preset; 38] = [
+static PRESETS: [&Preset; 39] = [
     &gpt::GPT2,
     &LLAMA,
     &mistral::MISTRAL,
@@ -39,6 +39,7 @@ static PRESETS: [&Preset; 38] = [
     &qwen::QWEN3,
     &gemma::GEMMA2,
     &gemma::GEMMA3,
+    &gemma::GEMMA3N,
     &gemma::GEMMA4,
     &others::PHI3,
     &gpt::GPT_NEOX,
@@ -104,6 +105,7 @@ const LLAMA: Preset = Preset {
     value_norm: false,
     may_share_keys: false,
     may_have_layer_inputs: false,
+    streams: false,
     layer_scales: false,
     attention_gate: AttentionGate::None,
     attention_sinks: false,

@@ -177,6 +177,7 @@ impl<B: Backend> Eagle<B> {
                     down: reader.linear(&at("mlp.down_proj"), hidden, 0..width)?,
                     activation: spec.activation,
                     gate_scale: 1.0,
+                    excess: None,
                 },
             },
             final_norm,

@@ -90,13 +90,13 @@ impl<B: Backend> DeltaNet<B> {
         index: usize,
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
-        let (backend, rows) = (pass.backend, pass.rows());
+        let backend = pass.backend;
         let projections = [&self.input, &self.gate, &self.decay, &self.step];
         let [mixed, gate, decay, step] = self.norms.project(backend, x, projections)?;
         let mixed = pass.recur(mixed, &self.convolution, index)?;
-        let inputs = backend.map_rows([mixed, decay, step], rows, &self.delta_inputs)?;
+        let inputs = backend.map_rows([mixed, decay, step], &self.delta_inputs)?;
         let outputs = pass.recur(inputs, &self.delta_rule, index + 1)?;
-        let outputs = backend.map_rows([outputs, gate], rows, &self.finish)?;
+        let outputs = backend.map_rows([outputs, gate], &self.finish)?;
         self.norms.join(backend, &outputs, &self.output, x)
     }
 }

@@ -111,15 +111,15 @@ impl<B: Backend> LatentAttention<B> {
         index: usize,
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
-        let (backend, rows) = (pass.backend, pass.rows());
+        let backend = pass.backend;
         let (queries, compressed, rotary) = self.project(backend, x)?;
-        let all = (0..rows).collect::<Vec<_>>();
+        let all = (0..backend.row_count(x)).collect::<Vec<_>>();
         let plain = backend.select(&queries, &all)?;
-        let plain = backend.map_rows([plain], rows, &self.plain_queries)?;
+        let plain = backend.map_rows([plain], &self.plain_queries)?;
         let absorbed = backend.linear_heads(&plain, &self.key_up)?;
-        let queries = backend.map_rows([queries, absorbed], rows, &self.queries)?;
+        let queries = backend.map_rows([queries, absorbed], &self.queries)?;
         let compressed = backend.norm(&compressed, &self.key_norm)?;
-        let keys = backend.map_rows([rotary, compressed], rows, &self.keys)?;
+        let keys = backend.map_rows([rotary, compressed], &self.keys)?;
         let attention = Attention {
             layer: index,
             shape: self.spec.shape(),
@@ -134,7 +134,7 @@ impl<B: Backend> LatentAttention<B> {
         let keys_values = KeysValues::Same(keys);
         let attended =
             backend.attention(queries, keys_values, &attention, pass.caches, pass.step)?;
-        let attended = backend.map_rows([attended], rows, &self.attended)?;
+        let attended = backend.map_rows([attended], &self.attended)?;
         let values = backend.linear_heads(&attended, &self.value_up)?;
         self.norms.join(backend, &values, &self.output, x)
     }

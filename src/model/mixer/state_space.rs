@@ -102,13 +102,13 @@ impl<B: Backend> StateSpaceMixer<B> {
         index: usize,
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
-        let (backend, rows) = (pass.backend, pass.rows());
+        let backend = pass.backend;
         let projections = [&self.gate, &self.input, &self.step];
         let [gate, mixed, step] = self.norms.project(backend, x, projections)?;
         let mixed = pass.recur(mixed, &self.convolution, index)?;
-        let inputs = backend.map_rows([mixed, step], rows, &self.space_inputs)?;
+        let inputs = backend.map_rows([mixed, step], &self.space_inputs)?;
         let outputs = pass.recur(inputs, &self.space, index + 1)?;
-        let outputs = backend.map_rows([outputs, gate], rows, &self.finish)?;
+        let outputs = backend.map_rows([outputs, gate], &self.finish)?;
         self.norms.join(backend, &outputs, &self.output, residual)
     }
 }

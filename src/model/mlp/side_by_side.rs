@@ -35,6 +35,7 @@ impl<B: Backend> SideBySide<B> {
                 down: loader.layer_linear(index, T::Down, hidden, width)?,
                 activation: loader.spec.activation,
                 gate_scale: 1.0,
+                excess: None,
             },
             experts: MixtureOfExperts::load(loader, index, experts, norms)?,
             norm: loader.layer_norm(index, T::PostMlpNorm, hidden)?,

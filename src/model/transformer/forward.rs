@@ -46,9 +46,15 @@ impl<B: Backend> Transformer<B> {
         if let Some(inputs) = &self.layer_inputs {
             pass.inputs = Some(inputs.of(backend, ids, &x)?);
         }
+        if let Some(streams) = &self.streams {
+            x = streams.expand(backend, &x)?;
+        }
         for (index, (layer, slot)) in self.layers.iter().zip(self.slots()).enumerate() {
             self.capture(index, &x, captured)?;
             x = layer.forward(&x, slot, &mut pass)?;
+        }
+        if let Some(streams) = &self.streams {
+            x = streams.join(backend, &x)?;
         }
         let after_last = self.layers.len();
         if captured.iter().any(|states| states.layer == after_last) {
@@ -86,6 +92,14 @@ impl<B: Backend> Transformer<B> {
     /// Copies the hidden states that go into a layer, if they are wanted.
     fn capture(&self, layer: usize, x: &B::Activations, captured: &mut [Captured]) -> Result<()> {
         for states in captured.iter_mut().filter(|states| states.layer == layer) {
+            let first = match &self.streams {
+                Some(streams) if layer < self.layers.len() => Some(streams),
+                _ => None,
+            };
+            let x = match first {
+                Some(streams) => &streams.first(&*self.backend, x)?,
+                None => x,
+            };
             let rows = self.backend.select(x, &states.rows)?;
             self.backend.read(rows, &mut states.values)?;
         }

@@ -49,7 +49,7 @@ impl HostRecurrence {
         let Some((x, more)) = parts.split_first() else {
             return Err(Error::Compute("a map of rows without any".into()));
         };
-        let mut output = Rows::new(&self.buffers, rows, map.width());
+        let mut output = Rows::new(&self.buffers, rows, map.width(x.width));
         let work = Parts { map, more };
         map_rows(x, &mut output, &work, self.tier, &Pool::shared(Some(1)));
         Ok(output)

@@ -1,12 +1,15 @@
 //! What rows of recurrent layers pass through besides recurrences and products.
 
 use super::super::math::{activate, load_some, store_some};
-use super::super::rows::squares;
+use super::super::rows::{squares, sum};
 use super::super::simd::{LANES, Simd};
 use crate::{Activation, DeltaRule, GateOrder, GatedNorm, RowMap, StateSpace};
 
 /// Added to the sum of squares of a delta rule's queries and keys.
 const EPSILON: f32 = 1e-6;
+
+/// The least mean square that a row is divided by.
+const LEAST_MAGNITUDE: f32 = 1e-5;
 
 /// Makes one row of others.
 #[inline(always)]
@@ -59,7 +62,60 @@ pub(in crate::cpu) fn map_row<S: Simd>(map: &RowMap, parts: &[&[f32]], output: &
                 rest = after;
             }
         }
+        (RowMap::Scale(factors), [x]) => {
+            for ((output, x), factor) in output.iter_mut().zip(*x).zip(factors) {
+                *output = x * factor;
+            }
+        }
+        (RowMap::Mix { streams, width }, [all, weights]) => {
+            output.copy_from_slice(all);
+            let own = output
+                .chunks_exact_mut(*width)
+                .zip(weights.chunks_exact(*streams));
+            for (output, weights) in own {
+                for (stream, weight) in all.chunks_exact(*width).zip(weights) {
+                    add_scaled::<S>(stream, *weight, output);
+                }
+            }
+        }
+        (RowMap::Correct { width, .. }, [all, wanted, weights]) => {
+            output.copy_from_slice(all);
+            let first = &all[..*width];
+            for (output, weight) in output.chunks_exact_mut(*width).zip(*weights) {
+                add_scaled::<S>(wanted, 1.0 + weight, output);
+                add_scaled::<S>(first, -(1.0 + weight), output);
+            }
+        }
+        (RowMap::AddToOthers { width, .. }, [all, added]) => {
+            output.copy_from_slice(all);
+            for output in output.chunks_exact_mut(*width).skip(1) {
+                add_scaled::<S>(added, 1.0, output);
+            }
+        }
+        (RowMap::SameMagnitude, [target, x]) => {
+            let mean = |x: &[f32]| squares::<S>(x, 0.0) / x.len() as f32;
+            let factor = mean(target).sqrt() / mean(x).max(LEAST_MAGNITUDE).sqrt();
+            multiply::<S>(x, factor, output);
+        }
+        (RowMap::Excess(deviations), [x]) => {
+            let width = x.len() as f32;
+            let mean = sum::<S>(x) / width;
+            let least = mean + (squares::<S>(x, mean) / width).sqrt() * deviations;
+            for (x, output) in x.chunks(LANES).zip(output.chunks_mut(LANES)) {
+                let excess = S::sub(load_some::<S>(x), S::splat(least));
+                store_some::<S>(S::max(excess, S::splat(0.0)), output);
+            }
+        }
         _ => unreachable!("a map has its number of parts"),
+    }
+}
+
+/// Adds `factor * x`.
+#[inline(always)]
+fn add_scaled<S: Simd>(x: &[f32], factor: f32, output: &mut [f32]) {
+    for (x, output) in x.chunks(LANES).zip(output.chunks_mut(LANES)) {
+        let sum = S::fma(load_some::<S>(x), S::splat(factor), load_some::<S>(output));
+        store_some::<S>(sum, output);
     }
 }
 
