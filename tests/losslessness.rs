@@ -197,7 +197,19 @@ fn random_requests_to_other_kinds_of_layers_give_the_tokens_of_plain_decoding() 
         Some(_) => 1000,
         None => 60_u64,
     };
-    for name in ["gpt_oss", "lfm2_moe", "mixtral", "qwen3_5_moe"] {
+    let kinds = [
+        "deepseek_v3",
+        "falcon_h1",
+        "gemma3n",
+        "gemma4",
+        "gpt_oss",
+        "granitemoehybrid",
+        "lfm2_moe",
+        "mixtral",
+        "nemotron_h",
+        "qwen3_5_moe",
+    ];
+    for name in kinds {
         let folder = support::fixtures().join("hf").join(name);
         let folder = folder.to_str().unwrap();
         let builder = SpeculativeDecoder::builder();

@@ -30,8 +30,8 @@ pub use host::HostRows;
 pub use precision::{CachePrecision, WeightPrecision};
 pub use quantize::quantize;
 pub use recurrent::{
-    Convolution, DeltaRule, GateOrder, GatedNorm, Piece, Recurrence, RecurrentState, RowMap,
-    ShortConv, StateSpace, Taps,
+    Convolution, DeltaRule, GateOrder, GatedNorm, Recurrence, RecurrentState, RowMap, ShortConv,
+    Span, StateSpace, Taps,
 };
 pub use rotary::{Pairing, QueryGrowth, Rope, Stretched};
 pub use shapes::{Activation, AttentionShape, Gating, NormKind};

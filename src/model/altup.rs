@@ -5,7 +5,7 @@
 use super::layer_inputs::{LayerInput, StepInputs};
 use super::loader::Loader;
 use crate::architecture::names::{LayerTensor, ModelTensor};
-use crate::backend::{Backend, Linear, Norm, Piece, RowMap};
+use crate::backend::{Backend, Linear, Norm, RowMap, Span};
 use crate::error::Result;
 
 /// How the parts begin and end, in a whole model.
@@ -39,7 +39,7 @@ impl<B: Backend> Streams<B> {
             let other = backend.linear(first, linear)?;
             let other = same_magnitude(backend, copy(backend, first)?, other)?;
             let whole = (index + 1) * self.hidden;
-            let side_by_side = vec![piece(0, 0, whole), piece(1, 0, self.hidden)];
+            let side_by_side = vec![span(0, 0, whole), span(1, 0, self.hidden)];
             streams = backend.map_rows([streams, other], &RowMap::Arrange(side_by_side))?;
         }
         Ok(streams)
@@ -194,8 +194,8 @@ impl<B: Backend> AltUp<B> {
     }
 }
 
-fn piece(part: usize, first: usize, count: usize) -> Piece {
-    Piece { part, first, count }
+fn span(part: usize, first: usize, count: usize) -> Span {
+    Span { part, first, count }
 }
 
 fn copy<B: Backend>(backend: &B, x: &B::Activations) -> Result<B::Activations> {
@@ -210,7 +210,7 @@ fn part<B: Backend>(
     index: usize,
     hidden: usize,
 ) -> Result<B::Activations> {
-    let own = RowMap::Arrange(vec![piece(0, index * hidden, hidden)]);
+    let own = RowMap::Arrange(vec![span(0, index * hidden, hidden)]);
     Ok(backend.map_rows([copy(backend, streams)?], &own)?)
 }
 

@@ -10,6 +10,7 @@ they are stored.
 """
 
 import contextlib
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging
 
 HERE = Path(__file__).parent
@@ -285,6 +292,316 @@ ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
             },
         },
     ),
+    "qwen3_next": (
+        torch.bfloat16,
+        {
+            "model_type": "qwen3_next",
+            "layer_types": ["linear_attention", "full_attention"],
+            "head_dim": 16,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_conv_kernel_dim": 4,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 8,
+            "shared_expert_intermediate_size": 16,
+            "tie_word_embeddings": True,
+            "rope_parameters": rope(10_000.0, partial_rotary_factor=0.5),
+        },
+    ),
+    "ministral3": (
+        torch.bfloat16,
+        {
+            "model_type": "ministral3",
+            "head_dim": 16,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 1_000_000.0,
+                "factor": 8.0,
+                "original_max_position_embeddings": 16,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.1,
+            },
+        },
+    ),
+    "granite": (
+        torch.bfloat16,
+        {
+            "model_type": "granite",
+            "embedding_multiplier": 1.5,
+            "residual_multiplier": 0.8,
+            "attention_multiplier": 0.3,
+            "logits_scaling": 1.6,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "olmo3": (
+        torch.bfloat16,
+        {
+            "model_type": "olmo3",
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "sliding_attention": rope(500_000.0),
+                "full_attention": {
+                    "rope_type": "yarn",
+                    "rope_theta": 500_000.0,
+                    "factor": 8.0,
+                    "original_max_position_embeddings": 32,
+                    "attention_factor": 1.2,
+                    "beta_fast": 32.0,
+                    "beta_slow": 1.0,
+                },
+            },
+        },
+    ),
+    "starcoder2": (
+        torch.bfloat16,
+        {"model_type": "starcoder2", "sliding_window": 16, "norm_epsilon": 1e-5},
+    ),
+    "seed_oss": (torch.bfloat16, {"model_type": "seed_oss", "head_dim": 32}),
+    "hunyuan_v1_dense": (
+        torch.bfloat16,
+        {
+            "model_type": "hunyuan_v1_dense",
+            "head_dim": 16,
+            "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "dynamic",
+                "rope_theta": 10_000.0,
+                "alpha": 50.0,
+                "factor": 1.0,
+            },
+        },
+    ),
+    "exaone4": (
+        torch.bfloat16,
+        {
+            "model_type": "exaone4",
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
+    "cohere2": (
+        torch.bfloat16,
+        {
+            "model_type": "cohere2",
+            "head_dim": 16,
+            "logit_scale": 0.5,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "tie_word_embeddings": True,
+        },
+    ),
+    "glm4_moe": (
+        torch.bfloat16,
+        {
+            "model_type": "glm4_moe",
+            "head_dim": 16,
+            "attention_bias": True,
+            "use_qk_norm": True,
+            "first_k_dense_replace": 1,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "n_shared_experts": 2,
+            "moe_intermediate_size": 16,
+            "routed_scaling_factor": 1.5,
+            "tie_word_embeddings": True,
+            "rope_parameters": rope(10_000.0, partial_rotary_factor=0.5),
+        },
+    ),
+    "muse_glimmer": (
+        torch.bfloat16,
+        {
+            "model_type": "muse_glimmer",
+            "head_dim": 16,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "layer_rope_theta": [10_000.0, 0],
+            "qk_scale_factor": 2.0,
+            "output_multiplier": 0.5,
+            "final_logit_softcapping": 8.0,
+        },
+    ),
+    "gemma4": (
+        torch.bfloat16,
+        {
+            "model_type": "gemma4_text",
+            "num_hidden_layers": 4,
+            "num_attention_heads": 2,
+            "head_dim": 8,
+            "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": VOCABULARY,
+            "num_kv_shared_layers": 2,
+            "use_double_wide_mlp": True,
+            "intermediate_size": 32,
+            "sliding_window": 16,
+            "final_logit_softcapping": 8.0,
+            "layer_types": [
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+                "full_attention",
+            ],
+            "per_layer_config": {1: {"head_dim": 16}, 3: {"head_dim": 16}},
+        },
+    ),
+    "gemma4-moe": (
+        torch.bfloat16,
+        {
+            "model_type": "gemma4_text",
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "hidden_size_per_layer_input": 0,
+            "attention_k_eq_v": True,
+            "enable_moe_block": True,
+            "num_experts": 4,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 8,
+            "intermediate_size": 16,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "per_layer_config": {1: {"head_dim": 16, "num_key_value_heads": 1}},
+        },
+    ),
+    "gemma3n": (
+        torch.bfloat16,
+        {
+            "model_type": "gemma3n_text",
+            "num_hidden_layers": 3,
+            "head_dim": 16,
+            "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": VOCABULARY - 16,
+            "altup_num_inputs": 2,
+            "laurel_rank": 4,
+            "num_kv_shared_layers": 1,
+            "intermediate_size": [32, 32, 32],
+            "activation_sparsity_pattern": [0.8, 0.0, 0.0],
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+        },
+    ),
+    "granitemoehybrid": (
+        torch.bfloat16,
+        {
+            "model_type": "granitemoehybrid",
+            "intermediate_size": 16,
+            "layer_types": ["mamba", "attention"],
+            "position_embedding_type": "nope",
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "shared_intermediate_size": 24,
+            "mamba_n_heads": 4,
+            "mamba_d_head": 16,
+            "mamba_d_state": 8,
+            "mamba_n_groups": 1,
+            "embedding_multiplier": 1.5,
+            "residual_multiplier": 0.8,
+            "attention_multiplier": 0.3,
+            "logits_scaling": 1.6,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "nemotron_h": (
+        torch.bfloat16,
+        {
+            "model_type": "nemotron_h",
+            "num_hidden_layers": 4,
+            "layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"],
+            "head_dim": 16,
+            "mamba_num_heads": 4,
+            "mamba_head_dim": 16,
+            "n_groups": 2,
+            "ssm_state_size": 8,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 16,
+            "moe_shared_expert_intermediate_size": 24,
+            "routed_scaling_factor": 2.5,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "falcon_h1": (
+        torch.bfloat16,
+        {
+            "model_type": "falcon_h1",
+            "head_dim": 16,
+            "mamba_d_ssm": 48,
+            "mamba_n_heads": 3,
+            "mamba_d_head": 16,
+            "mamba_d_state": 8,
+            "mamba_n_groups": 1,
+            "mamba_rms_norm": False,
+            "attention_in_multiplier": 1.1,
+            "attention_out_multiplier": 0.9,
+            "key_multiplier": 0.7,
+            "embedding_multiplier": 1.5,
+            "lm_head_multiplier": 0.7,
+            "mlp_multipliers": [0.8, 0.6],
+            "ssm_in_multiplier": 1.2,
+            "ssm_out_multiplier": 0.8,
+            "ssm_multipliers": [0.5, 0.8, 0.7, 0.9, 1.2],
+            "tie_word_embeddings": True,
+        },
+    ),
+    "deepseek_v3": (
+        torch.bfloat16,
+        {
+            "model_type": "deepseek_v3",
+            "num_key_value_heads": 2,
+            "q_lora_rank": 16,
+            "kv_lora_rank": 16,
+            "qk_nope_head_dim": 12,
+            "qk_rope_head_dim": 8,
+            "v_head_dim": 16,
+            "head_dim": 8,
+            "first_k_dense_replace": 1,
+            "n_routed_experts": 8,
+            "n_group": 4,
+            "topk_group": 2,
+            "num_experts_per_tok": 3,
+            "n_shared_experts": 1,
+            "moe_intermediate_size": 8,
+            "intermediate_size": 32,
+            "routed_scaling_factor": 2.5,
+            "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 10_000.0,
+                "factor": 8.0,
+                "original_max_position_embeddings": 32,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+            },
+        },
+    ),
+    "glm4_moe_lite": (
+        torch.bfloat16,
+        {
+            "model_type": "glm4_moe_lite",
+            "num_key_value_heads": 2,
+            "q_lora_rank": None,
+            "kv_lora_rank": 16,
+            "qk_nope_head_dim": 12,
+            "qk_rope_head_dim": 8,
+            "v_head_dim": 16,
+            "mlp_layer_types": ["dense", "sparse"],
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "n_shared_experts": 1,
+            "moe_intermediate_size": 16,
+            "routed_scaling_factor": 1.8,
+            "tie_word_embeddings": True,
+        },
+    ),
 }
 
 
@@ -334,20 +651,57 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
         else:
             weight.data = (0.12 if id(weight) in embeddings else 0.3) * noise
     for name, buffer in model.named_buffers():
-        if name.endswith("expert_bias"):
+        if name.endswith(("expert_bias", "correction_bias")):
             buffer.data += 0.3 * torch.randn(buffer.shape, generator=random)
+
+
+# Architectures that transformers has only with a vision tower; the smallest one.
+VISION: dict[str, dict[str, Any]] = {
+    "muse_glimmer": {
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "patch_size": 2,
+        "pos_emb_height": 2,
+        "pos_emb_width": 2,
+    },
+}
+
+
+def auto(model_type: str) -> type:
+    """The class that makes models of a type."""
+    return AutoModelForImageTextToText if model_type in VISION else AutoModelForCausalLM
+
+
+def configuration(settings: dict[str, Any]) -> Any:
+    """Of these settings, as many as the type of model has."""
+    model_type = settings.pop("model_type")
+    text_type = f"{model_type}_text" if model_type in VISION else model_type
+    known = AutoConfig.for_model(text_type).to_dict()
+    settings = {key: value for key, value in settings.items() if key in known}
+    if model_type not in VISION:
+        return AutoConfig.for_model(model_type, **settings)
+    return AutoConfig.for_model(
+        model_type,
+        text_config=settings | {"model_type": text_type},
+        vision_config=VISION[model_type],
+        projector_hidden_size=8,
+        out_hidden_size=COMMON["hidden_size"],
+    )
 
 
 def golden(folder: Path) -> dict[str, torch.Tensor]:
     """What the model in a folder computes, from its stored weights, in float64."""
     # Every stored type widens to float32 exactly.
-    stored = AutoModelForCausalLM.from_pretrained(
+    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    stored = auto(model_type).from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     random = torch.Generator().manual_seed(17)
     ids = torch.randint(2, VOCABULARY, (LENGTH,), generator=random)
     with everything_in_float64(), torch.no_grad():
-        model = AutoModelForCausalLM.from_config(
+        model = auto(model_type).from_config(
             stored.config, dtype=torch.float64, experts_implementation="eager"
         ).eval()
         model.load_state_dict(
@@ -379,12 +733,9 @@ def make(name: str, seed: int) -> bool:
     """Write one folder; whether its greedy tokens vary (random weights often go in circles)."""
     dtype, differences = ARCHITECTURES[name]
     settings = COMMON | differences
-    model_type = settings.pop("model_type")
-    known = AutoConfig.for_model(model_type).to_dict()
-    settings = {key: value for key, value in settings.items() if key in known}
-    config = AutoConfig.for_model(model_type, **settings)
+    config = configuration(settings)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config)
+    model = auto(config.model_type).from_config(config)
     randomize(model, seed)
     folder = HERE / "hf" / name
     shutil.rmtree(folder, ignore_errors=True)

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::{Batch, Segment};
 pub use kinds::{Convolution, DeltaRule, Recurrence, ShortConv, StateSpace, Taps};
-pub use row_map::{GateOrder, GatedNorm, Piece, RowMap};
+pub use row_map::{GateOrder, GatedNorm, RowMap, Span};
 
 /// One layer's state of one sequence. Clones share its memory until one of them is advanced.
 #[derive(Debug, Clone)]

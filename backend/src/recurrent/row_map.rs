@@ -30,8 +30,8 @@ pub enum RowMap {
     },
     /// Outputs, normalized and gated: of outputs and gates.
     GatedNorm(GatedNorm),
-    /// Pieces of its parts, one after the other.
-    Arrange(Vec<Piece>),
+    /// Spans of its parts, one after the other.
+    Arrange(Vec<Span>),
     /// Each element times a factor of its own.
     Scale(Vec<f32>),
     /// Streams side by side, each with a weighted sum of all added: of streams, and weights `[streams][streams]`.
@@ -62,9 +62,9 @@ pub enum RowMap {
     Excess(f32),
 }
 
-/// A piece of a row.
+/// A span of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub struct Span {
     /// Of which part.
     pub part: usize,
     /// Its first element there.
@@ -107,7 +107,7 @@ impl RowMap {
             Self::DeltaInputs { rule, .. } => rule.channels() + 2 * rule.value_heads,
             Self::StateInputs { space, .. } => space.channels() + 2 * space.heads,
             Self::GatedNorm(norm) => norm.width,
-            Self::Arrange(pieces) => pieces.iter().map(|piece| piece.count).sum(),
+            Self::Arrange(spans) => spans.iter().map(|span| span.count).sum(),
             Self::Scale(_)
             | Self::Mix { .. }
             | Self::Correct { .. }

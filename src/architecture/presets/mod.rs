@@ -148,6 +148,11 @@ const GROUPED_ROUTER: ExpertsPreset = ExpertsPreset {
 
 /// Families by the names that files give them.
 impl Preset {
+    /// Every family.
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        PRESETS.into_iter()
+    }
+
     /// The family of a config.json's `model_type`.
     pub fn from_model_type(name: &str) -> Option<&'static Self> {
         let mut presets = PRESETS.iter().copied();

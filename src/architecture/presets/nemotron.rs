@@ -11,7 +11,7 @@ pub(super) static NEMOTRON_H: Preset = Preset {
 
 /// The same, as GGUF files with experts name it.
 pub(super) static NEMOTRON_H_MOE: Preset = Preset {
-    model_types: &["nemotron_h_moe"],
+    model_types: &[],
     gguf: "nemotron_h_moe",
     ..NEMOTRON_FAMILY
 };

@@ -6,7 +6,7 @@
 use crate::architecture::LatentSpec;
 use crate::architecture::names::LayerTensor;
 use crate::backend::{
-    Attention, AttentionShape, Backend, KeysValues, Linear, Norm, NormKind, Piece, RowMap,
+    Attention, AttentionShape, Backend, KeysValues, Linear, Norm, NormKind, RowMap, Span,
 };
 use crate::error::Result;
 use crate::model::loader::Loader;
@@ -49,8 +49,8 @@ enum Query<B: Backend> {
     },
 }
 
-fn piece(part: usize, first: usize, count: usize) -> Piece {
-    Piece { part, first, count }
+fn span(part: usize, first: usize, count: usize) -> Span {
+    Span { part, first, count }
 }
 
 impl<B: Backend> LatentAttention<B> {
@@ -76,8 +76,8 @@ impl<B: Backend> LatentAttention<B> {
             loader.layer_linear(index, tensor, spec.value_dim, rank)
         });
         let value_up = value_up.collect::<Result<_>>()?;
-        let each = |pieces: &dyn Fn(usize) -> Vec<Piece>| {
-            RowMap::Arrange((0..heads).flat_map(pieces).collect())
+        let each = |spans: &dyn Fn(usize) -> Vec<Span>| {
+            RowMap::Arrange((0..heads).flat_map(spans).collect())
         };
         let of_head = plain + rotary;
         Ok(Self {
@@ -88,13 +88,13 @@ impl<B: Backend> LatentAttention<B> {
             rotary_key: loader.layer_linear(index, T::RotaryKey, rotary, hidden)?,
             key_up,
             value_up,
-            plain_queries: each(&|head| vec![piece(0, head * of_head, plain)]),
+            plain_queries: each(&|head| vec![span(0, head * of_head, plain)]),
             queries: each(&|head| {
-                let rotated = piece(0, head * of_head + plain, rotary);
-                vec![rotated, piece(1, head * rank, rank)]
+                let rotated = span(0, head * of_head + plain, rotary);
+                vec![rotated, span(1, head * rank, rank)]
             }),
-            keys: RowMap::Arrange(vec![piece(0, 0, rotary), piece(1, 0, rank)]),
-            attended: each(&|head| vec![piece(0, head * (rotary + rank) + rotary, rank)]),
+            keys: RowMap::Arrange(vec![span(0, 0, rotary), span(1, 0, rank)]),
+            attended: each(&|head| vec![span(0, head * (rotary + rank) + rotary, rank)]),
             output: loader.layer_linear(index, T::Output, hidden, heads * spec.value_dim)?,
             spec,
         })

@@ -54,11 +54,11 @@ pub(in crate::cpu) fn map_row<S: Simd>(map: &RowMap, parts: &[&[f32]], output: &
             }
         }
         (RowMap::GatedNorm(norm), [x, gate]) => gated_norm::<S>(norm, x, gate, output),
-        (RowMap::Arrange(pieces), parts) => {
+        (RowMap::Arrange(spans), parts) => {
             let mut rest = output;
-            for piece in pieces {
-                let (own, after) = rest.split_at_mut(piece.count);
-                own.copy_from_slice(&parts[piece.part][piece.first..][..piece.count]);
+            for span in spans {
+                let (own, after) = rest.split_at_mut(span.count);
+                own.copy_from_slice(&parts[span.part][span.first..][..span.count]);
                 rest = after;
             }
         }
