@@ -218,6 +218,138 @@ def later(path, kinds, vocabulary, shape):
     model.write()
 
 
+def recurrent(path, kinds, vocabulary, shape):
+    """A model most of whose layers are delta nets (Qwen3.5) or state spaces (Granite 4)."""
+    width, layers, heads = shape["width"], shape["layers"], shape["heads"]
+    head, kv_heads, architecture = shape["head"], shape["kv_heads"], shape["architecture"]
+    is_delta = architecture == "qwen35"
+    is_attention = [layer in shape["attention"] for layer in range(layers)]
+    groups, state, inner, steps = (shape[key] for key in ("groups", "state", "inner", "steps"))
+    model = Model(path, architecture, seed=4)
+    writer = model.writer
+    writer.add_context_length(8192)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(shape["hidden"])
+    writer.add_head_count(heads)
+    writer.add_key_length(head)
+    writer.add_value_length(head)
+    writer.add_rope_freq_base(1000000.0)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_ssm_conv_kernel(4)
+    writer.add_ssm_state_size(state)
+    writer.add_ssm_group_count(groups)
+    writer.add_ssm_time_step_rank(steps)
+    writer.add_ssm_inner_size(inner)
+    if is_delta:
+        writer.add_head_count_kv(kv_heads)
+        writer.add_rope_dimension_count(head // 4)
+        writer.add_rope_dimension_sections([11, 11, 10, 0])
+        writer.add_full_attention_interval(4)
+    else:
+        writer.add_head_count_kv([kv_heads if own else 0 for own in is_attention])
+        writer.add_rope_dimension_count(head)
+        writer.add_rope_scaling_finetuned(False)
+        writer.add_attention_scale(head**-0.5)
+        writer.add_embedding_scale(12.0)
+        writer.add_residual_scale(0.22)
+        writer.add_logit_scale(6.0)
+        writer.add_vocab_size(shape["vocabulary"])
+        writer.add_expert_count(shape["experts"])
+        writer.add_expert_used_count(shape["chosen"])
+        writer.add_expert_shared_feed_forward_length(shape["shared"])
+    model.vocabulary(vocabulary, shape["vocabulary"])
+    model.matrix("token_embd", shape["vocabulary"], width, kinds["head"])
+    channels = inner + 2 * groups * state
+    normal = model.rng.standard_normal
+    for layer in range(layers):
+        block = f"blk.{layer}"
+        six = kinds["head"] if more_bits(layer, layers) else kinds["body"]
+        model.vector(f"{block}.attn_norm.weight", np.ones(width))
+        norm = "post_attention_norm" if is_delta else "ffn_norm"
+        model.vector(f"{block}.{norm}.weight", np.ones(width))
+        if is_attention[layer]:
+            queries = 2 * heads * head if is_delta else heads * head
+            model.matrix(f"{block}.attn_q", queries, width, kinds["body"])
+            model.matrix(f"{block}.attn_k", kv_heads * head, width, kinds["body"])
+            model.matrix(f"{block}.attn_v", kv_heads * head, width, six)
+            model.matrix(f"{block}.attn_output", width, heads * head, kinds["body"])
+            if is_delta:
+                model.vector(f"{block}.attn_q_norm.weight", np.ones(head))
+                model.vector(f"{block}.attn_k_norm.weight", np.ones(head))
+        else:
+            model.vector(f"{block}.ssm_conv1d.weight", normal((channels, 4)) * 0.5)
+            model.vector(f"{block}.ssm_dt.bias", normal(steps))
+            model.matrix(f"{block}.ssm_out", width, inner, kinds["body"])
+            if is_delta:
+                model.vector(f"{block}.ssm_a", -np.exp(normal(steps)))
+                model.vector(f"{block}.ssm_norm.weight", np.ones(inner // steps))
+                model.matrix(f"{block}.attn_qkv", channels, width, kinds["body"])
+                model.matrix(f"{block}.attn_gate", inner, width, kinds["body"])
+                model.matrix(f"{block}.ssm_alpha", steps, width, Q.Q8_0)
+                model.matrix(f"{block}.ssm_beta", steps, width, Q.Q8_0)
+            else:
+                model.vector(f"{block}.ssm_a", -np.exp(normal((steps, 1))))
+                model.vector(f"{block}.ssm_d", normal((steps, 1)))
+                model.vector(f"{block}.ssm_conv1d.bias", normal(channels))
+                model.vector(f"{block}.ssm_norm.weight", np.ones((groups, inner // groups)))
+                model.matrix(f"{block}.ssm_in", inner + channels + steps, width, kinds["body"])
+        if is_delta:
+            model.matrix(f"{block}.ffn_gate", shape["hidden"], width, kinds["body"])
+            model.matrix(f"{block}.ffn_up", shape["hidden"], width, kinds["body"])
+            model.matrix(f"{block}.ffn_down", width, shape["hidden"], six)
+        else:
+            mixture(model, block, shape | {"expert": shape["hidden"]}, kinds, six)
+            model.matrix(f"{block}.ffn_gate_shexp", shape["shared"], width, kinds["body"])
+            model.matrix(f"{block}.ffn_up_shexp", shape["shared"], width, kinds["body"])
+            model.matrix(f"{block}.ffn_down_shexp", width, shape["shared"], six)
+    model.vector("output_norm.weight", np.ones(width))
+    model.write()
+
+
+QWEN3_5 = {"architecture": "qwen35", "head": 256, "vocabulary": 248320, "groups": 16, "state": 128}
+RECURRENT = {
+    "qwen3.5-0.8b": QWEN3_5
+    | {
+        "width": 1024,
+        "layers": 24,
+        "hidden": 3584,
+        "heads": 8,
+        "kv_heads": 2,
+        "attention": range(3, 24, 4),
+        "steps": 16,
+        "inner": 2048,
+    },
+    "qwen3.5-4b": QWEN3_5
+    | {
+        "width": 2560,
+        "layers": 32,
+        "hidden": 9216,
+        "heads": 16,
+        "kv_heads": 4,
+        "attention": range(3, 32, 4),
+        "steps": 32,
+        "inner": 4096,
+    },
+    "granite-4-tiny": {
+        "architecture": "granitehybrid",
+        "width": 1536,
+        "layers": 40,
+        "hidden": 512,
+        "heads": 12,
+        "kv_heads": 4,
+        "head": 128,
+        "vocabulary": 100352,
+        "attention": [5, 15, 25, 35],
+        "groups": 1,
+        "state": 128,
+        "steps": 48,
+        "inner": 3072,
+        "experts": 64,
+        "chosen": 6,
+        "shared": 1024,
+    },
+}
 LFM2 = {"width": 2048, "heads": 32, "kv_heads": 8, "head": 64, "vocabulary": 65536}
 LATER = {
     "lfm2-1.2b": LFM2
@@ -267,9 +399,11 @@ LATER = {
         "own_head": True,
     },
 }
-SHAPES = {"gpt2-medium": gpt2_medium, "llama-3.2-1b": llama_1b} | {
-    name: functools.partial(later, shape=shape) for name, shape in LATER.items()
-}
+SHAPES = (
+    {"gpt2-medium": gpt2_medium, "llama-3.2-1b": llama_1b}
+    | {name: functools.partial(later, shape=shape) for name, shape in LATER.items()}
+    | {name: functools.partial(recurrent, shape=shape) for name, shape in RECURRENT.items()}
+)
 FORMATS = {
     "q4_k_m": {"body": Q.Q4_K, "qkv": Q.Q5_K, "head": Q.Q6_K},
     "q8_0": {"body": Q.Q8_0, "qkv": Q.Q8_0, "head": Q.Q8_0},

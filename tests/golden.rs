@@ -163,11 +163,14 @@ fn give_their_golden_logits(models: Vec<ModelFiles>, largest: f32) {
     assert!(!models.is_empty());
     for files in models {
         let (file, precision) = match &files {
-            ModelFiles::Folder(folder) if !folder.ends_with("gpt_oss-mxfp4") => {
-                (folder.join("golden.safetensors"), WeightPrecision::Stored)
-            }
-            // Quantized weights are widened when loaded.
-            ModelFiles::Folder(folder) => (folder.join("golden.safetensors"), WeightPrecision::F32),
+            ModelFiles::Folder(folder) => (
+                folder.join("golden.safetensors"),
+                // Quantized weights are widened when loaded.
+                match is_quantized(folder) {
+                    true => WeightPrecision::F32,
+                    false => WeightPrecision::Stored,
+                },
+            ),
             ModelFiles::Gguf(file) => (
                 file.with_extension("golden.safetensors"),
                 WeightPrecision::F32,
@@ -188,6 +191,11 @@ fn give_their_golden_logits(models: Vec<ModelFiles>, largest: f32) {
             assert_eq!(tokens, golden.greedy, "{name}, {kernels:?}");
         }
     }
+}
+
+fn is_quantized(folder: &Path) -> bool {
+    let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    config.contains("\"quant_method\"")
 }
 
 fn name_of(files: &ModelFiles) -> String {

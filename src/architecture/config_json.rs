@@ -17,6 +17,7 @@ use crate::backend::{Activation, GateOrder, Pairing};
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::json;
+use crate::weights::safetensors::quantized;
 
 /// Reads a `config.json`.
 pub fn read(file: &Path) -> Result<ModelSpec> {
@@ -39,7 +40,8 @@ pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
         .and_then(Value::as_str)
         .ok_or_else(|| Error::corrupt(file, "`model_type` is missing"))?;
     let config = Config { fields, file };
-    config.refuse_quantized(object)?;
+    // Refuses weights in packings other than those that are read here, by their method's name.
+    quantized::method(&value, file)?;
     let preset = Preset::from_model_type(model_type)
         .ok_or_else(|| config.unsupported(Preset::refusal(model_type)))?;
     build(&config, preset)
@@ -108,37 +110,6 @@ impl Config<'_> {
 
     fn unsupported(&self, reason: impl Into<String>) -> Error {
         Error::unsupported(self.file.display().to_string(), reason)
-    }
-
-    /// Refuses weights in packings other than the formats that are read here, by their method's name.
-    fn refuse_quantized(&self, whole: &Map<String, Value>) -> Result<()> {
-        let stated = ["quantization_config", "compression_config"];
-        let found = [self.fields, whole].into_iter().find_map(|fields| {
-            stated
-                .iter()
-                .find_map(|name| fields.get(*name)?.as_object())
-        });
-        let Some(quantization) = found else {
-            return Ok(());
-        };
-        let is_set = |name: &str| quantization.get(name).and_then(Value::as_bool) == Some(true);
-        let method = quantization
-            .get("quant_method")
-            .or_else(|| quantization.get("quant_algo"));
-        let method = match method.and_then(Value::as_str) {
-            Some(method) => method,
-            // Older files.
-            None if is_set("load_in_4bit") || is_set("load_in_8bit") => "bitsandbytes",
-            None => "a method that config.json does not name",
-        };
-        if method == "mxfp4" {
-            return Ok(());
-        }
-        let reason = format!(
-            "its weights are quantized by {method}, which is not supported: take a GGUF file of the same model, or the \
-             original weights with --quantize"
-        );
-        Err(self.unsupported(reason))
     }
 
     fn wrong_value(&self, name: &str, expected: &str, found: &dyn Display) -> Error {

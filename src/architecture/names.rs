@@ -15,7 +15,7 @@ use super::tensor_names::{GGUF, PREFIXES};
 use super::variants::AttentionGate;
 use crate::backend::AttentionShape;
 use crate::error::{Error, Result};
-use crate::weights::{Checkpoint, StoredRows, StoredTensor};
+use crate::weights::{Checkpoint, PackedTensor, StoredRows, StoredTensor};
 use rows::{Rows, transpose};
 
 /// A name under which a tensor of ours may be stored, and which of its rows are ours.
@@ -208,8 +208,12 @@ impl<'a> NamedWeights<'a> {
         for candidate in self.candidates(tensor) {
             for name in self.full_names(tensor, &candidate, suffix) {
                 if let Some(packed) = self.checkpoint.packed(&name) {
-                    let found = packed.shape.clone();
-                    return match candidate.rows.of_packed(&packed) {
+                    let found = packed.shape();
+                    let ours = match &packed {
+                        PackedTensor::Mxfp4(experts) => candidate.rows.of_packed(experts),
+                        _ => candidate.rows.of(packed.joined()?, shape),
+                    };
+                    return match ours {
                         Some(ours) if ours.shape == shape => Ok(Some(ours)),
                         _ => Err(self.misshapen(&name, shape, &found)),
                     };

@@ -141,7 +141,7 @@ fn build(
     let tensors = checkpoint.names().into_iter();
     let tensors = tensors.filter_map(|name| checkpoint.tensor(name));
     let packed = checkpoint.packed_names().into_iter();
-    let packed = packed.filter_map(|name| checkpoint.packed(name));
+    let packed = packed.filter_map(|name| checkpoint.packed(&name));
     let bytes = tensors.map(|tensor| tensor.data.len());
     let bytes = bytes.chain(packed.map(|packed| packed.bytes()));
     let total = bytes.fold(0, |total: u64, bytes| total.saturating_add(bytes as u64));
@@ -228,7 +228,7 @@ fn check_memory(
     let tensors = tensors.filter(|name| weights.is_loaded(name));
     let tensors = tensors.filter_map(|name| checkpoint.tensor(name));
     let packed = checkpoint.packed_names().into_iter();
-    let packed = packed.filter_map(|name| Some(checkpoint.packed(name)?.described()));
+    let packed = packed.filter_map(|name| Some(checkpoint.packed(&name)?.described()));
     let footprints = tensors
         .chain(packed)
         .map(|tensor| backend.footprint(&tensor));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Checkpoint, StoredRows, StoredTensor,
+    Checkpoint, PackedTensor, StorageType, StoredRows, StoredTensor, dequantize,
     mapped::{MappedFile, MappedTensors},
 };
 use crate::error::{Error, Result};
@@ -118,6 +118,18 @@ impl Checkpoint for GgufFile {
 
     fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
         self.tensors.tensor(name)
+    }
+
+    fn packed(&self, name: &str) -> Option<PackedTensor<'_>> {
+        let tensor = self.tensor(name)?;
+        let stem = name.strip_suffix(".weight")?;
+        let scale = self.tensor(&format!("{stem}.scale"))?;
+        match dequantize(&scale).ok()?.as_slice() {
+            [scale] if tensor.storage == StorageType::NVFP4 => {
+                Some(PackedTensor::Scaled(tensor, *scale))
+            }
+            _ => None,
+        }
     }
 
     fn rows(&self, name: &str) -> Option<StoredRows> {

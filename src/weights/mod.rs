@@ -6,7 +6,7 @@ mod packed;
 mod rows;
 pub mod safetensors;
 
-pub use packed::PackedTensor;
+pub use packed::{Mxfp4, PackedTensor};
 pub use rows::StoredRows;
 pub use specdec_backend::{StorageType, StoredTensor, dequantize, quantize};
 
@@ -16,11 +16,11 @@ pub trait Checkpoint: Send + Sync {
     fn names(&self) -> Vec<&str>;
     /// The tensor of that name, if there is one.
     fn tensor(&self, name: &str) -> Option<StoredTensor<'_>>;
-    /// The names of tensors in two parts.
-    fn packed_names(&self) -> Vec<&str> {
+    /// The names of tensors in several parts.
+    fn packed_names(&self) -> Vec<String> {
         Vec::new()
     }
-    /// The tensor of that name, if there is one in two parts.
+    /// The tensor of that name, if there is one in several parts.
     fn packed(&self, name: &str) -> Option<PackedTensor<'_>> {
         let _ = name;
         None

@@ -1,90 +1,87 @@
-//! Tensors of MXFP4 in two parts, as gpt-oss's checkpoints hold them.
+//! Tensors that checkpoints hold in several parts: quantized numbers, scales, zero points. They become one tensor, of blocks that
+//! have their scales with them.
+
+mod float8;
+mod int4;
+mod mxfp4;
+
+pub(super) use float8::{Float8, Scales};
+pub(super) use int4::{Int4, Packing};
+pub use mxfp4::Mxfp4;
 
 use super::{StorageType, StoredTensor};
+use crate::error::Result;
 
-/// Columns of a block, and the bytes that hold them.
-const COLUMNS: usize = 32;
-const BYTES: usize = COLUMNS / 2;
-
-/// Matrices of 4-bit floats, and a power of two for every 32 columns (`NAME_blocks` and `NAME_scales`).
-pub struct PackedTensor<'a> {
-    /// `[matrices, rows, columns]`
-    pub shape: Vec<usize>,
-    /// Byte `j` of a block holds column `2 j` in its lower half, and `2 j + 1` in its upper.
-    blocks: &'a [u8],
-    scales: &'a [u8],
+/// A tensor in several parts.
+pub enum PackedTensor<'a> {
+    /// gpt-oss's experts: 4-bit floats, and powers of two.
+    Mxfp4(Mxfp4<'a>),
+    /// 4-bit integers, with scales and zero points of groups of inputs (GPTQ, AWQ).
+    Int4(Int4<'a>),
+    /// 8-bit floats with scales of blocks, of rows, or of the whole.
+    Float8(Float8<'a>),
+    /// `NVFP4` with a scale of the whole.
+    Scaled(StoredTensor<'a>, f32),
 }
 
-impl<'a> PackedTensor<'a> {
-    /// Of blocks `[matrices, rows, n, 16]` and scales `[matrices, rows, n]`; `None` if their shapes are others.
-    pub(super) fn new(
-        (blocks, shape): (&'a [u8], &[usize]),
-        (scales, of_scales): (&'a [u8], &[usize]),
-    ) -> Option<Self> {
-        match *shape {
-            [matrices, rows, count, BYTES] if of_scales == [matrices, rows, count] => Some(Self {
-                shape: vec![matrices, rows, count.checked_mul(COLUMNS)?],
-                blocks,
-                scales,
-            }),
-            _ => None,
+impl PackedTensor<'_> {
+    /// Outermost dimension first.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Mxfp4(packed) => packed.shape.clone(),
+            Self::Int4(packed) => packed.shape().to_vec(),
+            Self::Float8(packed) => packed.shape().to_vec(),
+            Self::Scaled(tensor, _) => tensor.shape.clone(),
         }
     }
 
-    /// One of the matrices, in GGUF's blocks of the format; `None`: there are fewer.
-    pub fn matrix(&self, index: usize) -> Option<StoredTensor<'static>> {
-        let [matrices, rows, columns] = self.shape[..] else {
-            return None;
-        };
-        let count = rows.checked_mul(columns)? / COLUMNS;
-        let start = index.checked_mul(count)?;
-        let own = start..start.checked_add(count)?;
-        let scales = self.scales.get(own.clone()).filter(|_| index < matrices)?;
-        let (blocks, _) = self.blocks.as_chunks::<BYTES>();
-        let mut data = Vec::with_capacity(count * (1 + BYTES));
-        for (scale, block) in scales.iter().zip(blocks.get(own)?) {
-            data.push(*scale);
-            let column = |column: usize| block[column / 2] >> (4 * (column % 2)) & 15;
-            data.extend((0..BYTES).map(|first| column(first) | column(first + BYTES) << 4));
+    /// The tensor in one; those of experts are read one by one.
+    pub fn joined(&self) -> Result<StoredTensor<'static>> {
+        match self {
+            Self::Mxfp4(packed) => packed.joined(),
+            Self::Int4(packed) => packed.joined(),
+            Self::Float8(packed) => packed.joined(),
+            Self::Scaled(tensor, scale) => Ok(scaled(tensor, *scale)),
         }
-        Some(StoredTensor {
-            storage: StorageType::MXFP4,
-            shape: vec![rows, columns],
-            data: data.into(),
-        })
     }
 
     /// A description without the data, of as many bytes as the tensor takes.
     pub fn described(&self) -> StoredTensor<'static> {
+        let storage = match self {
+            Self::Mxfp4(_) => StorageType::MXFP4,
+            Self::Int4(packed) => packed.storage(),
+            Self::Float8(_) => StorageType::F8_E4M3,
+            Self::Scaled(..) => StorageType::NVFP4_S,
+        };
         StoredTensor {
-            storage: StorageType::MXFP4,
-            shape: self.shape.clone(),
+            storage,
+            shape: self.shape(),
             data: Vec::new().into(),
         }
     }
 
     /// Bytes in the file.
     pub fn bytes(&self) -> usize {
-        self.blocks.len() + self.scales.len()
+        match self {
+            Self::Mxfp4(packed) => packed.bytes(),
+            Self::Int4(packed) => packed.bytes(),
+            Self::Float8(packed) => packed.bytes(),
+            Self::Scaled(tensor, _) => tensor.data.len(),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::weights::dequantize;
-
-    #[test]
-    fn columns_lie_in_pairs() {
-        let mut blocks = vec![0; 2 * BYTES];
-        // Columns 0 to 3 of the second matrix: 0.5, -0.5, 6, 1.
-        blocks[BYTES] = 0x91;
-        blocks[BYTES + 1] = 0x27;
-        let packed = PackedTensor::new((&blocks, &[2, 1, 1, BYTES]), (&[127, 128], &[2, 1, 1]));
-        let packed = packed.unwrap();
-        let values = dequantize(&packed.matrix(1).unwrap()).unwrap();
-        assert_eq!(values[..5], [1.0, -1.0, 12.0, 2.0, 0.0]);
-        assert!(packed.matrix(2).is_none());
-        assert!(PackedTensor::new((&blocks, &[2, 1, BYTES]), (&[127, 128], &[2, 1, 1])).is_none());
+/// Blocks of `NVFP4`, each with the scale of the whole before it.
+fn scaled(tensor: &StoredTensor<'_>, scale: f32) -> StoredTensor<'static> {
+    let block = StorageType::NVFP4.block_bytes();
+    let mut data = Vec::with_capacity(tensor.data.len() / block * (block + 4));
+    for block in tensor.data.chunks_exact(block) {
+        data.extend(scale.to_le_bytes());
+        data.extend(block);
+    }
+    StoredTensor {
+        storage: StorageType::NVFP4_S,
+        shape: tensor.shape.clone(),
+        data: data.into(),
     }
 }

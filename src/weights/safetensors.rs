@@ -1,6 +1,8 @@
 //! Hugging Face checkpoints: one safetensors file, or several under an index
 //! (<https://huggingface.co/docs/safetensors>).
 
+pub(crate) mod quantized;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -12,34 +14,41 @@ use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
 
 use super::{
-    Checkpoint, PackedTensor, StorageType, StoredRows, StoredTensor,
+    Checkpoint, PackedTensor, StorageType, StoredRows, StoredTensor, dequantize,
     mapped::{Location, MappedFile, MappedTensors},
+    packed::{Float8, Int4, Mxfp4, Scales},
 };
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::json;
+use quantized::{Method, Packing4};
 
 const FILE: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
 const INDEX: &str = "model.safetensors.index.json";
 /// The format's own limit on a header's size.
 const MAX_HEADER: usize = 100_000_000;
 
 /// The safetensors files of a model folder, mapped into memory.
 ///
-/// It has the tensors of type `F32`, `F16` and `BF16`; others (attention masks, position ids) are skipped.
+/// It has the tensors of type `F32`, `F16` and `BF16`, and those that quantization methods cut into parts; others (attention
+/// masks, position ids) are skipped.
 #[derive(Debug)]
 pub struct SafetensorsCheckpoint {
     path: PathBuf,
     tensors: MappedTensors,
     /// Locations and types of the tensors of integers.
     integers: BTreeMap<String, (PathBuf, Dtype, Range<usize>)>,
-    /// The tensors of bytes: parts of others.
+    /// The tensors of other types: parts of others.
     parts: BTreeMap<String, Part>,
+    /// How weights are quantized, where config.json says it.
+    method: Option<Method>,
 }
 
-/// A tensor of bytes.
+/// A tensor that is a part of another.
 #[derive(Debug)]
 struct Part {
+    dtype: Dtype,
     file: usize,
     shape: Vec<usize>,
     bytes: Range<usize>,
@@ -68,7 +77,13 @@ impl SafetensorsCheckpoint {
             tensors: MappedTensors::default(),
             integers: BTreeMap::new(),
             parts: BTreeMap::new(),
+            method: None,
         };
+        let config = path.join(CONFIG);
+        if config.is_file() {
+            let text = files::read(&config, Small::Settings)?;
+            checkpoint.method = quantized::method(&json::parse(&config, &text)?, &config)?;
+        }
         if !path.is_dir() {
             checkpoint.add(path, None)?;
         } else if path.join(FILE).exists() {
@@ -155,12 +170,11 @@ impl SafetensorsCheckpoint {
             let bytes = data_start + start..data_start + end;
             let Some(storage) = storage_type(path, &name, info.dtype)? else {
                 if matches!(info.dtype, Dtype::I64 | Dtype::I32) {
-                    let table = (path.to_owned(), info.dtype, bytes);
-                    self.integers.insert(name, table);
-                    continue;
+                    let table = (path.to_owned(), info.dtype, bytes.clone());
+                    self.integers.insert(name.clone(), table);
                 }
-                if info.dtype == Dtype::U8 {
-                    parts.push((name, info.shape.clone(), bytes));
+                if matches!(info.dtype, Dtype::U8 | Dtype::I32 | Dtype::F8_E4M3) {
+                    parts.push((name, info.dtype, info.shape.clone(), bytes));
                     continue;
                 }
                 tracing::debug!(tensor = name, dtype = ?info.dtype, "skipped");
@@ -175,17 +189,63 @@ impl SafetensorsCheckpoint {
         }
         self.tensors.add(file, tensors)?;
         let file = self.tensors.last_file();
-        let parts = parts
-            .into_iter()
-            .map(|(name, shape, bytes)| (name, Part { file, shape, bytes }));
+        let parts = parts.into_iter().map(|(name, dtype, shape, bytes)| {
+            let part = Part {
+                dtype,
+                file,
+                shape,
+                bytes,
+            };
+            (name, part)
+        });
         self.parts.extend(parts);
         Ok(())
     }
 
-    fn part(&self, name: &str, which: &str) -> Option<(&[u8], &[usize])> {
-        let part = self.parts.get(&format!("{name}{which}"))?;
+    fn part(&self, name: &str, dtype: Dtype) -> Option<(&[u8], &[usize])> {
+        let part = self.parts.get(name).filter(|part| part.dtype == dtype)?;
         let bytes = self.tensors.bytes(part.file, part.bytes.clone())?;
         Some((bytes, &part.shape))
+    }
+
+    /// A matrix of GPTQ or AWQ.
+    fn int4(&self, name: &str, packing: Packing4) -> Option<Int4<'_>> {
+        let stem = name.strip_suffix(".weight")?;
+        let part = |which: &str| self.part(&format!("{stem}.{which}"), Dtype::I32);
+        let (quants, shape) = part("qweight")?;
+        let (zeros, _) = part("qzeros")?;
+        let scales = self.tensor(&format!("{stem}.scales"))?;
+        let outputs = *scales.shape.get(1)?;
+        let inputs = match packing {
+            Packing4::Gptq | Packing4::Gptq2 => shape.first()?.checked_mul(8)?,
+            Packing4::Awq => *shape.first()?,
+        };
+        let groups = part("g_idx").map(|(groups, _)| {
+            let (words, _) = groups.as_chunks::<4>();
+            let groups = words.iter().map(|word| u32::from_le_bytes(*word) as usize);
+            groups.collect()
+        });
+        let scales = (dequantize(&scales).ok()?, outputs);
+        Int4::new(packing.packing(), inputs, (quants, zeros), scales, groups)
+    }
+
+    /// A matrix of 8-bit floats.
+    fn float8(&self, name: &str, block: [usize; 2]) -> Option<Float8<'_>> {
+        let (bytes, shape) = self.part(name, Dtype::F8_E4M3)?;
+        let scales = ["scale_inv", "scale"].iter();
+        let scales = scales.filter_map(|which| self.tensor(&format!("{name}_{which}")));
+        let scales = match scales.into_iter().next() {
+            None => Scales::Whole(1.0),
+            Some(stored) => {
+                let values = dequantize(&stored).ok()?;
+                match (values.as_slice(), &stored.shape[..]) {
+                    ([scale], _) => Scales::Whole(*scale),
+                    (_, [rows] | [rows, 1]) if shape.first() == Some(rows) => Scales::Rows(values),
+                    _ => Scales::Blocks(values, block),
+                }
+            }
+        };
+        Float8::new(bytes, shape, scales)
     }
 }
 
@@ -269,13 +329,12 @@ fn storage_type(path: &Path, tensor: &str, dtype: Dtype) -> Result<Option<Storag
         | Dtype::F6_E2M3
         | Dtype::F6_E3M2
         | Dtype::F8_E5M2
-        | Dtype::F8_E4M3
         | Dtype::F8_E8M0
         | Dtype::F8_E4M3FNUZ
         | Dtype::F8_E5M2FNUZ => {
             let reason = format!(
-                "tensor {tensor:?} is stored as {dtype:?}; supported are F32, F16 and BF16, and GGUF files for \
-                 quantized weights"
+                "tensor {tensor:?} is stored as {dtype:?}; supported are F32, F16, BF16 and F8_E4M3, and GGUF files \
+                 for other quantized weights"
             );
             return Err(Error::unsupported(path.display().to_string(), reason));
         }
@@ -330,13 +389,25 @@ impl Checkpoint for SafetensorsCheckpoint {
         self.tensors.tensor(name)
     }
 
-    fn packed_names(&self) -> Vec<&str> {
-        let names = self.parts.keys();
-        names.filter_map(|name| name.strip_suffix(BLOCKS)).collect()
+    fn packed_names(&self) -> Vec<String> {
+        let parts = self.parts.iter();
+        let names = parts.filter_map(|(name, part)| match self.method? {
+            Method::Mxfp4 => name.strip_suffix(BLOCKS).map(ToOwned::to_owned),
+            Method::Int4(_) => Some(format!("{}.weight", name.strip_suffix(".qweight")?)),
+            Method::Float8(_) => (part.dtype == Dtype::F8_E4M3).then(|| name.clone()),
+        });
+        names.collect()
     }
 
     fn packed(&self, name: &str) -> Option<PackedTensor<'_>> {
-        PackedTensor::new(self.part(name, BLOCKS)?, self.part(name, SCALES)?)
+        match self.method? {
+            Method::Mxfp4 => {
+                let part = |which| self.part(&format!("{name}{which}"), Dtype::U8);
+                Mxfp4::new(part(BLOCKS)?, part(SCALES)?).map(PackedTensor::Mxfp4)
+            }
+            Method::Int4(packing) => self.int4(name, packing).map(PackedTensor::Int4),
+            Method::Float8(block) => self.float8(name, block).map(PackedTensor::Float8),
+        }
     }
 
     fn rows(&self, name: &str) -> Option<StoredRows> {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
@@ -605,6 +605,95 @@ ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
 }
 
 
+def gptq(weight: torch.Tensor, act_order: bool) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """4-bit integers with scales and zero points of groups of inputs; and the weights that they stand for."""
+    outputs, inputs = weight.shape
+    groups = torch.arange(inputs) // GROUP
+    if act_order:
+        groups = groups[torch.randperm(inputs, generator=torch.Generator().manual_seed(1))]
+    scales, zeros, quants = affine(weight, groups)
+    words = torch.zeros(inputs // 8, outputs, dtype=torch.int64)
+    for place in range(8):
+        words |= quants.T[place::8] << (4 * place)
+    # The first version of the format keeps zero points less one.
+    zero_words = torch.zeros(inputs // GROUP, outputs // 8, dtype=torch.int64)
+    for place in range(8):
+        zero_words |= (zeros[:, place::8] - 1 & 15) << (4 * place)
+    tensors = {
+        "qweight": to_words(words),
+        "qzeros": to_words(zero_words),
+        "scales": scales,
+        "g_idx": groups.to(torch.int32),
+    }
+    return tensors, (quants - zeros[groups].T) * scales[groups].T.double()
+
+
+def awq(weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """The same with eight outputs of an input in a word."""
+    outputs, inputs = weight.shape
+    groups = torch.arange(inputs) // GROUP
+    scales, zeros, quants = affine(weight, groups)
+    words = torch.zeros(inputs, outputs // 8, dtype=torch.int64)
+    zero_words = torch.zeros(inputs // GROUP, outputs // 8, dtype=torch.int64)
+    for place, output in enumerate([0, 2, 4, 6, 1, 3, 5, 7]):
+        words |= quants.T[:, output::8] << (4 * place)
+        zero_words |= zeros[:, output::8] << (4 * place)
+    tensors = {"qweight": to_words(words), "qzeros": to_words(zero_words), "scales": scales}
+    return tensors, (quants - zeros[groups].T) * scales[groups].T.double()
+
+
+def affine(
+    weight: torch.Tensor, groups: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Scales and zero points of groups, `[groups, out]`, and quants `[out, in]`."""
+    count = int(groups.max()) + 1
+    least = torch.stack([weight[:, groups == group].amin(1) for group in range(count)])
+    most = torch.stack([weight[:, groups == group].amax(1) for group in range(count)])
+    scales = ((most - least) / 15).to(torch.float16)
+    zeros = (-least / scales).round().clamp(1, 15).to(torch.int64)
+    quants = (weight / scales[groups].T + zeros[groups].T).round().clamp(0, 15)
+    return scales, zeros, quants.to(torch.int64)
+
+
+def to_words(words: torch.Tensor) -> torch.Tensor:
+    """As signed 32-bit integers."""
+    return torch.where(words >= 2**31, words - 2**32, words).to(torch.int32)
+
+
+def float8(weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """8-bit floats with scales of blocks."""
+    blocks = [size // GROUP for size in weight.shape]
+    parts = weight.reshape(blocks[0], GROUP, blocks[1], GROUP)
+    scales = parts.abs().amax((1, 3)) / 448
+    floats = (parts / scales[:, None, :, None]).to(torch.float8_e4m3fn)
+    values = floats.double() * scales[:, None, :, None].double()
+    tensors = {"weight": floats.reshape(weight.shape), "weight_scale_inv": scales}
+    return tensors, values.reshape(weight.shape)
+
+
+# Inputs of a group, and rows and columns of a block.
+GROUP = 32
+# Checkpoints of quantized weights: what quantizes a linear layer, and what config.json says of it.
+QUANTIZED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "llama-gptq": (
+        lambda weight: gptq(weight, act_order=False),
+        {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "desc_act": False, "sym": False},
+    ),
+    "llama-gptq-act-order": (
+        lambda weight: gptq(weight, act_order=True),
+        {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "desc_act": True, "sym": False},
+    ),
+    "llama-awq": (
+        awq,
+        {"quant_method": "awq", "bits": 4, "group_size": GROUP, "version": "gemm"},
+    ),
+    "llama-fp8": (
+        float8,
+        {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [GROUP, GROUP]},
+    ),
+}
+
+
 @contextlib.contextmanager
 def everything_in_float64() -> Iterator[None]:
     """Where the modelling code asks for float32 (norms, softmax, rotary), it gets float64."""
@@ -697,15 +786,22 @@ def golden(folder: Path) -> dict[str, torch.Tensor]:
     model_type = json.loads((folder / "config.json").read_text())["model_type"]
     stored = auto(model_type).from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    )
+    return golden_of(stored.eval(), {}, folder)
+
+
+def golden_of(
+    stored: PreTrainedModel, weights: dict[str, torch.Tensor], folder: Path
+) -> dict[str, torch.Tensor]:
+    """What a model computes in float64, with these weights in place of its own."""
     random = torch.Generator().manual_seed(17)
     ids = torch.randint(2, VOCABULARY, (LENGTH,), generator=random)
     with everything_in_float64(), torch.no_grad():
-        model = auto(model_type).from_config(
+        model = auto(stored.config.model_type).from_config(
             stored.config, dtype=torch.float64, experts_implementation="eager"
         ).eval()
         model.load_state_dict(
-            {name: weight.double() for name, weight in stored.state_dict().items()}
+            {name: weight.double() for name, weight in stored.state_dict().items()} | weights
         )
         logits = model(input_ids=ids[None], use_cache=False).logits[0]
         assert logits.dtype == torch.float64
@@ -747,12 +843,56 @@ def make(name: str, seed: int) -> bool:
     return len(tensors["greedy"]) >= 16 and len(set(tensors["greedy"].tolist())) >= 4
 
 
+def make_quantized(name: str, seed: int) -> bool:
+    """Write one folder of quantized weights; whether its greedy tokens vary."""
+    quantize, settings = QUANTIZED[name]
+    config = configuration(
+        COMMON
+        | {
+            "model_type": "llama",
+            "head_dim": 32,
+            "num_key_value_heads": 1,
+            "tie_word_embeddings": True,
+            "quantization_config": None,
+        }
+    )
+    torch.manual_seed(seed)
+    model = auto("llama").from_config(config)
+    randomize(model, seed)
+    folder = HERE / "hf" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    tokenizer().save_pretrained(folder)
+    stored, exact = {}, {}
+    for key, weight in load_file(folder / "model.safetensors").items():
+        if "_proj.weight" not in key:
+            stored[key] = weight
+            continue
+        tensors, exact[key] = quantize(weight.float())
+        stem = key.removesuffix("weight")
+        stored |= {stem + part: tensor.contiguous() for part, tensor in tensors.items()}
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    file = folder / "config.json"
+    text = json.loads(file.read_text()) | {"quantization_config": settings}
+    file.write_text(json.dumps(text, indent=2) + "\n")
+    rounded = {key: weight.float() for key, weight in exact.items()}
+    # A new one: rotary frequencies were rounded in the other.
+    weights = {key: weight.float() for key, weight in model.state_dict().items()}
+    model = auto("llama").from_config(config, dtype=torch.float32).eval()
+    model.load_state_dict(weights | rounded)
+    tensors = golden_of(model, exact, folder)
+    save_file(tensors, folder / "golden.safetensors")
+    return len(tensors["greedy"]) >= 16 and len(set(tensors["greedy"].tolist())) >= 4
+
+
 def main() -> None:
     """Make the folders that are named, or all."""
     torch.set_num_threads(1)
     logging.disable_progress_bar()
-    for name in sys.argv[1:] or ARCHITECTURES:
-        seed = next((seed for seed in range(50) if make(name, seed)), None)
+    for name in sys.argv[1:] or [*ARCHITECTURES, *QUANTIZED]:
+        made = make_quantized if name in QUANTIZED else make
+        seed = next((seed for seed in range(50) if made(name, seed)), None)
         if seed is None:
             raise SystemExit(f"{name}: no seed gives greedy tokens of some length and variety")
         size = sum(file.stat().st_size for file in (HERE / "hf" / name).iterdir())

@@ -70,7 +70,10 @@ fn stored_as(
     }
 }
 
-/// The same where the scale is not at a block's start: 1/256 (0x1C00), too.
+/// 1/256 in single precision.
+const SINGLE: [u8; 4] = [0x00, 0x00, 0x80, 0x3B];
+
+/// The same where the scale is another, or not at a block's start: 1/256 (0x1C00), too.
 fn with_moderate_scales(format: StorageType, mut data: Vec<u8>) -> Vec<u8> {
     for block in data.chunks_exact_mut(format.block_bytes()) {
         match format {
@@ -80,6 +83,21 @@ fn with_moderate_scales(format: StorageType, mut data: Vec<u8>) -> Vec<u8> {
             StorageType::IQ1_M => {
                 for (byte, bits) in [(49, 0x00), (51, 0x00), (53, 0xC0), (55, 0x10)] {
                     block[byte] = block[byte] & 0x0F | bits;
+                }
+            }
+            // In single precision.
+            StorageType::NVFP4_S => block[..4].copy_from_slice(&SINGLE),
+            StorageType::INT4 => block[..8].copy_from_slice(&[SINGLE, SINGLE].concat()),
+            StorageType::INT4_G => {
+                for number in block.chunks_exact_mut(4) {
+                    number[3] = 0x3B;
+                }
+            }
+            StorageType::F8_E4M3 => {
+                block[..4].copy_from_slice(&SINGLE);
+                // These stand for no number.
+                for byte in &mut block[4..] {
+                    *byte = if *byte & 0x7F == 0x7F { 0 } else { *byte };
                 }
             }
             _ => {}
@@ -128,7 +146,8 @@ fn packed_weights_are_what_was_stored() {
             let expected = &expected[output * inputs..][..inputs];
             let largest = expected.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
             // Scales and minima are rounded to half precision, by 2^-11 of `scale * quant` and of `min`, which together
-            // reach three times the largest weight. Formats without a layout are rounded to 8 bits.
+            // reach three times the largest weight. Formats without a layout are rounded to 8 bits: by half a step of 127, and their
+            // scales to half precision.
             let allowed = match format {
                 StorageType::F32
                 | StorageType::F16
@@ -141,7 +160,9 @@ fn packed_weights_are_what_was_stored() {
                 StorageType::Q2_K
                 | StorageType::IQ2_XS
                 | StorageType::IQ2_S
-                | StorageType::IQ4_NL => largest / 250.0,
+                | StorageType::F8_E4M3
+                | StorageType::INT4_G
+                | StorageType::IQ4_NL => largest * (1.0 / 254.0 + 1.0 / 2048.0),
                 _ => 3.0 / 2048.0 * largest,
             };
             for (found, expected) in row.iter().zip(expected) {

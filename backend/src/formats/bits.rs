@@ -66,3 +66,8 @@ pub(super) fn k_nibbles(bytes: &[u8], block: usize) -> [u8; BLOCK] {
     }
     quants
 }
+
+/// The single-precision float at these bytes.
+pub(super) fn f32_at(bytes: &[u8], at: usize) -> f32 {
+    f32::from_bits(word_at(bytes, at))
+}

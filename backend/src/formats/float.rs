@@ -6,7 +6,7 @@ use super::{Decoder, Format};
 
 pub(super) const F32: Format = Format {
     name: "F32",
-    ggml_type: 0,
+    ggml_type: Some(0),
     block_elements: 1,
     block_bytes: 4,
     candle: None,
@@ -19,7 +19,7 @@ pub(super) const F32: Format = Format {
 /// IEEE half precision.
 pub(super) const F16: Format = Format {
     name: "F16",
-    ggml_type: 1,
+    ggml_type: Some(1),
     block_elements: 1,
     block_bytes: 2,
     candle: None,
@@ -32,7 +32,7 @@ pub(super) const F16: Format = Format {
 /// The upper half of an `f32`.
 pub(super) const BF16: Format = Format {
     name: "BF16",
-    ggml_type: 30,
+    ggml_type: Some(30),
     block_elements: 1,
     block_bytes: 2,
     candle: None,

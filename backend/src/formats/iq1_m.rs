@@ -13,7 +13,7 @@ const BYTES: usize = SCALES + 4 * 2;
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ1_M",
-    ggml_type: 29,
+    ggml_type: Some(29),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

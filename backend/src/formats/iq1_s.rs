@@ -10,7 +10,7 @@ const BYTES: usize = UPPER + SUPER_BLOCK / 32 * 2;
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ1_S",
-    ggml_type: 19,
+    ggml_type: Some(19),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

@@ -13,7 +13,7 @@ const BYTES: usize = SCALES + SUPER_BLOCK / 32;
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ2_S",
-    ggml_type: 22,
+    ggml_type: Some(22),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

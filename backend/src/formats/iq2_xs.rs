@@ -11,7 +11,7 @@ const BYTES: usize = SCALES + SUPER_BLOCK / 32;
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ2_XS",
-    ggml_type: 17,
+    ggml_type: Some(17),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

@@ -9,7 +9,7 @@ const BYTES: usize = 2 + SUPER_BLOCK / 8 * 2;
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ2_XXS",
-    ggml_type: 16,
+    ggml_type: Some(16),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

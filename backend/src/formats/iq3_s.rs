@@ -13,7 +13,7 @@ const BYTES: usize = SCALES + SUPER_BLOCK / 64;
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ3_S",
-    ggml_type: 21,
+    ggml_type: Some(21),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

@@ -13,7 +13,7 @@ const LEVELS: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ3_XXS",
-    ggml_type: 18,
+    ggml_type: Some(18),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

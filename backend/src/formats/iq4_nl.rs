@@ -12,7 +12,7 @@ pub(super) const LEVELS: [i8; 16] = [
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ4_NL",
-    ggml_type: 20,
+    ggml_type: Some(20),
     block_elements: BLOCK,
     block_bytes: BYTES,
     candle: None,

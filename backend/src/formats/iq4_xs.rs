@@ -8,7 +8,7 @@ const BYTES: usize = 2 + 2 + 4 + 128;
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ4_XS",
-    ggml_type: 23,
+    ggml_type: Some(23),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

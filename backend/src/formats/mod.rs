@@ -12,6 +12,9 @@ mod bits;
 mod candle;
 mod codebooks;
 mod float;
+mod float8;
+mod int4;
+mod int4_g;
 mod iq1_m;
 mod iq1_s;
 mod iq2;
@@ -23,6 +26,7 @@ mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod mxfp4;
+mod nvfp4;
 mod q1_0;
 mod q2_0;
 mod q2_k;
@@ -53,8 +57,8 @@ const SUPER_BLOCK: usize = 256;
 pub(crate) struct Format {
     /// As ggml writes it.
     pub(crate) name: &'static str,
-    /// Its number in GGUF files (`enum ggml_type`).
-    pub(crate) ggml_type: u32,
+    /// Its number in GGUF files (`enum ggml_type`), if they can have it.
+    pub(crate) ggml_type: Option<u32>,
     /// Elements of a block, or of a super-block; 1 for floats.
     pub(crate) block_elements: usize,
     /// Bytes of a block.
@@ -182,6 +186,11 @@ formats! {
     Q2_0 => q2_0::FORMAT,
     TQ1_0 => tq1_0::FORMAT,
     TQ2_0 => tq2_0::FORMAT,
+    NVFP4 => nvfp4::FORMAT,
+    NVFP4_S => nvfp4::SCALED,
+    INT4 => int4::FORMAT,
+    INT4_G => int4_g::FORMAT,
+    F8_E4M3 => float8::FORMAT,
 }
 
 impl StorageType {
@@ -211,7 +220,7 @@ impl StorageType {
     /// The type with this number in GGUF files.
     pub fn from_ggml_type(number: u32) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
-        all.find(|storage| storage.format().ggml_type == number)
+        all.find(|storage| storage.format().ggml_type == Some(number))
     }
 
     /// The formats that weights can be quantized to on loading.
@@ -259,7 +268,9 @@ mod tests {
     #[test]
     fn numbers_and_names_are_unique() {
         for (index, a) in StorageType::ALL.iter().enumerate() {
-            assert_eq!(StorageType::from_ggml_type(a.format().ggml_type), Some(*a));
+            if let Some(number) = a.format().ggml_type {
+                assert_eq!(StorageType::from_ggml_type(number), Some(*a));
+            }
             for b in &StorageType::ALL[..index] {
                 assert_ne!(a.name(), b.name());
             }

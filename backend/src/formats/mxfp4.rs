@@ -8,11 +8,11 @@ use super::{BLOCK, Decoder, Format, QuantBlock, Quantization};
 const BYTES: usize = 1 + 16;
 
 /// Twice the values of the 4-bit floats.
-const LEVELS: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(super) const LEVELS: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 pub(super) const FORMAT: Format = Format {
     name: "MXFP4",
-    ggml_type: 39,
+    ggml_type: Some(39),
     block_elements: BLOCK,
     block_bytes: BYTES,
     candle: None,

@@ -8,7 +8,7 @@ const BYTES: usize = 2 + ELEMENTS / 8;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q1_0",
-    ggml_type: 41,
+    ggml_type: Some(41),
     block_elements: ELEMENTS,
     block_bytes: BYTES,
     candle: None,

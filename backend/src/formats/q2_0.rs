@@ -8,7 +8,7 @@ const BYTES: usize = 2 + ELEMENTS / 4;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q2_0",
-    ggml_type: 42,
+    ggml_type: Some(42),
     block_elements: ELEMENTS,
     block_bytes: BYTES,
     candle: None,

@@ -6,7 +6,7 @@ use super::{Decoder, Format, SUPER_BLOCK};
 
 pub(super) const FORMAT: Format = Format {
     name: "Q2_K",
-    ggml_type: 10,
+    ggml_type: Some(10),
     block_elements: SUPER_BLOCK,
     block_bytes: 16 + 64 + 2 + 2,
     candle: Some(GgmlDType::Q2K),

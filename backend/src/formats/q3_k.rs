@@ -9,7 +9,7 @@ const BYTES: usize = 32 + 64 + 12 + 2;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q3_K",
-    ggml_type: 11,
+    ggml_type: Some(11),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q3K),

@@ -9,7 +9,7 @@ const BYTES: usize = 2 + 16;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q4_0",
-    ggml_type: 2,
+    ggml_type: Some(2),
     block_elements: BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q4_0),

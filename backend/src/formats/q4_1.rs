@@ -9,7 +9,7 @@ const BYTES: usize = 2 + 2 + 16;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q4_1",
-    ggml_type: 3,
+    ggml_type: Some(3),
     block_elements: BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q4_1),

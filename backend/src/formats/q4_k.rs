@@ -9,7 +9,7 @@ const BYTES: usize = 2 + 2 + 12 + 128;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q4_K",
-    ggml_type: 12,
+    ggml_type: Some(12),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q4K),

@@ -9,7 +9,7 @@ const BYTES: usize = 2 + 4 + 16;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q5_0",
-    ggml_type: 6,
+    ggml_type: Some(6),
     block_elements: BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q5_0),

@@ -9,7 +9,7 @@ const BYTES: usize = 2 + 2 + 4 + 16;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q5_1",
-    ggml_type: 7,
+    ggml_type: Some(7),
     block_elements: BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q5_1),

@@ -9,7 +9,7 @@ const BYTES: usize = 2 + 2 + 12 + 32 + 128;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q5_K",
-    ggml_type: 13,
+    ggml_type: Some(13),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q5K),

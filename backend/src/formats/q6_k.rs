@@ -9,7 +9,7 @@ const BYTES: usize = 128 + 64 + 16 + 2;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q6_K",
-    ggml_type: 14,
+    ggml_type: Some(14),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q6K),

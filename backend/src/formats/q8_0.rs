@@ -9,7 +9,7 @@ const BYTES: usize = 2 + 32;
 
 pub(super) const FORMAT: Format = Format {
     name: "Q8_0",
-    ggml_type: 8,
+    ggml_type: Some(8),
     block_elements: BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q8_0),

@@ -9,7 +9,7 @@ const BYTES: usize = FIVES + 4 + 2;
 
 pub(super) const FORMAT: Format = Format {
     name: "TQ1_0",
-    ggml_type: 34,
+    ggml_type: Some(34),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

@@ -7,7 +7,7 @@ const BYTES: usize = SUPER_BLOCK / 4 + 2;
 
 pub(super) const FORMAT: Format = Format {
     name: "TQ2_0",
-    ggml_type: 35,
+    ggml_type: Some(35),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,

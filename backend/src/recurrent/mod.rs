@@ -199,9 +199,11 @@ impl<'a> Run<'a> {
     /// The state after the pass, without its values.
     pub(crate) fn finish(self, state: &mut RecurrentState) {
         state.committed += self.commits;
-        state.inputs = self.pending;
-        state.inputs.extend_from_slice(self.inputs);
-        state.inputs.drain(..self.commits * self.input_width);
+        // A new vector: one that held a whole prompt's inputs would keep their memory.
+        let committed = self.commits * self.input_width;
+        let pending = self.pending.get(committed..).unwrap_or_default();
+        let of_rows = committed.saturating_sub(self.pending.len());
+        state.inputs = [pending, &self.inputs[of_rows..]].concat();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::weights::{PackedTensor, StorageType, StoredTensor};
+use crate::weights::{Mxfp4, StorageType, StoredTensor};
 
 /// Which rows of a stored matrix are ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Rows {
     }
 
     /// Our rows of a tensor in two parts.
-    pub(super) fn of_packed(self, packed: &PackedTensor<'_>) -> Option<StoredTensor<'static>> {
+    pub(super) fn of_packed(self, packed: &Mxfp4<'_>) -> Option<StoredTensor<'static>> {
         let Self::OfExpert {
             expert,
             first,

@@ -4,6 +4,7 @@ mod host;
 mod row_map;
 mod steps;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::memory::UnsafeSlice;
@@ -16,6 +17,11 @@ use crate::{Batch, Recurrence, RecurrentState};
 pub(crate) use host::HostRecurrence;
 pub(super) use row_map::map_row;
 use steps::Step;
+
+thread_local! {
+    /// A thread's copies of a block's state, in the memory of the last block's.
+    static COPIES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Calls its work with each number below the one that it is given, in any order.
 pub(super) type ForEach<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));
@@ -40,18 +46,20 @@ pub(super) fn recur(
     let (blocks, width) = (recurrence.blocks(), recurrence.state_width());
     for_each(runs.len() * blocks, &|item| {
         let (run, index) = (&runs[item / blocks], item % blocks);
-        let mut copies = Rows::new(buffers, run.copies(), width);
         // SAFETY: every block of every state is written by one thread.
         let state = unsafe { states_to_write[item / blocks].slice_mut(index * width, width) };
-        let block = Block {
-            run,
-            index,
-            state,
-            copies: copies.values_mut(),
-            output,
-            recurrence,
-        };
-        tier.run_floats(block);
+        COPIES.with_borrow_mut(|copies| {
+            let length = run.copies() * width;
+            copies.resize(copies.len().max(length), 0.0);
+            tier.run_floats(Block {
+                run,
+                index,
+                state,
+                copies: &mut copies[..length],
+                output,
+                recurrence,
+            });
+        });
     });
     for (run, state) in runs.into_iter().zip(states) {
         run.finish(state);
