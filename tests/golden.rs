@@ -9,7 +9,7 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use safetensors::SafeTensors;
 use specdec_rs::Device;
-use specdec_rs::architecture::{Preset, config_json};
+use specdec_rs::architecture::{Preset, RecurrentKind, config_json};
 use specdec_rs::backend::{CachePrecision, WeightPrecision};
 use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{
@@ -251,6 +251,61 @@ fn every_architecture_has_a_golden_model() {
     let in_folders = Preset::all().filter(|preset| !preset.model_types.is_empty());
     let expected: BTreeSet<&str> = in_folders.map(Preset::name).collect();
     assert_eq!(covered, expected);
+}
+
+/// The families, as the documentation lists them.
+fn table_of_families() -> String {
+    let head = "| models | `model_type` | GGUF | layers |\n|---|---|---|---|\n";
+    let mut rows = Vec::new();
+    for preset in Preset::all().filter(|preset| !preset.model_types.is_empty()) {
+        let mut layers = match preset.recurrent {
+            None if preset.latent => vec!["latent attention"],
+            None => vec!["attention"],
+            Some(RecurrentKind::ShortConv) => vec!["convolutions, attention"],
+            Some(RecurrentKind::DeltaNet { .. }) => vec!["gated delta nets, attention"],
+            Some(RecurrentKind::StateSpace(_)) => vec!["state spaces, attention"],
+        };
+        if preset.attention_sinks {
+            layers.push("sinks");
+        }
+        if preset.may_share_keys {
+            layers.push("shared keys and values");
+        }
+        layers.push(match preset.experts {
+            Some(_) if preset.may_lack_experts => "experts or none",
+            Some(_) => "experts",
+            None => "dense",
+        });
+        let types: Vec<String> = preset
+            .model_types
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        let row = [
+            preset.models,
+            &types.join(", "),
+            &format!("`{}`", preset.gguf),
+            &layers.join(", "),
+        ];
+        rows.push(format!("| {} |\n", row.join(" | ")));
+    }
+    [head, &rows.concat()].concat()
+}
+
+/// `SPECDEC_WRITE_DOCS=1` writes the table.
+#[test]
+fn the_documentation_lists_every_family() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/models.md");
+    let text = std::fs::read_to_string(&page).unwrap();
+    let [start, end] = ["<!-- families -->\n", "<!-- end of families -->"];
+    let (before, rest) = text.split_once(start).unwrap();
+    let (found, after) = rest.split_once(end).unwrap();
+    let expected = table_of_families();
+    if std::env::var_os("SPECDEC_WRITE_DOCS").is_some() {
+        std::fs::write(&page, [before, start, &expected, end, after].concat()).unwrap();
+    } else {
+        assert_eq!(found, expected);
+    }
 }
 
 /// What the shared folder has more is not forgotten.

@@ -154,15 +154,25 @@ impl<'a> NamedWeights<'a> {
         }
     }
 
+    /// Whether a tensor of the checkpoint is a table whose rows are read from the file one by one.
+    pub fn is_table(&self, name: &str) -> bool {
+        let table = name
+            .strip_prefix(self.prefix)
+            .and_then(|name| name.strip_prefix(self.names.layer_inputs[0]));
+        table == Some(".weight")
+    }
+
     /// Whether a tensor of the checkpoint is of the text model, and is brought to memory.
     pub fn is_loaded(&self, name: &str) -> bool {
         let is_head = || self.names.head.iter().any(|head| name.contains(head));
         let in_prefix = name.strip_prefix(self.prefix);
-        let is_table = in_prefix.is_some_and(|name| {
-            let table = name.strip_prefix(self.names.layer_inputs[0]);
-            table == Some(".weight")
+        let number = in_prefix.and_then(|name| {
+            let layer = name.strip_prefix(self.names.layers)?.strip_prefix('.')?;
+            layer.split_once('.')?.0.parse::<usize>().ok()
         });
-        !is_table && (in_prefix.is_some() || is_head())
+        // Those that predict further tokens come after the others.
+        let is_further = number.is_some_and(|layer| layer >= self.spec.layers.len());
+        !self.is_table(name) && !is_further && (in_prefix.is_some() || is_head())
     }
 
     /// A vector: a norm's weight, or a bias.

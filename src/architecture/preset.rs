@@ -7,6 +7,8 @@ use crate::backend::{Activation, GateOrder, Gating, NormKind, Pairing};
 /// A family of models: all that its files leave unsaid.
 #[derive(Debug, PartialEq)]
 pub struct Preset {
+    /// The models, as their makers call them.
+    pub models: &'static str,
     /// Its `model_type`s in config.json; the first is the family's name.
     pub model_types: &'static [&'static str],
     /// Its `general.architecture` in GGUF.

@@ -143,6 +143,46 @@ impl MixerSpec {
         }
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Attention(_) => "attention",
+            Self::ShortConv(_) => "convolution",
+            Self::DeltaNet(_) => "gated delta net",
+            Self::StateSpace(_) => "state space",
+            Self::AttentionAndStateSpace(..) => "attention and state space",
+            Self::Latent(_) => "latent attention",
+            Self::None => "MLP",
+        }
+    }
+
+    /// Values of the states that a sequence has of it, in a model of this width.
+    pub fn state_values(&self, hidden_size: usize) -> usize {
+        match self {
+            Self::Attention(_) | Self::Latent(_) | Self::None => 0,
+            Self::ShortConv(spec) => spec.taps * hidden_size,
+            Self::DeltaNet(spec) => {
+                let keys = spec.key_heads * spec.key_dim;
+                let values = spec.value_heads * spec.value_dim;
+                spec.taps * (2 * keys + values) + spec.key_dim * values
+            }
+            Self::StateSpace(spec) | Self::AttentionAndStateSpace(_, spec) => {
+                let inner = spec.heads * spec.head_dim;
+                let channels = inner + 2 * spec.groups * spec.state_dim;
+                spec.taps * channels + spec.state_dim * inner
+            }
+        }
+    }
+
+    /// The shape of the keys and values that a sequence has of it, if they are its own.
+    pub fn cached_shape(self) -> Option<AttentionShape> {
+        match self {
+            Self::Latent(latent) => Some(latent.shape()),
+            _ if self.lender().is_some() => None,
+            _ => self.attention().map(|attention| attention.shape),
+        }
+    }
+
     /// The layer whose keys and values it uses, if it has none of its own.
     pub fn lender(self) -> Option<usize> {
         match self.attention()?.source {

@@ -11,8 +11,9 @@ use serde::Serialize;
 use super::answer::write_json;
 use super::error::Outcome;
 use super::options::HubArgs;
+use crate::backend::AttentionShape;
 use crate::error::Result;
-use crate::model::OpenModel;
+use crate::model::{OpenModel, requirements};
 use crate::text::Tokenizer;
 use crate::weights::{Checkpoint, StoredTensor};
 
@@ -41,6 +42,11 @@ struct Description {
     /// Size of the weights in the files, in bytes.
     bytes: u64,
     layers: usize,
+    /// How many layers there are of each kind.
+    layer_kinds: BTreeMap<&'static str, usize>,
+    /// Experts of a layer, and how many of them a token passes through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    experts: Option<[usize; 2]>,
     hidden_size: usize,
     heads: usize,
     kv_heads: usize,
@@ -50,7 +56,31 @@ struct Description {
     chat_template: bool,
     /// Totals by storage type, the largest first.
     storage: Vec<Stored>,
+    memory: Memory,
+    /// Tensors that are not loaded.
+    skipped: Vec<Skipped>,
+    /// Tables whose rows are read from the file one by one.
+    tables: Vec<String>,
+    /// Files beside the model that are named as drafts for it are.
+    drafts: Vec<PathBuf>,
     files: Vec<PathBuf>,
+}
+
+/// What the model takes on the CPU, in bytes.
+#[derive(Serialize)]
+struct Memory {
+    weights: u64,
+    /// Of each token of a text, where keys and values have 16 bits.
+    per_token: u64,
+    /// Of each text, whatever its length.
+    per_text: u64,
+}
+
+/// Tensors with the same start of their names.
+#[derive(Serialize)]
+struct Skipped {
+    name: String,
+    tensors: usize,
 }
 
 #[derive(Serialize)]
@@ -86,6 +116,21 @@ impl Description {
         let tokenizer = opened.tokenizer()?;
         let storage = storage(checkpoint);
         let attention = spec.first_attention();
+        let requirements = requirements(opened, &spec)?;
+        let layers = || spec.layers.iter();
+        let mut layer_kinds = BTreeMap::new();
+        for layer in layers() {
+            *layer_kinds.entry(layer.mixer.name()).or_default() += 1;
+        }
+        let experts = layers().find_map(|layer| layer.mlp.experts());
+        let per_token = |shape: AttentionShape| 2 * shape.kv_size() * size_of::<u16>();
+        let cached = layers().filter_map(|layer| layer.mixer.cached_shape());
+        let states = layers().map(|layer| layer.mixer.state_values(spec.hidden_size));
+        let memory = Memory {
+            weights: requirements.weights,
+            per_token: cached.map(per_token).sum::<usize>() as u64,
+            per_text: (states.sum::<usize>() * size_of::<f32>()) as u64,
+        };
         let files: BTreeSet<_> = checkpoint
             .names()
             .iter()
@@ -97,6 +142,8 @@ impl Description {
             parameters: storage.iter().map(|stored| stored.parameters).sum(),
             bytes: storage.iter().map(|stored| stored.bytes).sum(),
             layers: spec.layers.len(),
+            layer_kinds,
+            experts: experts.map(|experts| [experts.count, experts.chosen]),
             hidden_size: spec.hidden_size,
             heads: attention.map_or(0, |attention| attention.shape.heads),
             kv_heads: attention.map_or(0, |attention| attention.shape.kv_heads),
@@ -107,6 +154,10 @@ impl Description {
                 .as_ref()
                 .is_some_and(|tokenizer| tokenizer.chat_template().is_some()),
             storage,
+            memory,
+            skipped: by_start(&requirements.skipped),
+            tables: requirements.tables,
+            drafts: drafts_beside(opened),
             files: files.into_iter().map(ToOwned::to_owned).collect(),
         })
     }
@@ -119,6 +170,44 @@ impl TokenizerDescription {
             vocab_size: tokenizer.vocab_size(),
         }
     }
+}
+
+/// Counts tensors by the start of their names: the first part, or two of them in a model.
+fn by_start(names: &[String]) -> Vec<Skipped> {
+    let mut counts = BTreeMap::<String, usize>::new();
+    for name in names {
+        let parts = if name.starts_with("model.") { 2 } else { 1 };
+        let start: Vec<&str> = name.split('.').take(parts).collect();
+        *counts.entry(start.join(".")).or_default() += 1;
+    }
+    let skipped = counts.into_iter();
+    skipped
+        .map(|(name, tensors)| Skipped { name, tensors })
+        .collect()
+}
+
+/// How files of drafts are named that lie beside a model.
+const DRAFTS: [&str; 5] = ["mtp-", "dflash-", "dspark-", "eagle3-", "draft"];
+
+/// The files in the model's folder that are named as drafts for it are.
+fn drafts_beside(opened: &OpenModel) -> Vec<PathBuf> {
+    let folder = match opened {
+        OpenModel::Gguf(file) => file.path().parent(),
+        OpenModel::Folder(folder, _) => Some(folder.as_path()),
+    };
+    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
+    let paths = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let is_draft = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        DRAFTS.iter().any(|start| name.starts_with(start))
+    };
+    let mut drafts: Vec<PathBuf> = paths.filter(is_draft).collect();
+    drafts.sort();
+    drafts
 }
 
 /// Counts a checkpoint's tensors by storage type.
@@ -159,6 +248,16 @@ impl fmt::Display for Description {
             "layers         {}, hidden size {}",
             self.layers, self.hidden_size
         )?;
+        if self.layer_kinds.len() > 1 || !self.layer_kinds.contains_key("attention") {
+            let kinds = self.layer_kinds.iter();
+            let kinds: Vec<String> = kinds
+                .map(|(kind, count)| format!("{count} {kind}"))
+                .collect();
+            writeln!(f, "               {}", kinds.join(", "))?;
+        }
+        if let Some([count, chosen]) = self.experts {
+            writeln!(f, "experts        {chosen} of {count} for each token")?;
+        }
         writeln!(
             f,
             "heads          {}, {} KV heads",
@@ -187,6 +286,27 @@ impl fmt::Display for Description {
                 HumanCount(stored.parameters),
                 HumanBytes(stored.bytes)
             )?;
+        }
+        let Memory {
+            weights,
+            per_token,
+            per_text,
+        } = self.memory;
+        write!(f, "memory         {}", HumanBytes(weights))?;
+        write!(f, ", and {} for 1000 tokens", HumanBytes(1000 * per_token))?;
+        match per_text {
+            0 => writeln!(f)?,
+            bytes => writeln!(f, " and {} for states", HumanBytes(bytes))?,
+        }
+        for Skipped { name, tensors } in &self.skipped {
+            let plural = if *tensors == 1 { "" } else { "s" };
+            writeln!(f, "not loaded     {name}: {tensors} tensor{plural}")?;
+        }
+        for table in &self.tables {
+            writeln!(f, "not in memory  {table}: rows are read from the file")?;
+        }
+        for draft in &self.drafts {
+            writeln!(f, "draft          {}", draft.display())?;
         }
         for file in &self.files {
             writeln!(f, "file           {}", file.display())?;

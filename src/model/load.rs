@@ -89,6 +89,38 @@ impl OpenModel {
     }
 }
 
+/// What a model takes, before it is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirements {
+    /// Bytes of the weights in memory, on the CPU.
+    pub weights: u64,
+    /// Names of tensors that are not loaded: of other towers, or of layers that predict further tokens.
+    pub skipped: Vec<String>,
+    /// Names of tables whose rows are read from the file one by one.
+    pub tables: Vec<String>,
+}
+
+/// What a model's files take, as they are stored.
+pub fn requirements(opened: &OpenModel, spec: &ModelSpec) -> Result<Requirements> {
+    let (is_gguf, source) = match opened {
+        OpenModel::Gguf(file) => (true, file.path()),
+        OpenModel::Folder(folder, _) => (false, folder.as_path()),
+    };
+    let checkpoint = opened.checkpoint();
+    let weights = NamedWeights::new(checkpoint, spec, is_gguf, source)?;
+    let backend = CpuBackend::new(Tier::choose()?, WeightPrecision::Stored, Some(1))?;
+    let names = checkpoint.names().into_iter();
+    let others = names.filter(|name| !weights.is_loaded(name));
+    let (tables, skipped) = others
+        .map(ToOwned::to_owned)
+        .partition(|name: &String| weights.is_table(name));
+    Ok(Requirements {
+        weights: footprint(checkpoint, &weights, &backend),
+        skipped,
+        tables,
+    })
+}
+
 /// Loads a model from its files.
 pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
     let opened = OpenModel::open(files)?;
@@ -224,6 +256,15 @@ fn check_memory(
     weights: &NamedWeights<'_>,
     backend: &impl Backend,
 ) -> Result<()> {
+    memory::check(footprint(checkpoint, weights, backend))
+}
+
+/// Bytes that a checkpoint's weights will take.
+fn footprint(
+    checkpoint: &dyn Checkpoint,
+    weights: &NamedWeights<'_>,
+    backend: &impl Backend,
+) -> u64 {
     let tensors = checkpoint.names().into_iter();
     let tensors = tensors.filter(|name| weights.is_loaded(name));
     let tensors = tensors.filter_map(|name| checkpoint.tensor(name));
@@ -232,7 +273,7 @@ fn check_memory(
     let footprints = tensors
         .chain(packed)
         .map(|tensor| backend.footprint(&tensor));
-    memory::check(footprints.fold(0, u64::saturating_add))
+    footprints.fold(0, u64::saturating_add)
 }
 
 fn on_backend<B: Backend>(

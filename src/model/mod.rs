@@ -29,7 +29,7 @@ pub use heads::{DraftHead, EagleFiles, Features, HeadOutput, HeadSequence};
 pub use info::ModelInfo;
 pub use language_model::{Extend, LanguageModel, SequenceId};
 pub(crate) use load::load_checkpoint;
-pub use load::{LoadedModel, OpenModel, load, load_tokenizer};
+pub use load::{LoadedModel, OpenModel, load, load_tokenizer, requirements};
 pub use logits::{Logits, LogitsRow};
 pub use options::{Kernels, LoadOptions};
 pub use sequence::{Append, SharedModel, TokenSequence, extend_all};

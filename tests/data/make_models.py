@@ -606,7 +606,7 @@ ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
 
 
 def gptq(weight: torch.Tensor, act_order: bool) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """4-bit integers with scales and zero points of groups of inputs; and the weights that they stand for."""
+    """4-bit integers with scales and zero points of groups of inputs, and their values."""
     outputs, inputs = weight.shape
     groups = torch.arange(inputs) // GROUP
     if act_order:
@@ -797,9 +797,11 @@ def golden_of(
     random = torch.Generator().manual_seed(17)
     ids = torch.randint(2, VOCABULARY, (LENGTH,), generator=random)
     with everything_in_float64(), torch.no_grad():
-        model = auto(stored.config.model_type).from_config(
-            stored.config, dtype=torch.float64, experts_implementation="eager"
-        ).eval()
+        model = (
+            auto(stored.config.model_type)
+            .from_config(stored.config, dtype=torch.float64, experts_implementation="eager")
+            .eval()
+        )
         model.load_state_dict(
             {name: weight.double() for name, weight in stored.state_dict().items()} | weights
         )

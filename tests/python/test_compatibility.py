@@ -216,15 +216,35 @@ def test_added_tokens_may_stand_beside_the_tokenizer(tmp_path: Path, place: str)
         assert server.json("/tokenize", body)["tokens"] == [size, vocabulary["b"], size + 1]
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes", "compressed-tensors", "fp8"])
-def test_quantized_checkpoints_are_named_as_such(tmp_path: Path, method: str) -> None:
-    target = model(tmp_path, config__json={"quantization_config": {"quant_method": method}})
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"quant_method": "bitsandbytes"},
+        {"quant_method": "compressed-tensors"},
+        {"quant_method": "hqq"},
+        {"quant_method": "gptq", "bits": 8},
+        {"quant_method": "awq", "version": "gemv"},
+    ],
+)
+def test_quantized_checkpoints_are_named_as_such(tmp_path: Path, settings: dict[str, Any]) -> None:
+    method = settings["quant_method"]
+    target = model(tmp_path, config__json={"quantization_config": settings})
     command = [sys.executable, "-m", "specdec_rs", "generate", "Hi", "--target", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert method in done.stderr
     assert "unsupported" in done.stderr
     assert "corrupt" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["llama-gptq", "llama-awq", "llama-fp8"])
+def test_quantized_checkpoints_that_are_read_are_used_as_they_are(name: str) -> None:
+    folder = PAIR.parent / "hf" / name
+    command = [sys.executable, "-m", "specdec_rs", "inspect", str(folder), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    stored = {entry["type"]: entry["parameters"] for entry in json.loads(done.stdout)["storage"]}
+    packed = stored["F8_E4M3" if name == "llama-fp8" else "INT4"]
+    assert packed == 2 * (2 * 64 * 32 + 2 * 32 * 32 + 3 * 64 * 32)
 
 
 def test_sampling_defaults_come_from_the_model(tmp_path: Path) -> None:

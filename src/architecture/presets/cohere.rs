@@ -4,6 +4,7 @@ use super::*;
 
 /// Command R7B and Command A.
 pub(super) static COHERE2: Preset = Preset {
+    models: "Command R7B and Command A",
     model_types: &["cohere2"],
     gguf: "cohere2",
     norm: NormKind::Layer(1e-5),

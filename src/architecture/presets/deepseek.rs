@@ -4,6 +4,7 @@ use super::*;
 
 /// DeepSeek-V3 and DeepSeek-R1.
 pub(super) static DEEPSEEK_V3: Preset = Preset {
+    models: "DeepSeek-V3 and DeepSeek-R1",
     model_types: &["deepseek_v3"],
     gguf: "deepseek2",
     ..LATENT_FAMILY
@@ -11,6 +12,7 @@ pub(super) static DEEPSEEK_V3: Preset = Preset {
 
 /// GLM-4.7-Flash.
 pub(super) static GLM4_MOE_LITE: Preset = Preset {
+    models: "GLM-4.7-Flash",
     model_types: &["glm4_moe_lite"],
     // GGUF files say "deepseek2".
     norm: NormKind::Rms(1e-5),

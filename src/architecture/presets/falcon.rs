@@ -4,6 +4,7 @@ use super::*;
 
 /// Falcon-H1.
 pub(super) static FALCON_H1: Preset = Preset {
+    models: "Falcon-H1",
     model_types: &["falcon_h1"],
     gguf: "falcon-h1",
     tensors: &names::FALCON_H1,

@@ -4,6 +4,7 @@ use super::*;
 
 /// Gemma 2.
 pub(super) static GEMMA2: Preset = Preset {
+    models: "Gemma 2",
     model_types: &["gemma2"],
     gguf: "gemma2",
     sliding: SlidingLayers::EveryOther,
@@ -21,6 +22,7 @@ pub(super) static GEMMA2: Preset = Preset {
 
 /// Gemma 3.
 pub(super) static GEMMA3: Preset = Preset {
+    models: "Gemma 3",
     // A multimodal file says "gemma3" where the decoder's part has no type of its own.
     model_types: &["gemma3_text", "gemma3"],
     gguf: "gemma3",
@@ -63,6 +65,7 @@ const GEMMA: Preset = Preset {
 
 /// Gemma 4.
 pub(super) static GEMMA4: Preset = Preset {
+    models: "Gemma 4",
     // A multimodal file says "gemma4" where the decoder's part has no type of its own.
     model_types: &["gemma4_text", "gemma4"],
     gguf: "gemma4",
@@ -98,6 +101,7 @@ pub(super) static GEMMA4: Preset = Preset {
 
 /// Gemma 3n.
 pub(super) static GEMMA3N: Preset = Preset {
+    models: "Gemma 3n",
     // A multimodal file says "gemma3n" where the decoder's part has no type of its own.
     model_types: &["gemma3n_text", "gemma3n"],
     gguf: "gemma3n",

@@ -4,6 +4,7 @@ use super::*;
 
 /// GPT-2.
 pub(super) static GPT2: Preset = Preset {
+    models: "GPT-2",
     model_types: &["gpt2"],
     gguf: "gpt2",
     tensors: &names::GPT2,
@@ -24,6 +25,7 @@ pub(super) static GPT2: Preset = Preset {
 
 /// GPT-NeoX and Pythia.
 pub(super) static GPT_NEOX: Preset = Preset {
+    models: "GPT-NeoX and Pythia",
     model_types: &["gpt_neox"],
     gguf: "gptneox",
     tensors: &names::GPT_NEOX,
@@ -47,6 +49,7 @@ pub(super) static GPT_NEOX: Preset = Preset {
 
 /// gpt-oss.
 pub(super) static GPT_OSS: Preset = Preset {
+    models: "gpt-oss",
     model_types: &["gpt_oss"],
     gguf: "gpt-oss",
     tensors: &names::GPT_OSS,

@@ -4,6 +4,7 @@ use super::*;
 
 /// Granite.
 pub(super) static GRANITE: Preset = Preset {
+    models: "Granite",
     model_types: &["granite"],
     gguf: "granite",
     ..GRANITE_FAMILY
@@ -26,6 +27,7 @@ const GRANITE_FAMILY: Preset = Preset {
 
 /// Granite 4.
 pub(super) static GRANITE_MOE_HYBRID: Preset = Preset {
+    models: "Granite 4",
     model_types: &["granitemoehybrid"],
     gguf: "granitehybrid",
     tensors: &names::GRANITE_HYBRID,

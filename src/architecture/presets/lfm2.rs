@@ -4,6 +4,7 @@ use super::*;
 
 /// LFM2.
 pub(super) static LFM2: Preset = Preset {
+    models: "LFM2",
     model_types: &["lfm2"],
     gguf: "lfm2",
     adjusted_width: true,
@@ -12,6 +13,7 @@ pub(super) static LFM2: Preset = Preset {
 
 /// LFM2 with experts.
 pub(super) static LFM2_MOE: Preset = Preset {
+    models: "LFM2 with experts",
     model_types: &["lfm2_moe"],
     gguf: "lfm2moe",
     experts: Some(ExpertsPreset {

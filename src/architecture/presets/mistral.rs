@@ -4,6 +4,7 @@ use super::*;
 
 /// Mistral.
 pub(super) static MISTRAL: Preset = Preset {
+    models: "Mistral",
     model_types: &["mistral"],
     // GGUF files of Mistral models say "llama".
     gguf: "mistral",
@@ -19,6 +20,7 @@ pub(super) static MISTRAL: Preset = Preset {
 
 /// Mixtral.
 pub(super) static MIXTRAL: Preset = Preset {
+    models: "Mixtral",
     model_types: &["mixtral"],
     // GGUF files say "llama", and how many experts there are.
     gguf: "llama",
@@ -47,6 +49,7 @@ pub(super) static MIXTRAL: Preset = Preset {
 
 /// Ministral 3, and Mistral Small 3.1.
 pub(super) static MISTRAL3: Preset = Preset {
+    models: "Ministral 3, and Mistral Small 3.1",
     // A multimodal file says "mistral3" where the decoder's part has no type of its own.
     model_types: &["ministral3", "mistral3"],
     gguf: "mistral3",

@@ -75,6 +75,7 @@ static PRESETS: [&Preset; 39] = [
 
 /// A row of its own, and what the others are written against.
 const LLAMA: Preset = Preset {
+    models: "Llama, and SmolLM2",
     model_types: &["llama"],
     gguf: "llama",
     tensors: &names::LLAMA,

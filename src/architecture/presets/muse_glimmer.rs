@@ -4,6 +4,7 @@ use super::*;
 
 /// Muse Glimmer.
 pub(super) static MUSE_GLIMMER: Preset = Preset {
+    models: "Muse Glimmer",
     // A multimodal file says "muse_glimmer" where the decoder's part has no type of its own.
     model_types: &["muse_glimmer_text", "muse_glimmer"],
     gguf: "muse-glimmer",

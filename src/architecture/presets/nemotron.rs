@@ -4,6 +4,7 @@ use super::*;
 
 /// Nemotron-H, and Nemotron 3.
 pub(super) static NEMOTRON_H: Preset = Preset {
+    models: "Nemotron-H, and Nemotron 3",
     model_types: &["nemotron_h"],
     gguf: "nemotron_h",
     ..NEMOTRON_FAMILY
@@ -11,6 +12,7 @@ pub(super) static NEMOTRON_H: Preset = Preset {
 
 /// The same, as GGUF files with experts name it.
 pub(super) static NEMOTRON_H_MOE: Preset = Preset {
+    models: "Nemotron-H, and Nemotron 3",
     model_types: &[],
     gguf: "nemotron_h_moe",
     ..NEMOTRON_FAMILY

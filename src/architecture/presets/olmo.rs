@@ -4,6 +4,7 @@ use super::*;
 
 /// OLMo 2.
 pub(super) const OLMO2: Preset = Preset {
+    models: "OLMo 2",
     model_types: &["olmo2"],
     gguf: "olmo2",
     norm: NormKind::Rms(1e-5),
@@ -17,6 +18,7 @@ pub(super) const OLMO2: Preset = Preset {
 
 /// OLMoE.
 pub(super) static OLMOE: Preset = Preset {
+    models: "OLMoE",
     model_types: &["olmoe"],
     gguf: "olmoe",
     norm: NormKind::Rms(1e-5),
@@ -40,6 +42,7 @@ pub(super) static OLMOE: Preset = Preset {
 
 /// OLMo 3.
 pub(super) static OLMO3: Preset = Preset {
+    models: "OLMo 3",
     model_types: &["olmo3"],
     // GGUF files say "olmo2", and which layers have a window.
     defaults: Defaults {

@@ -4,6 +4,7 @@ use super::*;
 
 /// Phi-3 and Phi-4.
 pub(super) static PHI3: Preset = Preset {
+    models: "Phi-3 and Phi-4",
     model_types: &["phi3"],
     gguf: "phi3",
     norm: NormKind::Rms(1e-5),
@@ -18,6 +19,7 @@ pub(super) static PHI3: Preset = Preset {
 
 /// SmolLM3.
 pub(super) static SMOLLM3: Preset = Preset {
+    models: "SmolLM3",
     model_types: &["smollm3"],
     gguf: "smollm3",
     positions: Positions::RotaryButEvery(4),
@@ -36,6 +38,7 @@ pub(super) static SMOLLM3: Preset = Preset {
 
 /// Seed-OSS.
 pub(super) static SEED_OSS: Preset = Preset {
+    models: "Seed-OSS",
     model_types: &["seed_oss"],
     gguf: "seed_oss",
     gguf_pairing: Pairing::Halves,
@@ -50,6 +53,7 @@ pub(super) static SEED_OSS: Preset = Preset {
 
 /// StarCoder2.
 pub(super) static STARCODER2: Preset = Preset {
+    models: "StarCoder2",
     model_types: &["starcoder2"],
     gguf: "starcoder2",
     norm: NormKind::Layer(1e-5),
@@ -69,6 +73,7 @@ pub(super) static STARCODER2: Preset = Preset {
 
 /// Hunyuan's dense models.
 pub(super) static HUNYUAN_V1_DENSE: Preset = Preset {
+    models: "Hunyuan's dense models",
     model_types: &["hunyuan_v1_dense"],
     gguf: "hunyuan-dense",
     norm: NormKind::Rms(1e-5),
@@ -79,6 +84,7 @@ pub(super) static HUNYUAN_V1_DENSE: Preset = Preset {
 
 /// EXAONE 4.
 pub(super) static EXAONE4: Preset = Preset {
+    models: "EXAONE 4",
     model_types: &["exaone4"],
     gguf: "exaone4",
     norm: NormKind::Rms(1e-5),

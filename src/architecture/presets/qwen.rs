@@ -4,6 +4,7 @@ use super::*;
 
 /// Qwen2 and Qwen2.5.
 pub(super) static QWEN2: Preset = Preset {
+    models: "Qwen2 and Qwen2.5",
     model_types: &["qwen2"],
     gguf: "qwen2",
     biases: Biases::Qkv,
@@ -18,6 +19,7 @@ pub(super) static QWEN2: Preset = Preset {
 
 /// Qwen3.
 pub(super) static QWEN3: Preset = Preset {
+    models: "Qwen3",
     model_types: &["qwen3"],
     gguf: "qwen3",
     query_key_norm: QueryKeyNorm::PerHead,
@@ -33,6 +35,7 @@ pub(super) static QWEN3: Preset = Preset {
 
 /// Qwen1.5 and Qwen2 with experts.
 pub(super) static QWEN2_MOE: Preset = Preset {
+    models: "Qwen1.5 and Qwen2 with experts",
     model_types: &["qwen2_moe"],
     gguf: "qwen2moe",
     biases: Biases::Qkv,
@@ -58,6 +61,7 @@ pub(super) static QWEN2_MOE: Preset = Preset {
 
 /// Qwen3 with experts.
 pub(super) static QWEN3_MOE: Preset = Preset {
+    models: "Qwen3 with experts",
     model_types: &["qwen3_moe"],
     gguf: "qwen3moe",
     query_key_norm: QueryKeyNorm::PerHead,
@@ -79,6 +83,7 @@ pub(super) static QWEN3_MOE: Preset = Preset {
 
 /// Qwen3.5.
 pub(super) static QWEN3_5: Preset = Preset {
+    models: "Qwen3.5",
     // A multimodal file says "qwen3_5" where the decoder's part has no type of its own.
     model_types: &["qwen3_5_text", "qwen3_5"],
     gguf: "qwen35",
@@ -87,6 +92,7 @@ pub(super) static QWEN3_5: Preset = Preset {
 
 /// Qwen3.5 with experts.
 pub(super) static QWEN3_5_MOE: Preset = Preset {
+    models: "Qwen3.5 with experts",
     model_types: &["qwen3_5_moe_text", "qwen3_5_moe"],
     gguf: "qwen35moe",
     experts: Some(ExpertsPreset {
@@ -118,6 +124,7 @@ const QWEN3_5_FAMILY: Preset = Preset {
 
 /// Qwen3-Next.
 pub(super) static QWEN3_NEXT: Preset = Preset {
+    models: "Qwen3-Next",
     model_types: &["qwen3_next"],
     gguf: "qwen3next",
     recurrent: Some(RecurrentKind::DeltaNet {
