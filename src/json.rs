@@ -15,6 +15,34 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &[u8]) -> Result<T> 
     parsed.map_err(|error| Error::corrupt(file, error.to_string()))
 }
 
+/// The same of a config.json, in which Python may have written infinities: they become null.
+pub(crate) fn parse_config(file: &Path, text: &[u8]) -> Result<serde_json::Value> {
+    parse(file, &without_infinities(text))
+}
+
+/// Text with null for what Python writes for numbers that JSON lacks.
+fn without_infinities(text: &[u8]) -> Vec<u8> {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut rest = text;
+    let mut written = Vec::with_capacity(text.len());
+    let (mut in_string, mut is_escaped) = (false, false);
+    while let Some((first, after)) = rest.split_first() {
+        let word = WORDS
+            .iter()
+            .find(|word| !in_string && rest.starts_with(word));
+        if let Some(word) = word {
+            written.extend(b"null");
+            rest = &rest[word.len()..];
+            continue;
+        }
+        in_string ^= *first == b'"' && !is_escaped;
+        is_escaped = in_string && *first == b'\\' && !is_escaped;
+        written.push(*first);
+        rest = after;
+    }
+    written
+}
+
 /// Fails for text that is not JSON, or has an object with a name twice.
 pub(crate) fn check_names(text: &[u8]) -> serde_json::Result<()> {
     serde_json::from_slice(text).map(|UniqueNames| ())
@@ -84,6 +112,13 @@ impl<'de> serde::de::Visitor<'de> for Visitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn infinities_become_null_but_in_strings() {
+        let text = br#"{"a": [0.0, Infinity, -Infinity, NaN], "b\"NaN": "Infinity \\"}"#;
+        let expected = br#"{"a": [0.0, null, null, null], "b\"NaN": "Infinity \\"}"#;
+        assert_eq!(without_infinities(text), expected);
+    }
 
     #[test]
     fn names_are_unique_in_their_object() {

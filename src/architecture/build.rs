@@ -37,14 +37,13 @@ impl<K: KeyReader> Builder<'_, K> {
     fn spec(&self) -> Result<ModelSpec> {
         let (keys, preset, defaults) = (self.keys, self.preset, self.defaults);
         let hidden_size = keys.size_or(&keys::HIDDEN_SIZE, defaults.hidden_size)?;
-        // Zero, as many files say, is no positive number.
-        let prediction_layers = keys.size(&keys::PREDICTION_LAYERS).unwrap_or_default();
-        let prediction_layers = prediction_layers.unwrap_or(0);
+        let prediction_layers = self.count(&keys::PREDICTION_LAYERS)?.unwrap_or(0);
         let layers = self.layer_count(prediction_layers)?;
         let context_length = keys.size_or(&keys::CONTEXT_LENGTH, defaults.context_length)?;
         let attention = self.attention(hidden_size, layers)?;
         let experts = self.experts()?;
         let layers = self.layers(layers, hidden_size, attention, experts)?;
+        self.check_heads(&layers)?;
         let norm = self.norm()?;
         Ok(ModelSpec {
             family: preset,
@@ -96,9 +95,46 @@ impl<K: KeyReader> Builder<'_, K> {
         })
     }
 
+    /// Refuses layers whose heads differ where they share rotary embeddings, or keys and values.
+    fn check_heads(&self, layers: &[LayerSpec]) -> Result<()> {
+        let shapes = |layer: usize| Some(layers.get(layer)?.mixer.attention()?.shape);
+        let attentions = || layers.iter().filter_map(|layer| layer.mixer.attention());
+        for attention in attentions() {
+            let shape = attention.shape;
+            let first = attentions().find(|other| other.rope == attention.rope);
+            let differs = attention.rope.is_some()
+                && first.is_some_and(|first| first.shape.head_dim != shape.head_dim);
+            if differs {
+                let expected = "the same in all layers with the same rotary embedding";
+                return Err(self.keys.wrong(&keys::HEAD_DIM, expected, &shape.head_dim));
+            }
+            let KeyValueSource::Layer(lender) = attention.source else {
+                continue;
+            };
+            let lent = shapes(lender).map(|shape| (shape.head_dim, shape.kv_heads));
+            if lent != Some((shape.head_dim, shape.kv_heads)) {
+                let expected = "as many as in the layer whose keys and values are used";
+                return Err(self.keys.wrong(&keys::KV_HEADS, expected, &shape.kv_heads));
+            }
+        }
+        Ok(())
+    }
+
+    /// A positive integer, or none where the file says zero.
+    fn count(&self, key: &keys::Key) -> Result<Option<usize>> {
+        match self.keys.is_zero(key) {
+            true => Ok(None),
+            false => self.keys.size(key),
+        }
+    }
+
     fn layer_count(&self, prediction_layers: usize) -> Result<usize> {
-        let listed = self.keys.listed_layers().or(self.defaults.layers);
-        let mut layers = self.keys.size_or(&keys::LAYERS, listed)?;
+        let listed = match self.preset.half_layers {
+            true => self.keys.listed_layers().filter(|layers| *layers > 0),
+            false => None,
+        };
+        let default = listed.or(self.defaults.layers);
+        let mut layers = self.keys.size_or(&keys::LAYERS, default)?;
         if self.keys.counts_prediction_layers() {
             if prediction_layers >= layers {
                 let expected = format!("less than the {layers} layers");
@@ -197,8 +233,7 @@ impl<K: KeyReader> Builder<'_, K> {
         if !self.preset.may_share_keys || self.keys.says_none(key) {
             return Ok(0);
         }
-        // Zero, as many files say, is no positive number.
-        let sharing = self.keys.size(key).unwrap_or_default().unwrap_or(0);
+        let sharing = self.count(key)?.unwrap_or(0);
         if sharing >= layers {
             let expected = format!("less than the {layers} layers");
             return Err(self.keys.wrong(key, &expected, &sharing));
@@ -211,7 +246,7 @@ impl<K: KeyReader> Builder<'_, K> {
         if !self.preset.may_have_layer_inputs || self.keys.says_none(key) {
             return Ok(None);
         }
-        let Some(width) = self.keys.size(key).unwrap_or_default() else {
+        let Some(width) = self.count(key)? else {
             return Ok(None);
         };
         let vocab_size = self.keys.layer_inputs_vocab()?;
@@ -270,12 +305,10 @@ impl<K: KeyReader> Builder<'_, K> {
             return Ok(None);
         };
         let (keys, defaults) = (self.keys, &self.defaults.experts);
-        // Zero, as files without experts may say, is no positive number.
-        let stated = keys.size(&keys::EXPERTS).unwrap_or_default();
-        if self.preset.may_lack_experts && stated.is_none() {
+        if self.preset.may_lack_experts && self.count(&keys::EXPERTS)?.is_none() {
             return Ok(None);
         }
-        if keys.size(&keys::LATENT_SIZE).unwrap_or_default().is_some() {
+        if self.count(&keys::LATENT_SIZE)?.is_some() {
             let expected = "none: experts on a narrower stream are not supported";
             return Err(keys.wrong(&keys::LATENT_SIZE, expected, &"stated"));
         }
@@ -579,7 +612,12 @@ impl<K: KeyReader> Builder<'_, K> {
 
     /// The rotary embedding of a layer; `has_windows`: whether those that slide have a window.
     fn rope_of(&self, layer: usize, slides: bool, has_windows: bool) -> Result<Option<usize>> {
-        let stated = || self.keys.states_rotated(layer);
+        let is_stated = self.preset.positions == Positions::RotaryIfStated;
+        let stated = || match self.keys.is_converted() && !is_stated {
+            // There, the key has another meaning.
+            true => Ok(None),
+            false => self.keys.states_rotated(layer),
+        };
         let one = |is_rotated: bool| is_rotated.then_some(0);
         Ok(match self.preset.positions {
             Positions::Learned | Positions::Unstated => None,
@@ -622,6 +660,12 @@ impl<K: KeyReader> Builder<'_, K> {
         let factor = |name| self.keys.factors::<1>(name).map(|[factor]| factor);
         // A factor on keys, and one on all that is attended with, are factors on scores and values.
         let input = factor("attention_in_multiplier")?;
+        let is_one = |factor: f32| factor.to_bits() == 1.0_f32.to_bits();
+        let is_biased = self.keys.flag(&keys::ATTENTION_BIAS) == Some(true);
+        if is_biased && !(is_one(input) && is_one(factor("key_multiplier")?)) {
+            let expected = "false where queries and keys have factors";
+            return Err(self.keys.wrong(&keys::ATTENTION_BIAS, expected, &true));
+        }
         attention.shape.scale *= factor("key_multiplier")? * input * input;
         attention.output_scale = factor("attention_out_multiplier")? * input;
         let mut space = self.state_space(preset, hidden_size)?;
@@ -656,11 +700,13 @@ impl<K: KeyReader> Builder<'_, K> {
             }
         };
         let state_dim = keys.size_or(&keys::SPACE_STATE, None)?;
-        let largest = heads
+        let state = heads
             .checked_mul(head_dim)
-            .max(groups.checked_mul(state_dim));
+            .and_then(|inner| inner.checked_mul(state_dim));
+        let shared = groups.checked_mul(state_dim);
+        let largest = shared.and_then(|shared| Some(shared.max(state?)));
         if largest.is_none_or(|largest| largest > keys::MAX_SIZE as usize) {
-            let expected = format!("heads of together at most {} elements", keys::MAX_SIZE);
+            let expected = format!("heads with a state of at most {} elements", keys::MAX_SIZE);
             return Err(keys.wrong(&keys::SPACE_HEADS, &expected, &heads));
         }
         Ok(StateSpaceSpec {
@@ -671,7 +717,7 @@ impl<K: KeyReader> Builder<'_, K> {
             taps: self.taps(&keys::SPACE_TAPS)?,
             finish: keys.state_space_finish(preset),
             norm_parts: if preset.norm_by_group { groups } else { 1 },
-            step_limits: keys.step_limits(preset)?,
+            step_limits: keys.step_limits()?,
             factors: StateSpaceFactors::ONE,
         })
     }
@@ -711,7 +757,7 @@ impl<K: KeyReader> Builder<'_, K> {
             rotary_dim,
             value_dim: keys.size_or(&keys::VALUE_DIM, None)?,
             scale: (root * rope.latent_scale) as f32,
-            rope: Some(0),
+            rope: 0,
         })
     }
 
@@ -753,11 +799,16 @@ impl<K: KeyReader> Builder<'_, K> {
             is_grouped,
         };
         let width = |heads: usize, dim: usize| heads.checked_mul(dim);
-        let largest = width(key_heads, spec.key_dim).max(width(value_heads, value_dim));
+        let [queries, values] = [
+            width(key_heads, spec.key_dim),
+            width(value_heads, value_dim),
+        ];
+        let state = values.and_then(|values| width(values, spec.key_dim));
+        let largest = queries.and_then(|queries| Some(queries.max(state?)));
         match largest {
             Some(largest) if largest <= keys::MAX_SIZE as usize => Ok(spec),
             _ => {
-                let expected = format!("heads of together at most {} elements", keys::MAX_SIZE);
+                let expected = format!("heads with a state of at most {} elements", keys::MAX_SIZE);
                 Err(keys.wrong(&keys::DELTA_VALUE_HEADS, &expected, &value_heads))
             }
         }

@@ -27,7 +27,7 @@ pub fn read(file: &Path) -> Result<ModelSpec> {
 
 /// Parses the text of a `config.json`; `file` is named in errors.
 pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
-    let value: Value = json::parse(file, text.as_bytes())?;
+    let value: Value = json::parse_config(file, text.as_bytes())?;
     let object = value
         .as_object()
         .ok_or_else(|| Error::corrupt(file, "expected a JSON object"))?;
@@ -202,6 +202,11 @@ impl KeyReader for Config<'_> {
         names.any(|name| self.fields.get(*name).is_some_and(none))
     }
 
+    fn is_zero(&self, key: &Key) -> bool {
+        let value = self.value(key);
+        value.and_then(|(_, value)| whole_number(value)) == Some(0)
+    }
+
     fn vocab_size(&self) -> Result<Option<usize>> {
         self.size(&keys::VOCAB_SIZE)
     }
@@ -323,11 +328,7 @@ impl KeyReader for Config<'_> {
         stated.ok_or_else(|| self.wrong_value(name, &format!("{N} numbers"), value))
     }
 
-    fn step_limits(&self, preset: StateSpacePreset) -> Result<(f32, f32)> {
-        if preset.has_least_step {
-            let least = self.positive("time_step_min")?.unwrap_or(0.001);
-            return Ok((least as f32, f32::INFINITY));
-        }
+    fn step_limits(&self) -> Result<(f32, f32)> {
         // Infinity is written in several ways, none of them a number.
         let limits = self.list("time_step_limit").map(Vec::as_slice);
         let number = |value: &Value, other| value.as_f64().map_or(other, |number| number as f32);
@@ -488,6 +489,23 @@ impl KeyReader for Config<'_> {
         {
             let reason = "layers that compute on another part than the first (`altup_active_idx`) are not supported";
             return Err(self.unsupported(reason));
+        }
+        if self.fields.get("altup_correct_scale") == Some(&Value::Bool(false)) {
+            let reason = "parts that are corrected without a scale (`altup_correct_scale`) are not supported";
+            return Err(self.unsupported(reason));
+        }
+        let overrides = self.object("per_layer_config").into_iter().flatten();
+        for (layer, fields) in overrides {
+            let names = fields.as_object().into_iter().flatten();
+            let known = ["head_dim", "num_key_value_heads"];
+            for (name, _) in names {
+                if !preset.heads_by_sliding || !known.contains(&name.as_str()) {
+                    let reason = format!(
+                        "`{name}` of layer {layer} alone (`per_layer_config`) is not supported"
+                    );
+                    return Err(self.unsupported(reason));
+                }
+            }
         }
         let both_ways = self.fields.get("use_bidirectional_attention");
         if both_ways.and_then(Value::as_str) == Some("all") {

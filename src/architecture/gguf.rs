@@ -271,6 +271,10 @@ impl KeyReader for Keys<'_> {
         value.is_some_and(|value| value <= 0.0)
     }
 
+    fn is_zero(&self, key: &Key) -> bool {
+        self.value(key).is_some_and(is_zero)
+    }
+
     /// The embedding's rows say how many tokens there are; the metadata may leave it out.
     fn vocab_size(&self) -> Result<Option<usize>> {
         let embedding = self
@@ -361,7 +365,7 @@ impl KeyReader for Keys<'_> {
         Ok([1.0; N])
     }
 
-    fn step_limits(&self, _preset: StateSpacePreset) -> Result<(f32, f32)> {
+    fn step_limits(&self) -> Result<(f32, f32)> {
         Ok((0.0, f32::INFINITY))
     }
 
@@ -478,6 +482,11 @@ impl KeyReader for Keys<'_> {
             return Err(self.unsupported(
                 "clipped queries, keys and values (`attention.clamp_kqv`) are not supported",
             ));
+        }
+        let active = self.gguf.metadata().integer(&self.full("altup.active_idx"));
+        if preset.streams && active.is_some_and(|active| active != 0) {
+            let reason = "layers that compute on another part than the first (`altup.active_idx`) are not supported";
+            return Err(self.unsupported(reason));
         }
         if let Some(experts) = preset.experts {
             self.check_scores(experts.scores)?;

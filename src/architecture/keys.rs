@@ -76,10 +76,7 @@ pub(super) const DELTA_KEY_HEADS: Key = key(&["linear_num_key_heads"], "ssm.grou
 pub(super) const DELTA_VALUE_HEADS: Key = key(&["linear_num_value_heads"], "ssm.time_step_rank");
 pub(super) const DELTA_KEY_DIM: Key = key(&["linear_key_head_dim"], "ssm.state_size");
 pub(super) const DELTA_VALUE_DIM: Key = json_key(&["linear_value_head_dim"]);
-pub(super) const DELTA_INNER: Key = Key {
-    json: &[],
-    gguf: Some("ssm.inner_size"),
-};
+pub(super) const DELTA_INNER: Key = key(&["mamba_d_ssm"], "ssm.inner_size");
 pub(super) const DELTA_TAPS: Key = key(&["linear_conv_kernel_dim"], "ssm.conv_kernel");
 pub(super) const FULL_INTERVAL: Key = key(&["full_attention_interval"], "full_attention_interval");
 pub(super) const SPACE_HEADS: Key =
@@ -251,6 +248,9 @@ pub(super) trait KeyReader {
     /// Whether the file says that the model has no such thing (null, or zero).
     fn says_none(&self, key: &Key) -> bool;
 
+    /// Whether the file states zero.
+    fn is_zero(&self, key: &Key) -> bool;
+
     /// The number of tokens.
     fn vocab_size(&self) -> Result<Option<usize>>;
 
@@ -276,7 +276,7 @@ pub(super) trait KeyReader {
     fn factors<const N: usize>(&self, name: &str) -> Result<[f32; N]>;
 
     /// The smallest and the largest step of state spaces.
-    fn step_limits(&self, preset: StateSpacePreset) -> Result<(f32, f32)>;
+    fn step_limits(&self) -> Result<(f32, f32)>;
 
     /// By how many standard deviations a layer's gate must exceed its mean; `None`: it need not.
     fn gate_deviations(&self, layer: usize, layers: usize) -> Result<Option<f32>>;

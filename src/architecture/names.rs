@@ -7,6 +7,7 @@ mod rows;
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::preset::LessOne;
 use super::spec::{MixerSpec, ModelSpec};
@@ -48,6 +49,8 @@ pub struct NamedWeights<'a> {
     /// What precedes every name but the head's.
     prefix: &'static str,
     norms_less_one: LessOne,
+    /// The tensor in several parts that was joined last, by its name.
+    joined: Mutex<Option<(String, StoredTensor<'static>)>>,
     /// For errors about tensors that are missing.
     source: &'a Path,
 }
@@ -80,6 +83,7 @@ impl<'a> NamedWeights<'a> {
                 true => LessOne::None,
                 false => spec.family.norms_less_one,
             },
+            joined: Mutex::default(),
             source,
         };
         weights.refuse_further_layers()?;
@@ -221,7 +225,8 @@ impl<'a> NamedWeights<'a> {
                     let found = packed.shape();
                     let ours = match &packed {
                         PackedTensor::Mxfp4(experts) => candidate.rows.of_packed(experts),
-                        _ => candidate.rows.of(packed.joined()?, shape),
+                        _ if candidate.rows == Rows::All => Some(packed.joined()?),
+                        _ => self.rows_of_joined(&name, &packed, candidate.rows, shape)?,
                     };
                     return match ours {
                         Some(ours) if ours.shape == shape => Ok(Some(ours)),
@@ -248,6 +253,33 @@ impl<'a> NamedWeights<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Some rows of a tensor in several parts, of which others may be asked for next.
+    fn rows_of_joined(
+        &self,
+        name: &str,
+        packed: &PackedTensor<'_>,
+        rows: Rows,
+        shape: &[usize],
+    ) -> Result<Option<StoredTensor<'a>>> {
+        let mut last = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = match last.take().filter(|(joined, _)| joined == name) {
+            Some((_, whole)) => whole,
+            None => packed.joined()?,
+        };
+        let view = StoredTensor {
+            storage: whole.storage,
+            shape: whole.shape.clone(),
+            data: Cow::Borrowed(&whole.data),
+        };
+        let ours = rows.of(view, shape).map(|ours| StoredTensor {
+            storage: ours.storage,
+            shape: ours.shape,
+            data: Cow::Owned(ours.data.into_owned()),
+        });
+        *last = Some((name.to_owned(), whole));
+        Ok(ours)
     }
 
     /// The head stands outside the prefix in Hugging Face's layout, but exporters differ.
@@ -545,7 +577,13 @@ impl<'a> NamedWeights<'a> {
     fn missing(&self, tensor: ModelTensor, suffix: &str) -> Error {
         let stored = self.checkpoint.names();
         let mixtures = (!self.has_experts()).then_some(&MIXTURES);
-        let mut forms = mixtures.into_iter().chain(&UNSUPPORTED_FORMS);
+        // Some packings are read: then the tensor is simply not there.
+        let packings = self.checkpoint.packed_names().is_empty();
+        let packings = packings.then_some(&PACKINGS).into_iter();
+        let mut forms = mixtures
+            .into_iter()
+            .chain(packings)
+            .chain(&UNSUPPORTED_FORMS);
         let form = forms.find_map(|(marks, form)| {
             let marked = |name: &&str| marks.iter().any(|mark| name.contains(mark));
             Some((stored.iter().copied().find(marked)?, form))
@@ -585,26 +623,25 @@ const MIXTURES: Form = (
     "mixtures of experts",
 );
 
+/// Packings of weights, where none that is read was found.
+const PACKINGS: Form = (
+    &[
+        ".qweight",
+        ".qzeros",
+        ".weight_packed",
+        ".weight_scale",
+        ".absmax",
+        ".SCB",
+        "_blocks",
+    ],
+    "weights packed by bitsandbytes or compressed-tensors, or by GPTQ or AWQ without a word in config.json,",
+);
+
 /// Forms that no model here reads.
-const UNSUPPORTED_FORMS: [Form; 3] = [
-    (
-        &[
-            ".qweight",
-            ".qzeros",
-            ".weight_packed",
-            ".weight_scale",
-            ".absmax",
-            ".SCB",
-            "_blocks",
-        ],
-        "weights packed by GPTQ, AWQ, bitsandbytes or compressed-tensors",
-    ),
+const UNSUPPORTED_FORMS: [Form; 2] = [
     (
         &[".lora_A.", ".lora_B.", ".lora_a", ".lora_b"],
         "adapters without their base model's weights",
     ),
-    (
-        &[".linear_attn.", ".mamba.", ".ssm_", ".time_mix_"],
-        "recurrent layers",
-    ),
+    (&[".time_mix_"], "recurrent layers of this kind"),
 ];

@@ -123,8 +123,6 @@ pub struct StateSpacePreset {
     pub finish: GateOrder,
     /// Whether the norm is of each group's heads.
     pub norm_by_group: bool,
-    /// Whether the least step is what `time_step_min` says.
-    pub has_least_step: bool,
     /// Whether each layer has one beside its attention.
     pub beside_attention: bool,
 }

@@ -289,7 +289,7 @@ pub struct LatentSpec {
     /// Factor on the scores.
     pub scale: f32,
     /// Index into [`ModelSpec::ropes`].
-    pub rope: Option<usize>,
+    pub rope: usize,
 }
 
 impl LatentSpec {

@@ -482,7 +482,6 @@ pub const NEMOTRON_H: TensorNames = TensorNames {
     final_norm: &["norm_f"],
     layer: &[
         (T::AttentionNorm, "norm"),
-        (T::MlpNorm, "norm"),
         (T::Query, "mixer.q_proj"),
         (T::Key, "mixer.k_proj"),
         (T::Value, "mixer.v_proj"),

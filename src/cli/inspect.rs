@@ -115,7 +115,11 @@ impl Description {
         let (spec, checkpoint) = (opened.spec()?, opened.checkpoint());
         let tokenizer = opened.tokenizer()?;
         let storage = storage(checkpoint);
-        let attention = spec.first_attention();
+        let mut cached = spec
+            .layers
+            .iter()
+            .filter_map(|layer| layer.mixer.cached_shape());
+        let shape = cached.next();
         let requirements = requirements(opened, &spec)?;
         let layers = || spec.layers.iter();
         let mut layer_kinds = BTreeMap::new();
@@ -145,8 +149,8 @@ impl Description {
             layer_kinds,
             experts: experts.map(|experts| [experts.count, experts.chosen]),
             hidden_size: spec.hidden_size,
-            heads: attention.map_or(0, |attention| attention.shape.heads),
-            kv_heads: attention.map_or(0, |attention| attention.shape.kv_heads),
+            heads: shape.map_or(0, |shape| shape.heads),
+            kv_heads: shape.map_or(0, |shape| shape.kv_heads),
             context_length: spec.context_length,
             vocab_size: spec.vocab_size,
             tokenizer: tokenizer.as_ref().map(TokenizerDescription::new),
@@ -293,7 +297,11 @@ impl fmt::Display for Description {
             per_text,
         } = self.memory;
         write!(f, "memory         {}", HumanBytes(weights))?;
-        write!(f, ", and {} for 1000 tokens", HumanBytes(1000 * per_token))?;
+        write!(
+            f,
+            ", and {} for 1000 tokens",
+            HumanBytes(per_token.saturating_mul(1000))
+        )?;
         match per_text {
             0 => writeln!(f)?,
             bytes => writeln!(f, " and {} for states", HumanBytes(bytes))?,

@@ -39,7 +39,7 @@ impl<B: Backend> Streams<B> {
             let other = backend.linear(first, linear)?;
             let other = same_magnitude(backend, copy(backend, first)?, other)?;
             let whole = (index + 1) * self.hidden;
-            let side_by_side = vec![span(0, 0, whole), span(1, 0, self.hidden)];
+            let side_by_side = vec![Span::new(0, 0, whole), Span::new(1, 0, self.hidden)];
             streams = backend.map_rows([streams, other], &RowMap::Arrange(side_by_side))?;
         }
         Ok(streams)
@@ -194,10 +194,6 @@ impl<B: Backend> AltUp<B> {
     }
 }
 
-fn span(part: usize, first: usize, count: usize) -> Span {
-    Span { part, first, count }
-}
-
 fn copy<B: Backend>(backend: &B, x: &B::Activations) -> Result<B::Activations> {
     let all: Vec<usize> = (0..backend.row_count(x)).collect();
     Ok(backend.select(x, &all)?)
@@ -210,7 +206,7 @@ fn part<B: Backend>(
     index: usize,
     hidden: usize,
 ) -> Result<B::Activations> {
-    let own = RowMap::Arrange(vec![span(0, index * hidden, hidden)]);
+    let own = RowMap::Arrange(vec![Span::new(0, index * hidden, hidden)]);
     Ok(backend.map_rows([copy(backend, streams)?], &own)?)
 }
 

@@ -109,11 +109,10 @@ pub fn requirements(opened: &OpenModel, spec: &ModelSpec) -> Result<Requirements
     let checkpoint = opened.checkpoint();
     let weights = NamedWeights::new(checkpoint, spec, is_gguf, source)?;
     let backend = CpuBackend::new(Tier::choose()?, WeightPrecision::Stored, Some(1))?;
-    let names = checkpoint.names().into_iter();
+    let names = checkpoint.names().into_iter().map(ToOwned::to_owned);
+    let names = names.chain(checkpoint.packed_names());
     let others = names.filter(|name| !weights.is_loaded(name));
-    let (tables, skipped) = others
-        .map(ToOwned::to_owned)
-        .partition(|name: &String| weights.is_table(name));
+    let (tables, skipped) = others.partition(|name: &String| weights.is_table(name));
     Ok(Requirements {
         weights: footprint(checkpoint, &weights, &backend),
         skipped,
@@ -269,6 +268,7 @@ fn footprint(
     let tensors = tensors.filter(|name| weights.is_loaded(name));
     let tensors = tensors.filter_map(|name| checkpoint.tensor(name));
     let packed = checkpoint.packed_names().into_iter();
+    let packed = packed.filter(|name| weights.is_loaded(name));
     let packed = packed.filter_map(|name| Some(checkpoint.packed(&name)?.described()));
     let footprints = tensors
         .chain(packed)

@@ -46,56 +46,22 @@ impl<B: Backend> Mlp<B> {
         index: usize,
         layer: &LayerSpec,
     ) -> Result<Option<Self>> {
-        use LayerTensor as T;
-        let model = loader.spec;
-        let hidden = model.hidden_size;
-        // Of a layer with one norm, it is the first.
-        let has_one_norm =
-            model.residual == Residual::ParallelOneNorm || layer.mixer == MixerSpec::None;
-        let before = if has_one_norm {
-            T::AttentionNorm
-        } else {
-            T::MlpNorm
-        };
-        if layer.mlp == MlpSpec::None {
-            return Ok(None);
-        }
-        let [gate_scale, output_scale] = model.mlp_scales;
-        let mut norms = loader.norms(index, before, T::PostMlpNorm)?;
-        norms.scale *= output_scale;
-        let (gate, width) = match layer.mlp {
-            MlpSpec::Gated { width } | MlpSpec::SparseGated { width, .. } => {
-                let gate = loader.layer_linear(index, T::Gate, width, hidden)?;
-                (Some(gate), width)
-            }
-            MlpSpec::Plain { width } => (None, width),
-            MlpSpec::None => return Ok(None),
+        let hidden = loader.spec.hidden_size;
+        Ok(Some(match layer.mlp {
+            MlpSpec::Gated { width } | MlpSpec::SparseGated { width, .. } => Self::Gated {
+                ungated: PlainMlp::load(loader, index, layer, width)?,
+                gate: loader.layer_linear(index, LayerTensor::Gate, width, hidden)?,
+            },
+            MlpSpec::Plain { width } => Self::Plain(PlainMlp::load(loader, index, layer, width)?),
             MlpSpec::Experts(spec) => {
-                let experts = MixtureOfExperts::load(loader, index, spec, norms)?;
-                return Ok(Some(Self::Experts(experts)));
+                let norms = norms(loader, index, layer)?;
+                Self::Experts(MixtureOfExperts::load(loader, index, spec, norms)?)
             }
             MlpSpec::GatedAndExperts { width, experts } => {
                 let both = SideBySide::load(loader, index, width, experts)?;
-                return Ok(Some(Self::SideBySide(Box::new(both))));
+                Self::SideBySide(Box::new(both))
             }
-        };
-        let plain = PlainMlp {
-            norms,
-            up: loader.layer_linear(index, T::Up, width, hidden)?,
-            down: loader.layer_linear(index, T::Down, hidden, width)?,
-            activation: model.activation,
-            gate_scale,
-            excess: match layer.mlp {
-                MlpSpec::SparseGated { deviations, .. } => Some(RowMap::Excess(deviations)),
-                _ => None,
-            },
-        };
-        Ok(Some(match gate {
-            Some(gate) => Self::Gated {
-                gate,
-                ungated: plain,
-            },
-            None => Self::Plain(plain),
+            MlpSpec::None => return Ok(None),
         }))
     }
 
@@ -117,7 +83,44 @@ impl<B: Backend> Mlp<B> {
     }
 }
 
+/// The norms of an MLP.
+fn norms<B: Backend>(
+    loader: &mut Loader<'_, B>,
+    index: usize,
+    layer: &LayerSpec,
+) -> Result<Norms<B>> {
+    let has_one_norm = loader.spec.residual == Residual::ParallelOneNorm;
+    // Of a layer with one norm, it is the first.
+    let before = match has_one_norm || layer.mixer == MixerSpec::None {
+        true => LayerTensor::AttentionNorm,
+        false => LayerTensor::MlpNorm,
+    };
+    let mut norms = loader.norms(index, before, LayerTensor::PostMlpNorm)?;
+    norms.scale *= loader.spec.mlp_scales[1];
+    Ok(norms)
+}
+
 impl<B: Backend> PlainMlp<B> {
+    fn load(
+        loader: &mut Loader<'_, B>,
+        index: usize,
+        layer: &LayerSpec,
+        width: usize,
+    ) -> Result<Self> {
+        let hidden = loader.spec.hidden_size;
+        Ok(Self {
+            norms: norms(loader, index, layer)?,
+            up: loader.layer_linear(index, LayerTensor::Up, width, hidden)?,
+            down: loader.layer_linear(index, LayerTensor::Down, hidden, width)?,
+            activation: loader.spec.activation,
+            gate_scale: loader.spec.mlp_scales[0],
+            excess: match layer.mlp {
+                MlpSpec::SparseGated { deviations, .. } => Some(RowMap::Excess(deviations)),
+                _ => None,
+            },
+        })
+    }
+
     /// What `down` reads.
     fn widen(
         &self,

@@ -124,12 +124,17 @@ impl Checkpoint for GgufFile {
         let tensor = self.tensor(name)?;
         let stem = name.strip_suffix(".weight")?;
         let scale = self.tensor(&format!("{stem}.scale"))?;
-        match dequantize(&scale).ok()?.as_slice() {
-            [scale] if tensor.storage == StorageType::NVFP4 => {
-                Some(PackedTensor::Scaled(tensor, *scale))
-            }
-            _ => None,
-        }
+        let scales = dequantize(&scale).ok()?;
+        let matrices = match tensor.shape[..] {
+            [matrices, _, _] => matrices,
+            _ => 1,
+        };
+        let fits = scales.len() == 1 || scales.len() == matrices;
+        // Gemma 4's routers have such a tensor of their own.
+        let is_of_router = name.contains("ffn_down_exps")
+            && self.metadata.string("general.architecture") == Some("gemma4");
+        let is_scaled = tensor.storage == StorageType::NVFP4 && fits && !is_of_router;
+        is_scaled.then_some(PackedTensor::Scaled(tensor, scales))
     }
 
     fn rows(&self, name: &str) -> Option<StoredRows> {

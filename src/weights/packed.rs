@@ -20,8 +20,8 @@ pub enum PackedTensor<'a> {
     Int4(Int4<'a>),
     /// 8-bit floats with scales of blocks, of rows, or of the whole.
     Float8(Float8<'a>),
-    /// `NVFP4` with a scale of the whole.
-    Scaled(StoredTensor<'a>, f32),
+    /// `NVFP4` with a scale of the whole, or of each matrix.
+    Scaled(StoredTensor<'a>, Vec<f32>),
 }
 
 impl PackedTensor<'_> {
@@ -41,7 +41,7 @@ impl PackedTensor<'_> {
             Self::Mxfp4(packed) => packed.joined(),
             Self::Int4(packed) => packed.joined(),
             Self::Float8(packed) => packed.joined(),
-            Self::Scaled(tensor, scale) => Ok(scaled(tensor, *scale)),
+            Self::Scaled(tensor, scales) => Ok(scaled(tensor, scales)),
         }
     }
 
@@ -71,13 +71,16 @@ impl PackedTensor<'_> {
     }
 }
 
-/// Blocks of `NVFP4`, each with the scale of the whole before it.
-fn scaled(tensor: &StoredTensor<'_>, scale: f32) -> StoredTensor<'static> {
+/// Blocks of `NVFP4`, each with the scale of the whole, or of its matrix, before it.
+fn scaled(tensor: &StoredTensor<'_>, scales: &[f32]) -> StoredTensor<'static> {
     let block = StorageType::NVFP4.block_bytes();
     let mut data = Vec::with_capacity(tensor.data.len() / block * (block + 4));
-    for block in tensor.data.chunks_exact(block) {
-        data.extend(scale.to_le_bytes());
-        data.extend(block);
+    let matrix = tensor.data.len() / scales.len().max(1);
+    for (matrix, scale) in tensor.data.chunks(matrix.max(1)).zip(scales) {
+        for block in matrix.chunks_exact(block) {
+            data.extend(scale.to_le_bytes());
+            data.extend(block);
+        }
     }
     StoredTensor {
         storage: StorageType::NVFP4_S,

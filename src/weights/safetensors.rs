@@ -82,7 +82,7 @@ impl SafetensorsCheckpoint {
         let config = path.join(CONFIG);
         if config.is_file() {
             let text = files::read(&config, Small::Settings)?;
-            checkpoint.method = quantized::method(&json::parse(&config, &text)?, &config)?;
+            checkpoint.method = quantized::method(&json::parse_config(&config, &text)?, &config)?;
         }
         if !path.is_dir() {
             checkpoint.add(path, None)?;
@@ -235,7 +235,7 @@ impl SafetensorsCheckpoint {
         let scales = ["scale_inv", "scale"].iter();
         let scales = scales.filter_map(|which| self.tensor(&format!("{name}_{which}")));
         let scales = match scales.into_iter().next() {
-            None => Scales::Whole(1.0),
+            None => return None,
             Some(stored) => {
                 let values = dequantize(&stored).ok()?;
                 match (values.as_slice(), &stored.shape[..]) {

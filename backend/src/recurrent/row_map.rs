@@ -89,6 +89,13 @@ pub struct GatedNorm {
     pub scale: f32,
 }
 
+impl Span {
+    /// So many elements of a part, from one on.
+    pub fn new(part: usize, first: usize, count: usize) -> Self {
+        Self { part, first, count }
+    }
+}
+
 /// Whether outputs are normalized before the gate, after it, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateOrder {

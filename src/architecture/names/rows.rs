@@ -197,8 +197,13 @@ fn gathered_rows(
     ranges: impl Iterator<Item = (usize, usize)>,
 ) -> Option<StoredTensor<'static>> {
     let (mut data, mut rows) = (Vec::new(), 0);
-    for (first, count) in ranges {
-        data.extend_from_slice(&row_range(tensor.clone(), first, count)?.data);
+    for (first, count) in ranges.filter(|(_, count)| *count > 0) {
+        let view = StoredTensor {
+            storage: tensor.storage,
+            shape: tensor.shape.clone(),
+            data: Cow::Borrowed(&tensor.data),
+        };
+        data.extend_from_slice(&row_range(view, first, count)?.data);
         rows += count;
     }
     let mut shape = tensor.shape.clone();

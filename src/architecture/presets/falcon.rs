@@ -12,7 +12,6 @@ pub(super) static FALCON_H1: Preset = Preset {
     recurrent: Some(RecurrentKind::StateSpace(StateSpacePreset {
         finish: GateOrder::NoNorm,
         norm_by_group: true,
-        has_least_step: false,
         beside_attention: true,
     })),
     gguf_pairing: Pairing::Halves,

@@ -35,7 +35,6 @@ pub(super) static GRANITE_MOE_HYBRID: Preset = Preset {
     recurrent: Some(RecurrentKind::StateSpace(StateSpacePreset {
         finish: GateOrder::GateFirst,
         norm_by_group: false,
-        has_least_step: false,
         beside_attention: false,
     })),
     may_lack_experts: true,

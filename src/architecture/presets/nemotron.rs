@@ -29,7 +29,6 @@ const NEMOTRON_FAMILY: Preset = Preset {
     recurrent: Some(RecurrentKind::StateSpace(StateSpacePreset {
         finish: GateOrder::GateFirst,
         norm_by_group: true,
-        has_least_step: true,
         beside_attention: false,
     })),
     may_lack_experts: true,

@@ -49,10 +49,6 @@ enum Query<B: Backend> {
     },
 }
 
-fn span(part: usize, first: usize, count: usize) -> Span {
-    Span { part, first, count }
-}
-
 impl<B: Backend> LatentAttention<B> {
     /// Brings the weights of layer `index` to the backend.
     pub(super) fn load(loader: &mut Loader<'_, B>, index: usize, spec: LatentSpec) -> Result<Self> {
@@ -88,13 +84,13 @@ impl<B: Backend> LatentAttention<B> {
             rotary_key: loader.layer_linear(index, T::RotaryKey, rotary, hidden)?,
             key_up,
             value_up,
-            plain_queries: each(&|head| vec![span(0, head * of_head, plain)]),
+            plain_queries: each(&|head| vec![Span::new(0, head * of_head, plain)]),
             queries: each(&|head| {
-                let rotated = span(0, head * of_head + plain, rotary);
-                vec![rotated, span(1, head * rank, rank)]
+                let rotated = Span::new(0, head * of_head + plain, rotary);
+                vec![rotated, Span::new(1, head * rank, rank)]
             }),
-            keys: RowMap::Arrange(vec![span(0, 0, rotary), span(1, 0, rank)]),
-            attended: each(&|head| vec![span(0, head * (rotary + rank) + rotary, rank)]),
+            keys: RowMap::Arrange(vec![Span::new(0, 0, rotary), Span::new(1, 0, rank)]),
+            attended: each(&|head| vec![Span::new(0, head * (rotary + rank) + rotary, rank)]),
             output: loader.layer_linear(index, T::Output, hidden, heads * spec.value_dim)?,
             spec,
         })
@@ -124,7 +120,7 @@ impl<B: Backend> LatentAttention<B> {
             layer: index,
             shape: self.spec.shape(),
             window: None,
-            rope: self.spec.rope,
+            rope: Some(self.spec.rope),
             query_norm: None,
             key_norm: None,
             value_norm: None,
