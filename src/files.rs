@@ -316,6 +316,7 @@ mod tests {
         assert!(names(folder.path()).is_empty());
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn what_could_not_be_written_is_known_beforehand() {
         let folder = tempfile::tempdir().unwrap();
