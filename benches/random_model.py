@@ -118,6 +118,7 @@ def gpt2_medium(path, kinds, vocabulary):
 def llama_1b(path, kinds, vocabulary):
     """Llama-3.2-1B."""
     width, layers, vocab, hidden = 2048, 16, 128256, 8192
+    shape = {"width": width, "heads": 32, "kv_heads": 8, "head": 64}
     model = Model(path, "llama", seed=2)
     writer = model.writer
     writer.add_context_length(8192)
@@ -136,15 +137,40 @@ def llama_1b(path, kinds, vocabulary):
         six = kinds["head"] if more_bits(layer, layers) else kinds["body"]
         model.vector(f"{block}.attn_norm.weight", np.ones(width))
         model.vector(f"{block}.ffn_norm.weight", np.ones(width))
-        model.matrix(f"{block}.attn_q", width, width, kinds["body"])
-        model.matrix(f"{block}.attn_k", 512, width, kinds["body"])
-        model.matrix(f"{block}.attn_v", 512, width, six)
-        model.matrix(f"{block}.attn_output", width, width, kinds["body"])
-        model.matrix(f"{block}.ffn_gate", hidden, width, kinds["body"])
-        model.matrix(f"{block}.ffn_up", hidden, width, kinds["body"])
-        model.matrix(f"{block}.ffn_down", width, hidden, six)
+        attention(model, block, shape, kinds, six)
+        mlp(model, block, width, hidden, kinds, six)
     model.vector("output_norm.weight", np.ones(width))
     model.write()
+
+
+def header(writer, shape, epsilon):
+    """Write the sizes that every model has."""
+    writer.add_context_length(8192)
+    writer.add_embedding_length(shape["width"])
+    writer.add_block_count(shape["layers"])
+    writer.add_feed_forward_length(shape["hidden"])
+    writer.add_head_count(shape["heads"])
+    writer.add_key_length(shape["head"])
+    writer.add_value_length(shape["head"])
+    writer.add_rope_freq_base(1000000.0)
+    writer.add_layer_norm_rms_eps(epsilon)
+
+
+def attention(model, block, shape, kinds, six, is_gated=False):
+    """Add the projections of an attention layer; a gate stands beside the queries."""
+    width, attended = shape["width"], shape["heads"] * shape["head"]
+    keys = shape["kv_heads"] * shape["head"]
+    model.matrix(f"{block}.attn_q", attended * (1 + is_gated), width, kinds["body"])
+    model.matrix(f"{block}.attn_k", keys, width, kinds["body"])
+    model.matrix(f"{block}.attn_v", keys, width, six)
+    model.matrix(f"{block}.attn_output", width, attended, kinds["body"])
+
+
+def mlp(model, block, width, hidden, kinds, six, suffix=""):
+    """Add a gated MLP."""
+    model.matrix(f"{block}.ffn_gate{suffix}", hidden, width, kinds["body"])
+    model.matrix(f"{block}.ffn_up{suffix}", hidden, width, kinds["body"])
+    model.matrix(f"{block}.ffn_down{suffix}", width, hidden, six)
 
 
 def mixture(model, block, shape, kinds, six):
@@ -160,23 +186,15 @@ def mixture(model, block, shape, kinds, six):
 
 def later(path, kinds, vocabulary, shape):
     """A model of a family with experts, convolutions, or both."""
-    width, layers, heads = shape["width"], shape["layers"], shape["heads"]
+    width, layers = shape["width"], shape["layers"]
     head, kv_heads, dense = shape["head"], shape["kv_heads"], shape.get("dense", 0)
     convolved = [layer not in shape.get("attention", range(layers)) for layer in range(layers)]
     architecture = shape["architecture"]
     model = Model(path, architecture, seed=3)
     writer = model.writer
-    writer.add_context_length(8192)
-    writer.add_embedding_length(width)
-    writer.add_block_count(layers)
-    writer.add_feed_forward_length(shape["hidden"])
-    writer.add_head_count(heads)
+    header(writer, shape, 1e-5)
     writer.add_head_count_kv([0 if is_conv else kv_heads for is_conv in convolved])
-    writer.add_key_length(head)
-    writer.add_value_length(head)
     writer.add_rope_dimension_count(head)
-    writer.add_rope_freq_base(1000000.0)
-    writer.add_layer_norm_rms_eps(1e-5)
     if any(convolved):
         writer.add_shortconv_l_cache(3)
     if "experts" in shape:
@@ -198,19 +216,16 @@ def later(path, kinds, vocabulary, shape):
             model.vector(f"{block}.shortconv.conv.weight", model.rng.standard_normal((width, 3)))
             model.matrix(f"{block}.shortconv.out_proj", width, width, kinds["body"])
         else:
-            model.matrix(f"{block}.attn_q", heads * head, width, kinds["body"])
-            model.matrix(f"{block}.attn_k", kv_heads * head, width, kinds["body"])
-            model.matrix(f"{block}.attn_v", kv_heads * head, width, six)
-            model.matrix(f"{block}.attn_output", width, heads * head, kinds["body"])
-            normed = (heads * head, kv_heads * head) if architecture == "olmoe" else (head, head)
+            attention(model, block, shape, kinds, six)
+            normed = (head, head)
+            if architecture == "olmoe":
+                normed = (shape["heads"] * head, kv_heads * head)
             model.vector(f"{block}.attn_q_norm.weight", np.ones(normed[0]))
             model.vector(f"{block}.attn_k_norm.weight", np.ones(normed[1]))
         if "experts" in shape and layer >= dense:
             mixture(model, block, shape, kinds, six)
             continue
-        model.matrix(f"{block}.ffn_gate", shape["hidden"], width, kinds["body"])
-        model.matrix(f"{block}.ffn_up", shape["hidden"], width, kinds["body"])
-        model.matrix(f"{block}.ffn_down", width, shape["hidden"], six)
+        mlp(model, block, width, shape["hidden"], kinds, six)
     if shape.get("own_head"):
         model.matrix("output", shape["vocabulary"], width, kinds["head"])
     norm = "token_embd_norm" if any(convolved) else "output_norm"
@@ -220,22 +235,14 @@ def later(path, kinds, vocabulary, shape):
 
 def recurrent(path, kinds, vocabulary, shape):
     """A model most of whose layers are delta nets (Qwen3.5) or state spaces (Granite 4)."""
-    width, layers, heads = shape["width"], shape["layers"], shape["heads"]
+    width, layers = shape["width"], shape["layers"]
     head, kv_heads, architecture = shape["head"], shape["kv_heads"], shape["architecture"]
     is_delta = architecture == "qwen35"
     is_attention = [layer in shape["attention"] for layer in range(layers)]
     groups, state, inner, steps = (shape[key] for key in ("groups", "state", "inner", "steps"))
     model = Model(path, architecture, seed=4)
     writer = model.writer
-    writer.add_context_length(8192)
-    writer.add_embedding_length(width)
-    writer.add_block_count(layers)
-    writer.add_feed_forward_length(shape["hidden"])
-    writer.add_head_count(heads)
-    writer.add_key_length(head)
-    writer.add_value_length(head)
-    writer.add_rope_freq_base(1000000.0)
-    writer.add_layer_norm_rms_eps(1e-6)
+    header(writer, shape, 1e-6)
     writer.add_ssm_conv_kernel(4)
     writer.add_ssm_state_size(state)
     writer.add_ssm_group_count(groups)
@@ -269,11 +276,7 @@ def recurrent(path, kinds, vocabulary, shape):
         norm = "post_attention_norm" if is_delta else "ffn_norm"
         model.vector(f"{block}.{norm}.weight", np.ones(width))
         if is_attention[layer]:
-            queries = 2 * heads * head if is_delta else heads * head
-            model.matrix(f"{block}.attn_q", queries, width, kinds["body"])
-            model.matrix(f"{block}.attn_k", kv_heads * head, width, kinds["body"])
-            model.matrix(f"{block}.attn_v", kv_heads * head, width, six)
-            model.matrix(f"{block}.attn_output", width, heads * head, kinds["body"])
+            attention(model, block, shape, kinds, six, is_gated=is_delta)
             if is_delta:
                 model.vector(f"{block}.attn_q_norm.weight", np.ones(head))
                 model.vector(f"{block}.attn_k_norm.weight", np.ones(head))
@@ -295,14 +298,10 @@ def recurrent(path, kinds, vocabulary, shape):
                 model.vector(f"{block}.ssm_norm.weight", np.ones((groups, inner // groups)))
                 model.matrix(f"{block}.ssm_in", inner + channels + steps, width, kinds["body"])
         if is_delta:
-            model.matrix(f"{block}.ffn_gate", shape["hidden"], width, kinds["body"])
-            model.matrix(f"{block}.ffn_up", shape["hidden"], width, kinds["body"])
-            model.matrix(f"{block}.ffn_down", width, shape["hidden"], six)
+            mlp(model, block, width, shape["hidden"], kinds, six)
         else:
             mixture(model, block, shape | {"expert": shape["hidden"]}, kinds, six)
-            model.matrix(f"{block}.ffn_gate_shexp", shape["shared"], width, kinds["body"])
-            model.matrix(f"{block}.ffn_up_shexp", shape["shared"], width, kinds["body"])
-            model.matrix(f"{block}.ffn_down_shexp", width, shape["shared"], six)
+            mlp(model, block, width, shape["shared"], kinds, six, suffix="_shexp")
     model.vector("output_norm.weight", np.ones(width))
     model.write()
 
