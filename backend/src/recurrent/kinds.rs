@@ -128,13 +128,18 @@ impl Recurrence {
             Self::DeltaRule(rule) => rule.value_dim,
             Self::StateSpace(space) => space.head_dim,
         };
-        let blocks = width.div_ceil(LANES);
-        let within = block % blocks * LANES;
+        let (head, within) = head_of(block, width);
         BlockOutput {
-            first: block / blocks * width + within,
+            first: head * width + within,
             count: LANES.min(width - within),
         }
     }
+}
+
+/// The head that a block is of, and which of the head's `width` values is the block's first.
+pub(crate) fn head_of(block: usize, width: usize) -> (usize, usize) {
+    let blocks = width.div_ceil(LANES);
+    (block / blocks, block % blocks * LANES)
 }
 
 impl Taps {

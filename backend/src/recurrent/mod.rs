@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::{Batch, Segment};
+pub(crate) use kinds::head_of;
 pub use kinds::{Convolution, DeltaRule, Recurrence, ShortConv, StateSpace, Taps};
 pub use row_map::{GateOrder, GatedNorm, RowMap, Span};
 

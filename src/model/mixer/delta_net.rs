@@ -4,8 +4,7 @@
 use crate::architecture::DeltaNetSpec;
 use crate::architecture::names::LayerTensor;
 use crate::backend::{
-    Backend, Convolution, DeltaRule, GateOrder, GatedNorm, Linear, Recurrence, RecurrentState,
-    RowMap,
+    Backend, Convolution, DeltaRule, GateOrder, GatedNorm, Linear, Recurrence, RowMap,
 };
 use crate::error::Result;
 use crate::model::loader::Loader;
@@ -75,12 +74,9 @@ impl<B: Backend> DeltaNet<B> {
         })
     }
 
-    /// The states of a sequence without tokens: of the convolution, and of the heads.
-    pub(super) fn states(&self) -> [RecurrentState; 2] {
-        [
-            RecurrentState::new(&self.convolution),
-            RecurrentState::new(&self.delta_rule),
-        ]
+    /// Of the convolution, and of the heads.
+    pub(super) fn recurrences(&self) -> [&Recurrence; 2] {
+        [&self.convolution, &self.delta_rule]
     }
 
     /// The residual stream with what the layer makes of `x`; `index` is the first of its states.

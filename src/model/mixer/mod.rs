@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::loader::Loader;
 use super::pass::Pass;
 use crate::architecture::MixerSpec;
-use crate::backend::{AttentionShape, Backend, RecurrentState};
+use crate::backend::{AttentionShape, Backend, Recurrence, RecurrentState};
 use crate::error::{Error, Result};
 use attention::SelfAttention;
 use delta_net::DeltaNet;
@@ -100,15 +100,23 @@ impl<B: Backend> Mixer<B> {
         }
     }
 
-    /// The states of a sequence without tokens; none if it keeps keys and values instead.
-    pub(super) fn states(&self) -> SmallVec<[RecurrentState; 2]> {
+    /// Its recurrences, each of which has a state in a sequence.
+    fn recurrences(&self) -> SmallVec<[&Recurrence; 2]> {
         match self {
             Self::Attention(_) | Self::Latent(_) | Self::None => SmallVec::new(),
-            Self::Recurrent(recurrent) => SmallVec::from_iter([recurrent.state()]),
-            Self::DeltaNet(delta_net) => SmallVec::from_iter(delta_net.states()),
-            Self::StateSpace(space) => SmallVec::from_iter(space.states()),
-            Self::AttentionAndStateSpace(both) => SmallVec::from_iter(both.1.states()),
+            Self::Recurrent(recurrent) => SmallVec::from_iter([&recurrent.recurrence]),
+            Self::DeltaNet(delta_net) => SmallVec::from_iter(delta_net.recurrences()),
+            Self::StateSpace(space) => SmallVec::from_iter(space.recurrences()),
+            Self::AttentionAndStateSpace(both) => SmallVec::from_iter(both.1.recurrences()),
         }
+    }
+
+    /// The states of a sequence without tokens.
+    pub(super) fn states(&self) -> SmallVec<[RecurrentState; 2]> {
+        self.recurrences()
+            .into_iter()
+            .map(RecurrentState::new)
+            .collect()
     }
 
     /// The shape of the keys and values that a sequence has of it, if it has any.
@@ -121,12 +129,8 @@ impl<B: Backend> Mixer<B> {
         }
     }
 
-    /// How many states a sequence has of it; none if it keeps keys and values instead.
+    /// How many states a sequence has of it.
     pub(super) fn state_count(&self) -> usize {
-        match self {
-            Self::Attention(_) | Self::Latent(_) | Self::None => 0,
-            Self::Recurrent(_) => 1,
-            Self::DeltaNet(_) | Self::StateSpace(_) | Self::AttentionAndStateSpace(_) => 2,
-        }
+        self.recurrences().len()
     }
 }

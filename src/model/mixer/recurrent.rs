@@ -1,6 +1,6 @@
 //! A recurrent layer: projections to the inputs of a recurrence, and back from its outputs.
 
-use crate::backend::{Backend, Linear, Recurrence, RecurrentState};
+use crate::backend::{Backend, Linear, Recurrence};
 use crate::error::Result;
 use crate::model::norms::Norms;
 use crate::model::pass::Pass;
@@ -14,11 +14,6 @@ pub(in crate::model) struct Recurrent<B: Backend> {
 }
 
 impl<B: Backend> Recurrent<B> {
-    /// The state of a sequence without tokens.
-    pub(super) fn state(&self) -> RecurrentState {
-        RecurrentState::new(&self.recurrence)
-    }
-
     pub(super) fn forward(
         &self,
         x: &B::Activations,

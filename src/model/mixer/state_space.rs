@@ -3,8 +3,7 @@
 use crate::architecture::StateSpaceSpec;
 use crate::architecture::names::LayerTensor;
 use crate::backend::{
-    Backend, Convolution, GateOrder, GatedNorm, Linear, Recurrence, RecurrentState, RowMap,
-    StateSpace,
+    Backend, Convolution, GateOrder, GatedNorm, Linear, Recurrence, RowMap, StateSpace,
 };
 use crate::error::Result;
 use crate::model::loader::Loader;
@@ -86,12 +85,9 @@ impl<B: Backend> StateSpaceMixer<B> {
         })
     }
 
-    /// The states of a sequence without tokens: of the convolution, and of the heads.
-    pub(super) fn states(&self) -> [RecurrentState; 2] {
-        [
-            RecurrentState::new(&self.convolution),
-            RecurrentState::new(&self.space),
-        ]
+    /// Of the convolution, and of the heads.
+    pub(super) fn recurrences(&self) -> [&Recurrence; 2] {
+        [&self.convolution, &self.space]
     }
 
     /// The residual stream with what the layer makes of `x`; `index` is the first of its states.

@@ -2,6 +2,7 @@
 
 use super::super::math::{activate, load_some, store_some};
 use super::super::simd::{LANES, Simd};
+use crate::recurrent::head_of;
 use crate::{Activation, Convolution, DeltaRule, ShortConv, StateSpace, Taps};
 
 /// Sums of a column that are kept apart, so that additions need not wait for one another.
@@ -110,8 +111,7 @@ impl Step for DeltaRule {
         state: &mut [f32],
         output: Option<&mut [f32]>,
     ) {
-        let blocks = self.value_dim.div_ceil(LANES);
-        let (head, within) = (block / blocks, block % blocks * LANES);
+        let (head, within) = head_of(block, self.value_dim);
         let of_key_head = |first: usize| {
             let first = first + self.key_head(head) * self.key_dim;
             &input[first..first + self.key_dim]
@@ -149,8 +149,7 @@ impl Step for StateSpace {
         state: &mut [f32],
         output: Option<&mut [f32]>,
     ) {
-        let blocks = self.head_dim.div_ceil(LANES);
-        let (head, within) = (block / blocks, block % blocks * LANES);
+        let (head, within) = head_of(block, self.head_dim);
         let (width, size) = (self.heads * self.head_dim, self.state_dim);
         let group = head / (self.heads / self.groups);
         let of_group = |part: usize| {
