@@ -205,23 +205,7 @@ pub(crate) struct Lock {
 ///
 /// A file system without locks grants it at once: renaming still keeps every file whole.
 pub(crate) fn lock(path: &Path) -> Result<Lock> {
-    if let Some(folder) = path.parent() {
-        create_folder(folder)?;
-    }
-    // To open a pipe would wait for its other end.
-    if path.metadata().is_ok_and(|existing| !existing.is_file()) {
-        return Err(Error::invalid(
-            "lock file",
-            path.display(),
-            "a regular file: remove what lies there",
-        ));
-    }
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(|error| write_error(path, error))?;
+    let file = lock_file(path)?;
     let locked = match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             tracing::info!("waiting for another process to release {}", path.display());
@@ -234,6 +218,32 @@ pub(crate) fn lock(path: &Path) -> Result<Lock> {
         tracing::debug!("{} cannot be locked: {error}", path.display());
     }
     Ok(Lock { _file: file })
+}
+
+/// The lock that this path stands for; `None` if another process holds it, or the file system has none.
+pub(crate) fn try_lock(path: &Path) -> Result<Option<Lock>> {
+    let file = lock_file(path)?;
+    Ok(file.try_lock().ok().map(|()| Lock { _file: file }))
+}
+
+fn lock_file(path: &Path) -> Result<File> {
+    if let Some(folder) = path.parent() {
+        create_folder(folder)?;
+    }
+    // To open a pipe would wait for its other end.
+    if path.metadata().is_ok_and(|existing| !existing.is_file()) {
+        return Err(Error::invalid(
+            "lock file",
+            path.display(),
+            "a regular file: remove what lies there",
+        ));
+    }
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|error| write_error(path, error))
 }
 
 /// The error of a write that failed; of a full disk, with what to do about it.

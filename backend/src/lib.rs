@@ -198,6 +198,15 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
     /// Brings a weight matrix to the device whose values are not converted, whatever the precision of others: a router's.
     fn exact_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
+    /// The matrix of that name and shape `[out, in]` which an earlier process brought to this kind of device and kept.
+    fn cached_matrix(&self, name: &str, shape: [usize; 2]) -> Option<Self::Matrix> {
+        let _ = (name, shape);
+        None
+    }
+    /// Keeps a matrix of [`Self::matrix`] for later processes, if the backend can.
+    fn cache_matrix(&self, name: &str, matrix: &Self::Matrix) {
+        let _ = (name, matrix);
+    }
     /// Brings a vector to the device.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
     /// The precision of keys and values that suits most weights being stored like this.

@@ -10,6 +10,7 @@ mod answer;
 mod bench;
 #[cfg(unix)]
 mod bus_error;
+mod cache;
 mod chat;
 mod error;
 mod flags;
@@ -71,6 +72,7 @@ enum Command {
     Serve(serve::Args),
     Pull(pull::Args),
     Inspect(inspect::Args),
+    Cache(cache::Args),
 }
 
 /// Runs `specdec` with these arguments, the program's name first.
@@ -98,6 +100,7 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Serve(args) => serve::run(args),
             Command::Pull(args) => pull::run(args),
             Command::Inspect(args) => inspect::run(args),
+            Command::Cache(args) => cache::run(args),
         }
     })
 }

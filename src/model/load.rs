@@ -15,7 +15,7 @@ use crate::backend::cpu::{CpuBackend, Tier};
 use crate::backend::{Backend, StorageType, WeightPrecision};
 use crate::device::Device;
 use crate::error::Result;
-use crate::hub::ModelFiles;
+use crate::hub::{ModelFiles, packed};
 use crate::settings::SpeculativeConfig;
 use crate::text::Tokenizer;
 use crate::threads;
@@ -179,7 +179,7 @@ fn build(
     let progress = options.progress.as_ref();
     progress.begin(&format!("Loading {}", source.display()), Some(total));
     let model = NamedWeights::new(checkpoint, spec, is_gguf, source)
-        .and_then(|weights| transformer(spec, checkpoint, &weights, device, options));
+        .and_then(|weights| transformer(spec, checkpoint, &weights, source, device, options));
     progress.end();
     let model = model?;
     let info = model.info();
@@ -207,6 +207,7 @@ fn transformer(
     spec: &ModelSpec,
     checkpoint: &dyn Checkpoint,
     weights: &NamedWeights<'_>,
+    source: &Path,
     device: Device,
     options: &LoadOptions,
 ) -> Result<Box<dyn TargetModel>> {
@@ -217,8 +218,14 @@ fn transformer(
     };
     if let (Device::Cpu, Some(tier)) = (device, tier) {
         let backend = CpuBackend::new(tier, options.precision, threads(options)?)?;
-        check_memory(checkpoint, weights, &backend)?;
-        return on_backend(backend, spec, weights, options);
+        let bytes = check_memory(checkpoint, weights, &backend)?;
+        let cache = packed::open(packed::Checkpoint {
+            source: source.to_owned(),
+            files: files_of(checkpoint, source),
+            precision: options.precision,
+            bytes,
+        })?;
+        return on_backend(backend.with_cache(cache), spec, weights, options);
     }
     let opened = device.open()?;
     let backend = CandleBackend::new(opened.clone(), options.precision);
@@ -249,13 +256,26 @@ fn most_common_storage(checkpoint: &dyn Checkpoint) -> StorageType {
     elements.most_common()
 }
 
-/// Refuses what won't fit before any weight is read.
+/// The files that a model's weights follow from; none if they are in memory alone.
+fn files_of(checkpoint: &dyn Checkpoint, source: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = checkpoint.files().into_iter().map(Path::to_owned).collect();
+    // The shapes by which tensors are taken apart, and how they are quantized. (GGUF files hold it themselves.)
+    let config = source.join("config.json");
+    if !files.is_empty() && config.is_file() {
+        files.push(config);
+    }
+    files
+}
+
+/// Refuses what won't fit before any weight is read; returns the bytes that the weights will take.
 fn check_memory(
     checkpoint: &dyn Checkpoint,
     weights: &NamedWeights<'_>,
     backend: &impl Backend,
-) -> Result<()> {
-    memory::check(footprint(checkpoint, weights, backend))
+) -> Result<u64> {
+    let bytes = footprint(checkpoint, weights, backend);
+    memory::check(bytes)?;
+    Ok(bytes)
 }
 
 /// Bytes that a checkpoint's weights will take.

@@ -87,7 +87,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let stored = self.weights.matrix(tensor, outputs, inputs)?;
         let bias = self.weights.optional_vector(tensor, "bias", outputs)?;
         let matrix = self.backend.exact_matrix(&stored)?;
-        self.count(&stored, &matrix);
+        self.count_read(&stored, &matrix);
         Ok(Linear {
             matrix,
             bias: bias.map(|bias| self.vector(&bias)).transpose()?,
@@ -177,17 +177,15 @@ impl<'a, B: Backend> Loader<'a, B> {
         plain: usize,
     ) -> Result<Linear<B>> {
         let tensor = ModelTensor::Layer(index, LayerTensor::TransposedKeyUp(head));
-        let stored = match self.weights.optional_matrix(tensor, rank, plain)? {
-            Some(stored) => stored,
-            None => {
-                let tensor = ModelTensor::Layer(index, LayerTensor::KeyUp(head));
-                names::transposed(&self.weights.matrix(tensor, plain, rank)?)?
+        let weights = self.weights;
+        let matrix = self.matrix(tensor, [rank, plain], || {
+            if let Some(stored) = weights.optional_matrix(tensor, rank, plain)? {
+                return Ok(stored);
             }
-        };
-        Ok(Linear {
-            matrix: self.matrix(&stored)?,
-            bias: None,
-        })
+            let tensor = ModelTensor::Layer(index, LayerTensor::KeyUp(head));
+            names::transposed(&weights.matrix(tensor, plain, rank)?)
+        })?;
+        Ok(Linear { matrix, bias: None })
     }
 
     /// The values of a vector of layer `index` that may be stored as a matrix of its parts.
@@ -232,14 +230,17 @@ impl<'a, B: Backend> Loader<'a, B> {
         inputs: usize,
         bias_required: bool,
     ) -> Result<Linear<B>> {
-        let matrix = self.weights.matrix(tensor, outputs, inputs)?;
+        let weights = self.weights;
+        let matrix = self.matrix(tensor, [outputs, inputs], || {
+            weights.matrix(tensor, outputs, inputs)
+        })?;
         let bias = if bias_required {
             Some(self.weights.vector(tensor, "bias", outputs)?)
         } else {
             self.weights.optional_vector(tensor, "bias", outputs)?
         };
         Ok(Linear {
-            matrix: self.matrix(&matrix)?,
+            matrix,
             bias: bias.map(|bias| self.vector(&bias)).transpose()?,
         })
     }
@@ -262,30 +263,24 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     pub(super) fn positions(&mut self) -> Result<B::Matrix> {
         let (rows, columns) = (self.spec.context_length, self.spec.hidden_size);
-        let table = self.weights.matrix(ModelTensor::Positions, rows, columns)?;
-        self.matrix(&table)
+        let (weights, tensor) = (self.weights, ModelTensor::Positions);
+        self.matrix(tensor, [rows, columns], || {
+            weights.matrix(tensor, rows, columns)
+        })
     }
 
     /// The head: the embedding where tied or where the checkpoint holds no other.
     pub(super) fn head(&mut self, embedding: &Arc<Linear<B>>) -> Result<Arc<Linear<B>>> {
         let (rows, columns) = (self.spec.vocab_size, self.spec.hidden_size);
-        let stored = match self.spec.tied_head {
-            Some(true) => None,
-            Some(false) => Some(self.weights.matrix(ModelTensor::Head, rows, columns)?),
-            None => self
-                .weights
-                .optional_matrix(ModelTensor::Head, rows, columns)?,
+        let (weights, tensor) = (self.weights, ModelTensor::Head);
+        let is_there = match self.spec.tied_head {
+            Some(tied) => !tied,
+            None => weights.optional_matrix(tensor, rows, columns)?.is_some(),
         };
-        let Some(matrix) = stored else {
+        if !is_there {
             return Ok(embedding.clone());
-        };
-        let bias = self
-            .weights
-            .optional_vector(ModelTensor::Head, "bias", rows)?;
-        Ok(Arc::new(Linear {
-            matrix: self.matrix(&matrix)?,
-            bias: bias.map(|bias| self.vector(&bias)).transpose()?,
-        }))
+        }
+        Ok(Arc::new(self.linear(tensor, rows, columns, false)?))
     }
 
     pub(super) fn norm(&mut self, tensor: ModelTensor, width: usize) -> Result<Norm<B>> {
@@ -332,21 +327,42 @@ impl<'a, B: Backend> Loader<'a, B> {
         })
     }
 
-    fn matrix(&mut self, tensor: &StoredTensor<'_>) -> Result<B::Matrix> {
-        let matrix = self.backend.matrix(tensor)?;
-        self.count(tensor, &matrix);
+    /// A matrix as the backend kept it, or else as `read` finds it in the checkpoint.
+    fn matrix(
+        &mut self,
+        tensor: ModelTensor,
+        shape: [usize; 2],
+        read: impl FnOnce() -> Result<StoredTensor<'a>>,
+    ) -> Result<B::Matrix> {
+        let name = format!("{tensor:?}");
+        if let Some(matrix) = self.backend.cached_matrix(&name, shape) {
+            let elements = shape.iter().product();
+            let storage = self.count(elements, &matrix);
+            let bytes = storage.bytes(elements).unwrap_or_default();
+            self.progress.advance(bytes as u64);
+            return Ok(matrix);
+        }
+        let stored = read()?;
+        let matrix = self.backend.matrix(&stored)?;
+        self.backend.cache_matrix(&name, &matrix);
+        self.count_read(&stored, &matrix);
         Ok(matrix)
     }
 
-    /// Adds a matrix to the tally.
-    fn count(&mut self, tensor: &StoredTensor<'_>, matrix: &B::Matrix) {
-        let elements = tensor.shape.iter().product::<usize>();
-        self.parameters += elements as u64;
-        self.bytes += self.backend.matrix_bytes(matrix) as u64;
-        self.storage
-            .add(self.backend.matrix_storage(matrix), elements);
+    /// Adds a matrix that was read from the checkpoint to the tally.
+    fn count_read(&mut self, tensor: &StoredTensor<'_>, matrix: &B::Matrix) {
+        self.count(tensor.shape.iter().product(), matrix);
         self.weights.release(tensor);
         self.progress.advance(tensor.data.len() as u64);
+    }
+
+    /// Adds a matrix of so many elements to the tally, and says how it is stored.
+    fn count(&mut self, elements: usize, matrix: &B::Matrix) -> StorageType {
+        let storage = self.backend.matrix_storage(matrix);
+        self.parameters += elements as u64;
+        self.bytes += self.backend.matrix_bytes(matrix) as u64;
+        self.storage.add(storage, elements);
+        storage
     }
 
     fn vector(&mut self, tensor: &StoredTensor<'_>) -> Result<B::Vector> {

@@ -145,6 +145,10 @@ impl Checkpoint for GgufFile {
         self.tensors.release(tensor);
     }
 
+    fn files(&self) -> Vec<&Path> {
+        self.tensors.paths()
+    }
+
     fn file_of(&self, name: &str) -> &Path {
         self.tensors.file_of(name).unwrap_or(&self.path)
     }

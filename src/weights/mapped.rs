@@ -112,6 +112,11 @@ impl MappedTensors {
         Ok(())
     }
 
+    /// The files, in the order in which they were added.
+    pub(super) fn paths(&self) -> Vec<&Path> {
+        self.files.iter().map(|file| file.path()).collect()
+    }
+
     /// The number of the file that was added last.
     pub(super) fn last_file(&self) -> usize {
         self.files.len().saturating_sub(1)

@@ -31,6 +31,10 @@ pub trait Checkpoint: Send + Sync {
     }
     /// Tells that a tensor's data were used: they need not stay in memory.
     fn release(&self, tensor: &StoredTensor<'_>);
+    /// All files that hold tensors; none if they are in memory alone.
+    fn files(&self) -> Vec<&std::path::Path> {
+        Vec::new()
+    }
     /// The file that holds the tensor (for error messages).
     fn file_of(&self, name: &str) -> &std::path::Path;
 }

@@ -418,6 +418,10 @@ impl Checkpoint for SafetensorsCheckpoint {
         self.tensors.release(tensor);
     }
 
+    fn files(&self) -> Vec<&Path> {
+        self.tensors.paths()
+    }
+
     fn file_of(&self, name: &str) -> &Path {
         self.tensors.file_of(name).unwrap_or(&self.path)
     }

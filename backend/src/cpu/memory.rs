@@ -1,14 +1,15 @@
 //! Memory for weights and caches: the system's pages, huge ones if it has them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use memmap2::{MmapMut, MmapRaw};
+use memmap2::{Mmap, MmapMut, MmapRaw};
 
 use crate::error::{Error, Result};
 
 /// Alignment of a buffer: a cache line.
-const ALIGNMENT: usize = 64;
+pub(super) const ALIGNMENT: usize = 64;
 
 /// Memory for buffers of about the same lifetime, taken from the system in chunks. A huge page needs an address range
 /// that is mapped as a whole when it is first touched, and most matrices are smaller. Untouched memory costs nothing.
@@ -104,6 +105,72 @@ impl<T: Pod> Buffer<T> {
             length: self.length,
             slice: std::marker::PhantomData,
         }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.length * size_of::<T>()
+    }
+
+    /// The elements, which are not written any more.
+    pub(super) fn freeze(self) -> Frozen<T> {
+        let (start, length) = (self.start, self.length);
+        Frozen {
+            memory: FrozenMemory::Anonymous(self.chunk),
+            start,
+            length,
+            element: std::marker::PhantomData,
+        }
+    }
+}
+
+/// A fixed number of elements that are never written again. Clones share them.
+pub(super) struct Frozen<T> {
+    memory: FrozenMemory,
+    /// The byte of `memory` at which the first element starts, a multiple of [`ALIGNMENT`].
+    start: usize,
+    length: usize,
+    element: std::marker::PhantomData<T>,
+}
+
+#[derive(Clone)]
+enum FrozenMemory {
+    /// Nothing writes to the elements' part of it.
+    Anonymous(Arc<MmapRaw>),
+    File(Arc<Mmap>),
+}
+
+impl<T> Clone for Frozen<T> {
+    fn clone(&self) -> Self {
+        Self {
+            memory: self.memory.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<T: Pod> Frozen<T> {
+    /// The elements in these bytes of a mapped file; `None` if they don't lie within it, are not aligned, or end within an element.
+    pub(super) fn of_file(map: &Arc<Mmap>, bytes: Range<usize>) -> Option<Self> {
+        let is_whole = bytes.start.is_multiple_of(ALIGNMENT)
+            && bytes.start <= bytes.end
+            && bytes.end <= map.len()
+            && bytes.len().is_multiple_of(size_of::<T>());
+        is_whole.then(|| Self {
+            memory: FrozenMemory::File(map.clone()),
+            start: bytes.start,
+            length: bytes.len() / size_of::<T>(),
+            element: std::marker::PhantomData,
+        })
+    }
+
+    pub(super) fn as_slice(&self) -> &[T] {
+        let memory = match &self.memory {
+            FrozenMemory::Anonymous(chunk) => chunk.as_ptr(),
+            FrozenMemory::File(map) => map.as_ptr(),
+        };
+        // SAFETY: whoever made this saw to it that the memory holds `length` aligned elements there, which nothing writes to; any
+        // bits are a value.
+        unsafe { std::slice::from_raw_parts(memory.wrapping_add(self.start).cast(), self.length) }
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -17,6 +17,7 @@ mod layouts;
 mod map;
 mod math;
 mod matmul;
+mod matrix_cache;
 mod memory;
 mod pack;
 mod pool;
@@ -56,6 +57,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::{StorageType, StoredTensor, quantize};
 pub use kv_cache::KvCache;
+pub use matrix_cache::{FindFolder, LAYOUT_VERSION, MatrixCache, WritableFolder};
 pub(crate) use recurrent::HostRecurrence;
 pub use rows::Rows;
 pub use step::Step;
@@ -72,6 +74,8 @@ pub struct CpuBackend {
     buffers: Arc<BufferPool>,
     /// The matrices' memory.
     arena: Mutex<Arena>,
+    /// Matrices that were packed by other processes, or will be read by them.
+    cache: Option<MatrixCache>,
     tables: ReusableTables,
     /// Packed activations of products that were computed, for others.
     activations: Mutex<Vec<PackedActivations>>,
@@ -97,9 +101,16 @@ impl CpuBackend {
             precision,
             buffers: Arc::default(),
             arena: Mutex::new(Arena::new(WEIGHT_CHUNK_BYTES)),
+            cache: None,
             tables: Arc::default(),
             activations: Mutex::default(),
         })
+    }
+
+    /// The same backend, with matrices that outlive the process.
+    #[must_use]
+    pub fn with_cache(self, cache: Option<MatrixCache>) -> Self {
+        Self { cache, ..self }
     }
 
     fn packed(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
@@ -218,6 +229,17 @@ impl Backend for CpuBackend {
 
     fn exact_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
         self.packed(&tensor.widened()?)
+    }
+
+    fn cached_matrix(&self, name: &str, shape: [usize; 2]) -> Option<Matrix> {
+        let cache = self.cache.as_ref()?;
+        cache.get(name, shape, &self.pool).map(Matrix)
+    }
+
+    fn cache_matrix(&self, name: &str, matrix: &Matrix) {
+        if let Some(cache) = &self.cache {
+            cache.put(name, &matrix.0);
+        }
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>> {

@@ -1,19 +1,23 @@
 //! Weight matrices in the layouts that the kernels read: tiles of sixteen outputs, cut into blocks of 32 inputs.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::Mmap;
 
 use super::layouts::{
     Affine4, Affine5, BLOCK, Bf16Block, F16Block, F32Block, FloatBlock, Layout, QuantizedLayout,
     Symmetric6, Symmetric8, round_to_8_bits,
 };
-use super::memory::{Arena, Buffer, UnsafeSlice};
+use super::memory::{Arena, Frozen, UnsafeSlice};
 use super::pool::Pool;
 use super::simd::LANES;
 use crate::error::{Error, Result};
 use crate::formats::{Decoder, QuantBlock, Quantization};
 use crate::{StorageType, StoredTensor};
 
-/// A weight matrix, packed.
+/// A weight matrix, packed. Clones share the weights.
+#[derive(Clone)]
 pub(super) struct Packed {
     /// Rows of the matrix.
     pub(super) outputs: usize,
@@ -25,14 +29,15 @@ pub(super) struct Packed {
 }
 
 /// The tiles in their order, each with all its blocks; the last one is padded with zeros.
+#[derive(Clone)]
 pub(super) enum Weights {
-    Affine4(Buffer<Affine4>),
-    Affine5(Buffer<Affine5>),
-    Symmetric6(Buffer<Symmetric6>),
-    Symmetric8(Buffer<Symmetric8>),
-    F32(Buffer<F32Block>),
-    F16(Buffer<F16Block>),
-    Bf16(Buffer<Bf16Block>),
+    Affine4(Frozen<Affine4>),
+    Affine5(Frozen<Affine5>),
+    Symmetric6(Frozen<Symmetric6>),
+    Symmetric8(Frozen<Symmetric8>),
+    F32(Frozen<F32Block>),
+    F16(Frozen<F16Block>),
+    Bf16(Frozen<Bf16Block>),
 }
 
 /// A layout, as a variant of [`Weights`].
@@ -51,17 +56,29 @@ macro_rules! layouts {
                 }
             }
         })*
-    };
-}
 
-layouts! {
-    Affine4 => Affine4,
-    Affine5 => Affine5,
-    Symmetric6 => Symmetric6,
-    Symmetric8 => Symmetric8,
-    F32 => F32Block,
-    F16 => F16Block,
-    Bf16 => Bf16Block,
+        impl Weights {
+            /// The name of the layout.
+            pub(super) fn layout(&self) -> &'static str {
+                match self {
+                    $(Self::$layout(_) => stringify!($layout),)*
+                }
+            }
+
+            /// The weights in a layout of this name that these bytes of a mapped file hold.
+            pub(super) fn of_file(layout: &str, map: &Arc<Mmap>, bytes: Range<usize>) -> Option<Self> {
+                match layout {
+                    $(stringify!($layout) => Frozen::of_file(map, bytes).map(Self::$layout),)*
+                    _ => None,
+                }
+            }
+
+            /// The weights as bytes.
+            pub(super) fn as_bytes(&self) -> &[u8] {
+                with_blocks!(self, blocks => bytemuck::cast_slice(blocks.as_slice()))
+            }
+        }
+    };
 }
 
 /// Evaluates an expression with the blocks of a matrix, whatever their layout; `quantized` and `float` blocks may have separate
@@ -83,6 +100,16 @@ macro_rules! with_blocks {
     };
 }
 pub(super) use with_blocks;
+
+layouts! {
+    Affine4 => Affine4,
+    Affine5 => Affine5,
+    Symmetric6 => Symmetric6,
+    Symmetric8 => Symmetric8,
+    F32 => F32Block,
+    F16 => F16Block,
+    Bf16 => Bf16Block,
+}
 
 /// The quantization that a storage format is packed in: its own, or 8 bits.
 fn quantization(storage: StorageType) -> Quantization {
@@ -129,6 +156,23 @@ impl Packed {
             weights,
             storage,
         })
+    }
+
+    /// A matrix that was packed before, of weights stored as `storage`; `None` if `weights` are of another shape.
+    pub(super) fn of_weights(
+        storage: StorageType,
+        [outputs, inputs]: [usize; 2],
+        weights: Weights,
+    ) -> Option<Self> {
+        let packed = Self {
+            outputs,
+            inputs,
+            weights,
+            storage,
+        };
+        let blocks = packed.tiles().checked_mul(packed.blocks())?;
+        let held = with_blocks!(&packed.weights, blocks => blocks.as_slice().len());
+        (blocks == held).then_some(packed)
     }
 
     /// The bytes that a matrix of this storage type takes when it is packed.
@@ -212,7 +256,7 @@ impl Packing<'_> {
         &mut self,
         data: &[u8],
         from_bytes: impl Fn([u8; BYTES]) -> B::Bits + Sync,
-    ) -> Result<Buffer<B>> {
+    ) -> Result<Frozen<B>> {
         let values = data.as_chunks::<BYTES>().0;
         let inputs = self.inputs;
         self.tiles(|output, lane, packed: &mut [B]| {
@@ -247,7 +291,7 @@ impl Packing<'_> {
         data: &[u8],
         storage: StorageType,
         unpack: fn(&[u8], usize) -> QuantBlock,
-    ) -> Result<Buffer<B>> {
+    ) -> Result<Frozen<B>> {
         let inputs = self.inputs;
         let whole = inputs.is_multiple_of(BLOCK);
         let row_bytes = storage.bytes(inputs).filter(|_| whole).ok_or_else(|| {
@@ -267,7 +311,7 @@ impl Packing<'_> {
     fn tiles<B: Layout>(
         &mut self,
         fill: impl Fn(usize, usize, &mut [B]) + Sync,
-    ) -> Result<Buffer<B>> {
+    ) -> Result<Frozen<B>> {
         let tiles = self.outputs.div_ceil(LANES);
         let blocks = self.inputs.div_ceil(BLOCK);
         let mut packed = self.arena.zeroed::<B>(tiles * blocks)?;
@@ -279,6 +323,6 @@ impl Packing<'_> {
                 fill(tile * LANES + lane, lane, packed);
             }
         });
-        Ok(packed)
+        Ok(packed.freeze())
     }
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod bench;
+mod cache;
 mod chat;
 mod errors;
 mod generate;
