@@ -35,7 +35,7 @@ pub use recurrent::{
 };
 pub use rotary::{Pairing, QueryGrowth, Rope, Stretched};
 pub use shapes::{Activation, AttentionShape, Gating, NormKind};
-pub use tensor::{StoredTensor, elements};
+pub use tensor::{MatrixSource, StoredTensor, elements};
 
 /// Rows of a tree, at most: the rows that a row sees are the bits of a word.
 pub const MAX_TREE_ROWS: usize = 64;
@@ -198,14 +198,29 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
     /// Brings a weight matrix to the device whose values are not converted, whatever the precision of others: a router's.
     fn exact_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Self::Matrix>;
-    /// The matrix of that name and shape `[out, in]` which an earlier process brought to this kind of device and kept.
-    fn cached_matrix(&self, name: &str, shape: [usize; 2]) -> Option<Self::Matrix> {
+    /// Brings a matrix to the device when it is first used: an expert's, of which a text may need few. It is
+    /// [kept](Self::keep_matrix) under this name.
+    ///
+    /// The default body brings it now.
+    fn matrix_on_first_use(
+        &self,
+        name: &str,
+        source: Box<dyn MatrixSource>,
+    ) -> Result<Self::Matrix> {
+        let matrix = self.matrix(&source.tensor()?)?;
+        source.release();
+        self.keep_matrix(name, &matrix)?;
+        Ok(matrix)
+    }
+    /// The matrix of that name and shape `[out, in]`, if an earlier process brought it to this kind of device and kept it.
+    fn kept_matrix(&self, name: &str, shape: [usize; 2]) -> Option<Self::Matrix> {
         let _ = (name, shape);
         None
     }
     /// Keeps a matrix of [`Self::matrix`] for later processes, if the backend can.
-    fn cache_matrix(&self, name: &str, matrix: &Self::Matrix) {
+    fn keep_matrix(&self, name: &str, matrix: &Self::Matrix) -> Result<()> {
         let _ = (name, matrix);
+        Ok(())
     }
     /// Brings a vector to the device.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;

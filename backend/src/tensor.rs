@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::error::Result;
 use crate::formats::StorageType;
 
 /// A tensor as stored in its file: a view, never a copy, if the file is mapped.
@@ -20,6 +21,14 @@ impl StoredTensor<'_> {
     pub fn elements(&self) -> Option<usize> {
         elements(&self.shape)
     }
+}
+
+/// Where a matrix is read from, whenever it is needed.
+pub trait MatrixSource: Send + Sync {
+    /// The matrix as it is stored.
+    fn tensor(&self) -> Result<StoredTensor<'_>>;
+    /// Tells that its data were used: they need not stay in memory.
+    fn release(&self);
 }
 
 /// The number of elements of a shape; `None` if it overflows.

@@ -16,7 +16,7 @@ use super::tensor_names::{GGUF, PREFIXES};
 use super::variants::AttentionGate;
 use crate::backend::AttentionShape;
 use crate::error::{Error, Result};
-use crate::weights::{Checkpoint, PackedTensor, StoredRows, StoredTensor};
+use crate::weights::{Checkpoint, MatrixSource, PackedTensor, StoredRows, StoredTensor};
 use rows::{Rows, transpose};
 
 /// A name under which a tensor of ours may be stored, and which of its rows are ours.
@@ -197,6 +197,11 @@ impl<'a> NamedWeights<'a> {
         length: usize,
     ) -> Result<Option<StoredTensor<'a>>> {
         self.find(tensor, suffix, &[length])
+    }
+
+    /// Where a tensor is read again later; `None` if its data are a copy.
+    pub fn source(&self, tensor: &StoredTensor<'_>) -> Option<Box<dyn MatrixSource>> {
+        self.checkpoint.source(tensor)
     }
 
     /// Says that a tensor's data were used.

@@ -13,6 +13,7 @@ mod digest;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,9 @@ pub(crate) fn open(checkpoint: Checkpoint) -> Result<Option<MatrixCache>> {
         // A copy of a file that is known, or its new date: reading it takes less time than packing it.
         None if cache.has_folder_like(&checkpoint) => {
             let is_stopped = AtomicBool::new(false);
-            let contents = cache.digests.of_files(&checkpoint.files, &is_stopped);
+            let threads = thread::available_parallelism().map_or(1, usize::from);
+            let digests = &cache.digests;
+            let contents = digests.of_files(&checkpoint.files, threads, &is_stopped);
             // (A file that can't be read, or a record that can't be written: the weights are packed without.)
             let contents = contents.ok().flatten();
             contents.map(|contents| key(&contents, checkpoint.precision))
@@ -225,7 +228,8 @@ impl Cache {
         limit: u64,
         is_stopped: &AtomicBool,
     ) -> Result<Option<WritableFolder>> {
-        let Some(contents) = self.digests.of_files(&checkpoint.files, is_stopped)? else {
+        // The other cores decode meanwhile.
+        let Some(contents) = self.digests.of_files(&checkpoint.files, 1, is_stopped)? else {
             return Ok(None);
         };
         let key = key(&contents, checkpoint.precision);

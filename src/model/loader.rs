@@ -231,9 +231,14 @@ impl<'a, B: Backend> Loader<'a, B> {
         bias_required: bool,
     ) -> Result<Linear<B>> {
         let weights = self.weights;
-        let matrix = self.matrix(tensor, [outputs, inputs], || {
-            weights.matrix(tensor, outputs, inputs)
-        })?;
+        let matrix = match tensor {
+            ModelTensor::Layer(_, LayerTensor::Expert(..)) => {
+                self.experts_matrix(tensor, [outputs, inputs])?
+            }
+            _ => self.matrix(tensor, [outputs, inputs], || {
+                weights.matrix(tensor, outputs, inputs)
+            })?,
+        };
         let bias = if bias_required {
             Some(self.weights.vector(tensor, "bias", outputs)?)
         } else {
@@ -335,34 +340,60 @@ impl<'a, B: Backend> Loader<'a, B> {
         read: impl FnOnce() -> Result<StoredTensor<'a>>,
     ) -> Result<B::Matrix> {
         let name = format!("{tensor:?}");
-        if let Some(matrix) = self.backend.cached_matrix(&name, shape) {
-            let elements = shape.iter().product();
-            let storage = self.count(elements, &matrix);
-            let bytes = storage.bytes(elements).unwrap_or_default();
-            self.progress.advance(bytes as u64);
+        match self.kept_matrix(&name, shape) {
+            Some(matrix) => Ok(matrix),
+            None => self.new_matrix(&name, &read()?),
+        }
+    }
+
+    /// The same of an expert, whose matrix may be brought when it is first used.
+    fn experts_matrix(&mut self, tensor: ModelTensor, shape: [usize; 2]) -> Result<B::Matrix> {
+        let name = format!("{tensor:?}");
+        if let Some(matrix) = self.kept_matrix(&name, shape) {
             return Ok(matrix);
         }
-        let stored = read()?;
-        let matrix = self.backend.matrix(&stored)?;
-        self.backend.cache_matrix(&name, &matrix);
-        self.count_read(&stored, &matrix);
+        let stored = self.weights.matrix(tensor, shape[0], shape[1])?;
+        let Some(source) = self.weights.source(&stored) else {
+            return self.new_matrix(&name, &stored);
+        };
+        let matrix = self.backend.matrix_on_first_use(&name, source)?;
+        self.count(shape, &matrix);
+        self.progress.advance(stored.data.len() as u64);
+        Ok(matrix)
+    }
+
+    /// The matrix that an earlier process kept.
+    fn kept_matrix(&mut self, name: &str, shape: [usize; 2]) -> Option<B::Matrix> {
+        let matrix = self.backend.kept_matrix(name, shape)?;
+        self.count(shape, &matrix);
+        let storage = self.backend.matrix_storage(&matrix);
+        let bytes = storage.bytes(shape.iter().product());
+        self.progress.advance(bytes.unwrap_or_default() as u64);
+        Some(matrix)
+    }
+
+    /// A matrix of the checkpoint, which is kept for later processes.
+    fn new_matrix(&mut self, name: &str, stored: &StoredTensor<'_>) -> Result<B::Matrix> {
+        let matrix = self.backend.matrix(stored)?;
+        self.backend.keep_matrix(name, &matrix)?;
+        self.count_read(stored, &matrix);
         Ok(matrix)
     }
 
     /// Adds a matrix that was read from the checkpoint to the tally.
     fn count_read(&mut self, tensor: &StoredTensor<'_>, matrix: &B::Matrix) {
-        self.count(tensor.shape.iter().product(), matrix);
+        self.count([1, tensor.shape.iter().product()], matrix);
         self.weights.release(tensor);
         self.progress.advance(tensor.data.len() as u64);
     }
 
-    /// Adds a matrix of so many elements to the tally, and says how it is stored.
-    fn count(&mut self, elements: usize, matrix: &B::Matrix) -> StorageType {
-        let storage = self.backend.matrix_storage(matrix);
+    /// Adds a matrix of this shape to the tally.
+    fn count(&mut self, shape: [usize; 2], matrix: &B::Matrix) {
+        let elements = shape.iter().product();
         self.parameters += elements as u64;
         self.bytes += self.backend.matrix_bytes(matrix) as u64;
-        self.storage.add(storage, elements);
-        storage
+        self.storage
+            .add(self.backend.matrix_storage(matrix), elements);
     }
 
     fn vector(&mut self, tensor: &StoredTensor<'_>) -> Result<B::Vector> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Checkpoint, PackedTensor, StorageType, StoredRows, StoredTensor, dequantize,
+    Checkpoint, MatrixSource, PackedTensor, StorageType, StoredRows, StoredTensor, dequantize,
     mapped::{MappedFile, MappedTensors},
 };
 use crate::error::{Error, Result};
@@ -139,6 +139,11 @@ impl Checkpoint for GgufFile {
 
     fn rows(&self, name: &str) -> Option<StoredRows> {
         self.tensors.rows(name)
+    }
+
+    fn source(&self, tensor: &StoredTensor<'_>) -> Option<Box<dyn MatrixSource>> {
+        let source = self.tensors.source(tensor)?;
+        Some(Box::new(source))
     }
 
     fn release(&self, tensor: &StoredTensor<'_>) {

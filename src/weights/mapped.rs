@@ -10,7 +10,7 @@ use std::{
 
 use memmap2::Mmap;
 
-use super::{StorageType, StoredRows, StoredTensor};
+use super::{MatrixSource, StorageType, StoredRows, StoredTensor};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -49,15 +49,23 @@ impl MappedFile {
         &self.map
     }
 
+    /// Where a part of the map lies in the file; `None` if it is none.
+    fn range_of(&self, part: &[u8]) -> Option<Range<usize>> {
+        let (whole, part) = (self.bytes().as_ptr_range(), part.as_ptr_range());
+        let is_part = whole.start <= part.start && part.end <= whole.end;
+        is_part.then(|| {
+            let start = part.start.addr() - whole.start.addr();
+            start..start + (part.end.addr() - part.start.addr())
+        })
+    }
+
     /// Frees the memory of a part of the map; later reads get it from the file again.
     #[cfg(unix)]
     fn release(&self, part: &[u8]) {
-        let (whole, part) = (self.bytes().as_ptr_range(), part.as_ptr_range());
-        if !(whole.start <= part.start && part.end <= whole.end) {
+        let Some(range) = self.range_of(part) else {
             return;
-        }
-        let start = part.start.addr() - whole.start.addr();
-        let length = part.end.addr() - part.start.addr();
+        };
+        let (start, length) = (range.start, range.len());
         // SAFETY: the map is of a file and read-only: its pages can be read from the file again.
         #[allow(unsafe_code)]
         let released = unsafe {
@@ -81,6 +89,37 @@ pub(super) struct Location {
     pub(super) shape: Vec<usize>,
     /// Offsets from the file's start.
     pub(super) bytes: Range<usize>,
+}
+
+/// A tensor, or rows of one, in a mapped file.
+pub(super) struct MappedTensor {
+    file: Arc<MappedFile>,
+    storage: StorageType,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+impl MappedTensor {
+    fn data(&self) -> &[u8] {
+        self.file
+            .bytes()
+            .get(self.bytes.clone())
+            .unwrap_or_default()
+    }
+}
+
+impl MatrixSource for MappedTensor {
+    fn tensor(&self) -> specdec_backend::Result<StoredTensor<'_>> {
+        Ok(StoredTensor {
+            storage: self.storage,
+            shape: self.shape.clone(),
+            data: Cow::Borrowed(self.data()),
+        })
+    }
+
+    fn release(&self) {
+        self.file.release(self.data());
+    }
 }
 
 /// The tensors of one or more mapped files.
@@ -151,6 +190,23 @@ impl MappedTensors {
         let (file, tensor) = self.tensors.get(*self.by_name.get(name)?)?;
         let file = self.files.get(*file)?.clone();
         StoredRows::mapped(file, tensor.bytes.clone(), tensor.storage, &tensor.shape)
+    }
+
+    /// Where a tensor that this returned is read again, without the other files; `None` if its data are a copy.
+    pub(super) fn source(&self, tensor: &StoredTensor<'_>) -> Option<MappedTensor> {
+        let Cow::Borrowed(bytes) = tensor.data else {
+            return None;
+        };
+        let found = self
+            .files
+            .iter()
+            .find_map(|file| Some((file, file.range_of(bytes)?)));
+        found.map(|(file, bytes)| MappedTensor {
+            file: file.clone(),
+            storage: tensor.storage,
+            shape: tensor.shape.clone(),
+            bytes,
+        })
     }
 
     pub(super) fn release(&self, tensor: &StoredTensor<'_>) {

@@ -8,7 +8,7 @@ pub mod safetensors;
 
 pub use packed::{Mxfp4, PackedTensor};
 pub use rows::StoredRows;
-pub use specdec_backend::{StorageType, StoredTensor, dequantize, quantize};
+pub use specdec_backend::{MatrixSource, StorageType, StoredTensor, dequantize, quantize};
 
 /// A checkpoint's tensors, by their names in its own format.
 pub trait Checkpoint: Send + Sync {
@@ -28,6 +28,11 @@ pub trait Checkpoint: Send + Sync {
     /// A matrix whose rows are read one by one, when they are needed.
     fn rows(&self, name: &str) -> Option<StoredRows> {
         StoredRows::owned(&self.tensor(name)?)
+    }
+    /// Where a tensor that this returned, or rows of it, is read again without the checkpoint; `None` if the data are a copy.
+    fn source(&self, tensor: &StoredTensor<'_>) -> Option<Box<dyn MatrixSource>> {
+        let _ = tensor;
+        None
     }
     /// Tells that a tensor's data were used: they need not stay in memory.
     fn release(&self, tensor: &StoredTensor<'_>);

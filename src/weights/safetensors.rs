@@ -14,7 +14,7 @@ use safetensors::{Dtype, tensor::Metadata};
 use serde::Deserialize;
 
 use super::{
-    Checkpoint, PackedTensor, StorageType, StoredRows, StoredTensor, dequantize,
+    Checkpoint, MatrixSource, PackedTensor, StorageType, StoredRows, StoredTensor, dequantize,
     mapped::{Location, MappedFile, MappedTensors},
     packed::{Float8, Int4, Mxfp4, Scales},
 };
@@ -412,6 +412,11 @@ impl Checkpoint for SafetensorsCheckpoint {
 
     fn rows(&self, name: &str) -> Option<StoredRows> {
         self.tensors.rows(name)
+    }
+
+    fn source(&self, tensor: &StoredTensor<'_>) -> Option<Box<dyn MatrixSource>> {
+        let source = self.tensors.source(tensor)?;
+        Some(Box::new(source))
     }
 
     fn release(&self, tensor: &StoredTensor<'_>) {

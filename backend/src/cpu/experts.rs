@@ -4,6 +4,7 @@ use super::product::{Epilogue, Product};
 use super::rows::{PackedActivations, Rows};
 use super::{CpuBackend, layer, matmul};
 use crate::Gating;
+use crate::error::Result;
 use crate::experts::{Expert, Route, Routes, add_weighted};
 
 /// An expert that computes rows.
@@ -19,7 +20,7 @@ pub(super) fn are_fusible(experts: &[Expert<CpuBackend>]) -> bool {
     // Of all, not of those that are used: the other rows must not decide how a row is computed.
     experts.iter().all(|expert| {
         let gate = expert.gate.as_ref();
-        gate.is_none_or(|gate| gate.matrix.0.is_laid_out_as(&expert.up.matrix.0))
+        gate.is_none_or(|gate| gate.matrix.layout() == expert.up.matrix.layout())
     })
 }
 
@@ -30,7 +31,7 @@ pub(super) fn experts(
     experts: &[Expert<CpuBackend>],
     routes: &Routes,
     gating: Gating,
-) -> Rows {
+) -> Result<Rows> {
     let mut used: Vec<Used<'_>> = routes
         .used()
         .map(|(index, routes)| Used {
@@ -50,43 +51,38 @@ pub(super) fn experts(
     }
     let mut widened: Vec<Rows> = used
         .iter()
-        .map(|used| backend.empty(used.routes.len(), used.expert.up.matrix.0.outputs))
+        .map(|used| backend.empty(used.routes.len(), used.expert.up.matrix.outputs))
         .collect();
-    let products = used.iter().zip(&mut widened).map(|(used, output)| Product {
-        x: &used.x,
-        layer: layer(&used.expert.up),
-        epilogue: match &used.expert.gate {
-            Some(gate) => Epilogue::Gate(layer(gate), gating),
-            None => Epilogue::Activate(gating.activation()),
-        },
-        output,
+    let products = used.iter().zip(&mut widened).map(|(used, output)| {
+        Ok(Product {
+            x: &used.x,
+            layer: layer(&used.expert.up)?,
+            epilogue: match &used.expert.gate {
+                Some(gate) => Epilogue::Gate(layer(gate)?, gating),
+                None => Epilogue::Activate(gating.activation()),
+            },
+            output,
+        })
     });
-    matmul::multiply(
-        &mut products.collect::<Vec<_>>(),
-        backend.tier,
-        &backend.pool,
-    );
+    let mut products = products.collect::<Result<Vec<_>>>()?;
+    matmul::multiply(&mut products, backend.tier, &backend.pool);
     for (used, widened) in used.iter_mut().zip(&widened) {
         backend.pack(&mut used.x, widened, None, [&used.expert.down]);
     }
     let mut returned: Vec<Rows> = used
         .iter()
-        .map(|used| backend.empty(used.routes.len(), used.expert.down.matrix.0.outputs))
+        .map(|used| backend.empty(used.routes.len(), used.expert.down.matrix.outputs))
         .collect();
-    let products = used
-        .iter()
-        .zip(&mut returned)
-        .map(|(used, output)| Product {
+    let products = used.iter().zip(&mut returned).map(|(used, output)| {
+        Ok(Product {
             x: &used.x,
-            layer: layer(&used.expert.down),
+            layer: layer(&used.expert.down)?,
             epilogue: Epilogue::Store,
             output,
-        });
-    matmul::multiply(
-        &mut products.collect::<Vec<_>>(),
-        backend.tier,
-        &backend.pool,
-    );
+        })
+    });
+    let mut products = products.collect::<Result<Vec<_>>>()?;
+    matmul::multiply(&mut products, backend.tier, &backend.pool);
     let mut sums = backend.empty(routes.rows(), x.width);
     sums.values_mut().fill(0.0);
     for (used, returned) in used.iter().zip(&returned) {
@@ -96,5 +92,5 @@ pub(super) fn experts(
     for used in used.into_iter().rev() {
         backend.keep_activations(used.x);
     }
-    sums
+    Ok(sums)
 }

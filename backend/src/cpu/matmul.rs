@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::blocks::Block;
 use super::layouts::QuantizedLayout;
 use super::memory::UnsafeSlice;
-use super::pack::{Blocks, Packed, with_blocks};
+use super::pack::{Blocks, Layout, with_blocks};
 use super::pool::Pool;
 use super::product::{MAX_ROWS, Product, Sums, TileRange, add_bias, for_rows};
 use super::rows::{ActivationFormats, PackedFormat, QuantizedX, groups};
@@ -62,17 +62,14 @@ fn striped(item: usize, count: usize, stripes: usize) -> usize {
     stripe * (count / stripes) + stripe.min(count % stripes) + index
 }
 
-/// The activation formats that products with these matrices need.
-pub(super) fn activation_formats<'a>(
-    matrices: impl IntoIterator<Item = &'a Packed>,
-) -> ActivationFormats {
+/// The activation formats that products with matrices of these layouts need.
+pub(super) fn activation_formats(layouts: impl IntoIterator<Item = Layout>) -> ActivationFormats {
     let mut formats = ActivationFormats::default();
-    for matrix in matrices {
-        with_blocks!(
-            &matrix.weights,
-            quantized _blocks => formats.quantized = true,
-            float _blocks => formats.floats = true
-        );
+    for layout in layouts {
+        match layout {
+            Layout::Quantized(_) => formats.quantized = true,
+            Layout::F32 | Layout::F16 | Layout::Bf16 => formats.floats = true,
+        }
     }
     formats
 }

@@ -17,6 +17,7 @@ mod layouts;
 mod map;
 mod math;
 mod matmul;
+mod matrix;
 mod matrix_cache;
 mod memory;
 mod pack;
@@ -42,11 +43,12 @@ use attention::LayerAttention;
 use kv_cache::Pages;
 use map::{Add, EachLane, Multiply, Parts, RowWork, Scale, Softcap, map_rows};
 use matmul::multiply;
-use memory::Arena;
+use matrix::Packer;
 use pack::Packed;
 use pool::Pool;
 use product::{Epilogue, Layer, Product};
 use rows::{BufferPool, NormWeights, PackedActivations};
+use smallvec::SmallVec;
 use step::ReusableTables;
 
 use super::{
@@ -55,34 +57,25 @@ use super::{
     WeightPrecision, gated,
 };
 use crate::error::{Error, Result};
-use crate::{StorageType, StoredTensor, quantize};
+use crate::{MatrixSource, StorageType, StoredTensor};
 pub use kv_cache::KvCache;
+pub use matrix::Matrix;
 pub use matrix_cache::{FindFolder, LAYOUT_VERSION, MatrixCache, WritableFolder};
 pub(crate) use recurrent::HostRecurrence;
 pub use rows::Rows;
 pub use step::Step;
 pub use tier::Tier;
 
-/// The size of the chunks in which the matrices' memory is allocated.
-const WEIGHT_CHUNK_BYTES: usize = 64 << 20;
-
 /// Own kernels on the CPU.
 pub struct CpuBackend {
     tier: Tier,
     pool: Arc<Pool>,
-    precision: WeightPrecision,
+    packer: Arc<Packer>,
     buffers: Arc<BufferPool>,
-    /// The matrices' memory.
-    arena: Mutex<Arena>,
-    /// Matrices that were packed by other processes, or will be read by them.
-    cache: Option<MatrixCache>,
     tables: ReusableTables,
     /// Packed activations of products that were computed, for others.
     activations: Mutex<Vec<PackedActivations>>,
 }
-
-/// A weight matrix in the kernels' layout.
-pub struct Matrix(Packed);
 
 impl CpuBackend {
     /// A backend of this tier with this number of threads; `None`: as many as this process may use.
@@ -95,13 +88,12 @@ impl CpuBackend {
                 reason: "this processor lacks the tier's instructions".into(),
             });
         }
+        let pool = Pool::shared(threads);
         Ok(Self {
             tier,
-            pool: Pool::shared(threads),
-            precision,
+            packer: Arc::new(Packer::new(precision, pool.clone(), None)),
+            pool,
             buffers: Arc::default(),
-            arena: Mutex::new(Arena::new(WEIGHT_CHUNK_BYTES)),
-            cache: None,
             tables: Arc::default(),
             activations: Mutex::default(),
         })
@@ -110,12 +102,11 @@ impl CpuBackend {
     /// The same backend, with matrices that outlive the process.
     #[must_use]
     pub fn with_cache(self, cache: Option<MatrixCache>) -> Self {
-        Self { cache, ..self }
-    }
-
-    fn packed(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
-        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        Packed::new(tensor, &mut arena, &self.pool).map(Matrix)
+        let packer = Packer::new(self.packer.precision, self.pool.clone(), cache);
+        Self {
+            packer: Arc::new(packer),
+            ..self
+        }
     }
 
     /// Activations to pack rows into.
@@ -142,7 +133,7 @@ impl CpuBackend {
         norm: Option<NormWeights<'_>>,
         linears: [&Linear<Self>; N],
     ) {
-        let formats = matmul::activation_formats(linears.map(|linear| &linear.matrix.0));
+        let formats = matmul::activation_formats(linears.map(|linear| linear.matrix.layout()));
         activations.pack(x, norm, formats, self.tier, &self.pool);
     }
 
@@ -164,27 +155,28 @@ impl CpuBackend {
         norm: Option<NormWeights<'_>>,
         linear: &Linear<Self>,
         epilogue: Epilogue<'_>,
-    ) -> Rows {
-        let mut output = self.empty(x.rows, linear.matrix.0.outputs);
+    ) -> Result<Rows> {
+        let layer = layer(linear)?;
+        let mut output = self.empty(x.rows, linear.matrix.outputs);
         let mut activations = self.unused_activations();
         self.pack(&mut activations, x, norm, [linear]);
         let product = Product {
             x: &activations,
-            layer: layer(linear),
+            layer,
             epilogue,
             output: &mut output,
         };
         multiply(&mut [product], self.tier, &self.pool);
         self.keep_activations(activations);
-        output
+        Ok(output)
     }
 }
 
-fn layer(linear: &Linear<CpuBackend>) -> Layer<'_> {
-    Layer {
-        matrix: &linear.matrix.0,
+fn layer(linear: &Linear<CpuBackend>) -> Result<Layer<'_>> {
+    Ok(Layer {
+        matrix: linear.matrix.packed()?,
         bias: linear.bias.as_deref(),
-    }
+    })
 }
 
 fn norm_weights(norm: &Norm<CpuBackend>) -> NormWeights<'_> {
@@ -208,10 +200,12 @@ impl Backend for CpuBackend {
 
     fn footprint(&self, tensor: &StoredTensor<'_>) -> u64 {
         match *tensor.shape.as_slice() {
-            [outputs, inputs] => Packed::footprint(self.precision.held(tensor), outputs, inputs),
+            [outputs, inputs] => {
+                Packed::footprint(self.packer.precision.held(tensor), outputs, inputs)
+            }
             // One for each expert. (Of a convolution too much, which is little.)
             [experts, outputs, inputs] => {
-                let one = Packed::footprint(self.precision.held(tensor), outputs, inputs);
+                let one = Packed::footprint(self.packer.precision.held(tensor), outputs, inputs);
                 one.saturating_mul(experts as u64)
             }
             _ => size_of::<f32>() as u64 * tensor.elements().unwrap_or(usize::MAX) as u64,
@@ -219,27 +213,25 @@ impl Backend for CpuBackend {
     }
 
     fn matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
-        let converted = match self.precision.held(tensor) {
-            held if held == tensor.storage => None,
-            StorageType::F32 => Some(tensor.widened()?),
-            held => Some(quantize(tensor, held)?),
-        };
-        self.packed(converted.as_ref().unwrap_or(tensor))
+        self.packer.pack(tensor).map(Matrix::from)
     }
 
     fn exact_matrix(&self, tensor: &StoredTensor<'_>) -> Result<Matrix> {
-        self.packed(&tensor.widened()?)
+        let packed = self.packer.pack_as_stored(&tensor.widened()?)?;
+        Ok(packed.into())
     }
 
-    fn cached_matrix(&self, name: &str, shape: [usize; 2]) -> Option<Matrix> {
-        let cache = self.cache.as_ref()?;
-        cache.get(name, shape, &self.pool).map(Matrix)
+    fn matrix_on_first_use(&self, name: &str, source: Box<dyn MatrixSource>) -> Result<Matrix> {
+        self.packer.later(name, source)
     }
 
-    fn cache_matrix(&self, name: &str, matrix: &Matrix) {
-        if let Some(cache) = &self.cache {
-            cache.put(name, &matrix.0);
-        }
+    fn kept_matrix(&self, name: &str, shape: [usize; 2]) -> Option<Matrix> {
+        self.packer.kept(name, shape).map(Matrix::from)
+    }
+
+    fn keep_matrix(&self, name: &str, matrix: &Matrix) -> Result<()> {
+        self.packer.keep(name, matrix.packed()?);
+        Ok(())
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>> {
@@ -280,7 +272,7 @@ impl Backend for CpuBackend {
     }
 
     fn embed(&self, table: &Matrix, ids: &[u32]) -> Result<Rows> {
-        let table = &table.0;
+        let table = table.packed()?;
         let mut output = self.empty(ids.len(), table.inputs);
         for (id, row) in ids.iter().zip(output.values_mut().chunks_mut(table.inputs)) {
             table.read_row(*id as usize, row);
@@ -293,7 +285,7 @@ impl Backend for CpuBackend {
     }
 
     fn linear(&self, x: &Rows, linear: &Linear<Self>) -> Result<Rows> {
-        Ok(self.product(x, None, linear, Epilogue::Store))
+        self.product(x, None, linear, Epilogue::Store)
     }
 
     fn attention(
@@ -377,16 +369,19 @@ impl Backend for CpuBackend {
             }
             let mut activations = self.unused_activations();
             self.pack(&mut activations, &own, None, [linear]);
-            parts.push((activations, self.empty(x.rows, linear.matrix.0.outputs)));
+            parts.push((activations, self.empty(x.rows, linear.matrix.outputs)));
         }
         let products = heads.iter().zip(&mut parts);
-        let products = products.map(|(linear, (activations, output))| Product {
-            x: activations,
-            layer: layer(linear),
-            epilogue: Epilogue::Store,
-            output,
+        let products = products.map(|(linear, (activations, output))| {
+            Ok(Product {
+                x: activations,
+                layer: layer(linear)?,
+                epilogue: Epilogue::Store,
+                output,
+            })
         });
-        multiply(&mut products.collect::<Vec<_>>(), self.tier, &self.pool);
+        let mut products = products.collect::<Result<Vec<_>>>()?;
+        multiply(&mut products, self.tier, &self.pool);
         let width = parts.iter().map(|(_, output)| output.width).sum();
         let mut outputs = self.empty(x.rows, width);
         for (row, output) in outputs
@@ -416,7 +411,7 @@ impl Backend for CpuBackend {
         gating: Gating,
     ) -> Result<Rows> {
         match experts::are_fusible(experts) {
-            true => Ok(experts::experts(self, x, experts, routes, gating)),
+            true => experts::experts(self, x, experts, routes, gating),
             false => crate::experts::experts(self, x, width, experts, routes, gating),
         }
     }
@@ -459,11 +454,11 @@ impl Backend for CpuBackend {
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
-        matrix.0.bytes()
+        matrix.bytes() as usize
     }
 
     fn matrix_storage(&self, matrix: &Matrix) -> StorageType {
-        matrix.0.storage()
+        matrix.storage
     }
 
     fn device_name(&self) -> String {
@@ -484,22 +479,21 @@ impl Backend for CpuBackend {
         norm: &Norm<Self>,
         linears: [&Linear<Self>; N],
     ) -> Result<[Rows; N]> {
-        let mut outputs = linears.map(|linear| self.empty(x.rows, linear.matrix.0.outputs));
+        let mut outputs = linears.map(|linear| self.empty(x.rows, linear.matrix.outputs));
         let mut activations = self.unused_activations();
         self.pack(&mut activations, x, Some(norm_weights(norm)), linears);
-        let mut own = linears.into_iter();
-        let mut products = outputs.each_mut().map(|output| {
-            let Some(linear) = own.next() else {
-                unreachable!("as many outputs as linears")
-            };
-            Product {
+        let products = linears.into_iter().zip(&mut outputs);
+        let products = products.map(|(linear, output)| {
+            Ok(Product {
                 x: &activations,
-                layer: layer(linear),
+                layer: layer(linear)?,
                 epilogue: Epilogue::Store,
                 output,
-            }
+            })
         });
+        let mut products = products.collect::<Result<SmallVec<[_; N]>>>()?;
         multiply(&mut products, self.tier, &self.pool);
+        drop(products);
         self.keep_activations(activations);
         Ok(outputs)
     }
@@ -515,7 +509,7 @@ impl Backend for CpuBackend {
             let output = self.norm(&self.linear(x, linear)?, norm)?;
             return self.add(&output, residual);
         }
-        Ok(self.product(x, None, linear, Epilogue::Add(residual)))
+        self.product(x, None, linear, Epilogue::Add(residual))
     }
 
     fn mlp(
@@ -527,12 +521,12 @@ impl Backend for CpuBackend {
         activation: Activation,
     ) -> Result<Rows> {
         let epilogue = match gate {
-            Some(gate) if !gate.matrix.0.is_laid_out_as(&up.matrix.0) => {
+            Some(gate) if gate.matrix.layout() != up.matrix.layout() => {
                 return gated(self, x, norm, gate, up, activation);
             }
-            Some(gate) => Epilogue::Gate(layer(gate), Gating::Product(activation)),
+            Some(gate) => Epilogue::Gate(layer(gate)?, Gating::Product(activation)),
             None => Epilogue::Activate(activation),
         };
-        Ok(self.product(x, Some(norm_weights(norm)), up, epilogue))
+        self.product(x, Some(norm_weights(norm)), up, epilogue)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use super::layouts::{
-    Affine4, Affine5, BLOCK, Bf16Block, F16Block, F32Block, FloatBlock, Layout, QuantizedLayout,
+    self, Affine4, Affine5, BLOCK, Bf16Block, F16Block, F32Block, FloatBlock, QuantizedLayout,
     Symmetric6, Symmetric8, round_to_8_bits,
 };
 use super::memory::{Arena, Frozen, UnsafeSlice};
@@ -111,11 +111,39 @@ layouts! {
     Bf16 => Bf16Block,
 }
 
-/// The quantization that a storage format is packed in: its own, or 8 bits.
-fn quantization(storage: StorageType) -> Quantization {
-    match storage.format().decoder {
-        Decoder::Quants(quantization, _) => quantization,
-        Decoder::Values(_) | Decoder::Candle => Quantization::Symmetric8,
+/// The layout that weights are packed in: for each kind of floats one, and for each kind of integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    F32,
+    F16,
+    Bf16,
+    Quantized(Quantization),
+}
+
+impl Layout {
+    /// The layout of a storage type; formats without one of their own are held in 8 bits.
+    pub(super) fn of(storage: StorageType) -> Self {
+        match storage {
+            StorageType::F32 => Self::F32,
+            StorageType::F16 => Self::F16,
+            StorageType::BF16 => Self::Bf16,
+            _ => Self::Quantized(match storage.format().decoder {
+                Decoder::Quants(quantization, _) => quantization,
+                Decoder::Values(_) | Decoder::Candle => Quantization::Symmetric8,
+            }),
+        }
+    }
+
+    fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => size_of::<F32Block>(),
+            Self::F16 => size_of::<F16Block>(),
+            Self::Bf16 => size_of::<Bf16Block>(),
+            Self::Quantized(Quantization::Affine4) => size_of::<Affine4>(),
+            Self::Quantized(Quantization::Affine5) => size_of::<Affine5>(),
+            Self::Quantized(Quantization::Symmetric6) => size_of::<Symmetric6>(),
+            Self::Quantized(Quantization::Symmetric8) => size_of::<Symmetric8>(),
+        }
     }
 }
 
@@ -145,8 +173,7 @@ impl Packed {
                 }
                 Decoder::Values(_) | Decoder::Candle => {
                     let StoredTensor { storage, data, .. } = tensor.widened()?;
-                    let quantization = quantization(tensor.storage);
-                    packing.quantized(quantization, &data, storage, round_to_8_bits)?
+                    packing.quantized(Quantization::Symmetric8, &data, storage, round_to_8_bits)?
                 }
             },
         };
@@ -177,29 +204,13 @@ impl Packed {
 
     /// The bytes that a matrix of this storage type takes when it is packed.
     pub(super) fn footprint(storage: StorageType, outputs: usize, inputs: usize) -> u64 {
-        let block = match storage {
-            StorageType::F32 => size_of::<F32Block>(),
-            StorageType::F16 => size_of::<F16Block>(),
-            StorageType::BF16 => size_of::<Bf16Block>(),
-            _ => match quantization(storage) {
-                Quantization::Affine4 => size_of::<Affine4>(),
-                Quantization::Affine5 => size_of::<Affine5>(),
-                Quantization::Symmetric6 => size_of::<Symmetric6>(),
-                Quantization::Symmetric8 => size_of::<Symmetric8>(),
-            },
-        };
         let blocks = outputs.div_ceil(LANES) as u64 * inputs.div_ceil(BLOCK) as u64;
-        blocks.saturating_mul(block as u64)
+        blocks.saturating_mul(Layout::of(storage).block_bytes() as u64)
     }
 
     /// Bytes in memory.
     pub(super) fn bytes(&self) -> usize {
         with_blocks!(&self.weights, blocks => blocks.bytes())
-    }
-
-    /// Whether both have the same layout.
-    pub(super) fn is_laid_out_as(&self, other: &Self) -> bool {
-        std::mem::discriminant(&self.weights) == std::mem::discriminant(&other.weights)
     }
 
     /// How the checkpoint stored it.
@@ -234,7 +245,7 @@ impl Packed {
 }
 
 /// Widens the weights of one lane.
-fn read_lane<B: Layout>(blocks: &[B], lane: usize, values: &mut [f32]) {
+fn read_lane<B: layouts::Layout>(blocks: &[B], lane: usize, values: &mut [f32]) {
     for (values, block) in values.chunks_mut(BLOCK).zip(blocks) {
         for (input, value) in values.iter_mut().enumerate() {
             *value = block.weight(lane, input);
@@ -308,7 +319,7 @@ impl Packing<'_> {
     }
 
     /// Fills every tile: `fill` writes an output's weights to a lane of its tile's blocks.
-    fn tiles<B: Layout>(
+    fn tiles<B: layouts::Layout>(
         &mut self,
         fill: impl Fn(usize, usize, &mut [B]) + Sync,
     ) -> Result<Frozen<B>> {

@@ -1,5 +1,7 @@
 //! Properties of the kernels: exact weights, the same bits on every tier, for any number of threads and rows.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -142,7 +144,7 @@ fn packed_weights_are_what_was_stored() {
         assert_eq!(own.footprint(&tensor), own.matrix_bytes(&matrix) as u64);
         let mut row = vec![0.0; inputs];
         for output in 0..outputs {
-            matrix.0.read_row(output, &mut row);
+            matrix.packed().unwrap().read_row(output, &mut row);
             let expected = &expected[output * inputs..][..inputs];
             let largest = expected.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
             // Scales and minima are rounded to half precision, by 2^-11 of `scale * quant` and of `min`, which together
@@ -177,6 +179,65 @@ fn packed_weights_are_what_was_stored() {
 
 /// Compared with f64 sums over the packed weights: equal up to rounding, and for quantized weights up to the rounding of
 /// activations, each by at most half a step of its block of 32.
+/// A matrix that counts how often it is read.
+struct Counted {
+    tensor: StoredTensor<'static>,
+    reads: Arc<AtomicUsize>,
+    is_released: Arc<AtomicBool>,
+}
+
+impl MatrixSource for Counted {
+    fn tensor(&self) -> Result<StoredTensor<'_>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Ok(self.tensor.clone())
+    }
+
+    fn release(&self) {
+        self.is_released.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn matrices_of_first_use_are_packed_by_their_first_product() {
+    for precision in [
+        WeightPrecision::Stored,
+        WeightPrecision::F32,
+        WeightPrecision::Quantized(StorageType::Q8_0),
+    ] {
+        let own = CpuBackend::new(best(), precision, Some(2)).unwrap();
+        let tensor = stored_as(StorageType::Q4_K, 5, 45, 256);
+        let (reads, is_released) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let source = Counted {
+            tensor: tensor.clone(),
+            reads: reads.clone(),
+            is_released: is_released.clone(),
+        };
+        let now = own.matrix(&tensor).unwrap();
+        let later = own.matrix_on_first_use("a", Box::new(source)).unwrap();
+        assert_eq!(own.matrix_storage(&later), own.matrix_storage(&now));
+        assert_eq!(own.matrix_bytes(&later), own.matrix_bytes(&now));
+        assert_eq!(later.layout(), now.layout());
+        let described = reads.load(Ordering::Relaxed);
+        assert!(!is_released.load(Ordering::Relaxed));
+        let x = rows_of(&own, 11, 3, 256);
+        let [now, later] = [now, later].map(|matrix| Linear { matrix, bias: None });
+        let expected = own.linear(&x, &now).unwrap();
+        let threads: Vec<_> = std::thread::scope(|scope| {
+            let product = || own.linear(&x, &later).unwrap().values().to_vec();
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(product)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        for product in threads {
+            assert_eq!(product, expected.values());
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), described + 1);
+        assert!(is_released.load(Ordering::Relaxed));
+    }
+}
+
 #[test]
 fn products_are_right_to_the_rounding_of_activations() {
     for format in StorageType::ALL {
@@ -188,7 +249,11 @@ fn products_are_right_to_the_rounding_of_activations() {
         let bias = layer.bias.as_ref().unwrap();
         let mut weights = vec![0.0; inputs];
         for output in 0..outputs {
-            layer.matrix.0.read_row(output, &mut weights);
+            layer
+                .matrix
+                .packed()
+                .unwrap()
+                .read_row(output, &mut weights);
             for row in 0..count {
                 let (mut expected, mut allowed) = (f64::from(bias[output]), 1e-4);
                 for (x, w) in x.row(row).chunks(32).zip(weights.chunks(32)) {

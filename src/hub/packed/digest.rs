@@ -33,15 +33,16 @@ impl Digests {
         files.iter().map(|file| self.known_of(file)).collect()
     }
 
-    /// The digests of files, which are read where they are not known; `None` if the flag was set meanwhile.
+    /// The digests of files, which so many threads read where they are not known; `None` if the flag was set meanwhile.
     pub(super) fn of_files(
         &self,
         files: &[PathBuf],
+        threads: usize,
         is_stopped: &AtomicBool,
     ) -> Result<Option<Vec<String>>> {
         let digests = files.iter().map(|file| match self.known_of(file) {
             Some(digest) => Ok(Some(digest)),
-            None => self.read(file, is_stopped),
+            None => self.read(file, threads, is_stopped),
         });
         digests.collect()
     }
@@ -52,10 +53,10 @@ impl Digests {
         (state == state_of(&fs::metadata(file).ok()?)).then(|| digest.to_owned())
     }
 
-    fn read(&self, file: &Path, is_stopped: &AtomicBool) -> Result<Option<String>> {
+    fn read(&self, file: &Path, threads: usize, is_stopped: &AtomicBool) -> Result<Option<String>> {
         let failed = |error| Error::io(file, error);
         let before = fs::metadata(file).map_err(failed)?;
-        let Some(digest) = digest(file, before.len(), is_stopped).map_err(failed)? else {
+        let Some(digest) = digest(file, before.len(), threads, is_stopped).map_err(failed)? else {
             return Ok(None);
         };
         if let Some(record) = self.record_of(file) {
@@ -93,8 +94,13 @@ fn state_of(metadata: &Metadata) -> String {
     state
 }
 
-/// The SHA-256 of the SHA-256s of a file's chunks, which are read on all cores; `None` if the flag was set meanwhile.
-fn digest(file: &Path, length: u64, is_stopped: &AtomicBool) -> io::Result<Option<String>> {
+/// The SHA-256 of the SHA-256s of a file's chunks; `None` if the flag was set meanwhile.
+fn digest(
+    file: &Path,
+    length: u64,
+    threads: usize,
+    is_stopped: &AtomicBool,
+) -> io::Result<Option<String>> {
     let chunks = length.div_ceil(CHUNK);
     let next = AtomicU64::new(0);
     let digests = Mutex::new(vec![[0; 32]; usize::try_from(chunks).unwrap_or(0)]);
@@ -117,7 +123,6 @@ fn digest(file: &Path, length: u64, is_stopped: &AtomicBool) -> io::Result<Optio
         }
         Ok(())
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(read_chunks)).collect();
         let mut result = read_chunks();

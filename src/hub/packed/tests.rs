@@ -55,7 +55,7 @@ fn a_file_is_read_again_only_when_it_changed() {
     let Checkpoint { files, .. } = checkpoint(&file, "weights", 10);
     let is_stopped = AtomicBool::new(false);
     assert_eq!(cache.digests.known(&files), None);
-    let first = cache.digests.of_files(&files, &is_stopped).unwrap();
+    let first = cache.digests.of_files(&files, 2, &is_stopped).unwrap();
     assert_eq!(cache.digests.known(&files), first);
     // As long as before, and with its date.
     let date = fs::metadata(&file).unwrap().modified().unwrap();
@@ -64,10 +64,16 @@ fn a_file_is_read_again_only_when_it_changed() {
     opened.set_modified(date).unwrap();
     if cfg!(unix) {
         assert_eq!(cache.digests.known(&files), None);
-        assert_ne!(cache.digests.of_files(&files, &is_stopped).unwrap(), first);
+        assert_ne!(
+            cache.digests.of_files(&files, 2, &is_stopped).unwrap(),
+            first
+        );
     }
     fs::write(&file, "weights").unwrap();
-    assert_eq!(cache.digests.of_files(&files, &is_stopped).unwrap(), first);
+    assert_eq!(
+        cache.digests.of_files(&files, 2, &is_stopped).unwrap(),
+        first
+    );
 }
 
 #[test]
@@ -76,7 +82,10 @@ fn a_digest_that_is_given_up_is_not_recorded() {
     let cache = cache(folder.path());
     let Checkpoint { files, .. } = checkpoint(&folder.path().join("a.gguf"), "weights", 10);
     let is_stopped = AtomicBool::new(true);
-    assert_eq!(cache.digests.of_files(&files, &is_stopped).unwrap(), None);
+    assert_eq!(
+        cache.digests.of_files(&files, 2, &is_stopped).unwrap(),
+        None
+    );
     assert_eq!(cache.digests.known(&files), None);
 }
 
