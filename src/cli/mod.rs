@@ -48,6 +48,8 @@ Environment:
   SPECDEC_NUM_THREADS   number of threads that compute
   SPECDEC_LOG_FORMAT    text or json
   SPECDEC_PROFILES      folder of the profiles that `specdec tune` saves
+  SPECDEC_PACKED_WEIGHTS_GIB
+                        gibibytes of packed weights that are kept (specdec cache)
   RUST_LOG              log filter [default: warn], such as specdec_rs=debug
   HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE
                         as in Hugging Face's own tools";

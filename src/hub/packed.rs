@@ -5,7 +5,7 @@
 //! `about.json` says what it is of; its date is that of the last use. The matrices are the kernels' own affair
 //! ([`MatrixCache`]). All folders together take at most [`Limit`]; those that were not used for the longest go first.
 //!
-//! Whoever opens a checkpoint again needs its contents' digest, and reading 17 GB takes seconds: `digest` keeps those of files
+//! To open a checkpoint again takes its contents' digest, and to read 17 GB takes seconds: `digest` keeps those of files
 //! that did not change.
 
 mod digest;

@@ -168,7 +168,7 @@ impl<T: Pod> Frozen<T> {
             FrozenMemory::Anonymous(chunk) => chunk.as_ptr(),
             FrozenMemory::File(map) => map.as_ptr(),
         };
-        // SAFETY: whoever made this saw to it that the memory holds `length` aligned elements there, which nothing writes to; any
+        // SAFETY: by construction, the memory holds `length` aligned elements there, which nothing writes to; any
         // bits are a value.
         unsafe { std::slice::from_raw_parts(memory.wrapping_add(self.start).cast(), self.length) }
     }

@@ -207,7 +207,7 @@ fn hostile_indices_give_nothing() {
     assert_all_lie_there(folder.path(), &matrices, &pool);
 }
 
-/// Packed bytes that earlier versions wrote are read as they are: whoever changes them raises [`LAYOUT_VERSION`].
+/// Packed bytes that earlier versions wrote are read as they are: a change to them raises [`LAYOUT_VERSION`].
 #[test]
 fn packed_bytes_change_only_with_the_version() {
     let pool = Pool::shared(Some(1));

@@ -1,0 +1,104 @@
+"""Time from a process's start to its first token, and peak memory, with weights packed or not.
+
+    python3 benches/starts.py MODEL.gguf... [--specdec PROGRAM] [--llama-server PROGRAM]
+
+"first" has an empty cache of packed weights, "later" the one that an earlier process wrote. With
+--llama-server, llama.cpp's server is started in turn. Models' files are in the page cache. Prints
+the median of the repeats, and JSON with all of them.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+PROMPT = "The committee met on Tuesday to discuss the plan. " * 10
+MEGABYTE = 2**20
+
+
+def peak(process: subprocess.Popen) -> float:
+    """Megabytes that a process had in memory at most; it has ended, or ends now."""
+    _, _, usage = os.wait4(process.pid, 0)
+    return usage.ru_maxrss * 1024 / MEGABYTE
+
+
+def specdec(program: str, model: str, home: str, tokens: int = 1) -> tuple[float, float]:
+    """Seconds and megabytes of `specdec generate`."""
+    command = [program, "generate", PROMPT, "--target", model, "-n", str(tokens), "--raw"]
+    command += ["--ignore-eos", "--quiet", "--draft", "none", "--no-profile"]
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command, env=os.environ | {"HF_HOME": home}, stdout=subprocess.DEVNULL
+    )
+    memory = peak(process)
+    return time.monotonic() - started, memory
+
+
+def keep_all(program: str, model: str, home: str) -> None:
+    """Runs the model until nothing more of it is packed."""
+    before = -1
+    while before != (now := sum(file.stat().st_size for file in Path(home).rglob("weights"))):
+        before = now
+        specdec(program, model, home, tokens=64)
+
+
+def llama(program: str, model: str) -> tuple[float, float]:
+    """Seconds and megabytes of llama.cpp's server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [program, "-m", model, "--port", str(port), "-t", str(len(os.sched_getaffinity(0)))]
+    command += ["-c", "4352", "-np", "1"]
+    started = time.monotonic()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **quiet)
+    body = json.dumps({"prompt": PROMPT, "n_predict": 1}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/completion", body)
+    request.add_header("content-type", "application/json")
+    while True:
+        try:
+            urllib.request.urlopen(request).read()
+            break
+        except (urllib.error.HTTPError, urllib.error.URLError):
+            if time.monotonic() - started > 300:
+                raise
+            time.sleep(0.02)
+    seconds = time.monotonic() - started
+    process.terminate()
+    return seconds, peak(process)
+
+
+def main() -> None:
+    """Measures all models in turn."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", metavar="MODEL.gguf")
+    parser.add_argument("--specdec", default="specdec")
+    parser.add_argument("--llama-server")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    for model in arguments.models:
+        runs: dict[str, list[tuple[float, float]]] = {}
+        for _ in range(arguments.repeats):
+            with tempfile.TemporaryDirectory() as home:
+                first = specdec(arguments.specdec, model, home)
+                keep_all(arguments.specdec, model, home)
+                later = specdec(arguments.specdec, model, home)
+            runs.setdefault("first", []).append(first)
+            runs.setdefault("later", []).append(later)
+            if arguments.llama_server:
+                runs.setdefault("llama.cpp", []).append(llama(arguments.llama_server, model))
+        for name, pairs in runs.items():
+            seconds, memory = (statistics.median(values) for values in zip(*pairs, strict=True))
+            print(f"{Path(model).stem:<20} {name:<10} {seconds:6.2f} s {memory:7.0f} MB")
+        print(json.dumps({"model": model, "runs": runs}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
