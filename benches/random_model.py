@@ -22,9 +22,14 @@ def blocks(rng, rows, columns, kind):
         Q.Q4_K: [(0, 0.02 / 4.6 / 31), (2, 0.02 * 1.6 / 31)],
         Q.Q5_K: [(0, 0.02 / 9.2 / 31), (2, 0.02 * 1.6 / 31)],
         Q.Q6_K: [(208, 0.02 / 18.5 / 74)],
+        Q.IQ4_XS: [(0, 0.02 / 18.5 / 68)],
+        Q.MXFP4: [],
     }[kind]
     for offset, scale in scales:
         data[:, :, offset : offset + 2] = np.frombuffer(np.float16(scale).tobytes(), np.uint8)
+    if kind == Q.MXFP4:
+        # Powers of two: 2^-8 times halves of up to 12, whose standard deviation is 6.
+        data[:, :, 0] = 128 - 8
     return data.reshape(rows, -1)
 
 
@@ -406,6 +411,8 @@ SHAPES = (
 FORMATS = {
     "q4_k_m": {"body": Q.Q4_K, "qkv": Q.Q5_K, "head": Q.Q6_K},
     "q8_0": {"body": Q.Q8_0, "qkv": Q.Q8_0, "head": Q.Q8_0},
+    "iq4_xs": {"body": Q.IQ4_XS, "qkv": Q.Q5_K, "head": Q.Q6_K},
+    "mxfp4": {"body": Q.MXFP4, "qkv": Q.Q8_0, "head": Q.Q8_0},
 }
 
 

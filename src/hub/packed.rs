@@ -17,9 +17,7 @@ use std::thread;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use super::checksum::hexadecimal;
 use super::environment::Settings;
 use crate::backend::WeightPrecision;
 use crate::backend::cpu::{LAYOUT_VERSION, MatrixCache, WritableFolder};
@@ -37,7 +35,7 @@ const MIN_BYTES: u64 = 64 << 20;
 const ABOUT: &str = "about.json";
 /// What a folder's writer locks.
 const LOCK: &str = "lock";
-/// Hexadecimal digits of a folder's name: half of those of a SHA-256.
+/// Hexadecimal digits of a folder's name: half of those of a hash.
 const KEY_DIGITS: usize = 32;
 
 /// How many bytes all folders may take; 0: nothing is kept.
@@ -128,7 +126,6 @@ pub(crate) fn open(checkpoint: Checkpoint) -> Result<Option<MatrixCache>> {
         mark_as_used(folder);
     }
     let find_folder = move |is_stopped: &AtomicBool| {
-        threads::yield_to_others();
         let found = cache.folder_to_write(&checkpoint, limit, is_stopped);
         found.unwrap_or_else(|error| {
             tracing::info!("packed weights are not kept: {error}");
@@ -172,7 +169,7 @@ fn key(contents: &[String], precision: WeightPrecision) -> String {
         all.push('\n');
         all.push_str(content);
     }
-    let mut key = hexadecimal(&Sha256::digest(all));
+    let mut key = blake3::hash(all.as_bytes()).to_string();
     key.truncate(KEY_DIGITS);
     key
 }
@@ -248,6 +245,8 @@ impl Cache {
         };
         let about = serde_json::to_vec(&about).map_err(|error| Error::io(&path, error.into()))?;
         files::write(&path.join(ABOUT), about, Access::Shared)?;
+        // Now that this process knows where to write, there is time.
+        threads::yield_to_others();
         let lock = Box::new(lock);
         Ok(Some(WritableFolder { path, lock }))
     }

@@ -1,8 +1,9 @@
 //! Products of one block of weights with some rows, in vector registers.
 
 use super::layouts::{
-    Affine4, Affine5, BLOCK, BYTE_OFFSET, Bf16Block, F16Block, F32Block, FloatBlock,
-    QuantizedLayout, Symmetric6, Symmetric8,
+    Affine2Halves, Affine4, Affine5, BLOCK, BYTE_OFFSET, Bf16Block, E2m1, E2m1Halves, F16Block,
+    F32Block, FloatBlock, Iq1Halves, Iq2Halves, Iq3S, Iq3Xxs, NonLinear4, QuantizedLayout,
+    Symmetric6, Symmetric8,
 };
 use super::rows::QuantizedX;
 use super::simd::Simd;
@@ -120,6 +121,14 @@ blocks! {
     Affine5: QuantizedX => multiply_quantized,
     Symmetric6: QuantizedX => multiply_quantized,
     Symmetric8: QuantizedX => multiply_quantized,
+    NonLinear4: QuantizedX => multiply_quantized,
+    Affine2Halves: QuantizedX => multiply_quantized,
+    Iq3S: QuantizedX => multiply_quantized,
+    Iq3Xxs: QuantizedX => multiply_quantized,
+    Iq2Halves: QuantizedX => multiply_quantized,
+    Iq1Halves: QuantizedX => multiply_quantized,
+    E2m1: QuantizedX => multiply_quantized,
+    E2m1Halves: QuantizedX => multiply_quantized,
     F32Block: [f32; BLOCK] => multiply_floats,
     F16Block: [f32; BLOCK] => multiply_floats,
     Bf16Block: [f32; BLOCK] => multiply_floats,

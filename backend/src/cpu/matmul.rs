@@ -7,7 +7,6 @@ use smallvec::SmallVec;
 use super::blocks::Block;
 use super::layouts::QuantizedLayout;
 use super::memory::UnsafeSlice;
-use super::pack::{Blocks, Layout, with_blocks};
 use super::pool::Pool;
 use super::product::{MAX_ROWS, Product, Sums, TileRange, add_bias, for_rows};
 use super::rows::{ActivationFormats, PackedFormat, QuantizedX, groups};
@@ -15,6 +14,7 @@ use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
 #[cfg(target_arch = "x86_64")]
 use super::tiles::ByTiles;
+use super::weights::{Blocks, Layout, with_blocks};
 
 /// Bytes by which weights are prefetched ahead of their use. The hardware prefetcher stops at page boundaries.
 const PREFETCH: usize = 4096;

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::matrix_cache::MatrixCache;
 use super::memory::Arena;
-use super::pack::{Layout, Packed};
+use super::pack::Packed;
 use super::pool::Pool;
+use super::weights::Layout;
 use crate::error::{Error, Result};
 use crate::{MatrixSource, StorageType, StoredTensor, WeightPrecision, quantize};
 

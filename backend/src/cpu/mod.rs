@@ -36,6 +36,7 @@ mod tests;
 mod tier;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
+mod weights;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

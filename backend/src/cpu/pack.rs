@@ -1,17 +1,12 @@
 //! Weight matrices in the layouts that the kernels read: tiles of sixteen outputs, cut into blocks of 32 inputs.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use memmap2::Mmap;
-
-use super::layouts::{
-    self, Affine4, Affine5, BLOCK, Bf16Block, F16Block, F32Block, FloatBlock, QuantizedLayout,
-    Symmetric6, Symmetric8, round_to_8_bits,
-};
+use super::layouts::{self, BLOCK, FloatBlock, QuantizedLayout, round_to_8_bits};
 use super::memory::{Arena, Frozen, UnsafeSlice};
 use super::pool::Pool;
 use super::simd::LANES;
+use super::weights::{Blocks, Layout, Weights, for_quantization, with_blocks};
 use crate::error::{Error, Result};
 use crate::formats::{Decoder, QuantBlock, Quantization};
 use crate::{StorageType, StoredTensor};
@@ -26,125 +21,6 @@ pub(super) struct Packed {
     pub(super) weights: Weights,
     /// How the checkpoint stored it.
     storage: StorageType,
-}
-
-/// The tiles in their order, each with all its blocks; the last one is padded with zeros.
-#[derive(Clone)]
-pub(super) enum Weights {
-    Affine4(Frozen<Affine4>),
-    Affine5(Frozen<Affine5>),
-    Symmetric6(Frozen<Symmetric6>),
-    Symmetric8(Frozen<Symmetric8>),
-    F32(Frozen<F32Block>),
-    F16(Frozen<F16Block>),
-    Bf16(Frozen<Bf16Block>),
-}
-
-/// A layout, as a variant of [`Weights`].
-pub(super) trait Blocks: Sized {
-    /// The blocks, if they are of this layout.
-    fn of(weights: &Weights) -> Option<&[Self]>;
-}
-
-macro_rules! layouts {
-    ($($layout:ident => $block:ident,)*) => {
-        $(impl Blocks for $block {
-            fn of(weights: &Weights) -> Option<&[Self]> {
-                match weights {
-                    Weights::$layout(blocks) => Some(blocks.as_slice()),
-                    _ => None,
-                }
-            }
-        })*
-
-        impl Weights {
-            /// The name of the layout.
-            pub(super) fn layout(&self) -> &'static str {
-                match self {
-                    $(Self::$layout(_) => stringify!($layout),)*
-                }
-            }
-
-            /// The weights in a layout of this name that these bytes of a mapped file hold.
-            pub(super) fn of_file(layout: &str, map: &Arc<Mmap>, bytes: Range<usize>) -> Option<Self> {
-                match layout {
-                    $(stringify!($layout) => Frozen::of_file(map, bytes).map(Self::$layout),)*
-                    _ => None,
-                }
-            }
-
-            /// The weights as bytes.
-            pub(super) fn as_bytes(&self) -> &[u8] {
-                with_blocks!(self, blocks => bytemuck::cast_slice(blocks.as_slice()))
-            }
-        }
-    };
-}
-
-/// Evaluates an expression with the blocks of a matrix, whatever their layout; `quantized` and `float` blocks may have separate
-/// expressions.
-macro_rules! with_blocks {
-    ($weights:expr, $blocks:ident => $body:expr) => {
-        with_blocks!($weights, quantized $blocks => $body, float $blocks => $body)
-    };
-    ($weights:expr, quantized $blocks:ident => $quantized:expr, float $floats:ident => $float:expr) => {
-        match $weights {
-            $crate::cpu::pack::Weights::Affine4($blocks) => $quantized,
-            $crate::cpu::pack::Weights::Affine5($blocks) => $quantized,
-            $crate::cpu::pack::Weights::Symmetric6($blocks) => $quantized,
-            $crate::cpu::pack::Weights::Symmetric8($blocks) => $quantized,
-            $crate::cpu::pack::Weights::F32($floats) => $float,
-            $crate::cpu::pack::Weights::F16($floats) => $float,
-            $crate::cpu::pack::Weights::Bf16($floats) => $float,
-        }
-    };
-}
-pub(super) use with_blocks;
-
-layouts! {
-    Affine4 => Affine4,
-    Affine5 => Affine5,
-    Symmetric6 => Symmetric6,
-    Symmetric8 => Symmetric8,
-    F32 => F32Block,
-    F16 => F16Block,
-    Bf16 => Bf16Block,
-}
-
-/// The layout that weights are packed in: for each kind of floats one, and for each kind of integers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
-    F32,
-    F16,
-    Bf16,
-    Quantized(Quantization),
-}
-
-impl Layout {
-    /// The layout of a storage type; formats without one of their own are held in 8 bits.
-    pub(super) fn of(storage: StorageType) -> Self {
-        match storage {
-            StorageType::F32 => Self::F32,
-            StorageType::F16 => Self::F16,
-            StorageType::BF16 => Self::Bf16,
-            _ => Self::Quantized(match storage.format().decoder {
-                Decoder::Quants(quantization, _) => quantization,
-                Decoder::Values(_) | Decoder::Candle => Quantization::Symmetric8,
-            }),
-        }
-    }
-
-    fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => size_of::<F32Block>(),
-            Self::F16 => size_of::<F16Block>(),
-            Self::Bf16 => size_of::<Bf16Block>(),
-            Self::Quantized(Quantization::Affine4) => size_of::<Affine4>(),
-            Self::Quantized(Quantization::Affine5) => size_of::<Affine5>(),
-            Self::Quantized(Quantization::Symmetric6) => size_of::<Symmetric6>(),
-            Self::Quantized(Quantization::Symmetric8) => size_of::<Symmetric8>(),
-        }
-    }
 }
 
 impl Packed {
@@ -171,7 +47,7 @@ impl Packed {
                 Decoder::Quants(quantization, unpack) => {
                     packing.quantized(quantization, &tensor.data, storage, unpack)?
                 }
-                Decoder::Values(_) | Decoder::Candle => {
+                Decoder::Values(_) => {
                     let StoredTensor { storage, data, .. } = tensor.widened()?;
                     packing.quantized(Quantization::Symmetric8, &data, storage, round_to_8_bits)?
                 }
@@ -288,11 +164,9 @@ impl Packing<'_> {
         storage: StorageType,
         unpack: fn(&[u8], usize) -> QuantBlock,
     ) -> Result<Weights> {
-        Ok(match quantization {
-            Quantization::Affine4 => Weights::Affine4(self.blocks(data, storage, unpack)?),
-            Quantization::Affine5 => Weights::Affine5(self.blocks(data, storage, unpack)?),
-            Quantization::Symmetric6 => Weights::Symmetric6(self.blocks(data, storage, unpack)?),
-            Quantization::Symmetric8 => Weights::Symmetric8(self.blocks(data, storage, unpack)?),
+        for_quantization!(quantization, Layout => {
+            let blocks = self.blocks::<Layout>(data, storage, unpack)?;
+            Ok(Layout::into_weights(blocks))
         })
     }
 

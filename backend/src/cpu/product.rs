@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::math::{activate, join, load_some, store_some};
 use super::memory::UnsafeSlice;
-use super::pack::{Blocks, Packed};
+use super::pack::Packed;
 use super::rows::{Group, PackedActivations, Rows};
 use super::simd::{LANES, Simd};
+use super::weights::Blocks;
 use crate::{Activation, Gating};
 
 /// The maximum number of rows that a tier multiplies at once.

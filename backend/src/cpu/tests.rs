@@ -30,7 +30,7 @@ fn stored(seed: u64, outputs: usize, inputs: usize) -> StoredTensor<'static> {
 }
 
 /// A matrix in this format.
-fn stored_as(
+pub(super) fn stored_as(
     format: StorageType,
     seed: u64,
     outputs: usize,
@@ -155,16 +155,18 @@ fn packed_weights_are_what_was_stored() {
                 | StorageType::F16
                 | StorageType::BF16
                 | StorageType::Q8_0
-                | StorageType::MXFP4 => 0.0,
+                | StorageType::MXFP4
+                | StorageType::IQ4_NL
+                | StorageType::Q1_0
+                | StorageType::Q2_0
+                | StorageType::TQ1_0
+                | StorageType::TQ2_0 => 0.0,
                 StorageType::Q4_0 | StorageType::Q4_1 | StorageType::Q5_0 | StorageType::Q5_1 => {
                     1e-6
                 }
-                StorageType::Q2_K
-                | StorageType::IQ2_XS
-                | StorageType::IQ2_S
-                | StorageType::F8_E4M3
-                | StorageType::INT4_G
-                | StorageType::IQ4_NL => largest * (1.0 / 254.0 + 1.0 / 2048.0),
+                StorageType::F8_E4M3 | StorageType::INT4_G => {
+                    largest * (1.0 / 254.0 + 1.0 / 2048.0)
+                }
                 _ => 3.0 / 2048.0 * largest,
             };
             for (found, expected) in row.iter().zip(expected) {

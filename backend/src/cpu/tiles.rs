@@ -8,12 +8,12 @@ use std::ops::Range;
 
 use super::blocks::sub_block_sum;
 use super::layouts::QuantizedLayout;
-use super::pack::Blocks;
 use super::product::{MAX_ROWS, Sums, TileRange, add_bias, for_rows};
 use super::rows::{QuantizedX, groups};
 use super::simd::amx::{AmxTiles, TILE_ROWS, TileSums, TileWeights};
 use super::simd::{LANES, Simd};
 use super::tier::Kernel;
+use super::weights::Blocks;
 
 /// Some tiles of a product with quantized blocks.
 pub(super) struct ByTiles<'a, B> {

@@ -21,6 +21,6 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     QuantBlock {
         quants: nibbles(&block[8..]),
         scales: [f32_at(block, 0); 2],
-        min: f32_at(block, 4),
+        mins: [f32_at(block, 4); 2],
     }
 }

@@ -17,7 +17,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric6, unpack),
+    decoder: Decoder::Quants(Quantization::Iq1Halves, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -37,6 +37,6 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     QuantBlock {
         quants,
         scales,
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

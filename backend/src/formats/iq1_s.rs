@@ -8,13 +8,16 @@ const CODES: usize = 2;
 const UPPER: usize = CODES + SUPER_BLOCK / 8;
 const BYTES: usize = UPPER + SUPER_BLOCK / 32 * 2;
 
+/// Eight times the levels -1, 0 and 1 and their shift of an eighth: up, then down.
+pub(crate) const LEVELS: [i8; 16] = [-7, 1, 9, 0, -9, -1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 pub(super) const FORMAT: Format = Format {
     name: "IQ1_S",
     ggml_type: Some(19),
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric6, unpack),
+    decoder: Decoder::Quants(Quantization::Iq1Halves, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -30,13 +33,13 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     QuantBlock {
         quants,
         scales: [scale / 8.0; 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }
 
-/// Eight times a group's levels (-1, 0 or 1) and their shift of an eighth, plus 32.
+/// A group's levels, shifted up or down.
 pub(super) fn shifted(entry: usize, is_down: bool) -> [u8; 8] {
-    let shift = if is_down { 31 } else { 33 };
+    let shift = u8::from(is_down) << 2;
     let entry = IQ1[entry];
-    std::array::from_fn(|i| 8 * (entry >> (2 * i) & 3) as u8 + shift - 8)
+    std::array::from_fn(|i| (entry >> (2 * i) & 3) as u8 | shift)
 }

@@ -1,7 +1,19 @@
 //! What the formats of 2 and 3 bits with codebooks share: levels and signs.
 
 /// The levels of the formats of 2 bits.
-const LEVELS: [i8; 4] = [8, 25, 43, 0];
+pub(crate) const LEVELS: [i8; 16] = with_signs([8, 25, 43, 0, 0, 0, 0, 0]);
+
+/// Eight levels, and the same negative.
+pub(super) const fn with_signs(levels: [i8; 8]) -> [i8; 16] {
+    let mut signed = [0; 16];
+    let mut index = 0;
+    while index < levels.len() {
+        signed[index] = levels[index];
+        signed[index + 8] = -levels[index];
+        index += 1;
+    }
+    signed
+}
 
 /// The bits that seven signs take.
 pub(super) const SIGNS: u32 = 0x7F;
@@ -12,26 +24,13 @@ pub(super) fn signs_of(seven: u32) -> u8 {
 }
 
 /// The levels of an entry of a codebook, with the signs that the bits say.
-pub(super) fn eighth(entry: u16, signs: u8) -> [i8; 8] {
-    std::array::from_fn(|i| {
-        let level = LEVELS[usize::from(entry >> (2 * i) & 3)];
-        signed(level, signs, i)
-    })
+pub(super) fn eighth(entry: u16, signs: u8) -> [u8; 8] {
+    std::array::from_fn(|i| (entry >> (2 * i) & 3) as u8 | sign_bit(signs, i))
 }
 
-/// A level, negative if the `i`-th bit says so.
-pub(super) fn signed(level: i8, signs: u8, i: usize) -> i8 {
-    match signs >> i & 1 {
-        0 => level,
-        _ => -level,
-    }
-}
-
-/// Appends the values of 32 weights: two groups of 8 with each of two scales.
-pub(super) fn push(groups: [[i8; 8]; 4], scales: [f32; 2], values: &mut Vec<f32>) {
-    for (index, group) in groups.into_iter().enumerate() {
-        values.extend(group.map(|level| scales[index / 2] * f32::from(level)));
-    }
+/// The bit of an index that makes its level negative, if the `i`-th sign says so.
+pub(super) fn sign_bit(signs: u8, i: usize) -> u8 {
+    (signs >> i & 1) << 3
 }
 
 /// The scales of the halves of 32 weights, from a byte's two halves.

@@ -1,9 +1,9 @@
 //! `IQ2_S`: groups of 8 of a codebook of 1024, with 8 bits of signs each, and a 4-bit scale for every 16.
 
-use super::bits::{block, half_at};
+use super::bits::{half_at, super_block};
 use super::codebooks::IQ2_S;
-use super::iq2::{eighth, push, scales};
-use super::{Decoder, Format, SUPER_BLOCK};
+use super::iq2::{eighth, scales};
+use super::{BLOCK, Decoder, Format, QuantBlock, Quantization, SUPER_BLOCK};
 
 const CODES: usize = 2;
 const SIGNS: usize = CODES + SUPER_BLOCK / 8;
@@ -17,22 +17,22 @@ pub(super) const FORMAT: Format = Format {
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Values(decode),
+    decoder: Decoder::Quants(Quantization::Iq2Halves, unpack),
 };
 
-fn decode(data: &[u8], values: &mut Vec<f32>) {
-    for index in 0..data.len() / BYTES {
-        let bytes: &[u8; BYTES] = block(data, index);
-        let scale = half_at(bytes, 0);
-        for part in 0..SUPER_BLOCK / 32 {
-            let upper = bytes[UPPER + part];
-            let groups = std::array::from_fn(|group| {
-                let at = 4 * part + group;
-                let upper = usize::from(upper >> (2 * group) & 3) << 8;
-                let entry = IQ2_S[usize::from(bytes[CODES + at]) | upper];
-                eighth(entry, bytes[SIGNS + at])
-            });
-            push(groups, scales(scale, bytes[SCALES + part]), values);
-        }
+fn unpack(row: &[u8], index: usize) -> QuantBlock {
+    let (bytes, block): (&[u8; BYTES], _) = super_block(row, index);
+    let upper = bytes[UPPER + block];
+    let mut quants = [0; BLOCK];
+    for (group, quants) in quants.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let at = 4 * block + group;
+        let upper = usize::from(upper >> (2 * group) & 3) << 8;
+        let entry = IQ2_S[usize::from(bytes[CODES + at]) | upper];
+        *quants = eighth(entry, bytes[SIGNS + at]);
+    }
+    QuantBlock {
+        quants,
+        scales: scales(half_at(bytes, 0), bytes[SCALES + block]),
+        mins: [0.0; 2],
     }
 }

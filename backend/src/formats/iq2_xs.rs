@@ -1,9 +1,9 @@
 //! `IQ2_XS`: groups of 8 of a codebook of 512, with 7 bits of signs each, and a 4-bit scale for every 16.
 
-use super::bits::{block, half_at};
+use super::bits::{half_at, super_block};
 use super::codebooks::IQ2_XS;
-use super::iq2::{eighth, push, scales, signs_of};
-use super::{Decoder, Format, SUPER_BLOCK};
+use super::iq2::{eighth, scales, signs_of};
+use super::{BLOCK, Decoder, Format, QuantBlock, Quantization, SUPER_BLOCK};
 
 const CODES: usize = 2;
 const SCALES: usize = CODES + SUPER_BLOCK / 8 * 2;
@@ -15,23 +15,21 @@ pub(super) const FORMAT: Format = Format {
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Values(decode),
+    decoder: Decoder::Quants(Quantization::Iq2Halves, unpack),
 };
 
-fn decode(data: &[u8], values: &mut Vec<f32>) {
-    for index in 0..data.len() / BYTES {
-        let bytes: &[u8; BYTES] = block(data, index);
-        let scale = half_at(bytes, 0);
-        let codes = bytes[CODES..SCALES].as_chunks::<2>().0;
-        for (codes, byte) in codes.as_chunks::<4>().0.iter().zip(&bytes[SCALES..]) {
-            let groups = codes.map(|code| {
-                let code = u16::from_le_bytes(code);
-                eighth(
-                    IQ2_XS[usize::from(code & 511)],
-                    signs_of((code >> 9).into()),
-                )
-            });
-            push(groups, scales(scale, *byte), values);
-        }
+fn unpack(row: &[u8], index: usize) -> QuantBlock {
+    let (bytes, block): (&[u8; BYTES], _) = super_block(row, index);
+    let codes = bytes[CODES + 8 * block..][..8].as_chunks::<2>().0;
+    let mut quants = [0; BLOCK];
+    for (code, quants) in codes.iter().zip(quants.as_chunks_mut::<8>().0) {
+        let code = u16::from_le_bytes(*code);
+        let signs = signs_of((code >> 9).into());
+        *quants = eighth(IQ2_XS[usize::from(code & 511)], signs);
+    }
+    QuantBlock {
+        quants,
+        scales: scales(half_at(bytes, 0), bytes[SCALES + block]),
+        mins: [0.0; 2],
     }
 }

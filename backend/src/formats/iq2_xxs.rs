@@ -13,7 +13,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric8, unpack),
+    decoder: Decoder::Quants(Quantization::Iq2Halves, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -23,11 +23,11 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     let mut quants = [0; BLOCK];
     for (group, quants) in quants.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let signs = signs_of(word >> (7 * group) & SIGNS);
-        *quants = eighth(IQ2_XXS[usize::from(codes[group])], signs).map(|level| level as u8 ^ 128);
+        *quants = eighth(IQ2_XXS[usize::from(codes[group])], signs);
     }
     QuantBlock {
         quants,
         scales: [half_at(bytes, 0) * (0.5 + (word >> 28) as f32) * 0.25; 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

@@ -2,14 +2,14 @@
 
 use super::bits::{half_at, super_block, word_at};
 use super::codebooks::IQ3_XXS;
-use super::iq2::{SIGNS, signed, signs_of};
+use super::iq2::{SIGNS, sign_bit, signs_of, with_signs};
 use super::{BLOCK, Decoder, Format, QuantBlock, Quantization, SUPER_BLOCK};
 
 const CODES: usize = 2;
 const SCALES: usize = CODES + SUPER_BLOCK / 4;
 const BYTES: usize = SCALES + SUPER_BLOCK / 8;
 
-const LEVELS: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
+pub(crate) const LEVELS: [i8; 16] = with_signs([4, 12, 20, 28, 36, 44, 52, 62]);
 
 pub(super) const FORMAT: Format = Format {
     name: "IQ3_XXS",
@@ -17,7 +17,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric8, unpack),
+    decoder: Decoder::Quants(Quantization::Iq3Xxs, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -26,13 +26,12 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     let word = word_at(bytes, SCALES + 4 * block);
     let quants: [u8; BLOCK] = std::array::from_fn(|i| {
         let entry = IQ3_XXS[usize::from(codes[i / 4])];
-        let level = LEVELS[usize::from(entry >> (3 * (i % 4)) & 7)];
         let signs = signs_of(word >> (7 * (i / 8)) & SIGNS);
-        signed(level, signs, i % 8) as u8 ^ 128
+        (entry >> (3 * (i % 4)) & 7) as u8 | sign_bit(signs, i % 8)
     });
     QuantBlock {
         quants,
         scales: [half_at(bytes, 0) * (0.5 + (word >> 28) as f32) * 0.5; 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

@@ -1,7 +1,6 @@
 //! `IQ4_XS`: 4-bit indices of the levels of `IQ4_NL`, with a 6-bit scale for every 32.
 
 use super::bits::{half_at, nibbles, super_block};
-use super::iq4_nl::LEVELS;
 use super::{Decoder, Format, QuantBlock, Quantization, SUPER_BLOCK};
 
 const BYTES: usize = 2 + 2 + 4 + 128;
@@ -12,7 +11,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric8, unpack),
+    decoder: Decoder::Quants(Quantization::NonLinear4, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -21,9 +20,8 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     let lower = bytes[4 + block / 2] >> (4 * (block % 2)) & 15;
     let scale = half_at(bytes, 0) * (f32::from(upper << 4 | u16::from(lower)) - 32.0);
     QuantBlock {
-        // Levels are 8-bit integers, which are stored plus 128.
-        quants: nibbles(&bytes[8 + 16 * block..]).map(|i| LEVELS[usize::from(i)] as u8 ^ 128),
+        quants: nibbles(&bytes[8 + 16 * block..]),
         scales: [scale; 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

@@ -9,7 +9,6 @@
 //! decoded as in `ggml-quants.c`.
 
 mod bits;
-mod candle;
 mod codebooks;
 mod float;
 mod float8;
@@ -45,6 +44,12 @@ mod tq2_0;
 use candle_core::quantized::GgmlDType;
 
 use crate::error::{Error, Result};
+pub(crate) use iq1_s::LEVELS as IQ1_LEVELS;
+pub(crate) use iq2::LEVELS as IQ2_LEVELS;
+pub(crate) use iq3_s::LEVELS as IQ3_S_LEVELS;
+pub(crate) use iq3_xxs::LEVELS as IQ3_XXS_LEVELS;
+pub(crate) use iq4_nl::LEVELS as NON_LINEAR_LEVELS;
+pub(crate) use mxfp4::LEVELS as E2M1_LEVELS;
 
 /// The number of weights that are decoded together. ggml's blocks have 32 weights, its super-blocks 8 x 32.
 pub(crate) const BLOCK: usize = 32;
@@ -77,13 +82,13 @@ pub(crate) enum Decoder {
     Quants(Quantization, fn(row: &[u8], index: usize) -> QuantBlock),
     /// Directly into numbers, which the CPU kernels store in 8 bits unless it is a float format.
     Values(fn(data: &[u8], values: &mut Vec<f32>)),
-    /// By Candle. The CPU kernels store such weights in 8 bits.
-    Candle,
 }
 
 /// What the integers of a format stand for: one CPU layout each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quantization {
+    /// 2 bits: `scale * quant + min`, with scales and minima for each half of the block.
+    Affine2Halves,
     /// 4 bits: `scale * quant + min`.
     Affine4,
     /// 5 bits: `scale * quant + min`.
@@ -92,6 +97,20 @@ pub(crate) enum Quantization {
     Symmetric6,
     /// 8 bits: `scale * (quant - 128)`.
     Symmetric8,
+    /// 4 bits: `scale * level`, with the levels of `IQ4_NL`.
+    NonLinear4,
+    /// 4 bits: `scale * level`, with twice the values of 4-bit floats (E2M1) as levels.
+    E2m1,
+    /// The same, with a scale for each half of the block.
+    E2m1Halves,
+    /// 4 bits: `scale * level`, with the levels of `IQ3_S`.
+    Iq3S,
+    /// 4 bits: `scale * level`, with the levels of `IQ3_XXS`.
+    Iq3Xxs,
+    /// 4 bits: `scale * level`, with the levels of `IQ2_XXS`, and a scale for each half of the block.
+    Iq2Halves,
+    /// 4 bits: `scale * level`, with the levels of `IQ1_S`, and a scale for each half of the block.
+    Iq1Halves,
 }
 
 /// A block of 32 weights of one row, as integers and their scales.
@@ -100,18 +119,35 @@ pub(crate) struct QuantBlock {
     pub(crate) quants: [u8; BLOCK],
     /// The scales of the block's halves; only the first is used if the block has a single scale.
     pub(crate) scales: [f32; 2],
-    pub(crate) min: f32,
+    /// The same of their minima.
+    pub(crate) mins: [f32; 2],
+}
+
+/// The level that a 4-bit index stands for.
+fn level(levels: &[i8; 16], index: u8) -> f32 {
+    f32::from(levels[usize::from(index & 15)])
 }
 
 impl QuantBlock {
     /// The weights as ggml computes them, up to the sign of a zero.
     fn values(&self, quantization: Quantization) -> [f32; BLOCK] {
         std::array::from_fn(|input| {
-            let quant = f32::from(self.quants[input]);
+            let index = self.quants[input];
+            let quant = f32::from(index);
+            let half = input / (BLOCK / 2);
+            let (scale, of_half) = (self.scales[0], self.scales[half]);
             match quantization {
-                Quantization::Affine4 | Quantization::Affine5 => self.scales[0] * quant + self.min,
-                Quantization::Symmetric6 => self.scales[input / (BLOCK / 2)] * (quant - 32.0),
-                Quantization::Symmetric8 => self.scales[0] * (quant - 128.0),
+                Quantization::Affine4 | Quantization::Affine5 => scale * quant + self.mins[0],
+                Quantization::Affine2Halves => of_half * quant + self.mins[half],
+                Quantization::Symmetric6 => of_half * (quant - 32.0),
+                Quantization::Symmetric8 => scale * (quant - 128.0),
+                Quantization::NonLinear4 => scale * level(&NON_LINEAR_LEVELS, index),
+                Quantization::E2m1 => scale * level(&E2M1_LEVELS, index),
+                Quantization::E2m1Halves => of_half * level(&E2M1_LEVELS, index),
+                Quantization::Iq3S => scale * level(&IQ3_S_LEVELS, index),
+                Quantization::Iq3Xxs => scale * level(&IQ3_XXS_LEVELS, index),
+                Quantization::Iq2Halves => of_half * level(&IQ2_LEVELS, index),
+                Quantization::Iq1Halves => of_half * level(&IQ1_LEVELS, index),
             }
         })
     }
@@ -119,7 +155,7 @@ impl QuantBlock {
 
 impl Format {
     /// Appends the values of whole blocks.
-    pub(super) fn decode(&self, data: &[u8], values: &mut Vec<f32>) -> Result<()> {
+    pub(super) fn decode(&self, data: &[u8], values: &mut Vec<f32>) {
         match self.decoder {
             Decoder::Quants(quantization, unpack) => {
                 let blocks = data.len() / self.block_bytes * (self.block_elements / BLOCK);
@@ -128,9 +164,7 @@ impl Format {
                 }
             }
             Decoder::Values(decode) => decode(data, values),
-            Decoder::Candle => candle::decode(self, data, values)?,
         }
-        Ok(())
     }
 }
 
@@ -263,6 +297,9 @@ impl std::fmt::Display for StorageType {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+    use candle_core::quantized::ggml_file::qtensor_from_ggml;
+
     use super::*;
 
     #[test]
@@ -309,8 +346,12 @@ mod tests {
         for storage in StorageType::quantizable() {
             let quantized = crate::quantize(&tensor, storage).unwrap();
             let (mut own, mut expected) = (Vec::new(), Vec::new());
-            storage.format().decode(&quantized.data, &mut own).unwrap();
-            candle::decode(storage.format(), &quantized.data, &mut expected).unwrap();
+            storage.format().decode(&quantized.data, &mut own);
+            let dtype = storage.format().candle.unwrap();
+            let shape = tensor.shape.clone();
+            let tensor = qtensor_from_ggml(dtype, &quantized.data, shape, &Device::Cpu).unwrap();
+            let values = tensor.dequantize(&Device::Cpu).unwrap();
+            expected.extend(values.flatten_all().unwrap().to_vec1::<f32>().unwrap());
             assert_eq!(own, expected, "{storage}");
         }
     }

@@ -8,7 +8,15 @@ use super::{BLOCK, Decoder, Format, QuantBlock, Quantization};
 const BYTES: usize = 1 + 16;
 
 /// Twice the values of the 4-bit floats.
-pub(super) const LEVELS: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+pub(crate) const LEVELS: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// The index of a small whole level: from -4 to 4.
+pub(super) fn index_of(level: i8) -> u8 {
+    match level {
+        0.. => level as u8,
+        _ => 8 + level.unsigned_abs(),
+    }
+}
 
 pub(super) const FORMAT: Format = Format {
     name: "MXFP4",
@@ -16,7 +24,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric6, unpack),
+    decoder: Decoder::Quants(Quantization::E2m1, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -27,9 +35,8 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
         exponent => u32::from(exponent - 1) << 23 | u32::from(exponent == 1) << 22,
     };
     QuantBlock {
-        // Levels are stored plus 32.
-        quants: nibbles(&block[1..]).map(|i| (LEVELS[usize::from(i)] + 32) as u8),
+        quants: nibbles(&block[1..]),
         scales: [f32::from_bits(scale); 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

@@ -3,7 +3,6 @@
 //! A tensor may have one more scale, for all of it: then it is held as `NVFP4_S`, which has that one in every block.
 
 use super::bits::{block, f32_at};
-use super::mxfp4::LEVELS;
 use super::{BLOCK, Decoder, Format, QuantBlock, Quantization};
 
 const ELEMENTS: usize = 64;
@@ -16,7 +15,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: ELEMENTS,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric6, unpack),
+    decoder: Decoder::Quants(Quantization::E2m1Halves, unpack),
 };
 
 pub(super) const SCALED: Format = Format {
@@ -25,7 +24,7 @@ pub(super) const SCALED: Format = Format {
     block_elements: ELEMENTS,
     block_bytes: SCALED_BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric6, unpack_scaled),
+    decoder: Decoder::Quants(Quantization::E2m1Halves, unpack_scaled),
 };
 
 /// Half of what the byte stands for: levels are doubled.
@@ -55,9 +54,8 @@ fn of_block(bytes: &[u8], half: usize, scale: f32) -> QuantBlock {
     // Eight bytes hold sixteen numbers: first all lower halves.
     let nibble = |i: usize| quants[i / 16 * 8 + i % 8] >> (4 * (i % 16 / 8)) & 15;
     QuantBlock {
-        // Levels are stored plus 32.
-        quants: std::array::from_fn(|i| (LEVELS[usize::from(nibble(i))] + 32) as u8),
+        quants: std::array::from_fn(nibble),
         scales: [half_scale(scales[0]) * scale, half_scale(scales[1]) * scale],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

@@ -1,6 +1,7 @@
 //! `Q1_0`: signs, and a scale for every 128.
 
 use super::bits::{block, half_at};
+use super::mxfp4::index_of;
 use super::{BLOCK, Decoder, Format, QuantBlock, Quantization};
 
 const ELEMENTS: usize = 128;
@@ -12,15 +13,15 @@ pub(super) const FORMAT: Format = Format {
     block_elements: ELEMENTS,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric6, unpack),
+    decoder: Decoder::Quants(Quantization::E2m1, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
     let bytes: &[u8; BYTES] = block(row, index / (ELEMENTS / BLOCK));
     let signs = &bytes[2 + index % (ELEMENTS / BLOCK) * 4..][..4];
     QuantBlock {
-        quants: std::array::from_fn(|i| 31 + 2 * (signs[i / 8] >> (i % 8) & 1)),
+        quants: std::array::from_fn(|i| index_of(2 * (signs[i / 8] >> (i % 8) & 1) as i8 - 1)),
         scales: [half_at(bytes, 0); 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

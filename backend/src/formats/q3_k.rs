@@ -3,6 +3,7 @@
 use candle_core::quantized::GgmlDType;
 
 use super::bits::{half_at, super_block};
+use super::mxfp4::index_of;
 use super::{Decoder, Format, QuantBlock, Quantization, SUPER_BLOCK};
 
 const BYTES: usize = 32 + 64 + 12 + 2;
@@ -13,7 +14,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: Some(GgmlDType::Q3K),
-    decoder: Decoder::Quants(Quantization::Symmetric6, unpack),
+    decoder: Decoder::Quants(Quantization::E2m1Halves, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -23,7 +24,7 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     let quants = std::array::from_fn(|i| {
         let bits = lower[i] >> (2 * (block % 4)) & 3;
         // A set bit means that four were not subtracted.
-        32 + bits - 4 * (1 - (upper[i] >> block & 1))
+        index_of(bits as i8 - 4 * (1 - (upper[i] >> block & 1) as i8))
     });
     let d = half_at(bytes, 108);
     let scale = |index: usize| {
@@ -34,6 +35,6 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     QuantBlock {
         quants,
         scales: [scale(2 * block), scale(2 * block + 1)],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

@@ -22,6 +22,6 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     QuantBlock {
         quants: nibbles(&block[2..]),
         scales: [scale; 2],
-        min: -8.0 * scale,
+        mins: [-8.0 * scale; 2],
     }
 }

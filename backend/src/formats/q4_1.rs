@@ -21,6 +21,6 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     QuantBlock {
         quants: nibbles(&block[4..]),
         scales: [half_at(block, 0); 2],
-        min: half_at(block, 2),
+        mins: [half_at(block, 2); 2],
     }
 }

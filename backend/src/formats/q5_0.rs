@@ -22,6 +22,6 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     QuantBlock {
         quants: with_fifth_bits(nibbles(&block[6..]), &block[2..6]),
         scales: [scale; 2],
-        min: -16.0 * scale,
+        mins: [-16.0 * scale; 2],
     }
 }

@@ -26,6 +26,6 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     QuantBlock {
         quants,
         scales: [half_at(bytes, 0) * scale; 2],
-        min: -half_at(bytes, 2) * min,
+        mins: [-half_at(bytes, 2) * min; 2],
     }
 }

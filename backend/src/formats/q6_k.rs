@@ -31,6 +31,6 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     QuantBlock {
         quants,
         scales: [scale(2 * block), scale(2 * block + 1)],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

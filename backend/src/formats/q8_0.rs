@@ -22,6 +22,6 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
         // From two's complement to an offset of 128.
         quants: std::array::from_fn(|i| block[2 + i] ^ 128),
         scales: [half_at(block, 0); 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

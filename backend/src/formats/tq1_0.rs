@@ -1,6 +1,7 @@
 //! `TQ1_0`: five ternary weights a byte (four in the last bytes), and a scale for every 256.
 
 use super::bits::{half_at, super_block};
+use super::mxfp4::index_of;
 use super::{BLOCK, Decoder, Format, QuantBlock, Quantization, SUPER_BLOCK};
 
 /// Bytes of five weights: 32 weights in each of 32 bytes, then 16 in each of 16.
@@ -13,7 +14,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric6, unpack),
+    decoder: Decoder::Quants(Quantization::E2m1, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -28,9 +29,9 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
             };
             // A byte is a fraction of 256 in base three, rounded up: its first digits are lost in the multiplication.
             let rest = bytes[byte].wrapping_mul([1, 3, 9, 27, 81][digit]);
-            31 + ((u16::from(rest) * 3) >> 8) as u8
+            index_of(((u16::from(rest) * 3) >> 8) as i8 - 1)
         }),
         scales: [half_at(bytes, FIVES + 4); 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

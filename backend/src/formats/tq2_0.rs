@@ -1,6 +1,7 @@
 //! `TQ2_0`: ternary weights of 2 bits, and a scale for every 256.
 
 use super::bits::{half_at, super_block};
+use super::mxfp4::index_of;
 use super::{BLOCK, Decoder, Format, QuantBlock, Quantization, SUPER_BLOCK};
 
 const BYTES: usize = SUPER_BLOCK / 4 + 2;
@@ -11,7 +12,7 @@ pub(super) const FORMAT: Format = Format {
     block_elements: SUPER_BLOCK,
     block_bytes: BYTES,
     candle: None,
-    decoder: Decoder::Quants(Quantization::Symmetric6, unpack),
+    decoder: Decoder::Quants(Quantization::E2m1, unpack),
 };
 
 fn unpack(row: &[u8], index: usize) -> QuantBlock {
@@ -19,8 +20,8 @@ fn unpack(row: &[u8], index: usize) -> QuantBlock {
     // Four blocks share 32 bytes.
     let (shared, shift) = (&bytes[block / 4 * BLOCK..][..BLOCK], 2 * (block % 4));
     QuantBlock {
-        quants: std::array::from_fn(|i| 31 + (shared[i] >> shift & 3)),
+        quants: std::array::from_fn(|i| index_of((shared[i] >> shift & 3) as i8 - 1)),
         scales: [half_at(bytes, SUPER_BLOCK / 4); 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }

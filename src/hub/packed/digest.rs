@@ -8,11 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::UNIX_EPOCH;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::error::{Error, Result};
 use crate::files::{self, Access, Small};
-use crate::hub::checksum::hexadecimal;
 
 /// Bytes that are hashed together. (Part of what a digest is.)
 const CHUNK: u64 = 16 << 20;
@@ -72,8 +69,8 @@ impl Digests {
 
     fn record_of(&self, file: &Path) -> Option<PathBuf> {
         let path = file.canonicalize().ok()?;
-        let name = hexadecimal(&Sha256::digest(path.as_os_str().as_encoded_bytes()));
-        Some(self.folder.join(name))
+        let name = blake3::hash(path.as_os_str().as_encoded_bytes());
+        Some(self.folder.join(name.to_string()))
     }
 }
 
@@ -94,7 +91,7 @@ fn state_of(metadata: &Metadata) -> String {
     state
 }
 
-/// The SHA-256 of the SHA-256s of a file's chunks; `None` if the flag was set meanwhile.
+/// The BLAKE3 hash of those of a file's chunks; `None` if the flag was set meanwhile.
 fn digest(
     file: &Path,
     length: u64,
@@ -115,7 +112,7 @@ fn digest(
             reader.seek(SeekFrom::Start(chunk * CHUNK))?;
             buffer.clear();
             reader.by_ref().take(CHUNK).read_to_end(&mut buffer)?;
-            let digest: [u8; 32] = Sha256::digest(&buffer).into();
+            let digest: [u8; 32] = blake3::hash(&buffer).into();
             let mut digests = digests
                 .lock()
                 .map_err(|_| io::Error::other("a thread panicked"))?;
@@ -137,13 +134,13 @@ fn digest(
     if is_stopped.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let mut all = Sha256::new();
-    all.update(length.to_le_bytes());
+    let mut all = blake3::Hasher::new();
+    all.update(&length.to_le_bytes());
     let digests = digests
         .into_inner()
         .map_err(|_| io::Error::other("a thread panicked"))?;
     for digest in digests {
-        all.update(digest);
+        all.update(&digest);
     }
-    Ok(Some(hexadecimal(&all.finalize())))
+    Ok(Some(all.finalize().to_string()))
 }

@@ -30,7 +30,7 @@ impl QuantizedLayout for Affine4 {
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
         insert_nibbles(&mut self.quants, lane, &block.quants);
         self.scales[lane] = to_half(block.scales[0]);
-        self.mins[lane] = to_half(block.min);
+        self.mins[lane] = to_half(block.mins[0]);
     }
 
     #[inline(always)]

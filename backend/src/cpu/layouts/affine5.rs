@@ -40,7 +40,7 @@ impl QuantizedLayout for Affine5 {
             }
         }
         self.scales[lane] = to_half(block.scales[0]);
-        self.mins[lane] = to_half(block.min);
+        self.mins[lane] = to_half(block.mins[0]);
     }
 
     #[inline(always)]

@@ -8,11 +8,13 @@
 //! A layout of integers has the name of the [`Quantization`](crate::formats::Quantization) that it stores;
 //! several storage formats share it.
 
+mod affine2;
 mod affine4;
 mod affine5;
 mod float;
 mod symmetric6;
 mod symmetric8;
+mod table4;
 
 use bytemuck::Pod;
 use half::f16;
@@ -21,11 +23,13 @@ use super::rows::QuantizedX;
 use super::simd::{LANES, Simd};
 pub(super) use crate::formats::BLOCK;
 use crate::formats::QuantBlock;
+pub(super) use affine2::Affine2Halves;
 pub(super) use affine4::Affine4;
 pub(super) use affine5::Affine5;
 pub(super) use float::{Bf16Block, F16Block, F32Block, FloatBlock};
 pub(super) use symmetric6::Symmetric6;
 pub(super) use symmetric8::{Symmetric8, round_to_8_bits};
+pub(super) use table4::{E2m1, E2m1Halves, Iq1Halves, Iq2Halves, Iq3S, Iq3Xxs, NonLinear4};
 
 /// A block of weights of one tile.
 pub(super) trait Layout: Pod + Send + Sync {
@@ -82,6 +86,17 @@ fn to_half(value: f32) -> u16 {
 
 fn from_half(bits: u16) -> f32 {
     f16::from_bits(bits).to_f32()
+}
+
+/// The sum of the products of a block's halves, each with its own scales.
+#[inline(always)]
+fn scaled_halves<S: Simd>(
+    products: [S::Ints; 2],
+    first: &[u16; LANES],
+    second: &[u16; LANES],
+) -> S::Floats {
+    let sum = S::mul(S::to_floats(products[0]), S::load_f16(first));
+    S::fma(S::to_floats(products[1]), S::load_f16(second), sum)
 }
 
 /// `sums += integers * scales * x's scale + mins * x's sum`

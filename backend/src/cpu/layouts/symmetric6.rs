@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Layout, QuantizedLayout, from_half, insert_nibbles, nibble, to_half};
+use super::{Layout, QuantizedLayout, from_half, insert_nibbles, nibble, scaled_halves, to_half};
 use crate::cpu::rows::QuantizedX;
 use crate::cpu::simd::{LANES, Simd};
 use crate::formats::QuantBlock;
@@ -55,9 +55,7 @@ impl QuantizedLayout for Symmetric6 {
 
     #[inline(always)]
     fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats) {
-        let first = S::mul(S::to_floats(products[0]), S::load_f16(&self.scales[0]));
-        let second = S::to_floats(products[1]);
-        let both = S::fma(second, S::load_f16(&self.scales[1]), first);
+        let both = scaled_halves::<S>(products, &self.scales[0], &self.scales[1]);
         *sums = S::fma(both, S::splat(x.scale), *sums);
     }
 }

@@ -25,7 +25,7 @@ pub(in super::super) fn round_to_8_bits(row: &[u8], index: usize) -> QuantBlock 
     QuantBlock {
         quants: values.map(|x| ((x * inverse).round_ties_even() as i8 as u8) ^ 128),
         scales: [largest / 127.0; 2],
-        min: 0.0,
+        mins: [0.0; 2],
     }
 }
 

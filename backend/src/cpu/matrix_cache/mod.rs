@@ -22,8 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::Mmap;
 
-use super::pack::{Packed, Weights};
+use super::pack::Packed;
 use super::pool::Pool;
+use super::weights::Weights;
 use checksum::checksum;
 use index::{Entry, Index};
 use writer::Writer;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::cpu::memory::Arena;
+use crate::cpu::tests::stored_as;
 use crate::{StorageType, StoredTensor, quantize};
 
 const SHAPE: [usize; 2] = [40, 512];
@@ -18,11 +19,31 @@ fn matrices(pool: &Pool) -> Vec<(String, Packed)> {
         data: values.flat_map(f32::to_le_bytes).collect(),
     };
     let mut arena = Arena::new(1 << 20);
-    let storages = [S::F32, S::F16, S::BF16, S::Q4_K, S::Q5_0, S::Q6_K, S::Q8_0];
+    let storages = [
+        S::F32,
+        S::F16,
+        S::BF16,
+        S::Q4_K,
+        S::Q5_0,
+        S::Q6_K,
+        S::Q8_0,
+        S::IQ4_XS,
+        S::MXFP4,
+        S::NVFP4,
+        S::Q2_K,
+        S::IQ1_S,
+        S::IQ2_XXS,
+        S::IQ3_S,
+        S::IQ3_XXS,
+    ];
     let matrices = storages.map(|storage| {
         let stored = match storage {
             S::F32 => tensor.widened().unwrap(),
-            _ => quantize(&tensor, storage).unwrap(),
+            S::F16 | S::BF16 => quantize(&tensor, storage).unwrap(),
+            _ if StorageType::quantizable().any(|known| known == storage) => {
+                quantize(&tensor, storage).unwrap()
+            }
+            _ => stored_as(storage, 7, SHAPE[0], SHAPE[1]),
         };
         let packed = Packed::new(&stored, &mut arena, pool).unwrap();
         (format!("Layer(3, {storage})"), packed)
@@ -77,7 +98,7 @@ fn matrices_of_every_layout_come_back_as_they_were() {
     let matrices = matrices(&pool);
     let layouts: std::collections::HashSet<_> =
         matrices.iter().map(|(_, m)| m.weights.layout()).collect();
-    assert_eq!(layouts.len(), 7);
+    assert_eq!(layouts.len(), 15);
     assert!(
         open(folder.path())
             .get("Layer(3, F32)", SHAPE, &pool)
@@ -223,6 +244,14 @@ fn packed_bytes_change_only_with_the_version() {
         2_888_650_030,
         2_806_005_480,
         2_698_409_887,
+        1_154_476_265,
+        168_877_957,
+        4_162_640_122,
+        3_226_305_788,
+        1_567_844_434,
+        2_952_839_443,
+        4_210_425_430,
+        2_012_285_803,
     ];
     assert_eq!((LAYOUT_VERSION, &sums[..]), (1, &expected[..]));
 }

@@ -248,6 +248,13 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         }
     }
     #[inline(always)]
+    fn look_up(table: &[u8; 16], indices: Two<__m256i>) -> Two<__m256i> {
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            each(indices, |half| _mm256_shuffle_epi8(table, half))
+        }
+    }
+    #[inline(always)]
     fn fifth_bits(bits: [u8; 8]) -> Two<__m256i> {
         let [a, b, c, d, e, f, g, h] = bits;
         unsafe {

@@ -177,6 +177,13 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    fn look_up(table: &[u8; 16], indices: __m512i) -> __m512i {
+        unsafe {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            _mm512_shuffle_epi8(table, indices)
+        }
+    }
+    #[inline(always)]
     fn fifth_bits(bits: [u8; 8]) -> __m512i {
         unsafe { _mm512_maskz_set1_epi8(u64::from_le_bytes(bits), 16) }
     }

@@ -123,6 +123,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     /// Bits `2 * index` and `2 * index + 1` of each byte, as 16 and 32: a byte holds two bits for each of four vectors.
     fn upper_bits(packed: Self::Bytes, index: usize) -> Self::Bytes;
     fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// The table's entry for each byte, which is below 16.
+    fn look_up(table: &[u8; 16], indices: Self::Bytes) -> Self::Bytes;
     /// Adds to each lane the dot product of its four weights, unsigned and below 64, with `x`.
     fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints;
     /// The initial sums of [`Self::dot_bytes`], given the sum of all its `x`.

@@ -232,6 +232,13 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    fn look_up(table: &[u8; 16], indices: Self::Bytes) -> Self::Bytes {
+        unsafe {
+            let table = vld1q_u8(table.as_ptr());
+            indices.map(|quarter| vqtbl1q_u8(table, quarter))
+        }
+    }
+    #[inline(always)]
     fn fifth_bits(bits: [u8; 8]) -> Self::Bytes {
         const OWN: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
         std::array::from_fn(|i| unsafe {

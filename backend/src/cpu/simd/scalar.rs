@@ -160,6 +160,10 @@ impl Simd for Scalar {
         (bytes.map(|byte| byte & 15), bytes.map(|byte| byte >> 4))
     }
     #[inline(always)]
+    fn look_up(table: &[u8; 16], indices: Self::Bytes) -> Self::Bytes {
+        indices.map(|index| table[usize::from(index & 15)])
+    }
+    #[inline(always)]
     fn fifth_bits(bits: [u8; 8]) -> Self::Bytes {
         std::array::from_fn(|byte| (bits[byte / 8] >> (byte % 8) & 1) << 4)
     }
