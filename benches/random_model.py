@@ -189,6 +189,49 @@ def mixture(model, block, shape, kinds, six):
         model.vector(f"{block}.exp_probs_b.bias", np.zeros(count))
 
 
+def gpt_oss_20b(path, kinds, vocabulary):
+    """gpt-oss-20b."""
+    width, layers, heads, experts = 2880, 24, 64, 32
+    shape = {
+        "width": width,
+        "layers": layers,
+        "hidden": width,
+        "heads": heads,
+        "kv_heads": 8,
+        "head": 64,
+    }
+    model = Model(path, "gpt-oss", seed=5)
+    writer = model.writer
+    header(writer, shape, 1e-5)
+    writer.add_head_count_kv(8)
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(32.0)
+    writer.add_rope_scaling_orig_ctx_len(4096)
+    writer.add_sliding_window(128)
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(4)
+    writer.add_expert_feed_forward_length(width)
+    model.vocabulary(vocabulary, 201088)
+    model.matrix("token_embd", 201088, width, kinds["head"])
+    others = kinds | {"body": kinds["qkv"]}
+    for layer in range(layers):
+        block = f"blk.{layer}"
+        model.vector(f"{block}.attn_norm.weight", np.ones(width))
+        model.vector(f"{block}.post_attention_norm.weight", np.ones(width))
+        attention(model, block, shape, others, kinds["qkv"])
+        for name, rows in (("q", 64 * 64), ("k", 8 * 64), ("v", 8 * 64), ("output", width)):
+            model.vector(f"{block}.attn_{name}.bias", np.zeros(rows))
+        model.vector(f"{block}.attn_sinks.weight", np.zeros(heads))
+        model.vector(f"{block}.ffn_gate_inp.weight", model.rng.standard_normal((experts, width)))
+        model.vector(f"{block}.ffn_gate_inp.bias", np.zeros(experts))
+        for name in ("gate", "up", "down"):
+            model.experts(f"{block}.ffn_{name}_exps", experts, width, width, kinds["body"])
+            model.vector(f"{block}.ffn_{name}_exps.bias", np.zeros((experts, width)))
+    model.vector("output_norm.weight", np.ones(width))
+    model.matrix("output", 201088, width, kinds["head"])
+    model.write()
+
+
 def later(path, kinds, vocabulary, shape):
     """A model of a family with experts, convolutions, or both."""
     width, layers = shape["width"], shape["layers"]
@@ -404,7 +447,7 @@ LATER = {
     },
 }
 SHAPES = (
-    {"gpt2-medium": gpt2_medium, "llama-3.2-1b": llama_1b}
+    {"gpt2-medium": gpt2_medium, "gpt-oss-20b": gpt_oss_20b, "llama-3.2-1b": llama_1b}
     | {name: functools.partial(later, shape=shape) for name, shape in LATER.items()}
     | {name: functools.partial(recurrent, shape=shape) for name, shape in RECURRENT.items()}
 )
