@@ -208,9 +208,14 @@ pub trait Backend: Sized + Send + Sync + 'static {
         source: Box<dyn MatrixSource>,
     ) -> Result<Self::Matrix> {
         let matrix = self.matrix(&source.tensor()?)?;
+        source.check()?;
         source.release();
         self.keep_matrix(name, &matrix)?;
         Ok(matrix)
+    }
+    /// How many matrices of [`Self::matrix_on_first_use`] were used so far: each took time that later uses don't take.
+    fn first_uses(&self) -> usize {
+        0
     }
     /// The matrix of that name and shape `[out, in]`, if an earlier process brought it to this kind of device and kept it.
     fn kept_matrix(&self, name: &str, shape: [usize; 2]) -> Option<Self::Matrix> {

@@ -27,6 +27,8 @@ impl StoredTensor<'_> {
 pub trait MatrixSource: Send + Sync {
     /// The matrix as it is stored.
     fn tensor(&self) -> Result<StoredTensor<'_>>;
+    /// Fails if what was read before may have changed meanwhile.
+    fn check(&self) -> Result<()>;
     /// Tells that its data were used: they need not stay in memory.
     fn release(&self);
 }

@@ -19,8 +19,8 @@ Examples:
   specdec cache remove --all
 
 A model's weights are packed for the CPU kernels when it is first loaded, and kept
-in that form, so that later starts take no time. What was not used for the longest
-makes room for others. Models themselves are not removed here.
+in that form, so that later starts take a fraction of the time. What was not used for
+the longest makes room for others. Models themselves are not removed here.
 
 Environment:
   SPECDEC_PACKED_WEIGHTS_GIB  gibibytes that are kept at most [default: 64; 0: none]";
@@ -134,8 +134,12 @@ fn find<'a>(kept: &'a [PackedWeights], id: &str) -> Result<&'a PackedWeights> {
 }
 
 fn remove<'a>(chosen: impl Iterator<Item = &'a PackedWeights>) -> Outcome {
+    let mut in_use = Vec::new();
     for weights in chosen {
-        packed::remove(weights)?;
+        if !packed::remove(weights)? {
+            in_use.push(shown(weights));
+            continue;
+        }
         writeln!(
             io::stdout().lock(),
             "removed {} of {}",
@@ -143,5 +147,11 @@ fn remove<'a>(chosen: impl Iterator<Item = &'a PackedWeights>) -> Outcome {
             weights.model.display()
         )?;
     }
-    Ok(())
+    match in_use.is_empty() {
+        true => Ok(()),
+        false => {
+            let expected = "packed weights that no process writes now: try again once it is done";
+            Err(Error::invalid("ID", in_use.join(", "), expected).into())
+        }
+    }
 }

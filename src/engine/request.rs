@@ -157,7 +157,7 @@ impl Request {
         };
         let draft = &step.draft;
         let verdict = self.verify(draft, logits)?;
-        if alone {
+        if alone && !logits.used_new_weights() {
             let verifying = step.proposed.elapsed();
             self.controller.time(&self.history, draft, verifying);
         }

@@ -74,6 +74,11 @@ impl<'a> LogitsView<'a> {
         LogitsRow::of(self.logits, self.share.first_row + row)
     }
 
+    /// [`Logits::used_new_weights`] of the pass.
+    pub fn used_new_weights(&self) -> bool {
+        self.logits.used_new_weights()
+    }
+
     /// [`Logits::hidden`] of the sequence.
     pub fn hidden(&self) -> &'a [f32] {
         let Share {

@@ -15,7 +15,8 @@ use crate::backend::cpu::{CpuBackend, Tier};
 use crate::backend::{Backend, StorageType, WeightPrecision};
 use crate::device::Device;
 use crate::error::Result;
-use crate::hub::{ModelFiles, packed};
+use crate::hub::ModelFiles;
+use crate::hub::packed::{self, SourceFile};
 use crate::settings::SpeculativeConfig;
 use crate::text::Tokenizer;
 use crate::threads;
@@ -257,12 +258,21 @@ fn most_common_storage(checkpoint: &dyn Checkpoint) -> StorageType {
 }
 
 /// The files that a model's weights follow from; none if they are in memory alone.
-fn files_of(checkpoint: &dyn Checkpoint, source: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = checkpoint.files().into_iter().map(Path::to_owned).collect();
-    // The shapes by which tensors are taken apart, and how they are quantized. (GGUF files hold it themselves.)
-    let config = source.join("config.json");
-    if !files.is_empty() && config.is_file() {
-        files.push(config);
+fn files_of(checkpoint: &dyn Checkpoint, source: &Path) -> Vec<SourceFile> {
+    let files = checkpoint.files().into_iter();
+    let mut files: Vec<_> = files
+        .map(|(path, opened)| SourceFile::new(path, opened))
+        .collect();
+    if files.is_empty() {
+        return files;
+    }
+    // The shapes by which tensors are taken apart, how they are quantized, and which file a tensor is in. (GGUF files hold it
+    // themselves.)
+    for name in ["config.json", "model.safetensors.index.json"] {
+        let path = source.join(name);
+        if let Ok(opened) = path.metadata() {
+            files.push(SourceFile::new(&path, &opened));
+        }
     }
     files
 }

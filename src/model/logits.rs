@@ -20,6 +20,8 @@ pub struct Logits {
     hidden: Vec<f32>,
     /// Values of a token's hidden states.
     hidden_width: usize,
+    /// Whether weights were brought for the pass that no other had used.
+    used_new_weights: bool,
     home: Option<Arc<SpareRows>>,
 }
 
@@ -74,6 +76,7 @@ impl Logits {
             vocab_size,
             hidden: Vec::new(),
             hidden_width: 0,
+            used_new_weights: false,
             home: None,
         }
     }
@@ -89,8 +92,18 @@ impl Logits {
             vocab_size,
             hidden: Vec::new(),
             hidden_width: 0,
+            used_new_weights: false,
             home: Some(home.clone()),
         }
+    }
+
+    /// Whether the pass took time that others won't take, since it was the first to use some weights.
+    pub fn used_new_weights(&self) -> bool {
+        self.used_new_weights
+    }
+
+    pub(super) fn set_used_new_weights(&mut self) {
+        self.used_new_weights = true;
     }
 
     /// Appends rows of `vocab_size` values each.

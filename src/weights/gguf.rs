@@ -1,5 +1,6 @@
 //! The GGUF container (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>), versions 2 and 3.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{
@@ -150,8 +151,8 @@ impl Checkpoint for GgufFile {
         self.tensors.release(tensor);
     }
 
-    fn files(&self) -> Vec<&Path> {
-        self.tensors.paths()
+    fn files(&self) -> Vec<(&Path, &fs::Metadata)> {
+        self.tensors.files()
     }
 
     fn file_of(&self, name: &str) -> &Path {

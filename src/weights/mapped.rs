@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, hash_map::Entry},
+    fs::{File, Metadata},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,6 +22,9 @@ const LFS_POINTER: &[u8] = b"version https://git-lfs";
 #[derive(Debug)]
 pub(super) struct MappedFile {
     path: PathBuf,
+    file: File,
+    /// As it was when it was opened.
+    metadata: Metadata,
     map: Mmap,
 }
 
@@ -37,8 +41,14 @@ impl MappedFile {
                 "this is a Git LFS pointer, not the file itself: run `git lfs pull` in its folder";
             return Err(Error::corrupt(path, reason));
         }
+        let metadata = file.metadata().map_err(|source| Error::io(path, source))?;
         let path = path.to_owned();
-        Ok(Self { path, map })
+        Ok(Self {
+            path,
+            file,
+            metadata,
+            map,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -47,6 +57,15 @@ impl MappedFile {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Whether the file was not written to since it was opened. (Another may have its name now: the map is of this one.)
+    fn is_unchanged(&self) -> bool {
+        let now = self.file.metadata();
+        now.is_ok_and(|now| {
+            let date = |metadata: &Metadata| metadata.modified().ok();
+            now.len() == self.metadata.len() && date(&now) == date(&self.metadata)
+        })
     }
 
     /// Where a part of the map lies in the file; `None` if it is none.
@@ -110,11 +129,22 @@ impl MappedTensor {
 
 impl MatrixSource for MappedTensor {
     fn tensor(&self) -> specdec_backend::Result<StoredTensor<'_>> {
+        self.check()?;
         Ok(StoredTensor {
             storage: self.storage,
             shape: self.shape.clone(),
             data: Cow::Borrowed(self.data()),
         })
+    }
+
+    fn check(&self) -> specdec_backend::Result<()> {
+        match self.file.is_unchanged() {
+            true => Ok(()),
+            false => Err(specdec_backend::Error::Compute(format!(
+                "{} was changed while it is in use: load the model again",
+                self.file.path().display()
+            ))),
+        }
     }
 
     fn release(&self) {
@@ -151,9 +181,10 @@ impl MappedTensors {
         Ok(())
     }
 
-    /// The files, in the order in which they were added.
-    pub(super) fn paths(&self) -> Vec<&Path> {
-        self.files.iter().map(|file| file.path()).collect()
+    /// The files, in the order in which they were added, each as it was when it was opened.
+    pub(super) fn files(&self) -> Vec<(&Path, &Metadata)> {
+        let files = self.files.iter();
+        files.map(|file| (file.path(), &file.metadata)).collect()
     }
 
     /// The number of the file that was added last.
@@ -218,5 +249,46 @@ impl MappedTensors {
     pub(super) fn file_of(&self, name: &str) -> Option<&Path> {
         let (file, _) = self.tensors.get(*self.by_name.get(name)?)?;
         self.files.get(*file).map(|file| file.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_tensor_of_a_file_that_changed_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights");
+        std::fs::write(&path, [1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+        let location = Location {
+            name: "a".into(),
+            storage: StorageType::F32,
+            shape: vec![1, 1],
+            bytes: 4..8,
+        };
+        let mut tensors = MappedTensors::default();
+        let file = MappedFile::open(&path).unwrap();
+        tensors.add(file, vec![location]).unwrap();
+        let tensor = tensors.tensor("a").unwrap();
+        let source = tensors.source(&tensor).unwrap();
+        assert_eq!(&source.tensor().unwrap().data[..], [5, 6, 7, 8]);
+        let copy = StoredTensor {
+            data: Cow::Owned(vec![5, 6, 7, 8]),
+            ..tensor
+        };
+        assert!(tensors.source(&copy).is_none());
+        // Another file of that name does no harm: the old one is mapped.
+        std::fs::write(folder.path().join("new"), [0; 8]).unwrap();
+        let old = File::options().write(true).open(&path).unwrap();
+        std::fs::rename(folder.path().join("new"), &path).unwrap();
+        source.check().unwrap();
+        old.set_modified(SystemTime::now() + Duration::from_secs(9))
+            .unwrap();
+        let message = source.check().unwrap_err().to_string();
+        assert!(message.contains("load the model again"), "{message}");
+        assert!(source.tensor().is_err());
     }
 }

@@ -36,8 +36,8 @@ pub trait Checkpoint: Send + Sync {
     }
     /// Tells that a tensor's data were used: they need not stay in memory.
     fn release(&self, tensor: &StoredTensor<'_>);
-    /// All files that hold tensors; none if they are in memory alone.
-    fn files(&self) -> Vec<&std::path::Path> {
+    /// All files that hold tensors, each as it was when it was opened; none if they are in memory alone.
+    fn files(&self) -> Vec<(&std::path::Path, &std::fs::Metadata)> {
         Vec::new()
     }
     /// The file that holds the tensor (for error messages).

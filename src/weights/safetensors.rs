@@ -423,8 +423,8 @@ impl Checkpoint for SafetensorsCheckpoint {
         self.tensors.release(tensor);
     }
 
-    fn files(&self) -> Vec<&Path> {
-        self.tensors.paths()
+    fn files(&self) -> Vec<(&Path, &fs::Metadata)> {
+        self.tensors.files()
     }
 
     fn file_of(&self, name: &str) -> &Path {

@@ -1,7 +1,9 @@
 //! Weight matrices: packed when they are brought to the kernels, or when a product first needs them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::layouts::BLOCK;
 use super::matrix_cache::MatrixCache;
 use super::memory::Arena;
 use super::pack::Packed;
@@ -74,8 +76,10 @@ impl Unpacked {
     fn pack(&self) -> Result<Packed> {
         let tensor = self.source.tensor()?;
         let packed = self.packer.pack(&tensor)?;
+        self.source.check()?;
         self.source.release();
         self.packer.keep(&self.name, &packed);
+        self.packer.first_uses.fetch_add(1, Ordering::Relaxed);
         Ok(packed)
     }
 }
@@ -88,6 +92,8 @@ pub(super) struct Packer {
     arena: Mutex<Arena>,
     /// Matrices that were packed by other processes, or will be read by them.
     cache: Option<MatrixCache>,
+    /// How many matrices were packed by their first use.
+    first_uses: AtomicUsize,
 }
 
 impl Packer {
@@ -101,7 +107,12 @@ impl Packer {
             pool,
             arena: Mutex::new(Arena::new(CHUNK_BYTES)),
             cache,
+            first_uses: AtomicUsize::new(0),
         }
+    }
+
+    pub(super) fn first_uses(&self) -> usize {
+        self.first_uses.load(Ordering::Relaxed)
     }
 
     /// Packs a matrix, converted as the precision asks for.
@@ -132,6 +143,11 @@ impl Packer {
             )));
         };
         let storage = self.precision.held(&tensor);
+        // What can't be packed is refused now.
+        let has_whole_blocks = inputs.is_multiple_of(BLOCK);
+        if matches!(Layout::of(storage), Layout::Quantized(_)) && !has_whole_blocks {
+            return self.pack(&tensor).map(Matrix::from);
+        }
         Ok(Matrix {
             outputs,
             inputs,

@@ -226,6 +226,10 @@ impl Backend for CpuBackend {
         self.packer.later(name, source)
     }
 
+    fn first_uses(&self) -> usize {
+        self.packer.first_uses()
+    }
+
     fn kept_matrix(&self, name: &str, shape: [usize; 2]) -> Option<Matrix> {
         self.packer.kept(name, shape).map(Matrix::from)
     }

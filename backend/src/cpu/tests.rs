@@ -179,8 +179,6 @@ fn packed_weights_are_what_was_stored() {
     }
 }
 
-/// Compared with f64 sums over the packed weights: equal up to rounding, and for quantized weights up to the rounding of
-/// activations, each by at most half a step of its block of 32.
 /// A matrix that counts how often it is read.
 struct Counted {
     tensor: StoredTensor<'static>,
@@ -192,6 +190,10 @@ impl MatrixSource for Counted {
     fn tensor(&self) -> Result<StoredTensor<'_>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         Ok(self.tensor.clone())
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
 
     fn release(&self) {
@@ -220,6 +222,7 @@ fn matrices_of_first_use_are_packed_by_their_first_product() {
         assert_eq!(own.matrix_bytes(&later), own.matrix_bytes(&now));
         assert_eq!(later.layout(), now.layout());
         let described = reads.load(Ordering::Relaxed);
+        assert_eq!(own.first_uses(), 0);
         assert!(!is_released.load(Ordering::Relaxed));
         let x = rows_of(&own, 11, 3, 256);
         let [now, later] = [now, later].map(|matrix| Linear { matrix, bias: None });
@@ -236,10 +239,13 @@ fn matrices_of_first_use_are_packed_by_their_first_product() {
             assert_eq!(product, expected.values());
         }
         assert_eq!(reads.load(Ordering::Relaxed), described + 1);
+        assert_eq!(own.first_uses(), 1);
         assert!(is_released.load(Ordering::Relaxed));
     }
 }
 
+/// Compared with f64 sums over the packed weights: equal up to rounding, and for quantized weights up to the rounding of
+/// activations, each by at most half a step of its block of 32.
 #[test]
 fn products_are_right_to_the_rounding_of_activations() {
     for format in StorageType::ALL {

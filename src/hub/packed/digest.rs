@@ -8,11 +8,39 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::UNIX_EPOCH;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::error::{Error, Result};
 use crate::files::{self, Access, Small};
+use crate::hub::checksum::hexadecimal;
 
 /// Bytes that are hashed together. (Part of what a digest is.)
 const CHUNK: u64 = 16 << 20;
+
+/// A file whose contents are in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceFile {
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    /// What changes whenever its content does, as it was when the file was opened.
+    state: String,
+}
+
+impl SourceFile {
+    /// A file, as it was when it was opened.
+    pub(crate) fn new(path: &Path, opened: &Metadata) -> Self {
+        Self {
+            path: path.to_owned(),
+            bytes: opened.len(),
+            state: state_of(opened),
+        }
+    }
+
+    /// Whether the path still names the file that was opened, unchanged.
+    fn is_unchanged(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|now| state_of(&now) == self.state)
+    }
+}
 
 /// The record: a folder with a small file for each path.
 #[derive(Debug, Clone)]
@@ -26,14 +54,15 @@ impl Digests {
     }
 
     /// The digests of files that did not change since they were read; `None` if one is not known.
-    pub(super) fn known(&self, files: &[PathBuf]) -> Option<Vec<String>> {
+    pub(super) fn known(&self, files: &[SourceFile]) -> Option<Vec<String>> {
         files.iter().map(|file| self.known_of(file)).collect()
     }
 
-    /// The digests of files, which so many threads read where they are not known; `None` if the flag was set meanwhile.
+    /// The digests of files, which so many threads read where they are not known; `None` if a file changed since it was opened, or
+    /// the flag was set meanwhile.
     pub(super) fn of_files(
         &self,
-        files: &[PathBuf],
+        files: &[SourceFile],
         threads: usize,
         is_stopped: &AtomicBool,
     ) -> Result<Option<Vec<String>>> {
@@ -44,33 +73,38 @@ impl Digests {
         digests.collect()
     }
 
-    fn known_of(&self, file: &Path) -> Option<String> {
+    fn known_of(&self, file: &SourceFile) -> Option<String> {
         let record = files::read_text(&self.record_of(file)?, Small::Settings).ok()?;
         let (state, digest) = record.split_once('\n')?;
-        (state == state_of(&fs::metadata(file).ok()?)).then(|| digest.to_owned())
+        (state == file.state && file.is_unchanged()).then(|| digest.to_owned())
     }
 
-    fn read(&self, file: &Path, threads: usize, is_stopped: &AtomicBool) -> Result<Option<String>> {
-        let failed = |error| Error::io(file, error);
-        let before = fs::metadata(file).map_err(failed)?;
-        let Some(digest) = digest(file, before.len(), threads, is_stopped).map_err(failed)? else {
+    fn read(
+        &self,
+        file: &SourceFile,
+        threads: usize,
+        is_stopped: &AtomicBool,
+    ) -> Result<Option<String>> {
+        if !file.is_unchanged() {
+            return Ok(None);
+        }
+        let digest = digest(&file.path, file.bytes, threads, is_stopped);
+        let digest = digest.map_err(|error| Error::io(&file.path, error))?;
+        let (Some(digest), true) = (digest, file.is_unchanged()) else {
             return Ok(None);
         };
         if let Some(record) = self.record_of(file) {
             files::create_folder(&self.folder)?;
-            files::write(
-                &record,
-                format!("{}\n{digest}", state_of(&before)),
-                Access::Shared,
-            )?;
+            let known = format!("{}\n{digest}", file.state);
+            files::write(&record, known, Access::Shared)?;
         }
         Ok(Some(digest))
     }
 
-    fn record_of(&self, file: &Path) -> Option<PathBuf> {
-        let path = file.canonicalize().ok()?;
-        let name = blake3::hash(path.as_os_str().as_encoded_bytes());
-        Some(self.folder.join(name.to_string()))
+    fn record_of(&self, file: &SourceFile) -> Option<PathBuf> {
+        let path = file.path.canonicalize().ok()?;
+        let name = hexadecimal(&Sha256::digest(path.as_os_str().as_encoded_bytes()));
+        Some(self.folder.join(name))
     }
 }
 
@@ -91,7 +125,7 @@ fn state_of(metadata: &Metadata) -> String {
     state
 }
 
-/// The BLAKE3 hash of those of a file's chunks; `None` if the flag was set meanwhile.
+/// The SHA-256 of those of a file's chunks; `None` if the flag was set meanwhile.
 fn digest(
     file: &Path,
     length: u64,
@@ -112,7 +146,7 @@ fn digest(
             reader.seek(SeekFrom::Start(chunk * CHUNK))?;
             buffer.clear();
             reader.by_ref().take(CHUNK).read_to_end(&mut buffer)?;
-            let digest: [u8; 32] = blake3::hash(&buffer).into();
+            let digest: [u8; 32] = Sha256::digest(&buffer).into();
             let mut digests = digests
                 .lock()
                 .map_err(|_| io::Error::other("a thread panicked"))?;
@@ -134,13 +168,13 @@ fn digest(
     if is_stopped.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    let mut all = blake3::Hasher::new();
-    all.update(&length.to_le_bytes());
+    let mut all = Sha256::new();
+    all.update(length.to_le_bytes());
     let digests = digests
         .into_inner()
         .map_err(|_| io::Error::other("a thread panicked"))?;
     for digest in digests {
-        all.update(&digest);
+        all.update(digest);
     }
-    Ok(Some(all.finalize().to_string()))
+    Ok(Some(hexadecimal(&all.finalize())))
 }

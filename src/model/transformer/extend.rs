@@ -187,6 +187,7 @@ impl<B: Backend> TargetModel for Transformer<B> {
             sequences.iter().map(|sequence| sequence.length).collect();
         let wanted_end = |sequence: usize, start| wanted_end(beyond, lengths[sequence], start);
         let rows = self.backend.batch_invariant_rows();
+        let first_uses = self.backend.first_uses();
         let result = for_each_step(batch, rows, wanted_end, |chunks| {
             for chunk in chunks {
                 let sequence = &mut sequences[chunk.sequence];
@@ -194,6 +195,9 @@ impl<B: Backend> TargetModel for Transformer<B> {
             }
             self.compute(batch, captured, chunks, &mut sequences, logits)
         });
+        if self.backend.first_uses() > first_uses {
+            logits.set_used_new_weights();
+        }
         for (extend, mut sequence) in batch.iter().zip(sequences) {
             match extend.parents {
                 _ if result.is_err() => sequence.recover(),

@@ -1,15 +1,18 @@
 //! The index of a folder of packed matrices: a line of text for each, its fields separated by tabs.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
+use super::regular;
 use crate::StorageType;
 use crate::cpu::pack::Packed;
 
 /// The index's name in its folder.
 pub(super) const FILE: &str = "index";
+
+/// More than the index of any model has.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// Where a packed matrix lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +100,10 @@ pub(super) struct Index {
 impl Index {
     /// Reads an index, up to the first line that is none.
     pub(super) fn read(file: &Path) -> io::Result<Self> {
-        let text = fs::read(file)?;
+        let mut text = Vec::new();
+        regular::open(file)?
+            .take(MAX_BYTES)
+            .read_to_end(&mut text)?;
         let mut index = Self::default();
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             let entry = line

@@ -12,10 +12,10 @@
 
 mod checksum;
 mod index;
+mod regular;
 mod writer;
 
 use std::any::Any;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,14 +29,15 @@ use checksum::checksum;
 use index::{Entry, Index};
 use writer::Writer;
 
-/// Raised whenever packed bytes change: the layouts, or how values are rounded to them.
+/// Raised whenever what a name stands for changes: the layouts, how values are rounded to them, or, in the crates above, which
+/// rows of which tensors a matrix is made of.
 pub const LAYOUT_VERSION: u32 = 1;
 
 /// The matrices of one checkpoint that are packed already, and a thread that writes others.
 pub struct MatrixCache {
     mapped: Option<Mapped>,
     writer: Writer,
-    /// Whether what lies in the folder must be written anew.
+    /// Whether a matrix was corrupt, so that the folder is written anew.
     is_corrupt: Arc<AtomicBool>,
 }
 
@@ -93,9 +94,9 @@ impl MatrixCache {
 impl Mapped {
     fn open(folder: &Path) -> Option<Self> {
         let index = Index::read(&folder.join(index::FILE)).ok()?;
-        let weights = File::open(folder.join(writer::WEIGHTS)).ok()?;
-        // SAFETY: the map is read-only. Files in this folder are appended to and removed, but never shortened or written over
-        // where the index says that a matrix lies.
+        let weights = regular::open(&folder.join(writer::WEIGHTS)).ok()?;
+        // SAFETY: the map is read-only. The file is appended to and removed, but never shortened, nor written over
+        // (`writer::Files`).
         let weights = unsafe { Mmap::map(&weights) }.ok()?;
         // Only hints: large pages where the file system has them, and its own reading ahead.
         #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, File};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -254,4 +254,48 @@ fn packed_bytes_change_only_with_the_version() {
         2_012_285_803,
     ];
     assert_eq!((LAYOUT_VERSION, &sums[..]), (1, &expected[..]));
+}
+
+#[test]
+fn what_others_map_is_never_written_over() {
+    let (folder, pool) = (tempfile::tempdir().unwrap(), Pool::shared(Some(1)));
+    let matrices = matrices(&pool);
+    write(folder.path(), &matrices, matrices.len());
+    let index = folder.path().join(index::FILE);
+    let whole = fs::read_to_string(&index).unwrap();
+    let (first, rest) = whole.split_once('\n').unwrap();
+    let reader = open(folder.path());
+    for damaged in [String::new(), format!("{first}\nno entry\n{rest}")] {
+        fs::write(&index, damaged).unwrap();
+        let reversed: Vec<_> = matrices.iter().rev().cloned().collect();
+        write(folder.path(), &reversed, matrices.len());
+        assert_all_lie_there(folder.path(), &matrices, &pool);
+        for (name, packed) in &matrices {
+            let mapped = reader.get(name, SHAPE, &pool).unwrap();
+            assert_eq!(mapped.weights.as_bytes(), packed.weights.as_bytes());
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_in_the_folder_are_neither_waited_for_nor_written_to() {
+    let pool = Pool::shared(Some(1));
+    let matrices = matrices(&pool);
+    for name in [index::FILE, writer::WEIGHTS] {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let cache = open(folder.path());
+        assert!(cache.get(&matrices[0].0, SHAPE, &pool).is_none());
+        // The thread ends, and what it was given is dropped.
+        cache.put(&matrices[0].0, &matrices[0].1);
+        drop(cache);
+        let other = match name {
+            index::FILE => writer::WEIGHTS,
+            _ => index::FILE,
+        };
+        assert!(fs::metadata(folder.path().join(other)).map_or(0, |file| file.len()) == 0);
+    }
 }

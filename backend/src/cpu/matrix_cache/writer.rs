@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +11,16 @@ use std::thread;
 
 use super::checksum::checksum_alone;
 use super::index::{self, Entry, Index};
+use super::regular;
 use super::{FindFolder, WritableFolder};
 use crate::cpu::memory::ALIGNMENT;
 use crate::cpu::pack::Packed;
 
 /// The name of the file with the matrices.
 pub(super) const WEIGHTS: &str = "weights";
+
+/// Bytes that are written between two looks at whether the model was dropped.
+const SLICE: usize = 8 << 20;
 
 /// A matrix to be written, by its name.
 type Job = (String, Packed);
@@ -29,7 +34,8 @@ pub(super) struct Writer {
 
 enum State {
     Idle(Box<FindFolder>),
-    Running(Sender<Job>),
+    /// The sending side, and the process that the thread is of: a fork has no copy of it.
+    Running(Sender<Job>, u32),
     /// There is no thread to be had.
     Failed,
 }
@@ -51,7 +57,9 @@ impl Writer {
         {
             *state = self.start(find_folder);
         }
-        if let State::Running(jobs) = &*state {
+        if let State::Running(jobs, process) = &*state
+            && *process == process::id()
+        {
             // An ended thread takes nothing: the disk is full, or another process writes.
             let _ = jobs.send((name.to_owned(), packed.clone()));
         }
@@ -73,7 +81,7 @@ impl Writer {
             }
         });
         match thread {
-            Ok(_) => State::Running(sender),
+            Ok(_) => State::Running(sender, process::id()),
             Err(_) => State::Failed,
         }
     }
@@ -92,28 +100,27 @@ fn write_all(
     is_stopped: &AtomicBool,
     is_corrupt: &AtomicBool,
 ) -> io::Result<()> {
-    let mut files: Option<Files> = None;
+    let (mut files, mut is_new) = (None, false);
     for (name, packed) in jobs {
-        if is_stopped.load(Ordering::Relaxed) {
-            break;
-        }
-        // Others map what lies there: it is removed, not written over.
-        if is_corrupt.swap(false, Ordering::Relaxed) {
-            files = None;
+        // Others map what lies there: it is removed, not written over. (Once: what this process maps stays as corrupt as it is.)
+        if !is_new && is_corrupt.load(Ordering::Relaxed) {
+            (files, is_new) = (None, true);
             remove(&folder.path)?;
         }
         let files = match &mut files {
             Some(files) => files,
             None => files.insert(Files::open(&folder.path)?),
         };
-        files.append(&name, &packed)?;
+        if !files.append(&name, &packed, is_stopped)? {
+            break;
+        }
     }
     Ok(())
 }
 
-/// Removes both files, the index first.
+/// Removes both files; an index without weights is no index.
 fn remove(folder: &Path) -> io::Result<()> {
-    for name in [index::FILE, WEIGHTS] {
+    for name in [WEIGHTS, index::FILE] {
         match fs::remove_file(folder.join(name)) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -122,11 +129,13 @@ fn remove(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The open files of a folder.
+/// The open files of a folder, both of which are appended to.
 struct Files {
     index: Index,
     index_file: File,
     weights: File,
+    /// Where the next matrix may lie: after all that was ever written, since others may map it, whatever the index says.
+    end: usize,
 }
 
 impl Files {
@@ -138,33 +147,38 @@ impl Files {
             remove(folder)?;
             index = Index::default();
         }
-        let open = |path: &Path| {
-            let mut options = File::options();
-            options.create(true).truncate(false).write(true).open(path)
-        };
-        let mut index_file = open(&path)?;
+        let mut index_file = regular::open_or_create(&path)?;
         // An interrupted writer's last line.
         index_file.set_len(index.valid_bytes as u64)?;
         index_file.seek(SeekFrom::End(0))?;
+        let weights = regular::open_or_create(&folder.join(WEIGHTS))?;
+        let end = usize::try_from(weights.metadata()?.len()).map_err(io::Error::other)?;
         Ok(Self {
             index,
             index_file,
-            weights: open(&folder.join(WEIGHTS))?,
+            weights,
+            end,
         })
     }
 
-    /// Appends a matrix, unless it lies there.
-    fn append(&mut self, name: &str, packed: &Packed) -> io::Result<()> {
+    /// Appends a matrix, unless it lies there; false if the flag was set meanwhile.
+    fn append(&mut self, name: &str, packed: &Packed, is_stopped: &AtomicBool) -> io::Result<bool> {
         if self.index.get(name).is_some() {
-            return Ok(());
+            return Ok(!is_stopped.load(Ordering::Relaxed));
         }
-        let start = self.index.end.next_multiple_of(ALIGNMENT);
+        let start = self.end.next_multiple_of(ALIGNMENT);
         let bytes = packed.weights.as_bytes();
         self.weights.seek(SeekFrom::Start(start as u64))?;
-        self.weights.write_all(bytes)?;
+        for slice in bytes.chunks(SLICE) {
+            if is_stopped.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            self.weights.write_all(slice)?;
+        }
+        self.end = start + bytes.len();
         let entry = Entry::new(name, packed, start, checksum_alone(bytes));
         self.index_file.write_all(entry.line().as_bytes())?;
         self.index.add(entry);
-        Ok(())
+        Ok(true)
     }
 }
