@@ -496,7 +496,7 @@ impl Backend for CpuBackend {
                 output,
             })
         });
-        let mut products = products.collect::<Result<SmallVec<[_; N]>>>()?;
+        let mut products = products.collect::<Result<SmallVec<[_; 4]>>>()?;
         multiply(&mut products, self.tier, &self.pool);
         drop(products);
         self.keep_activations(activations);
