@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::threads;
 use digest::Digests;
 pub(crate) use digest::SourceFile;
+#[cfg(feature = "cli")]
 pub(crate) use folders::PackedWeights;
 use folders::{About, Folders};
 
@@ -72,6 +73,7 @@ pub(crate) fn open(checkpoint: Checkpoint) -> Result<Option<MatrixCache>> {
 }
 
 /// Where packed weights are kept.
+#[cfg(feature = "cli")]
 pub(crate) fn folder() -> PathBuf {
     Cache::new(&Settings::from_env()).folders.path
 }
@@ -91,11 +93,13 @@ pub(crate) fn limit() -> Result<u64> {
 }
 
 /// All packed weights that are kept, those that were used last first.
+#[cfg(feature = "cli")]
 pub(crate) fn list() -> Vec<PackedWeights> {
     Cache::new(&Settings::from_env()).folders.list()
 }
 
 /// Removes packed weights. Processes that use them go on; false if one is writing them.
+#[cfg(feature = "cli")]
 pub(crate) fn remove(weights: &PackedWeights) -> Result<bool> {
     Cache::new(&Settings::from_env())
         .folders
