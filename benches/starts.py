@@ -32,7 +32,8 @@ def peak(process: subprocess.Popen) -> float:
 def specdec(program: str, model: str, home: str, tokens: int = 1) -> tuple[float, float]:
     """Seconds and megabytes of `specdec generate`."""
     command = [program, "generate", PROMPT, "--target", model, "-n", str(tokens), "--raw"]
-    command += ["--ignore-eos", "--quiet", "--draft", "none", "--no-profile"]
+    # Greedy, so that all runs need the same experts.
+    command += ["--temperature", "0", "--ignore-eos", "--quiet", "--draft", "none", "--no-profile"]
     started = time.monotonic()
     process = subprocess.Popen(
         command, env=os.environ | {"HF_HOME": home}, stdout=subprocess.DEVNULL
