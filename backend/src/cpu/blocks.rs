@@ -1,10 +1,6 @@
 //! Products of one block of weights with some rows, in vector registers.
 
-use super::layouts::{
-    Affine2Halves, Affine4, Affine5, BLOCK, BYTE_OFFSET, Bf16Block, E2m1, E2m1Halves, F16Block,
-    F32Block, FloatBlock, Iq1Halves, Iq2Halves, Iq3S, Iq3Xxs, NonLinear4, QuantizedLayout,
-    Symmetric6, Symmetric8,
-};
+use super::layouts::{BLOCK, BYTE_OFFSET, FloatBlock, QuantizedLayout};
 use super::rows::QuantizedX;
 use super::simd::Simd;
 
@@ -28,7 +24,7 @@ pub(super) fn sub_block_sum<B: QuantizedLayout>(x: &QuantizedX, sub_block: usize
 
 /// [`Block::multiply`] for quantized weights.
 #[inline(always)]
-fn multiply_quantized<S: Simd, B: QuantizedLayout, const M: usize>(
+pub(super) fn multiply_quantized<S: Simd, B: QuantizedLayout, const M: usize>(
     block: &B,
     x: &[QuantizedX; M],
     sums: &mut [S::Floats; M],
@@ -86,7 +82,7 @@ fn four(x: &QuantizedX, index: usize) -> [i8; 4] {
 
 /// [`Block::multiply`] for floats. The block's products are summed separately first, which makes long sums more accurate.
 #[inline(always)]
-fn multiply_floats<S: Simd, B: FloatBlock, const M: usize>(
+pub(super) fn multiply_floats<S: Simd, B: FloatBlock, const M: usize>(
     block: &B,
     x: &[[f32; BLOCK]; M],
     sums: &mut [S::Floats; M],
@@ -101,35 +97,4 @@ fn multiply_floats<S: Simd, B: FloatBlock, const M: usize>(
     for row in 0..M {
         sums[row] = S::add(sums[row], products[row]);
     }
-}
-
-macro_rules! blocks {
-    ($($block:ident: $x:ty => $multiply:ident,)*) => {
-        $(impl Block for $block {
-            type X = $x;
-
-            #[inline(always)]
-            fn multiply<S: Simd, const M: usize>(&self, x: &[$x; M], sums: &mut [S::Floats; M]) {
-                $multiply::<S, Self, M>(self, x, sums);
-            }
-        })*
-    };
-}
-
-blocks! {
-    Affine4: QuantizedX => multiply_quantized,
-    Affine5: QuantizedX => multiply_quantized,
-    Symmetric6: QuantizedX => multiply_quantized,
-    Symmetric8: QuantizedX => multiply_quantized,
-    NonLinear4: QuantizedX => multiply_quantized,
-    Affine2Halves: QuantizedX => multiply_quantized,
-    Iq3S: QuantizedX => multiply_quantized,
-    Iq3Xxs: QuantizedX => multiply_quantized,
-    Iq2Halves: QuantizedX => multiply_quantized,
-    Iq1Halves: QuantizedX => multiply_quantized,
-    E2m1: QuantizedX => multiply_quantized,
-    E2m1Halves: QuantizedX => multiply_quantized,
-    F32Block: [f32; BLOCK] => multiply_floats,
-    F16Block: [f32; BLOCK] => multiply_floats,
-    Bf16Block: [f32; BLOCK] => multiply_floats,
 }

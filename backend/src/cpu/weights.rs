@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use super::blocks::{Block, multiply_floats, multiply_quantized};
 use super::layouts::{
-    Affine2Halves, Affine4, Affine5, Bf16Block, E2m1, E2m1Halves, F16Block, F32Block, Iq1Halves,
-    Iq2Halves, Iq3S, Iq3Xxs, NonLinear4, Symmetric6, Symmetric8,
+    Affine2Halves, Affine4, Affine5, BLOCK, Bf16Block, E2m1, E2m1Halves, F16Block, F32Block,
+    Iq1Halves, Iq2Halves, Iq3S, Iq3Xxs, NonLinear4, Symmetric6, Symmetric8,
 };
 use super::memory::Frozen;
+use super::rows::QuantizedX;
+use super::simd::Simd;
 use crate::StorageType;
 use crate::formats::{Decoder, Quantization};
 
@@ -52,6 +55,8 @@ macro_rules! layouts {
         pub(super) use with_blocks;
 
         layouts!(blocks: $($quantized => $quantized,)* $($float => $floats,)*);
+        layouts!(products: $($quantized: QuantizedX => multiply_quantized,)*);
+        layouts!(products: $($floats: [f32; BLOCK] => multiply_floats,)*);
 
         impl Layout {
             /// Bytes of a block.
@@ -75,6 +80,16 @@ macro_rules! layouts {
             };
         }
         pub(super) use for_quantization;
+    };
+    (products: $($block:ident: $x:ty => $multiply:ident,)*) => {
+        $(impl Block for $block {
+            type X = $x;
+
+            #[inline(always)]
+            fn multiply<S: Simd, const M: usize>(&self, x: &[$x; M], sums: &mut [S::Floats; M]) {
+                $multiply::<S, Self, M>(self, x, sums);
+            }
+        })*
     };
     (blocks: $($layout:ident => $block:ident,)*) => {
         $(impl Blocks for $block {
