@@ -4,7 +4,8 @@
 
 "first" has an empty cache of packed weights, "later" the one that an earlier process wrote. With
 --llama-server, llama.cpp's server is started in turn. Models' files are in the page cache. Prints
-the median of the repeats, and JSON with all of them.
+the median of the repeats, and JSON with all of them. Where a virtual machine's host takes free memory
+back, --touch GIB has that much memory given to the machine before each start.
 """
 
 import argparse
@@ -21,6 +22,12 @@ from pathlib import Path
 
 PROMPT = "The committee met on Tuesday to discuss the plan. " * 10
 MEGABYTE = 2**20
+
+
+def touch(gibibytes: int) -> None:
+    """Writes to memory, and frees it."""
+    for block in [b"\1" * 2**30 for _ in range(gibibytes)]:
+        del block
 
 
 def peak(process: subprocess.Popen) -> float:
@@ -43,11 +50,11 @@ def specdec(program: str, model: str, home: str, tokens: int = 1) -> tuple[float
 
 
 def keep_all(program: str, model: str, home: str) -> None:
-    """Runs the model until nothing more of it is packed."""
-    before = -1
-    while before != (now := sum(file.stat().st_size for file in Path(home).rglob("weights"))):
-        before = now
+    """Runs the model until nothing more of it is packed; small models are never kept."""
+    kept = [0]
+    while kept[-1] != kept[-2:][0] or (not kept[-1] and len(kept) < 20):
         specdec(program, model, home, tokens=64)
+        kept.append(sum(file.stat().st_size for file in Path(home).rglob("weights")))
 
 
 def llama(program: str, model: str) -> tuple[float, float]:
@@ -83,17 +90,21 @@ def main() -> None:
     parser.add_argument("--specdec", default="specdec")
     parser.add_argument("--llama-server")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--touch", type=int, default=0, metavar="GIB")
     arguments = parser.parse_args()
     for model in arguments.models:
         runs: dict[str, list[tuple[float, float]]] = {}
         for _ in range(arguments.repeats):
             with tempfile.TemporaryDirectory() as home:
+                touch(arguments.touch)
                 first = specdec(arguments.specdec, model, home)
                 keep_all(arguments.specdec, model, home)
+                touch(arguments.touch)
                 later = specdec(arguments.specdec, model, home)
             runs.setdefault("first", []).append(first)
             runs.setdefault("later", []).append(later)
             if arguments.llama_server:
+                touch(arguments.touch)
                 runs.setdefault("llama.cpp", []).append(llama(arguments.llama_server, model))
         for name, pairs in runs.items():
             seconds, memory = (statistics.median(values) for values in zip(*pairs, strict=True))

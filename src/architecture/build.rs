@@ -2,8 +2,8 @@
 
 use super::keys::{self, Half, KeyReader, LayerHeads, RopeFor};
 use super::preset::{
-    AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertsPreset, LogitScale, Positions,
-    Preset, RecurrentKind, SharedExpert, StateSpacePreset, Width,
+    AttentionScale, DenseMlp, EmbeddingScale, ExpertsPreset, LogitScale, Positions, Preset,
+    RecurrentKind, SharedExpert, StateSpacePreset,
 };
 use super::spec::{
     AttentionSpec, DeltaNetSpec, KeyValueSource, LatentSpec, LayerInputsSpec, LayerSpec, MixerSpec,
@@ -18,28 +18,21 @@ use crate::error::{Error, Result};
 
 /// The specification of one model of a family.
 pub(super) fn build(keys: &impl KeyReader, preset: &'static Preset) -> Result<ModelSpec> {
-    let defaults = keys.defaults(preset);
-    let builder = Builder {
-        keys,
-        preset,
-        defaults,
-    };
-    builder.spec()
+    Builder { keys, preset }.spec()
 }
 
 struct Builder<'a, K: KeyReader> {
     keys: &'a K,
     preset: &'static Preset,
-    defaults: &'static Defaults,
 }
 
 impl<K: KeyReader> Builder<'_, K> {
     fn spec(&self) -> Result<ModelSpec> {
-        let (keys, preset, defaults) = (self.keys, self.preset, self.defaults);
-        let hidden_size = keys.size_or(&keys::HIDDEN_SIZE, defaults.hidden_size)?;
+        let (keys, preset) = (self.keys, self.preset);
+        let hidden_size = keys.required(&keys::HIDDEN_SIZE)?;
         let prediction_layers = self.count(&keys::PREDICTION_LAYERS)?.unwrap_or(0);
         let layers = self.layer_count(prediction_layers)?;
-        let context_length = keys.size_or(&keys::CONTEXT_LENGTH, defaults.context_length)?;
+        let context_length = keys.required(&keys::CONTEXT_LENGTH)?;
         let attention = self.attention(hidden_size, layers)?;
         let experts = self.experts()?;
         let layers = self.layers(layers, hidden_size, attention, experts)?;
@@ -49,7 +42,6 @@ impl<K: KeyReader> Builder<'_, K> {
             family: preset,
             vocab_size: keys
                 .vocab_size()?
-                .or(defaults.vocab_size)
                 .ok_or_else(|| keys.missing(&keys::VOCAB_SIZE))?,
             hidden_size,
             context_length,
@@ -91,7 +83,7 @@ impl<K: KeyReader> Builder<'_, K> {
             layer_scales: preset.layer_scales,
             logit_scale: self.logit_scale()?,
             logit_softcap: keys.cap(&keys::LOGIT_SOFTCAP, preset.logit_softcap)?,
-            tied_head: keys.flag(&keys::TIED_HEAD).or(defaults.tied_head),
+            tied_head: keys.flag(&keys::TIED_HEAD),
         })
     }
 
@@ -133,8 +125,7 @@ impl<K: KeyReader> Builder<'_, K> {
             true => self.keys.listed_layers().filter(|layers| *layers > 0),
             false => None,
         };
-        let default = listed.or(self.defaults.layers);
-        let mut layers = self.keys.size_or(&keys::LAYERS, default)?;
+        let mut layers = self.keys.size_or(&keys::LAYERS, listed)?;
         if self.keys.counts_prediction_layers() {
             if prediction_layers >= layers {
                 let expected = format!("less than the {layers} layers");
@@ -151,19 +142,19 @@ impl<K: KeyReader> Builder<'_, K> {
     }
 
     fn attention(&self, hidden_size: usize, layers: usize) -> Result<AttentionShape> {
-        let (keys, defaults) = (self.keys, self.defaults);
-        let heads = keys.size_or(&keys::HEADS, defaults.heads)?;
+        let keys = self.keys;
+        let heads = keys.required(&keys::HEADS)?;
         let kv_heads = match self.preset.heads_by_sliding {
             true => keys.layer_size(&keys::KV_HEADS, 0, layers)?,
             false => keys.size(&keys::KV_HEADS)?,
         };
-        let kv_heads = kv_heads.or(defaults.kv_heads).unwrap_or(heads);
+        let kv_heads = kv_heads.unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {
             let expected = format!("a divisor of the {heads} query heads");
             return Err(keys.wrong(&keys::KV_HEADS, &expected, &kv_heads));
         }
         let share = hidden_size / heads;
-        let head_dim = keys.size_or(&keys::HEAD_DIM, defaults.head_dim.or(Some(share)))?;
+        let head_dim = keys.size_or(&keys::HEAD_DIM, Some(share))?;
         if !head_dim.is_multiple_of(2) {
             return Err(keys.wrong(&keys::HEAD_DIM, "an even number", &head_dim));
         }
@@ -176,7 +167,6 @@ impl<K: KeyReader> Builder<'_, K> {
             }
             AttentionScale::Stated => keys
                 .number(&keys::ATTENTION_SCALE)?
-                .or(defaults.attention_scale)
                 .unwrap_or(inverse_root(head_dim as f64)),
             AttentionScale::One => 1.0,
         };
@@ -200,12 +190,7 @@ impl<K: KeyReader> Builder<'_, K> {
         hidden_size: usize,
         experts: Option<ExpertsSpec>,
     ) -> Result<usize> {
-        let default = self.defaults.intermediate_size.map(|width| match width {
-            Width::Of(width) => width,
-            Width::TimesHidden(times) => times * hidden_size,
-        });
-        // A file whose layers all have experts need not state it.
-        let default = default.or(experts.map(|experts| experts.width));
+        let default = self.preset.mlp_ratio.map(|ratio| ratio * hidden_size);
         let key = &keys::INTERMEDIATE_SIZE;
         // Where no layer has experts, what stands beside them elsewhere is the MLP (Granite 4).
         let beside = self
@@ -250,7 +235,6 @@ impl<K: KeyReader> Builder<'_, K> {
             return Ok(None);
         };
         let vocab_size = self.keys.layer_inputs_vocab()?;
-        let vocab_size = vocab_size.or(self.defaults.vocab_size);
         let vocab_size = vocab_size.ok_or_else(|| self.keys.missing(&keys::LAYER_INPUTS_VOCAB))?;
         Ok(Some(LayerInputsSpec { width, vocab_size }))
     }
@@ -304,7 +288,7 @@ impl<K: KeyReader> Builder<'_, K> {
         let Some(preset) = &self.preset.experts else {
             return Ok(None);
         };
-        let (keys, defaults) = (self.keys, &self.defaults.experts);
+        let keys = self.keys;
         if self.preset.may_lack_experts && self.count(&keys::EXPERTS)?.is_none() {
             return Ok(None);
         }
@@ -312,19 +296,19 @@ impl<K: KeyReader> Builder<'_, K> {
             let expected = "none: experts on a narrower stream are not supported";
             return Err(keys.wrong(&keys::LATENT_SIZE, expected, &"stated"));
         }
-        let count = keys.size_or(&keys::EXPERTS, defaults.count)?;
+        let count = keys.required(&keys::EXPERTS)?;
         if count > keys::MAX_EXPERTS {
             let expected = format!("at most {}", keys::MAX_EXPERTS);
             return Err(keys.wrong(&keys::EXPERTS, &expected, &count));
         }
-        let chosen = keys.size_or(&keys::CHOSEN_EXPERTS, defaults.chosen)?;
+        let chosen = keys.required(&keys::CHOSEN_EXPERTS)?;
         if chosen > count {
             let expected = format!("at most the {count} experts");
             return Err(keys.wrong(&keys::CHOSEN_EXPERTS, &expected, &chosen));
         }
-        let width = match keys.size(&keys::EXPERT_WIDTH)?.or(defaults.width) {
+        let width = match keys.size(&keys::EXPERT_WIDTH)? {
             Some(width) => width,
-            None => keys.size_or(&keys::INTERMEDIATE_SIZE, None)?,
+            None => keys.required(&keys::INTERMEDIATE_SIZE)?,
         };
         let normalized = match preset.states_normalized {
             true => keys.flag(&keys::NORMALIZED_EXPERTS),
@@ -343,7 +327,6 @@ impl<K: KeyReader> Builder<'_, K> {
                 scores: preset.scores,
                 biased: keys.flag(&keys::BIASED_ROUTER).unwrap_or(preset.biased),
                 normalized: normalized
-                    .or(defaults.normalized)
                     .unwrap_or(preset.normalized)
                     .then_some(preset.epsilon),
                 scale: scale.unwrap_or(1.0) as f32,
@@ -372,18 +355,17 @@ impl<K: KeyReader> Builder<'_, K> {
         preset: &ExpertsPreset,
         width: usize,
     ) -> Result<Option<SharedExpertSpec>> {
-        let default = self.defaults.experts.shared;
         match preset.shared {
             SharedExpert::None => Ok(None),
             kind @ (SharedExpert::Gated | SharedExpert::Ungated) => Ok(Some(SharedExpertSpec {
-                width: self.keys.size_or(&keys::SHARED_EXPERT_WIDTH, default)?,
+                width: self.keys.required(&keys::SHARED_EXPERT_WIDTH)?,
                 is_gated: kind == SharedExpert::Gated,
             })),
             SharedExpert::Times => {
                 if self.keys.says_none(&keys::SHARED_EXPERTS) {
                     return Ok(None);
                 }
-                let times = self.keys.size_or(&keys::SHARED_EXPERTS, default)?;
+                let times = self.keys.required(&keys::SHARED_EXPERTS)?;
                 if times > keys::MAX_EXPERTS {
                     let expected = format!("at most {}", keys::MAX_EXPERTS);
                     return Err(self.keys.wrong(&keys::SHARED_EXPERTS, &expected, &times));
@@ -406,7 +388,7 @@ impl<K: KeyReader> Builder<'_, K> {
             let expected = format!("a divisor of the {experts} experts");
             return Err(self.keys.wrong(&keys::EXPERT_GROUPS, &expected, &groups));
         }
-        let of_groups = self.keys.size_or(&keys::CHOSEN_GROUPS, None)?;
+        let of_groups = self.keys.required(&keys::CHOSEN_GROUPS)?;
         if of_groups > groups || of_groups * (experts / groups) < chosen {
             let expected = format!("at most {groups}, with at least {chosen} experts in them");
             return Err(self.keys.wrong(&keys::CHOSEN_GROUPS, &expected, &of_groups));
@@ -452,8 +434,7 @@ impl<K: KeyReader> Builder<'_, K> {
             return Ok(1.0);
         }
         let stated = self.keys.number(&keys::LOGIT_SCALE)?;
-        let scale = stated.or(self.defaults.logit_scale);
-        let scale = scale.ok_or_else(|| self.keys.missing(&keys::LOGIT_SCALE))?;
+        let scale = stated.ok_or_else(|| self.keys.missing(&keys::LOGIT_SCALE))?;
         Ok(match kind {
             LogitScale::Divisor => (1.0 / scale) as f32,
             LogitScale::Factor | LogitScale::Folded | LogitScale::None => scale as f32,
@@ -561,22 +542,28 @@ impl<K: KeyReader> Builder<'_, K> {
             })
         };
         let mlp_of = |layer: usize, has_experts: bool| {
-            let mut width = self.mlp_width(layer, layers, hidden_size, experts)?;
-            if layer >= first_sharing && keys.doubles_mlps() {
-                width *= 2;
-            }
+            let width = || -> Result<usize> {
+                let width = self.mlp_width(layer, layers, hidden_size, experts)?;
+                let is_doubled = layer >= first_sharing && keys.doubles_mlps();
+                Ok(if is_doubled { 2 * width } else { width })
+            };
             Ok::<_, Error>(match (experts.filter(|_| has_experts), preset.mlp) {
                 (Some(experts), _) if experts.router.is_normed => {
+                    let width = width()?;
                     MlpSpec::GatedAndExperts { width, experts }
                 }
                 (Some(experts), _) => MlpSpec::Experts(experts),
-                (None, DenseMlp::Gated) => match keys.gate_deviations(layer, layers)? {
-                    Some(deviations) if preset.streams => {
+                (None, DenseMlp::Gated) => {
+                    let width = width()?;
+                    let deviations = match preset.streams {
+                        true => keys.gate_deviations(layer, layers)?,
+                        false => None,
+                    };
+                    deviations.map_or(MlpSpec::Gated { width }, |deviations| {
                         MlpSpec::SparseGated { width, deviations }
-                    }
-                    _ => MlpSpec::Gated { width },
-                },
-                (None, DenseMlp::Plain) => MlpSpec::Plain { width },
+                    })
+                }
+                (None, DenseMlp::Plain) => MlpSpec::Plain { width: width()? },
             })
         };
         let layer = |layer: usize| {
@@ -680,7 +667,7 @@ impl<K: KeyReader> Builder<'_, K> {
 
     fn state_space(&self, preset: StateSpacePreset, hidden_size: usize) -> Result<StateSpaceSpec> {
         let keys = self.keys;
-        let heads = keys.size_or(&keys::SPACE_HEADS, None)?;
+        let heads = keys.required(&keys::SPACE_HEADS)?;
         let groups = keys.size_or(&keys::SPACE_GROUPS, Some(1))?;
         if !heads.is_multiple_of(groups) {
             let expected = format!("a divisor of the {heads} heads");
@@ -699,7 +686,7 @@ impl<K: KeyReader> Builder<'_, K> {
                 all / heads
             }
         };
-        let state_dim = keys.size_or(&keys::SPACE_STATE, None)?;
+        let state_dim = keys.required(&keys::SPACE_STATE)?;
         let state = heads
             .checked_mul(head_dim)
             .and_then(|inner| inner.checked_mul(state_dim));
@@ -729,11 +716,11 @@ impl<K: KeyReader> Builder<'_, K> {
             true => None,
             false => keys.size(&keys::QUERY_RANK)?,
         };
-        let rotary_dim = keys.size_or(&keys::ROTARY_DIM, None)?;
+        let rotary_dim = keys.required(&keys::ROTARY_DIM)?;
         let plain_dim = match keys.size(&keys::PLAIN_DIM)? {
             Some(dim) => dim,
             None => {
-                let whole = keys.size_or(&keys::WHOLE_DIM, None)?;
+                let whole = keys.required(&keys::WHOLE_DIM)?;
                 whole
                     .checked_sub(rotary_dim)
                     .filter(|dim| *dim > 0)
@@ -746,16 +733,16 @@ impl<K: KeyReader> Builder<'_, K> {
         if !rotary_dim.is_multiple_of(2) {
             return Err(keys.wrong(&keys::ROTARY_DIM, "an even number", &rotary_dim));
         }
-        let context_length = keys.size_or(&keys::CONTEXT_LENGTH, self.defaults.context_length)?;
+        let context_length = keys.required(&keys::CONTEXT_LENGTH)?;
         let rope = keys.rope(RopeFor::Full, self.preset, rotary_dim, context_length)?;
         let root = ((plain_dim + rotary_dim) as f64).powf(-0.5);
         Ok(LatentSpec {
             heads,
             query_rank,
-            rank: keys.size_or(&keys::KEY_RANK, None)?,
+            rank: keys.required(&keys::KEY_RANK)?,
             plain_dim,
             rotary_dim,
-            value_dim: keys.size_or(&keys::VALUE_DIM, None)?,
+            value_dim: keys.required(&keys::VALUE_DIM)?,
             scale: (root * rope.latent_scale) as f32,
             rope: 0,
         })
@@ -763,7 +750,7 @@ impl<K: KeyReader> Builder<'_, K> {
 
     /// The tokens that a convolution sees.
     fn taps(&self, key: &keys::Key) -> Result<usize> {
-        let taps = self.keys.size_or(key, None)?;
+        let taps = self.keys.required(key)?;
         if taps > keys::MAX_TAPS {
             let expected = format!("at most {}", keys::MAX_TAPS);
             return Err(self.keys.wrong(key, &expected, &taps));
@@ -773,8 +760,8 @@ impl<K: KeyReader> Builder<'_, K> {
 
     fn delta_net(&self, is_grouped: bool) -> Result<DeltaNetSpec> {
         let keys = self.keys;
-        let key_heads = keys.size_or(&keys::DELTA_KEY_HEADS, None)?;
-        let value_heads = keys.size_or(&keys::DELTA_VALUE_HEADS, None)?;
+        let key_heads = keys.required(&keys::DELTA_KEY_HEADS)?;
+        let value_heads = keys.required(&keys::DELTA_VALUE_HEADS)?;
         if !value_heads.is_multiple_of(key_heads) {
             let expected = format!("a multiple of the {key_heads} key heads");
             return Err(keys.wrong(&keys::DELTA_VALUE_HEADS, &expected, &value_heads));
@@ -782,7 +769,7 @@ impl<K: KeyReader> Builder<'_, K> {
         let value_dim = match keys.size(&keys::DELTA_VALUE_DIM)? {
             Some(dim) => dim,
             None => {
-                let all = keys.size_or(&keys::DELTA_INNER, None)?;
+                let all = keys.required(&keys::DELTA_INNER)?;
                 if !all.is_multiple_of(value_heads) {
                     let expected = format!("a multiple of the {value_heads} value heads");
                     return Err(keys.wrong(&keys::DELTA_INNER, &expected, &all));
@@ -793,7 +780,7 @@ impl<K: KeyReader> Builder<'_, K> {
         let spec = DeltaNetSpec {
             key_heads,
             value_heads,
-            key_dim: keys.size_or(&keys::DELTA_KEY_DIM, None)?,
+            key_dim: keys.required(&keys::DELTA_KEY_DIM)?,
             value_dim,
             taps: self.taps(&keys::DELTA_TAPS)?,
             is_grouped,
@@ -819,6 +806,6 @@ impl<K: KeyReader> Builder<'_, K> {
             return Ok(None);
         }
         let window = self.keys.size(&keys::WINDOW)?;
-        Ok(window.or(self.defaults.window).or(self.preset.window))
+        Ok(window.or(self.preset.window))
     }
 }

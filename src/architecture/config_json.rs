@@ -1,5 +1,6 @@
 //! Reads config.json, as older and newer versions of transformers write it.
 
+mod defaults;
 mod ropes;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::build::build;
 use super::keys::{self, Half, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
-use super::preset::{Defaults, Preset, SlidingLayers, StateSpacePreset};
+use super::preset::{Preset, SlidingLayers, StateSpacePreset};
 use super::spec::ModelSpec;
 use crate::backend::{Activation, GateOrder, Pairing};
 use crate::error::{Error, Result};
@@ -39,39 +40,77 @@ pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
         .or_else(|| object.get("model_type"))
         .and_then(Value::as_str)
         .ok_or_else(|| Error::corrupt(file, "`model_type` is missing"))?;
-    let config = Config { fields, file };
     // Refuses weights in packings other than those that are read here, by their method's name.
     quantized::method(&value, file)?;
-    let preset = Preset::from_model_type(model_type)
-        .ok_or_else(|| config.unsupported(Preset::refusal(model_type)))?;
+    let preset = Preset::from_model_type(model_type).ok_or_else(|| {
+        Error::unsupported(file.display().to_string(), Preset::refusal(model_type))
+    })?;
+    let config = Config {
+        fields,
+        defaults: defaults::of(preset),
+        is_part: text_part.is_some(),
+        file,
+    };
     build(&config, preset)
 }
 
 /// What `layer_types` calls layers that are not attention.
 const RECURRENT: [&str; 3] = ["conv", "linear_attention", "mamba"];
 
-/// A config.json's fields.
+/// What every file says of its whole model, but not of a multimodal one's decoder.
+const SIZES: [&Key; 5] = [
+    &keys::VOCAB_SIZE,
+    &keys::HIDDEN_SIZE,
+    &keys::LAYERS,
+    &keys::HEADS,
+    &keys::INTERMEDIATE_SIZE,
+];
+
+/// A config.json's fields, and what its family takes for those that are left out.
 struct Config<'a> {
     fields: &'a Map<String, Value>,
+    defaults: &'static Map<String, Value>,
+    /// Whether these are a multimodal model's, of its decoder.
+    is_part: bool,
     file: &'a Path,
 }
 
 impl Config<'_> {
-    /// A key's value, under the first of its names that has one.
+    /// A key's value, under the first of its names that has one: stated, or else the family's.
     fn value(&self, key: &Key) -> Option<(&'static str, &Value)> {
-        key.json.iter().find_map(|name| {
-            let value = self.fields.get(*name).filter(|value| !value.is_null());
-            value.map(|value| (*name, value))
-        })
+        let names = key.json;
+        let among = |fields: &'_ Map<String, Value>| {
+            let mut names = names.iter().copied();
+            names.find(|name| fields.get(*name).is_some_and(|value| !value.is_null()))
+        };
+        if let Some(name) = among(self.fields) {
+            return Some((name, &self.fields[name]));
+        }
+        let is_required = !self.is_part && SIZES.iter().any(|size| size.json == names);
+        // A null says that there is no such thing.
+        if is_required || names.iter().any(|name| self.fields.contains_key(*name)) {
+            return None;
+        }
+        among(self.defaults).map(|name| (name, &self.defaults[name]))
+    }
+
+    /// A field, stated or the family's.
+    fn field(&self, name: &str) -> Option<&Value> {
+        let field = self.fields.get(name).or_else(|| self.defaults.get(name));
+        field.filter(|value| !value.is_null())
     }
 
     fn positive(&self, name: &str) -> Result<Option<f64>> {
-        match self.fields.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_f64() {
-                Some(number) if number > 0.0 => Ok(Some(number)),
-                _ => Err(self.wrong_value(name, "a positive number", value)),
-            },
+        let number = self
+            .field(name)
+            .map(|value| self.checked_number(name, value));
+        number.transpose()
+    }
+
+    fn checked_number(&self, name: &str, value: &Value) -> Result<f64> {
+        match value.as_f64() {
+            Some(number) if number > 0.0 => Ok(number),
+            _ => Err(self.wrong_value(name, "a positive number", value)),
         }
     }
 
@@ -86,7 +125,7 @@ impl Config<'_> {
     }
 
     fn is_set(&self, name: &str) -> bool {
-        self.fields.get(name).and_then(Value::as_bool) == Some(true)
+        self.field(name).and_then(Value::as_bool) == Some(true)
     }
 
     fn list(&self, name: &str) -> Option<&Vec<Value>> {
@@ -119,10 +158,6 @@ impl Config<'_> {
 }
 
 impl KeyReader for Config<'_> {
-    fn defaults(&self, preset: &'static Preset) -> &'static Defaults {
-        &preset.defaults
-    }
-
     fn size(&self, key: &Key) -> Result<Option<usize>> {
         // Granite writes "auto" for what follows from other keys.
         let stated = self.value(key).filter(|(_, value)| *value != "auto");
@@ -185,14 +220,14 @@ impl KeyReader for Config<'_> {
     }
 
     fn number(&self, key: &Key) -> Result<Option<f64>> {
-        let mut names = key.json.iter();
-        let number = names.find_map(|name| self.positive(name).transpose());
+        let number = self
+            .value(key)
+            .map(|(name, value)| self.checked_number(name, value));
         number.transpose()
     }
 
     fn flag(&self, key: &Key) -> Option<bool> {
-        let mut names = key.json.iter();
-        names.find_map(|name| self.fields.get(*name)?.as_bool())
+        self.value(key)?.1.as_bool()
     }
 
     fn says_none(&self, key: &Key) -> bool {
@@ -212,18 +247,10 @@ impl KeyReader for Config<'_> {
     }
 
     fn activation(&self) -> Result<Option<Activation>> {
-        let names = [
-            "hidden_activation",
-            "hidden_act",
-            "activation_function",
-            "mlp_hidden_act",
-        ];
-        let name = names
-            .iter()
-            .find_map(|key| self.fields.get(*key).and_then(Value::as_str));
-        let Some(name) = name else {
+        let Some(name) = self.value(&keys::ACTIVATION) else {
             return Ok(None);
         };
+        let name = name.1.as_str().unwrap_or_default();
         Ok(Some(match name {
             "silu" | "swish" => Activation::Silu,
             "gelu" => Activation::Gelu,
@@ -257,7 +284,7 @@ impl KeyReader for Config<'_> {
         }
         match preset.sliding {
             SlidingLayers::FromALayer => {
-                let first = match self.fields.get("max_window_layers") {
+                let first = match self.field("max_window_layers") {
                     Some(value) if value.as_u64() == Some(0) => 0.0,
                     _ => self.positive("max_window_layers")?.unwrap_or(28.0),
                 };
@@ -314,7 +341,7 @@ impl KeyReader for Config<'_> {
     }
 
     fn factors<const N: usize>(&self, name: &str) -> Result<[f32; N]> {
-        let Some(value) = self.fields.get(name).filter(|value| !value.is_null()) else {
+        let Some(value) = self.field(name) else {
             return Ok([1.0; N]);
         };
         let stated: Option<Vec<f32>> = match value {
@@ -340,14 +367,19 @@ impl KeyReader for Config<'_> {
 
     fn gate_deviations(&self, layer: usize, layers: usize) -> Result<Option<f32>> {
         const NAME: &str = "activation_sparsity_pattern";
-        let Some(list) = self.list(NAME) else {
-            return Ok(None);
+        let share = match self.fields.get(NAME) {
+            None | Some(Value::Null) => Some(usual_sparsity(layer, layers)),
+            Some(Value::Array(list)) if list.len() != layers => None,
+            Some(Value::Array(list)) => list.get(layer).and_then(Value::as_f64),
+            Some(of_all) => of_all.as_f64(),
         };
-        let sparsity = list.get(layer).and_then(Value::as_f64);
-        match sparsity.filter(|share| (0.0..1.0).contains(share) && list.len() == layers) {
+        match share.filter(|share| (0.0..1.0).contains(share)) {
             Some(0.0) => Ok(None),
             Some(share) => Ok(Some(normal_quantile(share) as f32)),
-            None => Err(self.wrong_value(NAME, "a share for each layer", &list.len())),
+            None => {
+                let expected = "a share in [0, 1), or one for each layer";
+                Err(self.wrong_value(NAME, expected, &self.fields[NAME]))
+            }
         }
     }
 
@@ -356,7 +388,7 @@ impl KeyReader for Config<'_> {
     }
 
     fn state_space_finish(&self, preset: StateSpacePreset) -> GateOrder {
-        let flag = |name: &str| self.fields.get(name).and_then(Value::as_bool);
+        let flag = |name: &str| self.field(name).and_then(Value::as_bool);
         match (flag("mamba_rms_norm"), flag("mamba_norm_before_gate")) {
             (Some(true), Some(false)) => GateOrder::GateFirst,
             (Some(true), _) => GateOrder::NormFirst,
@@ -375,12 +407,8 @@ impl KeyReader for Config<'_> {
 
     /// LFM2 takes two thirds of it, times a factor, rounded up to a multiple.
     fn adjusted(&self, width: usize) -> Result<usize> {
-        if self
-            .fields
-            .get("block_auto_adjust_ff_dim")
-            .and_then(Value::as_bool)
-            == Some(false)
-        {
+        let adjusts = self.field("block_auto_adjust_ff_dim");
+        if adjusts.and_then(Value::as_bool) == Some(false) {
             return Ok(width);
         }
         let factor = self.positive("block_ffn_dim_multiplier")?.unwrap_or(1.0);
@@ -405,8 +433,8 @@ impl KeyReader for Config<'_> {
         }
         let without = self.layer_list("mlp_only_layers", layers)?;
         let is_without = without.is_some_and(|layers| layers.contains(&layer.into()));
-        let every = match self.fields.get("decoder_sparse_step") {
-            None | Some(Value::Null) => 1,
+        let every = match self.field("decoder_sparse_step") {
+            None => 1,
             Some(value) => whole_number(value)
                 .filter(|every| *every > 0)
                 .ok_or_else(|| {
@@ -422,7 +450,7 @@ impl KeyReader for Config<'_> {
 
     fn states_rotated(&self, layer: usize) -> Result<Option<bool>> {
         // Despite the first key's name, 1 means that the layer has a rotary embedding.
-        if let Some(kind) = self.fields.get("position_embedding_type") {
+        if let Some(kind) = self.field("position_embedding_type") {
             match kind.as_str() {
                 Some("rope") => return Ok(Some(true)),
                 Some("nope") => return Ok(Some(false)),
@@ -443,7 +471,7 @@ impl KeyReader for Config<'_> {
     }
 
     fn pairing(&self, preset: &Preset) -> Pairing {
-        match self.fields.get("rope_interleave").and_then(Value::as_bool) {
+        match self.field("rope_interleave").and_then(Value::as_bool) {
             Some(false) => Pairing::Halves,
             _ => preset.pairing,
         }
@@ -523,8 +551,8 @@ impl KeyReader for Config<'_> {
     }
 
     fn missing(&self, key: &Key) -> Error {
-        let name = key.json.first().unwrap_or(&"");
-        Error::corrupt(self.file, format!("`{name}` is missing"))
+        let names: Vec<String> = key.json.iter().map(|name| format!("`{name}`")).collect();
+        Error::corrupt(self.file, format!("{} is missing", names.join(" or ")))
     }
 
     fn wrong(&self, key: &Key, expected: &str, found: &dyn Display) -> Error {
@@ -544,6 +572,15 @@ fn whole_number(value: &Value) -> Option<u64> {
     value
         .as_u64()
         .or_else(|| float().map(|number| number as u64))
+}
+
+/// Gemma 3n's share of an MLP's gate that is zero, where the file doesn't say.
+fn usual_sparsity(layer: usize, layers: usize) -> f64 {
+    const SPARSE_LAYERS: usize = 10;
+    match layer < SPARSE_LAYERS && SPARSE_LAYERS < layers {
+        true => 0.95,
+        false => 0.0,
+    }
 }
 
 /// The number below which a share of the standard normal distribution lies.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::build::build;
 use super::keys::{self, Half, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
-use super::preset::{Defaults, Positions, Preset, SlidingLayers, StateSpacePreset};
+use super::preset::{Positions, Preset, SlidingLayers, StateSpacePreset};
 use super::rope::{Scaling, longrope_magnitude, yarn_magnitude};
 use super::spec::ModelSpec;
 use super::variants::Scores;
@@ -194,10 +194,6 @@ impl Keys<'_> {
 }
 
 impl KeyReader for Keys<'_> {
-    fn defaults(&self, _preset: &'static Preset) -> &'static Defaults {
-        &Defaults::NONE
-    }
-
     fn size(&self, key: &Key) -> Result<Option<usize>> {
         key.gguf.map_or(Ok(None), |name| self.size_of(name))
     }
@@ -459,7 +455,7 @@ impl KeyReader for Keys<'_> {
             dims,
             theta: theta
                 .or(full.filter(|_| preset.positions == Positions::RotaryStretchedUnlessSliding))
-                .unwrap_or(Defaults::NONE.rotary.theta),
+                .unwrap_or(10_000.0),
             growth: growth.filter(|growth| growth.beta != 0.0),
             scaling: match rope_for {
                 RopeFor::Full => self.scaling(preset, dims, context_length)?,

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::preset::{Defaults, Preset, StateSpacePreset};
+use super::preset::{Preset, StateSpacePreset};
 use super::rope::Scaling;
 use crate::backend::{Activation, GateOrder, Pairing, QueryGrowth};
 use crate::error::{Error, Result};
@@ -68,6 +68,12 @@ pub(super) const SHARED_EXPERTS: Key = key(&["n_shared_experts"], "expert_shared
 pub(super) const EXPERT_GROUPS: Key = key(&["n_group"], "expert_group_count");
 pub(super) const CHOSEN_GROUPS: Key = key(&["topk_group"], "expert_group_used_count");
 pub(super) const NORMALIZED_EXPERTS: Key = key(&["norm_topk_prob"], "expert_weights_norm");
+pub(super) const ACTIVATION: Key = json_key(&[
+    "hidden_activation",
+    "hidden_act",
+    "activation_function",
+    "mlp_hidden_act",
+]);
 pub(super) const BIASED_ROUTER: Key = json_key(&["use_expert_bias"]);
 pub(super) const ROUTER_SCALE: Key = key(&["routed_scaling_factor"], "expert_weights_scale");
 pub(super) const EXPERT_LIMIT: Key = json_key(&["swiglu_limit"]);
@@ -218,9 +224,6 @@ impl LayerHeads {
 
 /// Looks keys up in one kind of file.
 pub(super) trait KeyReader {
-    /// What a key that is not there means.
-    fn defaults(&self, preset: &'static Preset) -> &'static Defaults;
-
     /// A positive integer.
     fn size(&self, key: &Key) -> Result<Option<usize>>;
 
@@ -325,6 +328,11 @@ pub(super) trait KeyReader {
 
     /// Whether the number of layers includes those that predict further tokens.
     fn counts_prediction_layers(&self) -> bool;
+
+    /// A positive integer that the file must state, unless its family has a default.
+    fn required(&self, key: &Key) -> Result<usize> {
+        self.size_or(key, None)
+    }
 
     /// A positive integer, or its default.
     fn size_or(&self, key: &Key, default: Option<usize>) -> Result<usize> {

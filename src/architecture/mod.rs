@@ -1,6 +1,6 @@
 //! What is known of each family of models, and how its files say it.
 //!
-//! A family is one row of the table in `presets`: its names, norms, positions, MLP, and the defaults of its config.json.
+//! A family is one row of the table in `presets`: its names, norms, positions and MLP.
 //! [`ModelSpec`] is one model: a row and the sizes that its file gives. Two thin readers look keys up, in config.json and
 //! in GGUF metadata; `build` asks them and the row, and is the same for both. [`names`] finds the model's tensors.
 //!
@@ -31,9 +31,8 @@ mod tensor_names;
 mod variants;
 
 pub use preset::{
-    AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertDefaults, ExpertsPreset, LessOne,
-    LogitScale, Positions, Preset, RecurrentKind, RotaryDefaults, SharedExpert, SlidingLayers,
-    StateSpacePreset, Width,
+    AttentionScale, DenseMlp, EmbeddingScale, ExpertsPreset, LessOne, LogitScale, Positions,
+    Preset, RecurrentKind, SharedExpert, SlidingLayers, StateSpacePreset,
 };
 pub use spec::{
     AttentionSpec, DeltaNetSpec, KeyValueSource, LatentSpec, LayerInputsSpec, LayerSpec, MixerSpec,

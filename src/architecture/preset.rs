@@ -33,6 +33,8 @@ pub struct Preset {
     pub residual: Residual,
     /// The MLP of every layer that has no experts.
     pub mlp: DenseMlp,
+    /// How many times as wide as the hidden size it is, where the file doesn't say (GPT-2).
+    pub mlp_ratio: Option<usize>,
     /// What its mixtures of experts are like, if it has any.
     pub experts: Option<ExpertsPreset>,
     /// Whether some of its models have none.
@@ -91,8 +93,6 @@ pub struct Preset {
     pub has_residual_scale: bool,
     /// What multiplies logits.
     pub logit_scale: LogitScale,
-    /// What transformers takes for keys that a config.json leaves out.
-    pub defaults: Defaults,
 }
 
 impl Preset {
@@ -272,94 +272,4 @@ pub enum AttentionScale {
         /// Layers of the largest model.
         largest: usize,
     },
-}
-
-/// What transformers takes for keys that a config.json leaves out. (`None`: the key is required.)
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[allow(missing_docs)]
-pub struct Defaults {
-    pub hidden_size: Option<usize>,
-    pub intermediate_size: Option<Width>,
-    pub layers: Option<usize>,
-    pub heads: Option<usize>,
-    /// `None`: as many as query heads.
-    pub kv_heads: Option<usize>,
-    /// `None`: a head's share of the hidden size.
-    pub head_dim: Option<usize>,
-    pub vocab_size: Option<usize>,
-    pub context_length: Option<usize>,
-    pub window: Option<usize>,
-    pub rotary: RotaryDefaults,
-    pub experts: ExpertDefaults,
-    /// `None`: as in families that don't state it.
-    pub attention_scale: Option<f64>,
-    pub logit_scale: Option<f64>,
-    /// `None`: tied where the checkpoint holds no head.
-    pub tied_head: Option<bool>,
-}
-
-impl Defaults {
-    /// GGUF files say all these.
-    pub const NONE: Self = Self {
-        hidden_size: None,
-        intermediate_size: None,
-        layers: None,
-        heads: None,
-        kv_heads: None,
-        head_dim: None,
-        vocab_size: None,
-        context_length: None,
-        window: None,
-        rotary: RotaryDefaults {
-            theta: 10_000.0,
-            fraction: 1.0,
-        },
-        experts: ExpertDefaults::NONE,
-        attention_scale: None,
-        logit_scale: None,
-        tied_head: None,
-    };
-}
-
-/// Mixtures of experts of which the file says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct ExpertDefaults {
-    pub count: Option<usize>,
-    pub chosen: Option<usize>,
-    /// `None`: as wide as an MLP without experts.
-    pub width: Option<usize>,
-    /// The shared expert's width, or how many times as wide as another it is.
-    pub shared: Option<usize>,
-    /// `None`: as [`ExpertsPreset::normalized`] says.
-    pub normalized: Option<bool>,
-}
-
-impl ExpertDefaults {
-    /// The file says all these.
-    pub const NONE: Self = Self {
-        count: None,
-        chosen: None,
-        width: None,
-        shared: None,
-        normalized: None,
-    };
-}
-
-/// A rotary embedding of which the file says nothing.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RotaryDefaults {
-    /// Base of the frequencies; of a family with two, that of the layers without a window.
-    pub theta: f64,
-    /// The share of a head that is rotated.
-    pub fraction: f64,
-}
-
-/// A default width of the MLP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Width {
-    /// So wide.
-    Of(usize),
-    /// So many times the hidden size.
-    TimesHidden(usize),
 }

@@ -5,7 +5,8 @@
 //! lies in it is the kernels' own affair ([`MatrixCache`]), but for a description and its lock ([`folders`]).
 //!
 //! To open a checkpoint again takes its contents' digest, and to read 17 GB takes seconds: `digest` keeps those of files
-//! that did not change.
+//! that did not change. The first process reads them in the background, when cores are free, and later ones go on where it
+//! ended: until then, nothing is kept.
 
 mod digest;
 mod folders;
@@ -168,7 +169,8 @@ impl Cache {
         is_stopped: &AtomicBool,
     ) -> Result<Option<WritableFolder>> {
         let files = &checkpoint.files;
-        // The other cores decode meanwhile.
+        // This model decodes meanwhile, and each short run reads a little more.
+        threads::yield_to_others();
         let Some(contents) = self.digests.of_files(files, 1, is_stopped)? else {
             tracing::info!(
                 "packed weights are not kept: the model's files changed, or it was dropped"
@@ -187,9 +189,8 @@ impl Cache {
             checkpoint.bytes,
         );
         let folder = self.folders.lock(&key, &about)?;
-        match folder {
-            Some(_) => threads::yield_to_others(),
-            None => tracing::info!("packed weights are not kept: another process writes them"),
+        if folder.is_none() {
+            tracing::info!("packed weights are not kept: another process writes them");
         }
         Ok(folder)
     }

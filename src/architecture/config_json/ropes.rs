@@ -4,10 +4,13 @@ use serde_json::{Map, Value};
 
 use super::Config;
 use crate::architecture::keys::{self, KeyReader, RopeFor, RopeParameters};
-use crate::architecture::preset::{Positions, Preset, RotaryDefaults};
+use crate::architecture::preset::{Positions, Preset};
 use crate::architecture::rope::{Scaling, longrope_magnitude, yarn_magnitude};
 use crate::backend::QueryGrowth;
 use crate::error::{Error, Result};
+
+/// The base of its frequencies, where neither file nor family has one.
+const THETA: f64 = 10_000.0;
 
 impl Config<'_> {
     /// A rotary embedding from `rope_parameters` (newer; of a family with two, one for each type of layer), or from
@@ -21,61 +24,67 @@ impl Config<'_> {
     ) -> Result<RopeParameters> {
         let older = self.object("rope_scaling");
         let newer = self.object("rope_parameters");
-        let of_type = |name: &str| newer?.get(name)?.as_object();
-        let rotary = preset.defaults.rotary;
+        let default = self.defaults.get("rope_parameters");
+        let default = default.and_then(Value::as_object);
         let one = |fields, default| self.one_rope(fields, default, head_dim, context_length);
         match (preset.positions, rope_for) {
             (Positions::RotaryBySliding, RopeFor::Full) => {
-                one(of_type("full_attention").or(older), rotary)
+                const TYPE: &str = "full_attention";
+                one(of_type(newer, TYPE).or(older), of_type(default, TYPE))
             }
             (Positions::RotaryBySliding, RopeFor::Sliding) => {
-                let theta = self.number(&keys::SLIDING_THETA)?.unwrap_or(10_000.0);
-                match of_type("sliding_attention") {
-                    Some(fields) => one(Some(fields), RotaryDefaults { theta, ..rotary }),
-                    None => Ok(RopeParameters {
-                        dims: head_dim,
-                        theta,
-                        scaling: Scaling::None,
-                        latent_scale: 1.0,
-                        growth: None,
-                    }),
+                const TYPE: &str = "sliding_attention";
+                let default = of_type(default, TYPE);
+                match of_type(newer, TYPE) {
+                    Some(fields) => one(Some(fields), default),
+                    None => {
+                        let stated = self.number(&keys::SLIDING_THETA)?;
+                        Ok(RopeParameters {
+                            dims: head_dim,
+                            theta: stated.or(number(default, "rope_theta")).unwrap_or(THETA),
+                            scaling: Scaling::None,
+                            latent_scale: 1.0,
+                            growth: None,
+                        })
+                    }
                 }
             }
             (Positions::RotaryStretchedUnlessSliding, RopeFor::Full) => {
-                one(of_type("full_attention").or(newer).or(older), rotary)
+                const TYPE: &str = "full_attention";
+                let stated = of_type(newer, TYPE).or(newer).or(older);
+                one(stated, of_type(default, TYPE))
             }
             (Positions::RotaryStretchedUnlessSliding, RopeFor::Sliding) => {
-                match of_type("sliding_attention") {
-                    Some(fields) => one(Some(fields), rotary),
+                const TYPE: &str = "sliding_attention";
+                let default = of_type(default, TYPE);
+                match of_type(newer, TYPE) {
+                    Some(fields) => one(Some(fields), default),
                     None => Ok(RopeParameters {
                         scaling: Scaling::None,
-                        ..one(newer.or(older), rotary)?
+                        ..one(newer.or(older), default)?
                     }),
                 }
             }
-            _ => one(newer.or(older), rotary),
+            _ => one(newer.or(older), default),
         }
     }
 
+    /// From what the file states of a rotary embedding, and what the family takes where it states nothing.
     fn one_rope(
         &self,
-        fields: Option<&Map<String, Value>>,
-        default: RotaryDefaults,
+        stated: Option<&Map<String, Value>>,
+        default: Option<&Map<String, Value>>,
         head_dim: usize,
         context_length: usize,
     ) -> Result<RopeParameters> {
-        let number = |key: &str| fields.and_then(|f| f.get(key)).and_then(Value::as_f64);
-        let mut theta = match number("rope_theta") {
-            Some(theta) => theta,
-            None => self.number(&keys::THETA)?.unwrap_or(default.theta),
+        let or_above = |name: &str, key| match number(stated, name) {
+            Some(number) => Ok(Some(number)),
+            None => Ok::<_, Error>(self.number(key)?.or(number(default, name))),
         };
-        let fraction = match number("partial_rotary_factor") {
-            Some(fraction) => fraction,
-            None => {
-                let fraction = self.number(&keys::ROTARY_FRACTION)?;
-                fraction.unwrap_or(default.fraction)
-            }
-        };
+        let mut theta = or_above("rope_theta", &keys::THETA)?.unwrap_or(THETA);
+        let fraction = or_above("partial_rotary_factor", &keys::ROTARY_FRACTION)?.unwrap_or(1.0);
+        let fields = stated.or(default);
+        let number = |key| number(fields, key);
         if !(fraction > 0.0 && fraction <= 1.0) {
             let expected = "a fraction in (0, 1]";
             return Err(self.wrong(&keys::ROTARY_FRACTION, expected, &fraction));
@@ -139,11 +148,7 @@ impl Config<'_> {
         };
         let original = |default: f64| {
             optional("original_max_position_embeddings")
-                .or_else(|| {
-                    self.fields
-                        .get("original_max_position_embeddings")?
-                        .as_f64()
-                })
+                .or_else(|| self.field("original_max_position_embeddings")?.as_f64())
                 .unwrap_or(default)
         };
         match kind {
@@ -217,6 +222,15 @@ impl Config<'_> {
             }
         }
     }
+}
+
+/// What is stated of layers of a type.
+fn of_type<'a>(all: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a Map<String, Value>> {
+    all?.get(name)?.as_object()
+}
+
+fn number(fields: Option<&Map<String, Value>>, key: &str) -> Option<f64> {
+    fields?.get(key)?.as_f64()
 }
 
 /// How a rotary embedding is stretched.

@@ -167,7 +167,7 @@ fn routers_heed_the_keys_of_their_family_alone() {
     let router = |model_type: &str| {
         let mut all = json!({
             "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
-            "conv_L_cache": 3, "layer_types": vec!["full_attention"; 8],
+            "conv_L_cache": 3, "layer_types": vec!["full_attention"; 8], "num_dense_layers": 0,
         });
         let stray = stray.as_object().unwrap().clone();
         all.as_object_mut().unwrap().extend(stray);
@@ -185,7 +185,7 @@ fn routers_heed_the_keys_of_their_family_alone() {
 fn hostile_sizes_are_refused_or_bounded() {
     let text = |fields: &serde_json::Value| {
         let mut all = json!({
-            "model_type": "lfm2", "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 300,
+            "model_type": "lfm2", "hidden_size": 64, "num_attention_heads": 8, "num_hidden_layers": 2, "vocab_size": 300,
             "block_ff_dim": 144, "conv_L_cache": 3, "layer_types": ["conv", "full_attention"],
         });
         let fields = fields.as_object().unwrap().clone();
@@ -224,4 +224,52 @@ fn hostile_sizes_are_refused_or_bounded() {
     ] {
         assert!(width(refused.clone()).is_err(), "{refused}");
     }
+}
+
+/// What transformers writes for a configuration made from nothing: every key, with its default or what follows from others.
+const WRITTEN: &str = include_str!("../../../tests/data/config_defaults.json");
+
+#[test]
+fn keys_that_are_left_out_are_what_transformers_takes() {
+    let all: Value = serde_json::from_str(WRITTEN).unwrap();
+    let (mut checked, mut refused) = (0, 0);
+    for (model_type, fields) in all.as_object().unwrap() {
+        let mut fields = fields.clone();
+        if fields["layer_types"].is_null() && model_type == "lfm2_moe" {
+            // Which transformers does without until it makes layers.
+            let layers = fields["num_hidden_layers"].as_u64().unwrap();
+            fields["layer_types"] = vec!["full_attention"; layers as usize].into();
+        }
+        let parsed = |fields: &Value, is_part| {
+            let whole = match is_part {
+                true => json!({ "text_config": fields }),
+                false => fields.clone(),
+            };
+            parse(&whole.to_string(), "config.json".as_ref())
+        };
+        let expected = parsed(&fields, false).unwrap();
+        for key in fields.as_object().unwrap().keys() {
+            let mut without = fields.clone();
+            without.as_object_mut().unwrap().remove(key);
+            let why = format!("{model_type} without {key} = {}", fields[key]);
+            for is_part in [false, true] {
+                match parsed(&without, is_part) {
+                    Ok(mut spec) => {
+                        // An untied head that is not there is the embedding.
+                        spec.tied_head = spec.tied_head.or(expected.tied_head);
+                        assert!(spec == expected, "{why}");
+                        checked += 1;
+                    }
+                    Err(error) => {
+                        let error = error.to_string();
+                        assert!(error.contains("is missing"), "{why}: {error}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    // The sizes of whole models, types of models and, of some families, of layers.
+    assert!(refused < 8 * all.as_object().unwrap().len(), "{refused}");
+    assert!(checked > 1000, "{checked}");
 }

@@ -14,13 +14,5 @@ pub(super) static COHERE2: Preset = Preset {
     pairing: Pairing::Interleaved,
     sliding: SlidingLayers::AllButEvery(4),
     logit_scale: LogitScale::Factor,
-    defaults: Defaults {
-        head_dim: Some(128),
-        context_length: Some(8192),
-        window: Some(4096),
-        logit_scale: Some(0.0625),
-        tied_head: Some(true),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };

@@ -16,17 +16,6 @@ pub(super) static GLM4_MOE_LITE: Preset = Preset {
     model_types: &["glm4_moe_lite"],
     // GGUF files say "deepseek2".
     norm: NormKind::Rms(1e-5),
-    defaults: Defaults {
-        context_length: Some(202_752),
-        experts: ExpertDefaults {
-            count: Some(64),
-            chosen: Some(4),
-            width: Some(1536),
-            shared: Some(1),
-            normalized: None,
-        },
-        ..LATENT_FAMILY.defaults
-    },
     ..LATENT_FAMILY
 };
 
@@ -36,16 +25,5 @@ const LATENT_FAMILY: Preset = Preset {
     latent: true,
     pairing: Pairing::Interleaved,
     experts: Some(GROUPED_ROUTER),
-    defaults: Defaults {
-        context_length: Some(4096),
-        experts: ExpertDefaults {
-            count: Some(256),
-            chosen: Some(8),
-            width: Some(2048),
-            shared: Some(1),
-            normalized: None,
-        },
-        ..Defaults::NONE
-    },
     ..LLAMA
 };

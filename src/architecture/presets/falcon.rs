@@ -17,11 +17,5 @@ pub(super) static FALCON_H1: Preset = Preset {
     gguf_pairing: Pairing::Halves,
     embedding_scale: EmbeddingScale::Stated,
     logit_scale: LogitScale::Folded,
-    defaults: Defaults {
-        kv_heads: Some(8),
-        context_length: Some(8192),
-        logit_scale: Some(1.0),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };

@@ -12,11 +12,6 @@ pub(super) static GEMMA2: Preset = Preset {
     attention_scale: AttentionScale::QueryScalar { largest: 46 },
     attention_softcap: Some(50.0),
     logit_softcap: Some(30.0),
-    defaults: Defaults {
-        vocab_size: Some(256_000),
-        context_length: Some(8192),
-        ..GEMMA.defaults
-    },
     ..GEMMA
 };
 
@@ -30,16 +25,6 @@ pub(super) static GEMMA3: Preset = Preset {
     positions: Positions::RotaryBySliding,
     sliding: SlidingLayers::AllButEvery(6),
     attention_scale: AttentionScale::QueryScalar { largest: 62 },
-    defaults: Defaults {
-        vocab_size: Some(262_208),
-        context_length: Some(131_072),
-        window: Some(4096),
-        rotary: RotaryDefaults {
-            theta: 1e6,
-            fraction: 1.0,
-        },
-        ..GEMMA.defaults
-    },
     ..GEMMA
 };
 
@@ -50,16 +35,6 @@ const GEMMA: Preset = Preset {
     activation: Activation::GeluTanh,
     gguf_pairing: Pairing::Halves,
     embedding_scale: EmbeddingScale::RootOfHidden,
-    defaults: Defaults {
-        hidden_size: Some(2304),
-        intermediate_size: Some(Width::Of(9216)),
-        layers: Some(26),
-        heads: Some(8),
-        kv_heads: Some(4),
-        head_dim: Some(256),
-        tied_head: Some(true),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -85,17 +60,6 @@ pub(super) static GEMMA4: Preset = Preset {
         beside_dense: true,
         ..SOFTMAX_ROUTER
     }),
-    defaults: Defaults {
-        layers: Some(30),
-        vocab_size: Some(262_144),
-        context_length: Some(131_072),
-        window: Some(512),
-        rotary: RotaryDefaults {
-            theta: 1e6,
-            fraction: 1.0,
-        },
-        ..GEMMA.defaults
-    },
     ..GEMMA
 };
 
@@ -114,18 +78,5 @@ pub(super) static GEMMA3N: Preset = Preset {
     may_share_keys: true,
     may_have_layer_inputs: true,
     streams: true,
-    defaults: Defaults {
-        kv_heads: Some(2),
-        layers: Some(35),
-        hidden_size: Some(2048),
-        vocab_size: Some(262_400),
-        context_length: Some(32_768),
-        window: Some(512),
-        rotary: RotaryDefaults {
-            theta: 1e6,
-            fraction: 1.0,
-        },
-        ..GEMMA.defaults
-    },
     ..GEMMA
 };

@@ -12,21 +12,5 @@ pub(super) static GLM4_MOE: Preset = Preset {
     may_lack_query_key_norm: true,
     gguf_pairing: Pairing::Halves,
     experts: Some(GROUPED_ROUTER),
-    defaults: Defaults {
-        kv_heads: Some(8),
-        context_length: Some(131_072),
-        rotary: RotaryDefaults {
-            theta: 10_000.0,
-            fraction: 0.5,
-        },
-        experts: ExpertDefaults {
-            count: Some(128),
-            chosen: Some(8),
-            width: Some(1408),
-            shared: Some(1),
-            normalized: None,
-        },
-        ..Defaults::NONE
-    },
     ..LLAMA
 };

@@ -10,16 +10,11 @@ pub(super) static GPT2: Preset = Preset {
     tensors: &names::GPT2,
     norm: NormKind::Layer(1e-5),
     mlp: DenseMlp::Plain,
+    mlp_ratio: Some(4),
     activation: Activation::GeluTanh,
     biases: Biases::All,
     positions: Positions::Learned,
     gguf_pairing: Pairing::Halves,
-    defaults: Defaults {
-        intermediate_size: Some(Width::TimesHidden(4)),
-        context_length: Some(1024),
-        tied_head: Some(true),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -35,15 +30,6 @@ pub(super) static GPT_NEOX: Preset = Preset {
     activation: Activation::Gelu,
     biases: Biases::All,
     gguf_pairing: Pairing::Halves,
-    defaults: Defaults {
-        intermediate_size: Some(Width::TimesHidden(4)),
-        context_length: Some(2048),
-        rotary: RotaryDefaults {
-            theta: 10_000.0,
-            fraction: 0.25,
-        },
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -67,21 +53,5 @@ pub(super) static GPT_OSS: Preset = Preset {
         }),
         ..SOFTMAX_ROUTER
     }),
-    defaults: Defaults {
-        head_dim: Some(64),
-        kv_heads: Some(8),
-        context_length: Some(131_072),
-        window: Some(128),
-        rotary: RotaryDefaults {
-            theta: 150_000.0,
-            fraction: 1.0,
-        },
-        experts: ExpertDefaults {
-            count: Some(128),
-            chosen: Some(4),
-            ..ExpertDefaults::NONE
-        },
-        ..Defaults::NONE
-    },
     ..LLAMA
 };

@@ -16,12 +16,6 @@ const GRANITE_FAMILY: Preset = Preset {
     embedding_scale: EmbeddingScale::Stated,
     logit_scale: LogitScale::Divisor,
     has_residual_scale: true,
-    defaults: Defaults {
-        context_length: Some(2048),
-        attention_scale: Some(1.0),
-        logit_scale: Some(1.0),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 

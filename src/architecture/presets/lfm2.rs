@@ -28,15 +28,6 @@ pub(super) static LFM2_MOE: Preset = Preset {
         gated: true,
         beside_dense: false,
     }),
-    defaults: Defaults {
-        experts: ExpertDefaults {
-            count: Some(32),
-            chosen: Some(4),
-            width: Some(1792),
-            ..ExpertDefaults::NONE
-        },
-        ..LFM2_FAMILY.defaults
-    },
     ..LFM2_FAMILY
 };
 
@@ -47,14 +38,5 @@ const LFM2_FAMILY: Preset = Preset {
     query_key_norm: QueryKeyNorm::PerHead,
     recurrent: Some(RecurrentKind::ShortConv),
     gguf_pairing: Pairing::Halves,
-    defaults: Defaults {
-        context_length: Some(128_000),
-        rotary: RotaryDefaults {
-            theta: 1e6,
-            fraction: 1.0,
-        },
-        tied_head: Some(true),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };

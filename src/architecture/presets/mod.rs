@@ -22,9 +22,8 @@ mod qwen;
 
 // What rows are made of.
 use super::preset::{
-    AttentionScale, Defaults, DenseMlp, EmbeddingScale, ExpertDefaults, ExpertsPreset, LessOne,
-    LogitScale, Positions, Preset, RecurrentKind, RotaryDefaults, SharedExpert, SlidingLayers,
-    StateSpacePreset, Width,
+    AttentionScale, DenseMlp, EmbeddingScale, ExpertsPreset, LessOne, LogitScale, Positions,
+    Preset, RecurrentKind, SharedExpert, SlidingLayers, StateSpacePreset,
 };
 use super::tensor_names as names;
 use super::variants::{AttentionGate, Biases, NormPlacement, QueryKeyNorm, Residual, Scores};
@@ -88,6 +87,7 @@ const LLAMA: Preset = Preset {
     may_lack_query_key_norm: false,
     residual: Residual::Sequential,
     mlp: DenseMlp::Gated,
+    mlp_ratio: None,
     experts: None,
     may_lack_experts: false,
     activation: Activation::Silu,
@@ -117,10 +117,6 @@ const LLAMA: Preset = Preset {
     embedding_norm: false,
     has_residual_scale: false,
     logit_scale: LogitScale::None,
-    defaults: Defaults {
-        context_length: Some(2048),
-        ..Defaults::NONE
-    },
 };
 
 /// Qwen's router, and what others are written against.

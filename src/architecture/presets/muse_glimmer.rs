@@ -18,13 +18,5 @@ pub(super) static MUSE_GLIMMER: Preset = Preset {
     attention_gate: AttentionGate::Own,
     embedding_norm: true,
     logit_scale: LogitScale::Factor,
-    defaults: Defaults {
-        kv_heads: Some(2),
-        head_dim: Some(128),
-        context_length: Some(131_072),
-        window: Some(2048),
-        logit_scale: Some(0.196_116_135_138_184_04),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };

@@ -37,11 +37,5 @@ const NEMOTRON_FAMILY: Preset = Preset {
         gated: false,
         ..GROUPED_ROUTER
     }),
-    defaults: Defaults {
-        kv_heads: Some(8),
-        head_dim: Some(128),
-        context_length: Some(4096),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };

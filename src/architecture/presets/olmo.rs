@@ -28,15 +28,6 @@ pub(super) static OLMOE: Preset = Preset {
         normalized: false,
         ..SOFTMAX_ROUTER
     }),
-    defaults: Defaults {
-        context_length: Some(4096),
-        experts: ExpertDefaults {
-            count: Some(64),
-            chosen: Some(8),
-            ..ExpertDefaults::NONE
-        },
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -45,14 +36,5 @@ pub(super) static OLMO3: Preset = Preset {
     models: "OLMo 3",
     model_types: &["olmo3"],
     // GGUF files say "olmo2", and which layers have a window.
-    defaults: Defaults {
-        context_length: Some(2048),
-        window: Some(4096),
-        rotary: RotaryDefaults {
-            theta: 500_000.0,
-            fraction: 1.0,
-        },
-        ..Defaults::NONE
-    },
     ..OLMO2
 };

@@ -10,10 +10,6 @@ pub(super) static PHI3: Preset = Preset {
     norm: NormKind::Rms(1e-5),
     gguf_pairing: Pairing::Halves,
     sliding: SlidingLayers::All,
-    defaults: Defaults {
-        context_length: Some(4096),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -24,15 +20,6 @@ pub(super) static SMOLLM3: Preset = Preset {
     gguf: "smollm3",
     positions: Positions::RotaryButEvery(4),
     sliding: SlidingLayers::FromALayer,
-    defaults: Defaults {
-        context_length: Some(32_768),
-        rotary: RotaryDefaults {
-            theta: 2e6,
-            fraction: 1.0,
-        },
-        tied_head: Some(true),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -42,12 +29,6 @@ pub(super) static SEED_OSS: Preset = Preset {
     model_types: &["seed_oss"],
     gguf: "seed_oss",
     gguf_pairing: Pairing::Halves,
-    defaults: Defaults {
-        kv_heads: Some(8),
-        head_dim: Some(128),
-        context_length: Some(524_288),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -62,12 +43,6 @@ pub(super) static STARCODER2: Preset = Preset {
     biases: Biases::All,
     gguf_pairing: Pairing::Halves,
     sliding: SlidingLayers::All,
-    defaults: Defaults {
-        kv_heads: Some(2),
-        context_length: Some(4096),
-        tied_head: Some(true),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -93,10 +68,5 @@ pub(super) static EXAONE4: Preset = Preset {
     positions: Positions::RotaryIfSliding,
     gguf_pairing: Pairing::Halves,
     sliding: SlidingLayers::AllButEvery(4),
-    defaults: Defaults {
-        context_length: Some(2048),
-        window: Some(4096),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };

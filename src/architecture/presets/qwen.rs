@@ -10,10 +10,6 @@ pub(super) static QWEN2: Preset = Preset {
     biases: Biases::Qkv,
     gguf_pairing: Pairing::Halves,
     sliding: SlidingLayers::FromALayer,
-    defaults: Defaults {
-        context_length: Some(32_768),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -25,11 +21,6 @@ pub(super) static QWEN3: Preset = Preset {
     query_key_norm: QueryKeyNorm::PerHead,
     gguf_pairing: Pairing::Halves,
     sliding: SlidingLayers::FromALayer,
-    defaults: Defaults {
-        head_dim: Some(128),
-        context_length: Some(32_768),
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -45,17 +36,6 @@ pub(super) static QWEN2_MOE: Preset = Preset {
         shared: SharedExpert::Gated,
         ..SOFTMAX_ROUTER
     }),
-    defaults: Defaults {
-        context_length: Some(32_768),
-        experts: ExpertDefaults {
-            count: Some(60),
-            chosen: Some(4),
-            width: Some(1408),
-            shared: Some(5632),
-            normalized: None,
-        },
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -67,17 +47,6 @@ pub(super) static QWEN3_MOE: Preset = Preset {
     query_key_norm: QueryKeyNorm::PerHead,
     gguf_pairing: Pairing::Halves,
     experts: Some(SOFTMAX_ROUTER),
-    defaults: Defaults {
-        context_length: Some(32_768),
-        experts: ExpertDefaults {
-            count: Some(128),
-            chosen: Some(8),
-            width: Some(768),
-            shared: None,
-            normalized: Some(false),
-        },
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -110,15 +79,6 @@ const QWEN3_5_FAMILY: Preset = Preset {
     recurrent: Some(RecurrentKind::DeltaNet { is_reordered: true }),
     attention_gate: AttentionGate::BesideQuery,
     gguf_pairing: Pairing::Halves,
-    defaults: Defaults {
-        head_dim: Some(256),
-        context_length: Some(32_768),
-        rotary: RotaryDefaults {
-            theta: 10_000.0,
-            fraction: 0.25,
-        },
-        ..Defaults::NONE
-    },
     ..LLAMA
 };
 
@@ -134,16 +94,5 @@ pub(super) static QWEN3_NEXT: Preset = Preset {
         shared: SharedExpert::Gated,
         ..SOFTMAX_ROUTER
     }),
-    defaults: Defaults {
-        kv_heads: Some(2),
-        experts: ExpertDefaults {
-            count: Some(512),
-            chosen: Some(10),
-            width: Some(512),
-            shared: Some(512),
-            normalized: None,
-        },
-        ..QWEN3_5_FAMILY.defaults
-    },
     ..QWEN3_5_FAMILY
 };

@@ -1,9 +1,10 @@
-//! Digests of what large files contain, and a record of them, so that a file that did not change is read once.
+//! Digests of what large files contain, and a record of them, so that a file that did not change is read once, by one process or
+//! by several in turn.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::UNIX_EPOCH;
@@ -16,6 +17,12 @@ use crate::hub::checksum::hexadecimal;
 
 /// Bytes that are hashed together. (Part of what a digest is.)
 const CHUNK: u64 = 16 << 20;
+
+/// Chunks after which their digests are recorded: a process that is killed loses no more.
+const RECORDED_TOGETHER: u64 = 8;
+
+/// The SHA-256 of a chunk, in hexadecimal.
+type ChunkDigest = String;
 
 /// A file whose contents are in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +41,10 @@ impl SourceFile {
             bytes: opened.len(),
             state: state_of(opened),
         }
+    }
+
+    fn chunks(&self) -> u64 {
+        self.bytes.div_ceil(CHUNK)
     }
 
     /// Whether the path still names the file that was opened, unchanged.
@@ -74,31 +85,57 @@ impl Digests {
     }
 
     fn known_of(&self, file: &SourceFile) -> Option<String> {
-        let record = files::read_text(&self.record_of(file)?, Small::Settings).ok()?;
-        let (state, digest) = record.split_once('\n')?;
-        (state == file.state && file.is_unchanged()).then(|| digest.to_owned())
+        let chunks = self.recorded(file);
+        let is_whole = chunks.len() as u64 == file.chunks();
+        (is_whole && file.is_unchanged()).then(|| digest(file, &chunks))
     }
 
+    /// Reads what no process has read yet. The chunks that were read when it is stopped are known from then on.
     fn read(
         &self,
         file: &SourceFile,
         threads: usize,
         is_stopped: &AtomicBool,
     ) -> Result<Option<String>> {
-        if !file.is_unchanged() {
-            return Ok(None);
+        let mut chunks = self.recorded(file);
+        loop {
+            let start = chunks.len() as u64;
+            let end = file.chunks().min(start + RECORDED_TOGETHER);
+            let read = read_chunks(&file.path, start..end, threads, is_stopped);
+            chunks.extend(read.map_err(|error| Error::io(&file.path, error))?);
+            if !file.is_unchanged() {
+                return Ok(None);
+            }
+            self.record(file, &chunks)?;
+            if chunks.len() as u64 == file.chunks() {
+                return Ok(Some(digest(file, &chunks)));
+            }
+            if is_stopped.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
         }
-        let digest = digest(&file.path, file.bytes, threads, is_stopped);
-        let digest = digest.map_err(|error| Error::io(&file.path, error))?;
-        let (Some(digest), true) = (digest, file.is_unchanged()) else {
-            return Ok(None);
+    }
+
+    /// The digests of a file's first chunks, as far as they are known: a line each, after one with the file's state.
+    fn recorded(&self, file: &SourceFile) -> Vec<ChunkDigest> {
+        let record = self.record_of(file);
+        let text = record.and_then(|path| files::read_text(&path, Small::Settings).ok());
+        let text = text.unwrap_or_default();
+        let mut lines = text.lines();
+        let chunks = usize::try_from(file.chunks()).unwrap_or(usize::MAX);
+        match lines.next() == Some(&file.state) {
+            true => lines.take(chunks).map(ChunkDigest::from).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    fn record(&self, file: &SourceFile, chunks: &[ChunkDigest]) -> Result<()> {
+        let Some(record) = self.record_of(file) else {
+            return Ok(());
         };
-        if let Some(record) = self.record_of(file) {
-            files::create_folder(&self.folder)?;
-            let known = format!("{}\n{digest}", file.state);
-            files::write(&record, known, Access::Shared)?;
-        }
-        Ok(Some(digest))
+        files::create_folder(&self.folder)?;
+        let known = format!("{}\n{}", file.state, chunks.join("\n"));
+        files::write(&record, known, Access::Shared)
     }
 
     fn record_of(&self, file: &SourceFile) -> Option<PathBuf> {
@@ -125,56 +162,51 @@ fn state_of(metadata: &Metadata) -> String {
     state
 }
 
-/// The SHA-256 of those of a file's chunks; `None` if the flag was set meanwhile.
-fn digest(
+/// A file's digest: the SHA-256 of its length and of those of its chunks.
+fn digest(file: &SourceFile, chunks: &[ChunkDigest]) -> String {
+    let mut all = Sha256::new();
+    all.update(file.bytes.to_le_bytes());
+    for chunk in chunks {
+        all.update(chunk);
+    }
+    hexadecimal(&all.finalize())
+}
+
+/// The digests of chunks, read by so many threads: of the first of them if the flag was set meanwhile.
+fn read_chunks(
     file: &Path,
-    length: u64,
+    chunks: Range<u64>,
     threads: usize,
     is_stopped: &AtomicBool,
-) -> io::Result<Option<String>> {
-    let chunks = length.div_ceil(CHUNK);
-    let next = AtomicU64::new(0);
-    let digests = Mutex::new(vec![[0; 32]; usize::try_from(chunks).unwrap_or(0)]);
-    let read_chunks = || -> io::Result<()> {
+) -> io::Result<Vec<ChunkDigest>> {
+    let next = AtomicU64::new(chunks.start);
+    let read_next = || -> io::Result<Vec<(u64, ChunkDigest)>> {
         let mut reader = File::open(file)?;
-        let mut buffer = Vec::new();
+        let (mut buffer, mut read) = (Vec::new(), Vec::new());
+        // (Chunks are taken in order, and finished once they are taken: those that are done have no gap.)
         while !is_stopped.load(Ordering::Relaxed) {
             let chunk = next.fetch_add(1, Ordering::Relaxed);
-            if chunk >= chunks {
+            if chunk >= chunks.end {
                 break;
             }
             reader.seek(SeekFrom::Start(chunk * CHUNK))?;
             buffer.clear();
             reader.by_ref().take(CHUNK).read_to_end(&mut buffer)?;
-            let digest: [u8; 32] = Sha256::digest(&buffer).into();
-            let mut digests = digests
-                .lock()
-                .map_err(|_| io::Error::other("a thread panicked"))?;
-            digests[chunk as usize] = digest;
+            read.push((chunk, hexadecimal(&Sha256::digest(&buffer))));
         }
-        Ok(())
+        Ok(read)
     };
-    thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(read_chunks)).collect();
-        let mut result = read_chunks();
+    let mut read = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(read_next)).collect();
+        let mut read = read_next()?;
         for other in others {
             let of_other = other
                 .join()
-                .map_err(|_| io::Error::other("a thread panicked"));
-            result = result.and(of_other.flatten());
+                .map_err(|_| io::Error::other("a thread panicked"))?;
+            read.extend(of_other?);
         }
-        result
+        io::Result::Ok(read)
     })?;
-    if is_stopped.load(Ordering::Relaxed) {
-        return Ok(None);
-    }
-    let mut all = Sha256::new();
-    all.update(length.to_le_bytes());
-    let digests = digests
-        .into_inner()
-        .map_err(|_| io::Error::other("a thread panicked"))?;
-    for digest in digests {
-        all.update(digest);
-    }
-    Ok(Some(hexadecimal(&all.finalize())))
+    read.sort();
+    Ok(read.into_iter().map(|(_, digest)| digest).collect())
 }

@@ -101,7 +101,7 @@ fn files_that_changed_since_they_were_opened_have_no_folder() {
 }
 
 #[test]
-fn a_digest_that_is_given_up_is_not_recorded() {
+fn a_digest_that_is_given_up_is_not_known() {
     let folder = tempfile::tempdir().unwrap();
     let digests = cache(folder.path()).digests;
     let file = folder.path().join("a.gguf");
@@ -110,4 +110,32 @@ fn a_digest_that_is_given_up_is_not_recorded() {
     let files = [opened(&file)];
     assert_eq!(digests.of_files(&files, 2, &is_stopped).unwrap(), None);
     assert_eq!(digests.known(&files), None);
+}
+
+#[test]
+fn a_digest_goes_on_where_another_process_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.gguf");
+    let large = fs::File::create(&file).unwrap();
+    large.set_len(40 << 20).unwrap();
+    let files = [opened(&file)];
+    let whole = cache(&folder.path().join("other")).digests;
+    let is_stopped = AtomicBool::new(false);
+    let expected = whole.of_files(&files, 2, &is_stopped).unwrap();
+    let digests = cache(folder.path()).digests;
+    digests.of_files(&files, 1, &is_stopped).unwrap();
+    // As if only the first of three chunks had been read.
+    let record = fs::read_dir(folder.path().join("digests")).unwrap().next();
+    let record = record.unwrap().unwrap().path();
+    let text = fs::read_to_string(&record).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 1 + 3);
+    fs::write(&record, lines[..2].join("\n")).unwrap();
+    assert_eq!(digests.known(&files), None);
+    assert_eq!(digests.of_files(&files, 1, &is_stopped).unwrap(), expected);
+    fs::write(&record, [&text, "too many lines"].join("\n")).unwrap();
+    assert_eq!(digests.of_files(&files, 1, &is_stopped).unwrap(), expected);
+    // What is known isn't read again.
+    fs::write(&record, [lines[0], "of another content"].join("\n")).unwrap();
+    assert_ne!(digests.of_files(&files, 1, &is_stopped).unwrap(), expected);
 }
