@@ -4,8 +4,8 @@
 
 "first" has an empty cache of packed weights, "later" the one that an earlier process wrote. With
 --llama-server, llama.cpp's server is started in turn. Models' files are in the page cache. Prints
-the median of the repeats, and JSON with all of them. Where a virtual machine's host takes free memory
-back, --touch GIB has that much memory given to the machine before each start.
+the median of the repeats, and JSON with all of them. Where a virtual machine's host takes free
+memory back, --touch GIB has that much memory given to the machine before each start.
 """
 
 import argparse
