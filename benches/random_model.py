@@ -37,24 +37,35 @@ class Model:
     """A GGUF file that is being written."""
 
     def __init__(self, path, architecture, seed):
-        """Open the file."""
-        # One tensor at a time is in memory.
-        self.writer = gguf.GGUFWriter(path, architecture, use_temp_file=True)
+        """Name the file."""
+        self.path = path
+        self.writer = gguf.GGUFWriter(None, architecture)
         self.rng = np.random.default_rng(seed)
+        # What makes the tensors, one at a time when they are written.
+        self.makers = []
+
+    def _add(self, name, shape, kind, make):
+        dtype = np.dtype(np.float32 if kind is None else np.uint8)
+        size = dtype.itemsize * int(np.prod(shape))
+        self.writer.add_tensor_info(name, shape, dtype, size, raw_dtype=kind)
+        self.makers.append(make)
 
     def matrix(self, name, rows, columns, kind):
         """Add a random matrix [rows, columns]."""
-        data = blocks(self.rng, rows, columns, kind)
-        self.writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
+        shape = gguf.quant_shape_to_byte_shape((rows, columns), kind)
+        make = functools.partial(blocks, self.rng, rows, columns, kind)
+        self._add(f"{name}.weight", shape, kind, make)
 
     def experts(self, name, count, rows, columns, kind):
         """Add the random matrices [rows, columns] of a layer's experts."""
-        data = blocks(self.rng, count * rows, columns, kind).reshape(count, rows, -1)
-        self.writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
+        shape = gguf.quant_shape_to_byte_shape((count, rows, columns), kind)
+        make = functools.partial(blocks, self.rng, count * rows, columns, kind)
+        self._add(f"{name}.weight", shape, kind, make)
 
     def vector(self, name, values):
         """Add a vector of f32 values."""
-        self.writer.add_tensor(name, values.astype(np.float32))
+        values = values.astype(np.float32)
+        self._add(name, values.shape, None, lambda: values)
 
     def vocabulary(self, source, size):
         """Add another file's tokens, padded to a size."""
@@ -74,9 +85,11 @@ class Model:
 
     def write(self):
         """Write the file and close it."""
-        self.writer.write_header_to_file()
+        self.writer.write_header_to_file(self.path)
         self.writer.write_kv_data_to_file()
-        self.writer.write_tensors_to_file()
+        self.writer.write_ti_data_to_file()
+        for make in self.makers:
+            self.writer.write_tensor_data(make())
         self.writer.close()
 
 

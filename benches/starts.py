@@ -14,6 +14,7 @@ import os
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -25,9 +26,9 @@ MEGABYTE = 2**20
 
 
 def touch(gibibytes: int) -> None:
-    """Writes to memory, and frees it."""
-    for block in [b"\1" * 2**30 for _ in range(gibibytes)]:
-        del block
+    """Writes to memory in a process of its own, which frees it."""
+    script = "import sys; blocks = [b'\1' * 2**30 for _ in range(int(sys.argv[1]))]"
+    subprocess.run([sys.executable, "-c", script, str(gibibytes)], check=True)
 
 
 def peak(process: subprocess.Popen) -> float:

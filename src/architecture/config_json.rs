@@ -1,5 +1,6 @@
 //! Reads config.json, as older and newer versions of transformers write it.
 
+mod config;
 mod defaults;
 mod ropes;
 #[cfg(test)]
@@ -14,11 +15,13 @@ use super::build::build;
 use super::keys::{self, Half, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
 use super::preset::{Preset, SlidingLayers, StateSpacePreset};
 use super::spec::ModelSpec;
+use super::variants::Scores;
 use crate::backend::{Activation, GateOrder, Pairing};
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::json;
 use crate::weights::safetensors::quantized;
+use config::{Config, whole_number};
 
 /// Reads a `config.json`.
 pub fn read(file: &Path) -> Result<ModelSpec> {
@@ -57,103 +60,30 @@ pub fn parse(text: &str, file: &Path) -> Result<ModelSpec> {
 /// What `layer_types` calls layers that are not attention.
 const RECURRENT: [&str; 3] = ["conv", "linear_attention", "mamba"];
 
-/// What every file says of its whole model, but not of a multimodal one's decoder.
-const SIZES: [&Key; 5] = [
-    &keys::VOCAB_SIZE,
-    &keys::HIDDEN_SIZE,
-    &keys::LAYERS,
-    &keys::HEADS,
-    &keys::INTERMEDIATE_SIZE,
-];
-
-/// A config.json's fields, and what its family takes for those that are left out.
-struct Config<'a> {
-    fields: &'a Map<String, Value>,
-    defaults: &'static Map<String, Value>,
-    /// Whether these are a multimodal model's, of its decoder.
-    is_part: bool,
-    file: &'a Path,
-}
+/// How routers choose experts (`topk_method`).
+const CHOICES: [&str; 3] = ["greedy", "group_limited_greedy", "noaux_tc"];
 
 impl Config<'_> {
-    /// A key's value, under the first of its names that has one: stated, or else the family's.
-    fn value(&self, key: &Key) -> Option<(&'static str, &Value)> {
-        let names = key.json;
-        let among = |fields: &'_ Map<String, Value>| {
-            let mut names = names.iter().copied();
-            names.find(|name| fields.get(*name).is_some_and(|value| !value.is_null()))
-        };
-        if let Some(name) = among(self.fields) {
-            return Some((name, &self.fields[name]));
+    /// Refuses a router other than the family's.
+    fn check_router(&self, preset: &Preset) -> Result<()> {
+        let stated = |name: &str| self.field(name).and_then(Value::as_str);
+        let scores = preset.experts.map(|experts| match experts.scores {
+            Scores::Softmax => "softmax",
+            Scores::Sigmoid => "sigmoid",
+        });
+        if let (Some(found), Some(expected)) = (stated("scoring_func"), scores)
+            && found != expected
+        {
+            let expected = format!("{expected} in this family");
+            return Err(self.wrong_value("scoring_func", &expected, &found));
         }
-        let is_required = !self.is_part && SIZES.iter().any(|size| size.json == names);
-        // A null says that there is no such thing.
-        if is_required || names.iter().any(|name| self.fields.contains_key(*name)) {
-            return None;
-        }
-        among(self.defaults).map(|name| (name, &self.defaults[name]))
-    }
-
-    /// A field, stated or the family's.
-    fn field(&self, name: &str) -> Option<&Value> {
-        let field = self.fields.get(name).or_else(|| self.defaults.get(name));
-        field.filter(|value| !value.is_null())
-    }
-
-    fn positive(&self, name: &str) -> Result<Option<f64>> {
-        let number = self
-            .field(name)
-            .map(|value| self.checked_number(name, value));
-        number.transpose()
-    }
-
-    fn checked_number(&self, name: &str, value: &Value) -> Result<f64> {
-        match value.as_f64() {
-            Some(number) if number > 0.0 => Ok(number),
-            _ => Err(self.wrong_value(name, "a positive number", value)),
-        }
-    }
-
-    fn checked_size(&self, name: &str, value: &Value) -> Result<usize> {
-        match whole_number(value) {
-            Some(size) if (1..=keys::MAX_SIZE).contains(&size) => Ok(size as usize),
-            _ => {
-                let expected = format!("an integer in 1..={}", keys::MAX_SIZE);
-                Err(self.wrong_value(name, &expected, value))
+        match stated("topk_method").filter(|choice| !CHOICES.contains(choice)) {
+            Some(found) => {
+                let expected = format!("one of {}", CHOICES.join(", "));
+                Err(self.wrong_value("topk_method", &expected, &found))
             }
+            None => Ok(()),
         }
-    }
-
-    fn is_set(&self, name: &str) -> bool {
-        self.field(name).and_then(Value::as_bool) == Some(true)
-    }
-
-    fn list(&self, name: &str) -> Option<&Vec<Value>> {
-        self.fields.get(name).and_then(Value::as_array)
-    }
-
-    /// A list of some of the layers' numbers.
-    fn layer_list(&self, name: &str, layers: usize) -> Result<Option<&Vec<Value>>> {
-        match self.list(name) {
-            Some(list) if list.len() > layers => {
-                let expected = format!("at most {layers} entries");
-                Err(self.wrong_value(name, &expected, &list.len()))
-            }
-            list => Ok(list),
-        }
-    }
-
-    fn object(&self, name: &str) -> Option<&Map<String, Value>> {
-        self.fields.get(name).and_then(Value::as_object)
-    }
-
-    fn unsupported(&self, reason: impl Into<String>) -> Error {
-        Error::unsupported(self.file.display().to_string(), reason)
-    }
-
-    fn wrong_value(&self, name: &str, expected: &str, found: &dyn Display) -> Error {
-        let reason = format!("`{name}` is {found}, expected {expected}");
-        Error::corrupt(self.file, reason)
     }
 }
 
@@ -167,6 +97,10 @@ impl KeyReader for Config<'_> {
 
     fn counts_prediction_layers(&self) -> bool {
         false
+    }
+
+    fn groups_experts(&self) -> bool {
+        self.field("topk_method").and_then(Value::as_str) != Some("greedy")
     }
 
     fn layer_size(&self, key: &Key, layer: usize, layers: usize) -> Result<Option<usize>> {
@@ -535,6 +469,7 @@ impl KeyReader for Config<'_> {
                 }
             }
         }
+        self.check_router(preset)?;
         let both_ways = self.fields.get("use_bidirectional_attention");
         if both_ways.and_then(Value::as_str) == Some("all") {
             return Err(self.unsupported("attention to later tokens is not supported"));
@@ -560,18 +495,6 @@ impl KeyReader for Config<'_> {
         let name = name.or(key.json.first().copied()).unwrap_or("");
         self.wrong_value(name, expected, found)
     }
-}
-
-/// A value that is a whole number, which some files write as a float.
-fn whole_number(value: &Value) -> Option<u64> {
-    let float = || {
-        value
-            .as_f64()
-            .filter(|number| number.fract() == 0.0 && *number >= 0.0)
-    };
-    value
-        .as_u64()
-        .or_else(|| float().map(|number| number as u64))
 }
 
 /// Gemma 3n's share of an MLP's gate that is zero, where the file doesn't say.

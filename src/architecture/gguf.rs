@@ -1,18 +1,19 @@
 //! Reads GGUF metadata.
 
+mod ropes;
+
 use std::fmt::Display;
 use std::path::Path;
 
 use super::build::build;
 use super::keys::{self, Half, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
-use super::preset::{Positions, Preset, SlidingLayers, StateSpacePreset};
-use super::rope::{Scaling, longrope_magnitude, yarn_magnitude};
+use super::preset::{Preset, SlidingLayers, StateSpacePreset};
 use super::spec::ModelSpec;
 use super::variants::Scores;
-use crate::backend::{Activation, GateOrder, Pairing, QueryGrowth};
+use crate::backend::{Activation, GateOrder, Pairing};
 use crate::error::{Error, Result};
+use crate::weights::Checkpoint;
 use crate::weights::gguf::{GgufFile, Value};
-use crate::weights::{Checkpoint, dequantize};
 
 /// Reads the specification out of a GGUF file's metadata.
 pub fn read(gguf: &GgufFile) -> Result<ModelSpec> {
@@ -26,11 +27,13 @@ pub fn read(gguf: &GgufFile) -> Result<ModelSpec> {
         file,
         prefix: name,
     };
-    let has_experts = keys.experts() > 0;
-    let preset = Preset::from_gguf(name, has_experts)
+    let preset = Preset::from_gguf(name, keys.scores())
         .ok_or_else(|| keys.unsupported(Preset::refusal(name)))?;
     build(&keys, preset)
 }
+
+/// The key of what a router's logits count.
+const GATING: &str = "expert_gating_func";
 
 /// The metadata under one architecture's prefix.
 struct Keys<'a> {
@@ -101,23 +104,25 @@ impl Keys<'_> {
         Error::corrupt(self.file, reason)
     }
 
-    /// A factor for each pair of a rotary embedding, if the file has such a tensor.
-    fn rope_factors(&self, name: &str, dims: usize) -> Result<Option<Vec<f64>>> {
-        let Some(tensor) = self.gguf.tensor(name) else {
-            return Ok(None);
+    /// What the router's logits count, if there are experts: where the file doesn't say, that with a bias takes sigmoids.
+    fn scores(&self) -> Option<Scores> {
+        let stated = self.gguf.metadata().integer(&self.full(GATING));
+        let is_biased = || {
+            let names = self.gguf.names();
+            names.iter().any(|name| name.contains("exp_probs_b"))
         };
-        let factors: Vec<f64> = dequantize(&tensor)?.into_iter().map(f64::from).collect();
-        if factors.len() != dims / 2 || !factors.iter().all(|factor| *factor > 0.0) {
-            let reason = format!("tensor `{name}` must hold {} positive numbers", dims / 2);
-            return Err(Error::corrupt(self.file, reason));
-        }
-        Ok(Some(factors))
+        let scores = match stated {
+            Some(1 | 3) => Scores::Softmax,
+            Some(2) => Scores::Sigmoid,
+            _ if is_biased() => Scores::Sigmoid,
+            _ => Scores::Softmax,
+        };
+        (self.experts() > 0).then_some(scores)
     }
 
     /// Refuses a router other than the family's.
     fn check_scores(&self, scores: Scores) -> Result<()> {
-        const KEY: &str = "expert_gating_func";
-        let stated = self.gguf.metadata().integer(&self.full(KEY));
+        let stated = self.gguf.metadata().integer(&self.full(GATING));
         let known: &[u64] = match scores {
             // Zero: not stated; 3: the softmax of the chosen, which is the same where they are divided by their sum.
             Scores::Softmax => &[0, 1, 3],
@@ -126,69 +131,9 @@ impl Keys<'_> {
         match stated {
             Some(found) if !known.contains(&found) => {
                 let expected = format!("one of {known:?} in this family");
-                Err(self.wrong_value(KEY, &expected, &found))
+                Err(self.wrong_value(GATING, &expected, &found))
             }
             _ => Ok(()),
-        }
-    }
-
-    /// YaRN's weight on the magnitude of all dimensions, which DeepSeek's files state as a tenth.
-    fn yarn_of_all(&self, preset: &Preset) -> Option<f64> {
-        let stated = self.float("rope.scaling.yarn_log_multiplier")?;
-        Some(if preset.latent { 10.0 * stated } else { stated })
-    }
-
-    fn scaling(&self, preset: &Preset, dims: usize, context_length: usize) -> Result<Scaling> {
-        let original = self
-            .float("rope.scaling.original_context_length")
-            .unwrap_or(context_length as f64);
-        let magnitude = self.float("rope.scaling.attn_factor");
-        if let Some(factors) = self.rope_factors("rope_freqs.weight", dims)? {
-            return Ok(Scaling::PerPair {
-                factors,
-                magnitude: magnitude.unwrap_or(1.0),
-                beyond: None,
-            });
-        }
-        if let Some(factors) = self.rope_factors("rope_factors_short.weight", dims)? {
-            let long = match context_length as f64 > original {
-                true => self.rope_factors("rope_factors_long.weight", dims)?,
-                false => None,
-            };
-            return Ok(Scaling::PerPair {
-                factors,
-                magnitude: magnitude
-                    .unwrap_or_else(|| longrope_magnitude(context_length as f64, original)),
-                beyond: long.map(|factors| (original as usize, factors)),
-            });
-        }
-        let factor = self
-            .float("rope.scaling.factor")
-            .filter(|factor| *factor > 0.0);
-        let kind = self.gguf.metadata().string(&self.full("rope.scaling.type"));
-        match (kind, factor) {
-            (None, None) | (Some("none"), _) => Ok(Scaling::None),
-            (Some("linear") | None, Some(factor)) => Ok(Scaling::Linear { factor }),
-            (Some("yarn"), Some(factor)) => Ok(Scaling::Yarn {
-                factor,
-                beta_fast: self.float("rope.scaling.yarn_beta_fast").unwrap_or(32.0),
-                beta_slow: self.float("rope.scaling.yarn_beta_slow").unwrap_or(1.0),
-                original_context: original,
-                attention_factor: Some(
-                    self.float("rope.scaling.attn_factor").unwrap_or(1.0)
-                        * yarn_magnitude(factor, 1.0)
-                        / self
-                            .yarn_of_all(preset)
-                            .map_or(1.0, |all| yarn_magnitude(factor, all)),
-                ),
-                truncate: preset.rounded_yarn,
-            }),
-            (Some(kind), factor) => {
-                let reason = format!(
-                    "rope scaling {kind:?} with factor {factor:?} is not supported: expected none, linear or yarn, the latter two with a factor"
-                );
-                Err(self.unsupported(reason))
-            }
         }
     }
 }
@@ -246,6 +191,10 @@ impl KeyReader for Keys<'_> {
     }
 
     fn counts_prediction_layers(&self) -> bool {
+        true
+    }
+
+    fn groups_experts(&self) -> bool {
         true
     }
 
@@ -424,44 +373,7 @@ impl KeyReader for Keys<'_> {
         head_dim: usize,
         context_length: usize,
     ) -> Result<RopeParameters> {
-        const DIMS: &str = "rope.dimension_count";
-        let of_sliding = match rope_for {
-            RopeFor::Sliding => self.size_of("rope.dimension_count_swa")?,
-            RopeFor::Full => None,
-        };
-        let dims = match of_sliding {
-            Some(dims) => dims,
-            None => self.size_of(DIMS)?.unwrap_or(head_dim),
-        };
-        if dims > head_dim || !dims.is_multiple_of(2) {
-            let expected = format!("even, at most {head_dim}");
-            return Err(self.wrong_value(DIMS, &expected, &dims));
-        }
-        let theta = self.number(rope_for.theta())?;
-        let growth = self.float("attention.temperature_scale").map(|beta| {
-            let length = [
-                "attention.temperature_length",
-                "rope.scaling.original_context_length",
-            ];
-            let length = length.iter().find_map(|name| self.float(name));
-            let length = length.map_or(context_length, |length| length as usize);
-            QueryGrowth { beta, length }
-        });
-        let full = self.number(&keys::THETA)?;
-        let factor = self.float("rope.scaling.factor").unwrap_or(1.0);
-        let all = self.yarn_of_all(preset);
-        Ok(RopeParameters {
-            latent_scale: all.map_or(1.0, |all| yarn_magnitude(factor, all).powi(2)),
-            dims,
-            theta: theta
-                .or(full.filter(|_| preset.positions == Positions::RotaryStretchedUnlessSliding))
-                .unwrap_or(10_000.0),
-            growth: growth.filter(|growth| growth.beta != 0.0),
-            scaling: match rope_for {
-                RopeFor::Full => self.scaling(preset, dims, context_length)?,
-                RopeFor::Sliding => Scaling::None,
-            },
-        })
+        self.rope_parameters(rope_for, preset, head_dim, context_length)
     }
 
     fn check(&self, preset: &Preset, head_dim: usize) -> Result<()> {

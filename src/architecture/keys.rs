@@ -100,6 +100,15 @@ pub(super) const WHOLE_DIM: Key = Key {
     json: &[],
     gguf: Some("attention.key_length_mla"),
 };
+/// The same in files from before that key: of each head, not of compressed keys.
+pub(super) const WHOLE_DIM_OF_HEAD: Key = Key {
+    json: &[],
+    gguf: Some("attention.key_length"),
+};
+pub(super) const VALUE_DIM_OF_HEAD: Key = Key {
+    json: &[],
+    gguf: Some("attention.value_length"),
+};
 pub(super) const ROTARY_DIM: Key = key(&["qk_rope_head_dim"], "rope.dimension_count");
 pub(super) const VALUE_DIM: Key = key(&["v_head_dim"], "attention.value_length_mla");
 pub(super) const CONVOLVED: Key = key(&["conv_L_cache"], "shortconv.l_cache");
@@ -325,6 +334,9 @@ pub(super) trait KeyReader {
 
     /// A value that can't be right.
     fn wrong(&self, key: &Key, expected: &str, found: &dyn Display) -> Error;
+
+    /// Whether a router whose file states groups heeds them.
+    fn groups_experts(&self) -> bool;
 
     /// Whether the number of layers includes those that predict further tokens.
     fn counts_prediction_layers(&self) -> bool;

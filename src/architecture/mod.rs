@@ -11,7 +11,7 @@
 //! let spec = config_json::parse(config, "config.json".as_ref())?;
 //! assert_eq!(spec.family.name(), "gpt2");
 //! assert_eq!(spec.layers[0].mlp, MlpSpec::Plain { width: 256 });
-//! assert!(Preset::from_gguf("mamba", false).is_none());
+//! assert!(Preset::from_gguf("mamba", None).is_none());
 //! # Ok::<(), specdec_rs::Error>(())
 //! ```
 //!

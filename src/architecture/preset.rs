@@ -186,6 +186,8 @@ pub struct ExpertsPreset {
     pub epsilon: f32,
     /// How their two halves are joined, where the file doesn't say; `None`: by a product with the model's activation.
     pub gating: Option<Gating>,
+    /// How many of a group's scores count, where experts lie in groups.
+    pub counted_of_group: usize,
     /// Whether the router has a bias for the choice, where the file doesn't say.
     pub biased: bool,
     /// The expert that all tokens pass through.

@@ -101,13 +101,15 @@ pub struct RouterSpec {
     pub is_normed: bool,
 }
 
-/// Groups of experts, of which a token's lie in a few: those whose two best scores have the largest sums (DeepSeek-V3, 2412.19437).
+/// Groups of experts, of which a token's lie in a few: those whose best scores have the largest sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpertGroups {
     /// How many there are.
     pub count: usize,
     /// In how many of them a token's experts lie.
     pub chosen: usize,
+    /// How many of a group's scores count: two (DeepSeek-V3, 2412.19437), or the best alone (DeepSeek-V2, 2405.04434).
+    pub counted: usize,
 }
 
 /// What a router's logits count.

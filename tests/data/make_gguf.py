@@ -24,6 +24,8 @@ FAMILIES = {
     "qwen2_moe": gguf.MODEL_ARCH.QWEN2MOE,
     "lfm2": gguf.MODEL_ARCH.LFM2,
     "lfm2_moe": gguf.MODEL_ARCH.LFM2MOE,
+    # As converters wrote it before they split what expands compressed keys and values.
+    "deepseek_v2": gguf.MODEL_ARCH.DEEPSEEK2,
 }
 EXPERTS = {"gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
 EXPERTS |= {"w1": "gate", "w3": "up", "w2": "down"}
@@ -86,6 +88,26 @@ def renamed(
         yield name, np.stack([experts[index] for index in range(len(experts))])
 
 
+def add_latent_attention(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
+    """Write what is stated of attention over compressed keys and values, and of its experts."""
+    writer.add_kv_lora_rank(config["kv_lora_rank"])
+    writer.add_rope_dimension_count(config["qk_rope_head_dim"])
+    writer.add_key_length(config["qk_nope_head_dim"] + config["qk_rope_head_dim"])
+    writer.add_value_length(config["v_head_dim"])
+    rope = config["rope_parameters"]
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(rope["factor"])
+    writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    writer.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
+    writer.add_leading_dense_block_count(config["first_k_dense_replace"])
+    writer.add_expert_count(config["n_routed_experts"])
+    writer.add_expert_used_count(config["num_experts_per_tok"])
+    writer.add_expert_shared_count(config["n_shared_experts"])
+    writer.add_expert_weights_scale(config["routed_scaling_factor"])
+    writer.add_expert_group_count(config["n_group"])
+    writer.add_expert_group_used_count(config["topk_group"])
+
+
 def make(name: str, family: gguf.MODEL_ARCH) -> None:
     """Write one file."""
     folder = HERE / "hf" / name
@@ -117,6 +139,8 @@ def make(name: str, family: gguf.MODEL_ARCH) -> None:
         writer.add_leading_dense_block_count(config["num_dense_layers"])
         writer.add_expert_weights_scale(config["routed_scaling_factor"])
         writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    if "kv_lora_rank" in config:
+        add_latent_attention(writer, config)
     special = {token["content"] for token in tokenizer["added_tokens"]}
     vocabulary = tokenizer["model"]["vocab"] | {
         token["content"]: token["id"] for token in tokenizer["added_tokens"]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Config;
+use super::config::Config;
 use crate::architecture::keys::{self, KeyReader, RopeFor, RopeParameters};
 use crate::architecture::preset::{Positions, Preset};
 use crate::architecture::rope::{Scaling, longrope_magnitude, yarn_magnitude};

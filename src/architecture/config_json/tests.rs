@@ -235,10 +235,13 @@ fn keys_that_are_left_out_are_what_transformers_takes() {
     let (mut checked, mut refused) = (0, 0);
     for (model_type, fields) in all.as_object().unwrap() {
         let mut fields = fields.clone();
+        // What has no default: transformers does without it until it makes layers.
         if fields["layer_types"].is_null() && model_type == "lfm2_moe" {
-            // Which transformers does without until it makes layers.
             let layers = fields["num_hidden_layers"].as_u64().unwrap();
             fields["layer_types"] = vec!["full_attention"; layers as usize].into();
+        }
+        if model_type == "deepseek_v2" {
+            fields["num_experts_per_tok"] = 6.into();
         }
         let parsed = |fields: &Value, is_part| {
             let whole = match is_part {

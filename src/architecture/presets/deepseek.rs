@@ -10,6 +10,20 @@ pub(super) static DEEPSEEK_V3: Preset = Preset {
     ..LATENT_FAMILY
 };
 
+/// DeepSeek-V2, and Coder-V2.
+pub(super) static DEEPSEEK_V2: Preset = Preset {
+    models: "DeepSeek-V2, and Coder-V2",
+    model_types: &["deepseek_v2"],
+    experts: Some(ExpertsPreset {
+        normalized: false,
+        states_scale: true,
+        counted_of_group: 1,
+        shared: SharedExpert::Times,
+        ..SOFTMAX_ROUTER
+    }),
+    ..LATENT_FAMILY
+};
+
 /// GLM-4.7-Flash.
 pub(super) static GLM4_MOE_LITE: Preset = Preset {
     models: "GLM-4.7-Flash",

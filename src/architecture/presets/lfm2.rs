@@ -23,6 +23,7 @@ pub(super) static LFM2_MOE: Preset = Preset {
         states_scale: true,
         epsilon: 1e-6,
         gating: None,
+        counted_of_group: 2,
         biased: true,
         shared: SharedExpert::None,
         gated: true,

@@ -30,7 +30,7 @@ use super::variants::{AttentionGate, Biases, NormPlacement, QueryKeyNorm, Residu
 use crate::backend::{Activation, GateOrder, Gating, NormKind, Pairing};
 
 /// Every family. Of those whose GGUF files have one name, the first reads them.
-static PRESETS: [&Preset; 39] = [
+static PRESETS: [&Preset; 40] = [
     &gpt::GPT2,
     &LLAMA,
     &mistral::MISTRAL,
@@ -69,6 +69,7 @@ static PRESETS: [&Preset; 39] = [
     &nemotron::NEMOTRON_H_MOE,
     &falcon::FALCON_H1,
     &deepseek::DEEPSEEK_V3,
+    &deepseek::DEEPSEEK_V2,
     &deepseek::GLM4_MOE_LITE,
 ];
 
@@ -127,6 +128,7 @@ const SOFTMAX_ROUTER: ExpertsPreset = ExpertsPreset {
     states_scale: false,
     epsilon: 0.0,
     gating: None,
+    counted_of_group: 2,
     biased: false,
     shared: SharedExpert::None,
     gated: true,
@@ -156,11 +158,12 @@ impl Preset {
         presets.find(|preset| preset.model_types.contains(&name))
     }
 
-    /// The family of a GGUF file's `general.architecture`, with experts or without.
-    pub fn from_gguf(name: &str, has_experts: bool) -> Option<&'static Self> {
+    /// The family of a GGUF file's `general.architecture`; `scores`: what its router's logits count, if it has experts.
+    pub fn from_gguf(name: &str, scores: Option<Scores>) -> Option<&'static Self> {
         let named = || PRESETS.iter().copied().filter(|preset| preset.gguf == name);
-        let alike = named().find(|preset| preset.experts.is_some() == has_experts);
-        alike.or_else(|| named().next())
+        let same = named().find(|preset| preset.experts.map(|own| own.scores) == scores);
+        let alike = || named().find(|preset| preset.experts.is_some() == scores.is_some());
+        same.or_else(alike).or_else(|| named().next())
     }
 
     /// Why a file that names another family is refused.
@@ -184,10 +187,11 @@ mod tests {
                 let found = Preset::from_model_type(name).unwrap();
                 assert!(std::ptr::eq(found, preset), "{name}");
             }
-            let has_experts = preset.experts.is_some();
-            let found = Preset::from_gguf(preset.gguf, has_experts).unwrap();
+            let scores = preset.experts.map(|experts| experts.scores);
+            let found = Preset::from_gguf(preset.gguf, scores).unwrap();
             assert_eq!(found.gguf, preset.gguf);
-            assert_eq!(found.experts.is_some(), has_experts, "{}", preset.gguf);
+            let found = found.experts.map(|experts| experts.scores);
+            assert_eq!(found, scores, "{}", preset.gguf);
         }
     }
 }

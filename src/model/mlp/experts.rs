@@ -192,7 +192,7 @@ fn choose(
         .collect()
 }
 
-/// The experts of the groups whose two best scores have the largest sums; of equal ones the first.
+/// The experts of the groups whose best scores have the largest sums; of equal ones the first.
 fn of_best_groups(
     experts: &[usize],
     groups: ExpertGroups,
@@ -202,7 +202,7 @@ fn of_best_groups(
     let sum_of_best = |experts: &[usize]| {
         let mut best: Vec<f32> = experts.iter().map(|expert| score(*expert)).collect();
         best.sort_by(|a, b| b.total_cmp(a));
-        best.iter().take(2).sum::<f32>()
+        best.iter().take(groups.counted).sum::<f32>()
     };
     let mut best: Vec<(f32, &[usize])> = experts
         .chunks(size.max(1))
@@ -267,21 +267,22 @@ mod tests {
     }
 
     #[test]
-    fn experts_lie_in_the_groups_of_the_two_best() {
-        let groups = Some(ExpertGroups {
-            count: 3,
-            chosen: 1,
-        });
+    fn experts_lie_in_the_groups_with_the_best_scores() {
         // The largest logit lies in a group whose second is small.
         let logits = [5.0, -9.0, 2.0, 3.0, 1.0, 1.0];
-        let scores = Scores::Sigmoid;
-        let router = RouterSpec {
-            scores,
-            groups,
-            ..ROUTER
-        };
-        let chosen = choose(&logits, 2, router, None);
-        let experts: Vec<usize> = chosen.into_iter().map(|(expert, _)| expert).collect();
-        assert_eq!(experts, [3, 2]);
+        for (counted, expected) in [(2, [3, 2]), (1, [0, 1])] {
+            let router = RouterSpec {
+                scores: Scores::Sigmoid,
+                groups: Some(ExpertGroups {
+                    count: 3,
+                    chosen: 1,
+                    counted,
+                }),
+                ..ROUTER
+            };
+            let chosen = choose(&logits, 2, router, None);
+            let experts: Vec<usize> = chosen.into_iter().map(|(expert, _)| expert).collect();
+            assert_eq!(experts, expected, "{counted}");
+        }
     }
 }
