@@ -3,6 +3,7 @@
 mod config;
 mod defaults;
 mod ropes;
+mod sparsity;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::build::build;
-use super::keys::{self, Half, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
+use super::keys::{self, Half, Key, KeyReader, LayerHeads};
 use super::preset::{Preset, SlidingLayers, StateSpacePreset};
 use super::spec::ModelSpec;
 use super::variants::Scores;
@@ -22,6 +23,7 @@ use crate::files::{self, Small};
 use crate::json;
 use crate::weights::safetensors::quantized;
 use config::{Config, whole_number};
+use sparsity::{normal_quantile, usual_sparsity};
 
 /// Reads a `config.json`.
 pub fn read(file: &Path) -> Result<ModelSpec> {
@@ -411,16 +413,6 @@ impl KeyReader for Config<'_> {
         }
     }
 
-    fn rope(
-        &self,
-        rope_for: RopeFor,
-        preset: &'static Preset,
-        head_dim: usize,
-        context_length: usize,
-    ) -> Result<RopeParameters> {
-        self.rope_parameters(rope_for, preset, head_dim, context_length)
-    }
-
     fn check(&self, preset: &Preset, _head_dim: usize) -> Result<()> {
         let experts = self.value(&keys::EXPERTS);
         let experts = experts
@@ -495,27 +487,4 @@ impl KeyReader for Config<'_> {
         let name = name.or(key.json.first().copied()).unwrap_or("");
         self.wrong_value(name, expected, found)
     }
-}
-
-/// Gemma 3n's share of an MLP's gate that is zero, where the file doesn't say.
-fn usual_sparsity(layer: usize, layers: usize) -> f64 {
-    const SPARSE_LAYERS: usize = 10;
-    match layer < SPARSE_LAYERS && SPARSE_LAYERS < layers {
-        true => 0.95,
-        false => 0.0,
-    }
-}
-
-/// The number below which a share of the standard normal distribution lies.
-fn normal_quantile(share: f64) -> f64 {
-    let below = |x: f64| 0.5 * libm::erfc(-x / std::f64::consts::SQRT_2);
-    let (mut low, mut high) = (-40.0, 40.0);
-    for _ in 0..100 {
-        let middle = f64::midpoint(low, high);
-        match below(middle) < share {
-            true => low = middle,
-            false => high = middle,
-        }
-    }
-    low
 }

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::build::build;
-use super::keys::{self, Half, Key, KeyReader, LayerHeads, RopeFor, RopeParameters};
+use super::keys::{self, Half, Key, KeyReader, LayerHeads};
 use super::preset::{Preset, SlidingLayers, StateSpacePreset};
 use super::spec::ModelSpec;
 use super::variants::Scores;
@@ -364,16 +364,6 @@ impl KeyReader for Keys<'_> {
 
     fn pairing(&self, preset: &Preset) -> Pairing {
         preset.gguf_pairing
-    }
-
-    fn rope(
-        &self,
-        rope_for: RopeFor,
-        preset: &'static Preset,
-        head_dim: usize,
-        context_length: usize,
-    ) -> Result<RopeParameters> {
-        self.rope_parameters(rope_for, preset, head_dim, context_length)
     }
 
     fn check(&self, preset: &Preset, head_dim: usize) -> Result<()> {

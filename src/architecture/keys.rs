@@ -231,8 +231,20 @@ impl LayerHeads {
     };
 }
 
+/// Reads rotary embeddings from one kind of file.
+pub(super) trait RopeReader {
+    /// That of these layers, with heads of so many elements.
+    fn rope(
+        &self,
+        rope_for: RopeFor,
+        preset: &'static Preset,
+        head_dim: usize,
+        context_length: usize,
+    ) -> Result<RopeParameters>;
+}
+
 /// Looks keys up in one kind of file.
-pub(super) trait KeyReader {
+pub(super) trait KeyReader: RopeReader {
     /// A positive integer.
     fn size(&self, key: &Key) -> Result<Option<usize>>;
 
@@ -316,15 +328,6 @@ pub(super) trait KeyReader {
 
     /// Which elements of a head are rotated together.
     fn pairing(&self, preset: &Preset) -> Pairing;
-
-    /// A rotary embedding.
-    fn rope(
-        &self,
-        rope_for: RopeFor,
-        preset: &'static Preset,
-        head_dim: usize,
-        context_length: usize,
-    ) -> Result<RopeParameters>;
 
     /// Refuses what only this kind of file can ask for and no model here computes.
     fn check(&self, preset: &Preset, head_dim: usize) -> Result<()>;

@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, MatrixSource, PackedTensor, StoredRows, StoredTensor};
 use candidates::{Candidate, Candidates};
 use rows::{Rows, transpose};
-use unsupported::{MIXTURES, PACKINGS, UNSUPPORTED_FORMS};
 
 /// A checkpoint read through our names.
 pub struct NamedWeights<'a> {
@@ -316,19 +315,9 @@ impl<'a> NamedWeights<'a> {
     /// A tensor is not there: in another form, which is not supported, or not at all.
     fn missing(&self, tensor: ModelTensor, suffix: &str) -> Error {
         let stored = self.checkpoint.names();
-        let mixtures = (!self.has_experts()).then_some(&MIXTURES);
         // Some packings are read: then the tensor is simply not there.
-        let packings = self.checkpoint.packed_names().is_empty();
-        let packings = packings.then_some(&PACKINGS).into_iter();
-        let mut forms = mixtures
-            .into_iter()
-            .chain(packings)
-            .chain(&UNSUPPORTED_FORMS);
-        let form = forms.find_map(|(marks, form)| {
-            let marked = |name: &&str| marks.iter().any(|mark| name.contains(mark));
-            Some((stored.iter().copied().find(marked)?, form))
-        });
-        if let Some((name, form)) = form {
+        let is_packed = !self.checkpoint.packed_names().is_empty();
+        if let Some((name, form)) = unsupported::form(&stored, self.has_experts(), is_packed) {
             let reason = format!(
                 "tensor `{name}`: {form} are not supported; a GGUF file of the same model may be, in a format that \
                  `specdec inspect` knows"

@@ -15,8 +15,8 @@ from pathlib import Path
 from transformers import AutoConfig, PretrainedConfig
 
 ARCHITECTURE = Path(__file__).parents[2] / "src" / "architecture"
-READER = [ARCHITECTURE / "keys.rs", *ARCHITECTURE.glob("config_json*/*.rs")]
-READER += [ARCHITECTURE / "config_json.rs"]
+READER = [ARCHITECTURE / "keys.rs", ARCHITECTURE / "config_json.rs"]
+READER += [ARCHITECTURE / "config_json" / name for name in ["config.rs", "ropes.rs"]]
 
 
 def families() -> list[str]:

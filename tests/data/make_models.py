@@ -58,6 +58,30 @@ def rope(theta: float, **more: object) -> dict[str, object]:
 
 # What differs from COMMON, and how the weights are stored. Windows are shorter than the texts,
 # every switch of an architecture is on, and where there are two kinds of layers, both are there.
+# What DeepSeek's models have in common.
+DEEPSEEK = {
+    "num_key_value_heads": 2,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 12,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 16,
+    "head_dim": 8,
+    "first_k_dense_replace": 1,
+    "n_routed_experts": 8,
+    "n_group": 4,
+    "topk_group": 2,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 8,
+    "intermediate_size": 32,
+}
+DEEPSEEK_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "original_max_position_embeddings": 32,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+}
 ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
     "gpt2": (
         torch.float32,
@@ -552,68 +576,26 @@ ARCHITECTURES: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
     ),
     "deepseek_v2": (
         torch.bfloat16,
-        {
+        DEEPSEEK
+        | {
             "model_type": "deepseek_v2",
-            "num_key_value_heads": 2,
             "q_lora_rank": None,
-            "kv_lora_rank": 16,
-            "qk_nope_head_dim": 12,
-            "qk_rope_head_dim": 8,
-            "v_head_dim": 16,
-            "head_dim": 8,
-            "first_k_dense_replace": 1,
-            "n_routed_experts": 8,
-            "n_group": 4,
-            "topk_group": 2,
             "topk_method": "group_limited_greedy",
-            "num_experts_per_tok": 3,
             "n_shared_experts": 2,
-            "moe_intermediate_size": 8,
-            "intermediate_size": 32,
             "routed_scaling_factor": 16.0,
-            "rope_parameters": {
-                "rope_type": "yarn",
-                "rope_theta": 10_000.0,
-                "factor": 8.0,
-                "original_max_position_embeddings": 32,
-                "beta_fast": 32,
-                "beta_slow": 1,
-                "mscale": 0.707,
-                "mscale_all_dim": 0.707,
-            },
+            "rope_parameters": DEEPSEEK_YARN | {"mscale": 0.707, "mscale_all_dim": 0.707},
         },
     ),
     "deepseek_v3": (
         torch.bfloat16,
-        {
+        DEEPSEEK
+        | {
             "model_type": "deepseek_v3",
-            "num_key_value_heads": 2,
             "q_lora_rank": 16,
-            "kv_lora_rank": 16,
-            "qk_nope_head_dim": 12,
-            "qk_rope_head_dim": 8,
-            "v_head_dim": 16,
-            "head_dim": 8,
-            "first_k_dense_replace": 1,
-            "n_routed_experts": 8,
-            "n_group": 4,
-            "topk_group": 2,
-            "num_experts_per_tok": 3,
             "n_shared_experts": 1,
-            "moe_intermediate_size": 8,
-            "intermediate_size": 32,
             "routed_scaling_factor": 2.5,
             "tie_word_embeddings": True,
-            "rope_parameters": {
-                "rope_type": "yarn",
-                "rope_theta": 10_000.0,
-                "factor": 8.0,
-                "original_max_position_embeddings": 32,
-                "beta_fast": 32.0,
-                "beta_slow": 1.0,
-                "mscale": 1.0,
-                "mscale_all_dim": 1.0,
-            },
+            "rope_parameters": DEEPSEEK_YARN | {"mscale": 1.0, "mscale_all_dim": 1.0},
         },
     ),
     "glm4_moe_lite": (

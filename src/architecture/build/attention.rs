@@ -17,15 +17,10 @@ impl<K: KeyReader> Builder<'_, K> {
             false => keys.size(&keys::KV_HEADS)?,
         };
         let kv_heads = kv_heads.unwrap_or(heads);
-        if !heads.is_multiple_of(kv_heads) {
-            let expected = format!("a divisor of the {heads} query heads");
-            return Err(keys.wrong(&keys::KV_HEADS, &expected, &kv_heads));
-        }
+        self.check_kv_heads(heads, kv_heads)?;
         let share = hidden_size / heads;
         let head_dim = keys.size_or(&keys::HEAD_DIM, Some(share))?;
-        if !head_dim.is_multiple_of(2) {
-            return Err(keys.wrong(&keys::HEAD_DIM, "an even number", &head_dim));
-        }
+        self.check_head_dim(head_dim)?;
         keys.check(self.preset, head_dim)?;
         let inverse_root = |width: f64| width.powf(-0.5);
         let scale = match self.preset.attention_scale {
@@ -65,17 +60,27 @@ impl<K: KeyReader> Builder<'_, K> {
             let LayerHeads { head_dim, kv_heads } = self.keys.heads_of(layer, slides)?;
             shape.head_dim = head_dim.unwrap_or(shape.head_dim);
             shape.kv_heads = kv_heads.unwrap_or(shape.kv_heads);
-            if !shape.heads.is_multiple_of(shape.kv_heads) {
-                let expected = format!("a divisor of the {} query heads", shape.heads);
-                let found = shape.kv_heads;
-                return Err(self.keys.wrong(&keys::KV_HEADS, &expected, &found));
-            }
-            if !shape.head_dim.is_multiple_of(2) {
-                let found = shape.head_dim;
-                return Err(self.keys.wrong(&keys::HEAD_DIM, "an even number", &found));
-            }
+            self.check_kv_heads(shape.heads, shape.kv_heads)?;
+            self.check_head_dim(shape.head_dim)?;
         }
         Ok(shape)
+    }
+
+    fn check_kv_heads(&self, heads: usize, kv_heads: usize) -> Result<()> {
+        if heads.is_multiple_of(kv_heads) {
+            return Ok(());
+        }
+        let expected = format!("a divisor of the {heads} query heads");
+        Err(self.keys.wrong(&keys::KV_HEADS, &expected, &kv_heads))
+    }
+
+    fn check_head_dim(&self, head_dim: usize) -> Result<()> {
+        match head_dim.is_multiple_of(2) {
+            true => Ok(()),
+            false => Err(self
+                .keys
+                .wrong(&keys::HEAD_DIM, "an even number", &head_dim)),
+        }
     }
 
     /// Refuses layers whose heads differ where they share rotary embeddings, or keys and values.
@@ -136,10 +141,8 @@ impl<K: KeyReader> Builder<'_, K> {
         let plain_dim = match keys.size(&keys::PLAIN_DIM)? {
             Some(dim) => dim,
             None => {
-                let whole = match keys.size(&keys::WHOLE_DIM)? {
-                    Some(whole) => whole,
-                    None => keys.required(&keys::WHOLE_DIM_OF_HEAD)?,
-                };
+                let older = keys.size(&keys::WHOLE_DIM_OF_HEAD)?;
+                let whole = keys.size_or(&keys::WHOLE_DIM, older)?;
                 whole
                     .checked_sub(rotary_dim)
                     .filter(|dim| *dim > 0)
@@ -161,10 +164,7 @@ impl<K: KeyReader> Builder<'_, K> {
             rank: keys.required(&keys::KEY_RANK)?,
             plain_dim,
             rotary_dim,
-            value_dim: match keys.size(&keys::VALUE_DIM)? {
-                Some(dim) => dim,
-                None => keys.required(&keys::VALUE_DIM_OF_HEAD)?,
-            },
+            value_dim: keys.size_or(&keys::VALUE_DIM, keys.size(&keys::VALUE_DIM_OF_HEAD)?)?,
             scale: (root * rope.latent_scale) as f32,
             rope: 0,
         })

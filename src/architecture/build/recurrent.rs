@@ -85,14 +85,8 @@ impl<K: KeyReader> Builder<'_, K> {
             }
         };
         let state_dim = keys.required(&keys::SPACE_STATE)?;
-        let state = heads
-            .checked_mul(head_dim)
-            .and_then(|inner| inner.checked_mul(state_dim));
-        let shared = groups.checked_mul(state_dim);
-        let largest = shared.and_then(|shared| Some(shared.max(state?)));
-        if largest.is_none_or(|largest| largest > keys::MAX_SIZE as usize) {
-            let expected = format!("heads with a state of at most {} elements", keys::MAX_SIZE);
-            return Err(keys.wrong(&keys::SPACE_HEADS, &expected, &heads));
+        for factors in [[heads, head_dim, state_dim], [groups, state_dim, 1]] {
+            self.check_size(factors, &keys::SPACE_HEADS, heads)?;
         }
         Ok(StateSpaceSpec {
             heads,
@@ -134,18 +128,23 @@ impl<K: KeyReader> Builder<'_, K> {
             taps: self.taps(&keys::DELTA_TAPS)?,
             is_grouped,
         };
-        let width = |heads: usize, dim: usize| heads.checked_mul(dim);
-        let [queries, values] = [
-            width(key_heads, spec.key_dim),
-            width(value_heads, value_dim),
-        ];
-        let state = values.and_then(|values| width(values, spec.key_dim));
-        let largest = queries.and_then(|queries| Some(queries.max(state?)));
-        match largest {
-            Some(largest) if largest <= keys::MAX_SIZE as usize => Ok(spec),
-            _ => {
+        for factors in [
+            [value_heads, value_dim, spec.key_dim],
+            [key_heads, spec.key_dim, 1],
+        ] {
+            self.check_size(factors, &keys::DELTA_VALUE_HEADS, value_heads)?;
+        }
+        Ok(spec)
+    }
+
+    /// Refuses as many heads as make a state, or a token's part of it, too large.
+    fn check_size(&self, factors: [usize; 3], key: &Key, heads: usize) -> Result<()> {
+        let elements = factors.into_iter().try_fold(1, usize::checked_mul);
+        match elements.is_some_and(|elements| elements <= keys::MAX_SIZE as usize) {
+            true => Ok(()),
+            false => {
                 let expected = format!("heads with a state of at most {} elements", keys::MAX_SIZE);
-                Err(keys.wrong(&keys::DELTA_VALUE_HEADS, &expected, &value_heads))
+                Err(self.keys.wrong(key, &expected, &heads))
             }
         }
     }

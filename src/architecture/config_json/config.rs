@@ -29,20 +29,13 @@ pub(super) struct Config<'a> {
 impl Config<'_> {
     /// A key's value, under the first of its names that has one: stated, or else the family's.
     pub(super) fn value(&self, key: &Key) -> Option<(&'static str, &Value)> {
-        let names = key.json;
-        let among = |fields: &'_ Map<String, Value>| {
-            let mut names = names.iter().copied();
-            names.find(|name| fields.get(*name).is_some_and(|value| !value.is_null()))
-        };
-        if let Some(name) = among(self.fields) {
-            return Some((name, &self.fields[name]));
-        }
-        let is_required = !self.is_part && SIZES.iter().any(|size| size.json == names);
+        let is_required = !self.is_part && SIZES.iter().any(|size| size.json == key.json);
         // A null says that there is no such thing.
-        if is_required || names.iter().any(|name| self.fields.contains_key(*name)) {
-            return None;
+        let is_stated = key.json.iter().any(|name| self.fields.contains_key(*name));
+        match is_required || is_stated {
+            true => value_among(self.fields, key),
+            false => value_among(self.defaults, key),
         }
-        among(self.defaults).map(|name| (name, &self.defaults[name]))
     }
 
     /// A field, stated or the family's.
@@ -106,6 +99,14 @@ impl Config<'_> {
         let reason = format!("`{name}` is {found}, expected {expected}");
         Error::corrupt(self.file, reason)
     }
+}
+
+/// The first of a key's names that has a value, and that.
+fn value_among<'a>(fields: &'a Map<String, Value>, key: &Key) -> Option<(&'static str, &'a Value)> {
+    key.json.iter().find_map(|name| {
+        let value = fields.get(*name).filter(|value| !value.is_null());
+        value.map(|value| (*name, value))
+    })
 }
 
 /// A value that is a whole number, which some files write as a float.

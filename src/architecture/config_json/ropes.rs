@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::config::Config;
-use crate::architecture::keys::{self, KeyReader, RopeFor, RopeParameters};
+use crate::architecture::keys::{self, KeyReader, RopeFor, RopeParameters, RopeReader};
 use crate::architecture::preset::{Positions, Preset};
 use crate::architecture::rope::{Scaling, longrope_magnitude, yarn_magnitude};
 use crate::backend::QueryGrowth;
@@ -12,13 +12,13 @@ use crate::error::{Error, Result};
 /// The base of its frequencies, where neither file nor family has one.
 const THETA: f64 = 10_000.0;
 
-impl Config<'_> {
-    /// A rotary embedding from `rope_parameters` (newer; of a family with two, one for each type of layer), or from
+impl RopeReader for Config<'_> {
+    /// From `rope_parameters` (newer; of a family with two, one for each type of layer), or from
     /// `rope_scaling` with the rest at the top (older).
-    pub(super) fn rope_parameters(
+    fn rope(
         &self,
         rope_for: RopeFor,
-        preset: &Preset,
+        preset: &'static Preset,
         head_dim: usize,
         context_length: usize,
     ) -> Result<RopeParameters> {
@@ -68,7 +68,9 @@ impl Config<'_> {
             _ => one(newer.or(older), default),
         }
     }
+}
 
+impl Config<'_> {
     /// From what the file states of a rotary embedding, and what the family takes where it states nothing.
     fn one_rope(
         &self,

@@ -1,16 +1,16 @@
 //! Rotary embeddings, as GGUF files describe them.
 
 use super::Keys;
-use crate::architecture::keys::{self, KeyReader, RopeFor, RopeParameters};
+use crate::architecture::keys::{self, KeyReader, RopeFor, RopeParameters, RopeReader};
 use crate::architecture::preset::{Positions, Preset};
 use crate::architecture::rope::{Scaling, longrope_magnitude, yarn_magnitude};
 use crate::backend::QueryGrowth;
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, dequantize};
 
-impl Keys<'_> {
-    /// A rotary embedding from the keys of its kind of layers, and from tensors with factors.
-    pub(super) fn rope_parameters(
+impl RopeReader for Keys<'_> {
+    /// From the keys of its kind of layers, and from tensors with factors.
+    fn rope(
         &self,
         rope_for: RopeFor,
         preset: &'static Preset,
@@ -56,7 +56,9 @@ impl Keys<'_> {
             },
         })
     }
+}
 
+impl Keys<'_> {
     /// YaRN's weight on the magnitude of all dimensions, which DeepSeek's files state as a tenth.
     fn yarn_of_all(&self, preset: &Preset) -> Option<f64> {
         let stated = self.float("rope.scaling.yarn_log_multiplier")?;

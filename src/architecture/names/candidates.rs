@@ -40,7 +40,7 @@ pub(super) struct Candidates<'a> {
 }
 
 impl Candidates<'_> {
-    /// The names under which a tensor may be stored, the likeliest first.
+    /// The names under which a tensor may be stored; the first that is there counts.
     pub(super) fn of(&self, tensor: ModelTensor) -> Vec<Candidate> {
         let whole = |name: &'static str| Candidate::whole(name);
         let names = self.names;

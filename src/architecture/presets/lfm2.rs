@@ -18,16 +18,10 @@ pub(super) static LFM2_MOE: Preset = Preset {
     gguf: "lfm2moe",
     experts: Some(ExpertsPreset {
         scores: Scores::Sigmoid,
-        normalized: true,
-        states_normalized: true,
         states_scale: true,
         epsilon: 1e-6,
-        gating: None,
-        counted_of_group: 2,
         biased: true,
-        shared: SharedExpert::None,
-        gated: true,
-        beside_dense: false,
+        ..SOFTMAX_ROUTER
     }),
     ..LFM2_FAMILY
 };

@@ -47,6 +47,19 @@ impl SourceFile {
         self.bytes.div_ceil(CHUNK)
     }
 
+    /// The SHA-256 of its length and of the digests of its chunks; `None` if some are not known, or the file changed.
+    fn digest(&self, chunks: &[ChunkDigest]) -> Option<String> {
+        let is_whole = chunks.len() as u64 == self.chunks();
+        (is_whole && self.is_unchanged()).then(|| {
+            let mut all = Sha256::new();
+            all.update(self.bytes.to_le_bytes());
+            for chunk in chunks {
+                all.update(chunk);
+            }
+            hexadecimal(&all.finalize())
+        })
+    }
+
     /// Whether the path still names the file that was opened, unchanged.
     fn is_unchanged(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|now| state_of(&now) == self.state)
@@ -66,7 +79,8 @@ impl Digests {
 
     /// The digests of files that did not change since they were read; `None` if one is not known.
     pub(super) fn known(&self, files: &[SourceFile]) -> Option<Vec<String>> {
-        files.iter().map(|file| self.known_of(file)).collect()
+        let digests = files.iter().map(|file| file.digest(&self.recorded(file)));
+        digests.collect()
     }
 
     /// The digests of files, which so many threads read where they are not known; `None` if a file changed since it was opened, or
@@ -77,17 +91,10 @@ impl Digests {
         threads: usize,
         is_stopped: &AtomicBool,
     ) -> Result<Option<Vec<String>>> {
-        let digests = files.iter().map(|file| match self.known_of(file) {
-            Some(digest) => Ok(Some(digest)),
-            None => self.read(file, threads, is_stopped),
-        });
+        let digests = files
+            .iter()
+            .map(|file| self.read(file, threads, is_stopped));
         digests.collect()
-    }
-
-    fn known_of(&self, file: &SourceFile) -> Option<String> {
-        let chunks = self.recorded(file);
-        let is_whole = chunks.len() as u64 == file.chunks();
-        (is_whole && file.is_unchanged()).then(|| digest(file, &chunks))
     }
 
     /// Reads what no process has read yet. The chunks that were read when it is stopped are known from then on.
@@ -98,22 +105,20 @@ impl Digests {
         is_stopped: &AtomicBool,
     ) -> Result<Option<String>> {
         let mut chunks = self.recorded(file);
-        loop {
+        while file.is_unchanged() && !is_stopped.load(Ordering::Relaxed) {
             let start = chunks.len() as u64;
             let end = file.chunks().min(start + RECORDED_TOGETHER);
+            if start == end {
+                break;
+            }
             let read = read_chunks(&file.path, start..end, threads, is_stopped);
             chunks.extend(read.map_err(|error| Error::io(&file.path, error))?);
-            if !file.is_unchanged() {
-                return Ok(None);
-            }
-            self.record(file, &chunks)?;
-            if chunks.len() as u64 == file.chunks() {
-                return Ok(Some(digest(file, &chunks)));
-            }
-            if is_stopped.load(Ordering::Relaxed) {
-                return Ok(None);
+            // What was read of another content is not recorded.
+            if file.is_unchanged() {
+                self.record(file, &chunks)?;
             }
         }
+        Ok(file.digest(&chunks))
     }
 
     /// The digests of a file's first chunks, as far as they are known: a line each, after one with the file's state.
@@ -160,16 +165,6 @@ fn state_of(metadata: &Metadata) -> String {
     }
     #[cfg(not(unix))]
     state
-}
-
-/// A file's digest: the SHA-256 of its length and of those of its chunks.
-fn digest(file: &SourceFile, chunks: &[ChunkDigest]) -> String {
-    let mut all = Sha256::new();
-    all.update(file.bytes.to_le_bytes());
-    for chunk in chunks {
-        all.update(chunk);
-    }
-    hexadecimal(&all.finalize())
 }
 
 /// The digests of chunks, read by so many threads: of the first of them if the flag was set meanwhile.
