@@ -26,11 +26,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "target" / "mutations"
-# Dependencies and kernels as `.ci/run` builds them for the tests; the library itself builds faster.
+# As `.ci/run` builds the tests.
 BUILD = [
     *("--workspace", "--release", "--features", "specdec_rs/python"),
-    *("--config", "profile.release.package.specdec_rs.debug-assertions=true"),
-    *("--config", "profile.release.package.specdec_rs.opt-level=1"),
+    *("--config", str(ROOT / ".ci" / "tests.toml")),
 ]
 TIMEOUT = 1200  # seconds, to build and to test
 TESTS = ["enumeration", "losslessness", "speculation", "structured"]
