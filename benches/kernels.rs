@@ -1,5 +1,5 @@
-//! CPU kernels: products by format, rows and shape, with the share of this machine's limits that they reach; attention; a
-//! decode step. `cargo bench --bench kernels`; needs no model.
+//! CPU kernels: products by format, rows and shape, with the share of this machine's limits that they reach; recurrences
+//! beside products; attention; a decode step. `cargo bench --bench kernels`; needs no model.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -9,8 +9,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use specdec_rs::SpeculativeDecoder;
 use specdec_rs::backend::cpu::{CpuBackend, Tier};
 use specdec_rs::backend::{
-    Attention, AttentionShape, Backend, Batch, CachePrecision, KeysValues, Linear, Segment,
-    WeightPrecision,
+    Attention, AttentionShape, Backend, Batch, CachePrecision, Convolution, DeltaRule, KeysValues,
+    Linear, Recurrence, RecurrentState, Segment, StateSpace, Taps, WeightPrecision,
 };
 use specdec_rs::weights::{StorageType, StoredTensor, quantize};
 
@@ -164,6 +164,7 @@ fn shares_of_the_limits() {
 
 fn products(criterion: &mut Criterion) {
     shares_of_the_limits();
+    recurrences_beside_products();
     let backend = backend();
     let mut group = criterion.benchmark_group("product 1536x512");
     for format in FORMATS {
@@ -181,6 +182,121 @@ fn products(criterion: &mut Criterion) {
         }
     }
     group.finish();
+}
+
+/// A recurrent layer of a model.
+struct RecurrentLayer {
+    model: &'static str,
+    recurrence: Recurrence,
+    /// Outputs and inputs of its projections and its MLP; a mixture's as one of the experts that a token passes.
+    products: Vec<(usize, usize)>,
+}
+
+fn recurrent_layers() -> [RecurrentLayer; 3] {
+    let delta = |model, width, value_heads, hidden| {
+        let rule = DeltaRule {
+            key_heads: 16,
+            value_heads,
+            key_dim: 128,
+            value_dim: 128,
+            is_grouped: true,
+        };
+        let values = 128 * value_heads;
+        RecurrentLayer {
+            model,
+            recurrence: Recurrence::DeltaRule(rule),
+            products: vec![
+                (rule.channels() + values, width),
+                (width, values),
+                (2 * hidden, width),
+                (width, hidden),
+            ],
+        }
+    };
+    let space = StateSpace {
+        heads: 48,
+        head_dim: 64,
+        groups: 1,
+        state_dim: 128,
+        skip: vec![1.0; 48],
+    };
+    let (width, inner, hidden) = (1536, 48 * 64, 6 * 512 + 1024);
+    [
+        delta("Qwen3.5-0.8B", 1024, 16, 3584),
+        delta("Qwen3.5-4B", 2560, 32, 9216),
+        RecurrentLayer {
+            model: "Granite-4-tiny",
+            products: vec![
+                (space.channels() + inner, width),
+                (width, inner),
+                (2 * hidden, width),
+                (width, hidden),
+            ],
+            recurrence: Recurrence::StateSpace(space),
+        },
+    ]
+}
+
+/// Prints what a prompt of 1000 tokens takes in recurrent layers: the recurrence, with its convolution, and the products.
+fn recurrences_beside_products() {
+    const ROWS: usize = 1000;
+    let backend = backend();
+    let segment = Segment {
+        past: 0,
+        first_row: 0,
+        rows: ROWS,
+        is_tree: false,
+        provisional: 0,
+        is_stretched: false,
+    };
+    let batch = Batch {
+        segments: &[segment],
+        ancestors: &[],
+    };
+    let recur = |recurrence: &Recurrence| {
+        let width = recurrence.input_width();
+        // Small and positive: no state grows, and none fades into subnormal numbers.
+        let values: Vec<f32> = (0..ROWS * width)
+            .map(|i| (i * 7919 % 100) as f32 / 500.0)
+            .collect();
+        let times = (0..30).map(|_| {
+            let inputs = backend.rows(&values, width).expect("memory suffices");
+            let mut state = RecurrentState::new(recurrence);
+            let began = Instant::now();
+            let outputs = backend.recur(inputs, recurrence, &mut [&mut state], batch);
+            drop(black_box(outputs.expect("the state is new")));
+            began.elapsed()
+        });
+        times.min().unwrap_or_default()
+    };
+    println!("1000 tokens       products  recurrence  convolution  of the products");
+    for layer in recurrent_layers() {
+        let products = layer.products.iter().map(|(outputs, inputs)| {
+            let matrix = backend.matrix(&matrix(StorageType::Q4_1, *outputs, *inputs));
+            let linear = Linear {
+                matrix: matrix.expect("memory suffices"),
+                bias: None,
+            };
+            let x = backend
+                .rows(&vec![0.5; ROWS * inputs], *inputs)
+                .expect("memory suffices");
+            fastest(|| drop(black_box(backend.linear(&x, &linear))))
+        });
+        let products = products.sum::<Duration>().as_secs_f64() * 1e3;
+        let channels = match &layer.recurrence {
+            Recurrence::DeltaRule(rule) => rule.channels(),
+            Recurrence::StateSpace(space) => space.channels(),
+            _ => 0,
+        };
+        let taps = Taps::new(channels, &vec![0.25; 4 * channels], None);
+        let recurrence = recur(&layer.recurrence).as_secs_f64() * 1e3;
+        let convolution = recur(&Recurrence::Convolution(Convolution { taps })).as_secs_f64() * 1e3;
+        println!(
+            "{:14} {products:>8.1} ms {recurrence:>8.1} ms {convolution:>9.1} ms {:>14.0} %",
+            layer.model,
+            100.0 * (recurrence + convolution) / products,
+        );
+    }
 }
 
 /// One layer's attention of SmolLM2-135M: 9 heads over 3, by context and rows.

@@ -3,10 +3,13 @@
 //! A state's blocks are sixteen lanes wide: channels of a convolution, columns of a matrix. What is not a multiple of sixteen
 //! is filled up with zeros.
 
+use std::ops::Range;
+
 /// Channels or columns of a block.
 const LANES: usize = 16;
 
 /// What a token does to a layer's state, and what it gets out of it.
+#[derive(Debug, Clone)]
 pub enum Recurrence {
     /// `silu` of a convolution over the last tokens.
     Convolution(Convolution),
@@ -19,18 +22,21 @@ pub enum Recurrence {
 }
 
 /// `silu(sum of taps * x)`, each channel by itself.
+#[derive(Debug, Clone)]
 pub struct Convolution {
     /// The taps.
     pub taps: Taps,
 }
 
 /// `C * (sum of taps * (B * u))` with the inputs `[B | C | u]`, each channel by itself. The state holds `B * u`.
+#[derive(Debug, Clone)]
 pub struct ShortConv {
     /// The taps.
     pub taps: Taps,
 }
 
 /// The taps of a convolution over the last tokens. A state holds these tokens' values, the latest last: `[taps][16]` a block.
+#[derive(Debug, Clone)]
 pub struct Taps {
     pub(crate) channels: usize,
     /// `[taps][channels, filled up]`: the last one is the present token's.
@@ -67,12 +73,6 @@ pub struct StateSpace {
     pub state_dim: usize,
     /// What of x is added to a head's output.
     pub skip: Vec<f32>,
-}
-
-/// A block's outputs: the first, counted in a row, and their number.
-pub(crate) struct BlockOutput {
-    pub(crate) first: usize,
-    pub(crate) count: usize,
 }
 
 impl Recurrence {
@@ -119,20 +119,28 @@ impl Recurrence {
         }
     }
 
-    /// Which of a token's outputs a block has.
-    pub(crate) fn output_of(&self, block: usize) -> BlockOutput {
-        let width = match self {
+    /// Outputs of a head; a convolution has one.
+    fn head_width(&self) -> usize {
+        match self {
             Self::Convolution(Convolution { taps }) | Self::ShortConv(ShortConv { taps }) => {
                 taps.channels
             }
             Self::DeltaRule(rule) => rule.value_dim,
             Self::StateSpace(space) => space.head_dim,
-        };
-        let (head, within) = head_of(block, width);
-        BlockOutput {
-            first: head * width + within,
-            count: LANES.min(width - within),
         }
+    }
+
+    /// Blocks of a head, which follow each other.
+    pub(crate) fn blocks_of_head(&self) -> usize {
+        self.head_width().div_ceil(LANES)
+    }
+
+    /// Which of a token's outputs neighbouring blocks of a head have.
+    pub(crate) fn outputs_of(&self, blocks: Range<usize>) -> Range<usize> {
+        let width = self.head_width();
+        let (head, within) = head_of(blocks.start, width);
+        let first = head * width + within;
+        first..first + (blocks.len() * LANES).min(width - within)
     }
 }
 

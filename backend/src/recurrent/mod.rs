@@ -21,6 +21,7 @@
 mod kinds;
 mod row_map;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -126,25 +127,46 @@ fn out_of_reach(state: &RecurrentState, length: usize) -> Error {
 }
 
 /// One sequence's share of a pass, the same for all blocks.
+///
+/// Its tokens are the pending ones and then the segment's rows, in the order in which they are computed.
 pub(crate) struct Run<'a> {
     pub(crate) segment: Segment,
     /// Inputs of the tokens between the committed ones and the segment's rows.
-    pub(crate) pending: Vec<f32>,
-    /// How many of the pending tokens and rows are committed by this pass.
-    pub(crate) commits: usize,
+    pending: Vec<f32>,
+    /// How many of the tokens are committed by this pass.
+    commits: usize,
     /// The inputs of the segment's rows.
     inputs: &'a [f32],
-    pub(crate) input_width: usize,
-    /// The rows in the order in which they are computed.
-    pub(crate) visits: Vec<Visit>,
+    input_width: usize,
+    /// The segment's rows, in order.
+    rows: Vec<usize>,
+    /// All tokens, in order.
+    pub(crate) stretches: Vec<Stretch>,
+}
+
+/// Tokens that advance one state, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) tokens: Range<usize>,
+    /// The state that it starts from.
+    pub(crate) from: StateCopy,
+    /// The state that it advances.
+    pub(crate) to: StateCopy,
+}
+
+/// The state that is kept, or a copy of it for tokens that may yet be rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateCopy {
+    Committed,
+    Copy(usize),
 }
 
 /// A row's turn: the copy of the state that it starts from, and the one that it advances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Visit {
-    pub(crate) row: usize,
-    pub(crate) from: usize,
-    pub(crate) to: usize,
+struct Visit {
+    row: usize,
+    from: usize,
+    to: usize,
 }
 
 impl<'a> Run<'a> {
@@ -159,29 +181,45 @@ impl<'a> Run<'a> {
         }
         let (width, pending) = (state.input_width, segment.past - state.committed);
         let certain = (pending + segment.rows).saturating_sub(segment.provisional);
+        let (commits, visits) = match segment.is_tree {
+            true => (certain.min(pending), visits(ancestors)),
+            false => (
+                certain,
+                (0..segment.rows).map(|row| visit(row, 0, 0)).collect(),
+            ),
+        };
         Ok(Self {
             pending: state.inputs[..pending * width].to_vec(),
-            commits: match segment.is_tree {
-                true => certain.min(pending),
-                false => certain,
-            },
+            commits,
             inputs: &inputs[segment.first_row * width..][..segment.rows * width],
             input_width: width,
-            visits: match segment.is_tree {
-                true => visits(ancestors),
-                false => (0..segment.rows).map(|row| visit(row, 0, 0)).collect(),
-            },
+            rows: visits.iter().map(|visit| visit.row).collect(),
+            stretches: stretches(pending, commits, &visits),
             segment,
         })
     }
 
     /// Copies of a block's state that are needed at once.
     pub(crate) fn copies(&self) -> usize {
-        1 + self.visits.iter().map(|visit| visit.to).max().unwrap_or(0)
+        let copies = self.stretches.iter().map(|stretch| match stretch.to {
+            StateCopy::Committed => 0,
+            StateCopy::Copy(copy) => copy + 1,
+        });
+        copies.max().unwrap_or(0)
     }
 
-    pub(crate) fn input(&self, row: usize) -> &[f32] {
-        &self.inputs[row * self.input_width..][..self.input_width]
+    /// A token's inputs, and which of the batch's rows it is, if any.
+    pub(crate) fn token(&self, index: usize) -> (&[f32], Option<usize>) {
+        let width = self.input_width;
+        let pending = self.pending.len() / width.max(1);
+        match index.checked_sub(pending) {
+            None => (&self.pending[index * width..][..width], None),
+            Some(turn) => {
+                let row = self.rows[turn];
+                let input = &self.inputs[row * width..][..width];
+                (input, Some(self.segment.first_row + row))
+            }
+        }
     }
 
     /// The runs of a batch's segments, whose states these are.
@@ -210,6 +248,26 @@ impl<'a> Run<'a> {
 
 fn visit(row: usize, from: usize, to: usize) -> Visit {
     Visit { row, from, to }
+}
+
+/// Pending tokens and visits, by the state that they advance: the kept one as far as they are committed, then copies.
+fn stretches(pending: usize, commits: usize, visits: &[Visit]) -> Vec<Stretch> {
+    use StateCopy::{Committed, Copy};
+    let stretch = |tokens, from, to| Stretch { tokens, from, to };
+    let mut stretches = vec![stretch(0..commits, Committed, Committed)];
+    let total = pending + visits.len();
+    if commits < total {
+        stretches.push(stretch(commits..commits, Committed, Copy(0)));
+    }
+    for token in commits..total {
+        let turn = token.checked_sub(pending).map(|turn| &visits[turn]);
+        let (from, to) = turn.map_or((0, 0), |visit| (visit.from, visit.to));
+        match stretches.last_mut() {
+            Some(last) if from == to && last.to == Copy(to) => last.tokens.end += 1,
+            _ => stretches.push(stretch(token..token + 1, Copy(from), Copy(to))),
+        }
+    }
+    stretches
 }
 
 /// A tree's rows, depth first: only a row that others of its siblings follow starts from a copy.
@@ -250,5 +308,32 @@ mod tests {
                 .iter()
                 .all(|visit| (visit.from, visit.to) == (0, 0))
         );
+    }
+
+    #[test]
+    fn tokens_that_advance_one_state_are_one_stretch() {
+        use StateCopy::{Committed, Copy};
+        let of = |pending, commits, ancestors: &[u64]| {
+            let stretches = stretches(pending, commits, &visits(ancestors));
+            let parts = stretches.into_iter();
+            parts
+                .map(|part| (part.tokens, part.from, part.to))
+                .collect::<Vec<_>>()
+        };
+        let chain = [0b1, 0b11, 0b111];
+        let kept = (0..4, Committed, Committed);
+        assert_eq!(of(2, 4, &chain), [kept, (4..5, Committed, Copy(0))]);
+        assert_eq!(of(0, 3, &chain), [(0..3, Committed, Committed)]);
+        // 0 -> (1 -> 3, 2), 4
+        let tree = [0b1, 0b11, 0b101, 0b1011, 0b1_0000];
+        let expected = [
+            (0..1, Committed, Committed),
+            (1..2, Committed, Copy(0)),
+            (2..3, Copy(0), Copy(1)),
+            (3..5, Copy(1), Copy(2)),
+            (5..6, Copy(1), Copy(1)),
+            (6..7, Copy(0), Copy(0)),
+        ];
+        assert_eq!(of(2, 1, &tree), expected);
     }
 }

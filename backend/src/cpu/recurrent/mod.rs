@@ -3,20 +3,26 @@
 mod host;
 mod row_map;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::memory::UnsafeSlice;
 use super::rows::{BufferPool, Rows};
-use super::simd::Simd;
+use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
 use crate::error::Result;
-use crate::recurrent::Run;
+use crate::recurrent::{Run, StateCopy};
 use crate::{Batch, Recurrence, RecurrentState};
 pub(crate) use host::HostRecurrence;
 pub(super) use row_map::map_row;
-use steps::Step;
+use steps::{Advance, Token};
+
+/// How many tokens before its turn a token's inputs are prefetched.
+const AHEAD: usize = 2;
 
 thread_local! {
     /// A thread's copies of a block's state, in the memory of the last block's.
@@ -43,17 +49,21 @@ pub(super) fn recur(
         .iter_mut()
         .map(|state| UnsafeSlice::new(state.values_mut()))
         .collect();
-    let (blocks, width) = (recurrence.blocks(), recurrence.state_width());
-    for_each(runs.len() * blocks, &|item| {
-        let (run, index) = (&runs[item / blocks], item % blocks);
+    let together = together(recurrence);
+    let (groups, width) = (
+        recurrence.blocks() / together,
+        recurrence.state_width() * together,
+    );
+    for_each(runs.len() * groups, &|item| {
+        let (run, group) = (&runs[item / groups], item % groups);
         // SAFETY: every block of every state is written by one thread.
-        let state = unsafe { states_to_write[item / blocks].slice_mut(index * width, width) };
+        let state = unsafe { states_to_write[item / groups].slice_mut(group * width, width) };
         COPIES.with_borrow_mut(|copies| {
             let length = run.copies() * width;
             copies.resize(copies.len().max(length), 0.0);
-            tier.run_floats(Block {
+            tier.run_floats(BlockGroup {
                 run,
-                index,
+                blocks: group * together..(group + 1) * together,
                 state,
                 copies: &mut copies[..length],
                 output,
@@ -67,10 +77,22 @@ pub(super) fn recur(
     Ok(outputs)
 }
 
-/// A block of one sequence, computed by one thread.
-struct Block<'a> {
+/// How many neighbouring blocks are advanced at once: two of a head share the loads of what the head's tokens bring, and a
+/// convolution reads more of a row than a cache line.
+fn together(recurrence: &Recurrence) -> usize {
+    let most = match recurrence {
+        Recurrence::Convolution(_) | Recurrence::ShortConv(_) => 8,
+        Recurrence::DeltaRule(_) | Recurrence::StateSpace(_) => 2,
+    };
+    let blocks = recurrence.blocks_of_head();
+    let evenly = |count: &usize| blocks.is_multiple_of(*count);
+    (1..=most).rev().find(evenly).unwrap_or(1)
+}
+
+/// Neighbouring blocks of one sequence, computed by one thread.
+struct BlockGroup<'a> {
     run: &'a Run<'a>,
-    index: usize,
+    blocks: Range<usize>,
     state: &'a mut [f32],
     /// Copies of the state, for rows that may yet be rolled back.
     copies: &'a mut [f32],
@@ -79,7 +101,7 @@ struct Block<'a> {
     recurrence: &'a Recurrence,
 }
 
-impl Kernel for Block<'_> {
+impl Kernel for BlockGroup<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
         match self.recurrence {
@@ -91,50 +113,49 @@ impl Kernel for Block<'_> {
     }
 }
 
-impl Block<'_> {
+impl BlockGroup<'_> {
     #[inline(always)]
-    fn apply<S: Simd>(self, step: &impl Step) {
-        let Self {
-            run,
-            index,
-            state,
-            copies,
-            output,
-            recurrence,
-        } = self;
-        let (width, output_width) = (recurrence.state_width(), recurrence.output_width());
-        let pending = run.pending.chunks_exact(run.input_width.max(1));
-        let tokens = pending.len();
-        for (token, input) in pending.enumerate() {
-            // From `commits` on, tokens advance a copy.
-            if token == run.commits {
-                copies[..width].copy_from_slice(state);
-            }
-            let state = match token < run.commits {
-                true => &mut *state,
-                false => &mut copies[..width],
-            };
-            step.run::<S>(index, input, state, None);
-        }
-        let own = recurrence.output_of(index);
-        for (count, visit) in run.visits.iter().enumerate() {
-            let token = tokens + count;
-            if token == run.commits {
-                copies[..width].copy_from_slice(state);
-            }
-            let state = if token < run.commits {
-                &mut *state
-            } else {
-                if visit.from != visit.to {
-                    let from = visit.from * width;
-                    copies.copy_within(from..from + width, visit.to * width);
+    fn apply<S: Simd>(self, recurrence: &impl Advance) {
+        let (run, output, width) = (self.run, self.output, self.state.len());
+        let outputs = self.recurrence.outputs_of(self.blocks.clone());
+        let vectors = recurrence.vectors(&self.blocks);
+        for stretch in &run.stretches {
+            match (stretch.from, stretch.to) {
+                (StateCopy::Committed, StateCopy::Copy(to)) => {
+                    self.copies[to * width..][..width].copy_from_slice(self.state);
                 }
-                &mut copies[visit.to * width..][..width]
+                (StateCopy::Copy(from), StateCopy::Copy(to)) if from != to => {
+                    let from = from * width;
+                    self.copies.copy_within(from..from + width, to * width);
+                }
+                _ => (),
+            }
+            let state = match stretch.to {
+                StateCopy::Committed => &mut *self.state,
+                StateCopy::Copy(copy) => &mut self.copies[copy * width..][..width],
             };
-            let row = run.segment.first_row + visit.row;
-            // SAFETY: every block of every row is written by one thread.
-            let output = unsafe { output.slice_mut(row * output_width + own.first, own.count) };
-            step.run::<S>(index, run.input(visit.row), state, Some(output));
+            let tokens = stretch.tokens.clone().map(|token| {
+                // Rows are far apart: no prefetcher of the processor's finds the next.
+                if token + AHEAD < stretch.tokens.end {
+                    prefetch::<S>(run.token(token + AHEAD).0, &vectors);
+                }
+                let (input, row) = run.token(token);
+                let first = |row| row * self.recurrence.output_width() + outputs.start;
+                // SAFETY: every block of every row is written by one thread.
+                let output = row.map(|row| unsafe { output.slice_mut(first(row), outputs.len()) });
+                Token { input, output }
+            });
+            recurrence.advance::<S>(self.blocks.clone(), tokens, state);
+        }
+    }
+}
+
+/// Prefetches vectors among a token's inputs.
+#[inline(always)]
+fn prefetch<S: Simd>(input: &[f32], vectors: &[Range<usize>]) {
+    for vector in vectors {
+        for line in input[vector.clone()].chunks(LANES) {
+            S::prefetch(line.as_ptr());
         }
     }
 }
