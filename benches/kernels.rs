@@ -51,6 +51,18 @@ fn matrix(format: StorageType, outputs: usize, inputs: usize) -> StoredTensor<'s
     }
 }
 
+/// The only segment of a batch: a chain whose tokens stay.
+fn segment(past: usize, rows: usize) -> Segment {
+    Segment {
+        past,
+        first_row: 0,
+        rows,
+        is_tree: false,
+        provisional: 0,
+        is_stretched: false,
+    }
+}
+
 fn fastest(mut work: impl FnMut()) -> Duration {
     let times = (0..30).map(|_| {
         let began = Instant::now();
@@ -241,14 +253,7 @@ fn recurrent_layers() -> [RecurrentLayer; 3] {
 fn recurrences_beside_products() {
     const ROWS: usize = 1000;
     let backend = backend();
-    let segment = Segment {
-        past: 0,
-        first_row: 0,
-        rows: ROWS,
-        is_tree: false,
-        provisional: 0,
-        is_stretched: false,
-    };
+    let segment = segment(0, ROWS);
     let batch = Batch {
         segments: &[segment],
         ancestors: &[],
@@ -333,14 +338,7 @@ fn attention(criterion: &mut Criterion) {
             .expect("a legal shape");
         let mut attend = |past: usize, rows: usize| {
             let ids: Vec<u32> = (0..rows as u32).collect();
-            let segment = Segment {
-                past,
-                first_row: 0,
-                rows,
-                is_tree: false,
-                provisional: 0,
-                is_stretched: false,
-            };
+            let segment = segment(past, rows);
             let batch = Batch {
                 segments: &[segment],
                 ancestors: &[],

@@ -9,7 +9,7 @@ use crate::{HostRows, NormKind, Pairing, Segment};
 use crate::{dequantize, quantize};
 
 /// Pseudo-random numbers between -1 and 1, determined by the seed.
-fn noise(seed: u64, count: usize) -> Vec<f32> {
+pub(super) fn noise(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -112,7 +112,7 @@ fn backend(tier: Tier, threads: usize) -> CpuBackend {
     CpuBackend::new(tier, WeightPrecision::Stored, Some(threads)).unwrap()
 }
 
-fn tiers() -> impl Iterator<Item = Tier> {
+pub(super) fn tiers() -> impl Iterator<Item = Tier> {
     Tier::ALL.iter().copied().filter(|tier| tier.is_available())
 }
 
@@ -515,6 +515,18 @@ proptest! {
     }
 }
 
+/// The only segment of a batch: a chain whose tokens stay.
+pub(super) fn segment(past: usize, rows: usize) -> Segment {
+    Segment {
+        past,
+        first_row: 0,
+        rows,
+        is_tree: false,
+        provisional: 0,
+        is_stretched: false,
+    }
+}
+
 fn chains(segments: &[Segment]) -> Batch<'_> {
     Batch {
         segments,
@@ -545,14 +557,7 @@ fn caches_survive_rollbacks_and_forks() {
         sinks: None,
     };
     let attend = |cache: &mut KvCache, past: usize, seed: u64, rows: usize| {
-        let segments = [Segment {
-            past,
-            first_row: 0,
-            rows,
-            is_tree: false,
-            provisional: 0,
-            is_stretched: false,
-        }];
+        let segments = [segment(past, rows)];
         let step = own.begin(chains(&segments), &[]).unwrap();
         let [q, k, v] =
             [(1, 128), (2, 64), (3, 64)].map(|(salt, n)| rows_of(&own, seed + salt, rows, n));

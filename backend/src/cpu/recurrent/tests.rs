@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::tests::{noise, segment, tiers};
 use super::*;
 use crate::{Convolution, DeltaRule, Segment, ShortConv, StateSpace, Taps};
 
@@ -95,17 +96,6 @@ fn pass(
         .chunks(width)
         .map(<[f32]>::to_vec)
         .collect()
-}
-
-fn segment(past: usize, rows: usize) -> Segment {
-    Segment {
-        past,
-        first_row: 0,
-        rows,
-        is_tree: false,
-        provisional: 0,
-        is_stretched: false,
-    }
 }
 
 /// The outputs of tokens that are passed one by one.
@@ -249,8 +239,11 @@ fn ancestors_of(parents: &[usize]) -> Vec<u64> {
     ancestors
 }
 
-fn tiers() -> impl Iterator<Item = Tier> {
-    Tier::ALL.iter().copied().filter(|tier| tier.is_available())
+/// Random tokens' inputs, which keep a state within bounds.
+fn tokens_of(recurrence: &Recurrence, seed: u64, count: usize) -> Tokens {
+    let width = recurrence.input_width();
+    let values: Vec<f32> = noise(seed, count * width).iter().map(|x| 0.5 * x).collect();
+    values.chunks(width).map(<[f32]>::to_vec).collect()
 }
 
 proptest! {
@@ -262,8 +255,7 @@ proptest! {
         count in 1..12usize,
         seed in any::<u64>(),
     ) {
-        let mut noise = noise(&recurrence, seed);
-        let tokens: Tokens = (0..count).map(|_| noise()).collect();
+        let tokens = tokens_of(&recurrence, seed, count);
         let outputs = one_by_one(&recurrence, &tokens);
         let expected = defined(&recurrence, &tokens);
         prop_assert_eq!(outputs[count - 1].len(), expected.len());
@@ -277,13 +269,12 @@ proptest! {
     fn passes_give_the_bits_of_one_by_one(
         recurrence in recurrences(),
         passes in passes(),
-        seed in any::<u64>(),
+        seed in any::<u32>().prop_map(u64::from),
     ) {
         for tier in tiers() {
-            let mut noise = noise(&recurrence, seed);
             let mut state = RecurrentState::new(&recurrence);
             let mut tokens = Tokens::new();
-            for step in &passes {
+            for (step, seed) in passes.iter().zip(seed..) {
                 let (ancestors, segment) = match step {
                     Pass::Chain { rows, provisional, .. } => {
                         let provisional = *provisional;
@@ -295,7 +286,7 @@ proptest! {
                         (ancestors_of(parents), Segment { is_tree: true, provisional: rows, ..whole })
                     }
                 };
-                let rows: Tokens = (0..segment.rows).map(|_| noise()).collect();
+                let rows = tokens_of(&recurrence, seed, segment.rows);
                 let outputs = pass(tier, &recurrence, &mut state, (segment, &ancestors), &rows);
                 let path = |row: usize| -> Vec<usize> {
                     let before = |above: &usize| ancestors.get(row).is_none_or(|bits| bits >> above & 1 == 1);
@@ -320,20 +311,5 @@ proptest! {
                 prop_assert!(state.reaches(tokens.len()));
             }
         }
-    }
-}
-
-/// Makes tokens' inputs, which keep a state within bounds.
-fn noise(recurrence: &Recurrence, seed: u64) -> impl FnMut() -> Vec<f32> {
-    let width = recurrence.input_width();
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    move || {
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            0.5 * ((state >> 40) as f32 / (1 << 23) as f32 - 1.0)
-        };
-        (0..width).map(|_| next()).collect()
     }
 }
