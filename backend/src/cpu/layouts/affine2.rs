@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Layout, QuantizedLayout, from_half, scaled_halves, to_half};
+use super::{Layout, QuantizedLayout, from_half, insert_pairs, scaled_halves, to_half, words};
 use crate::cpu::rows::QuantizedX;
 use crate::cpu::simd::{LANES, Simd};
 use crate::formats::QuantBlock;
@@ -33,10 +33,7 @@ impl QuantizedLayout for Affine2Halves {
     const OFFSET: i32 = 0;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
-        for (input, quant) in block.quants.iter().enumerate() {
-            let byte = &mut self.quants[input / 16][4 * lane + input % 4];
-            *byte |= quant << (2 * (input % 16 / 4));
-        }
+        insert_pairs(&mut self.quants, lane, &words(&block.quants));
         for half in 0..2 {
             self.scales[half][lane] = to_half(block.scales[half]);
             self.mins[half][lane] = to_half(block.mins[half]);

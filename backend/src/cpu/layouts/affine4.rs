@@ -2,7 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Layout, QuantizedLayout, add_affine, from_half, insert_nibbles, nibble, to_half};
+use super::{
+    Layout, QuantizedLayout, add_affine, from_half, insert_nibbles, nibble, to_half, words,
+};
 use crate::cpu::rows::QuantizedX;
 use crate::cpu::simd::{LANES, Simd};
 use crate::formats::QuantBlock;
@@ -28,7 +30,7 @@ impl QuantizedLayout for Affine4 {
     const OFFSET: i32 = 0;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
-        insert_nibbles(&mut self.quants, lane, &block.quants);
+        insert_nibbles(&mut self.quants, lane, &words(&block.quants));
         self.scales[lane] = to_half(block.scales[0]);
         self.mins[lane] = to_half(block.mins[0]);
     }

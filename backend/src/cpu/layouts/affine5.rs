@@ -2,7 +2,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Layout, QuantizedLayout, add_affine, from_half, insert_nibbles, nibble, to_half};
+use super::{
+    Layout, QuantizedLayout, add_affine, from_half, insert_nibbles, nibble, to_half, words,
+};
 use crate::cpu::rows::QuantizedX;
 use crate::cpu::simd::{LANES, Simd};
 use crate::formats::QuantBlock;
@@ -32,12 +34,12 @@ impl QuantizedLayout for Affine5 {
     const OFFSET: i32 = 0;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
-        insert_nibbles(&mut self.quants, lane, &block.quants);
-        for (vector, quants) in self.fifth_bits.iter_mut().zip(block.quants.chunks(4)) {
-            for (i, quant) in quants.iter().enumerate() {
-                let byte = 4 * lane + i;
-                vector[byte / 8] |= (quant >> 4 & 1) << (byte % 8);
-            }
+        let quants = words(&block.quants);
+        insert_nibbles(&mut self.quants, lane, &quants);
+        for (vector, quants) in self.fifth_bits.iter_mut().zip(quants) {
+            // Multiplying moves the fifth bit of each of the four bytes to the word's last.
+            let bits = (quants >> 4 & 0x0101_0101).wrapping_mul(0x0102_0408) >> 24;
+            vector[lane / 2] |= (bits as u8 & 15) << (4 * (lane % 2));
         }
         self.scales[lane] = to_half(block.scales[0]);
         self.mins[lane] = to_half(block.mins[0]);

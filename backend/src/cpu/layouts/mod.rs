@@ -57,21 +57,32 @@ pub(super) trait QuantizedLayout: Layout {
 /// The offset that is added to stored signed bytes.
 pub(super) const BYTE_OFFSET: i32 = 128;
 
-/// Four bytes of one lane of a vector.
-fn lane_bytes(vector: &mut [u8; 4 * LANES], lane: usize) -> &mut [u8] {
-    &mut vector[4 * lane..4 * lane + 4]
+/// The quants of a block, four to a word: as a lane of a vector holds them.
+fn words(quants: &[u8; BLOCK]) -> [u32; BLOCK / 4] {
+    let (words, _) = quants.as_chunks::<4>();
+    std::array::from_fn(|index| u32::from_le_bytes(words[index]))
+}
+
+/// Writes four bytes of one lane of a vector.
+fn insert_word(vector: &mut [u8; 4 * LANES], lane: usize, word: u32) {
+    vector.as_chunks_mut::<4>().0[lane] = word.to_le_bytes();
 }
 
 /// Writes the lower four bits of a block's quants, two in a byte.
-fn insert_nibbles(vectors: &mut [[u8; 4 * LANES]; 4], lane: usize, quants: &[u8; BLOCK]) {
-    let (low, high) = quants.split_at(BLOCK / 2);
-    for (vector, (low, high)) in vectors.iter_mut().zip(low.chunks(4).zip(high.chunks(4))) {
-        for (byte, (low, high)) in lane_bytes(vector, lane)
-            .iter_mut()
-            .zip(low.iter().zip(high))
-        {
-            *byte = low & 15 | high << 4;
-        }
+fn insert_nibbles(vectors: &mut [[u8; 4 * LANES]; 4], lane: usize, quants: &[u32; BLOCK / 4]) {
+    const LOWER: u32 = 0x0f0f_0f0f;
+    for (index, vector) in vectors.iter_mut().enumerate() {
+        let (low, high) = (quants[index] & LOWER, quants[index + 4] & LOWER);
+        insert_word(vector, lane, low | high << 4);
+    }
+}
+
+/// Writes two bits of each of a block's quants, four in a byte: a half's vectors share one, the first has its lowest bits.
+fn insert_pairs(vectors: &mut [[u8; 4 * LANES]; 2], lane: usize, pairs: &[u32; BLOCK / 4]) {
+    for (vector, pairs) in vectors.iter_mut().zip(pairs.as_chunks::<4>().0) {
+        let [first, second, third, fourth] = *pairs;
+        let word = first | second << 2 | third << 4 | fourth << 6;
+        insert_word(vector, lane, word);
     }
 }
 

@@ -2,7 +2,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Layout, QuantizedLayout, from_half, insert_nibbles, nibble, scaled_halves, to_half};
+use super::{
+    Layout, QuantizedLayout, from_half, insert_nibbles, insert_pairs, nibble, scaled_halves,
+    to_half, words,
+};
 use crate::cpu::rows::QuantizedX;
 use crate::cpu::simd::{LANES, Simd};
 use crate::formats::QuantBlock;
@@ -30,11 +33,10 @@ impl QuantizedLayout for Symmetric6 {
     const OFFSET: i32 = 32;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
-        insert_nibbles(&mut self.quants, lane, &block.quants);
-        for (input, quant) in block.quants.iter().enumerate() {
-            let byte = &mut self.upper_bits[input / 16][4 * lane + input % 4];
-            *byte |= (quant >> 4) << (2 * (input % 16 / 4));
-        }
+        let quants = words(&block.quants);
+        insert_nibbles(&mut self.quants, lane, &quants);
+        let upper = quants.map(|quants| quants >> 4 & 0x0303_0303);
+        insert_pairs(&mut self.upper_bits, lane, &upper);
         for (scales, scale) in self.scales.iter_mut().zip(block.scales) {
             scales[lane] = to_half(scale);
         }

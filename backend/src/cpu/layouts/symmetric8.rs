@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BLOCK, BYTE_OFFSET, Layout, QuantizedLayout, from_half, lane_bytes, to_half};
+use super::{BLOCK, BYTE_OFFSET, Layout, QuantizedLayout, from_half, insert_word, to_half, words};
 use crate::cpu::rows::QuantizedX;
 use crate::cpu::simd::{LANES, Simd};
 use crate::formats::QuantBlock;
@@ -41,8 +41,8 @@ impl QuantizedLayout for Symmetric8 {
     const OFFSET: i32 = BYTE_OFFSET;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
-        for (vector, quants) in self.quants.iter_mut().zip(block.quants.chunks(4)) {
-            lane_bytes(vector, lane).copy_from_slice(quants);
+        for (vector, quants) in self.quants.iter_mut().zip(words(&block.quants)) {
+            insert_word(vector, lane, quants);
         }
         self.scales[lane] = to_half(block.scales[0]);
     }

@@ -3,7 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{
-    BYTE_OFFSET, Layout, QuantizedLayout, from_half, insert_nibbles, nibble, scaled_halves, to_half,
+    BYTE_OFFSET, Layout, QuantizedLayout, from_half, insert_nibbles, nibble, scaled_halves,
+    to_half, words,
 };
 use crate::cpu::rows::QuantizedX;
 use crate::cpu::simd::{LANES, Simd};
@@ -50,7 +51,7 @@ macro_rules! table_layout {
             const OFFSET: i32 = $offset;
 
             fn insert(&mut self, lane: usize, block: &QuantBlock) {
-                insert_nibbles(&mut self.quants, lane, &block.quants);
+                insert_nibbles(&mut self.quants, lane, &words(&block.quants));
                 for (scales, scale) in self.scales.iter_mut().zip(block.scales) {
                     scales[lane] = to_half(scale);
                 }
