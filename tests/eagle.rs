@@ -7,7 +7,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use specdec_rs::hub::ModelFiles;
-use specdec_rs::model::{EagleFiles, Features, LoadOptions, SharedModel, TokenSequence, load};
+use specdec_rs::model::{HeadFiles, LoadOptions, SharedModel, TokenSequence, load};
 use specdec_rs::weights::safetensors::SafetensorsCheckpoint;
 use specdec_rs::weights::{Checkpoint, dequantize};
 use specdec_rs::{Device, DraftKind, SpeculativeConfig, SpeculativeDecoder, Verification};
@@ -375,7 +375,9 @@ fn heads_compute_what_the_papers_define() {
         let folder = tempfile::tempdir().unwrap();
         let naive = Head::new(kind);
         naive.write(folder.path());
-        let files = EagleFiles::open(folder.path()).unwrap().unwrap();
+        let files = HeadFiles::open(&ModelFiles::Folder(folder.path().into()))
+            .unwrap()
+            .unwrap();
         let head = target.model.draft_head(&files).unwrap();
         assert_eq!(head.captured_layers(), naive.captured_layers());
         assert_eq!(head.info().architecture, format!("{kind:?}").to_lowercase());
@@ -395,28 +397,24 @@ fn heads_compute_what_the_papers_define() {
             .collect();
         let mut drafting = head.begin().unwrap();
         let given = &hidden[..inputs.len() * head.width()];
-        let mut output = drafting.extend(&ids[1..], Features::Target(given)).unwrap();
+        drafting.read(&ids[1..], given).unwrap();
         // Then the head continues from its own features.
         for token in [5, 9, 300] {
             let expected = naive.outputs(&inputs).pop().unwrap();
-            assert_close(&output.feature, &expected, "feature");
             let logits = naive.logits(&expected, &target_head);
-            assert_close(&output.logits, &logits, "logits");
+            assert_close(&drafting.logits().unwrap(), &logits, "logits");
             inputs.push((embedding(&table, token), expected));
-            output = drafting
-                .extend(&[token], Features::Own(&output.feature))
-                .unwrap();
+            drafting.draft(token).unwrap();
         }
         // Continued from a truncated state, it gives the same bits.
         drafting.truncate(9);
         let rest = &given[9 * head.width()..];
-        drafting.extend(&ids[10..], Features::Target(rest)).unwrap();
+        drafting.read(&ids[10..], rest).unwrap();
         let mut fresh = head.begin().unwrap();
-        fresh.extend(&ids[1..], Features::Target(given)).unwrap();
+        fresh.read(&ids[1..], given).unwrap();
         let [a, b] = [&mut drafting, &mut fresh].map(|head| {
-            head.extend(&[7], Features::Own(&given[..HIDDEN]))
-                .unwrap()
-                .logits
+            head.draft(7).unwrap();
+            head.logits().unwrap()
         });
         assert_eq!(a, b);
     }

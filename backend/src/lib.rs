@@ -179,7 +179,7 @@ fn gated<B: Backend>(
 /// Shapes are given as `[rows, width]`; every activation is f32.
 pub trait Backend: Sized + Send + Sync + 'static {
     /// A batch of rows.
-    type Activations;
+    type Activations: Send;
     /// A weight matrix, in the device's own layout.
     type Matrix: Send + Sync;
     /// A bias or norm weight.

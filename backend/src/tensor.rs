@@ -1,6 +1,7 @@
 //! Tensors as they are stored.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::error::Result;
 use crate::formats::StorageType;
@@ -20,6 +21,25 @@ impl StoredTensor<'_> {
     /// The number of elements, by the shape; `None` if it overflows.
     pub fn elements(&self) -> Option<usize> {
         elements(&self.shape)
+    }
+
+    /// Some columns of a matrix; `None` if it is no matrix, lacks them, or has blocks that they divide.
+    pub fn columns(&self, columns: Range<usize>) -> Option<StoredTensor<'static>> {
+        let &[rows, width] = self.shape.as_slice() else {
+            return None;
+        };
+        let bytes_of = |elements| self.storage.bytes(elements);
+        let own = bytes_of(columns.start)?..bytes_of(columns.end)?;
+        if columns.start >= columns.end || columns.end > width {
+            return None;
+        }
+        let rows_of_matrix = self.data.chunks(bytes_of(width)?);
+        let parts: Vec<&[u8]> = rows_of_matrix.map(|row| row.get(own.clone())).collect::<Option<_>>()?;
+        Some(StoredTensor {
+            storage: self.storage,
+            shape: vec![rows, columns.len()],
+            data: parts.concat().into(),
+        })
     }
 }
 

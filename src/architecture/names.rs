@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use super::preset::LessOne;
 use super::spec::ModelSpec;
 pub use super::tensor_names::{ExpertNames, ExpertTensor, LayerTensor, ModelTensor, TensorNames};
-use super::tensor_names::{GGUF, PREFIXES};
+use super::tensor_names::{GGUF, PREDICTION_PREFIX, PREFIXES};
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, MatrixSource, PackedTensor, StoredRows, StoredTensor};
 use candidates::{Candidate, Candidates};
@@ -28,6 +28,8 @@ pub struct NamedWeights<'a> {
     /// What precedes every name but the head's.
     prefix: &'static str,
     norms_less_one: LessOne,
+    /// The first layer that predicts further tokens.
+    first_prediction: usize,
     /// The tensor in several parts that was joined last, by its name.
     joined: Mutex<Option<(String, StoredTensor<'static>)>>,
     /// For errors about tensors that are missing.
@@ -42,14 +44,9 @@ impl<'a> NamedWeights<'a> {
         is_gguf: bool,
         source: &'a Path,
     ) -> Result<Self> {
-        let names = if is_gguf { &GGUF } else { spec.family.tensors };
-        let embedding = names.embedding;
-        let is_there = |prefix: &&str| {
-            checkpoint
-                .tensor(&format!("{prefix}{embedding}.weight"))
-                .is_some()
-        };
-        let prefix = PREFIXES.into_iter().find(is_there).ok_or_else(|| {
+        let names = Self::names(spec, is_gguf);
+        let prefix = Self::find_prefix(checkpoint, names).ok_or_else(|| {
+            let embedding = names.embedding;
             let reason = format!("tensor `{embedding}.weight` is missing under every known prefix");
             Error::corrupt(source, reason)
         })?;
@@ -62,11 +59,52 @@ impl<'a> NamedWeights<'a> {
                 true => LessOne::None,
                 false => spec.family.norms_less_one,
             },
+            first_prediction: spec.layers.len(),
             joined: Mutex::default(),
             source,
         };
         weights.refuse_further_layers()?;
         Ok(weights)
+    }
+
+    /// The same of the layer that predicts further tokens, which is the last of `spec`; the checkpoint may hold no other.
+    pub fn of_prediction(
+        checkpoint: &'a dyn Checkpoint,
+        spec: &'a ModelSpec,
+        is_gguf: bool,
+        source: &'a Path,
+    ) -> Self {
+        let names = Self::names(spec, is_gguf);
+        Self {
+            checkpoint,
+            spec,
+            names,
+            prefix: Self::find_prefix(checkpoint, names).unwrap_or_default(),
+            norms_less_one: match is_gguf {
+                true => LessOne::None,
+                false => spec.family.norms_less_one,
+            },
+            first_prediction: spec.layers.len().saturating_sub(1),
+            joined: Mutex::default(),
+            source,
+        }
+    }
+
+    fn names(spec: &ModelSpec, is_gguf: bool) -> &'static TensorNames {
+        match is_gguf {
+            true => &GGUF,
+            false => spec.family.tensors,
+        }
+    }
+
+    fn find_prefix(checkpoint: &dyn Checkpoint, names: &TensorNames) -> Option<&'static str> {
+        let embedding = names.embedding;
+        let is_there = |prefix: &&str| {
+            checkpoint
+                .tensor(&format!("{prefix}{embedding}.weight"))
+                .is_some()
+        };
+        PREFIXES.into_iter().find(is_there)
     }
 
     /// Refuses tensors of layers that the model is said not to have: without them, it would be another model.
@@ -156,6 +194,21 @@ impl<'a> NamedWeights<'a> {
         // Those that predict further tokens come after the others.
         let is_further = number.is_some_and(|layer| layer >= self.spec.layers.len());
         !self.is_table(name) && !is_further && (in_prefix.is_some() || is_head())
+    }
+
+    /// Whether the checkpoint has the layer that predicts further tokens.
+    pub fn has_prediction(&self) -> bool {
+        let tensor = ModelTensor::Layer(self.first_prediction, LayerTensor::PredictionInput);
+        let candidates = self.candidates(tensor);
+        let mut names = candidates
+            .iter()
+            .flat_map(|candidate| self.full_names(tensor, candidate, "weight"));
+        names.any(|name| self.is_there(&name))
+    }
+
+    /// Whether the checkpoint has a tensor of this name, in whatever form.
+    fn is_there(&self, name: &str) -> bool {
+        self.checkpoint.tensor(name).is_some() || self.checkpoint.packed(name).is_some()
     }
 
     /// A vector: a norm's weight, or a bias.
@@ -270,16 +323,24 @@ impl<'a> NamedWeights<'a> {
     fn full_names(&self, tensor: ModelTensor, candidate: &Candidate, suffix: &str) -> Vec<String> {
         let name = &candidate.name;
         match tensor {
-            ModelTensor::Layer(layer, _) => {
-                let layers = self.names.layers;
-                let name = format!("{}{layers}.{layer}.{name}", self.prefix);
-                match (candidate.is_whole_name, suffix, candidate.rows) {
-                    (false, ..) => vec![format!("{name}.{suffix}")],
-                    (true, "weight", _) => vec![name],
+            ModelTensor::Layer(layer, tensor) => {
+                let suffix = match (candidate.is_whole_name, suffix, candidate.rows) {
+                    (false, ..) => format!(".{suffix}"),
+                    (true, "weight", _) => String::new(),
                     // gpt-oss's experts.
-                    (true, "bias", Rows::OfExpert { .. }) => vec![format!("{name}_bias")],
-                    (true, ..) => vec![],
+                    (true, "bias", Rows::OfExpert { .. }) => "_bias".into(),
+                    (true, ..) => return vec![],
+                };
+                let layers = self.names.layers;
+                let mut names = vec![format!("{}{layers}.{layer}.{name}{suffix}", self.prefix)];
+                if let Some(further) = layer.checked_sub(self.first_prediction) {
+                    let layer = match tensor.is_of_prediction() {
+                        true => String::new(),
+                        false => format!("{layers}.{further}."),
+                    };
+                    names.push(format!("{PREDICTION_PREFIX}{layer}{name}{suffix}"));
                 }
+                names
             }
             ModelTensor::Head => vec![
                 format!("{name}.{suffix}"),

@@ -17,7 +17,7 @@ pub struct ModelSpec {
     pub context_length: usize,
     /// One entry a layer.
     pub layers: Vec<LayerSpec>,
-    /// Layers after them that predict further tokens, which are left alone.
+    /// Layers after them that predict further tokens.
     pub prediction_layers: usize,
     /// The rotary embeddings that layers refer to.
     pub ropes: Vec<Rope>,
@@ -75,6 +75,23 @@ impl ModelSpec {
     pub fn stretches_beyond(&self) -> Option<usize> {
         let stretched = self.ropes.iter().filter_map(|rope| rope.stretched.as_ref());
         stretched.map(|stretched| stretched.beyond).min()
+    }
+
+    /// The model with the layer that predicts one more token (multi-token prediction), which is like the last layers are: its
+    /// attention is the last without a window and with keys and values of its own. `None` where there is no such.
+    pub fn with_prediction_layer(&self) -> Option<Self> {
+        let mut mixers = self.layers.iter().rev().map(|layer| layer.mixer);
+        let mixer = mixers.find(|mixer| match mixer {
+            MixerSpec::Attention(attention) => {
+                attention.window.is_none() && mixer.lender().is_none()
+            }
+            MixerSpec::Latent(_) => true,
+            _ => false,
+        })?;
+        let mlp = self.layers.last()?.mlp;
+        let mut spec = self.clone();
+        spec.layers.push(LayerSpec { mixer, mlp });
+        Some(spec)
     }
 
     /// The attention of the first layer that is attention.

@@ -110,6 +110,25 @@ pub enum LayerTensor {
     LaurelLeft,
     LaurelRight,
     LaurelNorm,
+    /// Of a layer that predicts further tokens: from embedding and state to what the layer reads, their norms, and the norm
+    /// before the head.
+    PredictionInput,
+    PredictionEmbeddingNorm,
+    PredictionStateNorm,
+    PredictionNorm,
+}
+
+impl LayerTensor {
+    /// Whether only a layer that predicts further tokens has it.
+    pub(super) fn is_of_prediction(self) -> bool {
+        matches!(
+            self,
+            T::PredictionInput
+                | T::PredictionEmbeddingNorm
+                | T::PredictionStateNorm
+                | T::PredictionNorm
+        )
+    }
 }
 
 /// A tensor of ours in an expert.
@@ -194,6 +213,9 @@ pub struct TensorNames {
     /// Whether the matrices of layers are `[in, out]` (GPT-2).
     pub transposed: bool,
 }
+
+/// What precedes the names of the layer that predicts further tokens, where it is not numbered after the others (Qwen).
+pub(super) const PREDICTION_PREFIX: &str = "mtp.";
 
 /// What precedes the names of all tensors but the head: nothing, or what a checkpoint's classes are called.
 pub(super) const PREFIXES: [&str; 7] = [

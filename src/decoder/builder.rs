@@ -12,7 +12,7 @@ use crate::engine::Scope;
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::hub::{LocateOptions, ModelFiles, locate};
-use crate::model::{self, EagleFiles, LoadOptions, SharedModel};
+use crate::model::{self, HeadFiles, LoadOptions, OpenModel, SharedModel};
 use crate::progress::Progress;
 use crate::settings::DraftKind;
 use crate::speculation::DraftingStatistics;
@@ -20,6 +20,9 @@ use crate::speculation::drafter::DraftModel;
 use crate::speculation::drafter::OtherVocabulary;
 use crate::speculation::registry;
 use crate::text::{Tokenizer, chat_templates};
+
+/// The draft that is the target's own layer for multi-token prediction.
+const OWN_HEAD: &str = "mtp";
 
 /// How long the target's passes are measured.
 const MEASURING: Duration = Duration::from_millis(80);
@@ -71,8 +74,8 @@ impl DecoderBuilder {
     }
 
     /// The draft: a model, "auto" (all sources that need none), one of these sources (as "ngram") or "none"; or the target itself,
-    /// with some of its layers alone ("self:0-9,26-29") or quantized further (`self:q4_0`). A model may be a published head
-    /// of EAGLE, EAGLE-2 or EAGLE-3, too.
+    /// with some of its layers alone ("self:0-9,26-29") or quantized further (`self:q4_0`), or its own layer for multi-token
+    /// prediction ("mtp", which "auto" takes, too). A model may be a published head of EAGLE, EAGLE-2 or EAGLE-3.
     #[must_use]
     pub fn draft(mut self, draft: impl Into<String>) -> Self {
         self.draft = draft.into();
@@ -179,7 +182,7 @@ impl DecoderBuilder {
         let own = SelfDraft::parse(&self.draft)?;
         let files = locate(&self.target, &self.locate_options())?;
         let target = model::load(&files, &self.options)?;
-        let defaults = target.defaults;
+        let (defaults, target_files) = (target.defaults, target.files);
         let tokenizer = match (&self.tokenizer, target.tokenizer) {
             (Some(other), _) => {
                 let tokenizer = self.load_tokenizer(other)?;
@@ -220,7 +223,15 @@ impl DecoderBuilder {
                     format!("a model's name, self:LAYERS, self:FORMAT, auto, {sources} or none");
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
+            Ok(DraftKind::AUTO) => (load_head(target_files, &target)?, DraftKind::AUTO),
             Ok(kind) => (None, kind),
+            Err(_) if self.draft == OWN_HEAD => {
+                let head = load_head(target_files, &target)?.ok_or_else(|| {
+                    let expected = "a model with a layer for multi-token prediction, which the target lacks";
+                    Error::invalid("draft", &self.draft, expected)
+                })?;
+                (Some(head), DraftKind::AUTO)
+            }
             Err(_) => {
                 let draft = match own {
                     Some(own) => self.load_own(own, &target, &files)?,
@@ -272,9 +283,7 @@ impl DecoderBuilder {
     /// Another model, or a head.
     fn load_draft(&self, target: &SharedModel, tokenizer: &Tokenizer) -> Result<DraftModel> {
         let files = locate(&self.draft, &self.locate_options())?;
-        if let ModelFiles::Folder(folder) = &files
-            && let Some(head) = EagleFiles::open(folder)?
-        {
+        if let Some(head) = HeadFiles::open(&files)? {
             return Ok(DraftModel::Head(target.lock()?.draft_head(&head)?));
         }
         let loaded = model::load(&files, &self.options)?;
@@ -299,6 +308,14 @@ impl DecoderBuilder {
             progress: self.options.progress.as_ref(),
         }
     }
+}
+
+/// The head within the target's own files, if there is one.
+fn load_head(files: OpenModel, target: &SharedModel) -> Result<Option<DraftModel>> {
+    let Some(head) = HeadFiles::within(files)? else {
+        return Ok(None);
+    };
+    Ok(Some(DraftModel::Head(target.lock()?.draft_head(&head)?)))
 }
 
 /// A chat template's source: a known template's, that of a file, or the text itself.

@@ -1,15 +1,15 @@
 //! A model's files to a model that runs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::loader::StoredElements;
 use super::memory;
 use super::options::{Kernels, LoadOptions};
-use super::sampling_defaults;
+use super::open_model::OpenModel;
 use super::target_model::TargetModel;
 use super::transformer::Transformer;
 use crate::architecture::names::NamedWeights;
-use crate::architecture::{ModelSpec, config_json, gguf};
+use crate::architecture::ModelSpec;
 use crate::backend::candle::{CandleBackend, half_precision};
 use crate::backend::cpu::{CpuBackend, Tier};
 use crate::backend::{Backend, StorageType, WeightPrecision};
@@ -22,7 +22,6 @@ use crate::text::Tokenizer;
 use crate::threads;
 use crate::weights::Checkpoint;
 use crate::weights::gguf::GgufFile;
-use crate::weights::safetensors::SafetensorsCheckpoint;
 
 /// A model with its tokenizer.
 pub struct LoadedModel {
@@ -32,62 +31,8 @@ pub struct LoadedModel {
     pub tokenizer: Option<Tokenizer>,
     /// The settings of a request that gives none: the model's own, or the general defaults.
     pub defaults: SpeculativeConfig,
-}
-
-/// A model's opened files: what they describe is at hand, and no weight was read yet.
-pub enum OpenModel {
-    /// A GGUF file, which holds everything.
-    Gguf(GgufFile),
-    /// A folder in Hugging Face's layout.
-    Folder(PathBuf, SafetensorsCheckpoint),
-}
-
-impl OpenModel {
-    /// Opens a model's files.
-    pub fn open(files: &ModelFiles) -> Result<Self> {
-        Ok(match files {
-            ModelFiles::Gguf(file) => Self::Gguf(GgufFile::open(file)?),
-            ModelFiles::Folder(folder) => {
-                Self::Folder(folder.clone(), SafetensorsCheckpoint::open(folder)?)
-            }
-        })
-    }
-
-    /// The model's shape.
-    pub fn spec(&self) -> Result<ModelSpec> {
-        match self {
-            Self::Gguf(file) => gguf::read(file),
-            Self::Folder(folder, _) => config_json::read(&folder.join("config.json")),
-        }
-    }
-
-    /// The tensors as they are stored.
-    pub fn checkpoint(&self) -> &dyn Checkpoint {
-        match self {
-            Self::Gguf(gguf) => gguf,
-            Self::Folder(_, safetensors) => safetensors,
-        }
-    }
-
-    /// The settings that the files recommend, or the general defaults.
-    pub fn defaults(&self) -> Result<SpeculativeConfig> {
-        match self {
-            Self::Gguf(gguf) => Ok(sampling_defaults::of_gguf(gguf.metadata(), gguf.path())),
-            Self::Folder(folder, _) => sampling_defaults::of_folder(folder),
-        }
-    }
-
-    /// Builds the tokenizer that lies beside the weights; `None` where there is none.
-    pub fn tokenizer(&self) -> Result<Option<Tokenizer>> {
-        match self {
-            Self::Gguf(gguf) => Tokenizer::from_gguf(gguf.metadata(), gguf.path()).map(Some),
-            Self::Folder(folder, _) => {
-                let files = ["tokenizer.json", "vocab.json"];
-                let is_there = files.iter().any(|name| folder.join(name).is_file());
-                is_there.then(|| Tokenizer::from_folder(folder)).transpose()
-            }
-        }
-    }
+    /// The files that it was read from, where a draft head may lie, too.
+    pub files: OpenModel,
 }
 
 /// What a model takes, before it is loaded.
@@ -103,12 +48,8 @@ pub struct Requirements {
 
 /// What a model's files take, as they are stored.
 pub fn requirements(opened: &OpenModel, spec: &ModelSpec) -> Result<Requirements> {
-    let (is_gguf, source) = match opened {
-        OpenModel::Gguf(file) => (true, file.path()),
-        OpenModel::Folder(folder, _) => (false, folder.as_path()),
-    };
     let checkpoint = opened.checkpoint();
-    let weights = NamedWeights::new(checkpoint, spec, is_gguf, source)?;
+    let weights = NamedWeights::new(checkpoint, spec, opened.is_gguf(), opened.source())?;
     let backend = CpuBackend::new(Tier::choose()?, WeightPrecision::Stored, Some(1))?;
     let names = checkpoint.names().into_iter().map(ToOwned::to_owned);
     let names = names.chain(checkpoint.packed_names());
@@ -126,18 +67,20 @@ pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
     let opened = OpenModel::open(files)?;
     let spec = opened.spec()?;
     let defaults = opened.defaults()?;
-    let (ModelFiles::Gguf(source) | ModelFiles::Folder(source)) = files;
-    let is_gguf = matches!(files, ModelFiles::Gguf(_));
     // At the same time: the tokenizer of a large vocabulary takes as long as the weights do. (Its errors are returned once
     // the weights are read.)
     let (tokenizer, model) = threads::join(
         || opened.tokenizer(),
-        || build(&spec, opened.checkpoint(), source, is_gguf, options),
+        || {
+            let (checkpoint, source) = (opened.checkpoint(), opened.source());
+            build(&spec, checkpoint, source, opened.is_gguf(), options)
+        },
     );
     Ok(LoadedModel {
         tokenizer: tokenizer?,
         model: model?,
         defaults,
+        files: opened,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Brings the weights of a [`Transformer`](super::Transformer) from a checkpoint to a backend.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::info::ModelInfo;
@@ -8,7 +9,7 @@ use super::norms::Norms;
 use crate::architecture::names::{self, LayerTensor, ModelTensor, NamedWeights};
 use crate::architecture::{Biases, ModelSpec};
 use crate::backend::{Backend, Linear, Norm, NormKind, Taps};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::weights::{StorageType, StoredRows, StoredTensor, dequantize};
 
@@ -18,6 +19,8 @@ pub(super) struct Loader<'a, B: Backend> {
     backend: &'a B,
     weights: &'a NamedWeights<'a>,
     progress: &'a dyn Progress,
+    /// Whether later processes find the matrices that the backend keeps: they are of the target's checkpoint.
+    keeps: bool,
     parameters: u64,
     bytes: u64,
     storage: StoredElements,
@@ -51,10 +54,56 @@ impl<'a, B: Backend> Loader<'a, B> {
             backend,
             weights,
             progress,
+            keeps: true,
             parameters: 0,
             bytes: 0,
             storage: StoredElements::default(),
         }
+    }
+
+    /// Keeps no matrix for later processes: they are of another checkpoint than the target's.
+    pub(super) fn without_keeping(mut self) -> Self {
+        self.keeps = false;
+        self
+    }
+
+    /// Some columns of a matrix of layer `index`, of so many inputs in all.
+    pub(super) fn layer_columns(
+        &mut self,
+        index: usize,
+        tensor: LayerTensor,
+        [outputs, inputs]: [usize; 2],
+        columns: Range<usize>,
+    ) -> Result<Linear<B>> {
+        let tensor = ModelTensor::Layer(index, tensor);
+        let name = format!("{tensor:?} {columns:?}");
+        let matrix = match self.kept_matrix(&name, [outputs, columns.len()]) {
+            Some(matrix) => matrix,
+            None => {
+                let stored = self.weights.matrix(tensor, outputs, inputs)?;
+                let part = match stored.columns(columns.clone()) {
+                    Some(part) => part,
+                    // A block may hold weights of both sides.
+                    None => stored.widened()?.columns(columns).ok_or_else(|| {
+                        Error::Compute(format!("{tensor:?} has no such columns"))
+                    })?,
+                };
+                self.new_matrix(&name, &part)?
+            }
+        };
+        Ok(Linear { matrix, bias: None })
+    }
+
+    /// The norm of a layer that predicts further tokens before the head; `None`: it is the target's.
+    pub(super) fn optional_layer_norm(
+        &mut self,
+        index: usize,
+        tensor: LayerTensor,
+        width: usize,
+    ) -> Result<Option<Norm<B>>> {
+        let tensor = ModelTensor::Layer(index, tensor);
+        let is_there = self.weights.optional_vector(tensor, "weight", width)?;
+        is_there.map(|_| self.norm(tensor, width)).transpose()
     }
 
     /// A linear layer of layer `index`, with a bias where the family has one there.
@@ -356,6 +405,9 @@ impl<'a, B: Backend> Loader<'a, B> {
         let Some(source) = self.weights.source(&stored) else {
             return self.new_matrix(&name, &stored);
         };
+        if !self.keeps {
+            return self.new_matrix(&name, &stored);
+        }
         let matrix = self.backend.matrix_on_first_use(&name, source)?;
         self.count(shape, &matrix);
         self.progress.advance(stored.data.len() as u64);
@@ -364,6 +416,9 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// The matrix that an earlier process kept.
     fn kept_matrix(&mut self, name: &str, shape: [usize; 2]) -> Option<B::Matrix> {
+        if !self.keeps {
+            return None;
+        }
         let matrix = self.backend.kept_matrix(name, shape)?;
         self.count(shape, &matrix);
         let storage = self.backend.matrix_storage(&matrix);
@@ -375,7 +430,9 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// A matrix of the checkpoint, which is kept for later processes.
     fn new_matrix(&mut self, name: &str, stored: &StoredTensor<'_>) -> Result<B::Matrix> {
         let matrix = self.backend.matrix(stored)?;
-        self.backend.keep_matrix(name, &matrix)?;
+        if self.keeps {
+            self.backend.keep_matrix(name, &matrix)?;
+        }
         self.count_read(stored, &matrix);
         Ok(matrix)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::heads::{DraftHead, EagleFiles};
+use super::heads::{DraftHead, HeadFiles};
 use super::language_model::{Extend, LanguageModel};
 use super::logits::Logits;
 use crate::error::{Error, Result};
@@ -37,8 +37,8 @@ pub trait TargetModel: LanguageModel {
         Err(self.has_no("layers to leave out"))
     }
 
-    /// Brings a published head to where this model computes, whose hidden states it reads.
-    fn draft_head(&self, files: &EagleFiles) -> Result<Arc<dyn DraftHead>> {
+    /// Brings a head to where this model computes, whose hidden states it reads.
+    fn draft_head(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
         let _ = files;
         Err(self.has_no("hidden states to draft from"))
     }

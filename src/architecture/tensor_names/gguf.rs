@@ -69,6 +69,10 @@ pub const GGUF: TensorNames = TensorNames {
         (T::InputGate, "inp_gate"),
         (T::InputProjection, "proj"),
         (T::InputNorm, "post_norm"),
+        (T::PredictionInput, "nextn.eh_proj"),
+        (T::PredictionEmbeddingNorm, "nextn.enorm"),
+        (T::PredictionStateNorm, "nextn.hnorm"),
+        (T::PredictionNorm, "nextn.shared_head_norm"),
     ],
     bare: &[
         // Falcon-H1's.

@@ -75,6 +75,15 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::InputGate, "per_layer_input_gate"),
         (T::InputProjection, "per_layer_projection"),
         (T::InputNorm, "post_per_layer_input_norm"),
+        (T::PredictionInput, "eh_proj"),
+        (T::PredictionEmbeddingNorm, "enorm"),
+        (T::PredictionStateNorm, "hnorm"),
+        (T::PredictionNorm, "shared_head.norm"),
+        // Qwen's.
+        (T::PredictionInput, "fc"),
+        (T::PredictionEmbeddingNorm, "pre_fc_norm_embedding"),
+        (T::PredictionStateNorm, "pre_fc_norm_hidden"),
+        (T::PredictionNorm, "norm"),
     ],
     bare: &[
         (T::StreamScale, "altup.correct_output_scale"),

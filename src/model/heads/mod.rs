@@ -1,11 +1,21 @@
 //! Draft heads, which read the target's hidden states: what speculation sees of one, and those that are published.
+//!
+//! A head of EAGLE's kind, or a model's own layer for multi-token prediction, drafts token by token (`steps`).
 
 mod eagle;
+mod files;
+mod prediction;
+mod steps;
 
+use std::sync::Arc;
+
+use crate::architecture::ModelSpec;
+use crate::backend::{Backend, Linear, Norm};
 use crate::error::Result;
 use crate::model::info::ModelInfo;
 pub use eagle::EagleFiles;
-pub(super) use eagle::{Eagle, Host};
+pub use files::HeadFiles;
+pub use prediction::PredictionFiles;
 
 /// A head, for any number of sequences.
 pub trait DraftHead: Send + Sync {
@@ -25,28 +35,17 @@ pub trait DraftHead: Send + Sync {
     fn info(&self) -> ModelInfo;
 }
 
-/// What a head reads with a token: the features of the token before it.
-#[derive(Debug, Clone, Copy)]
-pub enum Features<'a> {
-    /// The target's hidden states, `[tokens][captured layers][hidden size]`.
-    Target(&'a [f32]),
-    /// What the head gave itself, `[tokens][hidden size]`.
-    Own(&'a [f32]),
-}
-
-/// What a head gives after the last of some tokens.
-#[derive(Debug, Clone)]
-pub struct HeadOutput {
-    /// Scores of its own tokens.
-    pub logits: Vec<f32>,
-    /// The feature of the next token.
-    pub feature: Vec<f32>,
-}
-
 /// One sequence of a head.
 pub trait HeadSequence: Send {
-    /// Appends tokens, at least one, with their features.
-    fn extend(&mut self, tokens: &[u32], features: Features<'_>) -> Result<HeadOutput>;
+    /// Appends tokens, at least one, each with the target's hidden states of the token before it,
+    /// `[tokens][captured layers][hidden size]`.
+    fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()>;
+
+    /// Appends a token that was drafted.
+    fn draft(&mut self, token: u32) -> Result<()>;
+
+    /// Scores of the head's own tokens after the last one that it has.
+    fn logits(&mut self) -> Result<Vec<f32>>;
 
     /// Forgets all but the first `length` tokens.
     fn truncate(&mut self, length: usize);
@@ -54,3 +53,53 @@ pub trait HeadSequence: Send {
     /// How many more tokens it may hold.
     fn room(&self) -> usize;
 }
+
+/// What a head takes from the target that it drafts for.
+pub(in crate::model) struct Host<'a, B: Backend> {
+    pub(in crate::model) spec: &'a ModelSpec,
+    pub(in crate::model) backend: &'a Arc<B>,
+    pub(in crate::model) embedding: &'a Arc<Linear<B>>,
+    pub(in crate::model) final_norm: &'a Arc<Norm<B>>,
+    pub(in crate::model) head: &'a Arc<Linear<B>>,
+}
+
+impl<B: Backend> Host<'_, B> {
+    /// Brings a head's weights to the target's backend.
+    pub(in crate::model) fn load(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
+        Ok(match files {
+            HeadFiles::Eagle(files) => Arc::new(eagle::load(files, self)?),
+            HeadFiles::Prediction(files) => Arc::new(prediction::load(files, self)?),
+        })
+    }
+
+    /// Facts about a head.
+    fn info(&self, architecture: &str, parameters: u64) -> ModelInfo {
+        let backend = self.backend;
+        ModelInfo {
+            architecture: architecture.into(),
+            parameters,
+            device: backend.device_name(),
+            kernels: backend.kernels(),
+            threads: backend.threads(),
+            context_length: self.spec.context_length,
+            vocab_size: self.spec.vocab_size,
+            ..ModelInfo::default()
+        }
+    }
+
+    /// Why a head for targets of this width and vocabulary does not fit; `None`: it fits.
+    fn misfit(&self, hidden_size: usize, vocab_size: usize) -> Option<String> {
+        let (wide, tokens) = (self.spec.hidden_size, self.spec.vocab_size);
+        if hidden_size != wide {
+            return Some(format!(
+                "it is for targets {hidden_size} wide, and this one is {wide}"
+            ));
+        }
+        (vocab_size.abs_diff(tokens) > MAX_PADDING).then(|| {
+            format!("it is for targets of {vocab_size} tokens, and this one has {tokens}")
+        })
+    }
+}
+
+/// Tokens by which the vocabularies of one family differ: rows that fill up a matrix.
+const MAX_PADDING: usize = 1024;

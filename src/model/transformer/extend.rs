@@ -10,7 +10,7 @@ use super::sequence::{Keys, Sequence};
 use super::stretch::wanted_end;
 use crate::backend::{Backend, Batch, MAX_TREE_ROWS, Segment};
 use crate::error::{Error, Result};
-use crate::model::heads::{DraftHead, Eagle, EagleFiles, Host};
+use crate::model::heads::{DraftHead, HeadFiles, Host};
 use crate::model::info::ModelInfo;
 use crate::model::language_model::{Extend, LanguageModel, SequenceId};
 use crate::model::logits::Logits;
@@ -227,13 +227,14 @@ impl<B: Backend> TargetModel for Transformer<B> {
         Ok(Box::new(self.of_layers(layers)?))
     }
 
-    fn draft_head(&self, files: &EagleFiles) -> Result<Arc<dyn DraftHead>> {
+    fn draft_head(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
         let host = Host {
             spec: &self.spec,
             backend: &self.backend,
             embedding: &self.embedding,
+            final_norm: &self.final_norm,
             head: &self.head,
         };
-        Ok(Arc::new(Eagle::load(files, &host)?))
+        host.load(files)
     }
 }

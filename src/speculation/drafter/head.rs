@@ -7,7 +7,7 @@ use super::Drafter;
 use super::sampler::Sampler;
 use super::vocabulary::scatter;
 use crate::error::Result;
-use crate::model::{DraftHead, Features, HeadOutput, HeadSequence};
+use crate::model::{DraftHead, HeadSequence};
 use crate::speculation::Draft;
 
 /// The maximum number of tokens whose hidden states are buffered: a head that is not used for longer stops drafting.
@@ -43,21 +43,20 @@ impl HeadDrafter {
         })
     }
 
-    /// Feeds the tokens that the target has processed since the last call; `None` if there are none, or they don't fit the cache.
-    fn catch_up(&mut self, text: &[u32]) -> Result<Option<HeadOutput>> {
+    /// Feeds the tokens that the target has processed since the last call; returns whether there were any that fit the cache.
+    fn catch_up(&mut self, text: &[u32]) -> Result<bool> {
         self.sequence.truncate(self.fed);
         let width = self.head.width();
         let known = self.features.len() / width.max(1);
         let new = known.min(text.len().saturating_sub(self.fed + 1));
         if new == 0 || new > self.sequence.room() {
-            return Ok(None);
+            return Ok(false);
         }
         let tokens = &text[self.fed + 1..][..new];
-        let features = Features::Target(&self.features[..new * width]);
-        let output = self.sequence.extend(tokens, features)?;
+        self.sequence.read(tokens, &self.features[..new * width])?;
         self.features.drain(..new * width);
         self.fed += new;
-        Ok(Some(output))
+        Ok(true)
     }
 
     /// The head's logits for the target's tokens; negative infinity for those that it lacks.
@@ -92,9 +91,9 @@ impl Drafter for HeadDrafter {
 
     fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
         let mut draft = Draft::default();
-        let Some(mut output) = self.catch_up(history)? else {
+        if !self.catch_up(history)? {
             return Ok(draft);
-        };
+        }
         // A draft after missing positions would be wrong.
         let limit = if self.fed + 1 == history.len() {
             limit
@@ -102,15 +101,15 @@ impl Drafter for HeadDrafter {
             0
         };
         while draft.len() < limit {
-            let logits = self.logits(&output.logits);
+            let logits = self.sequence.logits()?;
+            let logits = self.logits(&logits);
             let Some(token) = self.sampler.draw(&logits, history, &mut draft)? else {
                 break;
             };
             if draft.len() == limit || self.sequence.room() == 0 {
                 break;
             }
-            let feature = Features::Own(&output.feature);
-            output = self.sequence.extend(&[token], feature)?;
+            self.sequence.draft(token)?;
         }
         self.sampler.widen(&mut draft);
         Ok(draft)
@@ -126,7 +125,11 @@ mod tests {
     use crate::speculation::drafter::Drawing;
 
     /// Expects each token's feature to be the number before it, and generates the next number.
-    struct Numbers(usize);
+    #[derive(Default)]
+    struct Numbers {
+        length: usize,
+        last: u32,
+    }
 
     impl DraftHead for Numbers {
         fn captured_layers(&self) -> &[usize] {
@@ -142,7 +145,7 @@ mod tests {
         }
 
         fn begin(&self) -> Result<Box<dyn HeadSequence>> {
-            Ok(Box::new(Self(0)))
+            Ok(Box::new(Self::default()))
         }
 
         fn info(&self) -> ModelInfo {
@@ -151,24 +154,28 @@ mod tests {
     }
 
     impl HeadSequence for Numbers {
-        fn extend(&mut self, tokens: &[u32], features: Features<'_>) -> Result<HeadOutput> {
-            let (Features::Target(features) | Features::Own(features)) = features;
+        fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
             assert_eq!(tokens.len(), features.len());
             for (token, feature) in tokens.iter().zip(features) {
                 assert_eq!(*feature as u32 + 1, *token);
-                self.0 += 1;
+                self.last = *token;
+                self.length += 1;
             }
-            let last = tokens[tokens.len() - 1];
+            Ok(())
+        }
+
+        fn draft(&mut self, token: u32) -> Result<()> {
+            self.read(&[token], &[self.last as f32])
+        }
+
+        fn logits(&mut self) -> Result<Vec<f32>> {
             let mut logits = vec![0.0; 4096];
-            logits[last as usize + 1] = 9.0;
-            Ok(HeadOutput {
-                logits,
-                feature: vec![last as f32],
-            })
+            logits[self.last as usize + 1] = 9.0;
+            Ok(logits)
         }
 
         fn truncate(&mut self, length: usize) {
-            self.0 = self.0.min(length);
+            self.length = self.length.min(length);
         }
 
         fn room(&self) -> usize {
@@ -177,7 +184,7 @@ mod tests {
     }
 
     fn draft() -> HeadDrafter {
-        let head: Arc<dyn DraftHead> = Arc::new(Numbers(0));
+        let head: Arc<dyn DraftHead> = Arc::new(Numbers::default());
         let config = SpeculativeConfig {
             temperature: 0.0,
             ..SpeculativeConfig::default()

@@ -55,16 +55,8 @@ impl<B: Backend> Reader<'_, B> {
         columns: Range<usize>,
     ) -> Result<Linear<B>> {
         let tensor = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bytes = tensor.storage.block_bytes();
-        let rows = tensor.data.chunks(inputs * bytes);
-        let part: Vec<&[u8]> = rows
-            .map(|row| &row[columns.start * bytes..columns.end * bytes])
-            .collect();
-        let part = StoredTensor {
-            storage: tensor.storage,
-            shape: vec![outputs, columns.len()],
-            data: part.concat().into(),
-        };
+        let part = tensor.columns(columns.clone());
+        let part = part.ok_or_else(|| Error::Compute(format!("no columns {columns:?} of {name}")))?;
         let bias = format!("{name}.bias");
         let bias = (columns.start == 0 && self.has(&bias)).then(|| self.vector(&bias, outputs));
         let matrix = self.backend.matrix(&part)?;

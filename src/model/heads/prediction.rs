@@ -1,0 +1,172 @@
+//! Multi-token prediction (2404.19737, 2412.19437): the layer after a model's last one that predicts one more token.
+//!
+//! For a token it reads the embedding and the target's state of the token before it, after the last norm, each after a norm of
+//! its own, through one matrix; then comes an ordinary layer. For a second token it reads what it gave itself.
+
+use std::sync::Arc;
+
+use super::Host;
+use super::steps::{Loaded, StepHead, Weights};
+use crate::architecture::ModelSpec;
+use crate::architecture::names::{LayerTensor, NamedWeights};
+use crate::backend::{Backend, Linear, Norm};
+use crate::error::{Error, Result};
+use crate::model::layer::Layer;
+use crate::model::loader::Loader;
+use crate::model::mixer::Slot;
+use crate::model::open_model::OpenModel;
+use crate::model::pass::Pass;
+use crate::model::transformer::embed;
+use crate::progress::Silent;
+
+/// Opened files with a layer that predicts further tokens.
+pub struct PredictionFiles {
+    opened: OpenModel,
+    /// The model's shape, with that layer as the last.
+    spec: ModelSpec,
+    /// Whether they are the target's own.
+    is_targets: bool,
+}
+
+impl PredictionFiles {
+    /// The layer in a model's own files; `None`: there is none.
+    pub(super) fn within(opened: OpenModel) -> Result<Option<Self>> {
+        Self::find(opened, true)
+    }
+
+    /// The layer in files of its own; `None`: they hold a whole model, or none.
+    pub(super) fn alone(opened: OpenModel) -> Result<Option<Self>> {
+        let names = opened.checkpoint().names();
+        let is_first = |name: &&str| name.starts_with("blk.0.") || name.contains("layers.0.");
+        let is_whole = names.iter().any(|name| is_first(name) && !name.starts_with("mtp."));
+        match is_whole {
+            true => Ok(None),
+            false => Self::find(opened, false),
+        }
+    }
+
+    fn find(opened: OpenModel, is_targets: bool) -> Result<Option<Self>> {
+        let Some(spec) = opened.spec()?.with_prediction_layer() else {
+            return Ok(None);
+        };
+        let files = Self {
+            opened,
+            spec,
+            is_targets,
+        };
+        Ok(files.weights().has_prediction().then_some(files))
+    }
+
+    fn weights(&self) -> NamedWeights<'_> {
+        let (opened, spec) = (&self.opened, &self.spec);
+        NamedWeights::of_prediction(opened.checkpoint(), spec, opened.is_gguf(), opened.source())
+    }
+
+    fn unsupported(&self, reason: String) -> Error {
+        Error::unsupported(self.opened.source().display().to_string(), reason)
+    }
+}
+
+/// A head.
+type Prediction<B> = StepHead<B, PredictionWeights<B>>;
+
+/// A head's weights.
+pub(super) struct PredictionWeights<B: Backend> {
+    /// The target's.
+    embedding: Arc<Linear<B>>,
+    embedding_scale: f32,
+    embedding_norm: Norm<B>,
+    state_norm: Norm<B>,
+    /// The columns that multiply the embedding, and those that multiply the state.
+    of_embedding: Linear<B>,
+    of_state: Linear<B>,
+    layer: Layer<B>,
+    final_norm: Arc<Norm<B>>,
+    /// The target's, and what becomes of its logits.
+    head: Arc<Linear<B>>,
+    logit_scale: f32,
+    softcap: Option<f32>,
+    backend: Arc<B>,
+}
+
+/// Brings a head's weights to its target's backend.
+pub(super) fn load<B: Backend>(
+    files: &PredictionFiles,
+    host: &Host<'_, B>,
+) -> Result<Prediction<B>> {
+    use LayerTensor as T;
+    let mut spec = files.spec.clone();
+    let hidden = spec.hidden_size;
+    if let Some(reason) = host.misfit(hidden, spec.vocab_size) {
+        return Err(files.unsupported(reason));
+    }
+    spec.context_length = host.spec.context_length;
+    let weights = files.weights();
+    let mut loader = Loader::new(&spec, &**host.backend, &weights, &Silent);
+    if !files.is_targets {
+        loader = loader.without_keeping();
+    }
+    let index = spec.layers.len() - 1;
+    let shape = [hidden, 2 * hidden];
+    let layer = Layer::load(&mut loader, index)?;
+    let cached = layer.cached_shape();
+    let cached = cached.ok_or_else(|| files.unsupported("its layer is no attention".into()))?;
+    let final_norm = loader.optional_layer_norm(index, T::PredictionNorm, hidden)?;
+    let weights = PredictionWeights {
+        embedding: host.embedding.clone(),
+        embedding_scale: host.spec.embedding_scale,
+        embedding_norm: loader.layer_norm(index, T::PredictionEmbeddingNorm, hidden)?,
+        state_norm: loader.layer_norm(index, T::PredictionStateNorm, hidden)?,
+        of_embedding: loader.layer_columns(index, T::PredictionInput, shape, 0..hidden)?,
+        of_state: loader.layer_columns(index, T::PredictionInput, shape, hidden..2 * hidden)?,
+        layer,
+        final_norm: final_norm.map_or_else(|| host.final_norm.clone(), Arc::new),
+        head: host.head.clone(),
+        logit_scale: host.spec.logit_scale,
+        softcap: host.spec.logit_softcap,
+        backend: host.backend.clone(),
+    };
+    let info = host.info("mtp", loader.info().parameters);
+    StepHead::new(Loaded {
+        weights,
+        backend: host.backend.clone(),
+        cached,
+        captured: vec![host.spec.layers.len()],
+        to_target: None,
+        info,
+        spec,
+    })
+}
+
+impl<B: Backend> Weights<B> for PredictionWeights<B> {
+    fn features(&self, captured: B::Activations) -> Result<B::Activations> {
+        Ok(captured)
+    }
+
+    fn forward(
+        &self,
+        tokens: &[u32],
+        features: B::Activations,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<B::Activations> {
+        let backend = pass.backend;
+        let embedded = embed(backend, &self.embedding, self.embedding_scale, tokens)?;
+        let [x] = backend.project(&embedded, &self.embedding_norm, [&self.of_embedding])?;
+        let state = backend.norm(&features, &self.state_norm)?;
+        let x = backend.linear_add(&state, &self.of_state, None, &x)?;
+        self.layer.forward(&x, Slot { cache: 0, state: 0 }, pass)
+    }
+
+    fn finish(&self, state: B::Activations) -> Result<(B::Activations, B::Activations)> {
+        let backend = &*self.backend;
+        let state = backend.norm(&state, &self.final_norm)?;
+        let mut logits = backend.linear(&state, &self.head)?;
+        if self.logit_scale.to_bits() != 1.0_f32.to_bits() {
+            logits = backend.scale(logits, self.logit_scale)?;
+        }
+        if let Some(cap) = self.softcap {
+            logits = backend.softcap(logits, cap)?;
+        }
+        Ok((logits, state))
+    }
+}

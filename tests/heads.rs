@@ -1,0 +1,116 @@
+//! Draft heads against golden drafts.
+
+mod support;
+
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use specdec_rs::backend::WeightPrecision;
+use specdec_rs::hub::ModelFiles;
+use specdec_rs::model::{HeadFiles, OpenModel};
+use support::models::{all_kernels, newer_file, newer_folder, open};
+
+/// A golden file.
+struct Golden(Vec<u8>);
+
+impl Golden {
+    fn read(file: &Path) -> Self {
+        Self(std::fs::read(file).unwrap())
+    }
+
+    fn of<T, const BYTES: usize>(&self, name: &str, number: fn([u8; BYTES]) -> T) -> Vec<T> {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        let data = tensors.tensor(name).unwrap();
+        let (numbers, rest) = data.data().as_chunks();
+        assert!(rest.is_empty());
+        numbers.iter().copied().map(number).collect()
+    }
+
+    fn floats(&self, name: &str) -> Vec<f32> {
+        self.of(name, f32::from_le_bytes)
+    }
+
+    fn ids(&self, name: &str) -> Vec<u32> {
+        let ids = self.of(name, i64::from_le_bytes).into_iter();
+        ids.map(|id| u32::try_from(id).unwrap()).collect()
+    }
+}
+
+fn assert_close(ours: &[f32], golden: &[f32], what: &str) {
+    assert_eq!(ours.len(), golden.len(), "{what}");
+    for (index, (ours, golden)) in ours.iter().zip(golden).enumerate() {
+        let difference = (ours - golden).abs();
+        assert!(
+            difference <= 1e-4,
+            "{what}, {index}: {ours}, expected {golden}"
+        );
+    }
+}
+
+fn argmax(row: &[f32]) -> u32 {
+    let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a)));
+    best.unwrap() as u32
+}
+
+/// The layers that predict further tokens: the model, its golden file, and how the golden logits are called there.
+fn predictions() -> [(ModelFiles, Golden, &'static str); 3] {
+    let folder = |name| {
+        let ModelFiles::Folder(folder) = newer_folder(name) else {
+            unreachable!("a folder")
+        };
+        let golden = Golden::read(&folder.join("golden_mtp.safetensors"));
+        (ModelFiles::Folder(folder), golden, "logits")
+    };
+    let ModelFiles::Gguf(file) = newer_file("qwen35-F16") else {
+        unreachable!("a file")
+    };
+    let golden = Golden::read(&file.with_extension("golden.safetensors"));
+    [
+        folder("qwen3_5-mtp"),
+        folder("glm4_moe"),
+        (ModelFiles::Gguf(file), golden, "mtp_logits"),
+    ]
+}
+
+#[test]
+#[ignore = "needs SPECDEC_SHARED"]
+fn layers_for_multi_token_prediction_give_the_golden_logits_and_drafts() {
+    for (files, golden, logits) in predictions() {
+        let (ids, hidden) = (golden.ids("ids"), golden.floats("hidden"));
+        let width = hidden.len() / ids.len();
+        let rows = golden.floats(logits);
+        let vocab_size = rows.len() / (ids.len() - 1);
+        for kernels in all_kernels() {
+            let model = open(&files, WeightPrecision::F32, kernels);
+            let head = HeadFiles::within(OpenModel::open(&files).unwrap()).unwrap();
+            let head = model.draft_head(&head.unwrap()).unwrap();
+            assert_eq!(head.info().architecture, "mtp");
+            assert_eq!(head.width(), width);
+            // One at a time, and some at once.
+            for step in [1, 7] {
+                let mut sequence = head.begin().unwrap();
+                let mut read = 0;
+                while read + 1 < ids.len() {
+                    let new = step.min(ids.len() - 1 - read);
+                    let features = &hidden[read * width..(read + new) * width];
+                    sequence.read(&ids[read + 1..][..new], features).unwrap();
+                    read += new;
+                    let golden = &rows[(read - 1) * vocab_size..][..vocab_size];
+                    let what = format!("{files:?} {kernels:?} row {read}");
+                    assert_close(&sequence.logits().unwrap(), golden, &what);
+                }
+            }
+            if logits == "logits" {
+                let (draft, rows) = (golden.ids("draft"), golden.floats("draft_logits"));
+                let mut sequence = head.begin().unwrap();
+                sequence.read(&ids[1..65], &hidden[..64 * width]).unwrap();
+                for (index, (token, row)) in draft.iter().zip(rows.chunks(vocab_size)).enumerate() {
+                    let ours = sequence.logits().unwrap();
+                    assert_close(&ours, row, &format!("{files:?} {kernels:?} draft {index}"));
+                    assert_eq!(argmax(&ours), *token);
+                    sequence.draft(*token).unwrap();
+                }
+            }
+        }
+    }
+}
