@@ -299,11 +299,18 @@ def recurrent(path, kinds, vocabulary, shape):
     width, layers = shape["width"], shape["layers"]
     head, kv_heads, architecture = shape["head"], shape["kv_heads"], shape["architecture"]
     is_delta = architecture == "qwen35"
-    is_attention = [layer in shape["attention"] for layer in range(layers)]
+    # A layer that predicts further tokens comes after the others.
+    further = shape.get("further", 0)
+    layers += further
+    is_attention = [
+        layer in shape["attention"] or layer >= layers - further for layer in range(layers)
+    ]
     groups, state, inner, steps = (shape[key] for key in ("groups", "state", "inner", "steps"))
     model = Model(path, architecture, seed=4)
     writer = model.writer
-    header(writer, shape, 1e-6)
+    header(writer, shape | {"layers": layers}, 1e-6)
+    if further:
+        writer.add_nextn_predict_layers(further)
     writer.add_ssm_conv_kernel(4)
     writer.add_ssm_state_size(state)
     writer.add_ssm_group_count(groups)
@@ -363,6 +370,11 @@ def recurrent(path, kinds, vocabulary, shape):
         else:
             mixture(model, block, shape | {"expert": shape["hidden"]}, kinds, six)
             mlp(model, block, width, shape["shared"], kinds, six, suffix="_shexp")
+    for layer in range(layers - further, layers):
+        block = f"blk.{layer}.nextn"
+        model.matrix(f"{block}.eh_proj", width, 2 * width, Q.Q8_0)
+        for norm in ("enorm", "hnorm", "shared_head_norm"):
+            model.vector(f"{block}.{norm}.weight", np.ones(width))
     model.vector("output_norm.weight", np.ones(width))
     model.write()
 
@@ -409,6 +421,9 @@ RECURRENT = {
         "chosen": 6,
         "shared": 1024,
     },
+}
+RECURRENT |= {
+    f"{name}-mtp": RECURRENT[name] | {"further": 1} for name in ("qwen3.5-0.8b", "qwen3.5-4b")
 }
 LFM2 = {"width": 2048, "heads": 32, "kv_heads": 8, "head": 64, "vocabulary": 65536}
 LATER = {

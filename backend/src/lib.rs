@@ -12,6 +12,7 @@ mod error;
 mod experts;
 pub mod formats;
 mod host;
+mod output_tiles;
 mod precision;
 mod quantize;
 mod recurrent;
@@ -27,6 +28,7 @@ pub use error::{Error, Result};
 pub use experts::{Expert, Routes};
 pub use formats::StorageType;
 pub use host::HostRows;
+pub use output_tiles::OutputTiles;
 pub use precision::{CachePrecision, WeightPrecision};
 pub use quantize::quantize;
 pub use recurrent::{
@@ -253,6 +255,13 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn norm(&self, x: &Self::Activations, norm: &Norm<Self>) -> Result<Self::Activations>;
     /// `[rows, in]` to `[rows, out]`.
     fn linear(&self, x: &Self::Activations, linear: &Linear<Self>) -> Result<Self::Activations>;
+    /// `[rows, in]` to some outputs, `[rows, outputs.len()]`, in their order.
+    fn linear_among(
+        &self,
+        x: &Self::Activations,
+        linear: &Linear<Self>,
+        outputs: &OutputTiles,
+    ) -> Result<Self::Activations>;
     /// Head norms, rotary embedding, append to the caches at each segment's `past`, and attention.
     ///
     /// `q` is `[rows, heads * head_dim]`; `caches` are those of the step's segments, in their order.

@@ -16,8 +16,7 @@ use crate::model::{self, HeadFiles, LoadOptions, OpenModel, SharedModel};
 use crate::progress::Progress;
 use crate::settings::DraftKind;
 use crate::speculation::DraftingStatistics;
-use crate::speculation::drafter::DraftModel;
-use crate::speculation::drafter::OtherVocabulary;
+use crate::speculation::drafter::{DraftModel, OtherVocabulary, frequent_tokens};
 use crate::speculation::registry;
 use crate::text::{Tokenizer, chat_templates};
 
@@ -223,11 +222,15 @@ impl DecoderBuilder {
                     format!("a model's name, self:LAYERS, self:FORMAT, auto, {sources} or none");
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
-            Ok(DraftKind::AUTO) => (load_head(target_files, &target)?, DraftKind::AUTO),
+            Ok(DraftKind::AUTO) => (
+                load_own_head(target_files, &target, &tokenizer)?,
+                DraftKind::AUTO,
+            ),
             Ok(kind) => (None, kind),
             Err(_) if self.draft == OWN_HEAD => {
-                let head = load_head(target_files, &target)?.ok_or_else(|| {
-                    let expected = "a model with a layer for multi-token prediction, which the target lacks";
+                let head = load_own_head(target_files, &target, &tokenizer)?.ok_or_else(|| {
+                    let expected =
+                        "a model with a layer for multi-token prediction, which the target lacks";
                     Error::invalid("draft", &self.draft, expected)
                 })?;
                 (Some(head), DraftKind::AUTO)
@@ -284,7 +287,7 @@ impl DecoderBuilder {
     fn load_draft(&self, target: &SharedModel, tokenizer: &Tokenizer) -> Result<DraftModel> {
         let files = locate(&self.draft, &self.locate_options())?;
         if let Some(head) = HeadFiles::open(&files)? {
-            return Ok(DraftModel::Head(target.lock()?.draft_head(&head)?));
+            return load_head(&head, target, tokenizer);
         }
         let loaded = model::load(&files, &self.options)?;
         let own = loaded.tokenizer.as_ref();
@@ -311,11 +314,20 @@ impl DecoderBuilder {
 }
 
 /// The head within the target's own files, if there is one.
-fn load_head(files: OpenModel, target: &SharedModel) -> Result<Option<DraftModel>> {
-    let Some(head) = HeadFiles::within(files)? else {
-        return Ok(None);
-    };
-    Ok(Some(DraftModel::Head(target.lock()?.draft_head(&head)?)))
+fn load_own_head(
+    files: OpenModel,
+    target: &SharedModel,
+    tokenizer: &Tokenizer,
+) -> Result<Option<DraftModel>> {
+    let head = HeadFiles::within(files)?;
+    head.map(|head| load_head(&head, target, tokenizer))
+        .transpose()
+}
+
+fn load_head(files: &HeadFiles, target: &SharedModel, tokenizer: &Tokenizer) -> Result<DraftModel> {
+    let model = target.lock()?;
+    let frequent = frequent_tokens(tokenizer, model.vocab_size());
+    Ok(DraftModel::Head(model.draft_head(files)?, frequent))
 }
 
 /// A chat template's source: a known template's, that of a file, or the text itself.

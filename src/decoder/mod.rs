@@ -234,7 +234,7 @@ impl SpeculativeDecoder {
     pub fn draft_sequence(&self) -> Option<TokenSequence> {
         match self.draft.as_ref()? {
             DraftModel::Model(model, _) => Some(TokenSequence::new(model)),
-            DraftModel::Head(_) => None,
+            DraftModel::Head(..) => None,
         }
     }
 
@@ -242,7 +242,7 @@ impl SpeculativeDecoder {
     pub(crate) fn is_computing_here(&self) -> bool {
         let drafts = match &self.draft {
             Some(DraftModel::Model(model, _)) => model.is_computing_here(),
-            Some(DraftModel::Head(_)) | None => false,
+            Some(DraftModel::Head(..)) | None => false,
         };
         drafts || self.target.is_computing_here()
     }
@@ -252,7 +252,7 @@ impl SpeculativeDecoder {
     pub(crate) fn owns_models(&self) -> bool {
         let owns_draft = match &self.draft {
             Some(DraftModel::Model(model, _)) => model.owners() == 1,
-            Some(DraftModel::Head(_)) | None => true,
+            Some(DraftModel::Head(..)) | None => true,
         };
         let owners = self.target.owners();
         let kept = self.cache.kept_sequences();
@@ -279,7 +279,7 @@ impl SpeculativeDecoder {
     pub fn draft_info(&self) -> Option<ModelInfo> {
         self.draft.as_ref().map(|draft| match draft {
             DraftModel::Model(model, _) => model.info().clone(),
-            DraftModel::Head(head) => head.info(),
+            DraftModel::Head(head, _) => head.info(),
         })
     }
 

@@ -18,7 +18,7 @@ use super::{
     KeysValues, Linear, Norm, NormKind, Pairing, Rope, Segment, WeightPrecision,
 };
 use crate::error::{Error, Result};
-use crate::{StorageType, StoredTensor, dequantize, quantize};
+use crate::{OutputTiles, StorageType, StoredTensor, dequantize, quantize};
 pub use attention::KvCache;
 use attention::{CACHE_STEP, Seen, softcap};
 use device_rows::TensorRows;
@@ -260,6 +260,17 @@ impl Backend for CandleBackend {
             Some(bias) => Ok(product.broadcast_add(bias)?),
             None => Ok(product),
         }
+    }
+
+    fn linear_among(
+        &self,
+        x: &Tensor,
+        linear: &Linear<Self>,
+        outputs: &OutputTiles,
+    ) -> Result<Tensor> {
+        let ids: Vec<u32> = outputs.iter().collect();
+        let ids = Tensor::new(ids, x.device())?;
+        Ok(self.linear(x, linear)?.index_select(&ids, 1)?)
     }
 
     fn linear_heads(&self, x: &Tensor, heads: &[Linear<Self>]) -> Result<Tensor> {

@@ -61,6 +61,7 @@ pub(super) fn experts(
                 Some(gate) => Epilogue::Gate(layer(gate)?, gating),
                 None => Epilogue::Activate(gating.activation()),
             },
+            among: None,
             output,
         })
     });
@@ -78,6 +79,7 @@ pub(super) fn experts(
             x: &used.x,
             layer: layer(&used.expert.down)?,
             epilogue: Epilogue::Store,
+            among: None,
             output,
         })
     });

@@ -26,10 +26,14 @@ pub(super) fn multiply(products: &mut [Product<'_>], tier: Tier, pool: &Pool) {
         .map(|product| TileRange {
             layer: product.layer,
             epilogue: product.epilogue,
+            among: product.among,
+            width: product.output.width,
             output: UnsafeSlice::new(product.output.values_mut()),
             x: product.x,
             first: 0,
-            count: product.layer.matrix.tiles(),
+            count: product
+                .among
+                .map_or_else(|| product.layer.matrix.tiles(), <[_]>::len),
         })
         .collect();
     // Enough items that a preempted thread delays the others little, few enough to stream through memory.
@@ -111,7 +115,8 @@ where
         let x = self.tiles.x;
         let (layers, count) = self.tiles.layers(self.blocks);
         let mut sums = [[[0.0; LANES]; MAX_ROWS]; 2];
-        for tile in self.tiles.range() {
+        for position in self.tiles.positions() {
+            let tile = self.tiles.tile_at(position);
             for group in groups(x.rows(), S::ROWS) {
                 for (&(layer, blocks), sums) in layers[..count].iter().zip(&mut sums) {
                     let blocks = &blocks[layer.matrix.blocks_of(tile)];
@@ -120,7 +125,7 @@ where
                     });
                     add_bias::<S>(layer, tile, group, sums);
                 }
-                self.tiles.finish::<S>(tile, group, &sums);
+                self.tiles.finish::<S>(position, group, &sums);
             }
         }
     }

@@ -58,7 +58,7 @@ use super::{
     WeightPrecision, gated,
 };
 use crate::error::{Error, Result};
-use crate::{MatrixSource, StorageType, StoredTensor};
+use crate::{MatrixSource, OutputTiles, StorageType, StoredTensor};
 pub use kv_cache::KvCache;
 pub use matrix::Matrix;
 pub use matrix_cache::{FindFolder, LAYOUT_VERSION, MatrixCache, WritableFolder};
@@ -157,14 +157,28 @@ impl CpuBackend {
         linear: &Linear<Self>,
         epilogue: Epilogue<'_>,
     ) -> Result<Rows> {
+        self.product_among(x, norm, linear, epilogue, None)
+    }
+
+    /// The same, of some outputs alone if they are named.
+    fn product_among(
+        &self,
+        x: &Rows,
+        norm: Option<NormWeights<'_>>,
+        linear: &Linear<Self>,
+        epilogue: Epilogue<'_>,
+        among: Option<&OutputTiles>,
+    ) -> Result<Rows> {
         let layer = layer(linear)?;
-        let mut output = self.empty(x.rows, linear.matrix.outputs);
+        let outputs = among.map_or(linear.matrix.outputs, OutputTiles::len);
+        let mut output = self.empty(x.rows, outputs);
         let mut activations = self.unused_activations();
         self.pack(&mut activations, x, norm, [linear]);
         let product = Product {
             x: &activations,
             layer,
             epilogue,
+            among: among.map(OutputTiles::tiles),
             output: &mut output,
         };
         multiply(&mut [product], self.tier, &self.pool);
@@ -293,6 +307,10 @@ impl Backend for CpuBackend {
         self.product(x, None, linear, Epilogue::Store)
     }
 
+    fn linear_among(&self, x: &Rows, linear: &Linear<Self>, outputs: &OutputTiles) -> Result<Rows> {
+        self.product_among(x, None, linear, Epilogue::Store, Some(outputs))
+    }
+
     fn attention(
         &self,
         q: Rows,
@@ -382,6 +400,7 @@ impl Backend for CpuBackend {
                 x: activations,
                 layer: layer(linear)?,
                 epilogue: Epilogue::Store,
+                among: None,
                 output,
             })
         });
@@ -493,6 +512,7 @@ impl Backend for CpuBackend {
                 x: &activations,
                 layer: layer(linear)?,
                 epilogue: Epilogue::Store,
+                among: None,
                 output,
             })
         });

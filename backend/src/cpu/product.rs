@@ -42,6 +42,8 @@ pub(super) struct Product<'a> {
     pub(super) x: &'a PackedActivations,
     pub(super) layer: Layer<'a>,
     pub(super) epilogue: Epilogue<'a>,
+    /// The tiles that are computed, whose outputs follow each other; `None`: all of them.
+    pub(super) among: Option<&'a [usize]>,
     pub(super) output: &'a mut Rows,
 }
 
@@ -50,15 +52,25 @@ pub(super) struct Product<'a> {
 pub(super) struct TileRange<'a> {
     pub(super) layer: Layer<'a>,
     pub(super) epilogue: Epilogue<'a>,
+    pub(super) among: Option<&'a [usize]>,
     pub(super) output: UnsafeSlice<'a, f32>,
+    /// Of a row of the output.
+    pub(super) width: usize,
     pub(super) x: &'a PackedActivations,
     pub(super) first: usize,
     pub(super) count: usize,
 }
 
 impl<'a> TileRange<'a> {
-    pub(super) fn range(&self) -> Range<usize> {
+    /// The positions of the tiles in the output.
+    pub(super) fn positions(&self) -> Range<usize> {
         self.first..self.first + self.count
+    }
+
+    /// The tile whose outputs are at a position.
+    #[inline(always)]
+    pub(super) fn tile_at(&self, position: usize) -> usize {
+        self.among.map_or(position, |tiles| tiles[position])
     }
 
     /// The product's layer and its gate, each with its blocks, and how many of the two there are.
@@ -74,11 +86,11 @@ impl<'a> TileRange<'a> {
         ([own, (gate, blocks)], 2)
     }
 
-    /// Writes a group's products with a tile, given the sums of the layer and of its gate.
+    /// Writes a group's products with the tile at a position, given the sums of the layer and of its gate.
     #[inline(always)]
-    pub(super) fn finish<S: Simd>(&self, tile: usize, group: Group, sums: &[Sums; 2]) {
-        let width = self.layer.matrix.outputs;
-        let first = tile * LANES;
+    pub(super) fn finish<S: Simd>(&self, position: usize, group: Group, sums: &[Sums; 2]) {
+        let width = self.width;
+        let first = position * LANES;
         let outputs = LANES.min(width - first);
         for row in 0..group.rows {
             let product = S::load(&sums[0][row]);

@@ -36,7 +36,8 @@ impl<B: QuantizedLayout + Blocks> Kernel for ByTiles<'_, B> {
         let layers = &layers[..count];
         let mut unpacked = UNPACKED.take();
         let mut sums = [[[0.0; LANES]; MAX_ROWS]; 2];
-        for tile in self.tiles.range() {
+        for position in self.tiles.positions() {
+            let tile = self.tiles.tile_at(position);
             for (&(layer, blocks), unpacked) in layers.iter().zip(&mut unpacked) {
                 unpack::<S, B>(&blocks[layer.matrix.blocks_of(tile)], unpacked);
             }
@@ -51,7 +52,7 @@ impl<B: QuantizedLayout + Blocks> Kernel for ByTiles<'_, B> {
                     });
                     add_bias::<S>(layer, tile, group, sums);
                 }
-                self.tiles.finish::<S>(tile, group, &sums);
+                self.tiles.finish::<S>(position, group, &sums);
             }
         }
         UNPACKED.set(unpacked);

@@ -9,9 +9,9 @@ mod reader;
 use std::sync::Arc;
 
 use super::steps::{Loaded, StepHead, Weights};
-use super::Host;
+use super::{Host, OutputHead};
 use crate::architecture::{AttentionSpec, LayerSpec, MixerSpec, MlpSpec};
-use crate::backend::{Attention, Backend, KeysValues, Linear, Norm};
+use crate::backend::{Attention, Backend, KeysValues, Linear, Norm, OutputTiles};
 use crate::error::Result;
 use crate::model::mlp::{Mlp, PlainMlp};
 use crate::model::norms::Norms;
@@ -35,9 +35,8 @@ pub(super) struct EagleWeights<B: Backend> {
     mlp: Mlp<B>,
     /// EAGLE-3's.
     final_norm: Option<Norm<B>>,
-    /// Its own, or the target's, with the cap of that.
-    head: Arc<Linear<B>>,
-    softcap: Option<f32>,
+    /// Its own, or the target's.
+    head: OutputHead<B>,
 }
 
 /// How embedding and feature enter the layer.
@@ -72,91 +71,94 @@ fn halves_of_layer(files: &EagleFiles) -> Result<(AttentionSpec, usize)> {
 
 /// Brings a head's weights to its target's backend.
 pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result<Eagle<B>> {
-        let reader = Reader {
-            files,
-            backend: host.backend,
-        };
-        let mut spec = files.spec.clone();
-        let hidden = spec.hidden_size;
-        if let Some(reason) = host.misfit(hidden, spec.vocab_size) {
+    let reader = Reader {
+        files,
+        backend: host.backend,
+    };
+    let mut spec = files.spec.clone();
+    let hidden = spec.hidden_size;
+    if let Some(reason) = host.misfit(hidden, spec.vocab_size) {
+        return Err(files.unsupported(reason));
+    }
+    let vocab_size = host.spec.vocab_size;
+    spec.context_length = host.spec.context_length;
+    let paired = files.is_third();
+    let layer = if paired { "midlayer" } else { "layers.0" };
+    let layers = host.spec.layers.len();
+    let captured = match (paired, &files.captured) {
+        (false, _) => vec![layers],
+        (true, Some(captured)) => captured.clone(),
+        (true, None) => vec![2, layers / 2, layers.saturating_sub(3)],
+    };
+    if captured.is_empty() || captured.iter().any(|layer| *layer > layers) {
+        let reason = format!("it reads layers {captured:?} of a target that has {layers}");
+        return Err(files.unsupported(reason));
+    }
+    let (attention, width) = halves_of_layer(files)?;
+    let shape = attention.shape;
+    let at = |name: &str| format!("{layer}.{name}");
+    let entry = reader.entry(&spec, shape, paired, captured.len(), &at)?;
+    let to_target = if paired {
+        reader.to_target(vocab_size)?
+    } else {
+        None
+    };
+    let own_head = match (paired && reader.has("lm_head.weight"), &to_target) {
+        (true, to_target) => {
+            let outputs = to_target.as_ref().map_or(vocab_size, Vec::len);
+            Some(OutputHead::own(reader.linear(
+                "lm_head",
+                outputs,
+                0..hidden,
+            )?))
+        }
+        (false, None) => None,
+        (false, Some(_)) => {
+            let reason = "it has tokens of its own (d2t), and no lm_head.weight for them";
             return Err(files.unsupported(reason));
         }
-        let vocab_size = host.spec.vocab_size;
-        spec.context_length = host.spec.context_length;
-        let paired = files.is_third();
-        let layer = if paired { "midlayer" } else { "layers.0" };
-        let layers = host.spec.layers.len();
-        let captured = match (paired, &files.captured) {
-            (false, _) => vec![layers],
-            (true, Some(captured)) => captured.clone(),
-            (true, None) => vec![2, layers / 2, layers.saturating_sub(3)],
-        };
-        if captured.is_empty() || captured.iter().any(|layer| *layer > layers) {
-            let reason = format!("it reads layers {captured:?} of a target that has {layers}");
-            return Err(files.unsupported(reason));
-        }
-        let (attention, width) = halves_of_layer(files)?;
-        let shape = attention.shape;
-        let at = |name: &str| format!("{layer}.{name}");
-        let entry = reader.entry(&spec, shape, paired, captured.len(), &at)?;
-        let to_target = if paired {
-            reader.to_target(vocab_size)?
-        } else {
-            None
-        };
-        let own_head = match (paired && reader.has("lm_head.weight"), &to_target) {
-            (true, to_target) => {
-                let outputs = to_target.as_ref().map_or(vocab_size, Vec::len);
-                Some(Arc::new(reader.linear("lm_head", outputs, 0..hidden)?))
-            }
-            (false, None) => None,
-            (false, Some(_)) => {
-                let reason = "it has tokens of its own (d2t), and no lm_head.weight for them";
-                return Err(files.unsupported(reason));
-            }
-        };
-        let final_norm = paired.then(|| reader.norm("norm", &spec)).transpose()?;
-        let queries = shape.query_size();
-        let names = files.checkpoint.names();
-        let tensors = names
-            .into_iter()
-            .filter_map(|name| files.checkpoint.tensor(name));
-        let elements: usize = tensors.filter_map(|tensor| tensor.elements()).sum();
-        let weights = EagleWeights {
-            backend: host.backend.clone(),
-            embedding: host.embedding.clone(),
-            embedding_scale: host.spec.embedding_scale,
-            attention,
-            entry,
-            output: reader.linear(&at("self_attn.o_proj"), hidden, 0..queries)?,
-            mlp: Mlp::Gated {
-                gate: reader.linear(&at("mlp.gate_proj"), width, 0..hidden)?,
-                ungated: PlainMlp {
-                    norms: Norms {
-                        before: Some(reader.norm(&at("post_attention_layernorm"), &spec)?),
-                        after: None,
-                        scale: 1.0,
-                    },
-                    up: reader.linear(&at("mlp.up_proj"), width, 0..hidden)?,
-                    down: reader.linear(&at("mlp.down_proj"), hidden, 0..width)?,
-                    activation: spec.activation,
-                    gate_scale: 1.0,
-                    excess: None,
+    };
+    let final_norm = paired.then(|| reader.norm("norm", &spec)).transpose()?;
+    let queries = shape.query_size();
+    let names = files.checkpoint.names();
+    let tensors = names
+        .into_iter()
+        .filter_map(|name| files.checkpoint.tensor(name));
+    let elements: usize = tensors.filter_map(|tensor| tensor.elements()).sum();
+    let weights = EagleWeights {
+        backend: host.backend.clone(),
+        embedding: host.embedding.clone(),
+        embedding_scale: host.spec.embedding_scale,
+        attention,
+        entry,
+        output: reader.linear(&at("self_attn.o_proj"), hidden, 0..queries)?,
+        mlp: Mlp::Gated {
+            gate: reader.linear(&at("mlp.gate_proj"), width, 0..hidden)?,
+            ungated: PlainMlp {
+                norms: Norms {
+                    before: Some(reader.norm(&at("post_attention_layernorm"), &spec)?),
+                    after: None,
+                    scale: 1.0,
                 },
+                up: reader.linear(&at("mlp.up_proj"), width, 0..hidden)?,
+                down: reader.linear(&at("mlp.down_proj"), hidden, 0..width)?,
+                activation: spec.activation,
+                gate_scale: 1.0,
+                excess: None,
             },
-            final_norm,
-            softcap: host.spec.logit_softcap.filter(|_| own_head.is_none()),
-            head: own_head.unwrap_or_else(|| host.head.clone()),
-        };
-        StepHead::new(Loaded {
-            weights,
-            backend: host.backend.clone(),
-            cached: shape,
-            captured,
-            to_target,
-            info: host.info(if paired { "eagle3" } else { "eagle" }, elements as u64),
-            spec,
-        })
+        },
+        final_norm,
+        head: own_head.unwrap_or_else(|| host.output_head()),
+    };
+    StepHead::new(Loaded {
+        weights,
+        backend: host.backend.clone(),
+        cached: shape,
+        captured,
+        to_target,
+        info: host.info(if paired { "eagle3" } else { "eagle" }, elements as u64),
+        spec,
+    })
 }
 
 impl<B: Backend> Weights<B> for EagleWeights<B> {
@@ -192,18 +194,20 @@ impl<B: Backend> Weights<B> for EagleWeights<B> {
         self.mlp.forward(backend, &attended, &attended)
     }
 
-    fn finish(&self, state: B::Activations) -> Result<(B::Activations, B::Activations)> {
-        let logits = match &self.final_norm {
-            Some(norm) => {
-                let [logits] = self.backend.project(&state, norm, [&self.head])?;
-                logits
-            }
-            None => self.backend.linear(&state, &self.head)?,
-        };
-        let logits = match self.softcap {
-            Some(cap) => self.backend.softcap(logits, cap)?,
-            None => logits,
-        };
+    fn finish(
+        &self,
+        state: B::Activations,
+        among: Option<&OutputTiles>,
+    ) -> Result<(B::Activations, B::Activations)> {
+        let backend = &*self.backend;
+        let normed = self
+            .final_norm
+            .as_ref()
+            .map(|norm| backend.norm(&state, norm));
+        let normed = normed.transpose()?;
+        let logits = self
+            .head
+            .logits(backend, normed.as_ref().unwrap_or(&state), among)?;
         Ok((logits, state))
     }
 }

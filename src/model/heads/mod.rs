@@ -4,17 +4,19 @@
 
 mod eagle;
 mod files;
+mod output_head;
 mod prediction;
 mod steps;
 
 use std::sync::Arc;
 
 use crate::architecture::ModelSpec;
-use crate::backend::{Backend, Linear, Norm};
+use crate::backend::{Backend, Linear, Norm, OutputTiles};
 use crate::error::Result;
 use crate::model::info::ModelInfo;
 pub use eagle::EagleFiles;
 pub use files::HeadFiles;
+use output_head::OutputHead;
 pub use prediction::PredictionFiles;
 
 /// A head, for any number of sequences.
@@ -44,8 +46,8 @@ pub trait HeadSequence: Send {
     /// Appends a token that was drafted.
     fn draft(&mut self, token: u32) -> Result<()>;
 
-    /// Scores of the head's own tokens after the last one that it has.
-    fn logits(&mut self) -> Result<Vec<f32>>;
+    /// Scores of the head's own tokens after the last one that it has, or of some of them, in their order.
+    fn logits(&mut self, among: Option<&OutputTiles>) -> Result<Vec<f32>>;
 
     /// Forgets all but the first `length` tokens.
     fn truncate(&mut self, length: usize);
@@ -72,6 +74,15 @@ impl<B: Backend> Host<'_, B> {
         })
     }
 
+    /// What gives the target's logits.
+    fn output_head(&self) -> OutputHead<B> {
+        OutputHead {
+            linear: self.head.clone(),
+            scale: self.spec.logit_scale,
+            softcap: self.spec.logit_softcap,
+        }
+    }
+
     /// Facts about a head.
     fn info(&self, architecture: &str, parameters: u64) -> ModelInfo {
         let backend = self.backend;
@@ -95,9 +106,8 @@ impl<B: Backend> Host<'_, B> {
                 "it is for targets {hidden_size} wide, and this one is {wide}"
             ));
         }
-        (vocab_size.abs_diff(tokens) > MAX_PADDING).then(|| {
-            format!("it is for targets of {vocab_size} tokens, and this one has {tokens}")
-        })
+        (vocab_size.abs_diff(tokens) > MAX_PADDING)
+            .then(|| format!("it is for targets of {vocab_size} tokens, and this one has {tokens}"))
     }
 }
 

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::Host;
 use super::steps::{Loaded, StepHead, Weights};
+use super::{Host, OutputHead};
 use crate::architecture::ModelSpec;
 use crate::architecture::names::{LayerTensor, NamedWeights};
-use crate::backend::{Backend, Linear, Norm};
+use crate::backend::{Backend, Linear, Norm, OutputTiles};
 use crate::error::{Error, Result};
 use crate::model::layer::Layer;
 use crate::model::loader::Loader;
@@ -38,7 +38,9 @@ impl PredictionFiles {
     pub(super) fn alone(opened: OpenModel) -> Result<Option<Self>> {
         let names = opened.checkpoint().names();
         let is_first = |name: &&str| name.starts_with("blk.0.") || name.contains("layers.0.");
-        let is_whole = names.iter().any(|name| is_first(name) && !name.starts_with("mtp."));
+        let is_whole = names
+            .iter()
+            .any(|name| is_first(name) && !name.starts_with("mtp."));
         match is_whole {
             true => Ok(None),
             false => Self::find(opened, false),
@@ -82,10 +84,7 @@ pub(super) struct PredictionWeights<B: Backend> {
     of_state: Linear<B>,
     layer: Layer<B>,
     final_norm: Arc<Norm<B>>,
-    /// The target's, and what becomes of its logits.
-    head: Arc<Linear<B>>,
-    logit_scale: f32,
-    softcap: Option<f32>,
+    head: OutputHead<B>,
     backend: Arc<B>,
 }
 
@@ -121,9 +120,7 @@ pub(super) fn load<B: Backend>(
         of_state: loader.layer_columns(index, T::PredictionInput, shape, hidden..2 * hidden)?,
         layer,
         final_norm: final_norm.map_or_else(|| host.final_norm.clone(), Arc::new),
-        head: host.head.clone(),
-        logit_scale: host.spec.logit_scale,
-        softcap: host.spec.logit_softcap,
+        head: host.output_head(),
         backend: host.backend.clone(),
     };
     let info = host.info("mtp", loader.info().parameters);
@@ -157,16 +154,14 @@ impl<B: Backend> Weights<B> for PredictionWeights<B> {
         self.layer.forward(&x, Slot { cache: 0, state: 0 }, pass)
     }
 
-    fn finish(&self, state: B::Activations) -> Result<(B::Activations, B::Activations)> {
+    fn finish(
+        &self,
+        state: B::Activations,
+        among: Option<&OutputTiles>,
+    ) -> Result<(B::Activations, B::Activations)> {
         let backend = &*self.backend;
         let state = backend.norm(&state, &self.final_norm)?;
-        let mut logits = backend.linear(&state, &self.head)?;
-        if self.logit_scale.to_bits() != 1.0_f32.to_bits() {
-            logits = backend.scale(logits, self.logit_scale)?;
-        }
-        if let Some(cap) = self.softcap {
-            logits = backend.softcap(logits, cap)?;
-        }
+        let logits = self.head.logits(backend, &state, among)?;
         Ok((logits, state))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{DraftHead, HeadSequence};
 use crate::architecture::ModelSpec;
 use crate::backend::{
-    AttentionShape, Backend, Batch, CachePrecision, Segment, StorageType,
+    AttentionShape, Backend, Batch, CachePrecision, OutputTiles, Segment, StorageType,
 };
 use crate::error::{Error, Result};
 use crate::model::host::read;
@@ -28,8 +28,12 @@ pub(super) trait Weights<B: Backend>: Send + Sync {
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations>;
 
-    /// The logits of one state, and the feature that the next token has.
-    fn finish(&self, state: B::Activations) -> Result<(B::Activations, B::Activations)>;
+    /// The logits of one state, or some of them, and the feature that the next token has.
+    fn finish(
+        &self,
+        state: B::Activations,
+        among: Option<&OutputTiles>,
+    ) -> Result<(B::Activations, B::Activations)>;
 }
 
 /// A head that drafts token by token.
@@ -146,11 +150,11 @@ impl<B: Backend, W: Weights<B>> Sequence<B, W> {
     }
 
     /// Computes the logits after the last token, and keeps the feature of the next one.
-    fn finish(&mut self) -> Result<B::Activations> {
+    fn finish(&mut self, among: Option<&OutputTiles>) -> Result<B::Activations> {
         let Last::State(state) = std::mem::replace(&mut self.last, Last::None) else {
             return Err(Error::Compute("a head has no last token".into()));
         };
-        let (logits, feature) = self.head.weights.finish(state)?;
+        let (logits, feature) = self.head.weights.finish(state, among)?;
         self.last = Last::Feature(feature);
         Ok(logits)
     }
@@ -172,7 +176,7 @@ impl<B: Backend, W: Weights<B>> HeadSequence for Sequence<B, W> {
 
     fn draft(&mut self, token: u32) -> Result<()> {
         if matches!(self.last, Last::State(_)) {
-            self.finish()?;
+            self.finish(None)?;
         }
         match std::mem::replace(&mut self.last, Last::None) {
             Last::Feature(feature) => self.extend(&[token], feature),
@@ -180,8 +184,8 @@ impl<B: Backend, W: Weights<B>> HeadSequence for Sequence<B, W> {
         }
     }
 
-    fn logits(&mut self) -> Result<Vec<f32>> {
-        let logits = self.finish()?;
+    fn logits(&mut self, among: Option<&OutputTiles>) -> Result<Vec<f32>> {
+        let logits = self.finish(among)?;
         read(&*self.head.backend, logits)
     }
 

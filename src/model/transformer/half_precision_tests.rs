@@ -11,7 +11,7 @@ use crate::architecture::names::NamedWeights;
 use crate::backend::candle::{CandleBackend, half_precision};
 use crate::backend::{CachePrecision, StorageType, WeightPrecision};
 use crate::hub::ModelFiles;
-use crate::model::load::OpenModel;
+use crate::model::open_model::OpenModel;
 use crate::model::options::LoadOptions;
 use crate::model::{LogitsRow, SharedModel, TokenSequence};
 

@@ -12,7 +12,7 @@ use crate::backend::{
     WeightPrecision,
 };
 use crate::hub::ModelFiles;
-use crate::model::load::OpenModel;
+use crate::model::open_model::OpenModel;
 use crate::model::mixer::{Mixer, Recurrent};
 use crate::model::norms::Norms;
 use crate::model::options::LoadOptions;

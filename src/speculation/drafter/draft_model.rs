@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Drafter, Drawing, HeadDrafter, ModelDrafter, OtherVocabulary, Sampler, TextDrafter, Vocabulary,
 };
+use crate::backend::OutputTiles;
 use crate::error::Result;
 use crate::model::{DraftHead, SharedModel};
 use crate::sampling::{Noise, Processors};
@@ -18,8 +19,8 @@ const DRAFT_STREAM: u16 = 1;
 pub(crate) enum DraftModel {
     /// A model, and its vocabulary if that differs from the target's.
     Model(SharedModel, Option<Arc<OtherVocabulary>>),
-    /// A head on the target's hidden states.
-    Head(Arc<dyn DraftHead>),
+    /// A head on the target's hidden states, and the most frequent tokens, where it chooses among those.
+    Head(Arc<dyn DraftHead>, Option<Arc<OutputTiles>>),
 }
 
 impl DraftModel {
@@ -42,7 +43,13 @@ impl DraftModel {
             sampler = sampler.with_alternatives();
         }
         let (model, vocabulary) = match self {
-            Self::Head(head) => return Ok(Box::new(HeadDrafter::new(head, sampler)?)),
+            Self::Head(head, frequent) => {
+                return Ok(Box::new(HeadDrafter::new(
+                    head,
+                    sampler,
+                    frequent.as_deref(),
+                )?));
+            }
             // Under greedy decoding the texts are compared, so the two may be tokenized differently.
             Self::Model(model, Some(other))
                 if config.is_greedy() && config.response_format.is_none() && !other.is_near() =>

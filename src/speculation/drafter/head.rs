@@ -1,11 +1,12 @@
 //! A head on the target's hidden states.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Drafter;
+use super::cut_vocabulary::CutVocabulary;
 use super::sampler::Sampler;
 use super::vocabulary::scatter;
+use crate::backend::OutputTiles;
 use crate::error::Result;
 use crate::model::{DraftHead, HeadSequence};
 use crate::speculation::Draft;
@@ -22,6 +23,8 @@ pub struct HeadDrafter {
     head: Arc<dyn DraftHead>,
     sequence: Box<dyn HeadSequence>,
     sampler: Sampler,
+    /// The tokens to choose among, if not all.
+    cut: Option<CutVocabulary>,
     /// The number of positions that were computed from the target's features.
     fed: usize,
     /// The target's features of the tokens after those.
@@ -31,11 +34,17 @@ pub struct HeadDrafter {
 }
 
 impl HeadDrafter {
-    /// A drafter for one request.
-    pub fn new(head: &Arc<dyn DraftHead>, sampler: Sampler) -> Result<Self> {
+    /// A drafter for one request, which chooses among these tokens and those of the text, if the head has no tokens of its own.
+    pub fn new(
+        head: &Arc<dyn DraftHead>,
+        sampler: Sampler,
+        among: Option<&OutputTiles>,
+    ) -> Result<Self> {
+        let among = among.filter(|_| head.to_target().is_none());
         Ok(Self {
             sequence: head.begin()?,
             head: head.clone(),
+            cut: among.map(|among| CutVocabulary::new(among, sampler.vocab_size())),
             sampler,
             fed: 0,
             features: Vec::new(),
@@ -57,15 +66,6 @@ impl HeadDrafter {
         self.features.drain(..new * width);
         self.fed += new;
         Ok(true)
-    }
-
-    /// The head's logits for the target's tokens; negative infinity for those that it lacks.
-    fn logits<'a>(&self, logits: &'a [f32]) -> Cow<'a, [f32]> {
-        let Some(to_target) = self.head.to_target() else {
-            return Cow::Borrowed(logits);
-        };
-        let tokens = to_target.iter().copied().map(Some);
-        Cow::Owned(scatter(logits, tokens, self.sampler.vocab_size()))
     }
 }
 
@@ -94,6 +94,9 @@ impl Drafter for HeadDrafter {
         if !self.catch_up(history)? {
             return Ok(draft);
         }
+        if let Some(cut) = &mut self.cut {
+            cut.follow(history);
+        }
         // A draft after missing positions would be wrong.
         let limit = if self.fed + 1 == history.len() {
             limit
@@ -101,9 +104,20 @@ impl Drafter for HeadDrafter {
             0
         };
         while draft.len() < limit {
-            let logits = self.sequence.logits()?;
-            let logits = self.logits(&logits);
-            let Some(token) = self.sampler.draw(&logits, history, &mut draft)? else {
+            let among = self.cut.as_ref().map(CutVocabulary::tokens);
+            let logits = self.sequence.logits(among)?;
+            let scattered;
+            // Scores of the target's tokens; negative infinity for those that are not drafted.
+            let scores = match (&mut self.cut, self.head.to_target()) {
+                (Some(cut), _) => cut.scatter(&logits),
+                (None, None) => &logits,
+                (None, Some(to_target)) => {
+                    let tokens = to_target.iter().copied().map(Some);
+                    scattered = scatter(&logits, tokens, self.sampler.vocab_size());
+                    &scattered
+                }
+            };
+            let Some(token) = self.sampler.draw(scores, history, &mut draft)? else {
                 break;
             };
             if draft.len() == limit || self.sequence.room() == 0 {
@@ -168,7 +182,7 @@ mod tests {
             self.read(&[token], &[self.last as f32])
         }
 
-        fn logits(&mut self) -> Result<Vec<f32>> {
+        fn logits(&mut self, _among: Option<&OutputTiles>) -> Result<Vec<f32>> {
             let mut logits = vec![0.0; 4096];
             logits[self.last as usize + 1] = 9.0;
             Ok(logits)
@@ -191,7 +205,7 @@ mod tests {
         };
         let processors = Processors::new(&config, 1, None);
         let drawing = Drawing::Coupled(Noise::new(0));
-        HeadDrafter::new(&head, Sampler::new(processors, drawing, 4096)).unwrap()
+        HeadDrafter::new(&head, Sampler::new(processors, drawing, 4096), None).unwrap()
     }
 
     fn observe(draft: &mut HeadDrafter, positions: std::ops::Range<u32>) {

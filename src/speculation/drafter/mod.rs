@@ -1,5 +1,6 @@
 //! Drafters whose tokens take time: a smaller model, one with another vocabulary, a head on the target's hidden states.
 
+mod cut_vocabulary;
 mod draft_model;
 mod head;
 mod model;
@@ -12,6 +13,7 @@ mod vocabulary;
 use super::draft::Draft;
 use crate::error::Result;
 
+pub(crate) use cut_vocabulary::frequent_tokens;
 pub(crate) use draft_model::DraftModel;
 pub use head::HeadDrafter;
 pub use model::ModelDrafter;
