@@ -590,8 +590,8 @@ fn heads_that_do_not_fit_are_refused() {
         ),
         (
             "speculators_model_type",
-            serde_json::json!("eagle3"),
-            "layout of speculators",
+            serde_json::json!("peagle"),
+            "speculators' kind \"peagle\"",
         ),
         ("head_dim", serde_json::json!(4096), "expected [16384, 256]"),
         (

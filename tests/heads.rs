@@ -3,12 +3,14 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use specdec_rs::backend::WeightPrecision;
 use specdec_rs::hub::ModelFiles;
-use specdec_rs::model::{HeadFiles, OpenModel};
+use specdec_rs::model::{DraftHead, HeadFiles, Kernels, OpenModel};
 use support::models::{all_kernels, newer_file, newer_folder, open};
+use support::shared;
 
 /// A golden file.
 struct Golden(Vec<u8>);
@@ -70,6 +72,49 @@ fn predictions() -> [(ModelFiles, Golden, &'static str); 3] {
         folder("glm4_moe"),
         (ModelFiles::Gguf(file), golden, "mtp_logits"),
     ]
+}
+
+/// A published head, on its target with these kernels, and its golden file.
+fn head(name: &str, kernels: Kernels) -> (Arc<dyn DraftHead>, Golden) {
+    let fixtures = shared().join("fixtures");
+    let folder = fixtures.join("2026/heads").join(name);
+    let target = open(
+        &ModelFiles::Folder(fixtures.join("hf/qwen3")),
+        WeightPrecision::F32,
+        kernels,
+    );
+    let golden = Golden::read(&folder.join("golden.safetensors"));
+    let files = HeadFiles::open(&ModelFiles::Folder(folder)).unwrap();
+    (target.draft_head(&files.unwrap()).unwrap(), golden)
+}
+
+#[test]
+#[ignore = "needs SPECDEC_SHARED"]
+fn eagle_3_in_the_layout_of_speculators_gives_the_golden_logits_and_drafts() {
+    for kernels in all_kernels() {
+        let (head, golden) = head("eagle3-speculators", kernels);
+        assert_eq!(head.captured_layers(), [0, 1, 2]);
+        let (ids, features) = (golden.ids("ids"), golden.floats("features"));
+        let rows = golden.floats("logits");
+        let (width, tokens) = (head.width(), head.to_target().unwrap().len());
+        let mut sequence = head.begin().unwrap();
+        for (index, row) in rows.chunks(tokens).enumerate() {
+            let features = &features[index * width..][..width];
+            sequence.read(&ids[index + 1..][..1], features).unwrap();
+            let what = format!("{kernels:?} row {index}");
+            assert_close(&sequence.logits(None).unwrap(), row, &what);
+        }
+        let (draft, rows) = (golden.ids("draft"), golden.floats("draft_logits"));
+        let mut sequence = head.begin().unwrap();
+        sequence.read(&ids[1..65], &features[..64 * width]).unwrap();
+        for (index, (token, row)) in draft.iter().zip(rows.chunks(tokens)).enumerate() {
+            let ours = sequence.logits(None).unwrap();
+            assert_close(&ours, row, &format!("{kernels:?} draft {index}"));
+            let chosen = head.to_target().unwrap()[argmax(&ours) as usize];
+            assert_eq!(chosen, *token);
+            sequence.draft(chosen).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -34,7 +34,9 @@ impl StoredTensor<'_> {
             return None;
         }
         let rows_of_matrix = self.data.chunks(bytes_of(width)?);
-        let parts: Vec<&[u8]> = rows_of_matrix.map(|row| row.get(own.clone())).collect::<Option<_>>()?;
+        let parts: Vec<&[u8]> = rows_of_matrix
+            .map(|row| row.get(own.clone()))
+            .collect::<Option<_>>()?;
         Some(StoredTensor {
             storage: self.storage,
             shape: vec![rows, columns.len()],

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::loader::StoredElements;
 use super::memory;
-use super::options::{Kernels, LoadOptions};
 use super::open_model::OpenModel;
+use super::options::{Kernels, LoadOptions};
 use super::target_model::TargetModel;
 use super::transformer::Transformer;
-use crate::architecture::names::NamedWeights;
 use crate::architecture::ModelSpec;
+use crate::architecture::names::NamedWeights;
 use crate::backend::candle::{CandleBackend, half_precision};
 use crate::backend::cpu::{CpuBackend, Tier};
 use crate::backend::{Backend, StorageType, WeightPrecision};

@@ -84,9 +84,10 @@ impl<'a, B: Backend> Loader<'a, B> {
                 let part = match stored.columns(columns.clone()) {
                     Some(part) => part,
                     // A block may hold weights of both sides.
-                    None => stored.widened()?.columns(columns).ok_or_else(|| {
-                        Error::Compute(format!("{tensor:?} has no such columns"))
-                    })?,
+                    None => stored
+                        .widened()?
+                        .columns(columns)
+                        .ok_or_else(|| Error::Compute(format!("{tensor:?} has no such columns")))?,
                 };
                 self.new_matrix(&name, &part)?
             }

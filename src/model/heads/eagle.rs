@@ -8,6 +8,7 @@ mod reader;
 
 use std::sync::Arc;
 
+use super::embedding::Embedding;
 use super::steps::{Loaded, StepHead, Weights};
 use super::{Host, OutputHead};
 use crate::architecture::{AttentionSpec, LayerSpec, MixerSpec, MlpSpec};
@@ -16,9 +17,9 @@ use crate::error::Result;
 use crate::model::mlp::{Mlp, PlainMlp};
 use crate::model::norms::Norms;
 use crate::model::pass::Pass;
-use crate::model::transformer::embed;
 use crate::weights::Checkpoint;
 pub use files::EagleFiles;
+use files::Kind;
 use reader::Reader;
 
 /// A head.
@@ -27,14 +28,15 @@ pub(super) type Eagle<B> = StepHead<B, EagleWeights<B>>;
 /// A head's weights.
 pub(super) struct EagleWeights<B: Backend> {
     backend: Arc<B>,
-    embedding: Arc<Linear<B>>,
-    embedding_scale: f32,
+    embedding: Embedding<B>,
     attention: AttentionSpec,
     entry: Entry<B>,
     output: Linear<B>,
     mlp: Mlp<B>,
     /// EAGLE-3's.
     final_norm: Option<Norm<B>>,
+    /// Whether the feature of the next token is what follows that norm.
+    norm_output: bool,
     /// Its own, or the target's.
     head: OutputHead<B>,
 }
@@ -50,7 +52,11 @@ enum Entry<B: Backend> {
     /// EAGLE-3: queries, keys and values are projected from both, side by side, each after a norm of its own; and a matrix
     /// over the target's hidden states gives the feature.
     Paired {
-        feature: Linear<B>,
+        /// Before the matrix over the target's hidden states (EAGLE-3.1).
+        fusion_norm: Option<Norm<B>>,
+        fusion: Linear<B>,
+        /// Whether the layer adds to the normalized feature.
+        norm_before_residual: bool,
         embedding_norm: Norm<B>,
         feature_norm: Norm<B>,
         of_embedding: [Linear<B>; 3],
@@ -77,18 +83,21 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
     };
     let mut spec = files.spec.clone();
     let hidden = spec.hidden_size;
-    if let Some(reason) = host.misfit(hidden, spec.vocab_size) {
+    let of_target = files.target_hidden_size.unwrap_or(hidden);
+    if let Some(reason) = host.misfit(of_target, spec.vocab_size) {
         return Err(files.unsupported(reason));
     }
     let vocab_size = host.spec.vocab_size;
     spec.context_length = host.spec.context_length;
-    let paired = files.is_third();
-    let layer = if paired { "midlayer" } else { "layers.0" };
     let layers = host.spec.layers.len();
-    let captured = match (paired, &files.captured) {
-        (false, _) => vec![layers],
-        (true, Some(captured)) => captured.clone(),
-        (true, None) => vec![2, layers / 2, layers.saturating_sub(3)],
+    let third = match &files.kind {
+        Kind::First => None,
+        Kind::Third(third) => Some(third),
+    };
+    let captured = match third.map(|third| &third.captured) {
+        None => vec![layers],
+        Some(Some(captured)) => captured.clone(),
+        Some(None) => vec![2, layers / 2, layers.saturating_sub(3)],
     };
     if captured.is_empty() || captured.iter().any(|layer| *layer > layers) {
         let reason = format!("it reads layers {captured:?} of a target that has {layers}");
@@ -96,14 +105,20 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
     }
     let (attention, width) = halves_of_layer(files)?;
     let shape = attention.shape;
+    let layer = files.layer();
     let at = |name: &str| format!("{layer}.{name}");
-    let entry = reader.entry(&spec, shape, paired, captured.len(), &at)?;
-    let to_target = if paired {
-        reader.to_target(vocab_size)?
-    } else {
-        None
+    let width_of_features = captured.len() * of_target;
+    let entry = reader.entry(
+        &spec,
+        shape,
+        third.map(|third| (third, width_of_features)),
+        &at,
+    )?;
+    let to_target = match third {
+        Some(_) => reader.to_target(vocab_size)?,
+        None => None,
     };
-    let own_head = match (paired && reader.has("lm_head.weight"), &to_target) {
+    let own_head = match (third.is_some() && reader.has("lm_head.weight"), &to_target) {
         (true, to_target) => {
             let outputs = to_target.as_ref().map_or(vocab_size, Vec::len);
             Some(OutputHead::own(reader.linear(
@@ -118,7 +133,16 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
             return Err(files.unsupported(reason));
         }
     };
-    let final_norm = paired.then(|| reader.norm("norm", &spec)).transpose()?;
+    let embedding = match files.has_embedding {
+        true => Embedding::Own(reader.embedding(hidden)?),
+        false => Embedding::of_target(host),
+    };
+    if hidden != of_target && (own_head.is_none() || !files.has_embedding) {
+        let reason =
+            format!("it is {hidden} wide, and lacks an embedding or an lm_head of its own");
+        return Err(files.unsupported(reason));
+    }
+    let final_norm = third.map(|_| reader.norm("norm", hidden)).transpose()?;
     let queries = shape.query_size();
     let names = files.checkpoint.names();
     let tensors = names
@@ -127,8 +151,7 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
     let elements: usize = tensors.filter_map(|tensor| tensor.elements()).sum();
     let weights = EagleWeights {
         backend: host.backend.clone(),
-        embedding: host.embedding.clone(),
-        embedding_scale: host.spec.embedding_scale,
+        embedding,
         attention,
         entry,
         output: reader.linear(&at("self_attn.o_proj"), hidden, 0..queries)?,
@@ -136,7 +159,7 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
             gate: reader.linear(&at("mlp.gate_proj"), width, 0..hidden)?,
             ungated: PlainMlp {
                 norms: Norms {
-                    before: Some(reader.norm(&at("post_attention_layernorm"), &spec)?),
+                    before: Some(reader.norm(&at("post_attention_layernorm"), hidden)?),
                     after: None,
                     scale: 1.0,
                 },
@@ -148,6 +171,7 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
             },
         },
         final_norm,
+        norm_output: third.is_some_and(|third| third.norm_output),
         head: own_head.unwrap_or_else(|| host.output_head()),
     };
     StepHead::new(Loaded {
@@ -155,8 +179,12 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
         backend: host.backend.clone(),
         cached: shape,
         captured,
+        feature_width: width_of_features,
         to_target,
-        info: host.info(if paired { "eagle3" } else { "eagle" }, elements as u64),
+        info: host.info(
+            if third.is_some() { "eagle3" } else { "eagle" },
+            elements as u64,
+        ),
         spec,
     })
 }
@@ -164,8 +192,16 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
 impl<B: Backend> Weights<B> for EagleWeights<B> {
     fn features(&self, captured: B::Activations) -> Result<B::Activations> {
         match &self.entry {
-            Entry::Paired { feature, .. } => Ok(self.backend.linear(&captured, feature)?),
             Entry::Fused { .. } => Ok(captured),
+            Entry::Paired {
+                fusion_norm: Some(norm),
+                fusion,
+                ..
+            } => {
+                let [features] = self.backend.project(&captured, norm, [fusion])?;
+                Ok(features)
+            }
+            Entry::Paired { fusion, .. } => Ok(self.backend.linear(&captured, fusion)?),
         }
     }
 
@@ -200,15 +236,12 @@ impl<B: Backend> Weights<B> for EagleWeights<B> {
         among: Option<&OutputTiles>,
     ) -> Result<(B::Activations, B::Activations)> {
         let backend = &*self.backend;
-        let normed = self
-            .final_norm
-            .as_ref()
-            .map(|norm| backend.norm(&state, norm));
-        let normed = normed.transpose()?;
-        let logits = self
-            .head
-            .logits(backend, normed.as_ref().unwrap_or(&state), among)?;
-        Ok((logits, state))
+        let Some(norm) = &self.final_norm else {
+            return Ok((self.head.logits(backend, &state, among)?, state));
+        };
+        let normed = backend.norm(&state, norm)?;
+        let logits = self.head.logits(backend, &normed, among)?;
+        Ok((logits, if self.norm_output { normed } else { state }))
     }
 }
 
@@ -220,7 +253,7 @@ impl<B: Backend> EagleWeights<B> {
         feature: B::Activations,
     ) -> Result<(B::Activations, [B::Activations; 3])> {
         let backend = &*self.backend;
-        let embedded = embed(backend, &self.embedding, self.embedding_scale, tokens)?;
+        let embedded = self.embedding.rows(backend, tokens)?;
         match &self.entry {
             Entry::Fused {
                 embedding,
@@ -239,6 +272,7 @@ impl<B: Backend> EagleWeights<B> {
                 feature_norm,
                 of_embedding,
                 of_feature,
+                norm_before_residual,
                 ..
             } => {
                 let [q, k, v] =
@@ -250,7 +284,11 @@ impl<B: Backend> EagleWeights<B> {
                     backend.add(&k, &fk)?,
                     backend.add(&v, &fv)?,
                 ];
-                Ok((feature, sums))
+                let residual = match norm_before_residual {
+                    true => backend.norm(&feature, feature_norm)?,
+                    false => feature,
+                };
+                Ok((residual, sums))
             }
         }
     }

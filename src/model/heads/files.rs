@@ -1,9 +1,20 @@
-//! Where a head's weights lie.
+//! Where a head's weights lie, and of which kind it is.
+
+use std::path::Path;
+
+use serde_json::Value;
 
 use super::{EagleFiles, PredictionFiles};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files::{self, Small};
 use crate::hub::ModelFiles;
+use crate::json;
 use crate::model::open_model::OpenModel;
+use crate::weights::Checkpoint;
+use crate::weights::safetensors::SafetensorsCheckpoint;
+
+/// The matrix over the target's hidden states, which tells a head from a model.
+const FUSION: &str = "fc.weight";
 
 /// A head's opened files.
 pub enum HeadFiles {
@@ -17,9 +28,9 @@ impl HeadFiles {
     /// Opens a head; `None`: a model lies there.
     pub fn open(files: &ModelFiles) -> Result<Option<Self>> {
         if let ModelFiles::Folder(folder) = files
-            && let Some(files) = EagleFiles::open(folder)?
+            && let Some(files) = Self::open_folder(folder)?
         {
-            return Ok(Some(Self::Eagle(files)));
+            return Ok(Some(files));
         }
         let prediction = PredictionFiles::alone(OpenModel::open(files)?)?;
         Ok(prediction.map(Self::Prediction))
@@ -28,5 +39,64 @@ impl HeadFiles {
     /// The head within a model's own files; `None`: there is none.
     pub fn within(model: OpenModel) -> Result<Option<Self>> {
         Ok(PredictionFiles::within(model)?.map(Self::Prediction))
+    }
+
+    /// Opens a published head in a folder of its own; `None`: no such head lies there.
+    fn open_folder(folder: &Path) -> Result<Option<Self>> {
+        let checkpoint = SafetensorsCheckpoint::open(folder)?;
+        if checkpoint.tensor(FUSION).is_none() {
+            return Ok(None);
+        }
+        let file = folder.join("config.json");
+        let text = files::read_text(&file, Small::Settings)?;
+        let config = HeadConfig {
+            value: json::parse(&file, text.as_bytes())?,
+            folder,
+        };
+        EagleFiles::open(&config, checkpoint).map(|files| Some(Self::Eagle(files)))
+    }
+}
+
+/// A published head's config.json.
+pub(super) struct HeadConfig<'a> {
+    pub(super) value: Value,
+    pub(super) folder: &'a Path,
+}
+
+impl HeadConfig<'_> {
+    /// A flag; `false` where it is not set.
+    pub(super) fn flag(&self, name: &str) -> Result<bool> {
+        match &self.value[name] {
+            Value::Null => Ok(false),
+            Value::Bool(flag) => Ok(*flag),
+            other => Err(self.wrong(name, "true or false", other)),
+        }
+    }
+
+    /// The kind that speculators gave it.
+    pub(super) fn speculators_type(&self) -> Option<&str> {
+        self.value["speculators_model_type"].as_str()
+    }
+
+    /// The name of its architecture; empty where there is none.
+    pub(super) fn architecture(&self) -> &str {
+        self.value["architectures"][0].as_str().unwrap_or_default()
+    }
+
+    /// Numbers of the target's layers, each `further` more than the file says.
+    pub(super) fn layers(&self, name: &str, list: &Value, further: usize) -> Result<Vec<usize>> {
+        let number = |layer: &Value| usize::try_from(layer.as_u64()?).ok()?.checked_add(further);
+        let numbers = list.as_array();
+        let numbers = numbers.and_then(|layers| layers.iter().map(number).collect());
+        numbers.ok_or_else(|| self.wrong(name, "numbers of layers", list))
+    }
+
+    pub(super) fn wrong(&self, name: &str, expected: &str, found: &Value) -> Error {
+        let file = self.folder.join("config.json");
+        Error::corrupt(&file, format!("{name}: expected {expected}, found {found}"))
+    }
+
+    pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {
+        Error::unsupported(self.folder.display().to_string(), reason)
     }
 }

@@ -3,6 +3,7 @@
 //! A head of EAGLE's kind, or a model's own layer for multi-token prediction, drafts token by token (`steps`).
 
 mod eagle;
+mod embedding;
 mod files;
 mod output_head;
 mod prediction;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::embedding::Embedding;
 use super::steps::{Loaded, StepHead, Weights};
 use super::{Host, OutputHead};
 use crate::architecture::ModelSpec;
@@ -16,7 +17,6 @@ use crate::model::loader::Loader;
 use crate::model::mixer::Slot;
 use crate::model::open_model::OpenModel;
 use crate::model::pass::Pass;
-use crate::model::transformer::embed;
 use crate::progress::Silent;
 
 /// Opened files with a layer that predicts further tokens.
@@ -74,9 +74,7 @@ type Prediction<B> = StepHead<B, PredictionWeights<B>>;
 
 /// A head's weights.
 pub(super) struct PredictionWeights<B: Backend> {
-    /// The target's.
-    embedding: Arc<Linear<B>>,
-    embedding_scale: f32,
+    embedding: Embedding<B>,
     embedding_norm: Norm<B>,
     state_norm: Norm<B>,
     /// The columns that multiply the embedding, and those that multiply the state.
@@ -112,8 +110,7 @@ pub(super) fn load<B: Backend>(
     let cached = cached.ok_or_else(|| files.unsupported("its layer is no attention".into()))?;
     let final_norm = loader.optional_layer_norm(index, T::PredictionNorm, hidden)?;
     let weights = PredictionWeights {
-        embedding: host.embedding.clone(),
-        embedding_scale: host.spec.embedding_scale,
+        embedding: Embedding::of_target(host),
         embedding_norm: loader.layer_norm(index, T::PredictionEmbeddingNorm, hidden)?,
         state_norm: loader.layer_norm(index, T::PredictionStateNorm, hidden)?,
         of_embedding: loader.layer_columns(index, T::PredictionInput, shape, 0..hidden)?,
@@ -129,6 +126,7 @@ pub(super) fn load<B: Backend>(
         backend: host.backend.clone(),
         cached,
         captured: vec![host.spec.layers.len()],
+        feature_width: hidden,
         to_target: None,
         info,
         spec,
@@ -147,7 +145,7 @@ impl<B: Backend> Weights<B> for PredictionWeights<B> {
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<B::Activations> {
         let backend = pass.backend;
-        let embedded = embed(backend, &self.embedding, self.embedding_scale, tokens)?;
+        let embedded = self.embedding.rows(backend, tokens)?;
         let [x] = backend.project(&embedded, &self.embedding_norm, [&self.of_embedding])?;
         let state = backend.norm(&features, &self.state_norm)?;
         let x = backend.linear_add(&state, &self.of_state, None, &x)?;

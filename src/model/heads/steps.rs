@@ -49,6 +49,8 @@ pub(super) struct Loaded<B: Backend, W> {
     pub(super) cached: AttentionShape,
     /// Layers of the target before which its hidden states are captured.
     pub(super) captured: Vec<usize>,
+    /// How many values of hidden states the target has for a token.
+    pub(super) feature_width: usize,
     /// The target's token of each of the head's, where it has fewer.
     pub(super) to_target: Option<Vec<u32>>,
     pub(super) info: ModelInfo,
@@ -79,7 +81,7 @@ impl<B: Backend, W: Weights<B> + 'static> DraftHead for StepHead<B, W> {
     }
 
     fn width(&self) -> usize {
-        self.0.captured.len() * self.0.spec.hidden_size
+        self.0.feature_width
     }
 
     fn to_target(&self) -> Option<&[u32]> {
@@ -163,7 +165,7 @@ impl<B: Backend, W: Weights<B>> Sequence<B, W> {
 impl<B: Backend, W: Weights<B>> HeadSequence for Sequence<B, W> {
     fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
         let head = &*self.head;
-        let width = head.captured.len() * head.spec.hidden_size;
+        let width = head.feature_width;
         if tokens.is_empty() || features.len() != tokens.len() * width {
             let (found, rows) = (features.len(), tokens.len());
             let reason = format!("{found} features where {rows} rows of {width} were due");

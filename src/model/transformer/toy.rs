@@ -12,9 +12,9 @@ use crate::backend::{
     WeightPrecision,
 };
 use crate::hub::ModelFiles;
-use crate::model::open_model::OpenModel;
 use crate::model::mixer::{Mixer, Recurrent};
 use crate::model::norms::Norms;
+use crate::model::open_model::OpenModel;
 use crate::model::options::LoadOptions;
 use crate::model::target_model::TargetModel;
 

@@ -1,20 +1,16 @@
-//! A published head's files.
+//! A published head's files: EAGLE's own layout, and that of speculators.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use crate::architecture::{ModelSpec, config_json};
 use crate::error::{Error, Result};
-use crate::files::{self, Small};
-use crate::json;
+use crate::model::heads::files::HeadConfig;
 use crate::weights::Checkpoint;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
-/// The tensor that tells a head from a model.
-const FUSION: &str = "fc.weight";
-
-/// Heads that have a tensor of that name, too, by what the name of their architecture holds.
+/// Heads that have a matrix over the target's hidden states, too, by what the name of their architecture holds.
 const OTHER_KINDS: [&str; 2] = ["DFlash", "DSpark"];
 
 const SUPPORTED: &str =
@@ -39,50 +35,102 @@ const LAYER_PARTS: [&str; 11] = [
 pub struct EagleFiles {
     pub(super) folder: PathBuf,
     pub(super) spec: ModelSpec,
-    /// Of config.json.
-    pub(super) captured: Option<Vec<usize>>,
     pub(super) checkpoint: SafetensorsCheckpoint,
+    pub(super) kind: Kind,
+    /// Whether the head has an embedding of its own.
+    pub(super) has_embedding: bool,
+    /// The target's hidden size, where it is not the head's.
+    pub(super) target_hidden_size: Option<usize>,
+}
+
+/// What a head computes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// EAGLE, and EAGLE-2.
+    First,
+    /// EAGLE-3.
+    Third(Third),
+}
+
+/// What EAGLE-3's heads differ in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Third {
+    /// The layers of the target before which its hidden states are captured; `None`: a low, a middle and a high one.
+    pub(super) captured: Option<Vec<usize>>,
+    /// Whether a norm precedes the matrix over the target's hidden states (EAGLE-3.1).
+    pub(super) norm_before_fusion: bool,
+    /// Whether the layer adds to the feature after its norm, not before.
+    pub(super) norm_before_residual: bool,
+    /// Whether the feature of the next token is what follows the last norm, not what precedes it.
+    pub(super) norm_output: bool,
 }
 
 impl EagleFiles {
-    /// Opens a folder; `None` if a model lies there, not a head.
-    pub fn open(folder: &Path) -> Result<Option<Self>> {
-        let checkpoint = SafetensorsCheckpoint::open(folder)?;
-        if checkpoint.tensor(FUSION).is_none() {
-            return Ok(None);
+    /// Opens a head.
+    pub(in crate::model::heads) fn open(
+        config: &HeadConfig<'_>,
+        checkpoint: SafetensorsCheckpoint,
+    ) -> Result<Self> {
+        let names = checkpoint.names();
+        if let Some(reason) = other_kind(config, &names) {
+            return Err(config.unsupported(reason));
         }
-        let config = folder.join("config.json");
-        let text = files::read_text(&config, Small::Settings)?;
-        let value: Value = json::parse(&config, text.as_bytes())?;
-        if let Some(reason) = other_kind(&value, &checkpoint.names()) {
-            return Err(Error::unsupported(folder.display().to_string(), reason));
-        }
-        Ok(Some(Self {
-            folder: folder.to_owned(),
-            spec: config_json::parse(&text, &config)?,
-            captured: captured(&value).map_err(|reason| Error::corrupt(&config, reason))?,
+        let is_speculators = config.speculators_type().is_some();
+        let has = |name: &str| names.contains(&name);
+        let is_third = names
+            .iter()
+            .any(|name| name.starts_with("midlayer.") || name.ends_with(".hidden_norm.weight"));
+        let model = match is_speculators {
+            true => &config.value["transformer_layer_config"],
+            false => &config.value,
+        };
+        let kind = match is_third || is_speculators {
+            false => Kind::First,
+            true => Kind::Third(Third {
+                captured: captured(config)?,
+                norm_before_fusion: config.flag("norm_before_fc")? || has("input_norm.weight"),
+                norm_before_residual: config.flag("norm_before_residual")?,
+                norm_output: config.flag("norm_output")?,
+            }),
+        };
+        let file = config.folder.join("config.json");
+        Ok(Self {
+            folder: config.folder.to_owned(),
+            spec: config_json::parse(&model.to_string(), &file)?,
+            kind,
+            // In EAGLE's own layout it is a copy of the target's.
+            has_embedding: is_speculators && has("embed_tokens.weight"),
+            target_hidden_size: config.value["target_hidden_size"]
+                .as_u64()
+                .and_then(|size| usize::try_from(size).ok()),
             checkpoint,
-        }))
+        })
     }
 
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {
         Error::unsupported(self.folder.display().to_string(), reason)
     }
 
-    /// Whether it is one of EAGLE-3's.
-    pub(super) fn is_third(&self) -> bool {
+    /// What precedes the names of the layer's tensors.
+    pub(super) fn layer(&self) -> &'static str {
         let names = self.checkpoint.names();
-        names.iter().any(|name| name.starts_with("midlayer."))
+        match names.iter().any(|name| name.starts_with("midlayer.")) {
+            true => "midlayer",
+            false => "layers.0",
+        }
     }
 }
 
 /// Why a head is not one of EAGLE's or EAGLE-3's; `None`: it is.
-fn other_kind(config: &Value, names: &[&str]) -> Option<String> {
-    if !config["speculators_model_type"].is_null() {
-        let reason = "its config.json is in the layout of speculators: use a head in EAGLE's own";
-        return Some(reason.into());
+fn other_kind(config: &HeadConfig<'_>, names: &[&str]) -> Option<String> {
+    if let Some(kind) = config.speculators_type()
+        && kind != "eagle3"
+    {
+        return Some(format!(
+            "it is a head of speculators' kind {kind:?}, and {SUPPORTED}"
+        ));
     }
-    let architecture = config["architectures"][0].as_str().unwrap_or_default();
+    let architecture = config.architecture();
     let named = architecture.to_ascii_lowercase();
     if let Some(kind) = OTHER_KINDS
         .iter()
@@ -113,29 +161,21 @@ fn is_eagles(name: &str) -> bool {
     let layers = ["layers.0.", "midlayer."];
     match layers.iter().find_map(|layer| name.strip_prefix(layer)) {
         Some(part) => LAYER_PARTS.contains(&part),
-        None => ["fc", "embed_tokens", "norm", "lm_head"].contains(&name),
+        None => ["fc", "embed_tokens", "input_norm", "norm", "lm_head"].contains(&name),
     }
 }
 
 /// The layers of the target before which config.json has its hidden states captured.
-fn captured(config: &Value) -> Result<Option<Vec<usize>>, String> {
+fn captured(config: &HeadConfig<'_>) -> Result<Option<Vec<usize>>> {
     const NAME: &str = "eagle_aux_hidden_state_layer_ids";
     // Under `eagle_config` a layer's number stands for what comes out of it.
-    let nested = &config["eagle_config"][NAME];
+    let nested = &config.value["eagle_config"][NAME];
     let (layers, further) = match nested {
-        Value::Null => (&config[NAME], 0),
+        Value::Null => (&config.value[NAME], 0),
         nested => (nested, 1),
     };
     if layers.is_null() {
         return Ok(None);
     }
-    let number = |layer: &Value| {
-        let layer = usize::try_from(layer.as_u64()?).ok()?;
-        layer.checked_add(further)
-    };
-    let numbers = layers
-        .as_array()
-        .and_then(|layers| layers.iter().map(number).collect());
-    let expected = || format!("{NAME}: expected numbers of layers, found {layers}");
-    numbers.map(Some).ok_or_else(expected)
+    config.layers(NAME, layers, further).map(Some)
 }

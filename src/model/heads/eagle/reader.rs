@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Entry;
-use super::files::EagleFiles;
+use super::files::{EagleFiles, Third};
 use crate::architecture::ModelSpec;
 use crate::backend::{AttentionShape, Backend, Linear, Norm};
 use crate::error::{Error, Result};
-use crate::weights::{Checkpoint, StoredTensor, dequantize};
+use crate::weights::{Checkpoint, StoredRows, StoredTensor, dequantize};
 
 /// Brings a head's tensors to a backend.
 pub(super) struct Reader<'a, B: Backend> {
@@ -56,7 +56,8 @@ impl<B: Backend> Reader<'_, B> {
     ) -> Result<Linear<B>> {
         let tensor = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
         let part = tensor.columns(columns.clone());
-        let part = part.ok_or_else(|| Error::Compute(format!("no columns {columns:?} of {name}")))?;
+        let part =
+            part.ok_or_else(|| Error::Compute(format!("no columns {columns:?} of {name}")))?;
         let bias = format!("{name}.bias");
         let bias = (columns.start == 0 && self.has(&bias)).then(|| self.vector(&bias, outputs));
         let matrix = self.backend.matrix(&part)?;
@@ -72,11 +73,23 @@ impl<B: Backend> Reader<'_, B> {
         Ok(self.backend.vector(values)?)
     }
 
-    pub(super) fn norm(&self, name: &str, spec: &ModelSpec) -> Result<Norm<B>> {
+    pub(super) fn norm(&self, name: &str, width: usize) -> Result<Norm<B>> {
         Ok(Norm {
-            kind: spec.norm,
-            weight: self.vector(&format!("{name}.weight"), spec.hidden_size)?,
+            kind: self.files.spec.norm,
+            weight: self.vector(&format!("{name}.weight"), width)?,
             bias: None,
+        })
+    }
+
+    /// The head's own embedding.
+    pub(super) fn embedding(&self, width: usize) -> Result<StoredRows> {
+        const NAME: &str = "embed_tokens.weight";
+        let checkpoint = &self.files.checkpoint;
+        let table = checkpoint.rows(NAME);
+        let table = table.filter(|table| table.shape()[1] == width);
+        table.ok_or_else(|| {
+            let reason = format!("tensor {NAME:?}: expected a matrix of {width} columns");
+            Error::corrupt(checkpoint.file_of(NAME), reason)
         })
     }
 
@@ -84,8 +97,7 @@ impl<B: Backend> Reader<'_, B> {
         &self,
         spec: &ModelSpec,
         shape: AttentionShape,
-        paired: bool,
-        captured: usize,
+        third: Option<(&Third, usize)>,
         at: &impl Fn(&str) -> String,
     ) -> Result<Entry<B>> {
         let (queries, keys) = (shape.query_size(), shape.kv_size());
@@ -101,17 +113,22 @@ impl<B: Backend> Reader<'_, B> {
                 linear("v_proj", keys)?,
             ])
         };
-        if !paired {
+        let Some((third, width)) = third else {
             return Ok(Entry::Fused {
                 embedding: self.part("fc", hidden, 2 * hidden, 0..hidden)?,
                 feature: self.part("fc", hidden, 2 * hidden, hidden..2 * hidden)?,
                 projections: projections(hidden, 0..hidden)?,
             });
-        }
+        };
+        let fusion_norm = third
+            .norm_before_fusion
+            .then(|| self.norm("input_norm", width));
         Ok(Entry::Paired {
-            feature: self.linear("fc", hidden, 0..captured * hidden)?,
-            embedding_norm: self.norm(&at("input_layernorm"), spec)?,
-            feature_norm: self.norm(&at("hidden_norm"), spec)?,
+            fusion_norm: fusion_norm.transpose()?,
+            fusion: self.linear("fc", hidden, 0..width)?,
+            norm_before_residual: third.norm_before_residual,
+            embedding_norm: self.norm(&at("input_layernorm"), hidden)?,
+            feature_norm: self.norm(&at("hidden_norm"), hidden)?,
             of_embedding: projections(2 * hidden, 0..hidden)?,
             of_feature: projections(2 * hidden, hidden..2 * hidden)?,
         })
