@@ -10,7 +10,7 @@ use specdec_rs::SpeculativeDecoder;
 use specdec_rs::backend::cpu::{CpuBackend, Tier};
 use specdec_rs::backend::{
     Attention, AttentionShape, Backend, Batch, CachePrecision, Convolution, DeltaRule, KeysValues,
-    Linear, Recurrence, RecurrentState, Segment, StateSpace, Taps, WeightPrecision,
+    Linear, Mask, Recurrence, RecurrentState, Segment, StateSpace, Taps, WeightPrecision,
 };
 use specdec_rs::weights::{StorageType, StoredTensor, quantize};
 
@@ -57,7 +57,7 @@ fn segment(past: usize, rows: usize) -> Segment {
         past,
         first_row: 0,
         rows,
-        is_tree: false,
+        mask: Mask::Causal,
         provisional: 0,
         is_stretched: false,
     }

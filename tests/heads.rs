@@ -119,6 +119,46 @@ fn eagle_3_in_the_layout_of_speculators_gives_the_golden_logits_and_drafts() {
 
 #[test]
 #[ignore = "needs SPECDEC_SHARED"]
+fn block_drafters_give_the_golden_logits_drafts_and_confidence() {
+    for (name, slots) in [("dflash", 7), ("dspark", 5)] {
+        for kernels in all_kernels() {
+            let (head, golden) = head(name, kernels);
+            let (ids, features) = (golden.ids("ids"), golden.floats("features"));
+            let (at, draft) = (golden.ids("at"), golden.ids("draft"));
+            let (rows, width) = (golden.floats("logits"), head.width());
+            let tokens = rows.len() / (at.len() * slots);
+            let mut rows = rows.chunks(tokens);
+            let mut sequence = head.begin().unwrap();
+            let mut read = 0;
+            for (index, at) in at.into_iter().enumerate() {
+                let at = at as usize;
+                let features = &features[read * width..at * width];
+                sequence.read(&ids[read + 1..=at], features).unwrap();
+                read = at;
+                for slot in 0..slots {
+                    let what = format!("{name} {kernels:?} at {at}, slot {slot}");
+                    let logits = sequence.logits(None).unwrap();
+                    assert_close(&logits, rows.next().unwrap(), &what);
+                    let confidence = sequence.confidence().unwrap();
+                    if name == "dspark" {
+                        let golden = golden.floats("confidence")[index * slots + slot];
+                        assert_close(&[confidence.unwrap()], &[golden], &what);
+                    } else {
+                        assert_eq!(confidence, None);
+                    }
+                    let token = draft[index * slots + slot];
+                    assert_eq!(argmax(&logits), token, "{what}");
+                    assert_eq!(sequence.room() == 0, slot == slots - 1);
+                    sequence.draft(token).unwrap();
+                }
+                sequence.truncate(read);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs SPECDEC_SHARED"]
 fn layers_for_multi_token_prediction_give_the_golden_logits_and_drafts() {
     for (files, golden, logits) in predictions() {
         let (ids, hidden) = (golden.ids("ids"), golden.floats("hidden"));

@@ -51,9 +51,8 @@ pub struct Segment {
     pub first_row: usize,
     /// Number of rows.
     pub rows: usize,
-    /// Whether the rows are a tree, of at most [`MAX_TREE_ROWS`]: they are appended to the cache in their order, but
-    /// each has the position of its depth and sees its ancestors alone.
-    pub is_tree: bool,
+    /// Which of its rows a row sees.
+    pub mask: Mask,
     /// How many tokens before the segment's end may yet be rolled back; recurrent layers commit the others. Those of a tree's
     /// rows may all be.
     pub provisional: usize,
@@ -65,11 +64,31 @@ pub struct Segment {
 impl Segment {
     /// The position of a row, counted within the segment, as are `ancestors` ([`Batch::ancestors_of`]).
     pub fn position(&self, row: usize, ancestors: &[u64]) -> usize {
-        match self.is_tree {
-            true => self.past + ancestors[row].count_ones() as usize - 1,
-            false => self.past + row,
+        match self.mask {
+            Mask::Tree => self.past + ancestors[row].count_ones() as usize - 1,
+            Mask::Causal | Mask::Full => self.past + row,
         }
     }
+
+    /// The last position that a row sees.
+    pub fn last_seen(&self, row: usize, ancestors: &[u64]) -> usize {
+        match self.mask {
+            Mask::Causal | Mask::Tree => self.position(row, ancestors),
+            Mask::Full => self.past + self.rows - 1,
+        }
+    }
+}
+
+/// Which rows of its segment a row sees, besides all tokens in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// Itself and those before it.
+    Causal,
+    /// Its ancestors in a tree of at most [`MAX_TREE_ROWS`], and itself: the rows are appended to the cache in their order, but
+    /// each has the position of its depth.
+    Tree,
+    /// All of them: a block of tokens that are guessed at once.
+    Full,
 }
 
 /// The rows of a step.
@@ -86,9 +105,9 @@ impl Batch<'_> {
     /// The ancestors of one segment's rows, if it is a tree.
     pub fn ancestors_of(&self, segment: usize) -> &[u64] {
         let segment = &self.segments[segment];
-        match segment.is_tree {
-            true => &self.ancestors[segment.first_row..segment.first_row + segment.rows],
-            false => &[],
+        match segment.mask {
+            Mask::Tree => &self.ancestors[segment.first_row..segment.first_row + segment.rows],
+            Mask::Causal | Mask::Full => &[],
         }
     }
 
@@ -262,6 +281,15 @@ pub trait Backend: Sized + Send + Sync + 'static {
         linear: &Linear<Self>,
         outputs: &OutputTiles,
     ) -> Result<Self::Activations>;
+    /// Head norms, rotary embedding, and append to the caches at each segment's `past`; what [`attention`](Self::attention)
+    /// does, without queries.
+    fn append(
+        &self,
+        keys_values: KeysValues<Self::Activations>,
+        attention: &Attention<'_, Self>,
+        caches: &mut [&mut Self::KvCache],
+        step: &Self::Step,
+    ) -> Result<()>;
     /// Head norms, rotary embedding, append to the caches at each segment's `past`, and attention.
     ///
     /// `q` is `[rows, heads * head_dim]`; `caches` are those of the step's segments, in their order.

@@ -51,17 +51,8 @@ impl<'a> NamedWeights<'a> {
             Error::corrupt(source, reason)
         })?;
         let weights = Self {
-            checkpoint,
-            spec,
-            names,
             prefix,
-            norms_less_one: match is_gguf {
-                true => LessOne::None,
-                false => spec.family.norms_less_one,
-            },
-            first_prediction: spec.layers.len(),
-            joined: Mutex::default(),
-            source,
+            ..Self::of_layers(checkpoint, spec, is_gguf, source)
         };
         weights.refuse_further_layers()?;
         Ok(weights)
@@ -69,6 +60,19 @@ impl<'a> NamedWeights<'a> {
 
     /// The same of the layer that predicts further tokens, which is the last of `spec`; the checkpoint may hold no other.
     pub fn of_prediction(
+        checkpoint: &'a dyn Checkpoint,
+        spec: &'a ModelSpec,
+        is_gguf: bool,
+        source: &'a Path,
+    ) -> Self {
+        Self {
+            first_prediction: spec.layers.len().saturating_sub(1),
+            ..Self::of_layers(checkpoint, spec, is_gguf, source)
+        }
+    }
+
+    /// The same of layers alone: the checkpoint may have no embedding.
+    pub fn of_layers(
         checkpoint: &'a dyn Checkpoint,
         spec: &'a ModelSpec,
         is_gguf: bool,
@@ -84,7 +88,7 @@ impl<'a> NamedWeights<'a> {
                 true => LessOne::None,
                 false => spec.family.norms_less_one,
             },
-            first_prediction: spec.layers.len().saturating_sub(1),
+            first_prediction: spec.layers.len(),
             joined: Mutex::default(),
             source,
         }

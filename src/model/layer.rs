@@ -102,6 +102,21 @@ impl<B: Backend> Layer<B> {
         altup.correct(backend, predicted, x, input)
     }
 
+    /// Appends the keys and values of rows that the layer does not compute, and whose norm was applied before.
+    pub(super) fn append(
+        &self,
+        x: &B::Activations,
+        slot: Slot,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<()> {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.append(x, slot.cache, pass),
+            _ => Err(Error::Compute(
+                "rows for a layer that is no attention".into(),
+            )),
+        }
+    }
+
     /// How many states a sequence has of it; none if it keeps keys and values instead.
     pub(super) fn state_count(&self) -> usize {
         self.mixer.state_count()

@@ -26,7 +26,7 @@ mod transformer;
 mod tree;
 
 pub use batch_logits::{BatchLogits, LogitsView};
-pub use heads::{DraftHead, EagleFiles, HeadFiles, HeadSequence, PredictionFiles};
+pub use heads::{BlockFiles, DraftHead, EagleFiles, HeadFiles, HeadSequence, PredictionFiles};
 pub use info::ModelInfo;
 pub use language_model::{Extend, LanguageModel, SequenceId};
 pub(crate) use load::load_checkpoint;

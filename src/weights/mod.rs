@@ -10,6 +10,8 @@ pub use packed::{Mxfp4, PackedTensor};
 pub use rows::StoredRows;
 pub use specdec_backend::{MatrixSource, StorageType, StoredTensor, dequantize, quantize};
 
+use crate::error::Result;
+
 /// A checkpoint's tensors, by their names in its own format.
 pub trait Checkpoint: Send + Sync {
     /// Every tensor's name, in the file's order.
@@ -24,6 +26,11 @@ pub trait Checkpoint: Send + Sync {
     fn packed(&self, name: &str) -> Option<PackedTensor<'_>> {
         let _ = name;
         None
+    }
+    /// The values of a tensor of integers, if there is one of that name.
+    fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        let _ = name;
+        Ok(None)
     }
     /// A matrix whose rows are read one by one, when they are needed.
     fn rows(&self, name: &str) -> Option<StoredRows> {

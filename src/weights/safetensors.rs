@@ -96,30 +96,6 @@ impl SafetensorsCheckpoint {
         Ok(checkpoint)
     }
 
-    /// The values of a tensor of integers, if there is one of that name.
-    pub fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
-        let Some((path, dtype, bytes)) = self.integers.get(name) else {
-            return Ok(None);
-        };
-        let file = MappedFile::open(path)?;
-        let bytes = file
-            .bytes()
-            .get(bytes.clone())
-            .ok_or_else(|| Error::corrupt(path, format!("tensor {name:?} lies past its end")))?;
-        Ok(Some(match dtype {
-            Dtype::I32 => {
-                let (values, _) = bytes.as_chunks::<4>();
-                let values = values.iter().map(|value| i32::from_le_bytes(*value));
-                values.map(i64::from).collect()
-            }
-            _ => {
-                let (values, _) = bytes.as_chunks::<8>();
-                let values = values.iter().map(|value| i64::from_le_bytes(*value));
-                values.collect()
-            }
-        }))
-    }
-
     fn add_index(&mut self, folder: &Path) -> Result<()> {
         let index_path = folder.join(INDEX);
         let text = files::read(&index_path, Small::Vocabulary)?;
@@ -408,6 +384,29 @@ impl Checkpoint for SafetensorsCheckpoint {
             Method::Int4(packing) => self.int4(name, packing).map(PackedTensor::Int4),
             Method::Float8(block) => self.float8(name, block).map(PackedTensor::Float8),
         }
+    }
+
+    fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        let Some((path, dtype, bytes)) = self.integers.get(name) else {
+            return Ok(None);
+        };
+        let file = MappedFile::open(path)?;
+        let bytes = file
+            .bytes()
+            .get(bytes.clone())
+            .ok_or_else(|| Error::corrupt(path, format!("tensor {name:?} lies past its end")))?;
+        Ok(Some(match dtype {
+            Dtype::I32 => {
+                let (values, _) = bytes.as_chunks::<4>();
+                let values = values.iter().map(|value| i32::from_le_bytes(*value));
+                values.map(i64::from).collect()
+            }
+            _ => {
+                let (values, _) = bytes.as_chunks::<8>();
+                let values = values.iter().map(|value| i64::from_le_bytes(*value));
+                values.collect()
+            }
+        }))
     }
 
     fn rows(&self, name: &str) -> Option<StoredRows> {

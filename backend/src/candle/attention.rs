@@ -5,7 +5,7 @@ use candle_nn::{ops, rotary_emb};
 
 use super::{CandleBackend, ROW_BY_ROW, Rotation};
 use crate::error::Result;
-use crate::{AttentionShape, Backend, Norm, Pairing, Segment, first_seen};
+use crate::{AttentionShape, Backend, Mask, Norm, Pairing, Segment, first_seen};
 
 /// Positions by which a cache grows.
 pub(super) const CACHE_STEP: usize = 256;
@@ -177,23 +177,22 @@ impl Seen<'_> {
 
     /// Whether a row sees this slot of the cache.
     fn sees(&self, row: usize, slot: usize) -> bool {
-        let Segment { past, is_tree, .. } = *self.segment;
-        let position = self.segment.position(row, self.ancestors);
-        let first = self.first_of(position);
-        if !is_tree || slot < past {
-            return (first..=position).contains(&slot);
+        let first = self.first_of(self.segment.position(row, self.ancestors));
+        if self.segment.mask != Mask::Tree || slot < self.segment.past {
+            let last = self.segment.last_seen(row, self.ancestors);
+            return (first..=last).contains(&slot);
         }
-        let ancestor = slot - past;
+        let ancestor = slot - self.segment.past;
         self.ancestors[row] >> ancestor & 1 == 1
             && self.segment.position(ancestor, self.ancestors) >= first
     }
 
     /// The keys or values that a row sees, in the order of their positions.
     fn gather(&self, cached: &Tensor, row: usize) -> Result<Tensor> {
-        let position = self.segment.position(row, self.ancestors);
-        let first = self.first_of(position);
-        if !self.segment.is_tree {
-            return Ok(cached.narrow(1, first, position + 1 - first)?);
+        let first = self.first_of(self.segment.position(row, self.ancestors));
+        if self.segment.mask != Mask::Tree {
+            let last = self.segment.last_seen(row, self.ancestors);
+            return Ok(cached.narrow(1, first, last + 1 - first)?);
         }
         let slots = first..self.segment.past + self.segment.rows;
         let seen = slots.filter(|slot| self.sees(row, *slot));

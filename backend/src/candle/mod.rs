@@ -298,19 +298,7 @@ impl Backend for CandleBackend {
         if let Some(factors) = rotation.and_then(|rotation| rotation.query_factors.as_ref()) {
             q = q.broadcast_mul(factors)?;
         }
-        let appended = match keys_values {
-            KeysValues::Own(k, v) => Some((k, v)),
-            KeysValues::Same(k) => Some((k.clone(), k)),
-            KeysValues::Borrowed => None,
-        };
-        let appended = appended.map(|(k, v)| {
-            let heads = (rows, shape.kv_heads, shape.head_dim);
-            let (k, v) = (k.reshape(heads)?, v.reshape(heads)?);
-            let k = self.prepare(k, attention.key_norm, rotation, attention.rotated_first)?;
-            let v = self.prepare(v, attention.value_norm, None, false)?;
-            Ok::<_, Error>((k, v))
-        });
-        let appended = appended.transpose()?;
+        self.append(keys_values, attention, caches, step)?;
         let batch = Batch {
             segments: &step.segments,
             ancestors: &step.ancestors,
@@ -321,20 +309,45 @@ impl Backend for CandleBackend {
             .zip(caches)
             .enumerate()
             .map(|(index, (segment, cache))| {
-                let own = |x: &Tensor| x.narrow(0, segment.first_row, segment.rows);
-                if let Some((k, v)) = &appended {
-                    cache.append(attention.layer, segment.past, &own(k)?, &own(v)?)?;
-                }
                 let cached = &cache.layers[attention.layer];
                 let seen = Seen {
                     segment,
                     ancestors: batch.ancestors_of(index),
                     window: attention.window,
                 };
-                self.attend_segment(&own(&q)?, cached, &seen, &attention.shape, attention.sinks)
+                let own = q.narrow(0, segment.first_row, segment.rows)?;
+                self.attend_segment(&own, cached, &seen, &attention.shape, attention.sinks)
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&outputs, 0)?)
+    }
+
+    fn append(
+        &self,
+        keys_values: KeysValues<Tensor>,
+        attention: &Attention<'_, Self>,
+        caches: &mut [&mut KvCache],
+        step: &Step,
+    ) -> Result<()> {
+        let (k, v) = match keys_values {
+            KeysValues::Own(k, v) => (k, v),
+            KeysValues::Same(k) => (k.clone(), k),
+            KeysValues::Borrowed => return Ok(()),
+        };
+        let rotation = attention.rope.map(|rope| &step.rotations[rope]);
+        let heads = (
+            k.dim(0)?,
+            attention.shape.kv_heads,
+            attention.shape.head_dim,
+        );
+        let (k, v) = (k.reshape(heads)?, v.reshape(heads)?);
+        let k = self.prepare(k, attention.key_norm, rotation, attention.rotated_first)?;
+        let v = self.prepare(v, attention.value_norm, None, false)?;
+        for (segment, cache) in step.segments.iter().zip(caches) {
+            let own = |x: &Tensor| x.narrow(0, segment.first_row, segment.rows);
+            cache.append(attention.layer, segment.past, &own(&k)?, &own(&v)?)?;
+        }
+        Ok(())
     }
 
     fn activate(&self, x: Tensor, activation: Activation) -> Result<Tensor> {

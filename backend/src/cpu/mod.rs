@@ -149,6 +149,35 @@ impl CpuBackend {
         output
     }
 
+    /// One layer's attention over a step's rows.
+    fn attention_of<'a>(
+        &'a self,
+        q: &'a Rows,
+        keys_values: &'a KeysValues<Rows>,
+        attention: &Attention<'a, Self>,
+        step: &'a Step,
+    ) -> attention::Attention<'a> {
+        attention::Attention {
+            layer: LayerAttention {
+                layer: attention.layer,
+                shape: attention.shape,
+                window: attention.window,
+                rotation: attention.rope.and_then(|rope| step.rotation(rope)),
+                query_norm: attention.query_norm.map(norm_weights),
+                key_norm: attention.key_norm.map(norm_weights),
+                value_norm: attention.value_norm.map(norm_weights),
+                rotated_first: attention.rotated_first,
+                sinks: attention.sinks.map(Vec::as_slice),
+            },
+            q,
+            keys_values,
+            batch: step.batch(),
+            buffers: &self.buffers,
+            tier: self.tier,
+            pool: &self.pool,
+        }
+    }
+
     /// One product with these rows, normalized if there is a norm. A gate in its epilogue has its layout.
     fn product(
         &self,
@@ -192,6 +221,12 @@ fn layer(linear: &Linear<CpuBackend>) -> Result<Layer<'_>> {
         matrix: linear.matrix.packed()?,
         bias: linear.bias.as_deref(),
     })
+}
+
+/// Grows the caches for a step's rows.
+fn reserve(caches: &mut [&mut KvCache], step: &Step) -> Result<()> {
+    let mut pairs = caches.iter_mut().zip(step.batch().segments);
+    pairs.try_for_each(|(cache, segment)| cache.reserve(segment.past, segment.rows))
 }
 
 fn norm_weights(norm: &Norm<CpuBackend>) -> NormWeights<'_> {
@@ -319,28 +354,8 @@ impl Backend for CpuBackend {
         caches: &mut [&mut KvCache],
         step: &Step,
     ) -> Result<Rows> {
-        for (cache, segment) in caches.iter_mut().zip(step.batch().segments) {
-            cache.reserve(segment.past, segment.rows)?;
-        }
-        let run = attention::Attention {
-            layer: LayerAttention {
-                layer: attention.layer,
-                shape: attention.shape,
-                window: attention.window,
-                rotation: attention.rope.and_then(|rope| step.rotation(rope)),
-                query_norm: attention.query_norm.map(norm_weights),
-                key_norm: attention.key_norm.map(norm_weights),
-                value_norm: attention.value_norm.map(norm_weights),
-                rotated_first: attention.rotated_first,
-                sinks: attention.sinks.map(Vec::as_slice),
-            },
-            q: &q,
-            keys_values: &keys_values,
-            batch: step.batch(),
-            buffers: &self.buffers,
-            tier: self.tier,
-            pool: &self.pool,
-        };
+        reserve(caches, step)?;
+        let run = self.attention_of(&q, &keys_values, attention, step);
         // All caches of a model have the same precision.
         macro_rules! run {
             ($kind:ident) => {
@@ -355,6 +370,33 @@ impl Backend for CpuBackend {
             Some(Pages::Q8(_)) => run!(Q8),
             _ => run!(F16),
         })
+    }
+
+    fn append(
+        &self,
+        keys_values: KeysValues<Rows>,
+        attention: &Attention<'_, Self>,
+        caches: &mut [&mut KvCache],
+        step: &Step,
+    ) -> Result<()> {
+        reserve(caches, step)?;
+        let rows = step.batch().segments.iter().map(|segment| segment.rows);
+        let no_queries = self.empty(rows.sum(), 0);
+        let run = self.attention_of(&no_queries, &keys_values, attention, step);
+        macro_rules! append {
+            ($kind:ident) => {
+                run.append_only(|index| match &caches[index].0 {
+                    Pages::$kind(cache) => cache,
+                    _ => unreachable!("a model's caches have one precision"),
+                })
+            };
+        }
+        match caches.first().map(|cache| &cache.0) {
+            Some(Pages::F32(_)) => append!(F32),
+            Some(Pages::Q8(_)) => append!(Q8),
+            _ => append!(F16),
+        }
+        Ok(())
     }
 
     fn recur(

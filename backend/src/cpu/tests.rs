@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{HostRows, NormKind, Pairing, Segment};
+use crate::{HostRows, Mask, NormKind, Pairing, Segment};
 use crate::{dequantize, quantize};
 
 /// Pseudo-random numbers between -1 and 1, determined by the seed.
@@ -427,7 +427,7 @@ impl Case {
                         past,
                         first_row,
                         rows,
-                        is_tree: false,
+                        mask: Mask::Causal,
                         provisional: 0,
                         is_stretched: false,
                     });
@@ -521,7 +521,7 @@ pub(super) fn segment(past: usize, rows: usize) -> Segment {
         past,
         first_row: 0,
         rows,
-        is_tree: false,
+        mask: Mask::Causal,
         provisional: 0,
         is_stretched: false,
     }

@@ -25,7 +25,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::{Batch, Segment};
+use crate::{Batch, Mask, Segment};
 pub(crate) use kinds::head_of;
 pub use kinds::{Convolution, DeltaRule, Recurrence, ShortConv, StateSpace, Taps};
 pub use row_map::{GateOrder, GatedNorm, RowMap, Span};
@@ -181,9 +181,9 @@ impl<'a> Run<'a> {
         }
         let (width, pending) = (state.input_width, segment.past - state.committed);
         let certain = (pending + segment.rows).saturating_sub(segment.provisional);
-        let (commits, visits) = match segment.is_tree {
-            true => (certain.min(pending), visits(ancestors)),
-            false => (
+        let (commits, visits) = match segment.mask {
+            Mask::Tree => (certain.min(pending), visits(ancestors)),
+            Mask::Causal | Mask::Full => (
                 certain,
                 (0..segment.rows).map(|row| visit(row, 0, 0)).collect(),
             ),

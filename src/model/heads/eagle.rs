@@ -3,12 +3,13 @@
 //! A head is one decoder layer. For a token it reads the embedding, and the feature of the token before it: the target's
 //! hidden states there, or, after tokens that the target has not seen, its own output.
 
+mod entry;
 mod files;
-mod reader;
 
 use std::sync::Arc;
 
 use super::embedding::Embedding;
+use super::reader::Reader;
 use super::steps::{Loaded, StepHead, Weights};
 use super::{Host, OutputHead};
 use crate::architecture::{AttentionSpec, LayerSpec, MixerSpec, MlpSpec};
@@ -18,9 +19,9 @@ use crate::model::mlp::{Mlp, PlainMlp};
 use crate::model::norms::Norms;
 use crate::model::pass::Pass;
 use crate::weights::Checkpoint;
+use entry::Entry;
 pub use files::EagleFiles;
 use files::Kind;
-use reader::Reader;
 
 /// A head.
 pub(super) type Eagle<B> = StepHead<B, EagleWeights<B>>;
@@ -41,29 +42,6 @@ pub(super) struct EagleWeights<B: Backend> {
     head: OutputHead<B>,
 }
 
-/// How embedding and feature enter the layer.
-enum Entry<B: Backend> {
-    /// EAGLE: a matrix over both gives the layer's input, which no norm precedes.
-    Fused {
-        embedding: Linear<B>,
-        feature: Linear<B>,
-        projections: [Linear<B>; 3],
-    },
-    /// EAGLE-3: queries, keys and values are projected from both, side by side, each after a norm of its own; and a matrix
-    /// over the target's hidden states gives the feature.
-    Paired {
-        /// Before the matrix over the target's hidden states (EAGLE-3.1).
-        fusion_norm: Option<Norm<B>>,
-        fusion: Linear<B>,
-        /// Whether the layer adds to the normalized feature.
-        norm_before_residual: bool,
-        embedding_norm: Norm<B>,
-        feature_norm: Norm<B>,
-        of_embedding: [Linear<B>; 3],
-        of_feature: [Linear<B>; 3],
-    },
-}
-
 /// The attention of a head's layer, and the width of its MLP.
 fn halves_of_layer(files: &EagleFiles) -> Result<(AttentionSpec, usize)> {
     match files.spec.layers.first() {
@@ -78,8 +56,10 @@ fn halves_of_layer(files: &EagleFiles) -> Result<(AttentionSpec, usize)> {
 /// Brings a head's weights to its target's backend.
 pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result<Eagle<B>> {
     let reader = Reader {
-        files,
-        backend: host.backend,
+        checkpoint: &files.checkpoint,
+        source: &files.folder,
+        norm: files.spec.norm,
+        backend: &**host.backend,
     };
     let mut spec = files.spec.clone();
     let hidden = spec.hidden_size;
@@ -108,12 +88,8 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
     let layer = files.layer();
     let at = |name: &str| format!("{layer}.{name}");
     let width_of_features = captured.len() * of_target;
-    let entry = reader.entry(
-        &spec,
-        shape,
-        third.map(|third| (third, width_of_features)),
-        &at,
-    )?;
+    let third_with_width = third.map(|third| (third, width_of_features));
+    let entry = Entry::read(&reader, hidden, shape, third_with_width, &at)?;
     let to_target = match third {
         Some(_) => reader.to_target(vocab_size)?,
         None => None,

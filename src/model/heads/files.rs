@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{EagleFiles, PredictionFiles};
+use super::{BlockFiles, EagleFiles, PredictionFiles};
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::hub::ModelFiles;
@@ -18,6 +18,8 @@ const FUSION: &str = "fc.weight";
 
 /// A head's opened files.
 pub enum HeadFiles {
+    /// A block drafter.
+    Block(BlockFiles),
     /// A head of EAGLE's or EAGLE-3's.
     Eagle(EagleFiles),
     /// A layer that predicts further tokens.
@@ -53,7 +55,11 @@ impl HeadFiles {
             value: json::parse(&file, text.as_bytes())?,
             folder,
         };
-        EagleFiles::open(&config, checkpoint).map(|files| Some(Self::Eagle(files)))
+        let files = match BlockFiles::is_one(&config) {
+            true => Self::Block(BlockFiles::open(&config, checkpoint)?),
+            false => Self::Eagle(EagleFiles::open(&config, checkpoint)?),
+        };
+        Ok(Some(files))
     }
 }
 

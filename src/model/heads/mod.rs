@@ -1,12 +1,15 @@
 //! Draft heads, which read the target's hidden states: what speculation sees of one, and those that are published.
 //!
-//! A head of EAGLE's kind, or a model's own layer for multi-token prediction, drafts token by token (`steps`).
+//! A head of EAGLE's kind, or a model's own layer for multi-token prediction, drafts token by token (`steps`); a block drafter
+//! guesses several tokens in one pass (`block`).
 
+mod block;
 mod eagle;
 mod embedding;
 mod files;
 mod output_head;
 mod prediction;
+mod reader;
 mod steps;
 
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use crate::architecture::ModelSpec;
 use crate::backend::{Backend, Linear, Norm, OutputTiles};
 use crate::error::Result;
 use crate::model::info::ModelInfo;
+pub use block::BlockFiles;
 pub use eagle::EagleFiles;
 pub use files::HeadFiles;
 use output_head::OutputHead;
@@ -50,6 +54,11 @@ pub trait HeadSequence: Send {
     /// Scores of the head's own tokens after the last one that it has, or of some of them, in their order.
     fn logits(&mut self, among: Option<&OutputTiles>) -> Result<Vec<f32>>;
 
+    /// How probable the head takes it that its guess after the last token is right; `None`: it doesn't say. After `logits`.
+    fn confidence(&mut self) -> Result<Option<f32>> {
+        Ok(None)
+    }
+
     /// Forgets all but the first `length` tokens.
     fn truncate(&mut self, length: usize);
 
@@ -70,6 +79,7 @@ impl<B: Backend> Host<'_, B> {
     /// Brings a head's weights to the target's backend.
     pub(in crate::model) fn load(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
         Ok(match files {
+            HeadFiles::Block(files) => Arc::new(block::load(files, self)?),
             HeadFiles::Eagle(files) => Arc::new(eagle::load(files, self)?),
             HeadFiles::Prediction(files) => Arc::new(prediction::load(files, self)?),
         })

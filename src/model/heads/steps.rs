@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{DraftHead, HeadSequence};
 use crate::architecture::ModelSpec;
 use crate::backend::{
-    AttentionShape, Backend, Batch, CachePrecision, OutputTiles, Segment, StorageType,
+    AttentionShape, Backend, Batch, CachePrecision, Mask, OutputTiles, Segment, StorageType,
 };
 use crate::error::{Error, Result};
 use crate::model::host::read;
@@ -128,7 +128,7 @@ impl<B: Backend, W: Weights<B>> Sequence<B, W> {
             past: self.length,
             first_row: 0,
             rows: tokens.len(),
-            is_tree: false,
+            mask: Mask::Causal,
             provisional: 0,
             is_stretched: false,
         }];

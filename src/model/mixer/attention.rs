@@ -154,24 +154,69 @@ impl<B: Backend> SelfAttention<B> {
     ) -> Result<B::Activations> {
         let backend = pass.backend;
         let (mut q, mut keys_values, gate) = self.project(backend, x)?;
-        let (mut query_norm, mut key_norm, mut normed_last) = (None, None, false);
-        match &self.query_key_norms {
-            QueryKeyNorms::None => {}
-            QueryKeyNorms::PerHead {
-                query,
-                key,
-                rotated_first,
-            } => {
-                (query_norm, key_norm, normed_last) = (Some(query), key.as_ref(), *rotated_first);
-            }
-            QueryKeyNorms::Whole { query, key } => {
-                q = backend.norm(&q, query)?;
-                if let (Some(norm), KeysValues::Own(keys, _)) = (key, &mut keys_values) {
-                    *keys = backend.norm(keys, norm)?;
-                }
-            }
+        if let QueryKeyNorms::Whole { query, .. } = &self.query_key_norms {
+            q = backend.norm(&q, query)?;
         }
-        let attention = Attention {
+        self.norm_whole_keys(backend, &mut keys_values)?;
+        let attention = self.of_step(index);
+        let mut attended = backend.attention(q, keys_values, &attention, pass.caches, pass.step)?;
+        if let Some(gate) = gate {
+            attended =
+                backend.multiply(&attended, &backend.activate(gate, Activation::Sigmoid)?)?;
+        }
+        self.norms.join(backend, &attended, &self.output, x)
+    }
+
+    /// Appends the keys and values of rows that no norm precedes.
+    pub(in crate::model) fn append(
+        &self,
+        x: &B::Activations,
+        index: usize,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<()> {
+        let backend = pass.backend;
+        let mut keys_values = match &self.keys_values {
+            KeyValueProjections::Both(key, value) => {
+                KeysValues::Own(backend.linear(x, key)?, backend.linear(x, value)?)
+            }
+            KeyValueProjections::One(both) => KeysValues::Same(backend.linear(x, both)?),
+            KeyValueProjections::Borrowed => return Ok(()),
+        };
+        self.norm_whole_keys(backend, &mut keys_values)?;
+        let attention = self.of_step(index);
+        Ok(backend.append(keys_values, &attention, pass.caches, pass.step)?)
+    }
+
+    /// Normalizes keys that have one norm over all heads.
+    fn norm_whole_keys(
+        &self,
+        backend: &B,
+        keys_values: &mut KeysValues<B::Activations>,
+    ) -> Result<()> {
+        if let (
+            QueryKeyNorms::Whole {
+                key: Some(norm), ..
+            },
+            KeysValues::Own(keys, _),
+        ) = (&self.query_key_norms, keys_values)
+        {
+            *keys = backend.norm(keys, norm)?;
+        }
+        Ok(())
+    }
+
+    /// What the backend's attention is told.
+    fn of_step(&self, index: usize) -> Attention<'_, B> {
+        let (mut query_norm, mut key_norm, mut normed_last) = (None, None, false);
+        if let QueryKeyNorms::PerHead {
+            query,
+            key,
+            rotated_first,
+        } = &self.query_key_norms
+        {
+            (query_norm, key_norm, normed_last) = (Some(query), key.as_ref(), *rotated_first);
+        }
+        Attention {
             layer: index,
             shape: self.spec.shape,
             window: self.spec.window,
@@ -181,13 +226,7 @@ impl<B: Backend> SelfAttention<B> {
             value_norm: self.value_norm.as_ref(),
             rotated_first: normed_last,
             sinks: self.sinks.as_ref(),
-        };
-        let mut attended = backend.attention(q, keys_values, &attention, pass.caches, pass.step)?;
-        if let Some(gate) = gate {
-            attended =
-                backend.multiply(&attended, &backend.activate(gate, Activation::Sigmoid)?)?;
         }
-        self.norms.join(backend, &attended, &self.output, x)
     }
 
     /// Queries, keys and values, and the gate if there is one.

@@ -8,7 +8,7 @@ use super::chunks::{Chunk, PerRow, PerSequence, for_each_step};
 use super::forward::Sequences;
 use super::sequence::{Keys, Sequence};
 use super::stretch::wanted_end;
-use crate::backend::{Backend, Batch, MAX_TREE_ROWS, Segment};
+use crate::backend::{Backend, Batch, MAX_TREE_ROWS, Mask, Segment};
 use crate::error::{Error, Result};
 use crate::model::heads::{DraftHead, HeadFiles, Host};
 use crate::model::info::ModelInfo;
@@ -41,7 +41,10 @@ impl<B: Backend> Transformer<B> {
                 past: sequences[chunk.sequence].length + chunk.tokens.start,
                 first_row: ids.len(),
                 rows: chunk.tokens.len(),
-                is_tree: extend.parents != Parents::Chain,
+                mask: match extend.parents {
+                    Parents::Chain => Mask::Causal,
+                    _ => Mask::Tree,
+                },
                 provisional: chunk.tokens.end.saturating_sub(first_wanted),
                 is_stretched: sequences[chunk.sequence].keys == Keys::Stretched,
             });

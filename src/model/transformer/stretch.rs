@@ -9,7 +9,7 @@ use super::chunks::{Chunk, MAX_STEP_ROWS, PerSequence};
 use super::forward::Sequences;
 use super::sequence::{Keys, Sequence};
 use super::{Transformer, captured::Captured};
-use crate::backend::{Backend, Batch, Segment};
+use crate::backend::{Backend, Batch, Mask, Segment};
 use crate::error::Result;
 use crate::model::language_model::Extend;
 use crate::model::logits::Logits;
@@ -44,7 +44,7 @@ impl<B: Backend> Transformer<B> {
                 past: index * MAX_STEP_ROWS,
                 first_row: 0,
                 rows: ids.len(),
-                is_tree: false,
+                mask: Mask::Causal,
                 provisional: 0,
                 is_stretched: wanted == Keys::Stretched,
             }];

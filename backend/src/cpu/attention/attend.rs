@@ -8,7 +8,7 @@ use super::super::simd::{LANES, Simd};
 use super::super::tier::Kernel;
 use super::page::{Page, clear, fold, weigh};
 use super::{LayerAttention, TILES};
-use crate::{MAX_TREE_ROWS, Segment};
+use crate::{MAX_TREE_ROWS, Mask, Segment};
 
 /// The maximum number of pages that a tree's rows are stored in.
 const SLOT_PAGES: usize = 1 + MAX_TREE_ROWS.div_ceil(PAGE);
@@ -65,11 +65,13 @@ impl<T> Attend<'_, T> {
     fn seen<const Q: usize>(&self, first: usize, page: usize) -> [[u16; TILES]; Q] {
         let mut seen = [[0; TILES]; Q];
         for index in 0..Q {
-            let position = self.position(first + index);
-            let first_seen = self.attention.first_seen(position);
+            let first_seen = self.attention.first_seen(self.position(first + index));
+            let last_seen = self
+                .segment
+                .last_seen(self.row(first + index), self.ancestors);
             for tile in 0..TILES {
                 let start = page * PAGE + tile * LANES;
-                seen[index][tile] = lanes_between(first_seen, position, start);
+                seen[index][tile] = lanes_between(first_seen, last_seen, start);
             }
         }
         seen
@@ -158,7 +160,7 @@ impl<T: Element> Attend<'_, T> {
         first: usize,
         results: &mut [[f32; LANES]],
     ) {
-        if self.segment.is_tree && page >= self.segment.past / PAGE {
+        if self.segment.mask == Mask::Tree && page >= self.segment.past / PAGE {
             return self.attend_tree::<S, Q>(page, first, results);
         }
         let queries = self.queries::<Q>(first);

@@ -18,7 +18,7 @@ use super::pool::Pool;
 use super::rows::{BufferPool, NormWeights, Rows, groups};
 use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
-use crate::{AttentionShape, Batch, KeysValues, Pairing, Segment, first_seen};
+use crate::{AttentionShape, Batch, KeysValues, Mask, Pairing, Segment, first_seen};
 use append::Append;
 use attend::Attend;
 use page::{clear, fold};
@@ -167,11 +167,13 @@ impl Plan<'_> {
             .flat_map(move |(index, segment)| {
                 let blocks = groups(segment.rows, self.rows);
                 blocks.flat_map(move |block| {
-                    let last = segment.past + block.first + block.rows - 1;
-                    // A tree's later rows may have earlier positions.
-                    let first = match segment.is_tree {
-                        true => segment.past,
-                        false => segment.past + block.first,
+                    let past = segment.past;
+                    let own = (past + block.first, past + block.first + block.rows - 1);
+                    let (first, last) = match segment.mask {
+                        Mask::Causal => own,
+                        // A tree's later rows may have earlier positions.
+                        Mask::Tree => (past, own.1),
+                        Mask::Full => (own.0, past + segment.rows - 1),
                     };
                     let first_page = self.attention.first_seen(first) / PAGE;
                     (0..self.attention.shape.kv_heads).map(move |kv_head| Unit {
@@ -200,6 +202,14 @@ pub(super) struct Attention<'a> {
 }
 
 impl Attention<'_> {
+    /// Appends keys and values; there are no queries.
+    pub(super) fn append_only<'c, T: Element>(
+        &self,
+        cache_of: impl Fn(usize) -> &'c Cache<T> + Sync,
+    ) {
+        self.append(&cache_of, UnsafeSlice::new(&mut []));
+    }
+
     /// Runs it; `cache_of` gives the cache of each segment, where the segment's rows are reserved.
     pub(super) fn run<'c, T: Element>(
         &self,

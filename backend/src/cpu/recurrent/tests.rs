@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::tests::{noise, segment, tiers};
 use super::*;
-use crate::{Convolution, DeltaRule, Segment, ShortConv, StateSpace, Taps};
+use crate::{Convolution, DeltaRule, Mask, Segment, ShortConv, StateSpace, Taps};
 
 type Tokens = Vec<Vec<f32>>;
 
@@ -283,7 +283,7 @@ proptest! {
                     Pass::Tree(parents) => {
                         let rows = parents.len();
                         let whole = segment(tokens.len(), rows);
-                        (ancestors_of(parents), Segment { is_tree: true, provisional: rows, ..whole })
+                        (ancestors_of(parents), Segment { mask: Mask::Tree, provisional: rows, ..whole })
                     }
                 };
                 let rows = tokens_of(&recurrence, seed, segment.rows);

@@ -10,11 +10,7 @@ use crate::model::heads::files::HeadConfig;
 use crate::weights::Checkpoint;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
-/// Heads that have a matrix over the target's hidden states, too, by what the name of their architecture holds.
-const OTHER_KINDS: [&str; 2] = ["DFlash", "DSpark"];
-
-const SUPPORTED: &str =
-    "only those of EAGLE and EAGLE-3 are supported: use one of them, or another draft";
+const SUPPORTED: &str = "only those of EAGLE, EAGLE-3, DFlash and DSpark are supported: use one of them, or another draft";
 
 /// The parts of a head's one layer.
 const LAYER_PARTS: [&str; 11] = [
@@ -131,15 +127,6 @@ fn other_kind(config: &HeadConfig<'_>, names: &[&str]) -> Option<String> {
         ));
     }
     let architecture = config.architecture();
-    let named = architecture.to_ascii_lowercase();
-    if let Some(kind) = OTHER_KINDS
-        .iter()
-        .find(|kind| named.contains(&kind.to_ascii_lowercase()))
-    {
-        return Some(format!(
-            "it is a head of {kind} ({architecture}), and {SUPPORTED}"
-        ));
-    }
     let foreign = names.iter().find(|name| !is_eagles(name))?;
     let kind = match architecture {
         "" => String::new(),

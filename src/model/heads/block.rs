@@ -1,0 +1,337 @@
+//! Block drafters, which guess several tokens in one pass: DFlash (2602.06036) and DSpark.
+//!
+//! A head is a few layers. Their keys and values of the text are made of the target's hidden states alone, and are kept. A
+//! block is the text's last token, for which there are no hidden states yet, and mask tokens; all of its rows see each other.
+//! The states after the masks give the drafts. DSpark adds to each slot's logits what the token before it says (`markov`).
+
+mod files;
+mod markov;
+
+use std::sync::Arc;
+
+use super::embedding::Embedding;
+use super::reader::Reader;
+use super::{DraftHead, HeadSequence, Host, OutputHead};
+use crate::architecture::ModelSpec;
+use crate::architecture::names::NamedWeights;
+use crate::backend::{
+    AttentionShape, Backend, Batch, Linear, Mask, Norm, OutputTiles, Segment, StorageType,
+};
+use crate::error::{Error, Result};
+use crate::model::host::read;
+use crate::model::info::ModelInfo;
+use crate::model::layer::Layer;
+use crate::model::loader::Loader;
+use crate::model::mixer::Slot;
+use crate::model::pass::Pass;
+use crate::progress::Silent;
+use crate::weights::Checkpoint;
+pub use files::BlockFiles;
+use markov::Markov;
+
+/// A head.
+pub(super) struct BlockHead<B: Backend>(Arc<Loaded<B>>);
+
+struct Loaded<B: Backend> {
+    backend: Arc<B>,
+    spec: ModelSpec,
+    cached: Vec<AttentionShape>,
+    captured: Vec<usize>,
+    feature_width: usize,
+    fusion: Linear<B>,
+    fusion_norm: Norm<B>,
+    embedding: Embedding<B>,
+    layers: Vec<Layer<B>>,
+    final_norm: Norm<B>,
+    head: OutputHead<B>,
+    markov: Option<Markov<B>>,
+    to_target: Option<Vec<u32>>,
+    mask_token: u32,
+    /// Rows of a block, and the first of them whose state gives a draft.
+    block_size: usize,
+    first_slot: usize,
+    info: ModelInfo,
+}
+
+/// Brings a head's weights to its target's backend.
+pub(super) fn load<B: Backend>(files: &BlockFiles, host: &Host<'_, B>) -> Result<BlockHead<B>> {
+    let mut spec = files.spec.clone();
+    let hidden = spec.hidden_size;
+    let vocab_size = host.spec.vocab_size;
+    if let Some(reason) = host.misfit(hidden, spec.vocab_size) {
+        return Err(files.unsupported(reason));
+    }
+    let layers = host.spec.layers.len();
+    if let Some(stated) = files.target_layers.filter(|stated| *stated != layers) {
+        let reason = format!("it is for targets of {stated} layers, and this one has {layers}");
+        return Err(files.unsupported(reason));
+    }
+    let captured = files.captured.clone();
+    if captured.is_empty() || captured.iter().any(|layer| *layer > layers) {
+        let reason = format!("it reads layers {captured:?} of a target that has {layers}");
+        return Err(files.unsupported(reason));
+    }
+    if files.mask_token as usize >= vocab_size {
+        let reason = format!(
+            "its mask_token_id, {}, is none of the target's {vocab_size} tokens",
+            files.mask_token
+        );
+        return Err(files.unsupported(reason));
+    }
+    spec.context_length = host.spec.context_length;
+    let reader = Reader {
+        checkpoint: &files.checkpoint,
+        source: &files.folder,
+        norm: spec.norm,
+        backend: &**host.backend,
+    };
+    let feature_width = captured.len() * hidden;
+    let weights = NamedWeights::of_layers(&files.checkpoint, &spec, false, &files.folder);
+    let mut loader = Loader::new(&spec, &**host.backend, &weights, &Silent).without_keeping();
+    let layers = (0..spec.layers.len()).map(|index| Layer::load(&mut loader, index));
+    let layers = layers.collect::<Result<Vec<_>>>()?;
+    let to_target = reader.to_target(vocab_size)?;
+    let tokens = to_target.as_ref().map_or(vocab_size, Vec::len);
+    let head = match reader.has("lm_head.weight") {
+        true => OutputHead::own(reader.linear("lm_head", tokens, 0..hidden)?),
+        false if to_target.is_none() => host.output_head(),
+        false => {
+            let reason = "it has tokens of its own (d2t), and no lm_head.weight for them";
+            return Err(files.unsupported(reason));
+        }
+    };
+    let embedding = match reader.has("embed_tokens.weight") {
+        true => Embedding::Own(reader.embedding(hidden)?),
+        false => Embedding::of_target(host),
+    };
+    let markov = files
+        .markov
+        .map(|kind| Markov::load(&reader, kind, hidden, tokens));
+    let elements = files.checkpoint.names().into_iter();
+    let elements = elements.filter_map(|name| files.checkpoint.tensor(name)?.elements());
+    let head = Loaded {
+        backend: host.backend.clone(),
+        cached: layers.iter().filter_map(Layer::cached_shape).collect(),
+        captured,
+        feature_width,
+        fusion: reader.linear("fc", hidden, 0..feature_width)?,
+        fusion_norm: reader.norm("hidden_norm", hidden)?,
+        embedding,
+        final_norm: reader.norm("norm", hidden)?,
+        head,
+        markov: markov.transpose()?,
+        to_target,
+        mask_token: files.mask_token,
+        block_size: files.block_size,
+        first_slot: usize::from(!files.sample_from_anchor),
+        info: host.info(files.kind(), elements.sum::<usize>() as u64),
+        layers,
+        spec,
+    };
+    // What the backend can't keep is refused now, not with the first prompt.
+    drop(head.kv_cache()?);
+    Ok(BlockHead(head.into()))
+}
+
+impl<B: Backend> DraftHead for BlockHead<B> {
+    fn captured_layers(&self) -> &[usize] {
+        &self.0.captured
+    }
+
+    fn width(&self) -> usize {
+        self.0.feature_width
+    }
+
+    fn to_target(&self) -> Option<&[u32]> {
+        self.0.to_target.as_deref()
+    }
+
+    fn begin(&self) -> Result<Box<dyn HeadSequence>> {
+        Ok(Box::new(Sequence {
+            cache: self.0.kv_cache()?,
+            head: self.0.clone(),
+            length: 0,
+            anchor: None,
+            guesses: None,
+            drafted: Vec::new(),
+        }))
+    }
+
+    fn info(&self) -> ModelInfo {
+        self.0.info.clone()
+    }
+}
+
+/// One sequence of a head.
+struct Sequence<B: Backend> {
+    head: Arc<Loaded<B>>,
+    cache: B::KvCache,
+    /// The tokens whose keys and values are made of the target's hidden states.
+    length: usize,
+    /// The token after those.
+    anchor: Option<u32>,
+    guesses: Option<Guesses<B>>,
+    /// The tokens that were drafted after the anchor.
+    drafted: Vec<u32>,
+}
+
+/// What a block gave.
+struct Guesses<B: Backend> {
+    /// `[slots, hidden]`
+    states: B::Activations,
+    /// The logits of each slot, without what the token before says.
+    logits: Vec<f32>,
+}
+
+impl<B: Backend> Loaded<B> {
+    fn kv_cache(&self) -> Result<B::KvCache> {
+        let precision = self.backend.cache_precision(StorageType::F32);
+        let context = self.spec.context_length;
+        Ok(self.backend.kv_cache(&self.cached, precision, context)?)
+    }
+
+    /// How many tokens a block drafts.
+    fn slots(&self) -> usize {
+        self.block_size - self.first_slot
+    }
+}
+
+impl<B: Backend> Sequence<B> {
+    /// Runs some rows after those that are kept.
+    fn pass<T>(
+        &mut self,
+        rows: usize,
+        mask: Mask,
+        work: impl FnOnce(&Loaded<B>, &mut Pass<'_, '_, B>) -> Result<T>,
+    ) -> Result<T> {
+        let head = &*self.head;
+        let segments = [Segment {
+            past: self.length,
+            first_row: 0,
+            rows,
+            mask,
+            provisional: 0,
+            is_stretched: false,
+        }];
+        let batch = Batch {
+            segments: &segments,
+            ancestors: &[],
+        };
+        let step = head.backend.begin(batch, &head.spec.ropes)?;
+        let mut pass = Pass {
+            backend: &*head.backend,
+            step: &step,
+            batch,
+            caches: &mut [&mut self.cache],
+            states: &mut [],
+            inputs: None,
+        };
+        work(head, &mut pass)
+    }
+
+    /// Guesses a block's tokens, or their scores among some.
+    fn guess(&mut self, among: Option<&OutputTiles>) -> Result<Guesses<B>> {
+        let anchor = self.anchor.ok_or_else(no_last_token)?;
+        let (rows, mask_token) = (self.head.block_size, self.head.mask_token);
+        let mut tokens = vec![mask_token; rows];
+        tokens[0] = anchor;
+        self.pass(rows, Mask::Full, |head, pass| {
+            let backend = pass.backend;
+            let mut x = head.embedding.rows(backend, &tokens)?;
+            for (cache, layer) in head.layers.iter().enumerate() {
+                x = layer.forward(&x, Slot { cache, state: 0 }, pass)?;
+            }
+            let slots: Vec<usize> = (head.first_slot..rows).collect();
+            let states = backend.norm(&backend.select(&x, &slots)?, &head.final_norm)?;
+            let logits = read(backend, head.head.logits(backend, &states, among)?)?;
+            Ok(Guesses { states, logits })
+        })
+    }
+}
+
+fn no_last_token() -> Error {
+    Error::Compute("a head has no last token".into())
+}
+
+impl<B: Backend> HeadSequence for Sequence<B> {
+    fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
+        let (rows, width) = (tokens.len(), self.head.feature_width);
+        if rows == 0 || features.len() != rows * width {
+            let found = features.len();
+            let reason = format!("{found} features where {rows} rows of {width} were due");
+            return Err(Error::Compute(reason));
+        }
+        self.pass(rows, Mask::Causal, |head, pass| {
+            let backend = pass.backend;
+            let captured = backend.rows(features, width)?;
+            let x = backend.linear(&captured, &head.fusion)?;
+            let x = backend.norm(&x, &head.fusion_norm)?;
+            let mut layers = head.layers.iter().enumerate();
+            layers.try_for_each(|(cache, layer)| layer.append(&x, Slot { cache, state: 0 }, pass))
+        })?;
+        self.length += rows;
+        self.anchor = tokens.last().copied();
+        self.guesses = None;
+        self.drafted.clear();
+        Ok(())
+    }
+
+    fn draft(&mut self, token: u32) -> Result<()> {
+        self.drafted.push(token);
+        Ok(())
+    }
+
+    fn logits(&mut self, among: Option<&OutputTiles>) -> Result<Vec<f32>> {
+        if self.guesses.is_none() {
+            self.guesses = Some(self.guess(among)?);
+        }
+        let (Some(guesses), Some(anchor)) = (&self.guesses, self.anchor) else {
+            return Err(no_last_token());
+        };
+        let slot = self.drafted.len();
+        let head = &*self.head;
+        let tokens = guesses.logits.len() / head.slots();
+        let own = guesses.logits.get(slot * tokens..(slot + 1) * tokens);
+        let own = own.ok_or_else(|| Error::Compute("a block has no further slot".into()))?;
+        let mut logits = own.to_vec();
+        if let Some(markov) = &head.markov {
+            let previous = self.drafted.last().copied().unwrap_or(anchor);
+            markov.add(&*head.backend, previous, among, &mut logits)?;
+        }
+        Ok(logits)
+    }
+
+    fn confidence(&mut self) -> Result<Option<f32>> {
+        let (Some(markov), Some(guesses), Some(anchor)) =
+            (&self.head.markov, &self.guesses, self.anchor)
+        else {
+            return Ok(None);
+        };
+        let previous = self.drafted.last().copied().unwrap_or(anchor);
+        let state = self
+            .head
+            .backend
+            .select(&guesses.states, &[self.drafted.len()])?;
+        markov.confidence(&*self.head.backend, &state, previous)
+    }
+
+    fn truncate(&mut self, length: usize) {
+        if length < self.length {
+            self.length = length;
+            self.anchor = None;
+        }
+        self.guesses = None;
+        self.drafted.clear();
+    }
+
+    fn room(&self) -> usize {
+        match self.guesses {
+            // The last slot has no successor.
+            Some(_) => (self.head.slots() - 1).saturating_sub(self.drafted.len()),
+            None => {
+                let used = self.length + self.head.block_size;
+                self.head.spec.context_length.saturating_sub(used)
+            }
+        }
+    }
+}

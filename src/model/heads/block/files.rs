@@ -1,0 +1,149 @@
+//! A block drafter's files: DFlash's and DSpark's own layouts, and that of speculators.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::markov::MarkovSpec;
+use crate::architecture::{ModelSpec, config_json};
+use crate::error::{Error, Result};
+use crate::model::heads::files::HeadConfig;
+use crate::weights::Checkpoint;
+use crate::weights::safetensors::SafetensorsCheckpoint;
+
+/// The most tokens of a block.
+const MAX_BLOCK: usize = 64;
+
+/// A block drafter's opened files.
+pub struct BlockFiles {
+    pub(super) folder: PathBuf,
+    pub(super) spec: ModelSpec,
+    pub(super) checkpoint: SafetensorsCheckpoint,
+    /// The layers of the target before which its hidden states are captured.
+    pub(super) captured: Vec<usize>,
+    /// The target's layers, where the file says.
+    pub(super) target_layers: Option<usize>,
+    pub(super) block_size: usize,
+    pub(super) mask_token: u32,
+    /// Whether the state of the block's first row gives a draft, too.
+    pub(super) sample_from_anchor: bool,
+    pub(super) markov: Option<MarkovSpec>,
+}
+
+impl BlockFiles {
+    /// Opens a head.
+    pub(in crate::model::heads) fn open(
+        config: &HeadConfig<'_>,
+        checkpoint: SafetensorsCheckpoint,
+    ) -> Result<Self> {
+        let is_speculators = config.speculators_type().is_some();
+        let value = &config.value;
+        let model = match is_speculators {
+            true => &value["transformer_layer_config"],
+            false => value,
+        };
+        let file = config.folder.join("config.json");
+        let names = checkpoint.names();
+        let has = |name: &str| names.contains(&name);
+        let own = &value["dflash_config"];
+        let find = |name: &str| match &own[name] {
+            Value::Null => value[name].clone(),
+            nested => nested.clone(),
+        };
+        let number = |name: &str, most: usize| {
+            let value = find(name);
+            let number = value
+                .as_u64()
+                .and_then(|number| usize::try_from(number).ok());
+            let number = number.filter(|number| *number <= most);
+            number.ok_or_else(|| config.wrong(name, &format!("a number up to {most}"), &value))
+        };
+        // A layer's number stands for what comes out of it, but for what goes into it among speculators.
+        let [own_ids, others_ids] = ["target_layer_ids", "aux_hidden_state_layer_ids"];
+        let captured = match (find(own_ids), find(others_ids)) {
+            (Value::Null, layers) if !layers.is_null() => config.layers(others_ids, &layers, 0)?,
+            (layers, _) => config.layers(own_ids, &layers, 1)?,
+        };
+        let block_size = number("block_size", MAX_BLOCK)?;
+        let sample_from_anchor = match find("sample_from_anchor") {
+            Value::Bool(flag) => flag,
+            Value::Null => !is_speculators && has("markov_head.markov_w1.weight"),
+            other => return Err(config.wrong("sample_from_anchor", "true or false", &other)),
+        };
+        if block_size < 2 {
+            let value = find("block_size");
+            return Err(config.wrong("block_size", "at least 2", &value));
+        }
+        let markov = match has("markov_head.markov_w1.weight") {
+            false => None,
+            true => Some(MarkovSpec {
+                rank: number("markov_rank", 1 << 16)?,
+                confidence: has("confidence_head.proj.weight")
+                    .then(|| config.flag("confidence_head_with_markov"))
+                    .transpose()?,
+            }),
+        };
+        if let Some(kind) = find("markov_head_type").as_str()
+            && kind != "vanilla"
+        {
+            let reason =
+                format!("its markov_head_type is {kind:?}, and only \"vanilla\" is supported");
+            return Err(config.unsupported(reason));
+        }
+        if let Some(name) = names.iter().find(|name| !is_known(name)) {
+            let reason = format!("it has the tensor {name:?}, which no supported head has");
+            return Err(config.unsupported(reason));
+        }
+        Ok(Self {
+            folder: config.folder.to_owned(),
+            spec: config_json::parse(&model.to_string(), &file)?,
+            captured,
+            target_layers: value["num_target_layers"]
+                .as_u64()
+                .and_then(|layers| usize::try_from(layers).ok()),
+            block_size,
+            mask_token: number("mask_token_id", u32::MAX as usize)? as u32,
+            sample_from_anchor,
+            markov,
+            checkpoint,
+        })
+    }
+
+    /// Whether a config.json is of such a head.
+    pub(in crate::model::heads) fn is_one(config: &HeadConfig<'_>) -> bool {
+        let kinds = ["dflash", "dspark"];
+        let architecture = config.architecture().to_ascii_lowercase();
+        match config.speculators_type() {
+            Some(kind) => kinds.contains(&kind),
+            None => kinds.iter().any(|kind| architecture.contains(kind)),
+        }
+    }
+
+    /// What reports call it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.markov {
+            Some(_) => "dspark",
+            None => "dflash",
+        }
+    }
+
+    pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {
+        Error::unsupported(self.folder.display().to_string(), reason)
+    }
+}
+
+/// Whether a supported head may have a tensor of this name.
+fn is_known(name: &str) -> bool {
+    const ROOTS: [&str; 9] = [
+        "fc.",
+        "hidden_norm.",
+        "layers.",
+        "norm.",
+        "embed_tokens.",
+        "lm_head.",
+        "markov_head.markov_w1.",
+        "markov_head.markov_w2.",
+        "confidence_head.proj.",
+    ];
+    ["d2t", "t2d"].contains(&name) || ROOTS.iter().any(|root| name.starts_with(root))
+}
