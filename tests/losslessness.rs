@@ -6,6 +6,7 @@ mod support;
 use specdec_rs::{
     DraftKind, Generation, SpeculativeConfig, SpeculativeDecoder, Token, Verification,
 };
+use support::heads::{PUBLISHED, published, with_prediction};
 use support::pair;
 use support::sources::{ModelTree, Recited, Shape};
 use support::statistics::{counts, critical_value, exact_distribution, g_statistic, tokens};
@@ -220,6 +221,61 @@ fn random_requests_to_other_kinds_of_layers_give_the_tokens_of_plain_decoding() 
             .sum();
         println!("{name}: {accepted} accepted in {cases} requests");
         assert!(accepted > cases as usize, "{name}: {accepted} accepted");
+    }
+}
+
+/// Heads: in the model, and published ones of every kind.
+#[test]
+fn random_requests_with_heads_give_the_tokens_of_plain_decoding() {
+    let cases = match std::env::var_os("SPECDEC_LONG") {
+        Some(_) => 500,
+        None => 60_u64,
+    };
+    let within = ["qwen3_5", "glm4_moe", "deepseek_v3"].map(|fixture| {
+        let folder = with_prediction(fixture);
+        let target = folder.path().to_owned();
+        (
+            format!("mtp of {fixture}"),
+            target,
+            "auto".to_owned(),
+            folder,
+        )
+    });
+    let published = PUBLISHED.map(|kind| {
+        let folder = published(kind);
+        let draft = folder.path().display().to_string();
+        (kind.to_owned(), pair::folder("target"), draft, folder)
+    });
+    for (name, target, draft, _folder) in within.into_iter().chain(published) {
+        let builder = SpeculativeDecoder::builder();
+        let builder = builder.target(target.display().to_string()).draft(draft);
+        let decoder = builder.threads(1).load().unwrap();
+        let kind = name.split(['-', ' ']).next().unwrap();
+        assert_eq!(decoder.draft_info().unwrap().architecture, kind);
+        let (mut drafted, mut accepted) = (0, 0);
+        for case in 0..cases {
+            let mut random = Random(case);
+            let vocab_size = decoder.info().vocab_size;
+            let (prompt, config) = (random.prompt(vocab_size), random.config());
+            let of = |kind| SpeculativeConfig {
+                draft: Some(kind),
+                ..config.clone()
+            };
+            let generate = |kind| decoder.generate_with(&prompt[..], &of(kind)).unwrap();
+            let plain = generate(DraftKind::NONE);
+            let kind = random.pick(&[DraftKind::MODEL, DraftKind::MODEL, DraftKind::AUTO]);
+            let speculative = generate(kind);
+            let named = format!("{name}, case {case}, {kind}: {prompt:?}, {config:?}");
+            assert_same(&speculative, &plain, &named);
+            if kind == DraftKind::MODEL && !config.adaptive {
+                drafted += speculative.stats.drafted;
+                accepted += speculative.stats.accepted;
+            }
+        }
+        println!("{name}: {accepted} of {drafted} accepted in {cases} requests");
+        assert!(drafted > cases as usize, "{name}: {drafted} drafted");
+        // The published heads have random weights.
+        assert!(accepted > 0 || !name.starts_with("mtp"), "{name}");
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use super::preset::LessOne;
 use super::spec::ModelSpec;
 pub use super::tensor_names::{ExpertNames, ExpertTensor, LayerTensor, ModelTensor, TensorNames};
-use super::tensor_names::{GGUF, PREDICTION_PREFIX, PREFIXES};
+use super::tensor_names::{GGUF, PREDICTION_PREFIXES, PREFIXES};
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, MatrixSource, PackedTensor, StoredRows, StoredTensor};
 use candidates::{Candidate, Candidates};
@@ -190,6 +190,12 @@ impl<'a> NamedWeights<'a> {
     /// Whether a tensor of the checkpoint is of the text model, and is brought to memory.
     pub fn is_loaded(&self, name: &str) -> bool {
         let is_head = || self.names.head.iter().any(|head| name.contains(head));
+        if PREDICTION_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            return self.first_prediction < self.spec.layers.len();
+        }
         let in_prefix = name.strip_prefix(self.prefix);
         let number = in_prefix.and_then(|name| {
             let layer = name.strip_prefix(self.names.layers)?.strip_prefix('.')?;
@@ -342,7 +348,8 @@ impl<'a> NamedWeights<'a> {
                         true => String::new(),
                         false => format!("{layers}.{further}."),
                     };
-                    names.push(format!("{PREDICTION_PREFIX}{layer}{name}{suffix}"));
+                    let others = PREDICTION_PREFIXES.iter();
+                    names.extend(others.map(|prefix| format!("{prefix}{layer}{name}{suffix}")));
                 }
                 names
             }

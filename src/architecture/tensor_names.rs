@@ -214,8 +214,8 @@ pub struct TensorNames {
     pub transposed: bool,
 }
 
-/// What precedes the names of the layer that predicts further tokens, where it is not numbered after the others (Qwen).
-pub(super) const PREDICTION_PREFIX: &str = "mtp.";
+/// What may precede the names of the layer that predicts further tokens, where it is not numbered after the others (Qwen).
+pub(super) const PREDICTION_PREFIXES: [&str; 2] = ["mtp.", "model.mtp."];
 
 /// What precedes the names of all tensors but the head: nothing, or what a checkpoint's classes are called.
 pub(super) const PREFIXES: [&str; 7] = [

@@ -11,9 +11,10 @@ use serde::Serialize;
 use super::answer::write_json;
 use super::error::Outcome;
 use super::options::HubArgs;
+use crate::architecture::ModelSpec;
 use crate::backend::AttentionShape;
 use crate::error::Result;
-use crate::model::{OpenModel, requirements};
+use crate::model::{HeadFiles, OpenModel, heads_beside, requirements};
 use crate::text::Tokenizer;
 use crate::weights::{Checkpoint, StoredTensor};
 
@@ -61,8 +62,8 @@ struct Description {
     skipped: Vec<Skipped>,
     /// Tables whose rows are read from the file one by one.
     tables: Vec<String>,
-    /// Files beside the model that are named as drafts for it are.
-    drafts: Vec<PathBuf>,
+    /// Drafts in the model's files and beside them.
+    drafts: Vec<DraftDescription>,
     files: Vec<PathBuf>,
 }
 
@@ -74,6 +75,17 @@ struct Memory {
     per_token: u64,
     /// Of each text, whatever its length.
     per_text: u64,
+}
+
+/// A draft for the model.
+#[derive(Serialize)]
+struct DraftDescription {
+    /// Of a head: "mtp", "eagle3", ...; of a model "model".
+    kind: &'static str,
+    /// Where it lies; `None`: in the model's own files.
+    path: Option<PathBuf>,
+    /// Why it can't be used.
+    misfit: Option<String>,
 }
 
 /// Tensors with the same start of their names.
@@ -161,7 +173,7 @@ impl Description {
             memory,
             skipped: by_start(&requirements.skipped),
             tables: requirements.tables,
-            drafts: drafts_beside(opened),
+            drafts: drafts(opened, &spec)?,
             files: files.into_iter().map(ToOwned::to_owned).collect(),
         })
     }
@@ -190,28 +202,29 @@ fn by_start(names: &[String]) -> Vec<Skipped> {
         .collect()
 }
 
-/// How files of drafts are named that lie beside a model.
-const DRAFTS: [&str; 5] = ["mtp-", "dflash-", "dspark-", "eagle3-", "draft"];
-
-/// The files in the model's folder that are named as drafts for it are.
-fn drafts_beside(opened: &OpenModel) -> Vec<PathBuf> {
-    let folder = match opened {
-        OpenModel::Gguf(file) => file.path().parent(),
-        OpenModel::Folder(folder, _) => Some(folder.as_path()),
-    };
-    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
-    let paths = entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    let is_draft = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        DRAFTS.iter().any(|start| name.starts_with(start))
-    };
-    let mut drafts: Vec<PathBuf> = paths.filter(is_draft).collect();
-    drafts.sort();
-    drafts
+/// The drafts in a model's files and beside them.
+fn drafts(opened: &OpenModel, spec: &ModelSpec) -> Result<Vec<DraftDescription>> {
+    let mut drafts = Vec::new();
+    if HeadFiles::is_within(opened)? {
+        drafts.push(DraftDescription {
+            kind: "mtp",
+            path: None,
+            misfit: None,
+        });
+    }
+    let beside = heads_beside(opened.source(), spec).into_iter();
+    drafts.extend(beside.map(|beside| {
+        let (kind, misfit) = match &beside.head {
+            Ok(head) => (head.kind(), None),
+            Err(reason) => ("head", Some(reason.to_string())),
+        };
+        DraftDescription {
+            kind,
+            path: Some(beside.path),
+            misfit,
+        }
+    }));
+    Ok(drafts)
 }
 
 /// Counts a checkpoint's tensors by storage type.
@@ -314,11 +327,21 @@ impl fmt::Display for Description {
             writeln!(f, "not in memory  {table}: rows are read from the file")?;
         }
         for draft in &self.drafts {
-            writeln!(f, "draft          {}", draft.display())?;
+            writeln!(f, "draft          {draft}")?;
         }
         for file in &self.files {
             writeln!(f, "file           {}", file.display())?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for DraftDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.path, &self.misfit) {
+            (None, _) => write!(f, "{}, a layer of the model itself", self.kind),
+            (Some(path), None) => write!(f, "{}, {}", self.kind, path.display()),
+            (Some(path), Some(misfit)) => write!(f, "{} can't be used: {misfit}", path.display()),
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::Scope;
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::hub::{LocateOptions, ModelFiles, locate};
-use crate::model::{self, HeadFiles, LoadOptions, OpenModel, SharedModel};
+use crate::model::{self, HeadFiles, LoadOptions, OpenModel, SharedModel, heads_beside};
 use crate::progress::Progress;
 use crate::settings::DraftKind;
 use crate::speculation::DraftingStatistics;
@@ -222,15 +222,16 @@ impl DecoderBuilder {
                     format!("a model's name, self:LAYERS, self:FORMAT, auto, {sources} or none");
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
-            Ok(DraftKind::AUTO) => (
-                load_own_head(target_files, &target, &tokenizer)?,
-                DraftKind::AUTO,
-            ),
+            Ok(DraftKind::AUTO) => {
+                let head = load_own_head(target_files, &target, &tokenizer, None)?;
+                (head, DraftKind::AUTO)
+            }
             Ok(kind) => (None, kind),
             Err(_) if self.draft == OWN_HEAD => {
-                let head = load_own_head(target_files, &target, &tokenizer)?.ok_or_else(|| {
+                let head = load_own_head(target_files, &target, &tokenizer, Some(OWN_HEAD))?;
+                let head = head.ok_or_else(|| {
                     let expected =
-                        "a model with a layer for multi-token prediction, which the target lacks";
+                        "a model with a layer for multi-token prediction, in its files or beside them (mtp-*.gguf)";
                     Error::invalid("draft", &self.draft, expected)
                 })?;
                 (Some(head), DraftKind::AUTO)
@@ -313,15 +314,32 @@ impl DecoderBuilder {
     }
 }
 
-/// The head within the target's own files, if there is one.
+/// The head within the target's own files or beside them, if there is one that fits: of this kind, or of any.
 fn load_own_head(
     files: OpenModel,
     target: &SharedModel,
     tokenizer: &Tokenizer,
+    kind: Option<&str>,
 ) -> Result<Option<DraftModel>> {
-    let head = HeadFiles::within(files)?;
-    head.map(|head| load_head(&head, target, tokenizer))
-        .transpose()
+    let (source, spec) = (files.source().to_owned(), files.spec()?);
+    if let Some(head) = HeadFiles::within(files)? {
+        return load_head(&head, target, tokenizer).map(Some);
+    }
+    for beside in heads_beside(&source, &spec) {
+        let path = beside.path.display();
+        let loaded = match beside.head {
+            Ok(head) if kind.is_some_and(|kind| kind != head.kind()) => continue,
+            head => head.and_then(|head| load_head(&head, target, tokenizer)),
+        };
+        match loaded {
+            Ok(head) => {
+                tracing::info!(head = %path, "a draft head lies beside the model");
+                return Ok(Some(head));
+            }
+            Err(reason) => tracing::warn!("the draft head beside the model is not used: {reason}"),
+        }
+    }
+    Ok(None)
 }
 
 fn load_head(files: &HeadFiles, target: &SharedModel, tokenizer: &Tokenizer) -> Result<DraftModel> {

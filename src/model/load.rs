@@ -40,7 +40,7 @@ pub struct LoadedModel {
 pub struct Requirements {
     /// Bytes of the weights in memory, on the CPU.
     pub weights: u64,
-    /// Names of tensors that are not loaded: of other towers, or of layers that predict further tokens.
+    /// Names of tensors that are not loaded: of other towers, say.
     pub skipped: Vec<String>,
     /// Names of tables whose rows are read from the file one by one.
     pub tables: Vec<String>,
@@ -48,15 +48,24 @@ pub struct Requirements {
 
 /// What a model's files take, as they are stored.
 pub fn requirements(opened: &OpenModel, spec: &ModelSpec) -> Result<Requirements> {
-    let checkpoint = opened.checkpoint();
-    let weights = NamedWeights::new(checkpoint, spec, opened.is_gguf(), opened.source())?;
+    let (checkpoint, is_gguf, source) = (opened.checkpoint(), opened.is_gguf(), opened.source());
+    let weights = NamedWeights::new(checkpoint, spec, is_gguf, source)?;
+    let further = spec.with_prediction_layer();
+    let further = further
+        .as_ref()
+        .map(|spec| NamedWeights::of_prediction(checkpoint, spec, is_gguf, source));
+    let further = further.filter(NamedWeights::has_prediction);
+    let is_loaded = |name: &str| {
+        let in_head = || further.as_ref().is_some_and(|head| head.is_loaded(name));
+        weights.is_loaded(name) || in_head()
+    };
     let backend = CpuBackend::new(Tier::choose()?, WeightPrecision::Stored, Some(1))?;
     let names = checkpoint.names().into_iter().map(ToOwned::to_owned);
     let names = names.chain(checkpoint.packed_names());
-    let others = names.filter(|name| !weights.is_loaded(name));
+    let others = names.filter(|name| !is_loaded(name));
     let (tables, skipped) = others.partition(|name: &String| weights.is_table(name));
     Ok(Requirements {
-        weights: footprint(checkpoint, &weights, &backend),
+        weights: footprint(checkpoint, is_loaded, &backend),
         skipped,
         tables,
     })
@@ -226,22 +235,22 @@ fn check_memory(
     weights: &NamedWeights<'_>,
     backend: &impl Backend,
 ) -> Result<u64> {
-    let bytes = footprint(checkpoint, weights, backend);
+    let bytes = footprint(checkpoint, |name| weights.is_loaded(name), backend);
     memory::check(bytes)?;
     Ok(bytes)
 }
 
-/// Bytes that a checkpoint's weights will take.
+/// Bytes that those weights of a checkpoint will take that are loaded.
 fn footprint(
     checkpoint: &dyn Checkpoint,
-    weights: &NamedWeights<'_>,
+    is_loaded: impl Fn(&str) -> bool,
     backend: &impl Backend,
 ) -> u64 {
     let tensors = checkpoint.names().into_iter();
-    let tensors = tensors.filter(|name| weights.is_loaded(name));
+    let tensors = tensors.filter(|name| is_loaded(name));
     let tensors = tensors.filter_map(|name| checkpoint.tensor(name));
     let packed = checkpoint.packed_names().into_iter();
-    let packed = packed.filter(|name| weights.is_loaded(name));
+    let packed = packed.filter(|name| is_loaded(name));
     let packed = packed.filter_map(|name| Some(checkpoint.packed(&name)?.described()));
     let footprints = tensors
         .chain(packed)

@@ -26,7 +26,10 @@ mod transformer;
 mod tree;
 
 pub use batch_logits::{BatchLogits, LogitsView};
-pub use heads::{BlockFiles, DraftHead, EagleFiles, HeadFiles, HeadSequence, PredictionFiles};
+pub use heads::{
+    Beside, BlockFiles, DraftHead, EagleFiles, HeadFiles, HeadSequence, PredictionFiles,
+    heads_beside,
+};
 pub use info::ModelInfo;
 pub use language_model::{Extend, LanguageModel, SequenceId};
 pub(crate) use load::load_checkpoint;

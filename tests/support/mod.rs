@@ -1,6 +1,7 @@
 //! Shared by the integration tests.
 #![allow(dead_code)]
 
+pub mod heads;
 pub mod hub;
 pub mod memoized;
 pub mod models;

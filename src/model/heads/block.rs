@@ -58,26 +58,7 @@ pub(super) fn load<B: Backend>(files: &BlockFiles, host: &Host<'_, B>) -> Result
     let mut spec = files.spec.clone();
     let hidden = spec.hidden_size;
     let vocab_size = host.spec.vocab_size;
-    if let Some(reason) = host.misfit(hidden, spec.vocab_size) {
-        return Err(files.unsupported(reason));
-    }
-    let layers = host.spec.layers.len();
-    if let Some(stated) = files.target_layers.filter(|stated| *stated != layers) {
-        let reason = format!("it is for targets of {stated} layers, and this one has {layers}");
-        return Err(files.unsupported(reason));
-    }
     let captured = files.captured.clone();
-    if captured.is_empty() || captured.iter().any(|layer| *layer > layers) {
-        let reason = format!("it reads layers {captured:?} of a target that has {layers}");
-        return Err(files.unsupported(reason));
-    }
-    if files.mask_token as usize >= vocab_size {
-        let reason = format!(
-            "its mask_token_id, {}, is none of the target's {vocab_size} tokens",
-            files.mask_token
-        );
-        return Err(files.unsupported(reason));
-    }
     spec.context_length = host.spec.context_length;
     let reader = Reader {
         checkpoint: &files.checkpoint,

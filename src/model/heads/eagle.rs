@@ -63,26 +63,14 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
     };
     let mut spec = files.spec.clone();
     let hidden = spec.hidden_size;
-    let of_target = files.target_hidden_size.unwrap_or(hidden);
-    if let Some(reason) = host.misfit(of_target, spec.vocab_size) {
-        return Err(files.unsupported(reason));
-    }
+    let of_target = files.target_hidden_size();
     let vocab_size = host.spec.vocab_size;
     spec.context_length = host.spec.context_length;
-    let layers = host.spec.layers.len();
     let third = match &files.kind {
         Kind::First => None,
         Kind::Third(third) => Some(third),
     };
-    let captured = match third.map(|third| &third.captured) {
-        None => vec![layers],
-        Some(Some(captured)) => captured.clone(),
-        Some(None) => vec![2, layers / 2, layers.saturating_sub(3)],
-    };
-    if captured.is_empty() || captured.iter().any(|layer| *layer > layers) {
-        let reason = format!("it reads layers {captured:?} of a target that has {layers}");
-        return Err(files.unsupported(reason));
-    }
+    let captured = files.captured(host.spec.layers.len());
     let (attention, width) = halves_of_layer(files)?;
     let shape = attention.shape;
     let layer = files.layer();
@@ -157,10 +145,7 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
         captured,
         feature_width: width_of_features,
         to_target,
-        info: host.info(
-            if third.is_some() { "eagle3" } else { "eagle" },
-            elements as u64,
-        ),
+        info: host.info(files.kind(), elements as u64),
         spec,
     })
 }

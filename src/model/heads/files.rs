@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{BlockFiles, EagleFiles, PredictionFiles};
+use crate::architecture::ModelSpec;
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::hub::ModelFiles;
@@ -41,6 +42,33 @@ impl HeadFiles {
     /// The head within a model's own files; `None`: there is none.
     pub fn within(model: OpenModel) -> Result<Option<Self>> {
         Ok(PredictionFiles::within(model)?.map(Self::Prediction))
+    }
+
+    /// Whether there is a head within a model's own files.
+    pub fn is_within(model: &OpenModel) -> Result<bool> {
+        PredictionFiles::is_within(model)
+    }
+
+    /// Fails if the head does not fit a target: it would draft nonsense.
+    pub fn check(&self, target: &ModelSpec) -> Result<()> {
+        let (misfit, source) = match self {
+            Self::Block(files) => (files.misfit(target), files.source()),
+            Self::Eagle(files) => (files.misfit(target), files.source()),
+            Self::Prediction(files) => (files.misfit(target), files.source()),
+        };
+        match misfit {
+            Some(reason) => Err(Error::unsupported(source.display().to_string(), reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// What it is called: "mtp", "eagle", "eagle3", "dflash" or "dspark".
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Block(files) => files.kind(),
+            Self::Eagle(files) => files.kind(),
+            Self::Prediction(_) => PredictionFiles::KIND,
+        }
     }
 
     /// Opens a published head in a folder of its own; `None`: no such head lies there.

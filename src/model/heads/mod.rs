@@ -3,6 +3,7 @@
 //! A head of EAGLE's kind, or a model's own layer for multi-token prediction, drafts token by token (`steps`); a block drafter
 //! guesses several tokens in one pass (`block`).
 
+mod beside;
 mod block;
 mod eagle;
 mod embedding;
@@ -18,6 +19,7 @@ use crate::architecture::ModelSpec;
 use crate::backend::{Backend, Linear, Norm, OutputTiles};
 use crate::error::Result;
 use crate::model::info::ModelInfo;
+pub use beside::{Beside, heads_beside};
 pub use block::BlockFiles;
 pub use eagle::EagleFiles;
 pub use files::HeadFiles;
@@ -78,6 +80,7 @@ pub(in crate::model) struct Host<'a, B: Backend> {
 impl<B: Backend> Host<'_, B> {
     /// Brings a head's weights to the target's backend.
     pub(in crate::model) fn load(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
+        files.check(self.spec)?;
         Ok(match files {
             HeadFiles::Block(files) => Arc::new(block::load(files, self)?),
             HeadFiles::Eagle(files) => Arc::new(eagle::load(files, self)?),
@@ -108,18 +111,25 @@ impl<B: Backend> Host<'_, B> {
             ..ModelInfo::default()
         }
     }
+}
 
-    /// Why a head for targets of this width and vocabulary does not fit; `None`: it fits.
-    fn misfit(&self, hidden_size: usize, vocab_size: usize) -> Option<String> {
-        let (wide, tokens) = (self.spec.hidden_size, self.spec.vocab_size);
-        if hidden_size != wide {
-            return Some(format!(
-                "it is for targets {hidden_size} wide, and this one is {wide}"
-            ));
-        }
-        (vocab_size.abs_diff(tokens) > MAX_PADDING)
-            .then(|| format!("it is for targets of {vocab_size} tokens, and this one has {tokens}"))
+/// Why a head for targets of this width and vocabulary does not fit one; `None`: it fits.
+fn misfit(target: &ModelSpec, hidden_size: usize, vocab_size: usize) -> Option<String> {
+    let (wide, tokens) = (target.hidden_size, target.vocab_size);
+    if hidden_size != wide {
+        return Some(format!(
+            "it is for targets {hidden_size} wide, and this one is {wide}"
+        ));
     }
+    (vocab_size.abs_diff(tokens) > MAX_PADDING)
+        .then(|| format!("it is for targets of {vocab_size} tokens, and this one has {tokens}"))
+}
+
+/// Why a head that reads these layers does not fit a target; `None`: it fits.
+fn misfit_of_layers(target: &ModelSpec, captured: &[usize]) -> Option<String> {
+    let layers = target.layers.len();
+    let is_there = !captured.is_empty() && captured.iter().all(|layer| *layer <= layers);
+    (!is_there).then(|| format!("it reads layers {captured:?} of a target that has {layers}"))
 }
 
 /// Tokens by which the vocabularies of one family differ: rows that fill up a matrix.

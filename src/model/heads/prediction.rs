@@ -3,11 +3,12 @@
 //! For a token it reads the embedding and the target's state of the token before it, after the last norm, each after a norm of
 //! its own, through one matrix; then comes an ordinary layer. For a second token it reads what it gave itself.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::embedding::Embedding;
 use super::steps::{Loaded, StepHead, Weights};
-use super::{Host, OutputHead};
+use super::{Host, OutputHead, misfit};
 use crate::architecture::ModelSpec;
 use crate::architecture::names::{LayerTensor, NamedWeights};
 use crate::backend::{Backend, Linear, Norm, OutputTiles};
@@ -40,33 +41,51 @@ impl PredictionFiles {
         let is_first = |name: &&str| name.starts_with("blk.0.") || name.contains("layers.0.");
         let is_whole = names
             .iter()
-            .any(|name| is_first(name) && !name.starts_with("mtp."));
+            .any(|name| is_first(name) && !name.contains("mtp."));
         match is_whole {
             true => Ok(None),
             false => Self::find(opened, false),
         }
     }
 
+    /// Whether a model's own files hold the layer.
+    pub(super) fn is_within(opened: &OpenModel) -> Result<bool> {
+        let spec = opened.spec()?.with_prediction_layer();
+        Ok(spec.is_some_and(|spec| weights(opened, &spec).has_prediction()))
+    }
+
     fn find(opened: OpenModel, is_targets: bool) -> Result<Option<Self>> {
         let Some(spec) = opened.spec()?.with_prediction_layer() else {
             return Ok(None);
         };
-        let files = Self {
+        let is_there = weights(&opened, &spec).has_prediction();
+        Ok(is_there.then_some(Self {
             opened,
             spec,
             is_targets,
-        };
-        Ok(files.weights().has_prediction().then_some(files))
+        }))
     }
 
-    fn weights(&self) -> NamedWeights<'_> {
-        let (opened, spec) = (&self.opened, &self.spec);
-        NamedWeights::of_prediction(opened.checkpoint(), spec, opened.is_gguf(), opened.source())
+    /// What reports call it.
+    pub(super) const KIND: &'static str = "mtp";
+
+    /// The file or folder.
+    pub(super) fn source(&self) -> &Path {
+        self.opened.source()
     }
 
-    fn unsupported(&self, reason: String) -> Error {
-        Error::unsupported(self.opened.source().display().to_string(), reason)
+    /// Why it does not fit a target; `None`: it fits.
+    pub(super) fn misfit(&self, target: &ModelSpec) -> Option<String> {
+        misfit(target, self.spec.hidden_size, self.spec.vocab_size)
     }
+
+    fn unsupported(&self, reason: impl Into<String>) -> Error {
+        Error::unsupported(self.source().display().to_string(), reason)
+    }
+}
+
+fn weights<'a>(opened: &'a OpenModel, spec: &'a ModelSpec) -> NamedWeights<'a> {
+    NamedWeights::of_prediction(opened.checkpoint(), spec, opened.is_gguf(), opened.source())
 }
 
 /// A head.
@@ -94,11 +113,8 @@ pub(super) fn load<B: Backend>(
     use LayerTensor as T;
     let mut spec = files.spec.clone();
     let hidden = spec.hidden_size;
-    if let Some(reason) = host.misfit(hidden, spec.vocab_size) {
-        return Err(files.unsupported(reason));
-    }
     spec.context_length = host.spec.context_length;
-    let weights = files.weights();
+    let weights = weights(&files.opened, &files.spec);
     let mut loader = Loader::new(&spec, &**host.backend, &weights, &Silent);
     if !files.is_targets {
         loader = loader.without_keeping();
@@ -107,7 +123,7 @@ pub(super) fn load<B: Backend>(
     let shape = [hidden, 2 * hidden];
     let layer = Layer::load(&mut loader, index)?;
     let cached = layer.cached_shape();
-    let cached = cached.ok_or_else(|| files.unsupported("its layer is no attention".into()))?;
+    let cached = cached.ok_or_else(|| files.unsupported("its layer is no attention"))?;
     let final_norm = loader.optional_layer_norm(index, T::PredictionNorm, hidden)?;
     let weights = PredictionWeights {
         embedding: Embedding::of_target(host),
@@ -120,7 +136,7 @@ pub(super) fn load<B: Backend>(
         head: host.output_head(),
         backend: host.backend.clone(),
     };
-    let info = host.info("mtp", loader.info().parameters);
+    let info = host.info(PredictionFiles::KIND, loader.info().parameters);
     StepHead::new(Loaded {
         weights,
         backend: host.backend.clone(),

@@ -14,6 +14,10 @@ use crate::speculation::Draft;
 /// The maximum number of tokens whose hidden states are buffered: a head that is not used for longer stops drafting.
 const MAX_BUFFERED: usize = 1024;
 
+/// A token that the target reaches with less than this probability, by what the head says, is not drafted: another row costs the
+/// target more than a tenth of a step.
+const MIN_REACHED: f32 = 0.1;
+
 /// Drafts by sampling from a head.
 ///
 /// The head's cache has a position for each token but the first. Those of tokens that the target has processed were computed
@@ -23,6 +27,8 @@ pub struct HeadDrafter {
     head: Arc<dyn DraftHead>,
     sequence: Box<dyn HeadSequence>,
     sampler: Sampler,
+    /// Whether a draft ends where the head is unsure.
+    stops_early: bool,
     /// The tokens to choose among, if not all.
     cut: Option<CutVocabulary>,
     /// The number of positions that were computed from the target's features.
@@ -44,6 +50,7 @@ impl HeadDrafter {
         Ok(Self {
             sequence: head.begin()?,
             head: head.clone(),
+            stops_early: sampler.is_adaptive(),
             cut: among.map(|among| CutVocabulary::new(among, sampler.vocab_size())),
             sampler,
             fed: 0,
@@ -103,9 +110,16 @@ impl Drafter for HeadDrafter {
         } else {
             0
         };
+        let mut reached = 1.0;
         while draft.len() < limit {
             let among = self.cut.as_ref().map(CutVocabulary::tokens);
             let logits = self.sequence.logits(among)?;
+            if let Some(confidence) = self.sequence.confidence()? {
+                reached *= confidence;
+                if self.stops_early && reached < MIN_REACHED {
+                    break;
+                }
+            }
             let scattered;
             // Scores of the target's tokens; negative infinity for those that are not drafted.
             let scores = match (&mut self.cut, self.head.to_target()) {

@@ -71,6 +71,11 @@ impl Sampler {
         }
     }
 
+    /// Whether the planner chooses among what is drafted.
+    pub(super) fn is_adaptive(&self) -> bool {
+        self.alternatives.is_some()
+    }
+
     /// The target's number of tokens.
     pub(super) fn vocab_size(&self) -> usize {
         self.vocab_size

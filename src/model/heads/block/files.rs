@@ -1,6 +1,6 @@
 //! A block drafter's files: DFlash's and DSpark's own layouts, and that of speculators.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -8,6 +8,7 @@ use super::markov::MarkovSpec;
 use crate::architecture::{ModelSpec, config_json};
 use crate::error::{Error, Result};
 use crate::model::heads::files::HeadConfig;
+use crate::model::heads::{misfit, misfit_of_layers};
 use crate::weights::Checkpoint;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
@@ -120,11 +121,37 @@ impl BlockFiles {
     }
 
     /// What reports call it.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(in crate::model::heads) fn kind(&self) -> &'static str {
         match self.markov {
             Some(_) => "dspark",
             None => "dflash",
         }
+    }
+
+    /// The folder.
+    pub(in crate::model::heads) fn source(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Why it does not fit a target; `None`: it fits.
+    pub(in crate::model::heads) fn misfit(&self, target: &ModelSpec) -> Option<String> {
+        let of_vocabulary = misfit(target, self.spec.hidden_size, self.spec.vocab_size);
+        let of_layers = || misfit_of_layers(target, &self.captured);
+        let (layers, tokens) = (target.layers.len(), target.vocab_size);
+        let of_count = || {
+            let stated = self.target_layers.filter(|stated| *stated != layers)?;
+            Some(format!(
+                "it is for targets of {stated} layers, and this one has {layers}"
+            ))
+        };
+        let of_mask = || {
+            let mask = self.mask_token;
+            (mask as usize >= tokens).then(|| {
+                format!("its mask_token_id, {mask}, is none of the target's {tokens} tokens")
+            })
+        };
+        let reason = of_vocabulary.or_else(of_count).or_else(of_layers);
+        reason.or_else(of_mask)
     }
 
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {

@@ -1,12 +1,13 @@
 //! A published head's files: EAGLE's own layout, and that of speculators.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::architecture::{ModelSpec, config_json};
 use crate::error::{Error, Result};
 use crate::model::heads::files::HeadConfig;
+use crate::model::heads::{misfit, misfit_of_layers};
 use crate::weights::Checkpoint;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
@@ -36,7 +37,7 @@ pub struct EagleFiles {
     /// Whether the head has an embedding of its own.
     pub(super) has_embedding: bool,
     /// The target's hidden size, where it is not the head's.
-    pub(super) target_hidden_size: Option<usize>,
+    target_hidden_size: Option<usize>,
 }
 
 /// What a head computes.
@@ -105,6 +106,41 @@ impl EagleFiles {
 
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {
         Error::unsupported(self.folder.display().to_string(), reason)
+    }
+
+    /// What reports call it.
+    pub(in crate::model::heads) fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::First => "eagle",
+            Kind::Third(_) => "eagle3",
+        }
+    }
+
+    /// The folder.
+    pub(in crate::model::heads) fn source(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Why it does not fit a target; `None`: it fits.
+    pub(in crate::model::heads) fn misfit(&self, target: &ModelSpec) -> Option<String> {
+        let of_vocabulary = misfit(target, self.target_hidden_size(), self.spec.vocab_size);
+        of_vocabulary.or_else(|| misfit_of_layers(target, &self.captured(target.layers.len())))
+    }
+
+    /// The layers of a target of so many before which its hidden states are captured.
+    pub(super) fn captured(&self, layers: usize) -> Vec<usize> {
+        match &self.kind {
+            Kind::First => vec![layers],
+            Kind::Third(third) => match &third.captured {
+                Some(captured) => captured.clone(),
+                None => vec![2, layers / 2, layers.saturating_sub(3)],
+            },
+        }
+    }
+
+    /// The width of the target's hidden states.
+    pub(super) fn target_hidden_size(&self) -> usize {
+        self.target_hidden_size.unwrap_or(self.spec.hidden_size)
     }
 
     /// What precedes the names of the layer's tensors.
