@@ -6,11 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
+use serde_json::{Value, json};
 use specdec_rs::backend::WeightPrecision;
 use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{DraftHead, HeadFiles, Kernels, OpenModel};
+use specdec_rs::{Device, SpeculativeDecoder};
+use support::heads::{published, with_prediction};
 use support::models::{all_kernels, newer_file, newer_folder, open};
-use support::shared;
+use support::{pair, shared};
+use tempfile::TempDir;
 
 /// A golden file.
 struct Golden(Vec<u8>);
@@ -197,5 +201,165 @@ fn layers_for_multi_token_prediction_give_the_golden_logits_and_drafts() {
                 }
             }
         }
+    }
+}
+
+/// A model without its layer for multi-token prediction, and a folder for heads beside it: `folder/tiny`, `folder/tiny/...`.
+fn split() -> TempDir {
+    let whole = with_prediction("qwen3_5");
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(whole.path().join("model.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    for (name, is_head) in [("", false), ("mtp-tiny", true)] {
+        let own = folder.path().join(name);
+        std::fs::create_dir_all(&own).unwrap();
+        for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            if whole.path().join(file).is_file() {
+                std::fs::copy(whole.path().join(file), own.join(file)).unwrap();
+            }
+        }
+        let tensors = stored.tensors().into_iter();
+        let tensors = tensors.filter(|(name, _)| name.starts_with("mtp.") == is_head);
+        safetensors::serialize_to_file(tensors, None, &own.join("model.safetensors")).unwrap();
+    }
+    folder
+}
+
+fn load(target: &Path, draft: &str) -> specdec_rs::Result<SpeculativeDecoder> {
+    let builder = SpeculativeDecoder::builder();
+    let builder = builder.target(target.display().to_string());
+    builder.draft(draft).device(Device::Cpu).load()
+}
+
+fn draft_of(target: &Path, draft: &str) -> Option<String> {
+    let decoder = load(target, draft).unwrap();
+    decoder.draft_info().map(|info| info.architecture)
+}
+
+#[test]
+fn heads_are_found_in_the_model_and_beside_it() {
+    let whole = with_prediction("glm4_moe");
+    for draft in ["auto", "mtp"] {
+        assert_eq!(draft_of(whole.path(), draft).as_deref(), Some("mtp"));
+    }
+    assert_eq!(draft_of(whole.path(), "ngram"), None);
+    assert_eq!(draft_of(whole.path(), "none"), None);
+    let folder = split();
+    let beside = folder.path().join("mtp-tiny");
+    assert_eq!(draft_of(folder.path(), "auto").as_deref(), Some("mtp"));
+    assert_eq!(draft_of(folder.path(), "mtp").as_deref(), Some("mtp"));
+    let named = beside.display().to_string();
+    assert_eq!(draft_of(folder.path(), &named).as_deref(), Some("mtp"));
+    // It is for other targets: named it is refused, otherwise left alone.
+    std::fs::remove_dir_all(&beside).unwrap();
+    let other = published("dflash");
+    let misfit = folder.path().join("dflash-other");
+    std::fs::rename(other.path(), &misfit).unwrap();
+    assert_eq!(draft_of(folder.path(), "auto"), None);
+    let refused = |draft: &str| {
+        load(folder.path(), draft)
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+    };
+    let message = refused(&misfit.display().to_string());
+    assert!(
+        message.contains("it is for targets 128 wide, and this one is 32"),
+        "{message}"
+    );
+    let message = refused("mtp");
+    assert!(
+        message.contains("multi-token prediction, in its files or beside them"),
+        "{message}"
+    );
+}
+
+#[test]
+fn heads_that_do_not_fit_are_refused_with_the_reason() {
+    for (kind, field, value, expected) in [
+        (
+            "dflash",
+            "mask_token_id",
+            json!(512),
+            "none of the target's 512 tokens",
+        ),
+        (
+            "dflash",
+            "mask_token_id",
+            json!(-1),
+            "mask_token_id: expected a number",
+        ),
+        (
+            "dflash",
+            "num_target_layers",
+            json!(5),
+            "targets of 5 layers, and this one has 4",
+        ),
+        (
+            "dflash",
+            "target_layer_ids",
+            json!([0, 9]),
+            "layers [1, 10] of a target that has 4",
+        ),
+        (
+            "dflash",
+            "block_size",
+            json!(1),
+            "block_size: expected at least 2",
+        ),
+        (
+            "dflash",
+            "block_size",
+            json!(4096),
+            "block_size: expected a number up to 64",
+        ),
+        (
+            "dspark",
+            "markov_head_type",
+            json!("gated"),
+            "markov_head_type is \"gated\"",
+        ),
+        (
+            "dspark",
+            "markov_rank",
+            json!(8),
+            "expected a matrix of 8 columns",
+        ),
+        (
+            "dspark",
+            "vocab_size",
+            json!(32000),
+            "targets of 32000 tokens, and this one has 512",
+        ),
+        (
+            "eagle3-speculators",
+            "norm_before_residual",
+            json!("yes"),
+            "expected true or false",
+        ),
+        (
+            "eagle3-speculators",
+            "target_hidden_size",
+            json!(64),
+            "targets 64 wide",
+        ),
+        (
+            "eagle3-speculators",
+            "speculators_model_type",
+            json!("peagle"),
+            "speculators' kind \"peagle\"",
+        ),
+    ] {
+        let folder = published(kind);
+        let file = folder.path().join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        config[field] = value;
+        std::fs::write(&file, config.to_string()).unwrap();
+        let refused = load(
+            &pair::folder("target"),
+            &folder.path().display().to_string(),
+        );
+        let message = refused.map(drop).unwrap_err().to_string();
+        assert!(message.contains(expected), "{kind}, {field}: {message}");
     }
 }

@@ -77,6 +77,41 @@ struct Memory {
     per_text: u64,
 }
 
+/// A draft head, which is no model by itself.
+#[derive(Serialize)]
+struct HeadDescription {
+    /// As it was named.
+    head: String,
+    kind: &'static str,
+    /// The shape of targets that it fits.
+    target_hidden_size: usize,
+    target_vocab_size: usize,
+}
+
+impl HeadDescription {
+    fn new(name: &str, head: &HeadFiles) -> Self {
+        let [target_hidden_size, target_vocab_size] = head.target_shape();
+        Self {
+            head: name.into(),
+            kind: head.kind(),
+            target_hidden_size,
+            target_vocab_size,
+        }
+    }
+}
+
+impl fmt::Display for HeadDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "draft head     {}", self.head)?;
+        writeln!(f, "kind           {}", self.kind)?;
+        writeln!(
+            f,
+            "for targets    of hidden size {} and about {} tokens: name it with --draft",
+            self.target_hidden_size, self.target_vocab_size
+        )
+    }
+}
+
 /// A draft for the model.
 #[derive(Serialize)]
 struct DraftDescription {
@@ -114,6 +149,14 @@ struct Stored {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let files = args.model.locate()?;
+    if let Some(head) = HeadFiles::open(&files)? {
+        let description = HeadDescription::new(&args.model.model, &head);
+        if args.json {
+            return write_json(&description);
+        }
+        write!(io::stdout().lock(), "{description}")?;
+        return Ok(());
+    }
     let description = Description::new(&args.model.model, &OpenModel::open(&files)?)?;
     if args.json {
         return write_json(&description);

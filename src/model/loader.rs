@@ -11,7 +11,36 @@ use crate::architecture::{Biases, ModelSpec};
 use crate::backend::{Backend, Linear, Norm, NormKind, Taps};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::weights::{StorageType, StoredRows, StoredTensor, dequantize};
+use crate::weights::{StorageType, StoredRows, StoredTensor, dequantize, quantize};
+
+/// How the matrices of a head are held whose checkpoint is not the target's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeadMatrices {
+    /// As they are stored.
+    AsStored,
+    /// In 8 bits where they are floats.
+    EightBits,
+}
+
+impl HeadMatrices {
+    /// Beside a target whose matrices are stored like this: drafting takes as long as reading weights does.
+    pub(super) fn beside(target: StorageType) -> Self {
+        match target.block_elements() {
+            1 => Self::AsStored,
+            _ => Self::EightBits,
+        }
+    }
+
+    /// A matrix as it is held.
+    pub(super) fn hold<'t>(self, stored: StoredTensor<'t>) -> Result<StoredTensor<'t>> {
+        let held = StorageType::Q8_0;
+        let fits = matches!(*stored.shape, [_, inputs] if held.bytes(inputs).is_some());
+        match self == Self::EightBits && fits && stored.storage.block_elements() == 1 {
+            true => Ok(quantize(&stored, held)?),
+            false => Ok(stored),
+        }
+    }
+}
 
 /// Reads weights and keeps the tally for [`ModelInfo`].
 pub(super) struct Loader<'a, B: Backend> {
@@ -19,8 +48,8 @@ pub(super) struct Loader<'a, B: Backend> {
     backend: &'a B,
     weights: &'a NamedWeights<'a>,
     progress: &'a dyn Progress,
-    /// Whether later processes find the matrices that the backend keeps: they are of the target's checkpoint.
-    keeps: bool,
+    /// How a head's matrices are held, whose checkpoint is not the target's: they are not kept for later processes.
+    of_head: Option<HeadMatrices>,
     parameters: u64,
     bytes: u64,
     storage: StoredElements,
@@ -54,16 +83,16 @@ impl<'a, B: Backend> Loader<'a, B> {
             backend,
             weights,
             progress,
-            keeps: true,
+            of_head: None,
             parameters: 0,
             bytes: 0,
             storage: StoredElements::default(),
         }
     }
 
-    /// Keeps no matrix for later processes: they are of another checkpoint than the target's.
-    pub(super) fn without_keeping(mut self) -> Self {
-        self.keeps = false;
+    /// The same of a head with a checkpoint of its own.
+    pub(super) fn of_head(mut self, matrices: HeadMatrices) -> Self {
+        self.of_head = Some(matrices);
         self
     }
 
@@ -406,7 +435,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let Some(source) = self.weights.source(&stored) else {
             return self.new_matrix(&name, &stored);
         };
-        if !self.keeps {
+        if self.of_head.is_some() {
             return self.new_matrix(&name, &stored);
         }
         let matrix = self.backend.matrix_on_first_use(&name, source)?;
@@ -417,7 +446,7 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// The matrix that an earlier process kept.
     fn kept_matrix(&mut self, name: &str, shape: [usize; 2]) -> Option<B::Matrix> {
-        if !self.keeps {
+        if self.of_head.is_some() {
             return None;
         }
         let matrix = self.backend.kept_matrix(name, shape)?;
@@ -430,8 +459,11 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// A matrix of the checkpoint, which is kept for later processes.
     fn new_matrix(&mut self, name: &str, stored: &StoredTensor<'_>) -> Result<B::Matrix> {
-        let matrix = self.backend.matrix(stored)?;
-        if self.keeps {
+        let matrix = match self.of_head {
+            Some(matrices) => self.backend.matrix(&matrices.hold(stored.clone())?)?,
+            None => self.backend.matrix(stored)?,
+        };
+        if self.of_head.is_none() {
             self.backend.keep_matrix(name, &matrix)?;
         }
         self.count_read(stored, &matrix);

@@ -64,11 +64,12 @@ pub(super) fn load<B: Backend>(files: &BlockFiles, host: &Host<'_, B>) -> Result
         checkpoint: &files.checkpoint,
         source: &files.folder,
         norm: spec.norm,
-        backend: &**host.backend,
+        host,
     };
     let feature_width = captured.len() * hidden;
     let weights = NamedWeights::of_layers(&files.checkpoint, &spec, false, &files.folder);
-    let mut loader = Loader::new(&spec, &**host.backend, &weights, &Silent).without_keeping();
+    let mut loader =
+        Loader::new(&spec, &**host.backend, &weights, &Silent).of_head(host.matrices());
     let layers = (0..spec.layers.len()).map(|index| Layer::load(&mut loader, index));
     let layers = layers.collect::<Result<Vec<_>>>()?;
     let to_target = reader.to_target(vocab_size)?;

@@ -59,7 +59,7 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
         checkpoint: &files.checkpoint,
         source: &files.folder,
         norm: files.spec.norm,
-        backend: &**host.backend,
+        host,
     };
     let mut spec = files.spec.clone();
     let hidden = spec.hidden_size;

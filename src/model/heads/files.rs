@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{BlockFiles, EagleFiles, PredictionFiles};
+use super::{BlockFiles, EagleFiles, PredictionFiles, misfit};
 use crate::architecture::ModelSpec;
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
@@ -51,14 +51,25 @@ impl HeadFiles {
 
     /// Fails if the head does not fit a target: it would draft nonsense.
     pub fn check(&self, target: &ModelSpec) -> Result<()> {
-        let (misfit, source) = match self {
+        let [hidden_size, vocab_size] = self.target_shape();
+        let of_shape = misfit(target, hidden_size, vocab_size);
+        let (further, source) = match self {
             Self::Block(files) => (files.misfit(target), files.source()),
             Self::Eagle(files) => (files.misfit(target), files.source()),
-            Self::Prediction(files) => (files.misfit(target), files.source()),
+            Self::Prediction(files) => (None, files.source()),
         };
-        match misfit {
+        match of_shape.or(further) {
             Some(reason) => Err(Error::unsupported(source.display().to_string(), reason)),
             None => Ok(()),
+        }
+    }
+
+    /// The hidden size and the vocabulary size of the targets that it fits.
+    pub fn target_shape(&self) -> [usize; 2] {
+        match self {
+            Self::Block(files) => files.target_shape(),
+            Self::Eagle(files) => files.target_shape(),
+            Self::Prediction(files) => files.target_shape(),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::architecture::ModelSpec;
 use crate::backend::{Backend, Linear, Norm, OutputTiles};
 use crate::error::Result;
 use crate::model::info::ModelInfo;
+use crate::model::loader::HeadMatrices;
 pub use beside::{Beside, heads_beside};
 pub use block::BlockFiles;
 pub use eagle::EagleFiles;
@@ -86,6 +87,11 @@ impl<B: Backend> Host<'_, B> {
             HeadFiles::Eagle(files) => Arc::new(eagle::load(files, self)?),
             HeadFiles::Prediction(files) => Arc::new(prediction::load(files, self)?),
         })
+    }
+
+    /// How a head's matrices are held.
+    fn matrices(&self) -> HeadMatrices {
+        HeadMatrices::beside(self.backend.matrix_storage(&self.head.matrix))
     }
 
     /// What gives the target's logits.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::embedding::Embedding;
 use super::steps::{Loaded, StepHead, Weights};
-use super::{Host, OutputHead, misfit};
+use super::{Host, OutputHead};
 use crate::architecture::ModelSpec;
 use crate::architecture::names::{LayerTensor, NamedWeights};
 use crate::backend::{Backend, Linear, Norm, OutputTiles};
@@ -74,9 +74,9 @@ impl PredictionFiles {
         self.opened.source()
     }
 
-    /// Why it does not fit a target; `None`: it fits.
-    pub(super) fn misfit(&self, target: &ModelSpec) -> Option<String> {
-        misfit(target, self.spec.hidden_size, self.spec.vocab_size)
+    /// The hidden size and the vocabulary size of its targets.
+    pub(super) fn target_shape(&self) -> [usize; 2] {
+        [self.spec.hidden_size, self.spec.vocab_size]
     }
 
     fn unsupported(&self, reason: impl Into<String>) -> Error {
@@ -117,7 +117,7 @@ pub(super) fn load<B: Backend>(
     let weights = weights(&files.opened, &files.spec);
     let mut loader = Loader::new(&spec, &**host.backend, &weights, &Silent);
     if !files.is_targets {
-        loader = loader.without_keeping();
+        loader = loader.of_head(host.matrices());
     }
     let index = spec.layers.len() - 1;
     let shape = [hidden, 2 * hidden];

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::Host;
 use crate::backend::{Backend, Linear, Norm, NormKind};
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, StoredRows, StoredTensor, dequantize};
@@ -14,7 +15,7 @@ pub(super) struct Reader<'a, B: Backend> {
     pub(super) source: &'a Path,
     /// The kind of its norms.
     pub(super) norm: NormKind,
-    pub(super) backend: &'a B,
+    pub(super) host: &'a Host<'a, B>,
 }
 
 impl<B: Backend> Reader<'_, B> {
@@ -61,7 +62,10 @@ impl<B: Backend> Reader<'_, B> {
             part.ok_or_else(|| Error::Compute(format!("no columns {columns:?} of {name}")))?;
         let bias = format!("{name}.bias");
         let bias = (columns.start == 0 && self.has(&bias)).then(|| self.vector(&bias, outputs));
-        let matrix = self.backend.matrix(&part)?;
+        let matrix = self
+            .host
+            .backend
+            .matrix(&self.host.matrices().hold(part)?)?;
         self.checkpoint.release(&tensor);
         Ok(Linear {
             matrix,
@@ -71,7 +75,7 @@ impl<B: Backend> Reader<'_, B> {
 
     fn vector(&self, name: &str, length: usize) -> Result<B::Vector> {
         let values = dequantize(&self.tensor(name, &[length])?)?;
-        Ok(self.backend.vector(values)?)
+        Ok(self.host.backend.vector(values)?)
     }
 
     pub(super) fn norm(&self, name: &str, width: usize) -> Result<Norm<B>> {

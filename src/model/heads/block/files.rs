@@ -8,7 +8,7 @@ use super::markov::MarkovSpec;
 use crate::architecture::{ModelSpec, config_json};
 use crate::error::{Error, Result};
 use crate::model::heads::files::HeadConfig;
-use crate::model::heads::{misfit, misfit_of_layers};
+use crate::model::heads::misfit_of_layers;
 use crate::weights::Checkpoint;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
@@ -133,25 +133,25 @@ impl BlockFiles {
         &self.folder
     }
 
-    /// Why it does not fit a target; `None`: it fits.
+    /// The hidden size and the vocabulary size of its targets.
+    pub(in crate::model::heads) fn target_shape(&self) -> [usize; 2] {
+        [self.spec.hidden_size, self.spec.vocab_size]
+    }
+
+    /// Why its layers or its mask token do not fit a target; `None`: they fit.
     pub(in crate::model::heads) fn misfit(&self, target: &ModelSpec) -> Option<String> {
-        let of_vocabulary = misfit(target, self.spec.hidden_size, self.spec.vocab_size);
-        let of_layers = || misfit_of_layers(target, &self.captured);
         let (layers, tokens) = (target.layers.len(), target.vocab_size);
-        let of_count = || {
-            let stated = self.target_layers.filter(|stated| *stated != layers)?;
-            Some(format!(
+        if let Some(stated) = self.target_layers.filter(|stated| *stated != layers) {
+            return Some(format!(
                 "it is for targets of {stated} layers, and this one has {layers}"
-            ))
-        };
-        let of_mask = || {
-            let mask = self.mask_token;
+            ));
+        }
+        let mask = self.mask_token;
+        misfit_of_layers(target, &self.captured).or_else(|| {
             (mask as usize >= tokens).then(|| {
                 format!("its mask_token_id, {mask}, is none of the target's {tokens} tokens")
             })
-        };
-        let reason = of_vocabulary.or_else(of_count).or_else(of_layers);
-        reason.or_else(of_mask)
+        })
     }
 
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::architecture::{ModelSpec, config_json};
 use crate::error::{Error, Result};
 use crate::model::heads::files::HeadConfig;
-use crate::model::heads::{misfit, misfit_of_layers};
+use crate::model::heads::misfit_of_layers;
 use crate::weights::Checkpoint;
 use crate::weights::safetensors::SafetensorsCheckpoint;
 
@@ -121,10 +121,14 @@ impl EagleFiles {
         &self.folder
     }
 
-    /// Why it does not fit a target; `None`: it fits.
+    /// The hidden size and the vocabulary size of its targets.
+    pub(in crate::model::heads) fn target_shape(&self) -> [usize; 2] {
+        [self.target_hidden_size(), self.spec.vocab_size]
+    }
+
+    /// Why its layers do not fit a target; `None`: they fit.
     pub(in crate::model::heads) fn misfit(&self, target: &ModelSpec) -> Option<String> {
-        let of_vocabulary = misfit(target, self.target_hidden_size(), self.spec.vocab_size);
-        of_vocabulary.or_else(|| misfit_of_layers(target, &self.captured(target.layers.len())))
+        misfit_of_layers(target, &self.captured(target.layers.len()))
     }
 
     /// The layers of a target of so many before which its hidden states are captured.
