@@ -2,6 +2,8 @@
 
 mod batch;
 mod builder;
+#[cfg(test)]
+mod head_tests;
 mod prompt;
 #[cfg(test)]
 mod recurrent_tests;
