@@ -1057,9 +1057,10 @@ class SpeculativeDecoder:
     Args:
         target: A hub name ("owner/name", "owner/name:Q4_K_M"), a folder, a .gguf file, "pypi:PACKAGE==VERSION",
             or a default model's alias.
-        draft: A model, named like the target; "auto" (None: all sources that need no model), one of these sources
-            (as "ngram"), or "none"; an EAGLE head; or the target itself with some of its layers ("self:0-9,26-29")
-            or quantized further ("self:q4_0").
+        draft: A model or a draft head, named like the target; "auto" (None: all sources that need no model, and a head
+            in the target or beside it), one of these sources (as "ngram"), or "none"; the target's own layer for
+            multi-token prediction ("mtp"); or the target itself with some of its layers ("self:0-9,26-29") or
+            quantized further ("self:q4_0").
         tokenizer: A model whose tokenizer is used instead of the target's.
         chat_template: A chat template to use instead of the model's own: a file, a known name ("chatml", "llama3", ...),
             or Jinja source.

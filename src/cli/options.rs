@@ -21,7 +21,7 @@ use crate::text::{Message, RenderOptions};
 pub(super) fn draft_help(models: &str, default: &str) -> String {
     let sources = registry::names_without_model();
     format!(
-        "Draft: {models}, auto (all sources without a model), {sources} or none (plain decoding){default}"
+        "Draft: {models}, auto (all sources without a model, and a head in the target or beside it), {sources} or none (plain decoding){default}"
     )
 }
 
@@ -36,7 +36,7 @@ pub(super) struct ModelArgs {
     #[arg(short, long, short_alias = 'm', visible_alias = "model", value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
     pub(super) target: String,
     #[arg(short, long, value_name = "MODEL", help = draft_help(
-        "a model, self:LAYERS, self:FORMAT",
+        "a model, a draft head, mtp (the target's own layer), self:LAYERS, self:FORMAT",
         " [default: the profile's, or auto]",
     ))]
     pub(super) draft: Option<String>,

@@ -18,7 +18,7 @@ pub struct Beside {
     pub head: Result<HeadFiles>,
 }
 
-/// What lies beside a model's file, or in its folder, and is named as a head, the likeliest first: of each kind, what shares
+/// What lies beside a model's file, or in its folder, and is named as a head: in the order of their kinds, and of each kind first what shares
 /// most of its name with the model.
 pub fn heads_beside(source: &Path, target: &ModelSpec) -> Vec<Beside> {
     let folder = match source.is_dir() {

@@ -80,12 +80,29 @@ impl Controller {
         }
     }
 
-    /// Follows a prompt, or more of it. A drafter for which this takes time defers it until it drafts.
+    /// Follows a prompt, or more of it. A drafter for which this takes time defers it until it drafts; and so does a head that
+    /// has not paid so far.
     pub fn prefill(&mut self, prompt: &[u32]) -> Result<()> {
         self.retrieval.follow(prompt)?;
-        match &mut self.drafter {
-            Some(costed) if costed.captures_hidden() => costed.catch_up(prompt, &self.costs),
-            _ => Ok(()),
+        let (context, tokens) = (prompt.len().saturating_sub(1), self.gamma);
+        let Some(costed) = self
+            .drafter
+            .as_mut()
+            .filter(|costed| costed.captures_hidden())
+        else {
+            return Ok(());
+        };
+        let passes = self.costs.relative(context, tokens + 1);
+        let costs = StepCosts {
+            passes: &passes,
+            load: Load::default(),
+            draft: self.costs.draft(context, costed.kind),
+            catching_up: 0.0,
+        };
+        let mut pays = || costed.beats(MARGIN, &costs, tokens, &self.acceptance.lock());
+        match !self.adaptive || pays() {
+            true => costed.catch_up(prompt, &self.costs),
+            false => Ok(()),
         }
     }
 

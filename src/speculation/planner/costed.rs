@@ -63,14 +63,25 @@ impl CostedDrafter {
         !self.drafter.captured_layers().is_empty()
     }
 
-    /// The number of tokens that it should draft to beat a rate, or for a probe, with the estimate; `None`: it should not draft.
-    pub(super) fn choose(
-        &mut self,
+    /// Whether it is expected to beat a rate once it has read the text.
+    pub(super) fn beats(
+        &self,
+        rate: f64,
         costs: &StepCosts<'_>,
         max_tokens: usize,
-        rate: f64,
         acceptance: &Observations<'_>,
-    ) -> Option<(usize, StepEstimate)> {
+    ) -> bool {
+        let mut steps = self.estimates(costs, max_tokens, acceptance).into_iter();
+        steps.any(|(_, estimate)| estimate.rate() > rate)
+    }
+
+    /// The estimates of steps for which it drafts 1, 2, ... tokens.
+    fn estimates(
+        &self,
+        costs: &StepCosts<'_>,
+        max_tokens: usize,
+        acceptance: &Observations<'_>,
+    ) -> Vec<(usize, StepEstimate)> {
         let mut steps = Vec::with_capacity(max_tokens);
         let (mut expected, mut reached) = (1.0, 1.0);
         for tokens in 1..=max_tokens {
@@ -81,6 +92,18 @@ impl CostedDrafter {
             estimate.cost += costs.draft * tokens as f64 + costs.catching_up / PROBE_EVERY as f64;
             steps.push((tokens, estimate));
         }
+        steps
+    }
+
+    /// The number of tokens that it should draft to beat a rate, or for a probe, with the estimate; `None`: it should not draft.
+    pub(super) fn choose(
+        &mut self,
+        costs: &StepCosts<'_>,
+        max_tokens: usize,
+        rate: f64,
+        acceptance: &Observations<'_>,
+    ) -> Option<(usize, StepEstimate)> {
+        let steps = self.estimates(costs, max_tokens, acceptance);
         let best = steps
             .iter()
             .copied()
