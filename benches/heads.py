@@ -4,7 +4,7 @@
 
 Plain decoding and fixed drafts of three tokens take turns, in one decoder. Costs are relative to a
 plain step: of a drafted token, and of verifying three (a pass over four rows). The implied speedup
-is that of drafts whose tokens are right with probability 0.8. With --llama-server, llama.cpp's server
+is that of drafts whose tokens are right with probability 0.8. With --llama-server, its server
 decodes the same file, plain and with its own drafts, of which it takes as many as that probability
 gives (--spec-synth-len). Random weights do: `random_model.py qwen3.5-0.8b-mtp` writes some.
 """

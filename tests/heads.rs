@@ -314,6 +314,18 @@ fn heads_that_do_not_fit_are_refused_with_the_reason() {
             "block_size: expected a number up to 64",
         ),
         (
+            "dflash",
+            "dflash_config",
+            json!({"conv_kernel_size": 4}),
+            "sets conv_kernel_size to 4",
+        ),
+        (
+            "dflash",
+            "final_logit_softcapping",
+            json!(30.0),
+            "sets final_logit_softcapping to 30.0",
+        ),
+        (
             "dspark",
             "markov_head_type",
             json!("gated"),

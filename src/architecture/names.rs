@@ -179,6 +179,20 @@ impl<'a> NamedWeights<'a> {
         }
     }
 
+    /// Whether a tensor holds what another one does, as far as their first row tells, or is not there.
+    pub fn is_copy(&self, copy: ModelTensor, of: ModelTensor, shape: [usize; 2]) -> Result<bool> {
+        let [rows, columns] = shape;
+        let Some(copy) = self.optional_matrix(copy, rows, columns)? else {
+            return Ok(true);
+        };
+        let Some(of) = self.optional_matrix(of, rows, columns)? else {
+            return Ok(false);
+        };
+        let row = copy.storage.bytes(columns);
+        let first = |tensor: &StoredTensor<'_>| tensor.data.get(..row?).map(<[u8]>::to_vec);
+        Ok(copy.storage == of.storage && first(&copy) == first(&of))
+    }
+
     /// Whether a tensor of the checkpoint is a table whose rows are read from the file one by one.
     pub fn is_table(&self, name: &str) -> bool {
         let table = name

@@ -116,6 +116,9 @@ pub enum LayerTensor {
     PredictionEmbeddingNorm,
     PredictionStateNorm,
     PredictionNorm,
+    /// Its own embedding and head, mostly copies of the model's.
+    PredictionEmbedding,
+    PredictionHead,
 }
 
 impl LayerTensor {
@@ -127,6 +130,8 @@ impl LayerTensor {
                 | T::PredictionEmbeddingNorm
                 | T::PredictionStateNorm
                 | T::PredictionNorm
+                | T::PredictionEmbedding
+                | T::PredictionHead
         )
     }
 }

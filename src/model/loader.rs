@@ -124,6 +124,29 @@ impl<'a, B: Backend> Loader<'a, B> {
         Ok(Linear { matrix, bias: None })
     }
 
+    /// The embedding of a layer that predicts further tokens, if it is not the model's.
+    pub(super) fn prediction_embedding(&self, index: usize) -> Result<Option<StoredRows>> {
+        let tensor = ModelTensor::Layer(index, LayerTensor::PredictionEmbedding);
+        let shape @ [rows, columns] = [self.spec.vocab_size, self.spec.hidden_size];
+        match self
+            .weights
+            .is_copy(tensor, ModelTensor::Embedding, shape)?
+        {
+            true => Ok(None),
+            false => self.weights.table(tensor, rows, columns).map(Some),
+        }
+    }
+
+    /// The same of its head.
+    pub(super) fn prediction_head(&mut self, index: usize) -> Result<Option<Linear<B>>> {
+        let tensor = ModelTensor::Layer(index, LayerTensor::PredictionHead);
+        let shape @ [rows, columns] = [self.spec.vocab_size, self.spec.hidden_size];
+        match self.weights.is_copy(tensor, ModelTensor::Head, shape)? {
+            true => Ok(None),
+            false => self.linear(tensor, rows, columns, false).map(Some),
+        }
+    }
+
     /// The norm of a layer that predicts further tokens before the head; `None`: it is the target's.
     pub(super) fn optional_layer_norm(
         &mut self,

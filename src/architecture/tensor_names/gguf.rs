@@ -73,6 +73,8 @@ pub const GGUF: TensorNames = TensorNames {
         (T::PredictionEmbeddingNorm, "nextn.enorm"),
         (T::PredictionStateNorm, "nextn.hnorm"),
         (T::PredictionNorm, "nextn.shared_head_norm"),
+        (T::PredictionEmbedding, "nextn.embed_tokens"),
+        (T::PredictionHead, "nextn.shared_head_head"),
     ],
     bare: &[
         // Falcon-H1's.

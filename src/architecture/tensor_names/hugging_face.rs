@@ -79,11 +79,14 @@ pub const LLAMA: TensorNames = TensorNames {
         (T::PredictionEmbeddingNorm, "enorm"),
         (T::PredictionStateNorm, "hnorm"),
         (T::PredictionNorm, "shared_head.norm"),
+        (T::PredictionEmbedding, "embed_tokens"),
+        (T::PredictionHead, "shared_head.head"),
         // Qwen's.
         (T::PredictionInput, "fc"),
         (T::PredictionEmbeddingNorm, "pre_fc_norm_embedding"),
         (T::PredictionStateNorm, "pre_fc_norm_hidden"),
         (T::PredictionNorm, "norm"),
+        (T::PredictionHead, "lm_head"),
     ],
     bare: &[
         (T::StreamScale, "altup.correct_output_scale"),

@@ -126,14 +126,20 @@ pub(super) fn load<B: Backend>(
     let cached = cached.ok_or_else(|| files.unsupported("its layer is no attention"))?;
     let final_norm = loader.optional_layer_norm(index, T::PredictionNorm, hidden)?;
     let weights = PredictionWeights {
-        embedding: Embedding::of_target(host),
+        embedding: match loader.prediction_embedding(index)? {
+            Some(own) => Embedding::Own(own),
+            None => Embedding::of_target(host),
+        },
         embedding_norm: loader.layer_norm(index, T::PredictionEmbeddingNorm, hidden)?,
         state_norm: loader.layer_norm(index, T::PredictionStateNorm, hidden)?,
         of_embedding: loader.layer_columns(index, T::PredictionInput, shape, 0..hidden)?,
         of_state: loader.layer_columns(index, T::PredictionInput, shape, hidden..2 * hidden)?,
         layer,
         final_norm: final_norm.map_or_else(|| host.final_norm.clone(), Arc::new),
-        head: host.output_head(),
+        head: match loader.prediction_head(index)? {
+            Some(own) => OutputHead::own(own),
+            None => host.output_head(),
+        },
         backend: host.backend.clone(),
     };
     let info = host.info(PredictionFiles::KIND, loader.info().parameters);

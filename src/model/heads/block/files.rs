@@ -91,6 +91,7 @@ impl BlockFiles {
                 format!("its markov_head_type is {kind:?}, and only \"vanilla\" is supported");
             return Err(config.unsupported(reason));
         }
+        refuse_further_settings(config)?;
         if let Some(name) = names.iter().find(|name| !is_known(name)) {
             let reason = format!("it has the tensor {name:?}, which no supported head has");
             return Err(config.unsupported(reason));
@@ -156,6 +157,39 @@ impl BlockFiles {
 
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {
         Error::unsupported(self.folder.display().to_string(), reason)
+    }
+}
+
+/// Refuses settings that change what a head computes and are not supported: scales, caps, convolutions, causal blocks.
+fn refuse_further_settings(config: &HeadConfig<'_>) -> Result<()> {
+    const KNOWN: [&str; 4] = [
+        "mask_token_id",
+        "target_layer_ids",
+        "block_size",
+        "sample_from_anchor",
+    ];
+    const OF_MODEL: [&str; 4] = [
+        "is_causal",
+        "output_multiplier",
+        "final_logit_softcapping",
+        "input_embedding_scale",
+    ];
+    let is_unset = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
+    let own = config.value["dflash_config"].as_object();
+    let own = own.into_iter().flatten();
+    let own = own.filter(|(name, _)| !KNOWN.contains(&name.as_str()));
+    let of_model = OF_MODEL.map(|name| (name, &config.value[name]));
+    let mut further = own
+        .map(|(name, value)| (name.as_str(), value))
+        .chain(of_model)
+        .filter(|(_, value)| !is_unset(value));
+    if let Some((name, value)) = further.next() {
+        let reason = format!("its config.json sets {name} to {value}, which is not supported");
+        return Err(config.unsupported(reason));
+    }
+    match config.folder.join("mask_embedding.pt").exists() {
+        true => Err(config.unsupported("it has a mask_embedding.pt, which is not supported")),
+        false => Ok(()),
     }
 }
 
