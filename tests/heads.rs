@@ -13,7 +13,7 @@ use specdec_rs::model::{DraftHead, HeadFiles, Kernels, OpenModel};
 use specdec_rs::{Device, SpeculativeDecoder};
 use support::heads::{published, with_prediction};
 use support::models::{all_kernels, newer_file, newer_folder, open};
-use support::{pair, shared};
+use support::{pair, repository, shared};
 use tempfile::TempDir;
 
 /// A golden file.
@@ -78,25 +78,44 @@ fn predictions() -> [(ModelFiles, Golden, &'static str); 3] {
     ]
 }
 
-/// A published head, on its target with these kernels, and its golden file.
-fn head(name: &str, kernels: Kernels) -> (Arc<dyn DraftHead>, Golden) {
-    let fixtures = shared().join("fixtures");
-    let folder = fixtures.join("2026/heads").join(name);
-    let target = open(
-        &ModelFiles::Folder(fixtures.join("hf/qwen3")),
-        WeightPrecision::F32,
-        kernels,
-    );
-    let golden = Golden::read(&folder.join("golden.safetensors"));
-    let files = HeadFiles::open(&ModelFiles::Folder(folder)).unwrap();
-    (target.draft_head(&files.unwrap()).unwrap(), golden)
+/// Where a published head lies: in its own layout, and in a GGUF file that llama.cpp's converter made of it, if there is one.
+fn layouts(name: &str) -> Vec<ModelFiles> {
+    let folder = shared().join("fixtures/2026/heads").join(name);
+    let file = repository().join(format!("tests/data/heads/{name}.gguf"));
+    let file = file.is_file().then_some(ModelFiles::Gguf(file));
+    [ModelFiles::Folder(folder)]
+        .into_iter()
+        .chain(file)
+        .collect()
+}
+
+/// A published head, on its target with these kernels.
+fn head(files: &ModelFiles, kernels: Kernels) -> Arc<dyn DraftHead> {
+    let target = ModelFiles::Folder(shared().join("fixtures/hf/qwen3"));
+    let target = open(&target, WeightPrecision::F32, kernels);
+    let files = HeadFiles::open(files).unwrap().unwrap();
+    target.draft_head(&files).unwrap()
+}
+
+fn golden(name: &str) -> Golden {
+    let folder = shared().join("fixtures/2026/heads").join(name);
+    Golden::read(&folder.join("golden.safetensors"))
+}
+
+/// Each layout of a head with all kernels, with words for errors.
+fn heads(name: &str) -> Vec<(Arc<dyn DraftHead>, String)> {
+    let layouts = layouts(name).into_iter();
+    let heads = layouts.flat_map(|files| {
+        all_kernels().map(move |kernels| (head(&files, kernels), format!("{files:?} {kernels:?}")))
+    });
+    heads.collect()
 }
 
 #[test]
 #[ignore = "needs SPECDEC_SHARED"]
 fn eagle_3_in_the_layout_of_speculators_gives_the_golden_logits_and_drafts() {
-    for kernels in all_kernels() {
-        let (head, golden) = head("eagle3-speculators", kernels);
+    let golden = golden("eagle3-speculators");
+    for (head, named) in heads("eagle3-speculators") {
         assert_eq!(head.captured_layers(), [0, 1, 2]);
         let (ids, features) = (golden.ids("ids"), golden.floats("features"));
         let rows = golden.floats("logits");
@@ -105,7 +124,7 @@ fn eagle_3_in_the_layout_of_speculators_gives_the_golden_logits_and_drafts() {
         for (index, row) in rows.chunks(tokens).enumerate() {
             let features = &features[index * width..][..width];
             sequence.read(&ids[index + 1..][..1], features).unwrap();
-            let what = format!("{kernels:?} row {index}");
+            let what = format!("{named} row {index}");
             assert_close(&sequence.logits(None).unwrap(), row, &what);
         }
         let (draft, rows) = (golden.ids("draft"), golden.floats("draft_logits"));
@@ -113,7 +132,7 @@ fn eagle_3_in_the_layout_of_speculators_gives_the_golden_logits_and_drafts() {
         sequence.read(&ids[1..65], &features[..64 * width]).unwrap();
         for (index, (token, row)) in draft.iter().zip(rows.chunks(tokens)).enumerate() {
             let ours = sequence.logits(None).unwrap();
-            assert_close(&ours, row, &format!("{kernels:?} draft {index}"));
+            assert_close(&ours, row, &format!("{named} draft {index}"));
             let chosen = head.to_target().unwrap()[argmax(&ours) as usize];
             assert_eq!(chosen, *token);
             sequence.draft(chosen).unwrap();
@@ -125,8 +144,8 @@ fn eagle_3_in_the_layout_of_speculators_gives_the_golden_logits_and_drafts() {
 #[ignore = "needs SPECDEC_SHARED"]
 fn block_drafters_give_the_golden_logits_drafts_and_confidence() {
     for (name, slots) in [("dflash", 7), ("dspark", 5)] {
-        for kernels in all_kernels() {
-            let (head, golden) = head(name, kernels);
+        let golden = golden(name);
+        for (head, named) in heads(name) {
             let (ids, features) = (golden.ids("ids"), golden.floats("features"));
             let (at, draft) = (golden.ids("at"), golden.ids("draft"));
             let (rows, width) = (golden.floats("logits"), head.width());
@@ -140,7 +159,7 @@ fn block_drafters_give_the_golden_logits_drafts_and_confidence() {
                 sequence.read(&ids[read + 1..=at], features).unwrap();
                 read = at;
                 for slot in 0..slots {
-                    let what = format!("{name} {kernels:?} at {at}, slot {slot}");
+                    let what = format!("{named} at {at}, slot {slot}");
                     let logits = sequence.logits(None).unwrap();
                     assert_close(&logits, rows.next().unwrap(), &what);
                     let confidence = sequence.confidence().unwrap();

@@ -13,7 +13,7 @@ mod cursor;
 mod header;
 mod metadata;
 
-use header::Header;
+use header::{Header, Integers};
 pub use metadata::{Metadata, Value};
 
 /// A GGUF file, or the parts of a split one, mapped into memory.
@@ -22,6 +22,8 @@ pub struct GgufFile {
     path: PathBuf,
     metadata: Metadata,
     tensors: MappedTensors,
+    /// The tensors of integers, each with its file.
+    integers: Vec<(PathBuf, Integers)>,
 }
 
 impl GgufFile {
@@ -31,11 +33,16 @@ impl GgufFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = MappedFile::open(path)?;
-        let Header { metadata, tensors } = Header::parse(path, file.bytes())?;
+        let Header {
+            metadata,
+            tensors,
+            integers,
+        } = Header::parse(path, file.bytes())?;
         let mut checkpoint = Self {
             path: path.to_owned(),
             metadata,
             tensors: MappedTensors::default(),
+            integers: of_file(path, integers),
         };
         checkpoint.tensors.add(file, tensors)?;
         let parts = checkpoint.metadata.integer("split.count").unwrap_or(1);
@@ -85,7 +92,12 @@ impl GgufFile {
                 return Err(Error::not_found(name, reason));
             }
             let file = MappedFile::open(&path)?;
-            let Header { metadata, tensors } = Header::parse(&path, file.bytes())?;
+            let Header {
+                metadata,
+                tensors,
+                integers,
+            } = Header::parse(&path, file.bytes())?;
+            self.integers.extend(of_file(&path, integers));
             for (key, expected) in [("split.no", part - 1), ("split.count", parts)] {
                 let found = metadata.integer(key);
                 if found != Some(expected) {
@@ -95,7 +107,7 @@ impl GgufFile {
             }
             self.tensors.add(file, tensors)?;
         }
-        let found = self.tensors.len() as u64;
+        let found = (self.tensors.len() + self.integers.len()) as u64;
         let expected = self.metadata.integer("split.tensors.count");
         if expected.is_some_and(|expected| expected != found) {
             let reason = format!(
@@ -105,6 +117,11 @@ impl GgufFile {
         }
         Ok(())
     }
+}
+
+fn of_file(path: &Path, integers: Vec<Integers>) -> Vec<(PathBuf, Integers)> {
+    let integers = integers.into_iter();
+    integers.map(|tensor| (path.to_owned(), tensor)).collect()
 }
 
 /// How the name of a split model's part ends; parts count from 1.
@@ -136,6 +153,27 @@ impl Checkpoint for GgufFile {
             && self.metadata.string("general.architecture") == Some("gemma4");
         let is_scaled = tensor.storage == StorageType::NVFP4 && fits && !is_of_router;
         is_scaled.then_some(PackedTensor::Scaled(tensor, scales))
+    }
+
+    fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        let mut tensors = self.integers.iter();
+        let Some((path, tensor)) = tensors.find(|(_, tensor)| tensor.name == name) else {
+            return Ok(None);
+        };
+        let file = MappedFile::open(path)?;
+        let bytes = file.bytes().get(tensor.bytes.clone());
+        let bytes = bytes
+            .ok_or_else(|| Error::corrupt(path, format!("tensor {name:?} lies past its end")))?;
+        let integers = bytes.chunks_exact(tensor.width).map(|bytes| {
+            let mut wide = [if bytes[tensor.width - 1] < 128 {
+                0
+            } else {
+                255
+            }; 8];
+            wide[..bytes.len()].copy_from_slice(bytes);
+            i64::from_le_bytes(wide)
+        });
+        Ok(Some(integers.collect()))
     }
 
     fn rows(&self, name: &str) -> Option<StoredRows> {

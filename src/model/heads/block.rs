@@ -61,13 +61,13 @@ pub(super) fn load<B: Backend>(files: &BlockFiles, host: &Host<'_, B>) -> Result
     let captured = files.captured.clone();
     spec.context_length = host.spec.context_length;
     let reader = Reader {
-        checkpoint: &files.checkpoint,
-        source: &files.folder,
+        checkpoint: &*files.checkpoint,
+        source: &files.source,
         norm: spec.norm,
         host,
     };
     let feature_width = captured.len() * hidden;
-    let weights = NamedWeights::of_layers(&files.checkpoint, &spec, false, &files.folder);
+    let weights = NamedWeights::of_layers(&*files.checkpoint, &spec, false, &files.source);
     let mut loader =
         Loader::new(&spec, &**host.backend, &weights, &Silent).of_head(host.matrices());
     let layers = (0..spec.layers.len()).map(|index| Layer::load(&mut loader, index));

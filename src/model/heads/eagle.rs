@@ -56,8 +56,8 @@ fn halves_of_layer(files: &EagleFiles) -> Result<(AttentionSpec, usize)> {
 /// Brings a head's weights to its target's backend.
 pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result<Eagle<B>> {
     let reader = Reader {
-        checkpoint: &files.checkpoint,
-        source: &files.folder,
+        checkpoint: &*files.checkpoint,
+        source: &files.source,
         norm: files.spec.norm,
         host,
     };

@@ -1,11 +1,12 @@
 //! Where a head's weights lie, and of which kind it is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{BlockFiles, EagleFiles, PredictionFiles, misfit};
-use crate::architecture::ModelSpec;
+use super::{BlockFiles, EagleFiles, PredictionFiles, gguf, misfit};
+use crate::architecture::{ModelSpec, config_json};
+use crate::backend::Pairing;
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::hub::ModelFiles;
@@ -30,10 +31,17 @@ pub enum HeadFiles {
 impl HeadFiles {
     /// Opens a head; `None`: a model lies there.
     pub fn open(files: &ModelFiles) -> Result<Option<Self>> {
-        if let ModelFiles::Folder(folder) = files
-            && let Some(files) = Self::open_folder(folder)?
-        {
-            return Ok(Some(files));
+        match files {
+            ModelFiles::Folder(folder) => {
+                if let Some(files) = Self::open_folder(folder)? {
+                    return Ok(Some(files));
+                }
+            }
+            ModelFiles::Gguf(file) => {
+                if let Some((config, checkpoint)) = gguf::open(file)? {
+                    return Self::of_config(&config, checkpoint).map(Some);
+                }
+            }
         }
         let prediction = PredictionFiles::alone(OpenModel::open(files)?)?;
         Ok(prediction.map(Self::Prediction))
@@ -92,23 +100,44 @@ impl HeadFiles {
         let text = files::read_text(&file, Small::Settings)?;
         let config = HeadConfig {
             value: json::parse(&file, text.as_bytes())?,
-            folder,
+            source: folder.to_owned(),
+            file,
+            is_interleaved: false,
         };
-        let files = match BlockFiles::is_one(&config) {
-            true => Self::Block(BlockFiles::open(&config, checkpoint)?),
-            false => Self::Eagle(EagleFiles::open(&config, checkpoint)?),
-        };
-        Ok(Some(files))
+        Self::of_config(&config, Box::new(checkpoint)).map(Some)
+    }
+
+    fn of_config(config: &HeadConfig, checkpoint: Box<dyn Checkpoint>) -> Result<Self> {
+        Ok(match BlockFiles::is_one(config) {
+            true => Self::Block(BlockFiles::open(config, checkpoint)?),
+            false => Self::Eagle(EagleFiles::open(config, checkpoint)?),
+        })
     }
 }
 
-/// A published head's config.json.
-pub(super) struct HeadConfig<'a> {
+/// A published head's config.json, or what a GGUF file says in its place.
+pub(super) struct HeadConfig {
     pub(super) value: Value,
-    pub(super) folder: &'a Path,
+    /// The head's folder or file.
+    pub(super) source: PathBuf,
+    /// The file that holds the settings.
+    pub(super) file: PathBuf,
+    /// Whether rotary embeddings pair neighbouring elements, as in GGUF files of Llama's layers.
+    pub(super) is_interleaved: bool,
 }
 
-impl HeadConfig<'_> {
+impl HeadConfig {
+    /// The head's shape, which these settings describe.
+    pub(super) fn spec(&self, settings: &Value) -> Result<ModelSpec> {
+        let mut spec = config_json::parse(&settings.to_string(), &self.file)?;
+        if self.is_interleaved {
+            for rope in &mut spec.ropes {
+                rope.pairing = Pairing::Interleaved;
+            }
+        }
+        Ok(spec)
+    }
+
     /// A flag; `false` where it is not set.
     pub(super) fn flag(&self, name: &str) -> Result<bool> {
         match &self.value[name] {
@@ -137,11 +166,11 @@ impl HeadConfig<'_> {
     }
 
     pub(super) fn wrong(&self, name: &str, expected: &str, found: &Value) -> Error {
-        let file = self.folder.join("config.json");
-        Error::corrupt(&file, format!("{name}: expected {expected}, found {found}"))
+        let reason = format!("{name}: expected {expected}, found {found}");
+        Error::corrupt(&self.file, reason)
     }
 
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {
-        Error::unsupported(self.folder.display().to_string(), reason)
+        Error::unsupported(self.source.display().to_string(), reason)
     }
 }

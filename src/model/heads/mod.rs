@@ -8,6 +8,7 @@ mod block;
 mod eagle;
 mod embedding;
 mod files;
+mod gguf;
 mod output_head;
 mod prediction;
 mod reader;

@@ -1,6 +1,6 @@
 //! A GGUF file's header: its metadata, and its tensors' locations.
 
-use std::{collections::HashSet, path::Path};
+use std::{collections::HashSet, ops::Range, path::Path};
 
 use super::{
     super::{StorageType, mapped::Location},
@@ -23,12 +23,63 @@ const MIN_TENSOR: usize = 8 + 4 + 8 + 4 + 8;
 pub(super) struct Header {
     pub(super) metadata: Metadata,
     pub(super) tensors: Vec<Location>,
+    pub(super) integers: Vec<Integers>,
+}
+
+/// A tensor of integers: maps between tokens, say.
+#[derive(Debug)]
+pub(super) struct Integers {
+    pub(super) name: String,
+    /// Bytes of each.
+    pub(super) width: usize,
+    /// Offsets from the file's start.
+    pub(super) bytes: Range<usize>,
+}
+
+/// How a tensor is stored.
+#[derive(Clone, Copy)]
+enum Stored {
+    Weights(StorageType),
+    /// Integers of so many bytes.
+    Integers(usize),
+}
+
+impl Stored {
+    /// The type with this number in GGUF files.
+    fn from_ggml_type(number: u32) -> Option<Self> {
+        match number {
+            26 => Some(Self::Integers(4)),
+            27 => Some(Self::Integers(8)),
+            number => StorageType::from_ggml_type(number).map(Self::Weights),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Weights(storage) => storage.name(),
+            Self::Integers(_) => "integers",
+        }
+    }
+
+    fn block_elements(self) -> usize {
+        match self {
+            Self::Weights(storage) => storage.block_elements(),
+            Self::Integers(_) => 1,
+        }
+    }
+
+    fn bytes(self, elements: usize) -> Option<usize> {
+        match self {
+            Self::Weights(storage) => storage.bytes(elements),
+            Self::Integers(width) => elements.checked_mul(width),
+        }
+    }
 }
 
 /// A tensor as the header describes it.
 struct Description {
     name: String,
-    storage: StorageType,
+    stored: Stored,
     shape: Vec<usize>,
     /// From the start of the data.
     offset: u64,
@@ -46,12 +97,38 @@ impl Header {
             .collect::<Result<Vec<_>>>()?;
         let alignment = alignment(&cursor, &metadata)?;
         let data_start = (cursor.position() as u64).next_multiple_of(alignment);
-        let tensors = descriptions
-            .into_iter()
-            .map(|tensor| tensor.locate(&cursor, alignment, data_start, bytes.len()))
-            .collect::<Result<Vec<_>>>()?;
-        check_overlap(&cursor, &tensors)?;
-        Ok(Self { metadata, tensors })
+        let mut placed = Vec::with_capacity(descriptions.len());
+        for tensor in descriptions {
+            let range = tensor.locate(&cursor, alignment, data_start, bytes.len())?;
+            placed.push((tensor, range));
+        }
+        check_overlap(&cursor, &placed)?;
+        let (mut tensors, mut integers) = (Vec::new(), Vec::new());
+        for (
+            Description {
+                name,
+                stored,
+                shape,
+                ..
+            },
+            bytes,
+        ) in placed
+        {
+            match stored {
+                Stored::Integers(width) => integers.push(Integers { name, width, bytes }),
+                Stored::Weights(storage) => tensors.push(Location {
+                    name,
+                    storage,
+                    shape,
+                    bytes,
+                }),
+            }
+        }
+        Ok(Self {
+            metadata,
+            tensors,
+            integers,
+        })
     }
 }
 
@@ -135,7 +212,7 @@ impl Description {
         // The file has them innermost first.
         shape.reverse();
         let code = cursor.u32(what)?;
-        let storage = StorageType::from_ggml_type(code).ok_or_else(|| {
+        let stored = Stored::from_ggml_type(code).ok_or_else(|| {
             let supported = StorageType::ALL.map(StorageType::name).join(", ");
             Error::unsupported(
                 file.display().to_string(),
@@ -145,28 +222,30 @@ impl Description {
         let offset = cursor.u64(what)?;
         Ok(Self {
             name: name.to_owned(),
-            storage,
+            stored,
             shape,
             offset,
         })
     }
 
+    /// Its bytes, by their offsets from the file's start.
     fn locate(
-        self,
+        &self,
         cursor: &Cursor<'_>,
         alignment: u64,
         data_start: u64,
         file_length: usize,
-    ) -> Result<Location> {
+    ) -> Result<Range<usize>> {
         let Self {
             name,
-            storage,
+            stored,
             shape,
             offset,
         } = self;
+        let (stored, offset) = (*stored, *offset);
         let corrupt = |reason| cursor.corrupt(format!("tensor {name:?}: {reason}"));
         let row = shape.last().copied().unwrap_or(1);
-        let block = storage.block_elements();
+        let (block, storage) = (stored.block_elements(), stored.name());
         if !row.is_multiple_of(block) {
             return Err(corrupt(format!(
                 "expected rows of a multiple of {block} elements ({storage}), found {row}"
@@ -178,37 +257,31 @@ impl Description {
             )));
         }
         let bytes = || {
-            let size = storage.bytes(elements(&shape)?)?;
+            let size = stored.bytes(elements(shape)?)?;
             let start = usize::try_from(data_start.checked_add(offset)?).ok()?;
             let end = start.checked_add(size)?;
             (end <= file_length).then_some(start..end)
         };
-        let bytes = bytes().ok_or_else(|| {
+        bytes().ok_or_else(|| {
             corrupt(format!(
                 "expected {shape:?} in {storage} at offset {offset} of the data, which begins at {data_start}; \
                  found the file's end at {file_length} (an incomplete download?)"
             ))
-        })?;
-        Ok(Location {
-            name,
-            storage,
-            shape,
-            bytes,
         })
     }
 }
 
 /// Refuses tensors that overlap: one of their offsets is wrong.
-fn check_overlap(cursor: &Cursor<'_>, tensors: &[Location]) -> Result<()> {
+fn check_overlap(cursor: &Cursor<'_>, tensors: &[(Description, Range<usize>)]) -> Result<()> {
     let mut sorted = tensors.iter().collect::<Vec<_>>();
-    sorted.sort_by_key(|tensor| tensor.bytes.start);
+    sorted.sort_by_key(|(_, bytes)| bytes.start);
     for pair in sorted.windows(2) {
-        if let &[left, right] = pair
-            && left.bytes.end > right.bytes.start
+        if let &[(left, before), (right, after)] = pair
+            && before.end > after.start
         {
             return Err(cursor.corrupt(format!(
                 "tensor {:?}: expected to begin after {:?}, which ends at {}, found it at {}",
-                right.name, left.name, left.bytes.end, right.bytes.start
+                right.name, left.name, before.end, after.start
             )));
         }
     }

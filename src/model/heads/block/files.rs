@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::markov::MarkovSpec;
-use crate::architecture::{ModelSpec, config_json};
+use crate::architecture::ModelSpec;
 use crate::error::{Error, Result};
 use crate::model::heads::files::HeadConfig;
 use crate::model::heads::misfit_of_layers;
 use crate::weights::Checkpoint;
-use crate::weights::safetensors::SafetensorsCheckpoint;
 
 /// The most tokens of a block.
 const MAX_BLOCK: usize = 64;
 
 /// A block drafter's opened files.
 pub struct BlockFiles {
-    pub(super) folder: PathBuf,
+    /// The head's folder or file.
+    pub(super) source: PathBuf,
     pub(super) spec: ModelSpec,
-    pub(super) checkpoint: SafetensorsCheckpoint,
+    pub(super) checkpoint: Box<dyn Checkpoint>,
     /// The layers of the target before which its hidden states are captured.
     pub(super) captured: Vec<usize>,
     /// The target's layers, where the file says.
@@ -34,8 +34,8 @@ pub struct BlockFiles {
 impl BlockFiles {
     /// Opens a head.
     pub(in crate::model::heads) fn open(
-        config: &HeadConfig<'_>,
-        checkpoint: SafetensorsCheckpoint,
+        config: &HeadConfig,
+        checkpoint: Box<dyn Checkpoint>,
     ) -> Result<Self> {
         let is_speculators = config.speculators_type().is_some();
         let value = &config.value;
@@ -43,7 +43,6 @@ impl BlockFiles {
             true => &value["transformer_layer_config"],
             false => value,
         };
-        let file = config.folder.join("config.json");
         let names = checkpoint.names();
         let has = |name: &str| names.contains(&name);
         let own = &value["dflash_config"];
@@ -97,8 +96,8 @@ impl BlockFiles {
             return Err(config.unsupported(reason));
         }
         Ok(Self {
-            folder: config.folder.to_owned(),
-            spec: config_json::parse(&model.to_string(), &file)?,
+            source: config.source.clone(),
+            spec: config.spec(model)?,
             captured,
             target_layers: value["num_target_layers"]
                 .as_u64()
@@ -112,7 +111,7 @@ impl BlockFiles {
     }
 
     /// Whether a config.json is of such a head.
-    pub(in crate::model::heads) fn is_one(config: &HeadConfig<'_>) -> bool {
+    pub(in crate::model::heads) fn is_one(config: &HeadConfig) -> bool {
         let kinds = ["dflash", "dspark"];
         let architecture = config.architecture().to_ascii_lowercase();
         match config.speculators_type() {
@@ -129,9 +128,9 @@ impl BlockFiles {
         }
     }
 
-    /// The folder.
+    /// The folder or file.
     pub(in crate::model::heads) fn source(&self) -> &Path {
-        &self.folder
+        &self.source
     }
 
     /// The hidden size and the vocabulary size of its targets.
@@ -156,12 +155,12 @@ impl BlockFiles {
     }
 
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {
-        Error::unsupported(self.folder.display().to_string(), reason)
+        Error::unsupported(self.source.display().to_string(), reason)
     }
 }
 
 /// Refuses settings that change what a head computes and are not supported: scales, caps, convolutions, causal blocks.
-fn refuse_further_settings(config: &HeadConfig<'_>) -> Result<()> {
+fn refuse_further_settings(config: &HeadConfig) -> Result<()> {
     const KNOWN: [&str; 4] = [
         "mask_token_id",
         "target_layer_ids",
@@ -187,7 +186,7 @@ fn refuse_further_settings(config: &HeadConfig<'_>) -> Result<()> {
         let reason = format!("its config.json sets {name} to {value}, which is not supported");
         return Err(config.unsupported(reason));
     }
-    match config.folder.join("mask_embedding.pt").exists() {
+    match config.source.join("mask_embedding.pt").exists() {
         true => Err(config.unsupported("it has a mask_embedding.pt, which is not supported")),
         false => Ok(()),
     }

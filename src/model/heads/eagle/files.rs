@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::architecture::{ModelSpec, config_json};
+use crate::architecture::ModelSpec;
 use crate::error::{Error, Result};
 use crate::model::heads::files::HeadConfig;
 use crate::model::heads::misfit_of_layers;
 use crate::weights::Checkpoint;
-use crate::weights::safetensors::SafetensorsCheckpoint;
 
 const SUPPORTED: &str = "only those of EAGLE, EAGLE-3, DFlash and DSpark are supported: use one of them, or another draft";
 
@@ -30,9 +29,10 @@ const LAYER_PARTS: [&str; 11] = [
 
 /// A published head's opened files.
 pub struct EagleFiles {
-    pub(super) folder: PathBuf,
+    /// The head's folder or file.
+    pub(super) source: PathBuf,
     pub(super) spec: ModelSpec,
-    pub(super) checkpoint: SafetensorsCheckpoint,
+    pub(super) checkpoint: Box<dyn Checkpoint>,
     pub(super) kind: Kind,
     /// Whether the head has an embedding of its own.
     pub(super) has_embedding: bool,
@@ -65,8 +65,8 @@ pub(super) struct Third {
 impl EagleFiles {
     /// Opens a head.
     pub(in crate::model::heads) fn open(
-        config: &HeadConfig<'_>,
-        checkpoint: SafetensorsCheckpoint,
+        config: &HeadConfig,
+        checkpoint: Box<dyn Checkpoint>,
     ) -> Result<Self> {
         let names = checkpoint.names();
         if let Some(reason) = other_kind(config, &names) {
@@ -90,10 +90,9 @@ impl EagleFiles {
                 norm_output: config.flag("norm_output")?,
             }),
         };
-        let file = config.folder.join("config.json");
         Ok(Self {
-            folder: config.folder.to_owned(),
-            spec: config_json::parse(&model.to_string(), &file)?,
+            source: config.source.clone(),
+            spec: config.spec(model)?,
             kind,
             // In EAGLE's own layout it is a copy of the target's.
             has_embedding: is_speculators && has("embed_tokens.weight"),
@@ -105,7 +104,7 @@ impl EagleFiles {
     }
 
     pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {
-        Error::unsupported(self.folder.display().to_string(), reason)
+        Error::unsupported(self.source.display().to_string(), reason)
     }
 
     /// What reports call it.
@@ -116,9 +115,9 @@ impl EagleFiles {
         }
     }
 
-    /// The folder.
+    /// The folder or file.
     pub(in crate::model::heads) fn source(&self) -> &Path {
-        &self.folder
+        &self.source
     }
 
     /// The hidden size and the vocabulary size of its targets.
@@ -158,7 +157,7 @@ impl EagleFiles {
 }
 
 /// Why a head is not one of EAGLE's or EAGLE-3's; `None`: it is.
-fn other_kind(config: &HeadConfig<'_>, names: &[&str]) -> Option<String> {
+fn other_kind(config: &HeadConfig, names: &[&str]) -> Option<String> {
     if let Some(kind) = config.speculators_type()
         && kind != "eagle3"
     {
@@ -193,7 +192,7 @@ fn is_eagles(name: &str) -> bool {
 }
 
 /// The layers of the target before which config.json has its hidden states captured.
-fn captured(config: &HeadConfig<'_>) -> Result<Option<Vec<usize>>> {
+fn captured(config: &HeadConfig) -> Result<Option<Vec<usize>>> {
     const NAME: &str = "eagle_aux_hidden_state_layer_ids";
     // Under `eagle_config` a layer's number stands for what comes out of it.
     let nested = &config.value["eagle_config"][NAME];

@@ -1,0 +1,274 @@
+//! Heads in GGUF files (`eagle3`, `dflash`), read through the names and settings that they have elsewhere.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::files::HeadConfig;
+use crate::error::{Error, Result};
+use crate::weights::gguf::{GgufFile, Metadata};
+use crate::weights::{Checkpoint, PackedTensor, StoredRows, StoredTensor};
+
+/// Names of tensors of no layer: here, and elsewhere.
+const NAMES: [(&str, &str); 8] = [
+    ("token_embd.", "embed_tokens."),
+    ("output_norm.", "norm."),
+    ("output.", "lm_head."),
+    ("fc.", "fc."),
+    ("markov_w1.", "markov_head.markov_w1."),
+    ("markov_w2.", "markov_head.markov_w2."),
+    ("conf_proj.", "confidence_head.proj."),
+    ("d2t", "d2t"),
+];
+
+/// Names of tensors of layers.
+const LAYER_NAMES: [(&str, &str); 12] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_norm_2", "hidden_norm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+/// Settings that change what a head computes, and are not supported unless they are 0 or false.
+const UNSUPPORTED: [&str; 9] = [
+    "attention.causal",
+    "attention.value_scale",
+    "attention.sliding_window",
+    "logit_scale",
+    "final_logit_softcapping",
+    "conv_kernel_size",
+    "selector_rank",
+    "hyper_connection.count",
+    "rope.scaling.factor",
+];
+
+/// The architectures of heads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Eagle3,
+    Block,
+}
+
+/// A head's file, read through other names.
+struct Renamed {
+    file: GgufFile,
+    kind: Kind,
+    /// Each tensor's name elsewhere, and here.
+    names: Vec<(String, String)>,
+}
+
+/// Opens a file; `None`: it is no such head.
+pub(super) fn open(path: &Path) -> Result<Option<(HeadConfig, Box<dyn Checkpoint>)>> {
+    let file = GgufFile::open(path)?;
+    let kind = match file.metadata().string("general.architecture") {
+        Some("eagle3") => Kind::Eagle3,
+        Some("dflash") => Kind::Block,
+        _ => return Ok(None),
+    };
+    let names = file.names().into_iter();
+    let names = names.map(|name| (elsewhere(name, kind), name.to_owned()));
+    let renamed = Renamed {
+        names: names.collect(),
+        file,
+        kind,
+    };
+    let config = HeadConfig {
+        value: renamed.config()?,
+        source: path.to_owned(),
+        file: path.to_owned(),
+        is_interleaved: kind == Kind::Eagle3,
+    };
+    Ok(Some((config, Box::new(renamed))))
+}
+
+/// A tensor's name elsewhere; its own where it has none there.
+fn elsewhere(name: &str, kind: Kind) -> String {
+    let fusion_norm = match kind {
+        Kind::Eagle3 => "input_norm.",
+        Kind::Block => "hidden_norm.",
+    };
+    if let Some(rest) = name.strip_prefix("enc.output_norm.") {
+        return format!("{fusion_norm}{rest}");
+    }
+    let of_layer = || {
+        let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+        let (part, end) = rest.rsplit_once('.')?;
+        let (_, theirs) = LAYER_NAMES.iter().find(|(ours, _)| *ours == part)?;
+        Some(format!("layers.{layer}.{theirs}.{end}"))
+    };
+    let alone = || {
+        let (ours, theirs) = NAMES.iter().find(|(ours, _)| name.starts_with(ours))?;
+        Some(format!("{theirs}{}", &name[ours.len()..]))
+    };
+    of_layer().or_else(alone).unwrap_or_else(|| name.to_owned())
+}
+
+impl Renamed {
+    fn metadata(&self) -> &Metadata {
+        self.file.metadata()
+    }
+
+    fn key(&self, name: &str) -> String {
+        let architecture = match self.kind {
+            Kind::Eagle3 => "eagle3",
+            Kind::Block => "dflash",
+        };
+        format!("{architecture}.{name}")
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.metadata().integer(&self.key(name))
+    }
+
+    /// The name here of a tensor.
+    fn here(&self, name: &str) -> Option<&str> {
+        let (_, here) = self.names.iter().find(|(elsewhere, _)| elsewhere == name)?;
+        Some(here)
+    }
+
+    /// The settings, as speculators would write them.
+    fn config(&self) -> Result<Value> {
+        let metadata = self.metadata();
+        let float = |name| metadata.float(&self.key(name));
+        for name in UNSUPPORTED {
+            let key = self.key(name);
+            let number = float(name).or_else(|| Some(self.number(name)? as f64));
+            if number.is_some_and(|number| number != 0.0) || metadata.boolean(&key) == Some(true) {
+                let source = self.file.path().display().to_string();
+                return Err(Error::unsupported(
+                    source,
+                    format!("it sets {key}, which is not supported"),
+                ));
+            }
+        }
+        let tokens = metadata.array("tokenizer.ggml.tokens").map(<[_]>::len);
+        let (heads, width) = (
+            self.number("attention.head_count"),
+            self.number("embedding_length"),
+        );
+        let head_dim = heads
+            .zip(width)
+            .and_then(|(heads, width)| width.checked_div(heads));
+        let mut model = Map::new();
+        let mut set = |name: &str, value: Value| {
+            if !value.is_null() {
+                model.insert(name.into(), value);
+            }
+        };
+        let is_eagle = self.kind == Kind::Eagle3;
+        set(
+            "model_type",
+            json!(if is_eagle { "llama" } else { "qwen3" }),
+        );
+        set("hidden_act", json!("silu"));
+        set("hidden_size", json!(width));
+        set("num_hidden_layers", json!(self.number("block_count")));
+        set(
+            "intermediate_size",
+            json!(self.number("feed_forward_length")),
+        );
+        set("num_attention_heads", json!(heads));
+        set(
+            "num_key_value_heads",
+            json!(self.number("attention.head_count_kv").or(heads)),
+        );
+        set(
+            "head_dim",
+            json!(self.number("attention.key_length").or(head_dim)),
+        );
+        set(
+            "rms_norm_eps",
+            json!(float("attention.layer_norm_rms_epsilon")),
+        );
+        set("rope_theta", json!(float("rope.freq_base")));
+        set(
+            "max_position_embeddings",
+            json!(self.number("context_length")),
+        );
+        set(
+            "vocab_size",
+            json!(
+                self.number("vocab_size")
+                    .or(tokens.map(|tokens| tokens as u64))
+            ),
+        );
+        let target_layers = metadata.array(&self.key("target_layers"));
+        let target_layers = target_layers.map(|layers| {
+            let layers = layers.iter().map(|layer| json!(layer.as_integer()));
+            layers.collect::<Vec<_>>()
+        });
+        let flag = |name| metadata.boolean(&self.key(name));
+        let rank = self
+            .tensor("markov_head.markov_w1.weight")
+            .map(|table| table.shape[1]);
+        let confidence = self.tensor("confidence_head.proj.weight");
+        let reads_previous = confidence
+            .is_some_and(|weights| Some(weights.shape[weights.shape.len() - 1] as u64) != width);
+        Ok(match self.kind {
+            Kind::Eagle3 => json!({
+                "speculators_model_type": "eagle3",
+                "transformer_layer_config": model,
+                "eagle_aux_hidden_state_layer_ids": target_layers,
+                "target_hidden_size": self.number("target_hidden_size"),
+                "norm_before_residual": flag("norm_before_residual"),
+                "norm_before_fc": flag("norm_before_fc"),
+            }),
+            Kind::Block => json!({
+                "speculators_model_type": if rank.is_some() { "dspark" } else { "dflash" },
+                "transformer_layer_config": model,
+                "aux_hidden_state_layer_ids": target_layers,
+                "block_size": self.number("block_size"),
+                "mask_token_id": metadata.integer("tokenizer.ggml.mask_token_id"),
+                "sample_from_anchor": flag("sample_from_anchor"),
+                "markov_rank": rank,
+                "confidence_head_with_markov": reads_previous,
+            }),
+        })
+    }
+}
+
+impl Checkpoint for Renamed {
+    fn names(&self) -> Vec<&str> {
+        let names = self.names.iter();
+        names.map(|(elsewhere, _)| elsewhere.as_str()).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
+        self.file.tensor(self.here(name)?)
+    }
+
+    fn packed(&self, name: &str) -> Option<PackedTensor<'_>> {
+        self.file.packed(self.here(name)?)
+    }
+
+    fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        let targets = self.file.integers(name)?;
+        // The target's tokens themselves; elsewhere, what is to be added to each of the head's.
+        Ok(targets.map(|targets| {
+            let pairs = targets.into_iter().zip(0..);
+            pairs
+                .map(|(target, token): (i64, i64)| target.saturating_sub(token))
+                .collect()
+        }))
+    }
+
+    fn rows(&self, name: &str) -> Option<StoredRows> {
+        self.file.rows(self.here(name)?)
+    }
+
+    fn release(&self, tensor: &StoredTensor<'_>) {
+        self.file.release(tensor);
+    }
+
+    fn file_of(&self, _name: &str) -> &Path {
+        self.file.path()
+    }
+}
