@@ -25,7 +25,6 @@ use crate::model::loader::Loader;
 use crate::model::mixer::Slot;
 use crate::model::pass::Pass;
 use crate::progress::Silent;
-use crate::weights::Checkpoint;
 pub use files::BlockFiles;
 use markov::Markov;
 

@@ -18,7 +18,6 @@ use crate::error::Result;
 use crate::model::mlp::{Mlp, PlainMlp};
 use crate::model::norms::Norms;
 use crate::model::pass::Pass;
-use crate::weights::Checkpoint;
 use entry::Entry;
 pub use files::EagleFiles;
 use files::Kind;
