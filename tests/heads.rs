@@ -1,17 +1,19 @@
 //! Draft heads against golden drafts.
 
+#[path = "support/heads.rs"]
+mod random_heads;
 mod support;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use random_heads::{published, with_prediction};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use specdec_rs::backend::WeightPrecision;
 use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{DraftHead, HeadFiles, Kernels, OpenModel};
 use specdec_rs::{Device, SpeculativeDecoder};
-use support::heads::{published, with_prediction};
 use support::models::{all_kernels, newer_file, newer_folder, open};
 use support::{pair, repository, shared};
 use tempfile::TempDir;

@@ -1,12 +1,14 @@
 //! Speculation changes speed, never text: identity with plain decoding, and the distribution of samples, on a real pair of
 //! models.
 
+#[path = "support/heads.rs"]
+mod random_heads;
 mod support;
 
+use random_heads::{published, with_prediction};
 use specdec_rs::{
     DraftKind, Generation, SpeculativeConfig, SpeculativeDecoder, Token, Verification,
 };
-use support::heads::{PUBLISHED, published, with_prediction};
 use support::pair;
 use support::sources::{ModelTree, Recited, Shape};
 use support::statistics::{counts, critical_value, exact_distribution, g_statistic, tokens};
@@ -241,7 +243,7 @@ fn random_requests_with_heads_give_the_tokens_of_plain_decoding() {
             folder,
         )
     });
-    let published = PUBLISHED.map(|kind| {
+    let published = ["eagle3-speculators", "dflash", "dspark"].map(|kind| {
         let folder = published(kind);
         let draft = folder.path().display().to_string();
         (kind.to_owned(), pair::folder("target"), draft, folder)

@@ -32,7 +32,7 @@ impl HeadMatrices {
     }
 
     /// A matrix as it is held.
-    pub(super) fn hold<'t>(self, stored: StoredTensor<'t>) -> Result<StoredTensor<'t>> {
+    pub(super) fn hold(self, stored: StoredTensor<'_>) -> Result<StoredTensor<'_>> {
         let held = StorageType::Q8_0;
         let fits = matches!(*stored.shape, [_, inputs] if held.bytes(inputs).is_some());
         match self == Self::EightBits && fits && stored.storage.block_elements() == 1 {

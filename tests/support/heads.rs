@@ -8,15 +8,12 @@ use safetensors::{SafeTensors, serialize_to_file};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::fixtures;
+use crate::support::fixtures;
 
 /// The shape of the pair's target, for which the published heads are.
 const HIDDEN: usize = 128;
 const VOCAB: usize = 512;
 const LAYERS: usize = 4;
-
-/// The published heads.
-pub const PUBLISHED: [&str; 3] = ["eagle3-speculators", "dflash", "dspark"];
 
 /// Stored tensors by name.
 #[derive(Default)]

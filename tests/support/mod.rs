@@ -1,7 +1,6 @@
 //! Shared by the integration tests.
 #![allow(dead_code)]
 
-pub mod heads;
 pub mod hub;
 pub mod memoized;
 pub mod models;

@@ -43,7 +43,7 @@ impl<B: Backend> Transformer<B> {
                 rows: chunk.tokens.len(),
                 mask: match extend.parents {
                     Parents::Chain => Mask::Causal,
-                    _ => Mask::Tree,
+                    Parents::Tree(_) => Mask::Tree,
                 },
                 provisional: chunk.tokens.end.saturating_sub(first_wanted),
                 is_stretched: sequences[chunk.sequence].keys == Keys::Stretched,
