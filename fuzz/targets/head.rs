@@ -1,4 +1,4 @@
-//! Draft heads (EAGLE) beside a fixed target: whatever config.json and the header of the weights hold, loading the head is a
+//! Draft heads (EAGLE, DFlash, DSpark, multi-token prediction) beside a fixed target: whatever config.json and the header of the weights hold, loading the head is a
 //! short error or a head that drafts; never a panic, an abort, a hang, or more than 2 GB.
 //!
 //! The input is config.json, and the header of model.safetensors.
@@ -9,7 +9,7 @@ use std::cell::OnceCell;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use specdec_fuzz::{Folder, check_error, mutate, pair, parts, safetensors};
 use specdec_rs::hub::ModelFiles;
-use specdec_rs::model::{EagleFiles, Features, LoadOptions, TargetModel, load};
+use specdec_rs::model::{HeadFiles, LoadOptions, TargetModel, load};
 use specdec_rs::{Device, Result};
 
 /// The target, and the head's folder.
@@ -55,7 +55,8 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 
 /// Loads the head, if it is one, and drafts a few tokens.
 fn draft(Fixed { target, folder }: &Fixed) -> Result<()> {
-    let Some(files) = EagleFiles::open(folder.path())? else {
+    let files = ModelFiles::Folder(folder.path().to_owned());
+    let Some(files) = HeadFiles::open(&files)? else {
         return Ok(());
     };
     let head = target.draft_head(&files)?;
@@ -65,11 +66,17 @@ fn draft(Fixed { target, folder }: &Fixed) -> Result<()> {
     }
     let mut sequence = head.begin()?;
     let features = vec![0.5; 3 * head.width()];
-    let mut output = sequence.extend(&[5, 6, 7], Features::Target(&features))?;
+    sequence.read(&[5, 6, 7], &features)?;
     for token in 0..3 {
-        output = sequence.extend(&[token], Features::Own(&output.feature))?;
+        sequence.logits(None)?;
+        sequence.confidence()?;
+        if sequence.room() == 0 {
+            break;
+        }
+        sequence.draft(token)?;
     }
     sequence.truncate(2);
-    sequence.extend(&[1], Features::Own(&output.feature))?;
+    sequence.read(&[1], &features[..head.width()])?;
+    sequence.logits(None)?;
     Ok(())
 }

@@ -78,8 +78,12 @@ impl ModelSpec {
     }
 
     /// The model with the layer that predicts one more token (multi-token prediction), which is like the last layers are: its
-    /// attention is the last without a window and with keys and values of its own. `None` where there is no such.
+    /// attention is the last without a window and with keys and values of its own. `None` where there is no such, or layers are
+    /// not all alike.
     pub fn with_prediction_layer(&self) -> Option<Self> {
+        if self.family.half_layers || self.streams.is_some() || self.layer_inputs.is_some() {
+            return None;
+        }
         let mut mixers = self.layers.iter().rev().map(|layer| layer.mixer);
         let mixer = mixers.find(|mixer| match mixer {
             MixerSpec::Attention(attention) => {

@@ -14,7 +14,7 @@ use super::options::HubArgs;
 use crate::architecture::ModelSpec;
 use crate::backend::AttentionShape;
 use crate::error::Result;
-use crate::model::{HeadFiles, OpenModel, heads_beside, requirements};
+use crate::model::{HeadFiles, OpenDraft, OpenModel, heads_beside, requirements};
 use crate::text::Tokenizer;
 use crate::weights::{Checkpoint, StoredTensor};
 
@@ -149,17 +149,17 @@ struct Stored {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
     let files = args.model.locate()?;
-    if let Some(head) = HeadFiles::open(&files)? {
-        let description = HeadDescription::new(&args.model.model, &head);
-        if args.json {
-            return write_json(&description);
-        }
-        write!(io::stdout().lock(), "{description}")?;
-        return Ok(());
+    let name = &args.model.model;
+    match OpenDraft::open(&files)? {
+        OpenDraft::Head(head) => show(&HeadDescription::new(name, &head), args.json),
+        OpenDraft::Model(opened) => show(&Description::new(name, &opened)?, args.json),
     }
-    let description = Description::new(&args.model.model, &OpenModel::open(&files)?)?;
-    if args.json {
-        return write_json(&description);
+}
+
+/// Prints a description, for people or as JSON.
+fn show(description: &(impl fmt::Display + Serialize), json: bool) -> Outcome {
+    if json {
+        return write_json(description);
     }
     write!(io::stdout().lock(), "{description}")?;
     Ok(())

@@ -12,7 +12,7 @@ use crate::engine::Scope;
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::hub::{LocateOptions, ModelFiles, locate};
-use crate::model::{self, HeadFiles, LoadOptions, OpenModel, SharedModel, heads_beside};
+use crate::model::{self, HeadFiles, LoadOptions, OpenDraft, OpenModel, SharedModel, heads_beside};
 use crate::progress::Progress;
 use crate::settings::DraftKind;
 use crate::speculation::DraftingStatistics;
@@ -288,10 +288,10 @@ impl DecoderBuilder {
     /// Another model, or a head.
     fn load_draft(&self, target: &SharedModel, tokenizer: &Tokenizer) -> Result<DraftModel> {
         let files = locate(&self.draft, &self.locate_options())?;
-        if let Some(head) = HeadFiles::open(&files)? {
-            return load_head(&head, target, tokenizer);
-        }
-        let loaded = model::load(&files, &self.options)?;
+        let loaded = match OpenDraft::open(&files)? {
+            OpenDraft::Head(head) => return load_head(&head, target, tokenizer),
+            OpenDraft::Model(opened) => model::load_opened(*opened, &self.options)?,
+        };
         let own = loaded.tokenizer.as_ref();
         let differs = own.filter(|own| !tokenizer.same_vocabulary(own));
         let other = differs.map(|own| OtherVocabulary::new(tokenizer, own));
@@ -315,7 +315,8 @@ impl DecoderBuilder {
     }
 }
 
-/// The head within the target's own files or beside them, if there is one that fits: of this kind, or of any.
+/// The head within the target's own files or beside them, if there is one that fits: of this kind, or of any. One that can't be
+/// used does not keep the target from being loaded.
 fn load_own_head(
     files: OpenModel,
     target: &SharedModel,
@@ -323,21 +324,24 @@ fn load_own_head(
     kind: Option<&str>,
 ) -> Result<Option<DraftModel>> {
     let (source, spec) = (files.source().to_owned(), files.spec()?);
-    if let Some(head) = HeadFiles::within(files)? {
-        return load_head(&head, target, tokenizer).map(Some);
-    }
-    for beside in heads_beside(&source, &spec) {
-        let path = beside.path.display();
-        let loaded = match beside.head {
+    let within = HeadFiles::within(files).transpose();
+    let within = within.map(|head| (source.clone(), head));
+    let beside = || heads_beside(&source, &spec).into_iter();
+    let beside = std::iter::once_with(beside).flatten();
+    let beside = beside.map(|beside| (beside.path, beside.head));
+    for (path, head) in within.into_iter().chain(beside) {
+        let loaded = match head {
             Ok(head) if kind.is_some_and(|kind| kind != head.kind()) => continue,
             head => head.and_then(|head| load_head(&head, target, tokenizer)),
         };
+        let path = path.display();
         match loaded {
             Ok(head) => {
-                tracing::info!(head = %path, "a draft head lies beside the model");
+                tracing::info!(%path, "a draft head is used");
                 return Ok(Some(head));
             }
-            Err(reason) => tracing::warn!("the draft head beside the model is not used: {reason}"),
+            Err(reason) if kind.is_some() => return Err(reason),
+            Err(reason) => tracing::warn!(%path, "a draft head is not used: {reason}"),
         }
     }
     Ok(None)

@@ -73,7 +73,11 @@ pub fn requirements(opened: &OpenModel, spec: &ModelSpec) -> Result<Requirements
 
 /// Loads a model from its files.
 pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
-    let opened = OpenModel::open(files)?;
+    load_opened(OpenModel::open(files)?, options)
+}
+
+/// Loads a model from its opened files.
+pub fn load_opened(opened: OpenModel, options: &LoadOptions) -> Result<LoadedModel> {
     let spec = opened.spec()?;
     let defaults = opened.defaults()?;
     // At the same time: the tokenizer of a large vocabulary takes as long as the weights do. (Its errors are returned once

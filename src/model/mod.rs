@@ -27,13 +27,13 @@ mod tree;
 
 pub use batch_logits::{BatchLogits, LogitsView};
 pub use heads::{
-    Beside, BlockFiles, DraftHead, EagleFiles, HeadFiles, HeadSequence, PredictionFiles,
+    Beside, BlockFiles, DraftHead, EagleFiles, HeadFiles, HeadSequence, OpenDraft, PredictionFiles,
     heads_beside,
 };
 pub use info::ModelInfo;
 pub use language_model::{Extend, LanguageModel, SequenceId};
 pub(crate) use load::load_checkpoint;
-pub use load::{LoadedModel, load, load_tokenizer, requirements};
+pub use load::{LoadedModel, load, load_opened, load_tokenizer, requirements};
 pub use logits::{Logits, LogitsRow};
 pub use open_model::OpenModel;
 pub use options::{Kernels, LoadOptions};

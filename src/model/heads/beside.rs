@@ -18,8 +18,8 @@ pub struct Beside {
     pub head: Result<HeadFiles>,
 }
 
-/// What lies beside a model's file, or in its folder, and is named as a head: in the order of their kinds, and of each kind first what shares
-/// most of its name with the model.
+/// What lies beside a model's file, or in its folder, and is named as a head: in the order of their kinds, and of each kind first
+/// what shares most of its name with the model.
 pub fn heads_beside(source: &Path, target: &ModelSpec) -> Vec<Beside> {
     let folder = match source.is_dir() {
         true => Some(source),
@@ -46,7 +46,10 @@ pub fn heads_beside(source: &Path, target: &ModelSpec) -> Vec<Beside> {
             }
             false => return None,
         };
-        let head = HeadFiles::open(&files).transpose()?;
+        let head = match path == source {
+            true => return None,
+            false => HeadFiles::open(&files).transpose()?,
+        };
         let head = head.and_then(|head| head.check(target).map(|()| head));
         Some(Beside { path, head })
     });

@@ -13,7 +13,6 @@ use crate::hub::ModelFiles;
 use crate::json;
 use crate::model::open_model::OpenModel;
 use crate::weights::Checkpoint;
-use crate::weights::safetensors::SafetensorsCheckpoint;
 
 /// The matrix over the target's hidden states, which tells a head from a model.
 const FUSION: &str = "fc.weight";
@@ -28,23 +27,51 @@ pub enum HeadFiles {
     Prediction(PredictionFiles),
 }
 
+/// What lies where a draft was named.
+pub enum OpenDraft {
+    /// A draft head.
+    Head(Box<HeadFiles>),
+    /// A model.
+    Model(Box<OpenModel>),
+}
+
+impl OpenDraft {
+    /// Opens a head or a model.
+    pub fn open(files: &ModelFiles) -> Result<Self> {
+        let opened = match OpenModel::open(files)? {
+            OpenModel::Gguf(file) => match gguf::Kind::of(&file) {
+                Some(kind) => {
+                    let (config, checkpoint) = gguf::read(file, kind)?;
+                    return HeadFiles::of_config(&config, checkpoint).map(Self::of_head);
+                }
+                None => OpenModel::Gguf(file),
+            },
+            OpenModel::Folder(folder, checkpoint) if checkpoint.tensor(FUSION).is_some() => {
+                let config = HeadConfig::read(&folder)?;
+                return HeadFiles::of_config(&config, Box::new(checkpoint)).map(Self::of_head);
+            }
+            model @ OpenModel::Folder(..) => model,
+        };
+        match PredictionFiles::are_alone(&opened) {
+            true => PredictionFiles::open(opened)
+                .map(HeadFiles::Prediction)
+                .map(Self::of_head),
+            false => Ok(Self::Model(Box::new(opened))),
+        }
+    }
+
+    fn of_head(head: HeadFiles) -> Self {
+        Self::Head(Box::new(head))
+    }
+}
+
 impl HeadFiles {
     /// Opens a head; `None`: a model lies there.
     pub fn open(files: &ModelFiles) -> Result<Option<Self>> {
-        match files {
-            ModelFiles::Folder(folder) => {
-                if let Some(files) = Self::open_folder(folder)? {
-                    return Ok(Some(files));
-                }
-            }
-            ModelFiles::Gguf(file) => {
-                if let Some((config, checkpoint)) = gguf::open(file)? {
-                    return Self::of_config(&config, checkpoint).map(Some);
-                }
-            }
-        }
-        let prediction = PredictionFiles::alone(OpenModel::open(files)?)?;
-        Ok(prediction.map(Self::Prediction))
+        Ok(match OpenDraft::open(files)? {
+            OpenDraft::Head(head) => Some(*head),
+            OpenDraft::Model(_) => None,
+        })
     }
 
     /// The head within a model's own files; `None`: there is none.
@@ -54,7 +81,7 @@ impl HeadFiles {
 
     /// Whether there is a head within a model's own files.
     pub fn is_within(model: &OpenModel) -> Result<bool> {
-        PredictionFiles::is_within(model)
+        PredictionFiles::are_within(model)
     }
 
     /// Fails if the head does not fit a target: it would draft nonsense.
@@ -90,23 +117,6 @@ impl HeadFiles {
         }
     }
 
-    /// Opens a published head in a folder of its own; `None`: no such head lies there.
-    fn open_folder(folder: &Path) -> Result<Option<Self>> {
-        let checkpoint = SafetensorsCheckpoint::open(folder)?;
-        if checkpoint.tensor(FUSION).is_none() {
-            return Ok(None);
-        }
-        let file = folder.join("config.json");
-        let text = files::read_text(&file, Small::Settings)?;
-        let config = HeadConfig {
-            value: json::parse(&file, text.as_bytes())?,
-            source: folder.to_owned(),
-            file,
-            is_interleaved: false,
-        };
-        Self::of_config(&config, Box::new(checkpoint)).map(Some)
-    }
-
     fn of_config(config: &HeadConfig, checkpoint: Box<dyn Checkpoint>) -> Result<Self> {
         Ok(match BlockFiles::is_one(config) {
             true => Self::Block(BlockFiles::open(config, checkpoint)?),
@@ -127,6 +137,18 @@ pub(super) struct HeadConfig {
 }
 
 impl HeadConfig {
+    /// Reads that of a folder.
+    fn read(folder: &Path) -> Result<Self> {
+        let file = folder.join("config.json");
+        let text = files::read_text(&file, Small::Settings)?;
+        Ok(Self {
+            value: json::parse(&file, text.as_bytes())?,
+            source: folder.to_owned(),
+            file,
+            is_interleaved: false,
+        })
+    }
+
     /// The head's shape, which these settings describe.
     pub(super) fn spec(&self, settings: &Value) -> Result<ModelSpec> {
         let mut spec = config_json::parse(&settings.to_string(), &self.file)?;

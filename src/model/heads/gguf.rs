@@ -52,9 +52,20 @@ const UNSUPPORTED: [&str; 9] = [
 
 /// The architectures of heads.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Eagle3,
     Block,
+}
+
+impl Kind {
+    /// That of a file; `None`: it is no such head.
+    pub(super) fn of(file: &GgufFile) -> Option<Self> {
+        match file.metadata().string("general.architecture") {
+            Some("eagle3") => Some(Self::Eagle3),
+            Some("dflash") => Some(Self::Block),
+            _ => None,
+        }
+    }
 }
 
 /// A head's file, read through other names.
@@ -65,14 +76,8 @@ struct Renamed {
     names: Vec<(String, String)>,
 }
 
-/// Opens a file; `None`: it is no such head.
-pub(super) fn open(path: &Path) -> Result<Option<(HeadConfig, Box<dyn Checkpoint>)>> {
-    let file = GgufFile::open(path)?;
-    let kind = match file.metadata().string("general.architecture") {
-        Some("eagle3") => Kind::Eagle3,
-        Some("dflash") => Kind::Block,
-        _ => return Ok(None),
-    };
+/// The settings of a head's file, and its tensors by their names elsewhere.
+pub(super) fn read(file: GgufFile, kind: Kind) -> Result<(HeadConfig, Box<dyn Checkpoint>)> {
     let names = file.names().into_iter();
     let names = names.map(|name| (elsewhere(name, kind), name.to_owned()));
     let renamed = Renamed {
@@ -80,13 +85,14 @@ pub(super) fn open(path: &Path) -> Result<Option<(HeadConfig, Box<dyn Checkpoint
         file,
         kind,
     };
+    let path = renamed.file.path();
     let config = HeadConfig {
         value: renamed.config()?,
         source: path.to_owned(),
         file: path.to_owned(),
         is_interleaved: kind == Kind::Eagle3,
     };
-    Ok(Some((config, Box::new(renamed))))
+    Ok((config, Box::new(renamed)))
 }
 
 /// A tensor's name elsewhere; its own where it has none there.

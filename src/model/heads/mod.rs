@@ -24,7 +24,7 @@ use crate::model::loader::HeadMatrices;
 pub use beside::{Beside, heads_beside};
 pub use block::BlockFiles;
 pub use eagle::EagleFiles;
-pub use files::HeadFiles;
+pub use files::{HeadFiles, OpenDraft};
 use output_head::OutputHead;
 pub use prediction::PredictionFiles;
 

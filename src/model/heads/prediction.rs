@@ -35,23 +35,33 @@ impl PredictionFiles {
         Self::find(opened, true)
     }
 
-    /// The layer in files of its own; `None`: they hold a whole model, or none.
-    pub(super) fn alone(opened: OpenModel) -> Result<Option<Self>> {
-        let names = opened.checkpoint().names();
-        let is_first = |name: &&str| name.starts_with("blk.0.") || name.contains("layers.0.");
-        let is_whole = names
-            .iter()
-            .any(|name| is_first(name) && !name.contains("mtp."));
-        match is_whole {
-            true => Ok(None),
-            false => Self::find(opened, false),
-        }
-    }
-
     /// Whether a model's own files hold the layer.
-    pub(super) fn is_within(opened: &OpenModel) -> Result<bool> {
+    pub(super) fn are_within(opened: &OpenModel) -> Result<bool> {
         let spec = opened.spec()?.with_prediction_layer();
         Ok(spec.is_some_and(|spec| weights(opened, &spec).has_prediction()))
+    }
+
+    /// Whether files hold no model, for want of a first layer, but maybe that layer.
+    pub(super) fn are_alone(opened: &OpenModel) -> bool {
+        let names = opened.checkpoint().names();
+        let is_first = |name: &&str| name.starts_with("blk.0.") || name.contains("layers.0.");
+        let is_prediction = |name: &str| name.contains("mtp.");
+        !names
+            .iter()
+            .any(|name| is_first(name) && !is_prediction(name))
+            && names
+                .iter()
+                .any(|name| is_prediction(name) || name.contains("eh_proj"))
+    }
+
+    /// The layer in files of its own.
+    pub(super) fn open(opened: OpenModel) -> Result<Self> {
+        let source = opened.source().display().to_string();
+        Self::find(opened, false)?.ok_or_else(|| {
+            let reason =
+                "it has a layer for multi-token prediction, of a kind that is not supported";
+            Error::unsupported(source, reason)
+        })
     }
 
     fn find(opened: OpenModel, is_targets: bool) -> Result<Option<Self>> {
