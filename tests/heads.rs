@@ -356,7 +356,7 @@ fn heads_that_do_not_fit_are_refused_with_the_reason() {
             "dspark",
             "markov_rank",
             json!(8),
-            "expected a matrix of 8 columns",
+            "expected 512 rows of 8 columns",
         ),
         (
             "dspark",

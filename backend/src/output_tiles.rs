@@ -1,7 +1,7 @@
 //! Some of a matrix's outputs, in tiles of sixteen: those that kernels compute together.
 
 /// The outputs of a tile.
-const TILE: usize = 16;
+pub(crate) const TILE: usize = 16;
 
 /// Whole tiles of a matrix's outputs.
 ///

@@ -329,11 +329,17 @@ fn load_own_head(
     let beside = || heads_beside(&source, &spec).into_iter();
     let beside = std::iter::once_with(beside).flatten();
     let beside = beside.map(|beside| (beside.path, beside.head));
+    // What lies beside is named after its kind.
+    let is_of_kind = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.to_ascii_lowercase();
+        path == source || kind.is_none_or(|kind| name.starts_with(kind))
+    };
     for (path, head) in within.into_iter().chain(beside) {
-        let loaded = match head {
-            Ok(head) if kind.is_some_and(|kind| kind != head.kind()) => continue,
-            head => head.and_then(|head| load_head(&head, target, tokenizer)),
-        };
+        if !is_of_kind(&path) {
+            continue;
+        }
+        let loaded = head.and_then(|head| load_head(&head, target, tokenizer));
         let path = path.display();
         match loaded {
             Ok(head) => {

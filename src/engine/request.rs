@@ -353,11 +353,6 @@ impl Request {
         &self.target
     }
 
-    /// Whether it can start from a cached prefix: not where drafters need the hidden states of the whole prompt.
-    pub(super) fn shares_prefixes(&self) -> bool {
-        self.controller.captured_layers().is_empty()
-    }
-
     /// Whether a response format constrains it, so that its steps may take long.
     pub(super) fn is_constrained(&self) -> bool {
         self.config.response_format.is_some()
@@ -368,6 +363,9 @@ impl Request {
         debug_assert!(self.target.is_empty() && cache.len() < self.history.len());
         self.stats.cached_tokens = cache.len();
         self.target = cache;
+        // A head drafts from what follows.
+        self.target.capture(self.controller.captured_layers());
+        self.controller.skip_hidden(self.target.len());
     }
 
     /// Ends the generation early, with the text held back so far.

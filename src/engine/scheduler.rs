@@ -263,23 +263,19 @@ impl Scheduler {
 
     /// Whether a running request is about to prefill much of what this one starts with.
     fn shares_running_prefill(&self, request: &Request, cached: usize) -> bool {
-        request.shares_prefixes()
-            && self.running.iter().any(|other| {
-                let other = &other.request;
-                let shared = prefix::shared(other.history(), request.history());
-                let prefilled = other.cache().len();
-                other.scope() == request.scope()
-                    && other.tokens_to_prefill() > 0
-                    && prefilled < shared
-                    && shared >= cached + WORTH_WAITING
-            })
+        self.running.iter().any(|other| {
+            let other = &other.request;
+            let shared = prefix::shared(other.history(), request.history());
+            let prefilled = other.cache().len();
+            other.scope() == request.scope()
+                && other.tokens_to_prefill() > 0
+                && prefilled < shared
+                && shared >= cached + WORTH_WAITING
+        })
     }
 
     /// The cache of a request's first tokens, out of the prefix cache or a running request; `None`: there is none.
     fn fork_prefix(&self, request: &Request, cached: usize) -> Option<TokenSequence> {
-        if !request.shares_prefixes() {
-            return None;
-        }
         let prompt = prefix_cache::to_prefill(request.history());
         let running = self.running.iter();
         let own = running.filter(|other| other.request.scope() == request.scope());
@@ -485,10 +481,10 @@ impl Scheduler {
     fn retire(&mut self, mut entry: Entry) {
         entry.report_chunks(&mut self.events);
         let end = entry.end.take().unwrap_or(Ok(()));
-        let (scope, shares) = (entry.request.scope(), entry.request.shares_prefixes());
+        let scope = entry.request.scope();
         let (generation, tokens, sequence) = entry.request.into_parts();
         drop(entry.reservation);
-        if end.is_ok() && shares {
+        if end.is_ok() {
             self.cache.keep_prefix(scope, &tokens, sequence);
         }
         self.ended.push((entry.owner, Instant::now()));

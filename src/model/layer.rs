@@ -102,7 +102,7 @@ impl<B: Backend> Layer<B> {
         altup.correct(backend, predicted, x, input)
     }
 
-    /// Appends the keys and values of rows that the layer does not compute, and whose norm was applied before.
+    /// Appends the keys and values of rows that the layer does not compute, and as they are: the layer's norm is not applied.
     pub(super) fn append(
         &self,
         x: &B::Activations,

@@ -8,10 +8,16 @@ use super::pack::Packed;
 use super::rows::{Group, PackedActivations, Rows};
 use super::simd::{LANES, Simd};
 use super::weights::Blocks;
+use crate::output_tiles::TILE;
 use crate::{Activation, Gating};
 
 /// The maximum number of rows that a tier multiplies at once.
 pub(super) const MAX_ROWS: usize = 16;
+
+const _: () = assert!(
+    LANES == TILE,
+    "a tile of outputs is what the kernels compute together"
+);
 
 /// The sums of a tile: sixteen outputs of each row of a group.
 pub(super) type Sums = [[f32; LANES]; MAX_ROWS];

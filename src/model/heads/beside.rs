@@ -25,6 +25,8 @@ pub fn heads_beside(source: &Path, target: &ModelSpec) -> Vec<Beside> {
         true => Some(source),
         false => source.parent(),
     };
+    let here = |folder: &Path| folder.as_os_str().is_empty();
+    let folder = folder.map(|folder| if here(folder) { Path::new(".") } else { folder });
     let model = name_of(source);
     let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
     let paths = entries.into_iter().flatten().flatten();
@@ -40,6 +42,7 @@ pub fn heads_beside(source: &Path, target: &ModelSpec) -> Vec<Beside> {
     named.sort();
     let opened = named.into_iter().filter_map(|(_, _, path)| {
         let files = match path.is_dir() {
+            true if !path.join("config.json").is_file() => return None,
             true => ModelFiles::Folder(path.clone()),
             false if path.extension().is_some_and(|end| end == "gguf") => {
                 ModelFiles::Gguf(path.clone())

@@ -47,8 +47,10 @@ fn halves_of_layer(files: &EagleFiles) -> Result<(AttentionSpec, usize)> {
         Some(LayerSpec {
             mixer: MixerSpec::Attention(attention),
             mlp: MlpSpec::Gated { width },
-        }) => Ok((*attention, *width)),
-        _ => Err(files.unsupported("its layer is no attention with a gated MLP")),
+        }) if attention.window.is_none() => Ok((*attention, *width)),
+        _ => {
+            Err(files.unsupported("its layer is no attention over the whole text with a gated MLP"))
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{BlockFiles, EagleFiles, PredictionFiles, gguf, misfit};
-use crate::architecture::{ModelSpec, config_json};
+use crate::architecture::{
+    KeyValueSource, LayerSpec, LessOne, MixerSpec, MlpSpec, ModelSpec, config_json,
+};
 use crate::backend::Pairing;
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
@@ -156,6 +158,23 @@ impl HeadConfig {
             for rope in &mut spec.ropes {
                 rope.pairing = Pairing::Interleaved;
             }
+        }
+        let is_plain = |layer: &LayerSpec| {
+            let own = layer.mixer.attention();
+            let own = own.filter(|own| own.source == KeyValueSource::Projections);
+            matches!(layer.mixer, MixerSpec::Attention(_))
+                && own.is_some()
+                && matches!(layer.mlp, MlpSpec::Gated { .. })
+        };
+        let family = spec.family;
+        let of_model = spec.layer_inputs.is_some() || spec.streams.is_some() || spec.layer_scales;
+        let is_less_one = family.norms_less_one != LessOne::None;
+        if of_model || is_less_one || !spec.layers.iter().all(is_plain) {
+            let reason = format!(
+                "its layers are those of {}, which heads don't have",
+                family.name()
+            );
+            return Err(self.unsupported(reason));
         }
         Ok(spec)
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::files::HeadConfig;
 use crate::error::{Error, Result};
@@ -10,15 +10,13 @@ use crate::weights::gguf::{GgufFile, Metadata};
 use crate::weights::{Checkpoint, PackedTensor, StoredRows, StoredTensor};
 
 /// Names of tensors of no layer: here, and elsewhere.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 6] = [
     ("token_embd.", "embed_tokens."),
     ("output_norm.", "norm."),
     ("output.", "lm_head."),
-    ("fc.", "fc."),
     ("markov_w1.", "markov_head.markov_w1."),
     ("markov_w2.", "markov_head.markov_w2."),
     ("conf_proj.", "confidence_head.proj."),
-    ("d2t", "d2t"),
 ];
 
 /// Names of tensors of layers.
@@ -38,7 +36,7 @@ const LAYER_NAMES: [(&str, &str); 12] = [
 ];
 
 /// Settings that change what a head computes, and are not supported unless they are 0 or false.
-const UNSUPPORTED: [&str; 9] = [
+const UNSUPPORTED: [&str; 10] = [
     "attention.causal",
     "attention.value_scale",
     "attention.sliding_window",
@@ -47,6 +45,7 @@ const UNSUPPORTED: [&str; 9] = [
     "conv_kernel_size",
     "selector_rank",
     "hyper_connection.count",
+    "rope.scaling.type",
     "rope.scaling.factor",
 ];
 
@@ -142,82 +141,24 @@ impl Renamed {
 
     /// The settings, as speculators would write them.
     fn config(&self) -> Result<Value> {
+        self.refuse_unsupported()?;
         let metadata = self.metadata();
-        let float = |name| metadata.float(&self.key(name));
-        for name in UNSUPPORTED {
-            let key = self.key(name);
-            let number = float(name).or_else(|| Some(self.number(name)? as f64));
-            if number.is_some_and(|number| number != 0.0) || metadata.boolean(&key) == Some(true) {
-                let source = self.file.path().display().to_string();
-                return Err(Error::unsupported(
-                    source,
-                    format!("it sets {key}, which is not supported"),
-                ));
-            }
-        }
-        let tokens = metadata.array("tokenizer.ggml.tokens").map(<[_]>::len);
-        let (heads, width) = (
-            self.number("attention.head_count"),
-            self.number("embedding_length"),
-        );
-        let head_dim = heads
-            .zip(width)
-            .and_then(|(heads, width)| width.checked_div(heads));
-        let mut model = Map::new();
-        let mut set = |name: &str, value: Value| {
-            if !value.is_null() {
-                model.insert(name.into(), value);
-            }
-        };
-        let is_eagle = self.kind == Kind::Eagle3;
-        set(
-            "model_type",
-            json!(if is_eagle { "llama" } else { "qwen3" }),
-        );
-        set("hidden_act", json!("silu"));
-        set("hidden_size", json!(width));
-        set("num_hidden_layers", json!(self.number("block_count")));
-        set(
-            "intermediate_size",
-            json!(self.number("feed_forward_length")),
-        );
-        set("num_attention_heads", json!(heads));
-        set(
-            "num_key_value_heads",
-            json!(self.number("attention.head_count_kv").or(heads)),
-        );
-        set(
-            "head_dim",
-            json!(self.number("attention.key_length").or(head_dim)),
-        );
-        set(
-            "rms_norm_eps",
-            json!(float("attention.layer_norm_rms_epsilon")),
-        );
-        set("rope_theta", json!(float("rope.freq_base")));
-        set(
-            "max_position_embeddings",
-            json!(self.number("context_length")),
-        );
-        set(
-            "vocab_size",
-            json!(
-                self.number("vocab_size")
-                    .or(tokens.map(|tokens| tokens as u64))
-            ),
-        );
+        let model = self.model_config()?;
         let target_layers = metadata.array(&self.key("target_layers"));
-        let target_layers = target_layers.map(|layers| {
-            let layers = layers.iter().map(|layer| json!(layer.as_integer()));
-            layers.collect::<Vec<_>>()
-        });
-        let flag = |name| metadata.boolean(&self.key(name));
-        let rank = self
-            .tensor("markov_head.markov_w1.weight")
-            .map(|table| table.shape[1]);
+        let target_layers = target_layers.ok_or_else(|| self.missing("target_layers"))?;
+        let target_layers = target_layers.iter().map(|layer| json!(layer.as_integer()));
+        let target_layers: Vec<Value> = target_layers.collect();
+        let flag = |name| {
+            let flag = metadata.boolean(&self.key(name));
+            flag.or_else(|| Some(self.number(name)? != 0))
+        };
+        let rank = self.tensor("markov_head.markov_w1.weight");
+        let rank = rank.and_then(|table| table.shape.get(1).copied());
         let confidence = self.tensor("confidence_head.proj.weight");
-        let reads_previous = confidence
-            .is_some_and(|weights| Some(weights.shape[weights.shape.len() - 1] as u64) != width);
+        let reads_previous = confidence.is_some_and(|weights| {
+            let width = weights.shape.last().map(|width| *width as u64);
+            width != self.number("embedding_length")
+        });
         Ok(match self.kind {
             Kind::Eagle3 => json!({
                 "speculators_model_type": "eagle3",
@@ -238,6 +179,71 @@ impl Renamed {
                 "confidence_head_with_markov": reads_previous,
             }),
         })
+    }
+
+    /// Refuses settings that change what a head computes and are not supported.
+    fn refuse_unsupported(&self) -> Result<()> {
+        let metadata = self.metadata();
+        let unsupported = |reason: String| {
+            let source = self.file.path().display().to_string();
+            Err(Error::unsupported(source, reason))
+        };
+        for name in UNSUPPORTED {
+            let key = self.key(name);
+            let number = metadata.float(&key);
+            let number = number.or_else(|| Some(self.number(name)? as f64));
+            let is_unset = number == Some(0.0) || metadata.boolean(&key) == Some(false);
+            if metadata.get(&key).is_some() && !is_unset {
+                return unsupported(format!("it sets {key}, which is not supported"));
+            }
+        }
+        let rotated = self.number("rope.dimension_count");
+        match rotated.is_some_and(|rotated| Some(rotated) != self.number("attention.key_length")) {
+            true => unsupported("it rotates a part of its heads, which is not supported".into()),
+            false => Ok(()),
+        }
+    }
+
+    /// The settings of its layers.
+    fn model_config(&self) -> Result<Value> {
+        let number = |name| self.number(name);
+        let float = |name| {
+            let value = self.metadata().float(&self.key(name));
+            value.ok_or_else(|| self.missing(name))
+        };
+        let heads = number("attention.head_count");
+        let width = number("embedding_length");
+        let equal_shares = heads.zip(width);
+        let equal_shares = equal_shares.and_then(|(heads, width)| width.checked_div(heads));
+        let tokens = self.metadata().array("tokenizer.ggml.tokens");
+        let tokens = tokens.map(|tokens| tokens.len() as u64);
+        let model_type = match self.kind {
+            Kind::Eagle3 => "llama",
+            Kind::Block => "qwen3",
+        };
+        let mut settings = json!({
+            "model_type": model_type,
+            "hidden_act": "silu",
+            "hidden_size": width,
+            "num_hidden_layers": number("block_count"),
+            "intermediate_size": number("feed_forward_length"),
+            "num_attention_heads": heads,
+            "num_key_value_heads": number("attention.head_count_kv").or(heads),
+            "head_dim": number("attention.key_length").or(equal_shares),
+            "rms_norm_eps": float("attention.layer_norm_rms_epsilon")?,
+            "rope_theta": float("rope.freq_base")?,
+            "max_position_embeddings": number("context_length"),
+            "vocab_size": number("vocab_size").or(tokens),
+        });
+        if let Some(settings) = settings.as_object_mut() {
+            settings.retain(|_, value| !value.is_null());
+        }
+        Ok(settings)
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let reason = format!("metadata {} is missing, or of another type", self.key(name));
+        Error::corrupt(self.file.path(), reason)
     }
 }
 

@@ -147,6 +147,11 @@ pub(super) fn load<B: Backend>(
         layer,
         final_norm: final_norm.map_or_else(|| host.final_norm.clone(), Arc::new),
         head: match loader.prediction_head(index)? {
+            Some(_) if spec.vocab_size != host.spec.vocab_size => {
+                let (own, theirs) = (spec.vocab_size, host.spec.vocab_size);
+                let reason = format!("its own head has {own} tokens, and the target {theirs}");
+                return Err(files.unsupported(reason));
+            }
             Some(own) => OutputHead::own(own),
             None => host.output_head(),
         },

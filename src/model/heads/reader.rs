@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::Host;
+use super::{Host, MAX_PADDING};
 use crate::backend::{Backend, Linear, Norm, NormKind};
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, StoredRows, StoredTensor, dequantize};
@@ -57,7 +57,14 @@ impl<B: Backend> Reader<'_, B> {
         columns: Range<usize>,
     ) -> Result<Linear<B>> {
         let tensor = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
-        let part = tensor.columns(columns.clone());
+        let part = match columns == (0..inputs) {
+            true => Some(tensor.clone()),
+            // A block may hold weights of both sides.
+            false => match tensor.columns(columns.clone()) {
+                Some(part) => Some(part),
+                None => tensor.widened()?.columns(columns.clone()),
+            },
+        };
         let part =
             part.ok_or_else(|| Error::Compute(format!("no columns {columns:?} of {name}")))?;
         let bias = format!("{name}.bias");
@@ -91,12 +98,16 @@ impl<B: Backend> Reader<'_, B> {
         self.table("embed_tokens.weight", width)
     }
 
-    /// A table of rows of this width, which are read one by one.
+    /// A table with a row of this width for each of the target's tokens, which are read one by one.
     pub(super) fn table(&self, name: &str, width: usize) -> Result<StoredRows> {
+        let tokens = self.host.spec.vocab_size;
+        let fits = |[rows, columns]: [usize; 2]| {
+            columns == width && rows.saturating_add(MAX_PADDING) >= tokens
+        };
         let table = self.checkpoint.rows(name);
-        let table = table.filter(|table| table.shape()[1] == width);
+        let table = table.filter(|table| fits(table.shape()));
         table.ok_or_else(|| {
-            let reason = format!("tensor {name:?}: expected a matrix of {width} columns");
+            let reason = format!("tensor {name:?}: expected {tokens} rows of {width} columns");
             Error::corrupt(self.checkpoint.file_of(name), reason)
         })
     }

@@ -167,7 +167,7 @@ impl<B: Backend> SelfAttention<B> {
         self.norms.join(backend, &attended, &self.output, x)
     }
 
-    /// Appends the keys and values of rows that no norm precedes.
+    /// Appends the keys and values of rows as they are: the layer's norm is not applied.
     pub(in crate::model) fn append(
         &self,
         x: &B::Activations,

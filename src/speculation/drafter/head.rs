@@ -31,6 +31,8 @@ pub struct HeadDrafter {
     stops_early: bool,
     /// The tokens to choose among, if not all.
     cut: Option<CutVocabulary>,
+    /// The text's first tokens, of which there are no features: the head does not see them.
+    skipped: usize,
     /// The number of positions that were computed from the target's features.
     fed: usize,
     /// The target's features of the tokens after those.
@@ -53,6 +55,7 @@ impl HeadDrafter {
             stops_early: sampler.is_adaptive(),
             cut: among.map(|among| CutVocabulary::new(among, sampler.vocab_size())),
             sampler,
+            skipped: 0,
             fed: 0,
             features: Vec::new(),
             lost: false,
@@ -64,11 +67,12 @@ impl HeadDrafter {
         self.sequence.truncate(self.fed);
         let width = self.head.width();
         let known = self.features.len() / width.max(1);
-        let new = known.min(text.len().saturating_sub(self.fed + 1));
+        let next = self.skipped + self.fed + 1;
+        let new = known.min(text.len().saturating_sub(next));
         if new == 0 || new > self.sequence.room() {
             return Ok(false);
         }
-        let tokens = &text[self.fed + 1..][..new];
+        let tokens = &text[next..][..new];
         self.sequence.read(tokens, &self.features[..new * width])?;
         self.features.drain(..new * width);
         self.fed += new;
@@ -79,6 +83,10 @@ impl HeadDrafter {
 impl Drafter for HeadDrafter {
     fn captured_layers(&self) -> &[usize] {
         self.head.captured_layers()
+    }
+
+    fn skip_hidden(&mut self, tokens: usize) {
+        self.skipped = tokens;
     }
 
     fn observe_hidden(&mut self, hidden: &[f32]) {
@@ -105,7 +113,7 @@ impl Drafter for HeadDrafter {
             cut.follow(history);
         }
         // A draft after missing positions would be wrong.
-        let limit = if self.fed + 1 == history.len() {
+        let limit = if self.skipped + self.fed + 1 == history.len() {
             limit
         } else {
             0
@@ -241,6 +249,17 @@ mod tests {
         assert_eq!(draft.propose(&text[..208], 1).unwrap().tokens(), [208]);
         // Some features are missing.
         assert!(draft.propose(&text[..240], 3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_head_drafts_from_what_follows_a_cached_prefix() {
+        let mut draft = draft();
+        let text: Vec<u32> = (0..300).collect();
+        draft.skip_hidden(90);
+        observe(&mut draft, 90..100);
+        draft.prefill(&text[..100]).unwrap();
+        observe(&mut draft, 100..101);
+        assert_eq!(draft.propose(&text[..102], 2).unwrap().tokens(), [102, 103]);
     }
 
     #[test]

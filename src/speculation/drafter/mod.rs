@@ -28,6 +28,11 @@ pub trait Drafter: Send {
         &[]
     }
 
+    /// Tells that no hidden states of the text's first tokens will be received, before any are.
+    fn skip_hidden(&mut self, tokens: usize) {
+        let _ = tokens;
+    }
+
     /// Receives the hidden states of the tokens that the target has processed since the last call.
     fn observe_hidden(&mut self, hidden: &[f32]) {
         let _ = hidden;

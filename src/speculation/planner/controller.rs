@@ -73,6 +73,16 @@ impl Controller {
         costed.map_or(&[], |costed| costed.drafter.captured_layers())
     }
 
+    /// Tells the drafters that they receive no hidden states of the first tokens, which the target has from a cache.
+    pub(crate) fn skip_hidden(&mut self, tokens: usize) {
+        if let Some(costed) = &mut self.drafter
+            && costed.captures_hidden()
+        {
+            costed.drafter.skip_hidden(tokens);
+            costed.prefilled = tokens;
+        }
+    }
+
     /// Receives the hidden states of tokens that the target has processed.
     pub(crate) fn observe_hidden(&mut self, hidden: &[f32]) {
         if let Some(costed) = &mut self.drafter {

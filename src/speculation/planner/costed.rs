@@ -58,7 +58,7 @@ impl CostedDrafter {
         }
     }
 
-    /// Whether it uses the target's hidden states, so that prefilling costs little.
+    /// Whether it uses the target's hidden states.
     pub(super) fn captures_hidden(&self) -> bool {
         !self.drafter.captured_layers().is_empty()
     }

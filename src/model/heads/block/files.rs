@@ -90,18 +90,21 @@ impl BlockFiles {
                 format!("its markov_head_type is {kind:?}, and only \"vanilla\" is supported");
             return Err(config.unsupported(reason));
         }
-        refuse_further_settings(config)?;
-        if let Some(name) = names.iter().find(|name| !is_known(name)) {
+        refuse_further_settings(config, model)?;
+        let spec = config.spec(model)?;
+        let layers = spec.layers.len();
+        if let Some(name) = names.iter().find(|name| !is_known(name, layers)) {
             let reason = format!("it has the tensor {name:?}, which no supported head has");
             return Err(config.unsupported(reason));
         }
         Ok(Self {
             source: config.source.clone(),
-            spec: config.spec(model)?,
+            spec,
             captured,
-            target_layers: value["num_target_layers"]
-                .as_u64()
-                .and_then(|layers| usize::try_from(layers).ok()),
+            target_layers: match &value["num_target_layers"] {
+                Value::Null => None,
+                _ => Some(number("num_target_layers", 1 << 16)?),
+            },
             block_size,
             mask_token: number("mask_token_id", u32::MAX as usize)? as u32,
             sample_from_anchor,
@@ -160,7 +163,7 @@ impl BlockFiles {
 }
 
 /// Refuses settings that change what a head computes and are not supported: scales, caps, convolutions, causal blocks.
-fn refuse_further_settings(config: &HeadConfig) -> Result<()> {
+fn refuse_further_settings(config: &HeadConfig, model: &Value) -> Result<()> {
     const KNOWN: [&str; 4] = [
         "mask_token_id",
         "target_layer_ids",
@@ -177,10 +180,12 @@ fn refuse_further_settings(config: &HeadConfig) -> Result<()> {
     let own = config.value["dflash_config"].as_object();
     let own = own.into_iter().flatten();
     let own = own.filter(|(name, _)| !KNOWN.contains(&name.as_str()));
-    let of_model = OF_MODEL.map(|name| (name, &config.value[name]));
+    let of_model = OF_MODEL.map(|name| (name, &model[name]));
+    let of_head = OF_MODEL.map(|name| (name, &config.value[name]));
     let mut further = own
         .map(|(name, value)| (name.as_str(), value))
         .chain(of_model)
+        .chain(of_head)
         .filter(|(_, value)| !is_unset(value));
     if let Some((name, value)) = further.next() {
         let reason = format!("its config.json sets {name} to {value}, which is not supported");
@@ -192,18 +197,41 @@ fn refuse_further_settings(config: &HeadConfig) -> Result<()> {
     }
 }
 
-/// Whether a supported head may have a tensor of this name.
-fn is_known(name: &str) -> bool {
-    const ROOTS: [&str; 9] = [
-        "fc.",
-        "hidden_norm.",
-        "layers.",
-        "norm.",
-        "embed_tokens.",
-        "lm_head.",
-        "markov_head.markov_w1.",
-        "markov_head.markov_w2.",
-        "confidence_head.proj.",
+/// Whether a supported head of so many layers may have a tensor of this name.
+fn is_known(name: &str, layers: usize) -> bool {
+    const NAMES: [&str; 12] = [
+        "fc.weight",
+        "fc.bias",
+        "hidden_norm.weight",
+        "norm.weight",
+        "embed_tokens.weight",
+        "lm_head.weight",
+        "markov_head.markov_w1.weight",
+        "markov_head.markov_w2.weight",
+        "confidence_head.proj.weight",
+        "confidence_head.proj.bias",
+        "d2t",
+        "t2d",
     ];
-    ["d2t", "t2d"].contains(&name) || ROOTS.iter().any(|root| name.starts_with(root))
+    const PARTS: [&str; 11] = [
+        "input_layernorm",
+        "post_attention_layernorm",
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "self_attn.q_norm",
+        "self_attn.k_norm",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    ];
+    let of_layer = || {
+        let (layer, rest) = name.strip_prefix("layers.")?.split_once('.')?;
+        let (part, end) = rest.rsplit_once('.')?;
+        let is_there = layer.parse::<usize>().is_ok_and(|layer| layer < layers);
+        let ends_well = end == "weight" || (end == "bias" && part.ends_with("proj"));
+        Some(is_there && ends_well && PARTS.contains(&part))
+    };
+    NAMES.contains(&name) || of_layer() == Some(true)
 }

@@ -81,6 +81,13 @@ impl EagleFiles {
             true => &config.value["transformer_layer_config"],
             false => &config.value,
         };
+        if let Some(name) = ["use_aux_hidden_state", "use_input_layernorm_in_first_layer"]
+            .into_iter()
+            .find(|name| config.value["eagle_config"][name] == Value::Bool(false))
+        {
+            let reason = format!("its eagle_config sets {name} to false, which is not supported");
+            return Err(config.unsupported(reason));
+        }
         let kind = match is_third || is_speculators {
             false => Kind::First,
             true => Kind::Third(Third {
@@ -181,9 +188,16 @@ fn is_eagles(name: &str) -> bool {
     if ["d2t", "t2d"].contains(&name) {
         return true;
     }
-    let Some((name, "weight" | "bias" | "inv_freq")) = name.rsplit_once('.') else {
-        return false;
+    let (name, end) = name.rsplit_once('.').unwrap_or((name, ""));
+    let may_have = match end {
+        "weight" => true,
+        "bias" => name == "fc" || name.ends_with("_proj"),
+        "inv_freq" => name.ends_with("rotary_emb"),
+        _ => false,
     };
+    if !may_have {
+        return false;
+    }
     let layers = ["layers.0.", "midlayer."];
     match layers.iter().find_map(|layer| name.strip_prefix(layer)) {
         Some(part) => LAYER_PARTS.contains(&part),
