@@ -127,6 +127,10 @@ impl<B: Backend> DraftHead for BlockHead<B> {
         self.0.to_target.as_deref()
     }
 
+    fn tokens_a_pass(&self) -> usize {
+        self.0.slots()
+    }
+
     fn begin(&self) -> Result<Box<dyn HeadSequence>> {
         Ok(Box::new(Sequence {
             cache: self.0.kv_cache()?,

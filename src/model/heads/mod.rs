@@ -39,6 +39,11 @@ pub trait DraftHead: Send + Sync {
     /// The target's token of each of the head's; `None`: they are the same.
     fn to_target(&self) -> Option<&[u32]>;
 
+    /// How many tokens one pass drafts.
+    fn tokens_a_pass(&self) -> usize {
+        1
+    }
+
     /// An empty sequence.
     fn begin(&self) -> Result<Box<dyn HeadSequence>>;
 

@@ -85,6 +85,10 @@ impl Drafter for HeadDrafter {
         self.head.captured_layers()
     }
 
+    fn tokens_a_pass(&self) -> usize {
+        self.head.tokens_a_pass()
+    }
+
     fn skip_hidden(&mut self, tokens: usize) {
         self.skipped = tokens;
     }

@@ -28,6 +28,11 @@ pub trait Drafter: Send {
         &[]
     }
 
+    /// How many tokens one of its passes drafts: a draft costs as many passes as it needs.
+    fn tokens_a_pass(&self) -> usize {
+        1
+    }
+
     /// Tells that no hidden states of the text's first tokens will be received, before any are.
     fn skip_hidden(&mut self, tokens: usize) {
         let _ = tokens;

@@ -208,7 +208,8 @@ impl Controller {
             let choice = costed.choose(&costs, tokens, rate, &acceptance.lock());
             if let Some((tokens, estimate)) = choice {
                 let draft = costed.propose(history, tokens, &self.costs)?;
-                let drafting = costs.draft * draft.first_chain().len() as f64;
+                let paid = costed.paid_tokens(draft.first_chain().len());
+                let drafting = costs.draft * paid as f64;
                 plan = if draft.is_certain() {
                     // Now each token's feature is known, and dropping some of the tokens costs nothing.
                     self.retrieval.offer(history, draft)?;

@@ -89,7 +89,8 @@ impl CostedDrafter {
             expected += reached;
             let mut estimate = costs.load.with(expected, tokens + 1, costs.passes);
             // The prefill serves later steps, too.
-            estimate.cost += costs.draft * tokens as f64 + costs.catching_up / PROBE_EVERY as f64;
+            let drafting = costs.draft * self.paid_tokens(tokens) as f64;
+            estimate.cost += drafting + costs.catching_up / PROBE_EVERY as f64;
             steps.push((tokens, estimate));
         }
         steps
@@ -124,6 +125,11 @@ impl CostedDrafter {
         steps.first().copied()
     }
 
+    /// The tokens whose cost a draft of so many has: those of whole passes.
+    pub(super) fn paid_tokens(&self, drafted: usize) -> usize {
+        drafted.next_multiple_of(self.drafter.tokens_a_pass().max(1))
+    }
+
     /// Drafts tokens and measures the cost.
     pub(super) fn propose(
         &mut self,
@@ -139,7 +145,7 @@ impl CostedDrafter {
         let draft = self.drafter.propose(history, tokens)?;
         self.drafted = draft.first_chain().to_vec();
         let seconds = began.elapsed().as_secs_f64();
-        costs.observe_draft(self.kind, self.drafted.len(), seconds);
+        costs.observe_draft(self.kind, self.paid_tokens(self.drafted.len()), seconds);
         self.prefilled = history.len() - 1;
         Ok(draft)
     }
