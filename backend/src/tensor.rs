@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::StorageType;
 
 /// A tensor as stored in its file: a view, never a copy, if the file is mapped.
@@ -23,8 +23,26 @@ impl StoredTensor<'_> {
         elements(&self.shape)
     }
 
+    /// Some columns of a matrix; widened if they divide its blocks.
+    pub fn columns(&self, columns: Range<usize>) -> Result<StoredTensor<'_>> {
+        if let [_, width] = *self.shape
+            && columns == (0..width)
+        {
+            return Ok(self.clone());
+        }
+        let part = self
+            .whole_blocks(&columns)
+            .or_else(|| self.widened().ok()?.whole_blocks(&columns));
+        part.ok_or_else(|| {
+            let shape = &self.shape;
+            Error::Compute(format!(
+                "no columns {columns:?} of a tensor of shape {shape:?}"
+            ))
+        })
+    }
+
     /// Some columns of a matrix; `None` if it is no matrix, lacks them, or has blocks that they divide.
-    pub fn columns(&self, columns: Range<usize>) -> Option<StoredTensor<'static>> {
+    fn whole_blocks(&self, columns: &Range<usize>) -> Option<StoredTensor<'static>> {
         let &[rows, width] = self.shape.as_slice() else {
             return None;
         };

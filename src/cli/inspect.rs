@@ -255,7 +255,7 @@ fn drafts(opened: &OpenModel, spec: &ModelSpec) -> Result<Vec<DraftDescription>>
             misfit: None,
         });
     }
-    let beside = heads_beside(opened.source(), spec).into_iter();
+    let beside = heads_beside(opened.source(), spec);
     drafts.extend(beside.map(|beside| {
         let (kind, misfit) = match &beside.head {
             Ok(head) => (head.kind(), None),

@@ -326,9 +326,7 @@ fn load_own_head(
     let (source, spec) = (files.source().to_owned(), files.spec()?);
     let within = HeadFiles::within(files).transpose();
     let within = within.map(|head| (source.clone(), head));
-    let beside = || heads_beside(&source, &spec).into_iter();
-    let beside = std::iter::once_with(beside).flatten();
-    let beside = beside.map(|beside| (beside.path, beside.head));
+    let beside = heads_beside(&source, &spec).map(|beside| (beside.path, beside.head));
     // What lies beside is named after its kind.
     let is_of_kind = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

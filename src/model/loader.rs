@@ -9,7 +9,7 @@ use super::norms::Norms;
 use crate::architecture::names::{self, LayerTensor, ModelTensor, NamedWeights};
 use crate::architecture::{Biases, ModelSpec};
 use crate::backend::{Backend, Linear, Norm, NormKind, Taps};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Progress;
 use crate::weights::{StorageType, StoredRows, StoredTensor, dequantize, quantize};
 
@@ -110,14 +110,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             Some(matrix) => matrix,
             None => {
                 let stored = self.weights.matrix(tensor, outputs, inputs)?;
-                let part = match stored.columns(columns.clone()) {
-                    Some(part) => part,
-                    // A block may hold weights of both sides.
-                    None => stored
-                        .widened()?
-                        .columns(columns)
-                        .ok_or_else(|| Error::Compute(format!("{tensor:?} has no such columns")))?,
-                };
+                let part = stored.columns(columns)?;
                 self.new_matrix(&name, &part)?
             }
         };

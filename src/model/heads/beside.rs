@@ -19,8 +19,8 @@ pub struct Beside {
 }
 
 /// What lies beside a model's file, or in its folder, and is named as a head: in the order of their kinds, and of each kind first
-/// what shares most of its name with the model.
-pub fn heads_beside(source: &Path, target: &ModelSpec) -> Vec<Beside> {
+/// what shares most of its name with the model. Each is opened when it is asked for.
+pub fn heads_beside(source: &Path, target: &ModelSpec) -> impl Iterator<Item = Beside> {
     let folder = match source.is_dir() {
         true => Some(source),
         false => source.parent(),
@@ -40,7 +40,7 @@ pub fn heads_beside(source: &Path, target: &ModelSpec) -> Vec<Beside> {
     });
     let mut named: Vec<_> = named.collect();
     named.sort();
-    let opened = named.into_iter().filter_map(|(_, _, path)| {
+    named.into_iter().filter_map(move |(_, _, path)| {
         let files = match path.is_dir() {
             true if !path.join("config.json").is_file() => return None,
             true => ModelFiles::Folder(path.clone()),
@@ -55,8 +55,7 @@ pub fn heads_beside(source: &Path, target: &ModelSpec) -> Vec<Beside> {
         };
         let head = head.and_then(|head| head.check(target).map(|()| head));
         Some(Beside { path, head })
-    });
-    opened.collect()
+    })
 }
 
 /// The last part of a path, in lower case.

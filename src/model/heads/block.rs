@@ -11,19 +11,17 @@ use std::sync::Arc;
 
 use super::embedding::Embedding;
 use super::reader::Reader;
+use super::sequence::{captured, kv_cache, no_last_token, run};
 use super::{DraftHead, HeadSequence, Host, OutputHead};
 use crate::architecture::ModelSpec;
 use crate::architecture::names::NamedWeights;
-use crate::backend::{
-    AttentionShape, Backend, Batch, Linear, Mask, Norm, OutputTiles, Segment, StorageType,
-};
+use crate::backend::{AttentionShape, Backend, Linear, Mask, Norm, OutputTiles};
 use crate::error::{Error, Result};
 use crate::model::host::read;
 use crate::model::info::ModelInfo;
 use crate::model::layer::Layer;
 use crate::model::loader::Loader;
 use crate::model::mixer::Slot;
-use crate::model::pass::Pass;
 use crate::progress::Silent;
 pub use files::BlockFiles;
 use markov::Markov;
@@ -63,6 +61,7 @@ pub(super) fn load<B: Backend>(files: &BlockFiles, host: &Host<'_, B>) -> Result
         checkpoint: &*files.checkpoint,
         source: &files.source,
         norm: spec.norm,
+        hidden_size: spec.hidden_size,
         host,
     };
     let feature_width = captured.len() * hidden;
@@ -73,14 +72,7 @@ pub(super) fn load<B: Backend>(files: &BlockFiles, host: &Host<'_, B>) -> Result
     let layers = layers.collect::<Result<Vec<_>>>()?;
     let to_target = reader.to_target(vocab_size)?;
     let tokens = to_target.as_ref().map_or(vocab_size, Vec::len);
-    let head = match reader.has("lm_head.weight") {
-        true => OutputHead::own(reader.linear("lm_head", tokens, 0..hidden)?),
-        false if to_target.is_none() => host.output_head(),
-        false => {
-            let reason = "it has tokens of its own (d2t), and no lm_head.weight for them";
-            return Err(files.unsupported(reason));
-        }
-    };
+    let head = OutputHead::of_files(&reader, to_target.as_deref())?;
     let embedding = match reader.has("embed_tokens.weight") {
         true => Embedding::Own(reader.embedding(hidden)?),
         false => Embedding::of_target(host),
@@ -88,8 +80,6 @@ pub(super) fn load<B: Backend>(files: &BlockFiles, host: &Host<'_, B>) -> Result
     let markov = files
         .markov
         .map(|kind| Markov::load(&reader, kind, hidden, tokens));
-    let elements = files.checkpoint.names().into_iter();
-    let elements = elements.filter_map(|name| files.checkpoint.tensor(name)?.elements());
     let head = Loaded {
         backend: host.backend.clone(),
         cached: layers.iter().filter_map(Layer::cached_shape).collect(),
@@ -105,7 +95,7 @@ pub(super) fn load<B: Backend>(files: &BlockFiles, host: &Host<'_, B>) -> Result
         mask_token: files.mask_token,
         block_size: files.block_size,
         first_slot: usize::from(!files.sample_from_anchor),
-        info: host.info(files.kind(), elements.sum::<usize>() as u64),
+        info: host.info(files.kind(), reader.elements()),
         layers,
         spec,
     };
@@ -170,9 +160,7 @@ struct Guesses<B: Backend> {
 
 impl<B: Backend> Loaded<B> {
     fn kv_cache(&self) -> Result<B::KvCache> {
-        let precision = self.backend.cache_precision(StorageType::F32);
-        let context = self.spec.context_length;
-        Ok(self.backend.kv_cache(&self.cached, precision, context)?)
+        kv_cache(&*self.backend, &self.cached, self.spec.context_length)
     }
 
     /// How many tokens a block drafts.
@@ -182,78 +170,53 @@ impl<B: Backend> Loaded<B> {
 }
 
 impl<B: Backend> Sequence<B> {
-    /// Runs some rows after those that are kept.
-    fn pass<T>(
-        &mut self,
-        rows: usize,
-        mask: Mask,
-        work: impl FnOnce(&Loaded<B>, &mut Pass<'_, '_, B>) -> Result<T>,
-    ) -> Result<T> {
-        let head = &*self.head;
-        let segments = [Segment {
-            past: self.length,
-            first_row: 0,
-            rows,
-            mask,
-            provisional: 0,
-            is_stretched: false,
-        }];
-        let batch = Batch {
-            segments: &segments,
-            ancestors: &[],
-        };
-        let step = head.backend.begin(batch, &head.spec.ropes)?;
-        let mut pass = Pass {
-            backend: &*head.backend,
-            step: &step,
-            batch,
-            caches: &mut [&mut self.cache],
-            states: &mut [],
-            inputs: None,
-        };
-        work(head, &mut pass)
-    }
-
     /// Guesses a block's tokens, or their scores among some.
     fn guess(&mut self, among: Option<&OutputTiles>) -> Result<Guesses<B>> {
         let anchor = self.anchor.ok_or_else(no_last_token)?;
         let (rows, mask_token) = (self.head.block_size, self.head.mask_token);
         let mut tokens = vec![mask_token; rows];
         tokens[0] = anchor;
-        self.pass(rows, Mask::Full, |head, pass| {
-            let backend = pass.backend;
-            let mut x = head.embedding.rows(backend, &tokens)?;
-            for (cache, layer) in head.layers.iter().enumerate() {
-                x = layer.forward(&x, Slot { cache, state: 0 }, pass)?;
-            }
-            let slots: Vec<usize> = (head.first_slot..rows).collect();
-            let states = backend.norm(&backend.select(&x, &slots)?, &head.final_norm)?;
-            let logits = read(backend, head.head.logits(backend, &states, among)?)?;
-            Ok(Guesses { states, logits })
-        })
+        let head = &*self.head;
+        let of = (&*head.backend, &head.spec);
+        run(
+            of,
+            &mut self.cache,
+            self.length,
+            (rows, Mask::Full),
+            |pass| {
+                let backend = pass.backend;
+                let mut x = head.embedding.rows(backend, &tokens)?;
+                for (cache, layer) in head.layers.iter().enumerate() {
+                    x = layer.forward(&x, Slot { cache, state: 0 }, pass)?;
+                }
+                let slots: Vec<usize> = (head.first_slot..rows).collect();
+                let states = backend.norm(&backend.select(&x, &slots)?, &head.final_norm)?;
+                let logits = read(backend, head.head.logits(backend, &states, among)?)?;
+                Ok(Guesses { states, logits })
+            },
+        )
     }
-}
-
-fn no_last_token() -> Error {
-    Error::Compute("a head has no last token".into())
 }
 
 impl<B: Backend> HeadSequence for Sequence<B> {
     fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
-        let (rows, width) = (tokens.len(), self.head.feature_width);
-        if rows == 0 || features.len() != rows * width {
-            let found = features.len();
-            let reason = format!("{found} features where {rows} rows of {width} were due");
-            return Err(Error::Compute(reason));
-        }
-        self.pass(rows, Mask::Causal, |head, pass| {
-            let backend = pass.backend;
-            let captured = backend.rows(features, width)?;
-            let x = backend.linear(&captured, &head.fusion)?;
-            let x = backend.norm(&x, &head.fusion_norm)?;
-            let mut layers = head.layers.iter().enumerate();
-            layers.try_for_each(|(cache, layer)| layer.append(&x, Slot { cache, state: 0 }, pass))
-        })?;
+        let (head, rows) = (&*self.head, tokens.len());
+        let captured = captured(&*head.backend, tokens, features, head.feature_width)?;
+        let of = (&*head.backend, &head.spec);
+        run(
+            of,
+            &mut self.cache,
+            self.length,
+            (rows, Mask::Causal),
+            |pass| {
+                let backend = pass.backend;
+                let x = backend.linear(&captured, &head.fusion)?;
+                let x = backend.norm(&x, &head.fusion_norm)?;
+                let mut layers = head.layers.iter().enumerate();
+                layers
+                    .try_for_each(|(cache, layer)| layer.append(&x, Slot { cache, state: 0 }, pass))
+            },
+        )?;
         self.length += rows;
         self.anchor = tokens.last().copied();
         self.guesses = None;

@@ -60,6 +60,7 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
         checkpoint: &*files.checkpoint,
         source: &files.source,
         norm: files.spec.norm,
+        hidden_size: files.spec.hidden_size,
         host,
     };
     let mut spec = files.spec.clone();
@@ -83,37 +84,21 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
         Some(_) => reader.to_target(vocab_size)?,
         None => None,
     };
-    let own_head = match (third.is_some() && reader.has("lm_head.weight"), &to_target) {
-        (true, to_target) => {
-            let outputs = to_target.as_ref().map_or(vocab_size, Vec::len);
-            Some(OutputHead::own(reader.linear(
-                "lm_head",
-                outputs,
-                0..hidden,
-            )?))
-        }
-        (false, None) => None,
-        (false, Some(_)) => {
-            let reason = "it has tokens of its own (d2t), and no lm_head.weight for them";
-            return Err(files.unsupported(reason));
-        }
+    let head = match third {
+        Some(_) => OutputHead::of_files(&reader, to_target.as_deref())?,
+        None => host.output_head(),
     };
     let embedding = match files.has_embedding {
         true => Embedding::Own(reader.embedding(hidden)?),
         false => Embedding::of_target(host),
     };
-    if hidden != of_target && (own_head.is_none() || !files.has_embedding) {
+    if hidden != of_target && !(reader.has("lm_head.weight") && files.has_embedding) {
         let reason =
             format!("it is {hidden} wide, and lacks an embedding or an lm_head of its own");
         return Err(files.unsupported(reason));
     }
     let final_norm = third.map(|_| reader.norm("norm", hidden)).transpose()?;
     let queries = shape.query_size();
-    let names = files.checkpoint.names();
-    let tensors = names
-        .into_iter()
-        .filter_map(|name| files.checkpoint.tensor(name));
-    let elements: usize = tensors.filter_map(|tensor| tensor.elements()).sum();
     let weights = EagleWeights {
         backend: host.backend.clone(),
         embedding,
@@ -137,7 +122,7 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
         },
         final_norm,
         norm_output: third.is_some_and(|third| third.norm_output),
-        head: own_head.unwrap_or_else(|| host.output_head()),
+        head,
     };
     StepHead::new(Loaded {
         weights,
@@ -146,7 +131,7 @@ pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result
         captured,
         feature_width: width_of_features,
         to_target,
-        info: host.info(files.kind(), elements as u64),
+        info: host.info(files.kind(), reader.elements()),
         spec,
     })
 }

@@ -12,6 +12,7 @@ mod gguf;
 mod output_head;
 mod prediction;
 mod reader;
+mod sequence;
 mod steps;
 
 use std::sync::Arc;

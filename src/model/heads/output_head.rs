@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::reader::Reader;
 use crate::backend::{Backend, Linear, OutputTiles};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A matrix, and what becomes of its products.
 pub(super) struct OutputHead<B: Backend> {
@@ -21,6 +22,23 @@ impl<B: Backend> OutputHead<B> {
             linear: linear.into(),
             scale: 1.0,
             softcap: None,
+        }
+    }
+
+    /// That of a published head: its own matrix if it has one, else the target's. `to_target`: the head's own tokens.
+    pub(super) fn of_files(reader: &Reader<'_, B>, to_target: Option<&[u32]>) -> Result<Self> {
+        let (host, inputs) = (reader.host, reader.hidden_size);
+        let tokens = to_target.map_or(host.spec.vocab_size, <[u32]>::len);
+        match reader.has("lm_head.weight") {
+            true => Ok(Self::own(reader.linear("lm_head", tokens, 0..inputs)?)),
+            false if to_target.is_none() => Ok(host.output_head()),
+            false => {
+                let reason = "it has tokens of its own (d2t), and no lm_head.weight for them";
+                Err(Error::unsupported(
+                    reader.source.display().to_string(),
+                    reason,
+                ))
+            }
         }
     }
 

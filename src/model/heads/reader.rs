@@ -15,12 +15,21 @@ pub(super) struct Reader<'a, B: Backend> {
     pub(super) source: &'a Path,
     /// The kind of its norms.
     pub(super) norm: NormKind,
+    /// The width of its layers.
+    pub(super) hidden_size: usize,
     pub(super) host: &'a Host<'a, B>,
 }
 
 impl<B: Backend> Reader<'_, B> {
     pub(super) fn has(&self, name: &str) -> bool {
         self.checkpoint.tensor(name).is_some()
+    }
+
+    /// How many numbers the head has.
+    pub(super) fn elements(&self) -> u64 {
+        let names = self.checkpoint.names().into_iter();
+        let elements = names.filter_map(|name| self.checkpoint.tensor(name)?.elements());
+        elements.sum::<usize>() as u64
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<StoredTensor<'_>> {
@@ -57,16 +66,7 @@ impl<B: Backend> Reader<'_, B> {
         columns: Range<usize>,
     ) -> Result<Linear<B>> {
         let tensor = self.tensor(&format!("{name}.weight"), &[outputs, inputs])?;
-        let part = match columns == (0..inputs) {
-            true => Some(tensor.clone()),
-            // A block may hold weights of both sides.
-            false => match tensor.columns(columns.clone()) {
-                Some(part) => Some(part),
-                None => tensor.widened()?.columns(columns.clone()),
-            },
-        };
-        let part =
-            part.ok_or_else(|| Error::Compute(format!("no columns {columns:?} of {name}")))?;
+        let part = tensor.columns(columns.clone())?;
         let bias = format!("{name}.bias");
         let bias = (columns.start == 0 && self.has(&bias)).then(|| self.vector(&bias, outputs));
         let matrix = self

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
+use super::sequence::{captured, kv_cache, no_last_token, run};
 use super::{DraftHead, HeadSequence};
 use crate::architecture::ModelSpec;
-use crate::backend::{
-    AttentionShape, Backend, Batch, CachePrecision, Mask, OutputTiles, Segment, StorageType,
-};
-use crate::error::{Error, Result};
+use crate::backend::{AttentionShape, Backend, Mask, OutputTiles};
+use crate::error::Result;
 use crate::model::host::read;
 use crate::model::info::ModelInfo;
 use crate::model::pass::Pass;
@@ -66,12 +65,8 @@ impl<B: Backend, W: Weights<B>> StepHead<B, W> {
 }
 
 impl<B: Backend, W> Loaded<B, W> {
-    /// The one layer's keys and values, which are few, are held as those of unquantized weights.
     fn kv_cache(&self) -> Result<B::KvCache> {
-        let precision = self.backend.cache_precision(StorageType::F32);
-        debug_assert_ne!(precision, CachePrecision::Auto);
-        let context = self.spec.context_length;
-        Ok(self.backend.kv_cache(&[self.cached], precision, context)?)
+        kv_cache(&*self.backend, &[self.cached], self.spec.context_length)
     }
 }
 
@@ -123,30 +118,12 @@ enum Last<B: Backend> {
 impl<B: Backend, W: Weights<B>> Sequence<B, W> {
     fn extend(&mut self, tokens: &[u32], features: B::Activations) -> Result<()> {
         let head = &*self.head;
-        let backend = &*head.backend;
-        let segments = [Segment {
-            past: self.length,
-            first_row: 0,
-            rows: tokens.len(),
-            mask: Mask::Causal,
-            provisional: 0,
-            is_stretched: false,
-        }];
-        let batch = Batch {
-            segments: &segments,
-            ancestors: &[],
-        };
-        let step = backend.begin(batch, &head.spec.ropes)?;
-        let mut pass = Pass {
-            backend,
-            step: &step,
-            batch,
-            caches: &mut [&mut self.cache],
-            states: &mut [],
-            inputs: None,
-        };
-        let states = head.weights.forward(tokens, features, &mut pass)?;
-        self.last = Last::State(backend.select(&states, &[tokens.len() - 1])?);
+        let (of, rows) = ((&*head.backend, &head.spec), (tokens.len(), Mask::Causal));
+        let last = run(of, &mut self.cache, self.length, rows, |pass| {
+            let states = head.weights.forward(tokens, features, pass)?;
+            Ok(pass.backend.select(&states, &[tokens.len() - 1])?)
+        })?;
+        self.last = Last::State(last);
         self.length += tokens.len();
         Ok(())
     }
@@ -154,7 +131,7 @@ impl<B: Backend, W: Weights<B>> Sequence<B, W> {
     /// Computes the logits after the last token, and keeps the feature of the next one.
     fn finish(&mut self, among: Option<&OutputTiles>) -> Result<B::Activations> {
         let Last::State(state) = std::mem::replace(&mut self.last, Last::None) else {
-            return Err(Error::Compute("a head has no last token".into()));
+            return Err(no_last_token());
         };
         let (logits, feature) = self.head.weights.finish(state, among)?;
         self.last = Last::Feature(feature);
@@ -165,13 +142,7 @@ impl<B: Backend, W: Weights<B>> Sequence<B, W> {
 impl<B: Backend, W: Weights<B>> HeadSequence for Sequence<B, W> {
     fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
         let head = &*self.head;
-        let width = head.feature_width;
-        if tokens.is_empty() || features.len() != tokens.len() * width {
-            let (found, rows) = (features.len(), tokens.len());
-            let reason = format!("{found} features where {rows} rows of {width} were due");
-            return Err(Error::Compute(reason));
-        }
-        let captured = head.backend.rows(features, width)?;
+        let captured = captured(&*head.backend, tokens, features, head.feature_width)?;
         let features = head.weights.features(captured)?;
         self.extend(tokens, features)
     }
@@ -182,7 +153,7 @@ impl<B: Backend, W: Weights<B>> HeadSequence for Sequence<B, W> {
         }
         match std::mem::replace(&mut self.last, Last::None) {
             Last::Feature(feature) => self.extend(&[token], feature),
-            Last::State(_) | Last::None => Err(Error::Compute("a head has no last token".into())),
+            Last::State(_) | Last::None => Err(no_last_token()),
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::markov::MarkovSpec;
 use crate::architecture::ModelSpec;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::heads::files::HeadConfig;
 use crate::model::heads::misfit_of_layers;
 use crate::weights::Checkpoint;
@@ -155,10 +155,6 @@ impl BlockFiles {
                 format!("its mask_token_id, {mask}, is none of the target's {tokens} tokens")
             })
         })
-    }
-
-    pub(super) fn unsupported(&self, reason: impl Into<String>) -> Error {
-        Error::unsupported(self.source.display().to_string(), reason)
     }
 }
 
