@@ -7,15 +7,17 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use random_heads::{published, with_prediction};
+use random_heads::{CLUSTERS, assistant, centroid_of, published, with_prediction};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
-use specdec_rs::backend::WeightPrecision;
+use specdec_rs::backend::{OutputTiles, WeightPrecision};
 use specdec_rs::hub::ModelFiles;
-use specdec_rs::model::{DraftHead, HeadFiles, Kernels, OpenModel};
+use specdec_rs::model::{
+    DraftHead, Extend, HeadFiles, Kernels, Logits, OpenModel, Parents, SequenceId,
+};
 use specdec_rs::{Device, SpeculativeDecoder};
 use support::models::{all_kernels, newer_file, newer_folder, open};
-use support::{pair, repository, shared};
+use support::{fixtures, pair, repository, shared};
 use tempfile::TempDir;
 
 /// A golden file.
@@ -223,6 +225,148 @@ fn layers_for_multi_token_prediction_give_the_golden_logits_and_drafts() {
             }
         }
     }
+}
+
+#[test]
+#[ignore = "needs SPECDEC_SHARED"]
+fn an_assistant_gives_the_golden_logits_and_drafts() {
+    let golden = golden("gemma4-assistant");
+    let ids = golden.ids("ids");
+    let target = newer_folder("gemma4-e2b");
+    for files in layouts("gemma4-assistant") {
+        for kernels in all_kernels() {
+            let mut target = open(&target, WeightPrecision::F32, kernels);
+            let head = HeadFiles::open(&files).unwrap().unwrap();
+            let head = target.draft_head(&head).unwrap();
+            assert_eq!(head.info().architecture, "assistant");
+            assert_eq!(head.captured_layers(), [1, 2, 6]);
+            let mut logits = Logits::new(target.vocab_size());
+            let batch = [Extend {
+                sequence: SequenceId(0),
+                tokens: &ids,
+                parents: Parents::Chain,
+                rows: 1,
+            }];
+            let captured = [head.captured_layers()];
+            target
+                .extend_capturing(&batch, &captured, &mut logits)
+                .unwrap();
+            let (mut features, width) = (logits.hidden().to_vec(), head.width());
+            let hidden = golden.floats("hidden");
+            let mut sequence = head.begin().unwrap();
+            let mut read = 0;
+            let rows = golden.floats("logits");
+            let mut rows = rows.chunks(target.vocab_size());
+            let mut drafts = golden.ids("draft").into_iter();
+            for (index, at) in golden.ids("at").into_iter().enumerate() {
+                let (at, what) = (at as usize, format!("{files:?} {kernels:?} at {at}"));
+                // The golden state itself: errors of the target's are not the head's.
+                let state = &mut features[(at - 1) * width..at * width][width - 64..];
+                let golden = &hidden[index * 64..][..64];
+                assert_close(state, golden, &what);
+                state.copy_from_slice(golden);
+                sequence.truncate(read);
+                let features = &features[read * width..at * width];
+                sequence.read(&ids[read + 1..=at], features).unwrap();
+                read = at;
+                for step in 0..4 {
+                    let ours = sequence.logits(None).unwrap();
+                    assert_close(&ours, rows.next().unwrap(), &format!("{what}, {step}"));
+                    let token = drafts.next().unwrap();
+                    assert_eq!(argmax(&ours), token, "{what}, {step}");
+                    sequence.draft(token).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_assistant_scores_the_tokens_of_the_nearest_clusters_alone() {
+    let target = ModelFiles::Folder(fixtures().join("hf/gemma4"));
+    let logits = [false, true].map(|has_clusters| {
+        let target = open(&target, WeightPrecision::F32, Kernels::default());
+        let folder = assistant(has_clusters);
+        let files = ModelFiles::Folder(folder.path().to_owned());
+        let files = HeadFiles::open(&files).unwrap().unwrap();
+        let head = target.draft_head(&files).unwrap();
+        let features: Vec<f32> = (0..20 * head.width())
+            .map(|index| ((index * 37 % 101) as f32 - 50.0) / 50.0)
+            .collect();
+        let mut sequence = head.begin().unwrap();
+        let tokens: Vec<u32> = (1..21).collect();
+        sequence.read(&tokens, &features).unwrap();
+        let mut among = OutputTiles::new(300);
+        [5, 70, 200].map(|token| among.add(token));
+        let some = sequence.logits(Some(&among)).unwrap();
+        let all = sequence.logits(None).unwrap();
+        for (token, score) in among.iter().zip(some) {
+            let same = all[token as usize];
+            assert!(score == same || (score - same).abs() < 1e-5, "{token}");
+        }
+        all
+    });
+    let [all, nearest] = logits;
+    let (clusters, size, chosen) = CLUSTERS;
+    let mut order: Vec<usize> = (0..clusters).collect();
+    order.sort_by(|a, b| all[centroid_of(*b)].total_cmp(&all[centroid_of(*a)]));
+    let chosen = &order[..chosen];
+    for (token, (all, nearest)) in all.into_iter().zip(nearest).enumerate() {
+        match chosen.contains(&(token / size)) {
+            true => assert!(
+                (all - nearest).abs() < 1e-5,
+                "{token}: {nearest}, not {all}"
+            ),
+            false => assert_eq!(nearest, f32::NEG_INFINITY, "{token}"),
+        }
+    }
+}
+
+#[test]
+fn assistants_that_do_not_fit_are_refused_with_the_reason() {
+    for (fields, expected) in [
+        (
+            &["text_config", "num_kv_shared_layers"][..],
+            "keys and values of their own",
+        ),
+        (
+            &["text_config", "global_head_dim"],
+            "reads 1 heads of 6 of a layer with full attention",
+        ),
+        (&["text_config", "vocab_size"], "6 tokens"),
+        (&["backbone_hidden_size"], "for targets 6 wide"),
+        (
+            &["num_centroids"],
+            "tensor \"masked_embedding.token_ordering\": 300 of 300 tokens in 7 clusters",
+        ),
+    ] {
+        let folder = assistant(true);
+        let file = folder.path().join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let field = fields
+            .iter()
+            .fold(&mut config, |config, field| &mut config[*field]);
+        *field = match fields.last() {
+            Some(&"num_kv_shared_layers") => json!(0),
+            Some(&"num_centroids") => json!(7),
+            _ => json!(6),
+        };
+        std::fs::write(&file, config.to_string()).unwrap();
+        let target = fixtures().join("hf/gemma4");
+        let refused = load(&target, &folder.path().display().to_string());
+        let message = refused.map(drop).unwrap_err().to_string();
+        assert!(message.contains(expected), "{fields:?}: {message}");
+    }
+    // It is no model.
+    let folder = assistant(false);
+    let message = load(folder.path(), "none")
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("it is a draft head (--draft), and no model"),
+        "{message}"
+    );
 }
 
 /// A model without its layer for multi-token prediction, and a folder for heads beside it: `folder/tiny`, `folder/tiny/...`.

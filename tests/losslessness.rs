@@ -5,7 +5,7 @@
 mod random_heads;
 mod support;
 
-use random_heads::{published, with_prediction};
+use random_heads::{assistant, published, with_prediction};
 use specdec_rs::{
     DraftKind, Generation, SpeculativeConfig, SpeculativeDecoder, Token, Verification,
 };
@@ -248,11 +248,19 @@ fn random_requests_with_heads_give_the_tokens_of_plain_decoding() {
         let draft = folder.path().display().to_string();
         (kind.to_owned(), pair::folder("target"), draft, folder)
     });
-    for (name, target, draft, _folder) in within.into_iter().chain(published) {
+    let assistants = [false, true].map(|has_clusters| {
+        let folder = assistant(has_clusters);
+        let draft = folder.path().display().to_string();
+        let target = support::fixtures().join("hf/gemma4");
+        let name = format!("assistant, clusters: {has_clusters}");
+        (name, target, draft, folder)
+    });
+    let heads = within.into_iter().chain(published).chain(assistants);
+    for (name, target, draft, _folder) in heads {
         let builder = SpeculativeDecoder::builder();
         let builder = builder.target(target.display().to_string()).draft(draft);
         let decoder = builder.threads(1).load().unwrap();
-        let kind = name.split(['-', ' ']).next().unwrap();
+        let kind = name.split(['-', ' ', ',']).next().unwrap();
         assert_eq!(decoder.draft_info().unwrap().architecture, kind);
         let (mut drafted, mut accepted) = (0, 0);
         for case in 0..cases {

@@ -66,7 +66,7 @@ impl Segment {
     pub fn position(&self, row: usize, ancestors: &[u64]) -> usize {
         match self.mask {
             Mask::Tree => self.past + ancestors[row].count_ones() as usize - 1,
-            Mask::Causal | Mask::Full => self.past + row,
+            Mask::Causal | Mask::Full | Mask::Past => self.past + row,
         }
     }
 
@@ -75,6 +75,7 @@ impl Segment {
         match self.mask {
             Mask::Causal | Mask::Tree => self.position(row, ancestors),
             Mask::Full => self.past + self.rows - 1,
+            Mask::Past => self.past.saturating_sub(1),
         }
     }
 }
@@ -89,6 +90,8 @@ pub enum Mask {
     Tree,
     /// All of them: a block of tokens that are guessed at once.
     Full,
+    /// None of them: they only read the cache, which holds at least one token.
+    Past,
 }
 
 /// The rows of a step.
@@ -107,7 +110,7 @@ impl Batch<'_> {
         let segment = &self.segments[segment];
         match segment.mask {
             Mask::Tree => &self.ancestors[segment.first_row..segment.first_row + segment.rows],
-            Mask::Causal | Mask::Full => &[],
+            Mask::Causal | Mask::Full | Mask::Past => &[],
         }
     }
 

@@ -17,19 +17,13 @@ use crate::weights::gguf::{GgufFile, Value};
 
 /// Reads the specification out of a GGUF file's metadata.
 pub fn read(gguf: &GgufFile) -> Result<ModelSpec> {
-    let file = gguf.path();
-    let name = gguf
-        .metadata()
-        .string("general.architecture")
-        .ok_or_else(|| Error::corrupt(file, "`general.architecture` is missing"))?;
-    let keys = Keys {
-        gguf,
-        file,
-        prefix: name,
-    };
-    let preset = Preset::from_gguf(name, keys.scores())
-        .ok_or_else(|| keys.unsupported(Preset::refusal(name)))?;
-    build(&keys, preset)
+    let keys = Keys::of(gguf, false)?;
+    keys.read(keys.prefix)
+}
+
+/// The same of a draft head's file, whose layers, all that it has, are those of this architecture.
+pub fn read_head(gguf: &GgufFile, architecture: &str) -> Result<ModelSpec> {
+    Keys::of(gguf, true)?.read(architecture)
 }
 
 /// The key of what a router's logits count.
@@ -40,9 +34,29 @@ struct Keys<'a> {
     gguf: &'a GgufFile,
     file: &'a Path,
     prefix: &'a str,
+    /// Whether it is a draft head's.
+    is_head: bool,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    fn of(gguf: &'a GgufFile, is_head: bool) -> Result<Self> {
+        let name = gguf.metadata().string("general.architecture");
+        let prefix =
+            name.ok_or_else(|| Error::corrupt(gguf.path(), "`general.architecture` is missing"))?;
+        Ok(Self {
+            gguf,
+            file: gguf.path(),
+            prefix,
+            is_head,
+        })
+    }
+
+    fn read(&self, architecture: &str) -> Result<ModelSpec> {
+        let preset = Preset::from_gguf(architecture, self.scores())
+            .ok_or_else(|| self.unsupported(Preset::refusal(architecture)))?;
+        build(self, preset)
+    }
+
     fn full(&self, name: &str) -> String {
         format!("{}.{name}", self.prefix)
     }
@@ -191,7 +205,7 @@ impl KeyReader for Keys<'_> {
     }
 
     fn counts_prediction_layers(&self) -> bool {
-        true
+        !self.is_head
     }
 
     fn groups_experts(&self) -> bool {

@@ -98,6 +98,15 @@ impl ModelSpec {
         Some(spec)
     }
 
+    /// Whether layers read keys and values of another model: these are a draft head's.
+    pub fn reads_target(&self) -> bool {
+        let mut attentions = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.mixer.attention());
+        attentions.any(|attention| attention.source == KeyValueSource::Target)
+    }
+
     /// The attention of the first layer that is attention.
     pub fn first_attention(&self) -> Option<AttentionSpec> {
         let mut layers = self.layers.iter();
@@ -199,8 +208,10 @@ impl MixerSpec {
     pub fn cached_shape(self) -> Option<AttentionShape> {
         match self {
             Self::Latent(latent) => Some(latent.shape()),
-            _ if self.lender().is_some() => None,
-            _ => self.attention().map(|attention| attention.shape),
+            _ => {
+                let own = self.attention().filter(|own| own.source.is_own());
+                own.map(|attention| attention.shape)
+            }
         }
     }
 
@@ -208,7 +219,9 @@ impl MixerSpec {
     pub fn lender(self) -> Option<usize> {
         match self.attention()?.source {
             KeyValueSource::Layer(lender) => Some(lender),
-            KeyValueSource::Projections | KeyValueSource::OneProjection => None,
+            KeyValueSource::Projections
+            | KeyValueSource::OneProjection
+            | KeyValueSource::Target => None,
         }
     }
 }
@@ -335,6 +348,18 @@ pub enum KeyValueSource {
     OneProjection,
     /// An earlier layer's, by its number (Gemma 3n, Gemma 4).
     Layer(usize),
+    /// Those of the target's last layer of its kind: the layer is a draft head's (Gemma 4's assistants).
+    Target,
+}
+
+impl KeyValueSource {
+    /// Whether the layer has keys and values of its own.
+    pub fn is_own(self) -> bool {
+        match self {
+            Self::Projections | Self::OneProjection => true,
+            Self::Layer(_) | Self::Target => false,
+        }
+    }
 }
 
 /// A residual stream of several parts, of which layers compute on the first.

@@ -102,6 +102,19 @@ impl<B: Backend> Layer<B> {
         altup.correct(backend, predicted, x, input)
     }
 
+    /// Appends the keys and values of rows of the residual stream, and computes nothing further.
+    pub(super) fn append_stream(
+        &self,
+        x: &B::Activations,
+        slot: Slot,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<()> {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.append_stream(x, slot.cache, pass),
+            _ => Err(no_attention()),
+        }
+    }
+
     /// Appends the keys and values of rows that the layer does not compute, and as they are: the layer's norm is not applied.
     pub(super) fn append(
         &self,
@@ -111,9 +124,7 @@ impl<B: Backend> Layer<B> {
     ) -> Result<()> {
         match &self.mixer {
             Mixer::Attention(attention) => attention.append(x, slot.cache, pass),
-            _ => Err(Error::Compute(
-                "rows for a layer that is no attention".into(),
-            )),
+            _ => Err(no_attention()),
         }
     }
 
@@ -131,4 +142,8 @@ impl<B: Backend> Layer<B> {
     pub(super) fn states(&self) -> SmallVec<[RecurrentState; 2]> {
         self.mixer.states()
     }
+}
+
+fn no_attention() -> Error {
+    Error::Compute("rows for a layer that is no attention".into())
 }

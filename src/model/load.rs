@@ -14,7 +14,7 @@ use crate::backend::candle::{CandleBackend, half_precision};
 use crate::backend::cpu::{CpuBackend, Tier};
 use crate::backend::{Backend, StorageType, WeightPrecision};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hub::ModelFiles;
 use crate::hub::packed::{self, SourceFile};
 use crate::settings::SpeculativeConfig;
@@ -122,6 +122,11 @@ fn build(
     is_gguf: bool,
     options: &LoadOptions,
 ) -> Result<Box<dyn TargetModel>> {
+    if spec.reads_target() {
+        let reason =
+            "it reads the keys and values of a target: it is a draft head (--draft), and no model";
+        return Err(Error::unsupported(source.display().to_string(), reason));
+    }
     let device = match options.device {
         Some(device) => device,
         None => Device::auto()?,

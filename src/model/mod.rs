@@ -27,8 +27,8 @@ mod tree;
 
 pub use batch_logits::{BatchLogits, LogitsView};
 pub use heads::{
-    Beside, BlockFiles, DraftHead, EagleFiles, HeadFiles, HeadSequence, OpenDraft, PredictionFiles,
-    heads_beside,
+    AssistantFiles, Beside, BlockFiles, DraftHead, EagleFiles, HeadFiles, HeadSequence, OpenDraft,
+    PredictionFiles, heads_beside,
 };
 pub use info::ModelInfo;
 pub use language_model::{Extend, LanguageModel, SequenceId};

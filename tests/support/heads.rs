@@ -216,3 +216,81 @@ fn block(tensors: &mut Tensors, is_dspark: bool) {
         tensors.insert_random("confidence_head.proj.weight", &[1, HIDDEN + 16]);
     }
 }
+
+/// The clusters of [`assistant`]'s tokens, the tokens of each, and how many clusters are scored.
+pub const CLUSTERS: (usize, usize, usize) = (30, 10, 6);
+
+/// The token whose embedding is a cluster's centroid.
+pub fn centroid_of(cluster: usize) -> usize {
+    cluster * CLUSTERS.1 + 3
+}
+
+/// An assistant for the repository's `gemma4`; with clusters, a token's is its number divided by their size.
+pub fn assistant(has_clusters: bool) -> TempDir {
+    const WIDE: usize = 32;
+    const OWN: usize = 16;
+    const TOKENS: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let mut tensors = Tensors::default();
+    tensors.insert_random("pre_projection.weight", &[OWN, 2 * WIDE]);
+    tensors.insert_random("post_projection.weight", &[WIDE, OWN]);
+    tensors.insert_random("model.embed_tokens.weight", &[TOKENS, OWN]);
+    tensors.insert_ones("model.norm.weight", OWN);
+    for (layer, head_dim) in [8, 16].into_iter().enumerate() {
+        let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+        for (part, shape) in [
+            ("self_attn.q_proj", [2 * head_dim, OWN]),
+            ("self_attn.o_proj", [OWN, 2 * head_dim]),
+            ("mlp.gate_proj", [32, OWN]),
+            ("mlp.up_proj", [32, OWN]),
+            ("mlp.down_proj", [OWN, 32]),
+        ] {
+            tensors.insert_random(&name(part), &shape);
+        }
+        for norm in [
+            "input_layernorm",
+            "post_attention_layernorm",
+            "pre_feedforward_layernorm",
+            "post_feedforward_layernorm",
+        ] {
+            tensors.insert_ones(&name(norm), OWN);
+        }
+        tensors.insert_ones(&name("self_attn.q_norm"), head_dim);
+        tensors.insert_ones(&format!("model.layers.{layer}.layer_scalar"), 1);
+    }
+    let (clusters, size, chosen) = CLUSTERS;
+    if has_clusters {
+        let embedding = &tensors.0["model.embed_tokens.weight"].2;
+        let row = |token: usize| &embedding[token * OWN * 4..(token + 1) * OWN * 4];
+        let centroids = (0..clusters).flat_map(|cluster| row(centroid_of(cluster)).to_vec());
+        let centroids = (Dtype::F32, vec![clusters, OWN], centroids.collect());
+        let ordering = (0..(clusters * size) as i64).flat_map(i64::to_le_bytes);
+        let ordering = (Dtype::I64, vec![TOKENS], ordering.collect());
+        for (name, tensor) in [
+            ("centroids.weight", centroids),
+            ("token_ordering", ordering),
+        ] {
+            tensors.0.insert(format!("masked_embedding.{name}"), tensor);
+        }
+    }
+    let config = json!({
+        "architectures": ["Gemma4AssistantForCausalLM"], "model_type": "gemma4_assistant", "backbone_hidden_size": WIDE,
+        "use_ordered_embeddings": has_clusters, "num_centroids": clusters, "centroid_intermediate_top_k": chosen,
+        "tie_word_embeddings": true,
+        "text_config": {
+            "model_type": "gemma4_text", "hidden_size": OWN, "intermediate_size": 32, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "head_dim": 8, "global_head_dim": 16, "num_hidden_layers": 2,
+            "num_kv_shared_layers": 2, "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 16,
+            "hidden_size_per_layer_input": 0, "rms_norm_eps": 1e-6, "hidden_activation": "gelu_pytorch_tanh",
+            "rope_parameters": {
+                "full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1e6, "rope_type": "proportional"},
+                "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"},
+            },
+            "vocab_size": TOKENS, "max_position_embeddings": 256, "tie_word_embeddings": true,
+            "use_double_wide_mlp": false,
+        },
+    });
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    tensors.write(folder.path());
+    folder
+}

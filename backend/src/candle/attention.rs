@@ -136,7 +136,7 @@ impl CandleBackend {
             .reshape((rows, kv_heads, group, head_dim))?
             .permute((1, 2, 0, 3))?
             .reshape((kv_heads, group * rows, head_dim))?;
-        let (from, to) = (seen.first(), seen.segment.past + rows);
+        let (from, to) = (seen.first(), seen.end());
         let mask: Vec<f32> = (0..group * rows)
             .flat_map(|query| {
                 (from..to).map(move |slot| match seen.sees(query % rows, slot) {
@@ -173,6 +173,14 @@ impl Seen<'_> {
     /// The first position that a row at `position` sees.
     fn first_of(&self, position: usize) -> usize {
         first_seen(position, self.window)
+    }
+
+    /// The position after the last that any of the rows sees, or a tree's last slot.
+    fn end(&self) -> usize {
+        match self.segment.mask {
+            Mask::Past => self.segment.past,
+            Mask::Causal | Mask::Tree | Mask::Full => self.segment.past + self.segment.rows,
+        }
     }
 
     /// Whether a row sees this slot of the cache.

@@ -183,7 +183,7 @@ impl<'a> Run<'a> {
         let certain = (pending + segment.rows).saturating_sub(segment.provisional);
         let (commits, visits) = match segment.mask {
             Mask::Tree => (certain.min(pending), visits(ancestors)),
-            Mask::Causal | Mask::Full => (
+            Mask::Causal | Mask::Full | Mask::Past => (
                 certain,
                 (0..segment.rows).map(|row| visit(row, 0, 0)).collect(),
             ),

@@ -115,8 +115,8 @@ impl<K: KeyReader> Builder<'_, K> {
             return Ok(0);
         }
         let sharing = self.count(key)?.unwrap_or(0);
-        if sharing >= layers {
-            let expected = format!("less than the {layers} layers");
+        if sharing > layers {
+            let expected = format!("no more than the {layers} layers");
             return Err(self.keys.wrong(key, &expected, &sharing));
         }
         Ok(sharing)

@@ -116,7 +116,8 @@ impl<K: KeyReader> Layers<'_, K> {
         })
     }
 
-    /// Where a layer's keys and values come from: of those that share, the last of the same type before them.
+    /// Where a layer's keys and values come from: of those that share, the last of the same type before them;
+    /// if all do, the target's.
     fn source(&self, layer: usize) -> Result<KeyValueSource> {
         let (keys, slides) = (self.builder.keys, &self.slides);
         if layer < self.first_sharing {
@@ -125,6 +126,9 @@ impl<K: KeyReader> Layers<'_, K> {
                 true => KeyValueSource::OneProjection,
                 false => KeyValueSource::Projections,
             });
+        }
+        if self.first_sharing == 0 {
+            return Ok(KeyValueSource::Target);
         }
         let lender = (0..self.first_sharing).rfind(|lender| slides[*lender] == slides[layer]);
         let lender = lender.ok_or_else(|| {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{BlockFiles, EagleFiles, PredictionFiles, gguf, misfit};
+use super::{AssistantFiles, BlockFiles, EagleFiles, PredictionFiles, gguf, misfit};
 use crate::architecture::{
     KeyValueSource, LayerSpec, LessOne, MixerSpec, MlpSpec, ModelSpec, config_json,
 };
@@ -21,6 +21,8 @@ const FUSION: &str = "fc.weight";
 
 /// A head's opened files.
 pub enum HeadFiles {
+    /// An assistant, which reads the target's keys and values.
+    Assistant(AssistantFiles),
     /// A block drafter.
     Block(BlockFiles),
     /// A head of EAGLE's or EAGLE-3's.
@@ -54,12 +56,14 @@ impl OpenDraft {
             }
             model @ OpenModel::Folder(..) => model,
         };
-        match PredictionFiles::are_alone(&opened) {
-            true => PredictionFiles::open(opened)
-                .map(HeadFiles::Prediction)
-                .map(Self::of_head),
-            false => Ok(Self::Model(Box::new(opened))),
-        }
+        let head = if AssistantFiles::are_there(&opened) {
+            HeadFiles::Assistant(AssistantFiles::open(opened)?)
+        } else if PredictionFiles::are_alone(&opened) {
+            HeadFiles::Prediction(PredictionFiles::open(opened)?)
+        } else {
+            return Ok(Self::Model(Box::new(opened)));
+        };
+        Ok(Self::of_head(head))
     }
 
     fn of_head(head: HeadFiles) -> Self {
@@ -91,6 +95,7 @@ impl HeadFiles {
         let [hidden_size, vocab_size] = self.target_shape();
         let of_shape = misfit(target, hidden_size, vocab_size);
         let (further, source) = match self {
+            Self::Assistant(files) => (files.misfit(target), files.source()),
             Self::Block(files) => (files.misfit(target), files.source()),
             Self::Eagle(files) => (files.misfit(target), files.source()),
             Self::Prediction(files) => (None, files.source()),
@@ -104,15 +109,17 @@ impl HeadFiles {
     /// The hidden size and the vocabulary size of the targets that it fits.
     pub fn target_shape(&self) -> [usize; 2] {
         match self {
+            Self::Assistant(files) => files.target_shape(),
             Self::Block(files) => files.target_shape(),
             Self::Eagle(files) => files.target_shape(),
             Self::Prediction(files) => files.target_shape(),
         }
     }
 
-    /// What it is called: "mtp", "eagle", "eagle3", "dflash" or "dspark".
+    /// What it is called: "assistant", "mtp", "eagle", "eagle3", "dflash" or "dspark".
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Assistant(_) => AssistantFiles::KIND,
             Self::Block(files) => files.kind(),
             Self::Eagle(files) => files.kind(),
             Self::Prediction(_) => PredictionFiles::KIND,

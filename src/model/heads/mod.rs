@@ -1,8 +1,9 @@
 //! Draft heads, which read the target's hidden states: what speculation sees of one, and those that are published.
 //!
 //! A head of EAGLE's kind, or a model's own layer for multi-token prediction, drafts token by token (`steps`); a block drafter
-//! guesses several tokens in one pass (`block`).
+//! guesses several tokens in one pass (`block`). An assistant also reads the target's keys and values (`assistant`).
 
+mod assistant;
 mod beside;
 mod block;
 mod eagle;
@@ -21,7 +22,9 @@ use crate::architecture::ModelSpec;
 use crate::backend::{Backend, Linear, Norm, OutputTiles};
 use crate::error::Result;
 use crate::model::info::ModelInfo;
+use crate::model::layer::Layer;
 use crate::model::loader::HeadMatrices;
+pub use assistant::AssistantFiles;
 pub use beside::{Beside, heads_beside};
 pub use block::BlockFiles;
 pub use eagle::EagleFiles;
@@ -80,6 +83,7 @@ pub trait HeadSequence: Send {
 pub(in crate::model) struct Host<'a, B: Backend> {
     pub(in crate::model) spec: &'a ModelSpec,
     pub(in crate::model) backend: &'a Arc<B>,
+    pub(in crate::model) layers: &'a [Arc<Layer<B>>],
     pub(in crate::model) embedding: &'a Arc<Linear<B>>,
     pub(in crate::model) final_norm: &'a Arc<Norm<B>>,
     pub(in crate::model) head: &'a Arc<Linear<B>>,
@@ -90,6 +94,7 @@ impl<B: Backend> Host<'_, B> {
     pub(in crate::model) fn load(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
         files.check(self.spec)?;
         Ok(match files {
+            HeadFiles::Assistant(files) => Arc::new(assistant::load(files, self)?),
             HeadFiles::Block(files) => Arc::new(block::load(files, self)?),
             HeadFiles::Eagle(files) => Arc::new(eagle::load(files, self)?),
             HeadFiles::Prediction(files) => Arc::new(prediction::load(files, self)?),

@@ -27,7 +27,7 @@ enum KeyValueProjections<B: Backend> {
     Both(Linear<B>, Linear<B>),
     /// To both at once.
     One(Linear<B>),
-    /// An earlier layer has them.
+    /// Another layer has them.
     Borrowed,
 }
 
@@ -72,7 +72,7 @@ impl<B: Backend> SelfAttention<B> {
                 KeyValueProjections::Both(linear(T::Key)?, linear(T::Value)?)
             }
             KeyValueSource::OneProjection => KeyValueProjections::One(linear(T::Key)?),
-            KeyValueSource::Layer(_) => KeyValueProjections::Borrowed,
+            KeyValueSource::Layer(_) | KeyValueSource::Target => KeyValueProjections::Borrowed,
         };
         let query_key_norms = Self::query_key_norms(loader, index, spec)?;
         let value_norm = match model.value_norm {
@@ -110,7 +110,7 @@ impl<B: Backend> SelfAttention<B> {
         use LayerTensor as T;
         let (kind, shape) = (loader.spec.query_key_norm, spec.shape);
         // Keys that another layer appends are normalized there.
-        let borrows = matches!(spec.source, KeyValueSource::Layer(_));
+        let borrows = !spec.source.is_own();
         let mut norms = |query, key| {
             let query = loader.layer_norm(index, T::QueryNorm, query)?;
             let key = (!borrows).then(|| loader.layer_norm(index, T::KeyNorm, key));
@@ -165,6 +165,19 @@ impl<B: Backend> SelfAttention<B> {
                 backend.multiply(&attended, &backend.activate(gate, Activation::Sigmoid)?)?;
         }
         self.norms.join(backend, &attended, &self.output, x)
+    }
+
+    /// Appends the keys and values of rows of the residual stream.
+    pub(in crate::model) fn append_stream(
+        &self,
+        x: &B::Activations,
+        index: usize,
+        pass: &mut Pass<'_, '_, B>,
+    ) -> Result<()> {
+        match &self.norms.before {
+            Some(norm) => self.append(&pass.backend.norm(x, norm)?, index, pass),
+            None => self.append(x, index, pass),
+        }
     }
 
     /// Appends the keys and values of rows as they are: the layer's norm is not applied.

@@ -234,6 +234,7 @@ impl<B: Backend> TargetModel for Transformer<B> {
         let host = Host {
             spec: &self.spec,
             backend: &self.backend,
+            layers: &self.layers,
             embedding: &self.embedding,
             final_norm: &self.final_norm,
             head: &self.head,

@@ -174,6 +174,7 @@ impl Plan<'_> {
                         // A tree's later rows may have earlier positions.
                         Mask::Tree => (past, own.1),
                         Mask::Full => (own.0, past + segment.rows - 1),
+                        Mask::Past => (own.0, past.saturating_sub(1)),
                     };
                     let first_page = self.attention.first_seen(first) / PAGE;
                     (0..self.attention.shape.kv_heads).map(move |kv_head| Unit {
