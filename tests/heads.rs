@@ -297,7 +297,9 @@ fn an_assistant_scores_the_tokens_of_the_nearest_clusters_alone() {
         let tokens: Vec<u32> = (1..21).collect();
         sequence.read(&tokens, &features).unwrap();
         let mut among = OutputTiles::new(300);
-        [5, 70, 200].into_iter().for_each(|token| among.add(token));
+        for token in [5, 70, 200] {
+            among.add(token);
+        }
         let some = sequence.logits(Some(&among)).unwrap();
         let all = sequence.logits(None).unwrap();
         for (token, score) in among.iter().zip(some) {
