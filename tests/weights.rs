@@ -441,7 +441,7 @@ fn other_files_are_refused_by_their_kind() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("pytorch_model.bin") && message.contains("save_pretrained"),
+        message.contains("pytorch_model.bin") && message.contains("PyTorch 1.6"),
         "{message}"
     );
     let message = GgufFile::open(folder.path()).unwrap_err().to_string();
@@ -449,6 +449,70 @@ fn other_files_are_refused_by_their_kind() {
         message.contains(&*folder.path().to_string_lossy()),
         "{message}"
     );
+}
+
+/// Opens a file as the weights of a folder.
+fn open_pickled(file: &[u8]) -> Result<(tempfile::TempDir, SafetensorsCheckpoint)> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("pytorch_model.bin"), file).unwrap();
+    let checkpoint = SafetensorsCheckpoint::open(folder.path())?;
+    Ok((folder, checkpoint))
+}
+
+#[test]
+fn pickled_weights_are_those_of_safetensors() {
+    let file = fs::read(data("pickled/pytorch_model.bin")).unwrap();
+    let (_folder, pickled) = open_pickled(&file).unwrap();
+    let stored = SafetensorsCheckpoint::open(data("hf/gpt2")).unwrap();
+    assert!(!stored.names().is_empty());
+    for name in stored.names() {
+        let [ours, expected] = [&pickled, &stored].map(|checkpoint| {
+            let tensor = checkpoint.tensor(name).unwrap();
+            (tensor.shape.clone(), dequantize(&tensor).unwrap())
+        });
+        assert_eq!(ours, expected, "{name}");
+    }
+    assert_eq!(pickled.names().len(), stored.names().len());
+    let table = pickled.integers("a.table").unwrap();
+    assert_eq!(table, Some(vec![-2, -1, 0, 1, 2, 3, 4]));
+    // The same in two files under an index.
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["1.bin", "2.bin"] {
+        fs::write(folder.path().join(part), &file).unwrap();
+    }
+    let names = stored.names().into_iter().enumerate();
+    let map: serde_json::Map<_, _> = names
+        .map(|(index, name)| (name.to_owned(), format!("{}.bin", 1 + index % 2).into()))
+        .collect();
+    let index = serde_json::json!({ "weight_map": map }).to_string();
+    fs::write(folder.path().join("pytorch_model.bin.index.json"), index).unwrap();
+    let split = SafetensorsCheckpoint::open(folder.path()).unwrap();
+    assert_eq!(split.names().len(), stored.names().len());
+}
+
+#[test]
+fn damaged_pickled_weights_are_refused() {
+    let transposed = fs::read(data("pickled/transposed.bin")).unwrap();
+    let refused = open_pickled(&transposed).map(drop);
+    let message = refused.unwrap_err().to_string();
+    assert!(
+        message.contains("tensor \"a\": its rows do not follow"),
+        "{message}"
+    );
+    for length in (0..transposed.len()).step_by(7) {
+        assert!(open_pickled(&transposed[..length]).is_err(), "{length}");
+    }
+    for position in 0..transposed.len() {
+        for bit in [0, 3, 7] {
+            let mut damaged = transposed.clone();
+            damaged[position] ^= 1 << bit;
+            if let Ok((_folder, checkpoint)) = open_pickled(&damaged) {
+                for name in checkpoint.names() {
+                    dequantize(&checkpoint.tensor(name).unwrap()).unwrap();
+                }
+            }
+        }
+    }
 }
 
 /// Names that are not UTF-8 are legal on Unix.

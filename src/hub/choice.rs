@@ -20,8 +20,15 @@ const COMPANIONS: [&str; 10] = [
 /// Its presence marks a folder in Hugging Face's layout.
 pub(super) const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
+/// PyTorch's own file, read where there is no other.
+const PICKLED: &str = "pytorch_model.bin";
 /// Names the files of sharded weights.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
+/// The same of PyTorch's own.
+const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
+
+/// How the files and folders of draft heads are named that lie beside a model; earlier kinds are preferred.
+pub const HEADS: [&str; 4] = ["mtp-", "dflash-", "dspark-", "eagle3-"];
 
 /// The order of preference when the user names no quantization: common ones first, then by closeness to 4 bits.
 const PREFERENCE: [&str; 19] = [
@@ -34,7 +41,7 @@ const PREFERENCE: [&str; 19] = [
 pub(super) enum Choice {
     /// Hugging Face's layout, the weights in one file.
     Folder(Vec<String>),
-    /// Hugging Face's layout, the weights in the files that [`INDEX`] names.
+    /// Hugging Face's layout, the weights in the files that an index, the last of these, names.
     ShardedFolder(Vec<String>),
     /// A GGUF file in its parts; most have a single one.
     Gguf(Vec<String>),
@@ -47,10 +54,50 @@ impl Choice {
             Self::Folder(files) | Self::ShardedFolder(files) | Self::Gguf(files) => files,
         }
     }
+
+    /// The file that names the shards.
+    pub fn index(&self) -> Option<&str> {
+        match self {
+            Self::ShardedFolder(files) => files.last().map(String::as_str),
+            Self::Folder(_) | Self::Gguf(_) => None,
+        }
+    }
+
+    /// The files of the draft head beside the model that is used by itself: of the first kind that is there, in the model's
+    /// quantization or the preferred one.
+    pub fn head(&self, files: &[String]) -> Vec<String> {
+        let first = self.files().first().map_or("", String::as_str);
+        let folder = &first[..first.len() - base(first).len()];
+        let beside: Vec<String> = files
+            .iter()
+            .filter(|file| {
+                file.strip_prefix(folder)
+                    .is_some_and(|name| !name.contains('/'))
+            })
+            .filter(|file| is_head(file) && !self.files().contains(file))
+            .cloned()
+            .collect();
+        let variants = gguf_variants(&beside);
+        let of_kind = |kind: &&str| {
+            let own = variants
+                .iter()
+                .filter(|parts| base(&parts[0]).to_lowercase().starts_with(*kind));
+            let own: Vec<_> = own.cloned().collect();
+            (!own.is_empty()).then_some(own)
+        };
+        let Some(variants) = HEADS.iter().find_map(|kind| of_kind(kind)) else {
+            return Vec::new();
+        };
+        let own = PREFERENCE.iter().find(|label| is_labelled(first, label));
+        let own = own.and_then(|label| choose_gguf("", &variants, Some(label)).ok());
+        let preferred = || choose_gguf("", &variants, None).ok();
+        own.or_else(preferred).unwrap_or_default()
+    }
 }
 
 /// Chooses among a repository's files: the GGUF file of that quantization; without one, the model in Hugging Face's
-/// layout if there is one, else a GGUF file by preference.
+/// layout if there is one, else a GGUF file by preference, else PyTorch's own files. Draft heads are chosen by name, or where
+/// there is nothing else.
 pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) -> Result<Choice> {
     let has = |name: &str| files.iter().any(|file| file == name);
     let companions = || {
@@ -69,22 +116,53 @@ pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) 
             ));
         }
     }
-    let variants = gguf_variants(files);
-    if variants.is_empty() {
-        return Err(no_weights(model, files, quantization));
+    let (heads, models): (Vec<_>, Vec<_>) = gguf_variants(files)
+        .into_iter()
+        .partition(|parts| is_head(&parts[0]));
+    let of_heads = || choose_gguf(model, &heads, quantization).map(Choice::Gguf);
+    match (models.is_empty(), heads.is_empty()) {
+        (true, false) => of_heads(),
+        (true, true) if quantization.is_none() && has(CONFIG) && has(PICKLED) => Ok(
+            Choice::Folder(companions().chain([PICKLED.into()]).collect()),
+        ),
+        (true, true) if quantization.is_none() && has(CONFIG) && has(PICKLED_INDEX) => Ok(
+            Choice::ShardedFolder(companions().chain([PICKLED_INDEX.into()]).collect()),
+        ),
+        (true, true) => Err(no_weights(model, files, quantization)),
+        (false, _) => {
+            let chosen = choose_gguf(model, &models, quantization).map(Choice::Gguf);
+            chosen.or_else(|error| match quantization {
+                Some(_) => of_heads().map_err(|_| error),
+                None => Err(error),
+            })
+        }
     }
-    choose_gguf(model, &variants, quantization).map(Choice::Gguf)
+}
+
+/// Whether a file is named as a draft head.
+fn is_head(file: &str) -> bool {
+    let name = base(file).to_lowercase();
+    HEADS.iter().any(|start| name.starts_with(start))
+}
+
+/// The last part of a path.
+fn base(file: &str) -> &str {
+    file.rsplit_once('/').map_or(file, |(_, name)| name)
 }
 
 fn no_weights(model: &str, files: &[String], quantization: Option<&str>) -> Error {
-    let pickled = |file: &&String| has_extension(file, "bin") || has_extension(file, "pt");
+    let pickled = |file: &&String| {
+        ["bin", "pt", "pth"]
+            .iter()
+            .any(|end| has_extension(file, end))
+    };
     let reason = if let Some(quantization) = quantization {
         format!(
             "it has no GGUF file, so none of quantization {quantization}; name it without \":{quantization}\""
         )
     } else if let Some(file) = files.iter().find(pickled) {
         format!(
-            "its weights are pickled ({file}), which may run any code when read; use a revision or a copy with safetensors or GGUF weights"
+            "its weights are pickled under another name than {PICKLED} ({file}); use a revision or a copy with safetensors or GGUF weights"
         )
     } else {
         format!("it has neither {CONFIG} with {WEIGHTS} (or {INDEX}), nor a GGUF file")
@@ -266,10 +344,48 @@ mod tests {
     }
 
     #[test]
-    fn pickles_are_refused() {
-        let error = choose("m", &files(&["config.json", "pytorch_model.bin"]), None).unwrap_err();
+    fn pickled_weights_are_the_last_choice() {
+        let names = ["config.json", "pytorch_model.bin"];
+        let folder = Choice::Folder(files(&names));
+        assert_eq!(choose("m", &files(&names), None).unwrap(), folder);
+        let sharded = [
+            "config.json",
+            PICKLED_INDEX,
+            "pytorch_model-00001-of-00001.bin",
+        ];
+        let chosen = choose("m", &files(&sharded), None).unwrap();
+        assert_eq!(chosen.index(), Some(PICKLED_INDEX));
+        assert_eq!(
+            gguf(&["config.json", "pytorch_model.bin", "m.gguf"], None),
+            "m.gguf"
+        );
+        let error = choose("m", &files(&["config.json", "consolidated.00.pth"]), None).unwrap_err();
         assert!(matches!(error, Error::UnsupportedModel { .. }));
-        assert!(error.to_string().contains("pickled"), "{error}");
+        assert!(error.to_string().contains("consolidated.00.pth"), "{error}");
+    }
+
+    #[test]
+    fn heads_lie_beside_a_model_and_are_chosen_by_name() {
+        let names = [
+            "M-Q4_K_M.gguf",
+            "M-Q8_0.gguf",
+            "mtp-M-Q8_0.gguf",
+            "mtp-M-Q4_0.gguf",
+            "eagle3-M-Q4_K_M.gguf",
+            "other/mtp-M-Q4_K_M.gguf",
+        ];
+        let names = files(&names);
+        let chosen = choose("m", &names, None).unwrap();
+        assert_eq!(chosen.files(), ["M-Q4_K_M.gguf"]);
+        assert_eq!(chosen.head(&names), ["mtp-M-Q4_0.gguf"]);
+        let chosen = choose("m", &names, Some("Q8_0")).unwrap();
+        assert_eq!(chosen.files(), ["M-Q8_0.gguf"]);
+        assert_eq!(chosen.head(&names), ["mtp-M-Q8_0.gguf"]);
+        let named = choose("m", &names, Some("eagle3-M-Q4_K_M.gguf")).unwrap();
+        assert_eq!(named.files(), ["eagle3-M-Q4_K_M.gguf"]);
+        let alone = choose("m", &names[2..3], None).unwrap();
+        assert_eq!(alone.files(), ["mtp-M-Q8_0.gguf"]);
+        assert!(alone.head(&names[2..3]).is_empty());
     }
 
     #[test]

@@ -53,6 +53,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 pub use alias::{ALIASES, Alias, DEFAULT_MODEL};
+pub(crate) use choice::HEADS;
 use environment::Settings;
 use name::HubName;
 use pip::Requirement;

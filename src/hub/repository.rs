@@ -116,9 +116,11 @@ impl Pull<'_> {
         };
         let chosen = choice::choose(self.model, &names, self.name.quantization.as_deref())?;
         chosen.files().iter().try_for_each(fetch)?;
-        if matches!(chosen, Choice::ShardedFolder(_)) {
-            self.shards(commit, &names)?.iter().try_for_each(fetch)?;
+        if let Some(index) = chosen.index() {
+            let shards = self.shards(commit, index, &names)?;
+            shards.iter().try_for_each(fetch)?;
         }
+        chosen.head(&names).iter().try_for_each(fetch)?;
         self.cache.set_commit(self.revision, commit)?;
         Ok(self.files(commit, &chosen))
     }
@@ -139,9 +141,9 @@ impl Pull<'_> {
         Ok(description)
     }
 
-    /// The files of sharded weights, by the index in the cache.
-    fn shards(&self, commit: &str, names: &[String]) -> Result<Vec<String>> {
-        let file = self.cache.snapshot(commit).join(choice::INDEX);
+    /// The files of sharded weights, by an index in the cache.
+    fn shards(&self, commit: &str, index: &str, names: &[String]) -> Result<Vec<String>> {
+        let file = self.cache.snapshot(commit).join(index);
         let text = files::read(&file, Small::Vocabulary)?;
         let index: ShardIndex = json::parse(&file, &text)?;
         let mut shards: Vec<String> = index.weight_map.into_values().collect();
@@ -258,8 +260,8 @@ impl Pull<'_> {
         let chosen = choice::choose(self.model, &names, self.name.quantization.as_deref())
             .map_err(|_| absent("some of its files are missing"))?;
         let mut files = chosen.files().to_vec();
-        if matches!(chosen, Choice::ShardedFolder(_)) {
-            let shards = self.shards(&commit, &names);
+        if let Some(index) = chosen.index() {
+            let shards = self.shards(&commit, index, &names);
             files.extend(shards.map_err(|_| absent("some of its weights are missing"))?);
         }
         for name in files {

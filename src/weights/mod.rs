@@ -3,6 +3,7 @@
 pub mod gguf;
 mod mapped;
 mod packed;
+mod pickled;
 mod rows;
 pub mod safetensors;
 

@@ -1,5 +1,5 @@
 //! Hugging Face checkpoints: one safetensors file, or several under an index
-//! (<https://huggingface.co/docs/safetensors>).
+//! (<https://huggingface.co/docs/safetensors>); or PyTorch's own files in their place.
 
 pub(crate) mod quantized;
 
@@ -17,6 +17,7 @@ use super::{
     Checkpoint, MatrixSource, PackedTensor, StorageType, StoredRows, StoredTensor, dequantize,
     mapped::{Location, MappedFile, MappedTensors},
     packed::{Float8, Int4, Mxfp4, Scales},
+    pickled,
 };
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
@@ -26,10 +27,13 @@ use quantized::{Method, Packing4};
 const FILE: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 const INDEX: &str = "model.safetensors.index.json";
+/// PyTorch's own file, and the index of several.
+const PICKLED: &str = "pytorch_model.bin";
+const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
 /// The format's own limit on a header's size.
 const MAX_HEADER: usize = 100_000_000;
 
-/// The safetensors files of a model folder, mapped into memory.
+/// The files of a model folder's weights, mapped into memory.
 ///
 /// It has the tensors of type `F32`, `F16` and `BF16`, and those that quantization methods cut into parts; others (attention
 /// masks, position ids) are skipped.
@@ -58,7 +62,7 @@ struct Part {
 const BLOCKS: &str = "_blocks";
 const SCALES: &str = "_scales";
 
-/// `model.safetensors.index.json`.
+/// The index of several files.
 #[derive(Deserialize)]
 struct Index {
     /// Each tensor's file.
@@ -67,7 +71,7 @@ struct Index {
 
 impl SafetensorsCheckpoint {
     /// Opens a model folder (`model.safetensors`, or the files of `model.safetensors.index.json`, or the only
-    /// `*.safetensors` there is), or a single file.
+    /// `*.safetensors` there is; else `pytorch_model.bin`, or the files of its index), or a single file.
     ///
     /// Headers are checked against the files' lengths; no tensor data are read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
@@ -89,19 +93,25 @@ impl SafetensorsCheckpoint {
         } else if path.join(FILE).exists() {
             checkpoint.add(&path.join(FILE), None)?;
         } else if path.join(INDEX).exists() {
-            checkpoint.add_index(path)?;
+            checkpoint.add_index(path, INDEX)?;
+        } else if let Some(file) = only_file(path)? {
+            checkpoint.add(&file, None)?;
+        } else if path.join(PICKLED).exists() {
+            checkpoint.add(&path.join(PICKLED), None)?;
+        } else if path.join(PICKLED_INDEX).exists() {
+            checkpoint.add_index(path, PICKLED_INDEX)?;
         } else {
-            checkpoint.add(&only_file(path)?, None)?;
+            return Err(no_weights(path));
         }
         Ok(checkpoint)
     }
 
-    fn add_index(&mut self, folder: &Path) -> Result<()> {
-        let index_path = folder.join(INDEX);
+    fn add_index(&mut self, folder: &Path, index: &str) -> Result<()> {
+        let index_path = folder.join(index);
         let text = files::read(&index_path, Small::Vocabulary)?;
-        let index: Index = json::parse(&index_path, &text)?;
+        let parsed: Index = json::parse(&index_path, &text)?;
         let mut shards = BTreeMap::<&str, BTreeSet<&str>>::new();
-        for (tensor, shard) in &index.weight_map {
+        for (tensor, shard) in &parsed.weight_map {
             shards.entry(shard).or_default().insert(tensor);
         }
         for (shard, names) in shards {
@@ -115,51 +125,56 @@ impl SafetensorsCheckpoint {
             let path = folder.join(shard);
             if !path.exists() {
                 let reason = format!(
-                    "{shard:?}, which {INDEX} names, is missing: download it into this folder"
+                    "{shard:?}, which {index} names, is missing: download it into this folder"
                 );
                 return Err(Error::not_found(folder.display().to_string(), reason));
             }
-            self.add(&path, Some(&names))?;
+            self.add(&path, Some((index, &names)))?;
         }
         Ok(())
     }
 
-    /// Adds a file's tensors, or only those of these names, if there is an index.
-    fn add(&mut self, path: &Path, names: Option<&BTreeSet<&str>>) -> Result<()> {
+    /// Adds a file's tensors, or only those of these names, if an index has them.
+    fn add(&mut self, path: &Path, names: Option<(&str, &BTreeSet<&str>)>) -> Result<()> {
         let file = MappedFile::open(path)?;
-        let (data_start, metadata) = parse_header(path, file.bytes())?;
-        for name in names.into_iter().flatten() {
-            if metadata.info(name).is_none() {
+        let mut found = match path.extension().is_some_and(|end| end == "bin") {
+            true => pickled::tensors(path, file.bytes())?,
+            false => tensors(path, file.bytes())?,
+        };
+        if let Some((index, names)) = names {
+            found.retain(|tensor| names.contains(tensor.name.as_str()));
+            let known: BTreeSet<&str> = found.iter().map(|tensor| tensor.name.as_str()).collect();
+            if let Some(name) = names.iter().find(|name| !known.contains(*name)) {
                 let reason =
-                    format!("expected tensor {name:?}, which {INDEX} says is here, found none");
+                    format!("expected tensor {name:?}, which {index} says is here, found none");
                 return Err(Error::corrupt(path, reason));
             }
         }
         let mut tensors = Vec::new();
         let mut parts = Vec::new();
-        for name in metadata.offset_keys() {
-            let wanted = names.is_none_or(|names| names.contains(name.as_str()));
-            let (true, Some(info)) = (wanted, metadata.info(&name)) else {
-                continue;
-            };
-            let (start, end) = info.data_offsets;
-            let bytes = data_start + start..data_start + end;
-            let Some(storage) = storage_type(path, &name, info.dtype)? else {
-                if matches!(info.dtype, Dtype::I64 | Dtype::I32) {
-                    let table = (path.to_owned(), info.dtype, bytes.clone());
+        for tensor in found {
+            let FoundTensor {
+                name,
+                dtype,
+                shape,
+                bytes,
+            } = tensor;
+            let Some(storage) = storage_type(path, &name, dtype)? else {
+                if matches!(dtype, Dtype::I64 | Dtype::I32) {
+                    let table = (path.to_owned(), dtype, bytes.clone());
                     self.integers.insert(name.clone(), table);
                 }
-                if matches!(info.dtype, Dtype::U8 | Dtype::I32 | Dtype::F8_E4M3) {
-                    parts.push((name, info.dtype, info.shape.clone(), bytes));
+                if matches!(dtype, Dtype::U8 | Dtype::I32 | Dtype::F8_E4M3) {
+                    parts.push((name, dtype, shape, bytes));
                     continue;
                 }
-                tracing::debug!(tensor = name, dtype = ?info.dtype, "skipped");
+                tracing::debug!(tensor = name, ?dtype, "skipped");
                 continue;
             };
             tensors.push(Location {
                 name,
                 storage,
-                shape: info.shape.clone(),
+                shape,
                 bytes,
             });
         }
@@ -223,6 +238,34 @@ impl SafetensorsCheckpoint {
         };
         Float8::new(bytes, shape, scales)
     }
+}
+
+/// A tensor in a file.
+#[derive(Debug)]
+pub(super) struct FoundTensor {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    /// Outermost first.
+    pub(super) shape: Vec<usize>,
+    /// Offsets from the file's start.
+    pub(super) bytes: Range<usize>,
+}
+
+/// The tensors of a safetensors file, in the order of their data.
+fn tensors(path: &Path, file: &[u8]) -> Result<Vec<FoundTensor>> {
+    let (data_start, metadata) = parse_header(path, file)?;
+    let names = metadata.offset_keys().into_iter();
+    let found = names.filter_map(|name| {
+        let info = metadata.info(&name)?;
+        let (start, end) = info.data_offsets;
+        Some(FoundTensor {
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+            bytes: data_start + start..data_start + end,
+            name,
+        })
+    });
+    Ok(found.collect())
 }
 
 /// The offset of the data, and the header, whose offsets are checked.
@@ -318,42 +361,33 @@ fn storage_type(path: &Path, tensor: &str, dtype: Dtype) -> Result<Option<Storag
     })
 }
 
-/// The folder's only `*.safetensors`.
-fn only_file(folder: &Path) -> Result<PathBuf> {
+/// The folder's only `*.safetensors`; `None`: it has none.
+fn only_file(folder: &Path) -> Result<Option<PathBuf>> {
     let io_error = |source| Error::io(folder, source);
     let mut found = Vec::new();
-    let mut pickled = None;
     for entry in fs::read_dir(folder).map_err(io_error)? {
         let path = entry.map_err(io_error)?.path();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("safetensors") => found.push(path),
-            Some("bin" | "pt" | "pth") => pickled = Some(path),
-            _ => {}
+        if path.extension().is_some_and(|end| end == "safetensors") {
+            found.push(path);
         }
     }
-    let model = folder.display().to_string();
-    match (found.len(), found.pop(), pickled) {
-        (1, Some(file), _) => Ok(file),
-        (0, _, Some(pickled)) => {
-            let name = pickled.file_name().unwrap_or_default().display();
-            let reason = format!(
-                "it has {name} and no safetensors: convert it (in Python: \
-                 `AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`)"
-            );
-            Err(Error::unsupported(model, reason))
-        }
-        (0, ..) => Err(Error::not_found(
-            model,
-            format!("the folder has no {FILE}, no {INDEX} and no other *.safetensors"),
-        )),
-        (count, ..) => Err(Error::unsupported(
-            model,
+    match found.len() {
+        0 | 1 => Ok(found.pop()),
+        count => Err(Error::unsupported(
+            folder.display().to_string(),
             format!(
                 "the folder has {count} safetensors files and neither {FILE} nor {INDEX}, which would tell which \
                  belong to the model: name one file, or download the index"
             ),
         )),
     }
+}
+
+/// The error of a folder without weights.
+fn no_weights(folder: &Path) -> Error {
+    let reason =
+        format!("the folder has no {FILE}, no {INDEX}, no other *.safetensors, and no {PICKLED}");
+    Error::not_found(folder.display().to_string(), reason)
 }
 
 impl Checkpoint for SafetensorsCheckpoint {

@@ -188,16 +188,42 @@ fn names_that_steer_a_terminal_are_no_files() {
 }
 
 #[test]
-fn pickles_are_refused() {
+fn pytorchs_own_weights_are_pulled_where_there_are_no_others() {
     let root = tempfile::tempdir().unwrap();
     write(
         &root.path().join("owner/model"),
         &[("config.json", b"{}"), ("pytorch_model.bin", b"x")],
     );
+    write(
+        &root.path().join("owner/other"),
+        &[("config.json", b"{}"), ("consolidated.00.pth", b"x")],
+    );
     let hub = Hub::serve(root.path());
-    Machine::with_hub(&hub)
-        .locate("owner/model")
+    let machine = Machine::with_hub(&hub);
+    let folder = machine.locate("owner/model").folder();
+    assert!(folder.join("pytorch_model.bin").is_file());
+    machine
+        .locate("owner/other")
         .error("UnsupportedModel", &["pickled", "safetensors"]);
+}
+
+#[test]
+fn a_head_beside_a_file_is_pulled_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let files: &[(&str, &[u8])] = &[
+        ("model-Q4_K_M.gguf", b"GGUF4"),
+        ("model-Q8_0.gguf", b"GGUF8"),
+        ("mtp-model-Q8_0.gguf", b"GGUFm"),
+        ("mtp-model-F16.gguf", b"GGUFn"),
+    ];
+    write(&root.path().join("owner/model-GGUF"), files);
+    let hub = Hub::serve(root.path());
+    let machine = Machine::with_hub(&hub);
+    let file = machine.locate("owner/model-GGUF").gguf();
+    assert!(file.ends_with("model-Q4_K_M.gguf"), "{}", file.display());
+    let is_there = |name: &str| file.with_file_name(name).is_file();
+    assert!(is_there("mtp-model-Q8_0.gguf"));
+    assert!(!is_there("mtp-model-F16.gguf") && !is_there("model-Q8_0.gguf"));
 }
 
 #[test]

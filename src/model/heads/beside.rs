@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use super::HeadFiles;
 use crate::architecture::ModelSpec;
 use crate::error::Result;
-use crate::hub::ModelFiles;
-
-/// How the files and folders of heads are named that lie beside a model; earlier kinds are preferred.
-const HEADS: [&str; 4] = ["mtp-", "dflash-", "dspark-", "eagle3-"];
+use crate::hub::{HEADS, ModelFiles};
 
 /// A file or folder beside a model that is named as a head.
 pub struct Beside {
