@@ -52,7 +52,7 @@ _Model: TypeAlias = str | PathLike[str]
 _TokenIds: TypeAlias = _Sequence[SupportsIndex] | npt.NDArray[np.integer[Any]]
 _Prompt: TypeAlias = str | _TokenIds
 # begin generated: choices
-_Draft: TypeAlias = Literal["auto", "none", "ngram", "model", "prediction", "table", "recycling"]
+_Draft: TypeAlias = Literal["auto", "none", "ngram", "model", "prediction", "table", "corpus", "recycling"]
 _Verification: TypeAlias = Literal["coupled", "rejection", "block"]
 # end generated: choices
 _Progress: TypeAlias = bool | Callable[[str, int, int | None], object]
@@ -1073,6 +1073,7 @@ class SpeculativeDecoder:
         num_threads: Threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or all available.
         context_length: Maximum number of tokens in a sequence; None is the model's.
         table: An n-gram table that `save_table` saved, to draft from.
+        corpus: A folder of texts to look drafts up in: a code base, templates. Its index is made once, and kept in the cache.
         kernels: "candle" computes with Candle's kernels, the reference; None with the fastest ones.
         progress: True or False to show a progress bar or none; None shows one on a terminal and in a notebook; or a
             function (label, done, total), called some ten times a second.
@@ -1104,6 +1105,7 @@ class SpeculativeDecoder:
         num_threads: int | None = None,
         context_length: int | None = None,
         table: str | PathLike[str] | None = None,
+        corpus: str | PathLike[str] | None = None,
         kernels: str | None = None,
         progress: _Progress | None = None,
     ) -> Self: ...

@@ -75,6 +75,9 @@ pub(super) struct LoadingArgs {
     /// Kernels on the CPU: auto (the fastest) or candle (Candle's, the reference)
     #[arg(long, value_name = "KERNELS")]
     kernels: Option<String>,
+    /// Folder of texts to look drafts up in: a code base, templates
+    #[arg(long, value_name = "FOLDER")]
+    corpus: Option<PathBuf>,
     /// File with an n-gram table to draft from
     #[arg(long, value_name = "FILE")]
     pub(super) table: Option<PathBuf>,
@@ -151,6 +154,9 @@ impl ModelArgs {
                 return Err(Error::invalid("draft", DraftKind::TABLE, expected).into());
             }
             None => {}
+        }
+        if let Some(corpus) = &loading.corpus {
+            builder = builder.corpus(corpus);
         }
         if let Some(revision) = &loading.revision {
             builder = builder.revision(revision);

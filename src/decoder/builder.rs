@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::SpeculativeDecoder;
 use super::self_draft::SelfDraft;
+use super::{SpeculativeDecoder, corpus};
 use crate::backend::WeightPrecision;
 use crate::device::Device;
 use crate::engine::Scope;
@@ -44,6 +44,7 @@ pub struct DecoderBuilder {
     kv_cache_dtype: Option<String>,
     kernels: Option<String>,
     table: Option<PathBuf>,
+    corpus: Option<PathBuf>,
     options: LoadOptions,
 }
 
@@ -59,6 +60,7 @@ impl Default for DecoderBuilder {
             kv_cache_dtype: None,
             kernels: None,
             table: None,
+            corpus: None,
             options: LoadOptions::default(),
         }
     }
@@ -79,6 +81,13 @@ impl DecoderBuilder {
     #[must_use]
     pub fn draft(mut self, draft: impl Into<String>) -> Self {
         self.draft = draft.into();
+        self
+    }
+
+    /// A folder of texts to look drafts up in: a code base, templates. Its index is made once, and kept in the cache.
+    #[must_use]
+    pub fn corpus(mut self, path: impl Into<PathBuf>) -> Self {
+        self.corpus = Some(path.into());
         self
     }
 
@@ -245,7 +254,10 @@ impl DecoderBuilder {
                 (Some(draft), DraftKind::AUTO)
             }
         };
-        let statistics = DraftingStatistics::default();
+        let mut statistics = DraftingStatistics::default();
+        if let Some(path) = &self.corpus {
+            statistics.corpus = corpus::open(path, &tokenizer, &*self.options.progress)?;
+        }
         if let Some(path) = &self.table {
             statistics.table.load(path, tokenizer.fingerprint())?;
         }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod builder;
+mod corpus;
 #[cfg(test)]
 mod head_tests;
 mod prompt;
@@ -25,7 +26,7 @@ use crate::sampling::{Noise, Processors};
 use crate::settings::{DraftKind, SpeculativeConfig};
 use crate::speculation::drafter::DraftModel;
 use crate::speculation::registry::{self, DraftRequest};
-use crate::speculation::retrieval::Table;
+use crate::speculation::retrieval::{Corpus, Table};
 use crate::speculation::{
     Acceptance, Controller, Drafter, DraftingStatistics, RetrievalDrafter, RetrievalDrafters,
 };
@@ -214,6 +215,7 @@ impl SpeculativeDecoder {
         decoder.draft = None;
         decoder.default_draft = DraftKind::AUTO;
         decoder.statistics.table = Table::default();
+        decoder.statistics.corpus = Corpus::default();
         decoder
     }
 
@@ -432,6 +434,7 @@ impl SpeculativeDecoder {
         let has = |kind: &DraftKind| match *kind {
             DraftKind::MODEL => self.draft.is_some(),
             DraftKind::TABLE => !self.statistics.table.is_empty(),
+            DraftKind::CORPUS => !self.statistics.corpus.is_empty(),
             _ => true,
         };
         chosen.map(|(kind, _)| kind).filter(has).collect()

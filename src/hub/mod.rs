@@ -110,6 +110,11 @@ fn warn_of_revision(model: &str, options: &LocateOptions<'_>) {
     }
 }
 
+/// The folder of our own cache, for what is made on this machine, too.
+pub(crate) fn own_cache() -> PathBuf {
+    Settings::from_env().own_cache
+}
+
 fn locate_by_name(
     model: &str,
     options: &LocateOptions<'_>,

@@ -46,6 +46,7 @@ use crate::model::{LanguageModel, ModelInfo};
 ///     num_threads: Threads that compute on the CPU; None is SPECDEC_NUM_THREADS, or all available.
 ///     context_length: Maximum number of tokens in a sequence; None is the model's.
 ///     table: An n-gram table that `save_table` saved, to draft from.
+///     corpus: A folder of texts to look drafts up in: a code base, templates. Its index is made once, and kept in the cache.
 ///     kernels: "candle" computes with Candle's kernels, the reference; None with the fastest ones.
 ///     progress: True or False to show a progress bar or none; None shows one on a terminal and in a notebook; or a
 ///         function (label, done, total), called some ten times a second.
@@ -99,11 +100,11 @@ impl SpeculativeDecoder {
     #[new]
     #[pyo3(
         signature = (target, draft=None, *, tokenizer=None, chat_template=None, device=None, dtype=None, quantize=None,
-                     kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, table=None,
+                     kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, table=None, corpus=None,
                      kernels=None, progress=None, **unknown),
         text_signature = "(target, draft=None, *, tokenizer=None, chat_template=None, device=None, dtype=None, \
                           quantize=None, kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, \
-                          table=None, kernels=None, progress=None)"
+                          table=None, corpus=None, kernels=None, progress=None)"
     )]
     #[expect(
         clippy::too_many_arguments,
@@ -123,6 +124,7 @@ impl SpeculativeDecoder {
         num_threads: Option<&Bound<'_, PyAny>>,
         context_length: Option<&Bound<'_, PyAny>>,
         table: Option<PathBuf>,
+        corpus: Option<PathBuf>,
         kernels: Option<&str>,
         progress: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
@@ -170,6 +172,9 @@ impl SpeculativeDecoder {
         }
         if let Some(table) = table {
             builder = builder.table(table);
+        }
+        if let Some(corpus) = corpus {
+            builder = builder.corpus(corpus);
         }
         let inner = loading::interruptible(py, move || builder.load())?;
         let objects = Vec::new();

@@ -51,6 +51,8 @@ kinds! {
     PREDICTION = "prediction", true;
     /// What followed the same tokens in texts that the decoder learned from.
     TABLE = "table", true;
+    /// What followed the same tokens in the texts that the operator gave.
+    CORPUS = "corpus", true;
     /// What the target found probable after the same token before.
     RECYCLING = "recycling", true;
     /// A drafter that was handed to [`stream_with`](crate::SpeculativeDecoder::stream_with).

@@ -37,8 +37,8 @@ use std::sync::{PoisonError, RwLock};
 use super::drafter::{DraftModel, Drafter};
 use super::planner::DraftingStatistics;
 use super::retrieval::{
-    GrammarDrafter, NgramDrafter, PredictionDrafter, RecyclingDrafter, RetrievalDrafter,
-    TableDrafter,
+    CorpusDrafter, GrammarDrafter, NgramDrafter, PredictionDrafter, RecyclingDrafter,
+    RetrievalDrafter, TableDrafter,
 };
 use crate::error::{Error, Result};
 use crate::sampling::{Noise, Processors};
@@ -98,7 +98,7 @@ pub(crate) struct Drafters {
 }
 
 /// The sources of this crate. Candidates of earlier ones win over equal ones of later ones.
-const BUILT_IN: [(DraftKind, DraftSource); 6] = [
+const BUILT_IN: [(DraftKind, DraftSource); 7] = [
     (
         DraftKind::GRAMMAR,
         DraftSource {
@@ -137,6 +137,18 @@ const BUILT_IN: [(DraftKind, DraftSource); 6] = [
             needs: "",
             beside: false,
             make: &|_| Ok(Some(retrieval(NgramDrafter::default()))),
+        },
+    ),
+    (
+        DraftKind::CORPUS,
+        DraftSource {
+            description: "what followed the latest tokens in the texts of a folder that the decoder was given (--corpus), see below",
+            needs: "a corpus",
+            beside: false,
+            make: &|request| {
+                let drafter = CorpusDrafter::new(&request.statistics.corpus);
+                Ok(drafter.map(retrieval))
+            },
         },
     ),
     (

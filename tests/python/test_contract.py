@@ -10,7 +10,8 @@ from specdec_rs import SpeculativeConfig, SpeculativeDecoder
 SIGNATURES = {
     "SpeculativeDecoder": "(target, draft=None, *, tokenizer=None, chat_template=None, "
     "device=None, dtype=None, quantize=None, kv_cache_dtype=None, revision=None, "
-    "num_threads=None, context_length=None, table=None, kernels=None, progress=None)",
+    "num_threads=None, context_length=None, table=None, corpus=None, kernels=None, "
+    "progress=None)",
     "SpeculativeDecoder.from_pretrained": "(repo_id, filename=None, **kwargs)",
     "SpeculativeDecoder.with_models": "(target, draft, tokenizer)",
     "SpeculativeDecoder.generate": "(self, /, prompt, config=None, **overrides)",

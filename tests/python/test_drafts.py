@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 from conftest import PAIR
-from specdec_rs import CorruptModel, SpeculativeConfig, SpeculativeDecoder
+from specdec_rs import (
+    CorruptModel,
+    FileError,
+    InvalidConfig,
+    SpeculativeConfig,
+    SpeculativeDecoder,
+)
 
 CONFIG = SpeculativeConfig(temperature=0, max_new_tokens=32, ignore_eos=True)
 
@@ -57,6 +63,43 @@ def test_a_table_that_does_not_fit_the_disk_leaves_nothing(tmp_path: Path) -> No
     command = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.stdout == "True\nTrue\nTrue\n0o100640 ['table']\n", done.stderr
+
+
+def test_drafts_from_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    plain = SpeculativeDecoder(PAIR / "target", num_threads=1)
+    plain = plain.generate("You may", CONFIG, draft="none")
+    texts = tmp_path / "texts"
+    (texts / "inner").mkdir(parents=True)
+    (texts / "inner/licence.txt").write_text(f"You may{plain.text}")
+    (texts / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
+    (texts / ".hidden").write_text("what is hidden stays so")
+
+    def drafted() -> tuple[int, bytes]:
+        decoder = SpeculativeDecoder(PAIR / "target", corpus=texts, num_threads=1)
+        for draft in ("corpus", "auto"):
+            again = decoder.generate("You may", CONFIG, draft=draft)
+            assert again.tokens == plain.tokens
+        again = decoder.generate("You may", CONFIG, draft="corpus")
+        assert {token.source for token in again.details} <= {"corpus", "target"}
+        (index,) = (tmp_path / "home/specdec/corpora").iterdir()
+        return again.stats.steps, index.read_bytes()
+
+    steps, index = drafted()
+    assert steps < plain.stats.steps / 2
+    # The index is used again, until a file changes.
+    assert drafted() == (steps, index)
+    (texts / "inner/licence.txt").write_text("Another text.")
+    steps, changed = drafted()
+    assert changed != index
+    assert steps > plain.stats.steps / 2
+    with pytest.raises(InvalidConfig, match="a corpus, and there is none"):
+        SpeculativeDecoder(PAIR / "target").generate("You may", CONFIG, draft="corpus")
+    (texts / "inner/licence.txt").unlink()
+    with pytest.raises(InvalidConfig, match="a folder with texts"):
+        SpeculativeDecoder(PAIR / "target", corpus=texts)
+    with pytest.raises(FileError, match="nowhere"):
+        SpeculativeDecoder(PAIR / "target", corpus=tmp_path / "nowhere")
 
 
 def test_a_prediction_is_drafted(decoder: SpeculativeDecoder) -> None:

@@ -2,7 +2,7 @@
 
 use super::acceptance::SharedAcceptance;
 use super::cost::Costs;
-use crate::speculation::retrieval::{Successors, Table};
+use crate::speculation::retrieval::{Corpus, Successors, Table};
 
 /// Shared by all requests of a decoder, and by its clones. It changes speed, never text.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,8 @@ pub struct DraftingStatistics {
     pub successors: Successors,
     /// The n-gram table: what followed the last few tokens.
     pub table: Table,
+    /// The texts that the operator gave, which no request changes.
+    pub corpus: Corpus,
 }
 
 impl DraftingStatistics {
@@ -25,6 +27,7 @@ impl DraftingStatistics {
         Self {
             costs: self.costs.clone(),
             table: self.table.clone(),
+            corpus: self.corpus.clone(),
             ..Self::default()
         }
     }
@@ -37,6 +40,7 @@ impl DraftingStatistics {
             acceptance: self.acceptance.apart(),
             successors: self.successors.apart(),
             table: self.table.apart(),
+            corpus: self.corpus.clone(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Retrieval drafters: they look tokens up in texts and tables, without a model, at next to no cost.
 
+mod corpus;
 mod grammar;
 mod ngram;
 mod prediction;
@@ -11,6 +12,10 @@ use super::candidate::Candidate;
 use crate::error::Result;
 use crate::model::LogitsRow;
 
+pub use corpus::{Corpus, CorpusDrafter};
+pub(crate) use corpus::{
+    Index as CorpusIndex, MAX_TOKENS as MAX_CORPUS_TOKENS, Origin as CorpusOrigin,
+};
 pub use grammar::GrammarDrafter;
 pub use ngram::NgramDrafter;
 pub use prediction::PredictionDrafter;

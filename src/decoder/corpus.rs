@@ -1,0 +1,132 @@
+//! The texts that drafts are looked up in: the files of a folder, as tokens, in an index that is made once.
+//!
+//! The index lies in our cache, one for each folder and vocabulary, and is made again when a file has changed.
+
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::hash::fnv;
+use crate::hub;
+use crate::progress::Progress;
+use crate::speculation::retrieval::{Corpus, CorpusIndex, CorpusOrigin, MAX_CORPUS_TOKENS};
+use crate::text::Tokenizer;
+
+/// Larger files are data, and not read.
+const MAX_FILE: u64 = 64 << 20;
+
+/// The texts of a folder, or of a single file.
+pub(super) fn open(path: &Path, tokenizer: &Tokenizer, progress: &dyn Progress) -> Result<Corpus> {
+    let path = path
+        .canonicalize()
+        .map_err(|source| Error::io(path, source))?;
+    let found = find(&path)?;
+    let described = found.iter().flat_map(|(file, metadata)| {
+        let modified = metadata.modified().ok();
+        let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let numbers = [
+            metadata.len(),
+            modified.map_or(0, |time| time.as_nanos() as u64),
+        ];
+        let name = file.as_os_str().as_encoded_bytes().to_vec();
+        name.into_iter()
+            .chain([0])
+            .chain(numbers.into_iter().flat_map(u64::to_le_bytes))
+    });
+    let origin = CorpusOrigin {
+        fingerprint: tokenizer.fingerprint(),
+        digest: fnv(described),
+    };
+    let name = path.as_os_str().as_encoded_bytes().iter().copied();
+    let name = fnv(name.chain(origin.fingerprint.to_le_bytes()));
+    let folder = hub::own_cache().join("corpora");
+    let file = folder.join(format!("{name:016x}.index"));
+    if let Some(index) = CorpusIndex::open(&file, origin)? {
+        tracing::info!("corpus: {} tokens of {}", index.len(), path.display());
+        return Ok(Corpus::new(index));
+    }
+    let text = tokens(&path, &found, tokenizer, progress)?;
+    files::create_folder(&folder)?;
+    CorpusIndex::write(&file, origin, &text)?;
+    let index = CorpusIndex::open(&file, origin)?;
+    let index = index.ok_or_else(|| Error::corrupt(&file, "it changed while it was written"))?;
+    Ok(Corpus::new(index))
+}
+
+/// The files of a folder and of those in it, in the order of their names; hidden ones and links are left out.
+fn find(path: &Path) -> Result<Vec<(PathBuf, Metadata)>> {
+    let metadata = |path: &Path| {
+        path.symlink_metadata()
+            .map_err(|source| Error::io(path, source))
+    };
+    let mut found = Vec::new();
+    let mut open = vec![path.to_owned()];
+    while let Some(path) = open.pop() {
+        let own = metadata(&path)?;
+        if own.is_file() {
+            found.push((path, own));
+        } else if own.is_dir() {
+            let io_error = |source| Error::io(&path, source);
+            for entry in path.read_dir().map_err(io_error)? {
+                let entry = entry.map_err(io_error)?;
+                if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    open.push(entry.path());
+                }
+            }
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(found)
+}
+
+/// The tokens of all files that are text.
+fn tokens(
+    path: &Path,
+    found: &[(PathBuf, Metadata)],
+    tokenizer: &Tokenizer,
+    progress: &dyn Progress,
+) -> Result<Vec<u32>> {
+    let total = found.iter().map(|(_, metadata)| metadata.len()).sum();
+    progress.begin(&format!("Indexing {}", path.display()), Some(total));
+    let mut tokens = Vec::new();
+    let mut texts = 0;
+    for (file, metadata) in found {
+        if let Some(text) = text_of(file, metadata) {
+            tokens.extend(tokenizer.encode(&text, false)?);
+            tokens.push(Corpus::END);
+            texts += 1;
+        }
+        progress.advance(metadata.len());
+        if tokens.len() > MAX_CORPUS_TOKENS {
+            progress.end();
+            let expected = format!("a folder of at most {MAX_CORPUS_TOKENS} tokens");
+            return Err(Error::invalid("corpus", path.display(), expected));
+        }
+    }
+    progress.end();
+    if texts == 0 {
+        return Err(Error::invalid(
+            "corpus",
+            path.display(),
+            "a folder with texts (UTF-8)",
+        ));
+    }
+    let others = found.len() - texts;
+    tracing::info!(
+        "corpus: {} tokens in {texts} texts of {}; {others} other files are left out",
+        tokens.len(),
+        path.display()
+    );
+    Ok(tokens)
+}
+
+/// The text of a file; `None` if it is none.
+fn text_of(file: &Path, metadata: &Metadata) -> Option<String> {
+    if metadata.len() > MAX_FILE {
+        return None;
+    }
+    let text = String::from_utf8(std::fs::read(file).ok()?).ok()?;
+    (!text.is_empty() && !text.contains('\0')).then_some(text)
+}
