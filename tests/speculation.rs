@@ -347,7 +347,14 @@ fn the_target_drafts_for_itself() {
     let plain = load("none").unwrap();
     let plain = plain.generate_with(&prompt[..], &config(DraftKind::NONE, 0, false));
     let plain = tokens(&plain.unwrap());
-    for (draft, least) in [("self:0-3", 1.0), ("self:0-1,3", 0.0), ("self:q8_0", 0.8)] {
+    for (draft, least) in [
+        ("self:0-3", 1.0),
+        ("self:0-1,3", 0.0),
+        ("self:q8_0", 0.8),
+        // All of the text, and a small part of it, of which it begins again more than once.
+        ("self:window=1000", 1.0),
+        ("self:window=24", 0.2),
+    ] {
         let decoder = load(draft).unwrap();
         let drafted = decoder.generate_with(&prompt[..], &config(DraftKind::MODEL, 3, false));
         let drafted = drafted.unwrap();

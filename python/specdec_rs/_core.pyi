@@ -52,7 +52,16 @@ _Model: TypeAlias = str | PathLike[str]
 _TokenIds: TypeAlias = _Sequence[SupportsIndex] | npt.NDArray[np.integer[Any]]
 _Prompt: TypeAlias = str | _TokenIds
 # begin generated: choices
-_Draft: TypeAlias = Literal["auto", "none", "ngram", "model", "prediction", "table", "corpus", "recycling"]
+_Draft: TypeAlias = Literal[
+    "auto",
+    "none",
+    "ngram",
+    "model",
+    "prediction",
+    "table",
+    "corpus",
+    "recycling",
+]
 _Verification: TypeAlias = Literal["coupled", "rejection", "block"]
 # end generated: choices
 _Progress: TypeAlias = bool | Callable[[str, int, int | None], object]
@@ -1059,8 +1068,8 @@ class SpeculativeDecoder:
             or a default model's alias.
         draft: A model or a draft head, named like the target; "auto" (None: all sources that need no model, and a head
             in the target or beside it), one of these sources (as "ngram"), or "none"; the target's own layer for
-            multi-token prediction ("mtp"); or the target itself with some of its layers ("self:0-9,26-29") or
-            quantized further ("self:q4_0").
+            multi-token prediction ("mtp"); or the target itself with some of its layers ("self:0-9,26-29"),
+            quantized further ("self:q4_0") or seeing only the end of a long text ("self:window=1024").
         tokenizer: A model whose tokenizer is used instead of the target's.
         chat_template: A chat template to use instead of the model's own: a file, a known name ("chatml", "llama3", ...),
             or Jinja source.

@@ -36,7 +36,7 @@ pub(super) struct ModelArgs {
     #[arg(short, long, short_alias = 'm', visible_alias = "model", value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
     pub(super) target: String,
     #[arg(short, long, value_name = "MODEL", help = draft_help(
-        "a model, a draft head, mtp (the target's own layer), self:LAYERS, self:FORMAT",
+        "a model, a draft head, mtp (the target's own layer), self:LAYERS, self:FORMAT, self:window=TOKENS",
         " [default: the profile's, or auto]",
     ))]
     pub(super) draft: Option<String>,
@@ -147,13 +147,8 @@ impl ModelArgs {
             builder = builder.kernels(kernels);
         }
         let table = profile.and_then(|profile| profile.table.as_ref());
-        match loading.table.as_ref().or(table) {
-            Some(table) => builder = builder.table(table),
-            None if self.drafts_from_table() && !self.learns => {
-                let expected = "another source, or a table to draft from, which --table names";
-                return Err(Error::invalid("draft", DraftKind::TABLE, expected).into());
-            }
-            None => {}
+        if let Some(table) = loading.table.as_ref().or(table) {
+            builder = builder.table(table);
         }
         if let Some(corpus) = &loading.corpus {
             builder = builder.corpus(corpus);
@@ -168,10 +163,16 @@ impl ModelArgs {
             builder = builder.threads(threads);
         }
         let named = profile.filter(|profile| profile.model.is_some() || profile.table.is_some());
-        builder.load().map_err(|error| match named {
+        let decoder = builder.load().map_err(|error| match named {
             Some(_) => CliError::Profile(error),
             None => CliError::Error(error),
-        })
+        })?;
+        let has_table = decoder.draft_sources().contains(&DraftKind::TABLE);
+        if self.drafts_from_table() && !self.learns && !has_table {
+            let expected = "another source, or a table to draft from, which --table names";
+            return Err(Error::invalid("draft", DraftKind::TABLE, expected).into());
+        }
+        Ok(decoder)
     }
 }
 

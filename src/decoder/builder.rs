@@ -77,7 +77,7 @@ impl DecoderBuilder {
     /// The draft: a model or a draft head (of EAGLE, EAGLE-2, EAGLE-3, DFlash or DSpark, or an assistant of Gemma 4); "auto" (all
     /// sources that need no model, and a head in the target's files or beside them), one of these sources (as "ngram") or "none";
     /// the target's own layer for multi-token prediction ("mtp"); or the target itself, with some of its layers alone
-    /// ("self:0-9,26-29") or quantized further (`self:q4_0`).
+    /// ("self:0-9,26-29"), quantized further (`self:q4_0`) or seeing only the end of a long text ("self:window=1024").
     #[must_use]
     pub fn draft(mut self, draft: impl Into<String>) -> Self {
         self.draft = draft.into();
@@ -228,8 +228,9 @@ impl DecoderBuilder {
         let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
             Ok(DraftKind::MODEL | DraftKind::PREDICTION) => {
                 let sources = registry::names_without_model();
-                let expected =
-                    format!("a model's name, self:LAYERS, self:FORMAT, auto, {sources} or none");
+                let expected = format!(
+                    "a model's name, self:LAYERS, self:FORMAT, self:window=TOKENS, auto, {sources} or none"
+                );
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
             Ok(DraftKind::AUTO) => {
@@ -258,8 +259,9 @@ impl DecoderBuilder {
         if let Some(path) = &self.corpus {
             statistics.corpus = corpus::open(path, &tokenizer, &*self.options.progress)?;
         }
-        if let Some(path) = &self.table {
-            statistics.table.load(path, tokenizer.fingerprint())?;
+        match &self.table {
+            Some(path) => statistics.table.load(path, tokenizer.fingerprint())?,
+            None => statistics.table = super::default_table(&tokenizer),
         }
         if default_draft != DraftKind::NONE {
             statistics.costs.measure(&target, MEASURING)?;
@@ -285,6 +287,13 @@ impl DecoderBuilder {
         files: &ModelFiles,
     ) -> Result<DraftModel> {
         let model = match own {
+            SelfDraft::Window(tokens) => {
+                return Ok(DraftModel::Model {
+                    model: SharedModel::new(target.lock()?.again()?),
+                    vocabulary: None,
+                    window: Some(tokens),
+                });
+            }
             SelfDraft::Layers(layers) => target.lock()?.with_layers(&layers)?,
             SelfDraft::Quantized(precision) => {
                 let options = LoadOptions {
@@ -294,7 +303,7 @@ impl DecoderBuilder {
                 model::load(files, &options)?.model
             }
         };
-        Ok(DraftModel::Model(SharedModel::new(model), None))
+        Ok(DraftModel::of_same_vocabulary(SharedModel::new(model)))
     }
 
     /// Another model, or a head.
@@ -312,7 +321,11 @@ impl DecoderBuilder {
             tracing::info!(shared = other.shared(), "the draft has another vocabulary");
         }
         let model = SharedModel::new(loaded.model);
-        Ok(DraftModel::Model(model, other.map(Arc::new)))
+        Ok(DraftModel::Model {
+            model,
+            vocabulary: other.map(Arc::new),
+            window: None,
+        })
     }
 
     fn load_tokenizer(&self, name: &str) -> Result<Tokenizer> {

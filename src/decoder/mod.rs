@@ -83,7 +83,7 @@ impl SpeculativeDecoder {
             defaults: Arc::default(),
             cache: kv_cache(target.info()),
             target,
-            draft: draft.map(|model| DraftModel::Model(SharedModel::of_user(model), None)),
+            draft: draft.map(|model| DraftModel::of_same_vocabulary(SharedModel::of_user(model))),
             tokenizer,
             statistics: DraftingStatistics::default(),
             service: SharedService::default(),
@@ -202,19 +202,20 @@ impl SpeculativeDecoder {
         }
     }
 
-    /// The same decoder without its table.
+    /// The same decoder without what its table has learned.
     #[cfg(feature = "server")]
     pub(crate) fn without_table(mut self) -> Self {
-        self.statistics.table = Table::default();
+        self.statistics.table = default_table(&self.tokenizer);
         self
     }
 
-    /// The same target with the draft sources that a decoder has by default, without a draft model or a table.
+    /// The same target with the draft sources that a decoder has by default, without a draft model, or a table or a corpus of the
+    /// user's.
     pub(crate) fn with_default_drafts(&self) -> Self {
         let mut decoder = self.apart();
         decoder.draft = None;
         decoder.default_draft = DraftKind::AUTO;
-        decoder.statistics.table = Table::default();
+        decoder.statistics.table = default_table(&self.tokenizer);
         decoder.statistics.corpus = Corpus::default();
         decoder
     }
@@ -237,7 +238,7 @@ impl SpeculativeDecoder {
     /// A token sequence of the draft model; `None` without one, or if it is a head.
     pub fn draft_sequence(&self) -> Option<TokenSequence> {
         match self.draft.as_ref()? {
-            DraftModel::Model(model, _) => Some(TokenSequence::new(model)),
+            DraftModel::Model { model, .. } => Some(TokenSequence::new(model)),
             DraftModel::Head(..) => None,
         }
     }
@@ -245,7 +246,7 @@ impl SpeculativeDecoder {
     /// Whether a model is computing on this thread, so that no other thread's answer may be waited for.
     pub(crate) fn is_computing_here(&self) -> bool {
         let drafts = match &self.draft {
-            Some(DraftModel::Model(model, _)) => model.is_computing_here(),
+            Some(DraftModel::Model { model, .. }) => model.is_computing_here(),
             Some(DraftModel::Head(..)) | None => false,
         };
         drafts || self.target.is_computing_here()
@@ -255,7 +256,7 @@ impl SpeculativeDecoder {
     #[cfg(feature = "python")]
     pub(crate) fn owns_models(&self) -> bool {
         let owns_draft = match &self.draft {
-            Some(DraftModel::Model(model, _)) => model.owners() == 1,
+            Some(DraftModel::Model { model, .. }) => model.owners() == 1,
             Some(DraftModel::Head(..)) | None => true,
         };
         let owners = self.target.owners();
@@ -282,7 +283,7 @@ impl SpeculativeDecoder {
     /// Facts about the draft model; `None` without one.
     pub fn draft_info(&self) -> Option<ModelInfo> {
         self.draft.as_ref().map(|draft| match draft {
-            DraftModel::Model(model, _) => model.info().clone(),
+            DraftModel::Model { model, .. } => model.info().clone(),
             DraftModel::Head(head, _) => head.info(),
         })
     }
@@ -439,6 +440,11 @@ impl SpeculativeDecoder {
         };
         chosen.map(|(kind, _)| kind).filter(has).collect()
     }
+}
+
+/// The table that a decoder starts with.
+fn default_table(tokenizer: &Tokenizer) -> Table {
+    Table::of_vocabulary(tokenizer.vocab_size(), || tokenizer.fingerprint())
 }
 
 /// Cancels a generation when its future is dropped.

@@ -37,6 +37,11 @@ pub trait TargetModel: LanguageModel {
         Err(self.has_no("layers to leave out"))
     }
 
+    /// The same model, of the same weights, for sequences of a draft's.
+    fn again(&self) -> Result<Box<dyn TargetModel>> {
+        Err(self.has_no("sequences beside its own"))
+    }
+
     /// Brings a head to where this model computes, whose hidden states it reads.
     fn draft_head(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
         let _ = files;

@@ -32,8 +32,8 @@ use crate::model::{LanguageModel, ModelInfo};
 ///         or a default model's alias.
 ///     draft: A model or a draft head, named like the target; "auto" (None: all sources that need no model, and a head
 ///         in the target or beside it), one of these sources (as "ngram"), or "none"; the target's own layer for
-///         multi-token prediction ("mtp"); or the target itself with some of its layers ("self:0-9,26-29") or
-///         quantized further ("self:q4_0").
+///         multi-token prediction ("mtp"); or the target itself with some of its layers ("self:0-9,26-29"),
+///         quantized further ("self:q4_0") or seeing only the end of a long text ("self:window=1024").
 ///     tokenizer: A model whose tokenizer is used instead of the target's.
 ///     chat_template: A chat template to use instead of the model's own: a file, a known name ("chatml", "llama3", ...),
 ///         or Jinja source.

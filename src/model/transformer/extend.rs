@@ -230,6 +230,11 @@ impl<B: Backend> TargetModel for Transformer<B> {
         Ok(Box::new(self.of_layers(layers)?))
     }
 
+    fn again(&self) -> Result<Box<dyn TargetModel>> {
+        let layers: Vec<usize> = (0..self.layers.len()).collect();
+        self.with_layers(&layers)
+    }
+
     fn draft_head(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
         let host = Host {
             spec: &self.spec,

@@ -17,13 +17,28 @@ const DRAFT_STREAM: u16 = 1;
 /// The draft weights of a decoder.
 #[derive(Clone)]
 pub(crate) enum DraftModel {
-    /// A model, and its vocabulary if that differs from the target's.
-    Model(SharedModel, Option<Arc<OtherVocabulary>>),
+    /// A model.
+    Model {
+        model: SharedModel,
+        /// Its vocabulary, if that differs from the target's.
+        vocabulary: Option<Arc<OtherVocabulary>>,
+        /// How many of the last tokens of a long text it has, if fewer than its context allows.
+        window: Option<usize>,
+    },
     /// A head on the target's hidden states, and the most frequent tokens, where it chooses among those.
     Head(Arc<dyn DraftHead>, Option<Arc<OutputTiles>>),
 }
 
 impl DraftModel {
+    /// A model of the target's vocabulary.
+    pub(crate) fn of_same_vocabulary(model: SharedModel) -> Self {
+        Self::Model {
+            model,
+            vocabulary: None,
+            window: None,
+        }
+    }
+
     /// Makes the drafter for one request.
     pub(crate) fn drafter(
         &self,
@@ -42,7 +57,7 @@ impl DraftModel {
         if config.adaptive {
             sampler = sampler.with_alternatives();
         }
-        let (model, vocabulary) = match self {
+        let (model, window, vocabulary) = match self {
             Self::Head(head, frequent) => {
                 return Ok(Box::new(HeadDrafter::new(
                     head,
@@ -50,18 +65,23 @@ impl DraftModel {
                     frequent.as_deref(),
                 )?));
             }
+            Self::Model {
+                model,
+                vocabulary,
+                window,
+            } => (model, *window, vocabulary.as_ref()),
+        };
+        let vocabulary = match vocabulary {
             // Under greedy decoding the texts are compared, so the two may be tokenized differently.
-            Self::Model(model, Some(other))
+            Some(other)
                 if config.is_greedy() && config.response_format.is_none() && !other.is_near() =>
             {
                 return Ok(Box::new(TextDrafter::new(model, other, vocab_size)?));
             }
-            Self::Model(model, Some(other)) => (
-                model,
-                Vocabulary::Other(other.clone(), other.retokenizer()?),
-            ),
-            Self::Model(model, None) => (model, Vocabulary::Same),
+            Some(other) => Vocabulary::Other(other.clone(), other.retokenizer()?),
+            None => Vocabulary::Same,
         };
-        Ok(Box::new(ModelDrafter::new(model, vocabulary, sampler)))
+        let drafter = ModelDrafter::new(model, window, vocabulary, sampler);
+        Ok(Box::new(drafter))
     }
 }

@@ -33,6 +33,11 @@ pub trait Drafter: Send {
         1
     }
 
+    /// How many of a text's tokens it reads at most.
+    fn unread(&self, tokens: usize) -> usize {
+        tokens
+    }
+
     /// Tells that no hidden states of the text's first tokens will be received, before any are.
     fn skip_hidden(&mut self, tokens: usize) {
         let _ = tokens;

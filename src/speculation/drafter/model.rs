@@ -16,10 +16,15 @@ pub struct ModelDrafter {
 }
 
 impl ModelDrafter {
-    /// A drafter for one request.
-    pub fn new(model: &SharedModel, vocabulary: Vocabulary, sampler: Sampler) -> Self {
+    /// A drafter for one request, whose model has the last tokens of a long text alone, if there is a window.
+    pub fn new(
+        model: &SharedModel,
+        window: Option<usize>,
+        vocabulary: Vocabulary,
+        sampler: Sampler,
+    ) -> Self {
         Self {
-            sequence: DraftSequence::new(model),
+            sequence: DraftSequence::new(model, window),
             vocabulary,
             sampler,
         }
@@ -27,6 +32,10 @@ impl ModelDrafter {
 }
 
 impl Drafter for ModelDrafter {
+    fn unread(&self, tokens: usize) -> usize {
+        self.sequence.unread(tokens)
+    }
+
     fn prefill(&mut self, prompt: &[u32]) -> Result<()> {
         match self.vocabulary.follow(prompt) {
             Some(text) => self.sequence.prefill(text),

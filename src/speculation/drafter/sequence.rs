@@ -1,4 +1,7 @@
 //! A draft model's token sequence, kept in step with the request's text.
+//!
+//! Of a long text it has only the end, the window: a draft reads fewer keys and values then than the target does, and its own
+//! context may be shorter than the target's. (A window for drafts: LongSpec, 2502.17421.)
 
 use crate::error::Result;
 use crate::model::{Logits, SharedModel, TokenSequence};
@@ -9,26 +12,43 @@ pub struct DraftSequence {
     sequence: TokenSequence,
     /// The tokens in the cache.
     cached: Vec<u32>,
+    /// The text's tokens before those.
+    skipped: usize,
+    /// How many tokens it has at least of a longer text; it has up to twice as many.
+    window: usize,
 }
 
 impl DraftSequence {
-    /// An empty sequence.
-    pub fn new(model: &SharedModel) -> Self {
+    /// An empty sequence, with this window; with the longest that the model's context allows, if there is none.
+    pub fn new(model: &SharedModel, window: Option<usize>) -> Self {
+        let sequence = TokenSequence::new(model);
+        let longest = sequence.context_length() / 2;
         Self {
-            sequence: TokenSequence::new(model),
+            window: window.map_or(longest, |window| window.min(longest)).max(1),
+            sequence,
             cached: Vec::new(),
+            skipped: 0,
         }
     }
 
-    /// How many tokens may follow so many: the draft's own context may be shorter than the target's.
-    pub fn room(&self, tokens: usize) -> usize {
-        self.sequence.context_length().saturating_sub(tokens)
+    /// How many tokens may follow a text of so many.
+    pub fn room(&mut self, tokens: usize) -> usize {
+        self.slide(tokens);
+        self.longest().saturating_sub(tokens - self.skipped)
     }
 
-    /// Prefills a text, up to the draft model's context length.
+    /// How many tokens it reads at once at most of a text of so many.
+    pub fn unread(&self, tokens: usize) -> usize {
+        match tokens > self.longest() {
+            true => self.window,
+            false => tokens,
+        }
+    }
+
+    /// Prefills a text.
     pub fn prefill(&mut self, text: &[u32]) -> Result<()> {
-        let text = &text[..text.len().min(self.sequence.context_length())];
-        let new = self.roll_back(text, text.len())?;
+        let own = self.slide(text.len());
+        let new = self.roll_back(&text[own..], text.len() - own)?;
         if !new.is_empty() && self.knows(&new) {
             self.sequence.extend(&new, 0)?;
             self.cached.extend(new);
@@ -39,7 +59,8 @@ impl DraftSequence {
     /// Rolls back to what it shares with a text; returns the tokens that are left to feed, the newest at
     /// least, for its logits.
     pub fn reconcile(&mut self, text: &[u32]) -> Result<Vec<u32>> {
-        self.roll_back(text, text.len().saturating_sub(1))
+        let own = &text[self.slide(text.len())..];
+        self.roll_back(own, own.len().saturating_sub(1))
     }
 
     /// Feeds `tokens` and empties them; returns the logits after the last one. `None`: the model does not know them all.
@@ -50,6 +71,22 @@ impl DraftSequence {
         let logits = self.sequence.extend(tokens, 1)?;
         self.cached.append(tokens);
         Ok(Some(logits))
+    }
+
+    /// How many tokens it has at most: twice the window, so that a token is read twice in the worst case.
+    fn longest(&self) -> usize {
+        (2 * self.window).min(self.sequence.context_length())
+    }
+
+    /// The first of a text's tokens that it has: another one if there are too many.
+    fn slide(&mut self, tokens: usize) -> usize {
+        if tokens < self.skipped {
+            self.skipped = 0;
+        }
+        if tokens - self.skipped >= self.longest() {
+            self.skipped = tokens - self.window.min(tokens);
+        }
+        self.skipped
     }
 
     fn roll_back(&mut self, text: &[u32], most: usize) -> Result<Vec<u32>> {

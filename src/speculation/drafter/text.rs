@@ -33,7 +33,7 @@ impl TextDrafter {
         vocab_size: usize,
     ) -> Result<Self> {
         Ok(Self {
-            sequence: DraftSequence::new(model),
+            sequence: DraftSequence::new(model, None),
             retokenizer: other.retokenizer()?,
             other: Arc::clone(other),
             vocab_size,
@@ -47,9 +47,10 @@ impl TextDrafter {
         };
         let draft = self.other.draft();
         let mut detokenizer = draft.detokenizer(true, true);
+        let room = self.sequence.room(text.len());
         let mut pending = self.sequence.reconcile(text)?;
         let mut generated = String::new();
-        for _ in 0..limit.min(self.sequence.room(text.len())) {
+        for _ in 0..limit.min(room) {
             let Some(logits) = self.sequence.next(&mut pending)? else {
                 break;
             };

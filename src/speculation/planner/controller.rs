@@ -202,7 +202,7 @@ impl Controller {
                 load,
                 draft: self.costs.draft(context, costed.kind),
                 catching_up: self.costs.prefill(context, costed.kind)
-                    * (context - costed.prefilled) as f64,
+                    * costed.unread(context) as f64,
             };
             let rate = plan.estimate.rate().max(min_rate);
             let choice = costed.choose(&costs, tokens, rate, &acceptance.lock());

@@ -75,6 +75,12 @@ impl CostedDrafter {
         steps.any(|(_, estimate)| estimate.rate() > rate)
     }
 
+    /// How many of a text's tokens it has yet to read.
+    pub(super) fn unread(&self, tokens: usize) -> usize {
+        let new = tokens.saturating_sub(self.prefilled);
+        new.min(self.drafter.unread(tokens))
+    }
+
     /// The estimates of steps for which it drafts 1, 2, ... tokens.
     fn estimates(
         &self,
@@ -154,7 +160,7 @@ impl CostedDrafter {
     pub(super) fn catch_up(&mut self, text: &[u32], costs: &Costs) -> Result<()> {
         let began = Instant::now();
         self.drafter.prefill(text)?;
-        let new = text.len().saturating_sub(self.prefilled);
+        let new = self.unread(text.len());
         costs.observe_prefill(self.kind, new, began.elapsed().as_secs_f64());
         self.prefilled = text.len();
         Ok(())

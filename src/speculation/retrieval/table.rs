@@ -15,6 +15,9 @@ use crate::speculation::Candidate;
 /// The first bytes of a table's file.
 const MAGIC: &[u8; 16] = b"specdec table 1\n";
 
+/// Phrases of SmolLM2's answers to questions of its own, and how many tokens its vocabulary has (`benches/default_table.py`).
+const SMOLLM2: (&[u8], usize) = (include_bytes!("smollm2.table"), 49_152);
+
 /// The maximum number of tokens in an entry's n-gram.
 pub const ORDERS: usize = 4;
 
@@ -50,6 +53,17 @@ struct Slot {
 }
 
 impl Table {
+    /// What models of a vocabulary draft from before anything is learned: the table that comes with the default model, or an
+    /// empty one.
+    pub fn of_vocabulary(tokens: usize, fingerprint: impl FnOnce() -> u64) -> Self {
+        let (table, own) = SMOLLM2;
+        let mut slots = Slots::default();
+        if tokens != own || slots.read(table, fingerprint()).is_err() {
+            return Self::default();
+        }
+        Self(Arc::new(RwLock::new(slots)))
+    }
+
     /// Counts the tokens of a text from an index on.
     pub fn learn(&self, text: &[u32], from: usize) {
         let slots = &mut *self.0.write().unwrap_or_else(PoisonError::into_inner);

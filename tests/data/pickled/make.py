@@ -1,4 +1,6 @@
-"""Writes pytorch_model.bin beside this script with torch.save: what Hugging Face's layout held before safetensors.
+"""Writes pytorch_model.bin beside this script with torch.save.
+
+It is what Hugging Face's layout held before safetensors.
 
     python tests/data/pickled/make.py
 
@@ -15,6 +17,7 @@ FOLDER = Path(__file__).parent
 
 
 def main() -> None:
+    """Write both files."""
     tensors = load_file(FOLDER.parent / "hf/gpt2/model.safetensors")
     stored = OrderedDict()
     # Views of one storage, at an offset.
