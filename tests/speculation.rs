@@ -79,7 +79,7 @@ fn acceptance_is_what_theory_says() {
 fn acceptance_of_the_targets_own_layers_is_what_theory_says() {
     let target = pair::folder("target").to_string_lossy().into_owned();
     for (draft, rates) in [("self:0-1,3", 0.1..0.95), ("self:q8_0", 0.9..1.0)] {
-        let decoder = SpeculativeDecoder::new(&target, draft, Some(Device::Cpu)).unwrap();
+        let decoder = SpeculativeDecoder::new(&target, &draft, Some(Device::Cpu)).unwrap();
         let rate = acceptance_of(&decoder);
         assert!(rates.contains(&rate), "{draft}: {rate}");
     }
@@ -335,6 +335,71 @@ fn scoring_more_than_the_context_holds_is_refused_at_once() {
         .to_string();
     assert!(
         message.contains("10000000") && message.contains("1024"),
+        "{message}"
+    );
+}
+
+/// The pair's draft model, which is said to know a mask.
+fn parallel_draft(mask: &serde_json::Value) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(pair::folder("draft")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let file = folder.path().join("config.json");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["pard_token"] = mask.clone();
+    std::fs::write(&file, config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn a_model_with_masks_drafts_several_tokens_in_one_pass() {
+    const MASK: u32 = 7;
+    const GAMMA: usize = 3;
+    let target = pair::folder("target").display().to_string();
+    let folder = parallel_draft(&MASK.into());
+    let draft = folder.path().display().to_string();
+    let decoder = SpeculativeDecoder::new(&target, &draft, Some(Device::Cpu)).unwrap();
+    let prompt = &pair::licence_prompts(3)[1];
+    let plain = decoder.generate_with(&prompt[..], &config(DraftKind::NONE, 0, false));
+    let plain = tokens(&plain.unwrap());
+    let drafted = decoder.generate_with(&prompt[..], &config(DraftKind::MODEL, GAMMA, false));
+    let drafted = drafted.unwrap();
+    assert_eq!(tokens(&drafted), plain);
+    // The same by hand.
+    let (mut steps, mut accepted, mut done) = (0, 0, 0);
+    while done < plain.len() {
+        let mut sequence = decoder.draft_sequence().unwrap();
+        let limit = GAMMA.min(plain.len() - done - 1);
+        let masks = vec![MASK; limit.saturating_sub(1)];
+        let text = [prompt, &plain[..done], &masks].concat();
+        let logits = sequence.extend(&text, limit.max(1)).unwrap().into_vec();
+        let rows = logits.chunks(logits.len() / limit.max(1)).take(limit);
+        let best = |row: &[f32]| {
+            let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a)));
+            best.unwrap() as u32
+        };
+        let guesses: Vec<u32> = rows.map(best).collect();
+        let right = guesses
+            .iter()
+            .zip(&plain[done..])
+            .take_while(|(a, b)| a == b);
+        let right = right.count();
+        (steps, accepted, done) = (steps + 1, accepted + right, done + right + 1);
+    }
+    assert_eq!(
+        (drafted.stats.steps, drafted.stats.accepted),
+        (steps, accepted)
+    );
+    assert!(accepted > 0);
+    let folder = parallel_draft(&"many".into());
+    let draft = folder.path().display().to_string();
+    let refused = SpeculativeDecoder::new(&target, &draft, Some(Device::Cpu)).map(drop);
+    let message = refused.unwrap_err().to_string();
+    assert!(
+        message.contains("pard_token: expected a token's number"),
         "{message}"
     );
 }

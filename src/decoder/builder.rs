@@ -292,6 +292,7 @@ impl DecoderBuilder {
                     model: SharedModel::new(target.lock()?.again()?),
                     vocabulary: None,
                     window: Some(tokens),
+                    mask: None,
                 });
             }
             SelfDraft::Layers(layers) => target.lock()?.with_layers(&layers)?,
@@ -323,6 +324,8 @@ impl DecoderBuilder {
         let model = SharedModel::new(loaded.model);
         Ok(DraftModel::Model {
             model,
+            // Masks are of its own vocabulary.
+            mask: loaded.files.mask_token()?.filter(|_| other.is_none()),
             vocabulary: other.map(Arc::new),
             window: None,
         })

@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::sampling_defaults;
 use crate::architecture::{ModelSpec, config_json, gguf};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files::{self, Small};
 use crate::hub::ModelFiles;
 use crate::settings::SpeculativeConfig;
 use crate::text::Tokenizer;
@@ -63,6 +66,24 @@ impl OpenModel {
                 let files = ["tokenizer.json", "vocab.json"];
                 let is_there = files.iter().any(|name| folder.join(name).is_file());
                 is_there.then(|| Tokenizer::from_folder(folder)).transpose()
+            }
+        }
+    }
+
+    /// The token that stands for one to come, in a model that was trained to predict several at once (PARD).
+    pub fn mask_token(&self) -> Result<Option<u32>> {
+        let Self::Folder(folder, _) = self else {
+            return Ok(None);
+        };
+        let file = folder.join("config.json");
+        let value = &files::read_json(&file, Small::Settings)?["pard_token"];
+        let token = value.as_u64().and_then(|token| u32::try_from(token).ok());
+        match (value, token) {
+            (Value::Null, _) => Ok(None),
+            (_, Some(token)) => Ok(Some(token)),
+            _ => {
+                let reason = format!("pard_token: expected a token's number, found {value}");
+                Err(Error::corrupt(file, reason))
             }
         }
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Drafter, Drawing, HeadDrafter, ModelDrafter, OtherVocabulary, Sampler, TextDrafter, Vocabulary,
+    DraftedModel, Drafter, Drawing, HeadDrafter, ModelDrafter, OtherVocabulary, Sampler,
+    TextDrafter, Vocabulary,
 };
 use crate::backend::OutputTiles;
 use crate::error::Result;
@@ -24,6 +25,8 @@ pub(crate) enum DraftModel {
         vocabulary: Option<Arc<OtherVocabulary>>,
         /// How many of the last tokens of a long text it has, if fewer than its context allows.
         window: Option<usize>,
+        /// The token that stands for one to come, if it knows such.
+        mask: Option<u32>,
     },
     /// A head on the target's hidden states, and the most frequent tokens, where it chooses among those.
     Head(Arc<dyn DraftHead>, Option<Arc<OutputTiles>>),
@@ -36,6 +39,7 @@ impl DraftModel {
             model,
             vocabulary: None,
             window: None,
+            mask: None,
         }
     }
 
@@ -57,7 +61,7 @@ impl DraftModel {
         if config.adaptive {
             sampler = sampler.with_alternatives();
         }
-        let (model, window, vocabulary) = match self {
+        let (drafted, vocabulary) = match self {
             Self::Head(head, frequent) => {
                 return Ok(Box::new(HeadDrafter::new(
                     head,
@@ -69,19 +73,32 @@ impl DraftModel {
                 model,
                 vocabulary,
                 window,
-            } => (model, *window, vocabulary.as_ref()),
+                mask,
+            } => {
+                let (window, mask) = (*window, *mask);
+                let drafted = DraftedModel {
+                    model,
+                    window,
+                    mask,
+                };
+                (drafted, vocabulary.as_ref())
+            }
         };
         let vocabulary = match vocabulary {
             // Under greedy decoding the texts are compared, so the two may be tokenized differently.
             Some(other)
                 if config.is_greedy() && config.response_format.is_none() && !other.is_near() =>
             {
-                return Ok(Box::new(TextDrafter::new(model, other, vocab_size)?));
+                return Ok(Box::new(TextDrafter::new(
+                    drafted.model,
+                    other,
+                    vocab_size,
+                )?));
             }
             Some(other) => Vocabulary::Other(other.clone(), other.retokenizer()?),
             None => Vocabulary::Same,
         };
-        let drafter = ModelDrafter::new(model, window, vocabulary, sampler);
+        let drafter = ModelDrafter::new(&drafted, vocabulary, sampler);
         Ok(Box::new(drafter))
     }
 }

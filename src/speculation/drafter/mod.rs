@@ -16,7 +16,7 @@ use crate::error::Result;
 pub(crate) use cut_vocabulary::frequent_tokens;
 pub(crate) use draft_model::DraftModel;
 pub use head::HeadDrafter;
-pub use model::ModelDrafter;
+pub use model::{DraftedModel, ModelDrafter};
 pub use sampler::{Drawing, Sampler};
 pub use text::TextDrafter;
 pub use vocabulary::{OtherVocabulary, Vocabulary};

@@ -1,4 +1,6 @@
 //! A smaller model, whose tokens are drawn as the target's are.
+//!
+//! A model that was trained to may draft several tokens in one pass: masks stand for those before (PARD, 2504.18583).
 
 use super::Drafter;
 use super::sampler::Sampler;
@@ -8,23 +10,33 @@ use crate::error::Result;
 use crate::model::SharedModel;
 use crate::speculation::Draft;
 
+/// The most tokens of one pass with masks: as many as such models are trained for.
+const MAX_PARALLEL: usize = 8;
+
+/// A model to draft from.
+pub struct DraftedModel<'a> {
+    /// It.
+    pub model: &'a SharedModel,
+    /// How many of the last tokens of a long text it has, if fewer than its context allows.
+    pub window: Option<usize>,
+    /// The token that stands for one to come, if it knows such.
+    pub mask: Option<u32>,
+}
+
 /// Drafts by sampling from a model.
 pub struct ModelDrafter {
     sequence: DraftSequence,
+    mask: Option<u32>,
     vocabulary: Vocabulary,
     sampler: Sampler,
 }
 
 impl ModelDrafter {
-    /// A drafter for one request, whose model has the last tokens of a long text alone, if there is a window.
-    pub fn new(
-        model: &SharedModel,
-        window: Option<usize>,
-        vocabulary: Vocabulary,
-        sampler: Sampler,
-    ) -> Self {
+    /// A drafter for one request.
+    pub fn new(drafted: &DraftedModel<'_>, vocabulary: Vocabulary, sampler: Sampler) -> Self {
         Self {
-            sequence: DraftSequence::new(model, window),
+            sequence: DraftSequence::new(drafted.model, drafted.window),
+            mask: drafted.mask,
             vocabulary,
             sampler,
         }
@@ -32,6 +44,10 @@ impl ModelDrafter {
 }
 
 impl Drafter for ModelDrafter {
+    fn tokens_a_pass(&self) -> usize {
+        self.mask.map_or(1, |_| MAX_PARALLEL)
+    }
+
     fn unread(&self, tokens: usize) -> usize {
         self.sequence.unread(tokens)
     }
@@ -53,15 +69,21 @@ impl Drafter for ModelDrafter {
             return Ok(draft);
         }
         let mut pending = self.sequence.reconcile(text)?;
-        while draft.len() < limit
-            && let Some(logits) = self.sequence.next(&mut pending)?
-        {
-            let row = logits.row(0);
-            let row = self.vocabulary.logits(row, self.sampler.vocab_size());
-            let Some(token) = self.sampler.draw(&row, history, &mut draft)? else {
+        'passes: while draft.len() < limit {
+            let rows = (limit - draft.len()).min(self.tokens_a_pass());
+            let masks = self.mask.map(|mask| vec![mask; rows - 1]);
+            let masks = masks.unwrap_or_default();
+            let Some(logits) = self.sequence.next_masked(&mut pending, &masks)? else {
                 break;
             };
-            pending.extend(self.vocabulary.to_draft(token));
+            for row in 0..rows {
+                let row = logits.row(row);
+                let row = self.vocabulary.logits(row, self.sampler.vocab_size());
+                let Some(token) = self.sampler.draw(&row, history, &mut draft)? else {
+                    break 'passes;
+                };
+                pending.extend(self.vocabulary.to_draft(token));
+            }
         }
         self.sampler.widen(&mut draft);
         Ok(draft)

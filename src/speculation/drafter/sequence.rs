@@ -65,11 +65,21 @@ impl DraftSequence {
 
     /// Feeds `tokens` and empties them; returns the logits after the last one. `None`: the model does not know them all.
     pub fn next(&mut self, tokens: &mut Vec<u32>) -> Result<Option<Logits>> {
-        if tokens.is_empty() || !self.knows(tokens) {
+        self.next_masked(tokens, &[])
+    }
+
+    /// The same with masks after the tokens, which stand for tokens to come, and are rolled back: the logits after each mask follow.
+    pub fn next_masked(&mut self, tokens: &mut Vec<u32>, masks: &[u32]) -> Result<Option<Logits>> {
+        if tokens.is_empty() || !self.knows(tokens) || !self.knows(masks) {
             return Ok(None);
         }
-        let logits = self.sequence.extend(tokens, 1)?;
+        let fed = [tokens, masks].concat();
+        let logits = self.sequence.extend(&fed, 1 + masks.len())?;
         self.cached.append(tokens);
+        if !masks.is_empty() {
+            let kept = self.sequence.rewind(self.cached.len())?;
+            self.cached.truncate(kept);
+        }
         Ok(Some(logits))
     }
 
