@@ -2,10 +2,10 @@
 
     python benches/default_table.py src/speculation/retrieval/smollm2.table
 
-The model writes questions (what it samples where a user's message starts), and answers them: half of
-them greedily, half at temperature 0.8. Phrases that occur often enough, and are continued alike often
-enough, stay in the table. Two hundred thousand tokens take five minutes on two cores; questions are
-sampled without a seed, so another run gives other phrases.
+The model writes questions (what it samples where a user's message starts), and answers them: half
+of them greedily, half at temperature 0.8. Phrases that occur often enough, and are continued alike
+often enough, stay in the table. Two hundred thousand tokens take five minutes on two cores;
+questions are sampled without a seed, so another run gives other phrases.
 """
 
 import struct

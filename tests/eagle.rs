@@ -397,7 +397,7 @@ fn heads_compute_what_the_papers_define() {
             .collect();
         let mut drafting = head.begin().unwrap();
         let given = &hidden[..inputs.len() * head.width()];
-        drafting.read(&ids[1..], given).unwrap();
+        drafting.append(&ids[1..], given).unwrap();
         // Then the head continues from its own features.
         for token in [5, 9, 300] {
             let expected = naive.outputs(&inputs).pop().unwrap();
@@ -409,9 +409,9 @@ fn heads_compute_what_the_papers_define() {
         // Continued from a truncated state, it gives the same bits.
         drafting.truncate(9);
         let rest = &given[9 * head.width()..];
-        drafting.read(&ids[10..], rest).unwrap();
+        drafting.append(&ids[10..], rest).unwrap();
         let mut fresh = head.begin().unwrap();
-        fresh.read(&ids[1..], given).unwrap();
+        fresh.append(&ids[1..], given).unwrap();
         let [a, b] = [&mut drafting, &mut fresh].map(|head| {
             head.draft(7).unwrap();
             head.logits(None).unwrap()

@@ -127,13 +127,15 @@ fn eagle_3_in_the_layout_of_speculators_gives_the_golden_logits_and_drafts() {
         let mut sequence = head.begin().unwrap();
         for (index, row) in rows.chunks(tokens).enumerate() {
             let features = &features[index * width..][..width];
-            sequence.read(&ids[index + 1..][..1], features).unwrap();
+            sequence.append(&ids[index + 1..][..1], features).unwrap();
             let what = format!("{named} row {index}");
             assert_close(&sequence.logits(None).unwrap(), row, &what);
         }
         let (draft, rows) = (golden.ids("draft"), golden.floats("draft_logits"));
         let mut sequence = head.begin().unwrap();
-        sequence.read(&ids[1..65], &features[..64 * width]).unwrap();
+        sequence
+            .append(&ids[1..65], &features[..64 * width])
+            .unwrap();
         for (index, (token, row)) in draft.iter().zip(rows.chunks(tokens)).enumerate() {
             let ours = sequence.logits(None).unwrap();
             assert_close(&ours, row, &format!("{named} draft {index}"));
@@ -160,7 +162,7 @@ fn block_drafters_give_the_golden_logits_drafts_and_confidence() {
             for (index, at) in at.into_iter().enumerate() {
                 let at = at as usize;
                 let features = &features[read * width..at * width];
-                sequence.read(&ids[read + 1..=at], features).unwrap();
+                sequence.append(&ids[read + 1..=at], features).unwrap();
                 read = at;
                 for slot in 0..slots {
                     let what = format!("{named} at {at}, slot {slot}");
@@ -205,7 +207,7 @@ fn layers_for_multi_token_prediction_give_the_golden_logits_and_drafts() {
                 while read + 1 < ids.len() {
                     let new = step.min(ids.len() - 1 - read);
                     let features = &hidden[read * width..(read + new) * width];
-                    sequence.read(&ids[read + 1..][..new], features).unwrap();
+                    sequence.append(&ids[read + 1..][..new], features).unwrap();
                     read += new;
                     let golden = &rows[(read - 1) * vocab_size..][..vocab_size];
                     let what = format!("{files:?} {kernels:?} row {read}");
@@ -215,7 +217,7 @@ fn layers_for_multi_token_prediction_give_the_golden_logits_and_drafts() {
             if logits == "logits" {
                 let (draft, rows) = (golden.ids("draft"), golden.floats("draft_logits"));
                 let mut sequence = head.begin().unwrap();
-                sequence.read(&ids[1..65], &hidden[..64 * width]).unwrap();
+                sequence.append(&ids[1..65], &hidden[..64 * width]).unwrap();
                 for (index, (token, row)) in draft.iter().zip(rows.chunks(vocab_size)).enumerate() {
                     let ours = sequence.logits(None).unwrap();
                     assert_close(&ours, row, &format!("{files:?} {kernels:?} draft {index}"));
@@ -267,7 +269,7 @@ fn an_assistant_gives_the_golden_logits_and_drafts() {
                 state.copy_from_slice(golden);
                 sequence.truncate(read);
                 let features = &features[read * width..at * width];
-                sequence.read(&ids[read + 1..=at], features).unwrap();
+                sequence.append(&ids[read + 1..=at], features).unwrap();
                 read = at;
                 for step in 0..4 {
                     let ours = sequence.logits(None).unwrap();
@@ -295,7 +297,7 @@ fn an_assistant_scores_the_tokens_of_the_nearest_clusters_alone() {
             .collect();
         let mut sequence = head.begin().unwrap();
         let tokens: Vec<u32> = (1..21).collect();
-        sequence.read(&tokens, &features).unwrap();
+        sequence.append(&tokens, &features).unwrap();
         let mut among = OutputTiles::new(300);
         for token in [5, 70, 200] {
             among.add(token);

@@ -4,6 +4,7 @@ mod support;
 
 use serde::Deserialize;
 use specdec_rs::backend::cpu::Tier;
+use specdec_rs::hub::DEFAULT_MODEL;
 use specdec_rs::hub::ModelFiles;
 use specdec_rs::model::{Kernels, LoadOptions, load};
 use specdec_rs::{
@@ -52,6 +53,9 @@ fn check(name: &str, alias: &str) {
         .draft("ngram");
     let wide = builder.clone().dtype("f32").load().unwrap();
     let stored = builder.load().unwrap();
+    // The table that comes with the default model is of its vocabulary.
+    let has_table = stored.draft_sources().contains(&DraftKind::TABLE);
+    assert_eq!(has_table, alias == DEFAULT_MODEL, "{alias}");
     let vocab_size = wide.info().vocab_size;
     let (mut largest, mut positions, mut agreeing) = (0.0_f32, 0, 0);
     for case in &golden {

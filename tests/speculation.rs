@@ -79,7 +79,7 @@ fn acceptance_is_what_theory_says() {
 fn acceptance_of_the_targets_own_layers_is_what_theory_says() {
     let target = pair::folder("target").to_string_lossy().into_owned();
     for (draft, rates) in [("self:0-1,3", 0.1..0.95), ("self:q8_0", 0.9..1.0)] {
-        let decoder = SpeculativeDecoder::new(&target, &draft, Some(Device::Cpu)).unwrap();
+        let decoder = SpeculativeDecoder::new(&target, draft, Some(Device::Cpu)).unwrap();
         let rate = acceptance_of(&decoder);
         assert!(rates.contains(&rate), "{draft}: {rate}");
     }
@@ -394,14 +394,16 @@ fn a_model_with_masks_drafts_several_tokens_in_one_pass() {
         (steps, accepted)
     );
     assert!(accepted > 0);
-    let folder = parallel_draft(&"many".into());
-    let draft = folder.path().display().to_string();
-    let refused = SpeculativeDecoder::new(&target, &draft, Some(Device::Cpu)).map(drop);
-    let message = refused.unwrap_err().to_string();
-    assert!(
-        message.contains("pard_token: expected a token's number"),
-        "{message}"
-    );
+    for (mask, expected) in [
+        ("many".into(), "pard_token: expected a token's number"),
+        (512.into(), "pard_token, 512, is none of its 512 tokens"),
+    ] {
+        let folder = parallel_draft(&mask);
+        let draft = folder.path().display().to_string();
+        let refused = SpeculativeDecoder::new(&target, &draft, Some(Device::Cpu)).map(drop);
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
 #[test]

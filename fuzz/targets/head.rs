@@ -66,7 +66,7 @@ fn draft(Fixed { target, folder }: &Fixed) -> Result<()> {
     }
     let mut sequence = head.begin()?;
     let features = vec![0.5; 3 * head.width()];
-    sequence.read(&[5, 6, 7], &features)?;
+    sequence.append(&[5, 6, 7], &features)?;
     for token in 0..3 {
         sequence.logits(None)?;
         sequence.confidence()?;
@@ -76,7 +76,7 @@ fn draft(Fixed { target, folder }: &Fixed) -> Result<()> {
         sequence.draft(token)?;
     }
     sequence.truncate(2);
-    sequence.read(&[1], &features[..head.width()])?;
+    sequence.append(&[1], &features[..head.width()])?;
     sequence.logits(None)?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::options::HubArgs;
 use crate::architecture::ModelSpec;
 use crate::backend::AttentionShape;
 use crate::error::Result;
-use crate::model::{HeadFiles, OpenDraft, OpenModel, heads_beside, requirements};
+use crate::model::{HeadFiles, OpenDraft, OpenModel, PredictionFiles, heads_beside, requirements};
 use crate::text::Tokenizer;
 use crate::weights::{Checkpoint, StoredTensor};
 
@@ -250,7 +250,7 @@ fn drafts(opened: &OpenModel, spec: &ModelSpec) -> Result<Vec<DraftDescription>>
     let mut drafts = Vec::new();
     if HeadFiles::is_within(opened)? {
         drafts.push(DraftDescription {
-            kind: "mtp",
+            kind: PredictionFiles::KIND,
             path: None,
             misfit: None,
         });

@@ -77,7 +77,7 @@ pub(super) struct LoadingArgs {
     kernels: Option<String>,
     /// Folder of texts to look drafts up in: a code base, templates
     #[arg(long, value_name = "FOLDER")]
-    corpus: Option<PathBuf>,
+    pub(super) corpus: Option<PathBuf>,
     /// File with an n-gram table to draft from
     #[arg(long, value_name = "FILE")]
     pub(super) table: Option<PathBuf>,
@@ -191,6 +191,7 @@ impl HubArgs {
     /// Finds the files, or downloads them, with a progress bar.
     pub(super) fn locate(&self) -> Result<ModelFiles> {
         let options = LocateOptions {
+            with_head: true,
             revision: self.revision.as_deref(),
             progress: &*terminal::bar(),
         };

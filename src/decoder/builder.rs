@@ -12,16 +12,15 @@ use crate::engine::Scope;
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 use crate::hub::{LocateOptions, ModelFiles, locate};
-use crate::model::{self, HeadFiles, LoadOptions, OpenDraft, OpenModel, SharedModel, heads_beside};
+use crate::model::{
+    self, HeadFiles, LoadOptions, OpenDraft, OpenModel, PredictionFiles, SharedModel, heads_beside,
+};
 use crate::progress::Progress;
 use crate::settings::DraftKind;
 use crate::speculation::DraftingStatistics;
 use crate::speculation::drafter::{DraftModel, OtherVocabulary, frequent_tokens};
 use crate::speculation::registry;
 use crate::text::{Tokenizer, chat_templates};
-
-/// The draft that is the target's own layer for multi-token prediction.
-const OWN_HEAD: &str = "mtp";
 
 /// How long the target's passes are measured.
 const MEASURING: Duration = Duration::from_millis(80);
@@ -189,41 +188,25 @@ impl DecoderBuilder {
             return Err(Error::invalid("context_length", 0, "an integer >= 1"));
         }
         let own = SelfDraft::parse(&self.draft)?;
-        let files = locate(&self.target, &self.locate_options())?;
+        match &self.corpus {
+            None if self.draft == DraftKind::CORPUS.name() => {
+                let expected = "another source, or a corpus to draft from (`corpus`, --corpus)";
+                return Err(Error::invalid("draft", &self.draft, expected));
+            }
+            Some(path) if !path.exists() => {
+                return Err(Error::io(path, std::io::ErrorKind::NotFound.into()));
+            }
+            _ => {}
+        }
+        let finds_head = [DraftKind::AUTO.name(), PredictionFiles::KIND].contains(&&*self.draft);
+        let options = LocateOptions {
+            with_head: finds_head,
+            ..self.locate_options()
+        };
+        let files = locate(&self.target, &options)?;
         let target = model::load(&files, &self.options)?;
         let (defaults, target_files) = (target.defaults, target.files);
-        let tokenizer = match (&self.tokenizer, target.tokenizer) {
-            (Some(other), _) => {
-                let tokenizer = self.load_tokenizer(other)?;
-                let (own, tokens) = (target.model.vocab_size(), tokenizer.base_vocab_size());
-                if tokens > own {
-                    let expected = format!(
-                        "a tokenizer of the target's vocabulary: it has {tokens} tokens, the target {own}"
-                    );
-                    return Err(Error::invalid("tokenizer", other, expected));
-                }
-                tokenizer
-            }
-            (None, Some(own)) => own,
-            (None, None) => {
-                let reason = "there is no tokenizer beside its weights: name one with `tokenizer`";
-                return Err(Error::not_found(&self.target, reason));
-            }
-        };
-        let tokenizer = match &self.chat_template {
-            Some(template) => {
-                let changed = tokenizer.with_chat_template(&template_source(template)?);
-                changed.map_err(|mistake| {
-                    let expected = format!("a chat template in Jinja: {mistake}");
-                    let given = match Path::new(template).is_file() {
-                        true => template,
-                        false => "(a text)",
-                    };
-                    Error::invalid("chat_template", given, expected)
-                })?
-            }
-            None => tokenizer,
-        };
+        let tokenizer = self.choose_tokenizer(target.tokenizer, target.model.vocab_size())?;
         let target = SharedModel::new(target.model);
         let (draft, default_draft) = match self.draft.parse::<DraftKind>() {
             Ok(DraftKind::MODEL | DraftKind::PREDICTION) => {
@@ -238,8 +221,9 @@ impl DecoderBuilder {
                 (head, DraftKind::AUTO)
             }
             Ok(kind) => (None, kind),
-            Err(_) if self.draft == OWN_HEAD => {
-                let head = load_own_head(target_files, &target, &tokenizer, Some(OWN_HEAD))?;
+            Err(_) if self.draft == PredictionFiles::KIND => {
+                let kind = Some(PredictionFiles::KIND);
+                let head = load_own_head(target_files, &target, &tokenizer, kind)?;
                 let head = head.ok_or_else(|| {
                     let expected =
                         "a model with a layer for multi-token prediction, in its files or beside them (mtp-*.gguf)";
@@ -276,6 +260,42 @@ impl DecoderBuilder {
             statistics,
             service: super::SharedService::default(),
             scope: Scope::default(),
+        })
+    }
+
+    /// The tokenizer that is named, or the target's own, with the chat template that is.
+    fn choose_tokenizer(&self, own: Option<Tokenizer>, vocab_size: usize) -> Result<Tokenizer> {
+        let tokenizer = match (&self.tokenizer, own) {
+            (Some(other), _) => {
+                let tokenizer = self.load_tokenizer(other)?;
+                let tokens = tokenizer.base_vocab_size();
+                if tokens > vocab_size {
+                    let expected = format!(
+                        "a tokenizer of the target's vocabulary: it has {tokens} tokens, the target {vocab_size}"
+                    );
+                    return Err(Error::invalid("tokenizer", other, expected));
+                }
+                tokenizer
+            }
+            (None, Some(own)) => own,
+            (None, None) => {
+                let reason = "there is no tokenizer beside its weights: name one with `tokenizer`";
+                return Err(Error::not_found(&self.target, reason));
+            }
+        };
+        Ok(match &self.chat_template {
+            Some(template) => {
+                let changed = tokenizer.with_chat_template(&template_source(template)?);
+                changed.map_err(|mistake| {
+                    let expected = format!("a chat template in Jinja: {mistake}");
+                    let given = match Path::new(template).is_file() {
+                        true => template,
+                        false => "(a text)",
+                    };
+                    Error::invalid("chat_template", given, expected)
+                })?
+            }
+            None => tokenizer,
         })
     }
 
@@ -321,11 +341,19 @@ impl DecoderBuilder {
         if let Some(other) = &other {
             tracing::info!(shared = other.shared(), "the draft has another vocabulary");
         }
+        let mask = loaded.files.mask_token()?;
         let model = SharedModel::new(loaded.model);
+        if let Some(mask) = mask.filter(|mask| *mask as usize >= model.info().vocab_size) {
+            let tokens = model.info().vocab_size;
+            let reason = format!("its pard_token, {mask}, is none of its {tokens} tokens");
+            return Err(Error::unsupported(&self.draft, reason));
+        }
+        if mask.is_some() && other.is_some() {
+            tracing::info!("the draft's mask is not used: its vocabulary is not the target's");
+        }
         Ok(DraftModel::Model {
             model,
-            // Masks are of its own vocabulary.
-            mask: loaded.files.mask_token()?.filter(|_| other.is_none()),
+            mask: mask.filter(|_| other.is_none()),
             vocabulary: other.map(Arc::new),
             window: None,
         })
@@ -337,6 +365,7 @@ impl DecoderBuilder {
 
     fn locate_options(&self) -> LocateOptions<'_> {
         LocateOptions {
+            with_head: false,
             revision: self.options.revision.as_deref(),
             progress: self.options.progress.as_ref(),
         }

@@ -70,13 +70,13 @@ struct OracleSequence {
 }
 
 impl HeadSequence for OracleSequence {
-    fn read(&mut self, tokens: &[u32], _features: &[f32]) -> Result<()> {
+    fn append(&mut self, tokens: &[u32], _features: &[f32]) -> Result<()> {
         self.last = self.text.extend(tokens, 1)?.row(0).to_vec();
         Ok(())
     }
 
     fn draft(&mut self, token: u32) -> Result<()> {
-        self.read(&[token], &[])
+        self.append(&[token], &[])
     }
 
     fn logits(&mut self, among: Option<&OutputTiles>) -> Result<Vec<f32>> {

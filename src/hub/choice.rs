@@ -67,6 +67,9 @@ impl Choice {
     /// quantization or the preferred one.
     pub fn head(&self, files: &[String]) -> Vec<String> {
         let first = self.files().first().map_or("", String::as_str);
+        if is_head(first) {
+            return Vec::new();
+        }
         let folder = &first[..first.len() - base(first).len()];
         let beside: Vec<String> = files
             .iter()
@@ -85,7 +88,7 @@ impl Choice {
             let own: Vec<_> = own.cloned().collect();
             (!own.is_empty()).then_some(own)
         };
-        let Some(variants) = HEADS.iter().find_map(|kind| of_kind(kind)) else {
+        let Some(variants) = HEADS.iter().find_map(of_kind) else {
             return Vec::new();
         };
         let own = PREFERENCE.iter().find(|label| is_labelled(first, label));
@@ -119,28 +122,31 @@ pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) 
     let (heads, models): (Vec<_>, Vec<_>) = gguf_variants(files)
         .into_iter()
         .partition(|parts| is_head(&parts[0]));
-    let of_heads = || choose_gguf(model, &heads, quantization).map(Choice::Gguf);
-    match (models.is_empty(), heads.is_empty()) {
-        (true, false) => of_heads(),
-        (true, true) if quantization.is_none() && has(CONFIG) && has(PICKLED) => Ok(
-            Choice::Folder(companions().chain([PICKLED.into()]).collect()),
-        ),
-        (true, true) if quantization.is_none() && has(CONFIG) && has(PICKLED_INDEX) => Ok(
-            Choice::ShardedFolder(companions().chain([PICKLED_INDEX.into()]).collect()),
-        ),
-        (true, true) => Err(no_weights(model, files, quantization)),
-        (false, _) => {
-            let chosen = choose_gguf(model, &models, quantization).map(Choice::Gguf);
-            chosen.or_else(|error| match quantization {
-                Some(_) => of_heads().map_err(|_| error),
-                None => Err(error),
-            })
+    if quantization.is_some_and(is_head) || (models.is_empty() && quantization.is_some()) {
+        if heads.is_empty() {
+            return Err(no_weights(model, files, quantization));
         }
+        return choose_gguf(model, &heads, quantization).map(Choice::Gguf);
+    }
+    if !models.is_empty() {
+        return choose_gguf(model, &models, quantization).map(Choice::Gguf);
+    }
+    if has(CONFIG) && has(PICKLED) {
+        let files = companions().chain([PICKLED.into()]).collect();
+        return Ok(Choice::Folder(files));
+    }
+    if has(CONFIG) && has(PICKLED_INDEX) {
+        let files = companions().chain([PICKLED_INDEX.into()]).collect();
+        return Ok(Choice::ShardedFolder(files));
+    }
+    match heads.is_empty() {
+        false => choose_gguf(model, &heads, None).map(Choice::Gguf),
+        true => Err(no_weights(model, files, None)),
     }
 }
 
 /// Whether a file is named as a draft head.
-fn is_head(file: &str) -> bool {
+pub(super) fn is_head(file: &str) -> bool {
     let name = base(file).to_lowercase();
     HEADS.iter().any(|start| name.starts_with(start))
 }
@@ -383,9 +389,25 @@ mod tests {
         assert_eq!(chosen.head(&names), ["mtp-M-Q8_0.gguf"]);
         let named = choose("m", &names, Some("eagle3-M-Q4_K_M.gguf")).unwrap();
         assert_eq!(named.files(), ["eagle3-M-Q4_K_M.gguf"]);
-        let alone = choose("m", &names[2..3], None).unwrap();
+        assert!(named.head(&names).is_empty());
+        let alone = choose("m", &names[2..4], None).unwrap();
+        assert_eq!(alone.files(), ["mtp-M-Q4_0.gguf"]);
+        assert!(alone.head(&names[2..4]).is_empty());
+        let alone = choose("m", &names[2..4], Some("Q8_0")).unwrap();
         assert_eq!(alone.files(), ["mtp-M-Q8_0.gguf"]);
-        assert!(alone.head(&names[2..3]).is_empty());
+        // A head is no model of its quantization.
+        let missing = choose("m", &names[1..4], Some("Q4_0")).unwrap_err();
+        assert!(
+            missing.to_string().contains("there are: M-Q8_0.gguf"),
+            "{missing}"
+        );
+        let pickled = [
+            names[2].clone(),
+            "config.json".into(),
+            "pytorch_model.bin".into(),
+        ];
+        let chosen = choose("m", &pickled, None).unwrap();
+        assert_eq!(chosen.files(), ["config.json", "pytorch_model.bin"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! use specdec_rs::hub::{LocateOptions, ModelFiles, locate};
 //! use specdec_rs::progress::Silent;
 //!
-//! let options = LocateOptions { revision: None, progress: &Silent };
+//! let options = LocateOptions { revision: None, with_head: false, progress: &Silent };
 //! match locate("openai-community/gpt2", &options)? {
 //!     ModelFiles::Folder(folder) => println!("{}", folder.display()),
 //!     ModelFiles::Gguf(file) => println!("{}", file.display()),
@@ -71,6 +71,8 @@ pub enum ModelFiles {
 pub struct LocateOptions<'a> {
     /// Branch, tag or commit of a hub repository; `None` is `main`.
     pub revision: Option<&'a str>,
+    /// Whether a draft head that lies beside a GGUF file in its repository is downloaded, too.
+    pub with_head: bool,
     /// Notified about downloads, file by file.
     pub progress: &'a dyn Progress,
 }
@@ -94,6 +96,7 @@ pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
     if let Some((model, revision)) = name::of_address(model, &settings.endpoint) {
         let options = LocateOptions {
             revision: options.revision.or(revision.as_deref()),
+            with_head: options.with_head,
             progress: options.progress,
         };
         return locate_by_name(&model, &options, &settings);

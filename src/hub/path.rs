@@ -74,7 +74,11 @@ fn in_folder(model: &str, folder: PathBuf, label: Option<&str>) -> Result<ModelF
         let chosen = choice::choose(model, &files, label)?;
         return Ok(ModelFiles::Gguf(folder.join(&chosen.files()[0])));
     }
-    match choice::gguf_variants(&files).as_slice() {
+    let mut variants = choice::gguf_variants(&files);
+    if variants.iter().any(|parts| !choice::is_head(&parts[0])) {
+        variants.retain(|parts| !choice::is_head(&parts[0]));
+    }
+    match variants.as_slice() {
         [parts] => Ok(ModelFiles::Gguf(folder.join(&parts[0]))),
         [] => Err(Error::not_found(
             model,

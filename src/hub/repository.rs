@@ -120,8 +120,14 @@ impl Pull<'_> {
             let shards = self.shards(commit, index, &names)?;
             shards.iter().try_for_each(fetch)?;
         }
-        chosen.head(&names).iter().try_for_each(fetch)?;
         self.cache.set_commit(self.revision, commit)?;
+        if self.options.with_head
+            && let Err(error) = chosen.head(&names).iter().try_for_each(fetch)
+        {
+            // The model is whole without it.
+            let reason = self.explain(error);
+            tracing::warn!("the draft head beside {} is not used: {reason}", self.model);
+        }
         Ok(self.files(commit, &chosen))
     }
 
@@ -306,7 +312,7 @@ impl Pull<'_> {
 }
 
 fn is_weights(name: &str) -> bool {
-    ["gguf", "safetensors"]
+    ["gguf", "safetensors", "bin"]
         .iter()
         .any(|extension| choice::has_extension(name, extension))
 }

@@ -211,7 +211,7 @@ pub struct LogitsRow<'a>(Row<'a>);
 
 #[derive(Debug, Clone, Copy)]
 enum Row<'a> {
-    Host(&'a [f32]),
+    TargetParts(&'a [f32]),
     Device(&'a Logits, usize),
 }
 
@@ -219,7 +219,7 @@ impl<'a> LogitsRow<'a> {
     /// A row of some logits.
     pub(super) fn of(logits: &'a Logits, row: usize) -> Self {
         Self(match logits.device.parts.is_empty() {
-            true => Row::Host(logits.row(row)),
+            true => Row::TargetParts(logits.row(row)),
             false => Row::Device(logits, row),
         })
     }
@@ -227,7 +227,7 @@ impl<'a> LogitsRow<'a> {
     /// All values, `[vocab_size]`. The first row of a pass that is asked for brings all of them to the host.
     pub fn values(self) -> Result<&'a [f32]> {
         match self.0 {
-            Row::Host(values) => Ok(values),
+            Row::TargetParts(values) => Ok(values),
             Row::Device(logits, row) => {
                 let width = logits.vocab_size;
                 Ok(&logits.device.read()?.values()[row * width..][..width])
@@ -255,7 +255,7 @@ impl<'a> LogitsRow<'a> {
 
 impl<'a> From<&'a [f32]> for LogitsRow<'a> {
     fn from(values: &'a [f32]) -> Self {
-        Self(Row::Host(values))
+        Self(Row::TargetParts(values))
     }
 }
 

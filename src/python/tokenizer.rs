@@ -242,6 +242,7 @@ impl Tokenizer {
 
 fn load(name: &str) -> Result<text::Tokenizer> {
     let options = LocateOptions {
+        with_head: false,
         revision: None,
         progress: &Silent,
     };

@@ -5,7 +5,7 @@
 
 mod machine;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::Path;
@@ -17,6 +17,9 @@ use super::safetensors::FoundTensor;
 use crate::error::{Error, Result};
 use machine::{Id, Object, Objects};
 
+/// The most bytes of a description: the largest known have a megabyte.
+const MAX_PICKLE: usize = 32 << 20;
+
 /// The tensors of a file, which `path` names in errors.
 pub(super) fn tensors(path: &Path, file: &[u8]) -> Result<Vec<FoundTensor>> {
     let corrupt = |reason: String| Error::corrupt(path, reason);
@@ -26,23 +29,38 @@ pub(super) fn tensors(path: &Path, file: &[u8]) -> Result<Vec<FoundTensor>> {
     }
     let entries = entries(file).map_err(&corrupt)?;
     let is_pickle = |name: &&String| *name == "data.pkl" || name.ends_with("/data.pkl");
-    let pickle = entries.keys().find(is_pickle);
-    let pickle = pickle.ok_or_else(|| corrupt("it has no data.pkl".into()))?;
+    let mut pickles = entries.keys().filter(is_pickle);
+    let (Some(pickle), None) = (pickles.next(), pickles.next()) else {
+        return Err(corrupt("it has no data.pkl, or several".into()));
+    };
     let folder = pickle.trim_end_matches("data.pkl");
     let bytes = |name: &str| file.get(entries.get(&format!("{folder}{name}"))?.clone());
     if bytes("byteorder").is_some_and(|order| order != b"little") {
         return Err(corrupt("its numbers are not little-endian".into()));
     }
     let pickle = bytes("data.pkl").unwrap_or_default();
+    if pickle.len() > MAX_PICKLE {
+        let length = pickle.len();
+        let reason = format!("data.pkl has {length} bytes: expected at most {MAX_PICKLE}");
+        return Err(corrupt(reason));
+    }
     let objects = Objects::read(pickle).map_err(|found| corrupt(format!("data.pkl: {found}")))?;
     let Object::Dict(items) = objects.get(objects.root) else {
         return Err(corrupt("data.pkl: no dictionary of tensors".into()));
     };
-    let tensors = items.iter().map(|(name, value)| {
+    let mut names = HashSet::new();
+    let mut tensors = Vec::new();
+    for (name, value) in items {
         let name = objects.text(*name);
         let name = name.ok_or_else(|| corrupt("data.pkl: a name that is no text".into()))?;
         let wrong = |reason: &str| corrupt(format!("tensor {name:?}: {reason}"));
-        let stored = stored(&objects, *value).ok_or_else(|| wrong("it is no dense tensor"))?;
+        if !names.insert(name) {
+            return Err(wrong("it is there twice"));
+        }
+        let Some(stored) = stored(&objects, *value) else {
+            tracing::debug!(name, "skipped: no dense tensor");
+            continue;
+        };
         let data = entries.get(&format!("{folder}data/{}", stored.key));
         let data = data.ok_or_else(|| wrong("its data are missing"))?;
         let bytes = stored
@@ -51,14 +69,14 @@ pub(super) fn tensors(path: &Path, file: &[u8]) -> Result<Vec<FoundTensor>> {
         if bytes.end > data.len() {
             return Err(wrong("it reaches beyond its data"));
         }
-        Ok(FoundTensor {
+        tensors.push(FoundTensor {
             name: name.to_owned(),
             dtype: stored.dtype,
             shape: stored.shape,
             bytes: data.start + bytes.start..data.start + bytes.end,
-        })
-    });
-    tensors.collect()
+        });
+    }
+    Ok(tensors)
 }
 
 /// Where the uncompressed files of an archive lie in it.

@@ -27,6 +27,7 @@ fn child() {
     let model = std::env::var("LOCATE_MODEL").unwrap_or_else(|_| own());
     let revision = std::env::var("LOCATE_REVISION").ok();
     let options = LocateOptions {
+        with_head: true,
         revision: revision.as_deref(),
         progress: &Printed,
     };

@@ -227,6 +227,22 @@ fn a_head_beside_a_file_is_pulled_with_it() {
 }
 
 #[test]
+fn a_head_that_cannot_be_pulled_keeps_no_model_from_its_user() {
+    let root = tempfile::tempdir().unwrap();
+    let files: &[(&str, &[u8])] = &[("model-Q4_K_M.gguf", b"GGUF4")];
+    write(&root.path().join("owner/model-GGUF"), files);
+    let hub = Hub::serve(root.path());
+    // It is listed, and not there.
+    hub.list_also("mtp-model-Q8_0.gguf");
+    let machine = Machine::with_hub(&hub);
+    let file = machine.locate("owner/model-GGUF").gguf();
+    assert!(file.ends_with("model-Q4_K_M.gguf"), "{}", file.display());
+    // Without the network, too.
+    let machine = machine.with("HF_HUB_OFFLINE", "1");
+    assert_eq!(machine.locate("owner/model-GGUF").gguf(), file);
+}
+
+#[test]
 fn revisions_are_separate() {
     let (_root, hub, _) = hub_with_model();
     let machine = Machine::with_hub(&hub).with("LOCATE_REVISION", "refs/pr/1");

@@ -82,7 +82,7 @@ def test_drafts_from_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             assert again.tokens == plain.tokens
         again = decoder.generate("You may", CONFIG, draft="corpus")
         assert {token.source for token in again.details} <= {"corpus", "target"}
-        (index,) = (tmp_path / "home/specdec/corpora").iterdir()
+        (index,) = (tmp_path / "home/specdec/corpora").glob("*.index")
         return again.stats.steps, index.read_bytes()
 
     steps, index = drafted()
@@ -95,6 +95,8 @@ def test_drafts_from_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert steps > plain.stats.steps / 2
     with pytest.raises(InvalidConfig, match="a corpus, and there is none"):
         SpeculativeDecoder(PAIR / "target").generate("You may", CONFIG, draft="corpus")
+    with pytest.raises(InvalidConfig, match="a corpus to draft from"):
+        SpeculativeDecoder(PAIR / "target", "corpus")
     (texts / "inner/licence.txt").unlink()
     with pytest.raises(InvalidConfig, match="a folder with texts"):
         SpeculativeDecoder(PAIR / "target", corpus=texts)

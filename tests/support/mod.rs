@@ -43,6 +43,7 @@ pub fn fixtures() -> PathBuf {
 /// `#[ignore = "needs the default models"]`.
 pub fn real_model(alias: &str) -> PathBuf {
     let options = LocateOptions {
+        with_head: false,
         revision: None,
         progress: &Silent,
     };

@@ -93,6 +93,10 @@ pub(super) fn run(args: &Args) -> Outcome {
         let expected = "a model: the sources without one are tried anyway";
         return Err(Error::invalid("draft", source, expected).into());
     }
+    if let Some(corpus) = &args.loading.corpus {
+        let expected = "no corpus: a profile doesn't hold one, name it when you generate or serve";
+        return Err(Error::invalid("corpus", corpus.display(), expected).into());
+    }
     let config = args.sampling.config(None)?;
     let conversations = prompts::from_options(&args.prompt, args.prompts.as_deref())?;
     let learned = args.learn(&config)?;

@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use super::embedding::Embedding;
 use super::output_head::OutputHead;
-use super::reader::Reader;
 use super::sequence::{captured, kv_cache, no_last_token, run};
-use super::{DraftHead, HeadSequence, Host};
+use super::tensors::HeadTensors;
+use super::{DraftHead, HeadSequence, TargetParts};
 use crate::architecture::names::{ModelTensor, NamedWeights};
 use crate::architecture::{MixerSpec, ModelSpec};
 use crate::backend::{AttentionShape, Backend, Linear, Mask, Norm, OutputTiles};
@@ -57,9 +57,12 @@ struct Loaded<B: Backend> {
 }
 
 /// Brings a head's weights to its target's backend.
-pub(super) fn load<B: Backend>(files: &AssistantFiles, host: &Host<'_, B>) -> Result<Assistant<B>> {
+pub(super) fn load<B: Backend>(
+    files: &AssistantFiles,
+    target: &TargetParts<'_, B>,
+) -> Result<Assistant<B>> {
     let mut spec = files.spec.clone();
-    spec.context_length = host.spec.context_length;
+    spec.context_length = target.spec.context_length;
     let slides = |mixer: &MixerSpec| mixer.attention().is_some_and(|own| own.window.is_some());
     let slides: Vec<bool> = spec
         .layers
@@ -74,7 +77,7 @@ pub(super) fn load<B: Backend>(files: &AssistantFiles, host: &Host<'_, B>) -> Re
     }
     let lenders = slides
         .iter()
-        .filter_map(|slides| files::lender(host.spec, *slides));
+        .filter_map(|slides| files::lender(target.spec, *slides));
     let lenders: Vec<usize> = lenders.collect();
     let mut captured = lenders.clone();
     captured.sort_unstable();
@@ -86,17 +89,17 @@ pub(super) fn load<B: Backend>(files: &AssistantFiles, host: &Host<'_, B>) -> Re
         .collect();
     let lenders: Vec<_> = captured
         .iter()
-        .map(|layer| host.layers[*layer].clone())
+        .map(|layer| target.layers[*layer].clone())
         .collect();
-    captured.push(host.layers.len());
+    captured.push(target.layers.len());
 
     let (hidden, wide, tokens) = (spec.hidden_size, files.target_width, spec.vocab_size);
-    let reader = Reader {
+    let tensors = HeadTensors {
         checkpoint: files.checkpoint(),
         source: files.source(),
         norm: spec.norm,
         hidden_size: hidden,
-        host,
+        target,
     };
     let weights = NamedWeights::new(
         files.checkpoint(),
@@ -105,7 +108,7 @@ pub(super) fn load<B: Backend>(files: &AssistantFiles, host: &Host<'_, B>) -> Re
         files.source(),
     )?;
     let mut loader =
-        Loader::new(&spec, &**host.backend, &weights, &Silent).of_head(host.matrices());
+        Loader::new(&spec, &**target.backend, &weights, &Silent).of_head(target.matrices());
     let layers = numbers.iter().enumerate();
     let layers = layers.map(|(index, lender)| Ok((Layer::load(&mut loader, index)?, *lender)));
     let layers = layers.collect::<Result<Vec<_>>>()?;
@@ -115,19 +118,19 @@ pub(super) fn load<B: Backend>(files: &AssistantFiles, host: &Host<'_, B>) -> Re
     let names = files.names();
     let clusters = files
         .clusters
-        .map(|clusters| Clusters::load(files, clusters, &reader));
+        .map(|clusters| Clusters::load(files, clusters, &tensors));
     let head = Loaded {
-        backend: host.backend.clone(),
-        target_spec: host.spec.clone(),
+        backend: target.backend.clone(),
+        target_spec: target.spec.clone(),
         cached: lenders
             .iter()
             .filter_map(|layer| layer.cached_shape())
             .collect(),
         lenders,
         captured,
-        embedding: Embedding::of_target(host),
-        of_embedding: reader.part(names.input, hidden, 2 * wide, 0..wide)?,
-        of_state: reader.part(names.input, hidden, 2 * wide, wide..2 * wide)?,
+        embedding: Embedding::of_target(target),
+        of_embedding: tensors.part(names.input, hidden, 2 * wide, 0..wide)?,
+        of_state: tensors.part(names.input, hidden, 2 * wide, wide..2 * wide)?,
         layers,
         final_norm,
         head: OutputHead {
@@ -136,8 +139,8 @@ pub(super) fn load<B: Backend>(files: &AssistantFiles, host: &Host<'_, B>) -> Re
             softcap: spec.logit_softcap,
         },
         clusters: clusters.transpose()?,
-        to_state: reader.linear(names.output, wide, 0..hidden)?,
-        info: host.info(AssistantFiles::KIND, reader.elements()),
+        to_state: tensors.linear(names.output, wide, 0..hidden)?,
+        info: target.info(AssistantFiles::KIND, tensors.elements()),
         spec,
     };
     // What the backend can't keep is refused now, not with the first prompt.
@@ -229,7 +232,7 @@ impl<B: Backend> Sequence<B> {
 }
 
 impl<B: Backend> HeadSequence for Sequence<B> {
-    fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
+    fn append(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
         let (head, rows) = (&*self.head, tokens.len());
         let (backend, wide) = (&*head.backend, head.target_width());
         // Of one captured layer, for all tokens.

@@ -10,9 +10,9 @@ mod markov;
 use std::sync::Arc;
 
 use super::embedding::Embedding;
-use super::reader::Reader;
 use super::sequence::{captured, kv_cache, no_last_token, run};
-use super::{DraftHead, HeadSequence, Host, OutputHead};
+use super::tensors::HeadTensors;
+use super::{DraftHead, HeadSequence, OutputHead, TargetParts};
 use crate::architecture::ModelSpec;
 use crate::architecture::names::NamedWeights;
 use crate::backend::{AttentionShape, Backend, Linear, Mask, Norm, OutputTiles};
@@ -51,51 +51,54 @@ struct Loaded<B: Backend> {
 }
 
 /// Brings a head's weights to its target's backend.
-pub(super) fn load<B: Backend>(files: &BlockFiles, host: &Host<'_, B>) -> Result<BlockHead<B>> {
+pub(super) fn load<B: Backend>(
+    files: &BlockFiles,
+    target: &TargetParts<'_, B>,
+) -> Result<BlockHead<B>> {
     let mut spec = files.spec.clone();
     let hidden = spec.hidden_size;
-    let vocab_size = host.spec.vocab_size;
+    let vocab_size = target.spec.vocab_size;
     let captured = files.captured.clone();
-    spec.context_length = host.spec.context_length;
-    let reader = Reader {
+    spec.context_length = target.spec.context_length;
+    let tensors = HeadTensors {
         checkpoint: &*files.checkpoint,
         source: &files.source,
         norm: spec.norm,
         hidden_size: spec.hidden_size,
-        host,
+        target,
     };
     let feature_width = captured.len() * hidden;
     let weights = NamedWeights::of_layers(&*files.checkpoint, &spec, false, &files.source);
     let mut loader =
-        Loader::new(&spec, &**host.backend, &weights, &Silent).of_head(host.matrices());
+        Loader::new(&spec, &**target.backend, &weights, &Silent).of_head(target.matrices());
     let layers = (0..spec.layers.len()).map(|index| Layer::load(&mut loader, index));
     let layers = layers.collect::<Result<Vec<_>>>()?;
-    let to_target = reader.to_target(vocab_size)?;
+    let to_target = tensors.to_target(vocab_size)?;
     let tokens = to_target.as_ref().map_or(vocab_size, Vec::len);
-    let head = OutputHead::of_files(&reader, to_target.as_deref())?;
-    let embedding = match reader.has("embed_tokens.weight") {
-        true => Embedding::Own(reader.embedding(hidden)?),
-        false => Embedding::of_target(host),
+    let head = OutputHead::of_files(&tensors, to_target.as_deref())?;
+    let embedding = match tensors.has("embed_tokens.weight") {
+        true => Embedding::Own(tensors.embedding(hidden)?),
+        false => Embedding::of_target(target),
     };
     let markov = files
         .markov
-        .map(|kind| Markov::load(&reader, kind, hidden, tokens));
+        .map(|kind| Markov::load(&tensors, kind, hidden, tokens));
     let head = Loaded {
-        backend: host.backend.clone(),
+        backend: target.backend.clone(),
         cached: layers.iter().filter_map(Layer::cached_shape).collect(),
         captured,
         feature_width,
-        fusion: reader.linear("fc", hidden, 0..feature_width)?,
-        fusion_norm: reader.norm("hidden_norm", hidden)?,
+        fusion: tensors.linear("fc", hidden, 0..feature_width)?,
+        fusion_norm: tensors.norm("hidden_norm", hidden)?,
         embedding,
-        final_norm: reader.norm("norm", hidden)?,
+        final_norm: tensors.norm("norm", hidden)?,
         head,
         markov: markov.transpose()?,
         to_target,
         mask_token: files.mask_token,
         block_size: files.block_size,
         first_slot: usize::from(!files.sample_from_anchor),
-        info: host.info(files.kind(), reader.elements()),
+        info: target.info(files.kind(), tensors.elements()),
         layers,
         spec,
     };
@@ -199,7 +202,7 @@ impl<B: Backend> Sequence<B> {
 }
 
 impl<B: Backend> HeadSequence for Sequence<B> {
-    fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
+    fn append(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
         let (head, rows) = (&*self.head, tokens.len());
         let captured = captured(&*head.backend, tokens, features, head.feature_width)?;
         let of = (&*head.backend, &head.spec);

@@ -9,9 +9,9 @@ mod files;
 use std::sync::Arc;
 
 use super::embedding::Embedding;
-use super::reader::Reader;
 use super::steps::{Loaded, StepHead, Weights};
-use super::{Host, OutputHead};
+use super::tensors::HeadTensors;
+use super::{OutputHead, TargetParts};
 use crate::architecture::{AttentionSpec, LayerSpec, MixerSpec, MlpSpec};
 use crate::backend::{Attention, Backend, KeysValues, Linear, Norm, OutputTiles};
 use crate::error::Result;
@@ -55,83 +55,86 @@ fn halves_of_layer(files: &EagleFiles) -> Result<(AttentionSpec, usize)> {
 }
 
 /// Brings a head's weights to its target's backend.
-pub(super) fn load<B: Backend>(files: &EagleFiles, host: &Host<'_, B>) -> Result<Eagle<B>> {
-    let reader = Reader {
+pub(super) fn load<B: Backend>(
+    files: &EagleFiles,
+    target: &TargetParts<'_, B>,
+) -> Result<Eagle<B>> {
+    let tensors = HeadTensors {
         checkpoint: &*files.checkpoint,
         source: &files.source,
         norm: files.spec.norm,
         hidden_size: files.spec.hidden_size,
-        host,
+        target,
     };
     let mut spec = files.spec.clone();
     let hidden = spec.hidden_size;
     let of_target = files.target_hidden_size();
-    let vocab_size = host.spec.vocab_size;
-    spec.context_length = host.spec.context_length;
-    let third = match &files.kind {
-        Kind::First => None,
-        Kind::Third(third) => Some(third),
+    let vocab_size = target.spec.vocab_size;
+    spec.context_length = target.spec.context_length;
+    let eagle3 = match &files.kind {
+        Kind::Eagle => None,
+        Kind::Eagle3(eagle3) => Some(eagle3),
     };
-    let captured = files.captured(host.spec.layers.len());
+    let captured = files.captured(target.spec.layers.len());
     let (attention, width) = halves_of_layer(files)?;
     let shape = attention.shape;
     let layer = files.layer();
     let at = |name: &str| format!("{layer}.{name}");
     let width_of_features = captured.len() * of_target;
-    let third_with_width = third.map(|third| (third, width_of_features));
-    let entry = Entry::read(&reader, hidden, shape, third_with_width, &at)?;
-    let to_target = match third {
-        Some(_) => reader.to_target(vocab_size)?,
+    let eagle3_with_width = eagle3.map(|eagle3| (eagle3, width_of_features));
+    let entry = Entry::read(&tensors, hidden, shape, eagle3_with_width, &at)?;
+    let to_target = match eagle3 {
+        Some(_) => tensors.to_target(vocab_size)?,
         None => None,
     };
-    let head = match third {
-        Some(_) => OutputHead::of_files(&reader, to_target.as_deref())?,
-        None => host.output_head(),
+    let head = match eagle3 {
+        Some(_) => OutputHead::of_files(&tensors, to_target.as_deref())?,
+        None => target.output_head(),
     };
     let embedding = match files.has_embedding {
-        true => Embedding::Own(reader.embedding(hidden)?),
-        false => Embedding::of_target(host),
+        true => Embedding::Own(tensors.embedding(hidden)?),
+        false => Embedding::of_target(target),
     };
-    if hidden != of_target && !(reader.has("lm_head.weight") && files.has_embedding) {
+    if hidden != of_target && !(tensors.has("lm_head.weight") && files.has_embedding) {
         let reason =
             format!("it is {hidden} wide, and lacks an embedding or an lm_head of its own");
         return Err(files.unsupported(reason));
     }
-    let final_norm = third.map(|_| reader.norm("norm", hidden)).transpose()?;
+    let final_norm = eagle3.map(|_| tensors.norm("norm", hidden)).transpose()?;
     let queries = shape.query_size();
     let weights = EagleWeights {
-        backend: host.backend.clone(),
+        backend: target.backend.clone(),
         embedding,
         attention,
         entry,
-        output: reader.linear(&at("self_attn.o_proj"), hidden, 0..queries)?,
+        output: tensors.linear(&at("self_attn.o_proj"), hidden, 0..queries)?,
         mlp: Mlp::Gated {
-            gate: reader.linear(&at("mlp.gate_proj"), width, 0..hidden)?,
+            gate: tensors.linear(&at("mlp.gate_proj"), width, 0..hidden)?,
             ungated: PlainMlp {
                 norms: Norms {
-                    before: Some(reader.norm(&at("post_attention_layernorm"), hidden)?),
+                    before: Some(tensors.norm(&at("post_attention_layernorm"), hidden)?),
                     after: None,
                     scale: 1.0,
                 },
-                up: reader.linear(&at("mlp.up_proj"), width, 0..hidden)?,
-                down: reader.linear(&at("mlp.down_proj"), hidden, 0..width)?,
+                up: tensors.linear(&at("mlp.up_proj"), width, 0..hidden)?,
+                down: tensors.linear(&at("mlp.down_proj"), hidden, 0..width)?,
                 activation: spec.activation,
                 gate_scale: 1.0,
                 excess: None,
             },
         },
         final_norm,
-        norm_output: third.is_some_and(|third| third.norm_output),
+        norm_output: eagle3.is_some_and(|eagle3| eagle3.norm_output),
         head,
     };
     StepHead::new(Loaded {
         weights,
-        backend: host.backend.clone(),
+        backend: target.backend.clone(),
         cached: shape,
         captured,
         feature_width: width_of_features,
         to_target,
-        info: host.info(files.kind(), reader.elements()),
+        info: target.info(files.kind(), tensors.elements()),
         spec,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Host;
+use super::TargetParts;
 use crate::backend::{Backend, Linear};
 use crate::error::Result;
 use crate::model::transformer::embed;
@@ -18,8 +18,8 @@ pub(super) enum Embedding<B: Backend> {
 
 impl<B: Backend> Embedding<B> {
     /// The target's.
-    pub(super) fn of_target(host: &Host<'_, B>) -> Self {
-        Self::Targets(host.embedding.clone(), host.spec.embedding_scale)
+    pub(super) fn of_target(target: &TargetParts<'_, B>) -> Self {
+        Self::Targets(target.embedding.clone(), target.spec.embedding_scale)
     }
 
     /// Embeddings of tokens, `[tokens, hidden]`.

@@ -12,9 +12,9 @@ mod files;
 mod gguf;
 mod output_head;
 mod prediction;
-mod reader;
 mod sequence;
 mod steps;
+mod tensors;
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub trait DraftHead: Send + Sync {
 pub trait HeadSequence: Send {
     /// Appends tokens, at least one, each with the target's hidden states of the token before it,
     /// `[tokens][captured layers][hidden size]`.
-    fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()>;
+    fn append(&mut self, tokens: &[u32], features: &[f32]) -> Result<()>;
 
     /// Appends a token that was drafted.
     fn draft(&mut self, token: u32) -> Result<()>;
@@ -80,7 +80,7 @@ pub trait HeadSequence: Send {
 }
 
 /// What a head takes from the target that it drafts for.
-pub(in crate::model) struct Host<'a, B: Backend> {
+pub(in crate::model) struct TargetParts<'a, B: Backend> {
     pub(in crate::model) spec: &'a ModelSpec,
     pub(in crate::model) backend: &'a Arc<B>,
     pub(in crate::model) layers: &'a [Arc<Layer<B>>],
@@ -89,7 +89,7 @@ pub(in crate::model) struct Host<'a, B: Backend> {
     pub(in crate::model) head: &'a Arc<Linear<B>>,
 }
 
-impl<B: Backend> Host<'_, B> {
+impl<B: Backend> TargetParts<'_, B> {
     /// Brings a head's weights to the target's backend.
     pub(in crate::model) fn load(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
         files.check(self.spec)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::reader::Reader;
+use super::tensors::HeadTensors;
 use crate::backend::{Backend, Linear, OutputTiles};
 use crate::error::{Error, Result};
 
@@ -26,16 +26,19 @@ impl<B: Backend> OutputHead<B> {
     }
 
     /// That of a published head: its own matrix if it has one, else the target's. `to_target`: the head's own tokens.
-    pub(super) fn of_files(reader: &Reader<'_, B>, to_target: Option<&[u32]>) -> Result<Self> {
-        let (host, inputs) = (reader.host, reader.hidden_size);
-        let tokens = to_target.map_or(host.spec.vocab_size, <[u32]>::len);
-        match reader.has("lm_head.weight") {
-            true => Ok(Self::own(reader.linear("lm_head", tokens, 0..inputs)?)),
-            false if to_target.is_none() => Ok(host.output_head()),
+    pub(super) fn of_files(
+        tensors: &HeadTensors<'_, B>,
+        to_target: Option<&[u32]>,
+    ) -> Result<Self> {
+        let (target, inputs) = (tensors.target, tensors.hidden_size);
+        let tokens = to_target.map_or(target.spec.vocab_size, <[u32]>::len);
+        match tensors.has("lm_head.weight") {
+            true => Ok(Self::own(tensors.linear("lm_head", tokens, 0..inputs)?)),
+            false if to_target.is_none() => Ok(target.output_head()),
             false => {
                 let reason = "it has tokens of its own (d2t), and no lm_head.weight for them";
                 Err(Error::unsupported(
-                    reader.source.display().to_string(),
+                    tensors.source.display().to_string(),
                     reason,
                 ))
             }

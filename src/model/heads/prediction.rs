@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::embedding::Embedding;
 use super::steps::{Loaded, StepHead, Weights};
-use super::{Host, OutputHead};
+use super::{OutputHead, TargetParts};
 use crate::architecture::ModelSpec;
 use crate::architecture::names::{LayerTensor, NamedWeights};
 use crate::backend::{Backend, Linear, Norm, OutputTiles};
@@ -76,8 +76,8 @@ impl PredictionFiles {
         }))
     }
 
-    /// What reports call it.
-    pub(super) const KIND: &'static str = "mtp";
+    /// What reports call it, and what names it as a draft.
+    pub const KIND: &'static str = "mtp";
 
     /// The file or folder.
     pub(super) fn source(&self) -> &Path {
@@ -118,16 +118,16 @@ pub(super) struct PredictionWeights<B: Backend> {
 /// Brings a head's weights to its target's backend.
 pub(super) fn load<B: Backend>(
     files: &PredictionFiles,
-    host: &Host<'_, B>,
+    target: &TargetParts<'_, B>,
 ) -> Result<Prediction<B>> {
     use LayerTensor as T;
     let mut spec = files.spec.clone();
     let hidden = spec.hidden_size;
-    spec.context_length = host.spec.context_length;
+    spec.context_length = target.spec.context_length;
     let weights = weights(&files.opened, &files.spec);
-    let mut loader = Loader::new(&spec, &**host.backend, &weights, &Silent);
+    let mut loader = Loader::new(&spec, &**target.backend, &weights, &Silent);
     if !files.is_targets {
-        loader = loader.of_head(host.matrices());
+        loader = loader.of_head(target.matrices());
     }
     let index = spec.layers.len() - 1;
     let shape = [hidden, 2 * hidden];
@@ -138,31 +138,31 @@ pub(super) fn load<B: Backend>(
     let weights = PredictionWeights {
         embedding: match loader.prediction_embedding(index)? {
             Some(own) => Embedding::Own(own),
-            None => Embedding::of_target(host),
+            None => Embedding::of_target(target),
         },
         embedding_norm: loader.layer_norm(index, T::PredictionEmbeddingNorm, hidden)?,
         state_norm: loader.layer_norm(index, T::PredictionStateNorm, hidden)?,
         of_embedding: loader.layer_columns(index, T::PredictionInput, shape, 0..hidden)?,
         of_state: loader.layer_columns(index, T::PredictionInput, shape, hidden..2 * hidden)?,
         layer,
-        final_norm: final_norm.map_or_else(|| host.final_norm.clone(), Arc::new),
+        final_norm: final_norm.map_or_else(|| target.final_norm.clone(), Arc::new),
         head: match loader.prediction_head(index)? {
-            Some(_) if spec.vocab_size != host.spec.vocab_size => {
-                let (own, theirs) = (spec.vocab_size, host.spec.vocab_size);
+            Some(_) if spec.vocab_size != target.spec.vocab_size => {
+                let (own, theirs) = (spec.vocab_size, target.spec.vocab_size);
                 let reason = format!("its own head has {own} tokens, and the target {theirs}");
                 return Err(files.unsupported(reason));
             }
             Some(own) => OutputHead::own(own),
-            None => host.output_head(),
+            None => target.output_head(),
         },
-        backend: host.backend.clone(),
+        backend: target.backend.clone(),
     };
-    let info = host.info(PredictionFiles::KIND, loader.info().parameters);
+    let info = target.info(PredictionFiles::KIND, loader.info().parameters);
     StepHead::new(Loaded {
         weights,
-        backend: host.backend.clone(),
+        backend: target.backend.clone(),
         cached,
-        captured: vec![host.spec.layers.len()],
+        captured: vec![target.spec.layers.len()],
         feature_width: hidden,
         to_target: None,
         info,

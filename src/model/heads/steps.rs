@@ -140,7 +140,7 @@ impl<B: Backend, W: Weights<B>> Sequence<B, W> {
 }
 
 impl<B: Backend, W: Weights<B>> HeadSequence for Sequence<B, W> {
-    fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
+    fn append(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
         let head = &*self.head;
         let captured = captured(&*head.backend, tokens, features, head.feature_width)?;
         let features = head.weights.features(captured)?;

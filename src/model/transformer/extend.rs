@@ -10,7 +10,7 @@ use super::sequence::{Keys, Sequence};
 use super::stretch::wanted_end;
 use crate::backend::{Backend, Batch, MAX_TREE_ROWS, Mask, Segment};
 use crate::error::{Error, Result};
-use crate::model::heads::{DraftHead, HeadFiles, Host};
+use crate::model::heads::{DraftHead, HeadFiles, TargetParts};
 use crate::model::info::ModelInfo;
 use crate::model::language_model::{Extend, LanguageModel, SequenceId};
 use crate::model::logits::Logits;
@@ -236,7 +236,7 @@ impl<B: Backend> TargetModel for Transformer<B> {
     }
 
     fn draft_head(&self, files: &HeadFiles) -> Result<Arc<dyn DraftHead>> {
-        let host = Host {
+        let host = TargetParts {
             spec: &self.spec,
             backend: &self.backend,
             layers: &self.layers,

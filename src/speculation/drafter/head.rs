@@ -73,7 +73,8 @@ impl HeadDrafter {
             return Ok(false);
         }
         let tokens = &text[next..][..new];
-        self.sequence.read(tokens, &self.features[..new * width])?;
+        self.sequence
+            .append(tokens, &self.features[..new * width])?;
         self.features.drain(..new * width);
         self.fed += new;
         Ok(true)
@@ -194,7 +195,7 @@ mod tests {
     }
 
     impl HeadSequence for Numbers {
-        fn read(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
+        fn append(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
             assert_eq!(tokens.len(), features.len());
             for (token, feature) in tokens.iter().zip(features) {
                 assert_eq!(*feature as u32 + 1, *token);
@@ -205,7 +206,7 @@ mod tests {
         }
 
         fn draft(&mut self, token: u32) -> Result<()> {
-            self.read(&[token], &[self.last as f32])
+            self.append(&[token], &[self.last as f32])
         }
 
         fn logits(&mut self, _among: Option<&OutputTiles>) -> Result<Vec<f32>> {

@@ -33,9 +33,10 @@ pub trait Drafter: Send {
         1
     }
 
-    /// How many of a text's tokens it reads at most.
-    fn unread(&self, tokens: usize) -> usize {
-        tokens
+    /// How many tokens of a text of so many it would read now; `None`: all that are new.
+    fn unread(&self, tokens: usize) -> Option<usize> {
+        let _ = tokens;
+        None
     }
 
     /// Tells that no hidden states of the text's first tokens will be received, before any are.

@@ -48,8 +48,8 @@ impl Drafter for ModelDrafter {
         self.mask.map_or(1, |_| MAX_PARALLEL)
     }
 
-    fn unread(&self, tokens: usize) -> usize {
-        self.sequence.unread(tokens)
+    fn unread(&self, tokens: usize) -> Option<usize> {
+        Some(self.sequence.unread(tokens))
     }
 
     fn prefill(&mut self, prompt: &[u32]) -> Result<()> {

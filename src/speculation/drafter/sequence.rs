@@ -37,11 +37,11 @@ impl DraftSequence {
         self.longest().saturating_sub(tokens - self.skipped)
     }
 
-    /// How many tokens it reads at once at most of a text of so many.
+    /// How many tokens of a text of so many it would read now.
     pub fn unread(&self, tokens: usize) -> usize {
-        match tokens > self.longest() {
+        match tokens.saturating_sub(self.skipped) >= self.longest() {
             true => self.window,
-            false => tokens,
+            false => tokens.saturating_sub(self.skipped + self.cached.len()),
         }
     }
 

@@ -93,6 +93,11 @@ impl TextDrafter {
 }
 
 impl Drafter for TextDrafter {
+    fn unread(&self, tokens: usize) -> Option<usize> {
+        // Its own tokens are about as many.
+        Some(self.sequence.unread(tokens))
+    }
+
     fn prefill(&mut self, prompt: &[u32]) -> Result<()> {
         match self.retokenizer.follow(prompt) {
             Some(text) => self.sequence.prefill(text),

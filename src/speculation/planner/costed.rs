@@ -19,6 +19,9 @@ const MAX_PROBE_INTERVAL: usize = 256;
 /// The maximum share of time for prefilling before a probe: with the probes themselves, a hopeless draft costs less than 3 %.
 const MAX_PROBING: f64 = 0.02;
 
+/// More new tokens than a step adds: the drafter begins again.
+const MAX_NEW: usize = 64;
+
 /// A drafter whose tokens take time, and its state.
 pub(super) struct CostedDrafter {
     pub(super) drafter: Box<dyn Drafter>,
@@ -78,7 +81,7 @@ impl CostedDrafter {
     /// How many of a text's tokens it has yet to read.
     pub(super) fn unread(&self, tokens: usize) -> usize {
         let new = tokens.saturating_sub(self.prefilled);
-        new.min(self.drafter.unread(tokens))
+        self.drafter.unread(tokens).unwrap_or(new)
     }
 
     /// The estimates of steps for which it drafts 1, 2, ... tokens.
@@ -143,7 +146,7 @@ impl CostedDrafter {
         tokens: usize,
         costs: &Costs,
     ) -> Result<Draft> {
-        if self.drafted.is_empty() {
+        if self.drafted.is_empty() || self.unread(history.len()) > MAX_NEW {
             // Catching up is not part of the draft's cost.
             self.catch_up(&history[..history.len() - 1], costs)?;
         }

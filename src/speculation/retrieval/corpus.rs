@@ -144,7 +144,7 @@ impl RetrievalDrafter for CorpusDrafter {
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let counts = counts.into_iter().filter(|(token, _)| *token != END);
         found.extend(counts.take(MAX_CANDIDATES).map(|(token, count)| {
-            let share = count as f64 / places as f64;
+            let share = count as f64 / f64::from(places);
             Candidate {
                 token,
                 source: DraftKind::CORPUS,

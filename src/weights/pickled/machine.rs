@@ -5,6 +5,9 @@
 
 use std::collections::HashMap;
 
+/// The most dimensions of a tensor.
+const MAX_RANK: usize = 8;
+
 /// The number of an object.
 pub(super) type Id = usize;
 
@@ -76,8 +79,10 @@ impl<'a> Objects<'a> {
         }
     }
 
+    /// A tensor's sizes: no more than tensors have.
     pub(super) fn sizes(&self, id: Id) -> Option<Vec<usize>> {
-        let items = self.tuple(id)?.iter();
+        let items = self.tuple(id)?;
+        let items = (items.len() <= MAX_RANK).then_some(items)?.iter();
         items.map(|item| self.size(*item)).collect()
     }
 
@@ -109,97 +114,13 @@ impl<'a> Machine<'a> {
     fn step(&mut self) -> Result<bool, String> {
         let [code] = self.take()?;
         match code {
-            // PROTO
-            0x80 => drop(self.take::<1>()?),
-            // FRAME
-            0x95 => drop(self.take::<8>()?),
             b'.' => return Ok(true),
+            // PROTO, FRAME
+            0x80 => drop(self.take::<1>()?),
+            0x95 => drop(self.take::<8>()?),
             b'(' => self.marks.push(self.stack.len()),
-            b'0' => drop(self.pop()?),
-            b'N' => self.push(Object::None),
-            // NEWTRUE, NEWFALSE
-            0x88 | 0x89 => self.push(Object::Bool),
-            b'K' => {
-                let [value] = self.take()?;
-                self.push(Object::Int(value.into()));
-            }
-            b'M' => {
-                let value = u16::from_le_bytes(self.take()?);
-                self.push(Object::Int(value.into()));
-            }
-            b'J' => {
-                let value = i32::from_le_bytes(self.take()?);
-                self.push(Object::Int(value.into()));
-            }
-            // LONG1
-            0x8a => {
-                let [length] = self.take()?;
-                let bytes = self.bytes(length.into())?;
-                let mut value = [if bytes.last() >= Some(&0x80) { 0xff } else { 0 }; 8];
-                let own = value.get_mut(..bytes.len());
-                own.ok_or("a number of more than 8 bytes")?
-                    .copy_from_slice(bytes);
-                self.push(Object::Int(i64::from_le_bytes(value)));
-            }
-            b'G' => {
-                self.take::<8>()?;
-                self.push(Object::Float);
-            }
-            // SHORT_BINUNICODE, BINUNICODE, BINUNICODE8
-            0x8c | b'X' | 0x8d => {
-                let length = match code {
-                    0x8c => self.take::<1>()?[0].into(),
-                    b'X' => u32::from_le_bytes(self.take()?).into(),
-                    _ => u64::from_le_bytes(self.take()?),
-                };
-                let length = usize::try_from(length).map_err(|_| "a text of this length")?;
-                let text = text(self.bytes(length)?)?;
-                self.push(Object::Text(text));
-            }
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                self.push(Object::Global(module, name));
-            }
-            // STACK_GLOBAL
-            0x93 => {
-                let (name, module) = (self.pop()?, self.pop()?);
-                let own = |id: Id| match self.objects.get(id) {
-                    Some(Object::Text(text)) => Ok(*text),
-                    _ => Err("a function whose name is no text"),
-                };
-                let function = Object::Global(own(module)?, own(name)?);
-                self.push(function);
-            }
-            b'Q' => {
-                let name = self.pop()?;
-                self.push(Object::Persistent(name));
-            }
-            // REDUCE, NEWOBJ
-            b'R' | 0x81 => {
-                let (arguments, called) = (self.pop()?, self.pop()?);
-                let object = match self.objects.get(called) {
-                    Some(Object::Global("collections", "OrderedDict" | "defaultdict")) => {
-                        Object::Dict(Vec::new())
-                    }
-                    _ => Object::Call(called, arguments),
-                };
-                self.push(object);
-            }
-            // The state of an object: attributes, which no tensor needs.
-            b'b' => drop(self.pop()?),
-            b')' => self.push(Object::Tuple(Vec::new())),
-            // TUPLE1 to TUPLE3
-            0x85..=0x87 => {
-                let start = self.stack.len().checked_sub(usize::from(code) - 0x84);
-                let items = self.stack.split_off(start.ok_or(EMPTY)?);
-                self.push(Object::Tuple(items));
-            }
-            b't' => {
-                let items = self.since_mark()?;
-                self.push(Object::Tuple(items));
-            }
-            b']' => self.push(Object::List(Vec::new())),
-            b'}' => self.push(Object::Dict(Vec::new())),
+            // POP; and BUILD, which gives an object attributes: no tensor needs them.
+            b'0' | b'b' => drop(self.pop()?),
             b'a' => {
                 let item = self.pop()?;
                 self.append(&[item])?;
@@ -236,9 +157,91 @@ impl<'a> Machine<'a> {
                 let object = *object.ok_or("an object that was not remembered")?;
                 self.stack.push(object);
             }
-            other => return Err(format!("instruction {other:#x}, which is not supported")),
+            code => {
+                let made = match self.value(code)? {
+                    Some(value) => Some(value),
+                    None => self.made_of_others(code)?,
+                };
+                let object =
+                    made.ok_or_else(|| format!("instruction {code:#x}, which is not supported"))?;
+                self.push(object);
+            }
         }
         Ok(false)
+    }
+
+    /// The object that an instruction holds; `None`: another instruction.
+    fn value(&mut self, code: u8) -> Result<Option<Object<'a>>, String> {
+        Ok(Some(match code {
+            b'N' => Object::None,
+            // NEWTRUE, NEWFALSE
+            0x88 | 0x89 => Object::Bool,
+            b'K' => Object::Int(self.take::<1>()?[0].into()),
+            b'M' => Object::Int(u16::from_le_bytes(self.take()?).into()),
+            b'J' => Object::Int(i32::from_le_bytes(self.take()?).into()),
+            // LONG1
+            0x8a => {
+                let [length] = self.take()?;
+                let bytes = self.bytes(length.into())?;
+                let mut value = [if bytes.last() >= Some(&0x80) { 0xff } else { 0 }; 8];
+                let own = value.get_mut(..bytes.len());
+                own.ok_or("a number of more than 8 bytes")?
+                    .copy_from_slice(bytes);
+                Object::Int(i64::from_le_bytes(value))
+            }
+            b'G' => {
+                self.take::<8>()?;
+                Object::Float
+            }
+            // SHORT_BINUNICODE, BINUNICODE, BINUNICODE8
+            0x8c | b'X' | 0x8d => {
+                let length = match code {
+                    0x8c => self.take::<1>()?[0].into(),
+                    b'X' => u32::from_le_bytes(self.take()?).into(),
+                    _ => u64::from_le_bytes(self.take()?),
+                };
+                let length = usize::try_from(length).map_err(|_| SHORT)?;
+                Object::Text(text(self.bytes(length)?)?)
+            }
+            b'c' => Object::Global(self.line()?, self.line()?),
+            b')' => Object::Tuple(Vec::new()),
+            b']' => Object::List(Vec::new()),
+            b'}' => Object::Dict(Vec::new()),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The object that an instruction makes of those on the stack; `None`: another instruction.
+    fn made_of_others(&mut self, code: u8) -> Result<Option<Object<'a>>, String> {
+        Ok(Some(match code {
+            // STACK_GLOBAL
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let own = |id: Id| match self.objects.get(id) {
+                    Some(Object::Text(text)) => Ok(*text),
+                    _ => Err("a function whose name is no text"),
+                };
+                Object::Global(own(module)?, own(name)?)
+            }
+            b'Q' => Object::Persistent(self.pop()?),
+            // REDUCE, NEWOBJ
+            b'R' | 0x81 => {
+                let (arguments, called) = (self.pop()?, self.pop()?);
+                match self.objects.get(called) {
+                    Some(Object::Global("collections", "OrderedDict" | "defaultdict")) => {
+                        Object::Dict(Vec::new())
+                    }
+                    _ => Object::Call(called, arguments),
+                }
+            }
+            // TUPLE1 to TUPLE3
+            0x85..=0x87 => {
+                let start = self.stack.len().checked_sub(usize::from(code) - 0x84);
+                Object::Tuple(self.stack.split_off(start.ok_or(EMPTY)?))
+            }
+            b't' => Object::Tuple(self.since_mark()?),
+            _ => return Ok(None),
+        }))
     }
 
     fn push(&mut self, object: Object<'a>) {

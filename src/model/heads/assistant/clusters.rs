@@ -3,7 +3,7 @@
 use super::files::{AssistantFiles, ClustersSpec};
 use crate::backend::{Backend, Linear, OutputTiles};
 use crate::error::{Error, Result};
-use crate::model::heads::reader::Reader;
+use crate::model::heads::tensors::HeadTensors;
 use crate::model::host::read;
 
 /// The clusters of an assistant.
@@ -20,7 +20,7 @@ impl<B: Backend> Clusters<B> {
     pub(super) fn load(
         files: &AssistantFiles,
         spec: ClustersSpec,
-        reader: &Reader<'_, B>,
+        tensors: &HeadTensors<'_, B>,
     ) -> Result<Self> {
         let (names, tokens) = (files.names(), files.spec.vocab_size);
         let corrupt = |reason: String| {
@@ -46,7 +46,7 @@ impl<B: Backend> Clusters<B> {
             *cluster = (place / (tokens / count)) as u32;
         }
         Ok(Self {
-            centroids: reader.linear(names.centroids, count, 0..files.spec.hidden_size)?,
+            centroids: tensors.linear(names.centroids, count, 0..files.spec.hidden_size)?,
             of_tokens,
             chosen: spec.chosen,
         })

@@ -92,6 +92,15 @@ impl BlockFiles {
         }
         refuse_further_settings(config, model)?;
         let spec = config.spec(model)?;
+        let mut attentions = spec
+            .layers
+            .iter()
+            .filter_map(|layer| layer.mixer.attention());
+        if is_speculators && attentions.any(|attention| attention.window.is_some()) {
+            // They count a window from the block's first row, others from each row.
+            let reason = "its layers have sliding windows, which are not supported in the layout of speculators";
+            return Err(config.unsupported(reason));
+        }
         let layers = spec.layers.len();
         if let Some(name) = names.iter().find(|name| !is_known(name, layers)) {
             let reason = format!("it has the tensor {name:?}, which no supported head has");

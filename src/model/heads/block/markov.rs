@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Linear, OutputTiles};
 use crate::error::{Error, Result};
-use crate::model::heads::reader::Reader;
+use crate::model::heads::tensors::HeadTensors;
 use crate::model::host::read;
 use crate::weights::StoredRows;
 
@@ -33,23 +33,23 @@ struct Confidence {
 impl<B: Backend> Markov<B> {
     /// `tokens`: those that the head has logits for.
     pub(super) fn load(
-        reader: &Reader<'_, B>,
+        tensors: &HeadTensors<'_, B>,
         spec: MarkovSpec,
         hidden: usize,
         tokens: usize,
     ) -> Result<Self> {
         let confidence = spec.confidence.map(|reads_previous| {
             let width = hidden + if reads_previous { spec.rank } else { 0 };
-            let weights = reader.values("confidence_head.proj.weight", &[1, width])?;
-            let bias = match reader.has("confidence_head.proj.bias") {
-                true => reader.values("confidence_head.proj.bias", &[1])?[0],
+            let weights = tensors.values("confidence_head.proj.weight", &[1, width])?;
+            let bias = match tensors.has("confidence_head.proj.bias") {
+                true => tensors.values("confidence_head.proj.bias", &[1])?[0],
                 false => 0.0,
             };
             Ok::<_, Error>(Confidence { weights, bias })
         });
         Ok(Self {
-            previous: reader.table("markov_head.markov_w1.weight", spec.rank)?,
-            next: reader.linear("markov_head.markov_w2", tokens, 0..spec.rank)?,
+            previous: tensors.table("markov_head.markov_w1.weight", spec.rank)?,
+            next: tensors.linear("markov_head.markov_w2", tokens, 0..spec.rank)?,
             confidence: confidence.transpose()?,
         })
     }

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::files::Third;
+use super::files::Eagle3;
 use crate::backend::{AttentionShape, Backend, Linear, Norm};
 use crate::error::{Error, Result};
-use crate::model::heads::reader::Reader;
+use crate::model::heads::tensors::HeadTensors;
 
 /// How embedding and feature enter the layer.
 pub(super) enum Entry<B: Backend> {
@@ -31,19 +31,19 @@ pub(super) enum Entry<B: Backend> {
 }
 
 impl<B: Backend> Entry<B> {
-    /// Reads what is before the layer; `third`: of EAGLE-3, and the width of the target's hidden states.
+    /// Reads what is before the layer; `eagle3`: of EAGLE-3, and the width of the target's hidden states.
     pub(super) fn read(
-        reader: &Reader<'_, B>,
+        tensors: &HeadTensors<'_, B>,
         hidden: usize,
         shape: AttentionShape,
-        third: Option<(&Third, usize)>,
+        eagle3: Option<(&Eagle3, usize)>,
         at: &impl Fn(&str) -> String,
     ) -> Result<Self> {
         let (queries, keys) = (shape.query_size(), shape.kv_size());
         let projections = |inputs: usize, columns: Range<usize>| {
             let linear = |name: &str, outputs| {
                 let name = at(&format!("self_attn.{name}"));
-                reader.part(&name, outputs, inputs, columns.clone())
+                tensors.part(&name, outputs, inputs, columns.clone())
             };
             Ok::<_, Error>([
                 linear("q_proj", queries)?,
@@ -51,22 +51,22 @@ impl<B: Backend> Entry<B> {
                 linear("v_proj", keys)?,
             ])
         };
-        let Some((third, width)) = third else {
+        let Some((eagle3, width)) = eagle3 else {
             return Ok(Self::Fused {
-                embedding: reader.part("fc", hidden, 2 * hidden, 0..hidden)?,
-                feature: reader.part("fc", hidden, 2 * hidden, hidden..2 * hidden)?,
+                embedding: tensors.part("fc", hidden, 2 * hidden, 0..hidden)?,
+                feature: tensors.part("fc", hidden, 2 * hidden, hidden..2 * hidden)?,
                 projections: projections(hidden, 0..hidden)?,
             });
         };
-        let fusion_norm = third
+        let fusion_norm = eagle3
             .norm_before_fusion
-            .then(|| reader.norm("input_norm", width));
+            .then(|| tensors.norm("input_norm", width));
         Ok(Self::Paired {
             fusion_norm: fusion_norm.transpose()?,
-            fusion: reader.linear("fc", hidden, 0..width)?,
-            norm_before_residual: third.norm_before_residual,
-            embedding_norm: reader.norm(&at("input_layernorm"), hidden)?,
-            feature_norm: reader.norm(&at("hidden_norm"), hidden)?,
+            fusion: tensors.linear("fc", hidden, 0..width)?,
+            norm_before_residual: eagle3.norm_before_residual,
+            embedding_norm: tensors.norm(&at("input_layernorm"), hidden)?,
+            feature_norm: tensors.norm(&at("hidden_norm"), hidden)?,
             of_embedding: projections(2 * hidden, 0..hidden)?,
             of_feature: projections(2 * hidden, hidden..2 * hidden)?,
         })

@@ -44,14 +44,14 @@ pub struct EagleFiles {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     /// EAGLE, and EAGLE-2.
-    First,
+    Eagle,
     /// EAGLE-3.
-    Third(Third),
+    Eagle3(Eagle3),
 }
 
 /// What EAGLE-3's heads differ in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Third {
+pub(super) struct Eagle3 {
     /// The layers of the target before which its hidden states are captured; `None`: a low, a middle and a high one.
     pub(super) captured: Option<Vec<usize>>,
     /// Whether a norm precedes the matrix over the target's hidden states (EAGLE-3.1).
@@ -74,7 +74,7 @@ impl EagleFiles {
         }
         let is_speculators = config.speculators_type().is_some();
         let has = |name: &str| names.contains(&name);
-        let is_third = names
+        let is_eagle3 = names
             .iter()
             .any(|name| name.starts_with("midlayer.") || name.ends_with(".hidden_norm.weight"));
         let model = match is_speculators {
@@ -88,9 +88,9 @@ impl EagleFiles {
             let reason = format!("its eagle_config sets {name} to false, which is not supported");
             return Err(config.unsupported(reason));
         }
-        let kind = match is_third || is_speculators {
-            false => Kind::First,
-            true => Kind::Third(Third {
+        let kind = match is_eagle3 || is_speculators {
+            false => Kind::Eagle,
+            true => Kind::Eagle3(Eagle3 {
                 captured: captured(config)?,
                 norm_before_fusion: config.flag("norm_before_fc")? || has("input_norm.weight"),
                 norm_before_residual: config.flag("norm_before_residual")?,
@@ -117,8 +117,8 @@ impl EagleFiles {
     /// What reports call it.
     pub(in crate::model::heads) fn kind(&self) -> &'static str {
         match self.kind {
-            Kind::First => "eagle",
-            Kind::Third(_) => "eagle3",
+            Kind::Eagle => "eagle",
+            Kind::Eagle3(_) => "eagle3",
         }
     }
 
@@ -140,8 +140,8 @@ impl EagleFiles {
     /// The layers of a target of so many before which its hidden states are captured.
     pub(super) fn captured(&self, layers: usize) -> Vec<usize> {
         match &self.kind {
-            Kind::First => vec![layers],
-            Kind::Third(third) => match &third.captured {
+            Kind::Eagle => vec![layers],
+            Kind::Eagle3(eagle3) => match &eagle3.captured {
                 Some(captured) => captured.clone(),
                 None => vec![2, layers / 2, layers.saturating_sub(3)],
             },

@@ -6,6 +6,7 @@ const SOURCES = {
   target: ["the model itself", "not drafted"],
   ngram: ["n-gram", "what followed the same words earlier in this conversation"],
   recycling: ["token recycling", "what the model found probable after the same token before, in anyone's answer"],
+  corpus: ["corpus", "what followed the same words in the operator's texts"],
   table: ["table", "what followed the same words in texts that the server learned from"],
   model: ["draft model", "a smaller model"],
   prediction: ["prediction", "the predicted output in the settings"],

@@ -22,8 +22,8 @@ const MAGIC: [u8; 16] = *b"specdec corpus 1";
 /// What follows them: the fingerprint of the vocabulary, the digest of the texts, and the number of tokens.
 const HEADER: usize = 16 + 3 * 8;
 
-/// The tokens after a position by which it has its place, and the longest match.
-pub(super) const DEPTH: usize = 64;
+/// The longest match. Places are in the order of one token more, so that equal ones that follow a match are neighbours.
+pub(super) const DEPTH: usize = 63;
 
 /// The bits of a token where three are compared at once.
 const BITS: u32 = 21;
@@ -31,8 +31,8 @@ const BITS: u32 = 21;
 /// Stands after each text: no match reaches beyond its end.
 pub(super) const END: u32 = (1 << BITS) - 1;
 
-/// The most tokens: an index of 2 GiB.
-pub(crate) const MAX_TOKENS: usize = 1 << 28;
+/// The most tokens: an index of 1 GiB, and three times as much memory while it is made.
+pub(crate) const MAX_TOKENS: usize = 1 << 27;
 
 /// What an index was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,23 +125,29 @@ impl Index {
 
     /// The longest end of a text that occurs, of at most so many tokens.
     pub(super) fn longest(&self, text: &[u32], most: usize) -> Match {
+        let most = most.min(DEPTH).min(text.len());
+        let tail = |length: usize| &text[text.len() - length..];
+        // The end of what is copied.
+        if let Some(found) = self.find(tail(most)) {
+            return found;
+        }
+        // Most matches are short: lengths are doubled before they are halved.
         let mut best = self.nothing();
-        // What does not occur does not with more before it, either.
-        let mut too_long = most.min(DEPTH).min(text.len()) + 1;
+        let mut too_long = most;
         let mut length = 1;
-        while best.length + 1 < too_long {
-            let tail = &text[text.len() - length..];
-            match self.find(tail) {
+        while length < too_long {
+            match self.find(tail(length)) {
                 Some(found) => best = found,
                 None => too_long = length,
             }
-            let doubled = if too_long > most.min(DEPTH).min(text.len()) {
-                2 * length
-            } else {
-                usize::MAX
-            };
+            length *= 2;
+        }
+        while best.length + 1 < too_long {
             let middle = usize::midpoint(best.length, too_long);
-            length = doubled.min(middle).max(best.length + 1);
+            match self.find(tail(middle)) {
+                Some(found) => best = found,
+                None => too_long = middle,
+            }
         }
         best
     }
@@ -192,7 +198,7 @@ fn first(places: Range<usize>, holds: impl Fn(usize) -> bool) -> usize {
     start
 }
 
-/// All positions of a text, in the order of the [`DEPTH`] tokens from there on.
+/// All positions of a text, in the order of the tokens from there on: those of a longest match, and the next.
 fn sorted_suffixes(text: &[u32]) -> Vec<u32> {
     let at = |position: usize| u64::from(text.get(position).copied().unwrap_or(END));
     // Most comparisons end with the first three tokens, which lie beside the position.
@@ -200,7 +206,7 @@ fn sorted_suffixes(text: &[u32]) -> Vec<u32> {
         |position: usize| at(position) << (2 * BITS) | at(position + 1) << BITS | at(position + 2);
     let rest = |position: u32| {
         let start = (position as usize + 3).min(text.len());
-        &text[start..(position as usize + DEPTH).clamp(start, text.len())]
+        &text[start..(position as usize + DEPTH + 1).clamp(start, text.len())]
     };
     let positions = 0..text.len();
     let mut suffixes: Vec<(u64, u32)> = positions.map(|at| (key(at), at as u32)).collect();

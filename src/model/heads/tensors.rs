@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Host, MAX_PADDING};
+use super::{MAX_PADDING, TargetParts};
 use crate::backend::{Backend, Linear, Norm, NormKind};
 use crate::error::{Error, Result};
 use crate::weights::{Checkpoint, StoredRows, StoredTensor, dequantize};
 
 /// Brings a head's tensors to a backend.
-pub(super) struct Reader<'a, B: Backend> {
+pub(super) struct HeadTensors<'a, B: Backend> {
     pub(super) checkpoint: &'a dyn Checkpoint,
     /// The head's file or folder.
     pub(super) source: &'a Path,
@@ -17,10 +17,10 @@ pub(super) struct Reader<'a, B: Backend> {
     pub(super) norm: NormKind,
     /// The width of its layers.
     pub(super) hidden_size: usize,
-    pub(super) host: &'a Host<'a, B>,
+    pub(super) target: &'a TargetParts<'a, B>,
 }
 
-impl<B: Backend> Reader<'_, B> {
+impl<B: Backend> HeadTensors<'_, B> {
     pub(super) fn has(&self, name: &str) -> bool {
         self.checkpoint.tensor(name).is_some()
     }
@@ -70,9 +70,9 @@ impl<B: Backend> Reader<'_, B> {
         let bias = format!("{name}.bias");
         let bias = (columns.start == 0 && self.has(&bias)).then(|| self.vector(&bias, outputs));
         let matrix = self
-            .host
+            .target
             .backend
-            .matrix(&self.host.matrices().hold(part)?)?;
+            .matrix(&self.target.matrices().hold(part)?)?;
         self.checkpoint.release(&tensor);
         Ok(Linear {
             matrix,
@@ -82,7 +82,7 @@ impl<B: Backend> Reader<'_, B> {
 
     fn vector(&self, name: &str, length: usize) -> Result<B::Vector> {
         let values = dequantize(&self.tensor(name, &[length])?)?;
-        Ok(self.host.backend.vector(values)?)
+        Ok(self.target.backend.vector(values)?)
     }
 
     pub(super) fn norm(&self, name: &str, width: usize) -> Result<Norm<B>> {
@@ -100,7 +100,7 @@ impl<B: Backend> Reader<'_, B> {
 
     /// A table with a row of this width for each of the target's tokens, which are read one by one.
     pub(super) fn table(&self, name: &str, width: usize) -> Result<StoredRows> {
-        let tokens = self.host.spec.vocab_size;
+        let tokens = self.target.spec.vocab_size;
         let fits = |[rows, columns]: [usize; 2]| {
             columns == width && rows.saturating_add(MAX_PADDING) >= tokens
         };
@@ -112,7 +112,7 @@ impl<B: Backend> Reader<'_, B> {
         })
     }
 
-    /// The values of a tensor, with which the host computes.
+    /// The values of a tensor, with which the target computes.
     pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         Ok(dequantize(&self.tensor(name, shape)?)?)
     }
