@@ -67,8 +67,8 @@ def test_a_table_that_does_not_fit_the_disk_leaves_nothing(tmp_path: Path) -> No
 
 def test_drafts_from_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    plain = SpeculativeDecoder(PAIR / "target", num_threads=1)
-    plain = plain.generate("You may", CONFIG, draft="none")
+    alone = SpeculativeDecoder(PAIR / "target", num_threads=1)
+    plain = alone.generate("You may", CONFIG, draft="none")
     texts = tmp_path / "texts"
     (texts / "inner").mkdir(parents=True)
     (texts / "inner/licence.txt").write_text(f"You may{plain.text}")
