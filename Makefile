@@ -17,7 +17,7 @@ export SPECDEC_NUM_THREADS ?= 1
 export RAYON_NUM_THREADS ?= 1
 
 # What `make fuzz` runs: these targets, each for so many seconds; SANITIZER=address needs a nightly toolchain.
-TARGETS ?= gguf safetensors config tokenizer head table request format
+TARGETS ?= gguf safetensors pickle config tokenizer head table request format
 SECONDS ?= 60
 SANITIZER ?= none
 

@@ -12,6 +12,7 @@ import os
 import re
 import struct
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,14 @@ def safetensors() -> Iterator[Seed]:
     first, one = split(tensors, "1.safetensors", names[:5])
     second, two = split(tensors, "2.safetensors", names[5:])
     yield "index", [to_json({"metadata": {}, "weight_map": first | second}), one, two]
+
+
+def pickle() -> Iterator[Seed]:
+    """The descriptions that torch.save wrote."""
+    for file in sorted((DATA / "pickled").glob("*.bin")):
+        with zipfile.ZipFile(file) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            yield file.stem, [archive.read(name)]
 
 
 def config() -> Iterator[Seed]:
@@ -390,6 +399,7 @@ def request() -> Iterator[Seed]:
 TARGETS: dict[str, Callable[[], Iterator[Seed]]] = {
     "gguf": gguf,
     "safetensors": safetensors,
+    "pickle": pickle,
     "config": config,
     "tokenizer": tokenizer,
     "table": table,

@@ -590,8 +590,8 @@ fn heads_that_do_not_fit_are_refused() {
         ),
         (
             "speculators_model_type",
-            serde_json::json!("peagle"),
-            "speculators' kind \"peagle\"",
+            serde_json::json!("fastmtp"),
+            "speculators' kind \"fastmtp\"",
         ),
         ("head_dim", serde_json::json!(4096), "expected [16384, 256]"),
         (
@@ -614,7 +614,7 @@ fn heads_that_do_not_fit_are_refused() {
 fn heads_of_other_kinds_are_refused_by_their_tensors() {
     let target = pair::folder("target").display().to_string();
     for name in [
-        "layers.1.self_attn.q_proj.weight",
+        "layers.1.self_attn.q_norm.weight",
         "midlayer.self_attn.q_norm.weight",
         "hidden_norm.weight",
         "confidence_head.proj.bias",

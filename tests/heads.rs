@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use random_heads::{CLUSTERS, assistant, centroid_of, published, with_prediction};
+use random_heads::{CLUSTERS, DEPTHS, MASK, assistant, centroid_of, published, with_prediction};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use specdec_rs::backend::{OutputTiles, WeightPrecision};
@@ -374,6 +374,57 @@ fn assistants_that_do_not_fit_are_refused_with_the_reason() {
     );
 }
 
+#[test]
+fn a_head_with_masks_drafts_what_rows_of_the_mask_give() {
+    let target = ModelFiles::Folder(pair::folder("target"));
+    let target = open(&target, WeightPrecision::F32, Kernels::default());
+    let folder = published("peagle");
+    let load = || {
+        let files = ModelFiles::Folder(folder.path().to_owned());
+        let files = HeadFiles::open(&files).unwrap().unwrap();
+        target.draft_head(&files).unwrap()
+    };
+    let parallel = load();
+    assert_eq!(parallel.info().architecture, "peagle");
+    assert_eq!(parallel.tokens_a_pass(), DEPTHS);
+    // The same weights as a head that drafts token by token.
+    let weights = folder.path().join("model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let hidden = stored.tensor("mask_hidden").unwrap().data().to_vec();
+    let (hidden, _) = hidden.as_chunks::<4>();
+    let hidden: Vec<f32> = hidden.iter().copied().map(f32::from_le_bytes).collect();
+    let others = stored.tensors().into_iter();
+    let others = others.filter(|(name, _)| name != "mask_hidden");
+    safetensors::serialize_to_file(others, None, &weights).unwrap();
+    let stepwise = load();
+    assert_eq!(stepwise.info().architecture, "eagle3");
+    let width = parallel.width();
+    let feature = |index: usize| ((index * 37 % 101) as f32 - 50.0) / 50.0;
+    let features: Vec<f32> = (0..60 * width).map(feature).collect();
+    let tokens: Vec<u32> = (1..61).collect();
+    let mut drafting = parallel.begin().unwrap();
+    let mut read = 0;
+    // Fewer tokens than wait for the masks, and more.
+    for new in [1, 3, 40, 2] {
+        let own = &features[read * width..(read + new) * width];
+        drafting.truncate(read);
+        drafting.append(&tokens[read..read + new], own).unwrap();
+        read += new;
+        let mut by_hand = stepwise.begin().unwrap();
+        let whole = &features[..read * width];
+        by_hand.append(&tokens[..read], whole).unwrap();
+        for slot in 0..DEPTHS {
+            let ours = drafting.logits(None).unwrap();
+            let expected = by_hand.logits(None).unwrap();
+            assert_close(&ours, &expected, &format!("after {read}, slot {slot}"));
+            assert_eq!(drafting.room() == 0, slot == DEPTHS - 1);
+            drafting.draft(argmax(&ours)).unwrap();
+            by_hand.append(&[MASK], &hidden).unwrap();
+        }
+    }
+}
+
 /// A model without its layer for multi-token prediction, and a folder for heads beside it: `folder/tiny`, `folder/tiny/...`.
 fn split() -> TempDir {
     let whole = with_prediction("qwen3_5");
@@ -442,6 +493,37 @@ fn heads_are_found_in_the_model_and_beside_it() {
         message.contains("multi-token prediction, in its files or beside them"),
         "{message}"
     );
+}
+
+/// Why a published head with another setting is refused.
+fn refusal(kind: &str, field: &str, value: Value) -> String {
+    let folder = published(kind);
+    let file = folder.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    config[field] = value;
+    std::fs::write(&file, config.to_string()).unwrap();
+    let draft = folder.path().display().to_string();
+    let refused = load(&pair::folder("target"), &draft);
+    refused.map(drop).unwrap_err().to_string()
+}
+
+#[test]
+fn masks_that_do_not_fit_are_refused_with_the_reason() {
+    for (field, value, expected) in [
+        (
+            "mask_token_id",
+            512,
+            "its mask token, 512, is none of the target's 512 tokens",
+        ),
+        (
+            "num_depths",
+            0,
+            "num_depths: expected a number from 1 to 64",
+        ),
+    ] {
+        let message = refusal("peagle", field, json!(value));
+        assert!(message.contains(expected), "{field}: {message}");
+    }
 }
 
 #[test]
@@ -528,20 +610,11 @@ fn heads_that_do_not_fit_are_refused_with_the_reason() {
         (
             "eagle3-speculators",
             "speculators_model_type",
-            json!("peagle"),
-            "speculators' kind \"peagle\"",
+            json!("fastmtp"),
+            "speculators' kind \"fastmtp\"",
         ),
     ] {
-        let folder = published(kind);
-        let file = folder.path().join("config.json");
-        let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-        config[field] = value;
-        std::fs::write(&file, config.to_string()).unwrap();
-        let refused = load(
-            &pair::folder("target"),
-            &folder.path().display().to_string(),
-        );
-        let message = refused.map(drop).unwrap_err().to_string();
+        let message = refusal(kind, field, value);
         assert!(message.contains(expected), "{kind}, {field}: {message}");
     }
 }

@@ -5,6 +5,7 @@
 //! targets whose code may catch a panic of a library.
 
 mod answer;
+mod archive;
 mod folder;
 mod models;
 mod mutate;
@@ -13,6 +14,7 @@ mod parts;
 mod weights;
 
 pub use answer::{answer, check_error, settings};
+pub use archive::archive;
 pub use folder::Folder;
 pub use models::{model, pair};
 pub use mutate::mutate;

@@ -144,7 +144,7 @@ def test_sources_differ_by_more_than_colour(page: webdriver.Chrome) -> None:
         marks.add((line, style))
         colours.add(colour)
         assert sample.get_attribute("title")
-    assert len(samples) == len(marks) == len(colours) == 7
+    assert len(samples) == len(marks) == len(colours) == 8
     assert "you get the same text sooner" in text(page, "#legend")
 
 

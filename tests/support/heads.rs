@@ -15,6 +15,10 @@ const HIDDEN: usize = 128;
 const VOCAB: usize = 512;
 const LAYERS: usize = 4;
 
+/// The mask of P-EAGLE's head, and how many tokens a pass of it drafts.
+pub const MASK: u32 = 5;
+pub const DEPTHS: usize = 4;
+
 /// Stored tensors by name.
 #[derive(Default)]
 struct Tensors(BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>);
@@ -138,12 +142,22 @@ pub fn published(kind: &str) -> TempDir {
         "hidden_act": "silu", "vocab_size": VOCAB, "max_position_embeddings": 1024,
     });
     let config = match kind {
-        "eagle3-speculators" => {
+        "eagle3-speculators" | "peagle" => {
+            let is_parallel = kind == "peagle";
+            let layers = if is_parallel { 3 } else { 1 };
             let mut layer = model;
-            (layer["model_type"], layer["num_hidden_layers"]) = (json!("llama"), json!(1));
+            (layer["model_type"], layer["num_hidden_layers"]) = (json!("llama"), json!(layers));
             eagle_3(&mut tensors);
+            if is_parallel {
+                for number in 1..layers {
+                    let name = format!("layers.{number}");
+                    self::layer(&mut tensors, &name, HIDDEN, false);
+                }
+                tensors.insert_random("mask_hidden", &[1, 1, 3 * HIDDEN]);
+            }
             json!({
-                "speculators_model_type": "eagle3", "draft_vocab_size": 256, "transformer_layer_config": layer,
+                "mask_token_id": is_parallel.then_some(MASK), "num_depths": is_parallel.then_some(DEPTHS),
+                "speculators_model_type": if is_parallel { "peagle" } else { "eagle3" }, "draft_vocab_size": 256, "transformer_layer_config": layer,
                 "eagle_aux_hidden_state_layer_ids": [1, 2, 3], "norm_before_residual": true, "norm_before_fc": true,
             })
         }

@@ -1,6 +1,6 @@
 //! Draft heads that read the target's hidden states: EAGLE (2401.15077, 2406.16858) and EAGLE-3 (2503.01840), as published.
 //!
-//! A head is one decoder layer. For a token it reads the embedding, and the feature of the token before it: the target's
+//! A head is one decoder layer, or several (P-EAGLE, 2602.01469). For a token it reads the embedding, and the feature of the token before it: the target's
 //! hidden states there, or, after tokens that the target has not seen, its own output.
 
 mod entry;
@@ -9,21 +9,24 @@ mod files;
 use std::sync::Arc;
 
 use super::embedding::Embedding;
+use super::parallel::{Masks, ParallelHead};
 use super::steps::{Loaded, StepHead, Weights};
 use super::tensors::HeadTensors;
-use super::{OutputHead, TargetParts};
+use super::{DraftHead, OutputHead, TargetParts};
+use crate::architecture::names::NamedWeights;
 use crate::architecture::{AttentionSpec, LayerSpec, MixerSpec, MlpSpec};
 use crate::backend::{Attention, Backend, KeysValues, Linear, Norm, OutputTiles};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::model::layer::Layer;
+use crate::model::loader::Loader;
+use crate::model::mixer::Slot;
 use crate::model::mlp::{Mlp, PlainMlp};
 use crate::model::norms::Norms;
 use crate::model::pass::Pass;
+use crate::progress::Silent;
 use entry::Entry;
 pub use files::EagleFiles;
 use files::Kind;
-
-/// A head.
-pub(super) type Eagle<B> = StepHead<B, EagleWeights<B>>;
 
 /// A head's weights.
 pub(super) struct EagleWeights<B: Backend> {
@@ -33,6 +36,8 @@ pub(super) struct EagleWeights<B: Backend> {
     entry: Entry<B>,
     output: Linear<B>,
     mlp: Mlp<B>,
+    /// The layers after the first, which are a model's.
+    further: Vec<Layer<B>>,
     /// EAGLE-3's.
     final_norm: Option<Norm<B>>,
     /// Whether the feature of the next token is what follows that norm.
@@ -58,7 +63,7 @@ fn halves_of_layer(files: &EagleFiles) -> Result<(AttentionSpec, usize)> {
 pub(super) fn load<B: Backend>(
     files: &EagleFiles,
     target: &TargetParts<'_, B>,
-) -> Result<Eagle<B>> {
+) -> Result<Arc<dyn DraftHead>> {
     let tensors = HeadTensors {
         checkpoint: &*files.checkpoint,
         source: &files.source,
@@ -102,6 +107,23 @@ pub(super) fn load<B: Backend>(
     }
     let final_norm = eagle3.map(|_| tensors.norm("norm", hidden)).transpose()?;
     let queries = shape.query_size();
+    let names = NamedWeights::of_layers(&*files.checkpoint, &spec, false, &files.source);
+    let mut loader =
+        Loader::new(&spec, &**target.backend, &names, &Silent).of_head(target.matrices());
+    let further = (1..=files.further_layers).map(|index| Layer::load(&mut loader, index));
+    let further = further.collect::<Result<Vec<_>>>()?;
+    let of_further = further.iter().filter_map(Layer::cached_shape);
+    let cached = std::iter::once(shape).chain(of_further).collect();
+    let masks = eagle3.and_then(|eagle3| eagle3.masks);
+    let masks = masks.map(|(token, drafts)| {
+        let hidden = tensors.flat_values("mask_hidden", width_of_features)?;
+        Ok::<_, Error>(Masks {
+            token,
+            hidden,
+            drafts,
+        })
+    });
+    let masks = masks.transpose()?;
     let weights = EagleWeights {
         backend: target.backend.clone(),
         embedding,
@@ -123,19 +145,24 @@ pub(super) fn load<B: Backend>(
                 excess: None,
             },
         },
+        further,
         final_norm,
         norm_output: eagle3.is_some_and(|eagle3| eagle3.norm_output),
         head,
     };
-    StepHead::new(Loaded {
+    let loaded = Loaded {
         weights,
         backend: target.backend.clone(),
-        cached: shape,
+        cached,
         captured,
         feature_width: width_of_features,
         to_target,
         info: target.info(files.kind(), tensors.elements()),
-        spec,
+        spec: spec.clone(),
+    };
+    Ok(match masks {
+        Some(masks) => Arc::new(ParallelHead::new(loaded, masks)?),
+        None => Arc::new(StepHead::new(loaded)?),
     })
 }
 
@@ -177,7 +204,12 @@ impl<B: Backend> Weights<B> for EagleWeights<B> {
         let keys_values = KeysValues::Own(k, v);
         let attended = backend.attention(q, keys_values, &attention, pass.caches, pass.step)?;
         let attended = backend.linear_add(&attended, &self.output, None, &x)?;
-        self.mlp.forward(backend, &attended, &attended)
+        let mut x = self.mlp.forward(backend, &attended, &attended)?;
+        for (index, layer) in self.further.iter().enumerate() {
+            let (cache, state) = (index + 1, 0);
+            x = layer.forward(&x, Slot { cache, state }, pass)?;
+        }
+        Ok(x)
     }
 
     fn finish(

@@ -11,6 +11,7 @@ mod embedding;
 mod files;
 mod gguf;
 mod output_head;
+mod parallel;
 mod prediction;
 mod sequence;
 mod steps;
@@ -96,7 +97,7 @@ impl<B: Backend> TargetParts<'_, B> {
         Ok(match files {
             HeadFiles::Assistant(files) => Arc::new(assistant::load(files, self)?),
             HeadFiles::Block(files) => Arc::new(block::load(files, self)?),
-            HeadFiles::Eagle(files) => Arc::new(eagle::load(files, self)?),
+            HeadFiles::Eagle(files) => eagle::load(files, self)?,
             HeadFiles::Prediction(files) => Arc::new(prediction::load(files, self)?),
         })
     }

@@ -161,7 +161,7 @@ pub(super) fn load<B: Backend>(
     StepHead::new(Loaded {
         weights,
         backend: target.backend.clone(),
-        cached,
+        cached: vec![cached],
         captured: vec![target.spec.layers.len()],
         feature_width: hidden,
         to_target: None,

@@ -44,8 +44,8 @@ pub(super) struct Loaded<B: Backend, W> {
     /// The head's shape; its ropes and its context length count.
     pub(super) spec: ModelSpec,
     pub(super) backend: Arc<B>,
-    /// The keys and values of its layer.
-    pub(super) cached: AttentionShape,
+    /// The keys and values of its layers.
+    pub(super) cached: Vec<AttentionShape>,
     /// Layers of the target before which its hidden states are captured.
     pub(super) captured: Vec<usize>,
     /// How many values of hidden states the target has for a token.
@@ -65,8 +65,8 @@ impl<B: Backend, W: Weights<B>> StepHead<B, W> {
 }
 
 impl<B: Backend, W> Loaded<B, W> {
-    fn kv_cache(&self) -> Result<B::KvCache> {
-        kv_cache(&*self.backend, &[self.cached], self.spec.context_length)
+    pub(super) fn kv_cache(&self) -> Result<B::KvCache> {
+        kv_cache(&*self.backend, &self.cached, self.spec.context_length)
     }
 }
 

@@ -117,6 +117,16 @@ impl<B: Backend> HeadTensors<'_, B> {
         Ok(dequantize(&self.tensor(name, shape)?)?)
     }
 
+    /// The same, whatever dimensions of 1 its shape has.
+    pub(super) fn flat_values(&self, name: &str, length: usize) -> Result<Vec<f32>> {
+        let stored = self.checkpoint.tensor(name);
+        let shape = stored.map(|stored| stored.shape).unwrap_or_default();
+        match shape.iter().product::<usize>() == length {
+            true => self.values(name, &shape),
+            false => self.values(name, &[length]),
+        }
+    }
+
     /// The target's tokens: each of the head's, and what is to be added to it (`d2t`).
     pub(super) fn to_target(&self, vocab_size: usize) -> Result<Option<Vec<u32>>> {
         let Some(offsets) = self.checkpoint.integers("d2t")? else {

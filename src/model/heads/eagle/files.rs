@@ -10,9 +10,16 @@ use crate::model::heads::files::HeadConfig;
 use crate::model::heads::misfit_of_layers;
 use crate::weights::Checkpoint;
 
-const SUPPORTED: &str = "only those of EAGLE, EAGLE-3, DFlash and DSpark are supported: use one of them, or another draft";
+const SUPPORTED: &str = "only those of EAGLE, EAGLE-3, P-EAGLE, DFlash and DSpark are supported: use one of them, or another draft";
 
-/// The parts of a head's one layer.
+/// What P-EAGLE's heads read in place of the target's hidden states.
+const MASK_HIDDEN: &str = "mask_hidden";
+
+/// How many tokens a pass of theirs drafts where config.json does not say it, and at most.
+const DEFAULT_DRAFTS: usize = 8;
+const MAX_DRAFTS: usize = 64;
+
+/// The parts of a head's layer.
 const LAYER_PARTS: [&str; 11] = [
     "input_layernorm",
     "hidden_norm",
@@ -34,6 +41,8 @@ pub struct EagleFiles {
     pub(super) spec: ModelSpec,
     pub(super) checkpoint: Box<dyn Checkpoint>,
     pub(super) kind: Kind,
+    /// How many layers follow the first.
+    pub(super) further_layers: usize,
     /// Whether the head has an embedding of its own.
     pub(super) has_embedding: bool,
     /// The target's hidden size, where it is not the head's.
@@ -60,6 +69,8 @@ pub(super) struct Eagle3 {
     pub(super) norm_before_residual: bool,
     /// Whether the feature of the next token is what follows the last norm, not what precedes it.
     pub(super) norm_output: bool,
+    /// P-EAGLE: the token that stands for one to come, and how many tokens a pass drafts.
+    pub(super) masks: Option<(u32, usize)>,
 }
 
 impl EagleFiles {
@@ -95,11 +106,25 @@ impl EagleFiles {
                 norm_before_fusion: config.flag("norm_before_fc")? || has("input_norm.weight"),
                 norm_before_residual: config.flag("norm_before_residual")?,
                 norm_output: config.flag("norm_output")?,
+                masks: match has(MASK_HIDDEN) {
+                    true => Some(masks(config)?),
+                    false => None,
+                },
             }),
         };
+        let spec = config.spec(model)?;
+        let further_layers = further_layers(&names);
+        if further_layers > 0 && (further_layers + 1 != spec.layers.len() || kind == Kind::Eagle) {
+            let reason = format!(
+                "it has tensors of {further_layers} layers after the first, and its config.json says {} layers",
+                spec.layers.len()
+            );
+            return Err(config.unsupported(reason));
+        }
         Ok(Self {
             source: config.source.clone(),
-            spec: config.spec(model)?,
+            spec,
+            further_layers,
             kind,
             // In EAGLE's own layout it is a copy of the target's.
             has_embedding: is_speculators && has("embed_tokens.weight"),
@@ -118,6 +143,7 @@ impl EagleFiles {
     pub(in crate::model::heads) fn kind(&self) -> &'static str {
         match self.kind {
             Kind::Eagle => "eagle",
+            Kind::Eagle3(Eagle3 { masks: Some(_), .. }) => "peagle",
             Kind::Eagle3(_) => "eagle3",
         }
     }
@@ -134,6 +160,16 @@ impl EagleFiles {
 
     /// Why its layers do not fit a target; `None`: they fit.
     pub(in crate::model::heads) fn misfit(&self, target: &ModelSpec) -> Option<String> {
+        let mask = match &self.kind {
+            Kind::Eagle3(eagle3) => eagle3.masks.map(|(mask, _)| mask),
+            Kind::Eagle => None,
+        };
+        let tokens = target.vocab_size;
+        if let Some(mask) = mask.filter(|mask| *mask as usize >= tokens) {
+            return Some(format!(
+                "its mask token, {mask}, is none of the target's {tokens} tokens"
+            ));
+        }
         misfit_of_layers(target, &self.captured(target.layers.len()))
     }
 
@@ -166,7 +202,7 @@ impl EagleFiles {
 /// Why a head is not one of EAGLE's or EAGLE-3's; `None`: it is.
 fn other_kind(config: &HeadConfig, names: &[&str]) -> Option<String> {
     if let Some(kind) = config.speculators_type()
-        && kind != "eagle3"
+        && !["eagle3", "peagle"].contains(&kind)
     {
         return Some(format!(
             "it is a head of speculators' kind {kind:?}, and {SUPPORTED}"
@@ -185,7 +221,7 @@ fn other_kind(config: &HeadConfig, names: &[&str]) -> Option<String> {
 
 /// Whether a head of EAGLE's or EAGLE-3's may have a tensor of this name.
 fn is_eagles(name: &str) -> bool {
-    if ["d2t", "t2d"].contains(&name) {
+    if ["d2t", "t2d", MASK_HIDDEN].contains(&name) {
         return true;
     }
     let (name, end) = name.rsplit_once('.').unwrap_or((name, ""));
@@ -198,11 +234,49 @@ fn is_eagles(name: &str) -> bool {
     if !may_have {
         return false;
     }
+    if let Some((_, part)) = of_further_layer(name) {
+        return part != "hidden_norm" && LAYER_PARTS.contains(&part);
+    }
     let layers = ["layers.0.", "midlayer."];
     match layers.iter().find_map(|layer| name.strip_prefix(layer)) {
         Some(part) => LAYER_PARTS.contains(&part),
         None => ["fc", "embed_tokens", "input_norm", "norm", "lm_head"].contains(&name),
     }
+}
+
+/// The number of a layer after the first, and the name of a part of it; `None`: the name is of another tensor.
+fn of_further_layer(name: &str) -> Option<(usize, &str)> {
+    let (number, part) = name.strip_prefix("layers.")?.split_once('.')?;
+    let number = number.parse().ok()?;
+    (number > 0).then_some((number, part))
+}
+
+/// How many layers follow the first.
+fn further_layers(names: &[&str]) -> usize {
+    let numbers = names.iter().filter_map(|name| of_further_layer(name));
+    numbers.map(|(number, _)| number).max().unwrap_or(0)
+}
+
+/// The token that stands for one to come in P-EAGLE's heads, and how many tokens a pass drafts: as many as were trained.
+fn masks(config: &HeadConfig) -> Result<(u32, usize)> {
+    let value = &config.value;
+    let keys = ["mask_token_id", "pard_token", "ptd_token_id"];
+    let name = keys.into_iter().find(|key| !value[key].is_null());
+    let name = name.unwrap_or(keys[0]);
+    let token = value[name].as_u64();
+    let token = token.and_then(|token| u32::try_from(token).ok());
+    let token = token.ok_or_else(|| config.wrong(name, "a token's number", &value[name]))?;
+    let stated = &value["num_depths"];
+    if stated.is_null() {
+        return Ok((token, DEFAULT_DRAFTS));
+    }
+    let drafts = stated
+        .as_u64()
+        .and_then(|drafts| usize::try_from(drafts).ok());
+    let drafts = drafts.filter(|drafts| (1..=MAX_DRAFTS).contains(drafts));
+    let expected = format!("a number from 1 to {MAX_DRAFTS}");
+    let drafts = drafts.ok_or_else(|| config.wrong("num_depths", &expected, stated))?;
+    Ok((token, drafts))
 }
 
 /// The layers of the target before which config.json has its hidden states captured.
