@@ -1,8 +1,8 @@
-"""What a pass costs behind a long text, and what a draft that sees only its end gains there.
+"""What a pass costs after a long text, and what a draft that sees only its end gains there.
 
     python benches/long_context.py [--target MODEL] [--tokens N] [--windows 128 512]
 
-First: passes over 1, 2, 4, 8 and 16 rows behind texts of several lengths, the fastest of seven.
+First: passes over 1, 2, 4, 8 and 16 rows after texts of several lengths, the fastest of seven.
 Then: answers of 256 tokens after the documentation of this repository, cut to N tokens: plain
 decoding, all sources that need no model, and the target itself with a window as the only draft.
 """
@@ -36,7 +36,7 @@ def pass_costs(decoder: SpeculativeDecoder, text: list[int], lengths: list[int])
         costs = ", ".join(
             f"{rows} rows {1e3 * best[rows]:.1f} ms ({best[rows] / best[1]:.2f} x)" for rows in ROWS
         )
-        print(f"behind {length} tokens: {costs}", flush=True)
+        print(f"after {length} tokens: {costs}", flush=True)
 
 
 def answers(target: str, text: str, windows: list[int]) -> None:
