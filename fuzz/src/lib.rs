@@ -20,4 +20,4 @@ pub use models::{model, pair};
 pub use mutate::mutate;
 pub use panics::{catch_panics, reported};
 pub use parts::parts;
-pub use weights::{filler, safetensors};
+pub use weights::{filler, read_tensors, safetensors};

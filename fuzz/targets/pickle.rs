@@ -7,9 +7,7 @@
 use std::cell::OnceCell;
 
 use libfuzzer_sys::fuzz_target;
-use specdec_fuzz::{Folder, archive, check_error, filler};
-use specdec_rs::weights::safetensors::SafetensorsCheckpoint;
-use specdec_rs::weights::{Checkpoint, dequantize};
+use specdec_fuzz::{Folder, archive, filler, read_tensors};
 
 thread_local! {
     static FOLDER: OnceCell<Folder> = const { OnceCell::new() };
@@ -25,16 +23,6 @@ fuzz_target!(|input: &[u8]| {
             ("a/data/1", &data),
         ];
         folder.put("pytorch_model.bin", &archive(&files));
-        let checkpoint = match SafetensorsCheckpoint::open(folder.path()) {
-            Ok(checkpoint) => checkpoint,
-            Err(error) => return check_error(&error),
-        };
-        for name in checkpoint.names() {
-            let tensor = checkpoint.tensor(name).expect("a tensor of each name");
-            let count: usize = tensor.shape.iter().product();
-            let values = dequantize(&tensor).expect("data of the shape's size");
-            assert_eq!(values.len(), count, "{name}");
-            checkpoint.integers(name).expect("no error for other types");
-        }
+        read_tensors(folder);
     });
 });

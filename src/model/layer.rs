@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::altup::AltUp;
 use super::layer_inputs::LayerInput;
 use super::loader::Loader;
-use super::mixer::{Mixer, Slot};
+use super::mixer::{Mixer, SelfAttention, Slot};
 use super::mlp::Mlp;
 use super::pass::Pass;
 use crate::architecture::Residual;
@@ -109,10 +109,7 @@ impl<B: Backend> Layer<B> {
         slot: Slot,
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<()> {
-        match &self.mixer {
-            Mixer::Attention(attention) => attention.append_stream(x, slot.cache, pass),
-            _ => Err(no_attention()),
-        }
+        self.attention()?.append_stream(x, slot.cache, pass)
     }
 
     /// Appends the keys and values of rows that the layer does not compute, and as they are: the layer's norm is not applied.
@@ -122,9 +119,15 @@ impl<B: Backend> Layer<B> {
         slot: Slot,
         pass: &mut Pass<'_, '_, B>,
     ) -> Result<()> {
+        self.attention()?.append(x, slot.cache, pass)
+    }
+
+    fn attention(&self) -> Result<&SelfAttention<B>> {
         match &self.mixer {
-            Mixer::Attention(attention) => attention.append(x, slot.cache, pass),
-            _ => Err(no_attention()),
+            Mixer::Attention(attention) => Ok(attention),
+            _ => Err(Error::Compute(
+                "rows for a layer that is no attention".into(),
+            )),
         }
     }
 
@@ -142,8 +145,4 @@ impl<B: Backend> Layer<B> {
     pub(super) fn states(&self) -> SmallVec<[RecurrentState; 2]> {
         self.mixer.states()
     }
-}
-
-fn no_attention() -> Error {
-    Error::Compute("rows for a layer that is no attention".into())
 }

@@ -20,7 +20,7 @@ const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// A file mapped for reading.
 #[derive(Debug)]
-pub(super) struct MappedFile {
+pub(crate) struct MappedFile {
     path: PathBuf,
     file: File,
     /// As it was when it was opened.
@@ -29,7 +29,7 @@ pub(super) struct MappedFile {
 }
 
 impl MappedFile {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = files::open(path)?;
         // SAFETY: the map is read-only and private to this struct. Another process could still truncate or rewrite the
         // file; every reader of mapped weights takes that risk, and weight files are not written in place. A read past a new end
@@ -55,7 +55,7 @@ impl MappedFile {
         &self.path
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
     }
 

@@ -7,6 +7,7 @@ mod pickled;
 mod rows;
 pub mod safetensors;
 
+pub(crate) use mapped::MappedFile;
 pub use packed::{Mxfp4, PackedTensor};
 pub use rows::StoredRows;
 pub use specdec_backend::{MatrixSource, StorageType, StoredTensor, dequantize, quantize};

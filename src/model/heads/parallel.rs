@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::sequence::{captured, no_last_token, run};
+use super::sequence::{captured, check_features, no_last_token, run};
 use super::steps::{Loaded, Weights};
 use super::{DraftHead, HeadSequence};
 use crate::backend::{Backend, Mask, OutputTiles};
@@ -122,9 +122,7 @@ impl<B: Backend, W: Weights<B>> Sequence<B, W> {
 impl<B: Backend, W: Weights<B>> HeadSequence for Sequence<B, W> {
     fn append(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
         let width = self.head.loaded.feature_width;
-        if tokens.is_empty() || features.len() != tokens.len() * width {
-            return Err(no_last_token());
-        }
+        check_features(tokens, features, width)?;
         (self.slots, self.drafted) = (None, 0);
         self.pending.extend_from_slice(tokens);
         self.features.extend_from_slice(features);

@@ -15,6 +15,16 @@ pub(super) fn kv_cache<B: Backend>(
     Ok(backend.kv_cache(layers, precision, context_length)?)
 }
 
+/// Fails unless there are tokens, at least one, each with so many values of the target's hidden states.
+pub(super) fn check_features(tokens: &[u32], features: &[f32], width: usize) -> Result<()> {
+    if tokens.is_empty() || features.len() != tokens.len() * width {
+        let (found, rows) = (features.len(), tokens.len());
+        let reason = format!("{found} features where {rows} rows of {width} were due");
+        return Err(Error::Compute(reason));
+    }
+    Ok(())
+}
+
 /// The target's hidden states of some tokens, at least one, as rows of this width.
 pub(super) fn captured<B: Backend>(
     backend: &B,
@@ -22,11 +32,7 @@ pub(super) fn captured<B: Backend>(
     features: &[f32],
     width: usize,
 ) -> Result<B::Activations> {
-    if tokens.is_empty() || features.len() != tokens.len() * width {
-        let (found, rows) = (features.len(), tokens.len());
-        let reason = format!("{found} features where {rows} rows of {width} were due");
-        return Err(Error::Compute(reason));
-    }
+    check_features(tokens, features, width)?;
     Ok(backend.rows(features, width)?)
 }
 

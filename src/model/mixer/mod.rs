@@ -14,7 +14,7 @@ use super::pass::Pass;
 use crate::architecture::MixerSpec;
 use crate::backend::{AttentionShape, Backend, Recurrence, RecurrentState};
 use crate::error::{Error, Result};
-use attention::SelfAttention;
+pub(super) use attention::SelfAttention;
 use delta_net::DeltaNet;
 use latent::LatentAttention;
 pub(super) use recurrent::Recurrent;

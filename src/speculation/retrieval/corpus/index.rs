@@ -7,14 +7,12 @@
 //! (Manber and Myers, 1990.)
 
 use std::cmp::Ordering;
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use memmap2::Mmap;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::{self, Access};
+use crate::weights::MappedFile;
 
 /// The first bytes of an index.
 const MAGIC: [u8; 16] = *b"specdec corpus 1";
@@ -46,7 +44,7 @@ pub(crate) struct Origin {
 /// An index, mapped from its file.
 #[derive(Debug)]
 pub(crate) struct Index {
-    map: Mmap,
+    file: MappedFile,
     tokens: usize,
 }
 
@@ -74,12 +72,11 @@ impl Index {
 
     /// Maps an index; `None`: there is none, or it was made of something else.
     pub(crate) fn open(path: &Path, origin: Origin) -> Result<Option<Self>> {
-        let Ok(file) = File::open(path) else {
+        if !path.is_file() {
             return Ok(None);
-        };
-        // SAFETY: the map is read-only and private to this struct. Indexes are replaced, and never written in place.
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))?;
+        }
+        let file = MappedFile::open(path)?;
+        let map = file.bytes();
         let number = |index: usize| {
             let start = 16 + 8 * index;
             let bytes = map.get(start..start + 8)?.try_into().ok()?;
@@ -92,7 +89,7 @@ impl Index {
         let is_same = [number(0), number(1)] == [Some(origin.fingerprint), Some(origin.digest)];
         Ok(tokens
             .filter(|_| is_same)
-            .map(|tokens| Self { map, tokens }))
+            .map(|tokens| Self { file, tokens }))
     }
 
     /// How many tokens its texts have, ends included.
@@ -179,7 +176,7 @@ impl Index {
 
     fn number(&self, index: usize) -> u32 {
         let start = HEADER + 4 * index;
-        let bytes = self.map.get(start..start + 4);
+        let bytes = self.file.bytes().get(start..start + 4);
         let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(END, u32::from_le_bytes)
     }
