@@ -14,7 +14,7 @@
 //! Reading order: [`engine::Request`] (one request, step by step), [`speculation::verify`] (why the output is
 //! the target's own), [`model::Transformer`] (one decoder for every architecture), [`backend::Backend`]
 //! (the operations it is made of). Each module imports only those below it: `cli` and `python`, `server`,
-//! `evaluation`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `architecture`, `text`, `weights`, `backend`,
+//! `evaluation`, `distill`, `decoder`, `engine`, `speculation`, `sampling`, `model`, `architecture`, `text`, `weights`, `backend`,
 //! `hub`.
 
 pub mod architecture;
@@ -24,6 +24,7 @@ mod checked_mutex;
 pub mod cli;
 mod decoder;
 mod device;
+pub mod distill;
 pub mod engine;
 mod error;
 mod evaluation;

@@ -243,7 +243,14 @@ fn random_requests_with_heads_give_the_tokens_of_plain_decoding() {
             folder,
         )
     });
-    let published = ["eagle3-speculators", "peagle", "dflash", "dspark"].map(|kind| {
+    let kinds = [
+        "eagle3-speculators",
+        "peagle",
+        "dflash",
+        "dspark",
+        "recurrent",
+    ];
+    let published = kinds.map(|kind| {
         let folder = published(kind);
         let draft = folder.path().display().to_string();
         (kind.to_owned(), pair::folder("target"), draft, folder)

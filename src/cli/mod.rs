@@ -12,6 +12,7 @@ mod bench;
 mod bus_error;
 mod cache;
 mod chat;
+mod distill;
 mod error;
 mod flags;
 mod generate;
@@ -71,6 +72,7 @@ enum Command {
     Bench(bench::Args),
     Verify(verify::Args),
     Tune(tune::Args),
+    Distill(distill::Args),
     Serve(serve::Args),
     Pull(pull::Args),
     Inspect(inspect::Args),
@@ -99,6 +101,7 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Bench(args) => bench::run(args, line),
             Command::Verify(args) => verify::run(args),
             Command::Tune(args) => tune::run(args),
+            Command::Distill(args) => distill::run(args),
             Command::Serve(args) => serve::run(args),
             Command::Pull(args) => pull::run(args),
             Command::Inspect(args) => inspect::run(args),

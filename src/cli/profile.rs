@@ -127,6 +127,11 @@ pub(super) fn table(target: &str) -> Result<PathBuf> {
     path_in_folder(target, "table")
 }
 
+/// The folder of the head that `specdec distill` makes for a target.
+pub(super) fn head(target: &str) -> Result<PathBuf> {
+    path_in_folder(target, "head")
+}
+
 /// A target's file; creates its folder.
 fn path_in_folder(target: &str, extension: &str) -> Result<PathBuf> {
     let path = path_of(target, extension).ok_or_else(|| {

@@ -45,9 +45,8 @@ impl Drop for ProcessService {
 /// Generations for several prompts in progress.
 pub struct Batch {
     decoder: SpeculativeDecoder,
-    config: SpeculativeConfig,
-    /// Those that have not begun, the first at the end.
-    prompts: Vec<Vec<u32>>,
+    /// Those that have not begun, the first at the end, each with its settings.
+    prompts: Vec<(Vec<u32>, Arc<SpeculativeConfig>)>,
     scheduler: Scheduler,
     /// Of those that have, in the prompts' order.
     begun: Vec<RequestId>,
@@ -58,9 +57,9 @@ impl Batch {
     /// One forward pass, for as many prompts as it has room for; `false` once all generations have ended.
     pub fn step(&mut self) -> Result<bool> {
         while self.scheduler.running() + self.scheduler.waiting() < SLOTS
-            && let Some(prompt) = self.prompts.pop()
+            && let Some((prompt, config)) = self.prompts.pop()
         {
-            let request = self.decoder.request(prompt, &self.config)?;
+            let request = self.decoder.request(prompt, &config)?;
             self.begun.push(self.scheduler.add(request));
         }
         if self.scheduler.is_idle() {
@@ -103,21 +102,30 @@ impl SpeculativeDecoder {
         prompts: impl IntoIterator<Item = P>,
         config: &SpeculativeConfig,
     ) -> Result<Batch> {
-        config.validate()?;
+        let config = Arc::new(config.clone());
+        let prompts = prompts.into_iter();
+        self.batch_of(prompts.map(|prompt| (prompt.into(), config.clone())))
+    }
+
+    /// The same for prompts that have settings of their own.
+    pub(crate) fn batch_of(
+        &self,
+        prompts: impl IntoIterator<Item = (Prompt, Arc<SpeculativeConfig>)>,
+    ) -> Result<Batch> {
         // All are checked before the first is answered: a mistake in one must not lose the answers to the others.
         let context_length = self.target.context_length();
-        let tokens = prompts.into_iter().map(|prompt| {
-            let tokens = self.prompt_tokens(prompt.into())?;
+        let tokens = prompts.into_iter().map(|(prompt, config)| {
+            config.validate()?;
+            let tokens = self.prompt_tokens(prompt)?;
             check_prompt(&tokens, &self.target)?;
             let most = tokens.len().saturating_add(config.max_new_tokens);
             self.cache.check(tokens.len(), most.min(context_length))?;
-            Ok(tokens)
+            Ok((tokens, config))
         });
-        let mut prompts: Vec<Vec<u32>> = tokens.collect::<Result<_>>()?;
+        let mut prompts: Vec<_> = tokens.collect::<Result<_>>()?;
         prompts.reverse();
         Ok(Batch {
             decoder: self.clone(),
-            config: config.clone(),
             prompts,
             scheduler: Scheduler::new(SLOTS, self.cache.clone()),
             begun: Vec::new(),

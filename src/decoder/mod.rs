@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::device::Device;
 use crate::engine::{CancelToken, Generation, KvCacheManager, Request, Scope};
 use crate::error::{Error, Result};
+use crate::hub::ModelFiles;
 use crate::limits;
 use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence, memory};
 use crate::sampling::{Noise, Processors};
@@ -51,6 +52,8 @@ pub struct SpeculativeDecoder {
     /// The settings of a request that gives none.
     defaults: Arc<SpeculativeConfig>,
     tokenizer: Tokenizer,
+    /// Where the target was read from; `None`: it is a user's model.
+    files: Option<Arc<ModelFiles>>,
     statistics: DraftingStatistics,
     service: SharedService,
     cache: KvCacheManager,
@@ -85,6 +88,7 @@ impl SpeculativeDecoder {
             target,
             draft: draft.map(|model| DraftModel::of_same_vocabulary(SharedModel::of_user(model))),
             tokenizer,
+            files: None,
             statistics: DraftingStatistics::default(),
             service: SharedService::default(),
             scope: Scope::default(),
@@ -267,6 +271,11 @@ impl SpeculativeDecoder {
     /// The target's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The files that the target was read from; `None` for a model of the user's own.
+    pub(crate) fn target_files(&self) -> Option<&ModelFiles> {
+        self.files.as_deref()
     }
 
     /// The settings that the model's files recommend (`generation_config.json`, or `general.sampling.*` of GGUF), or

@@ -22,13 +22,15 @@ mod sampling_defaults;
 mod sequence;
 mod states;
 mod target_model;
+mod token_rows;
 mod transformer;
 mod tree;
 
 pub use batch_logits::{BatchLogits, LogitsView};
+pub(crate) use heads::recurrent::{RecurrentConfig, tensors as recurrent_tensors};
 pub use heads::{
     AssistantFiles, Beside, BlockFiles, DraftHead, EagleFiles, HeadFiles, HeadSequence, OpenDraft,
-    PredictionFiles, heads_beside,
+    PredictionFiles, RecurrentFiles, heads_beside,
 };
 pub use info::ModelInfo;
 pub use language_model::{Extend, LanguageModel, SequenceId};
@@ -39,6 +41,7 @@ pub use open_model::OpenModel;
 pub use options::{Kernels, LoadOptions};
 pub use sequence::{Append, SharedModel, TokenSequence, extend_all};
 pub use target_model::TargetModel;
+pub use token_rows::TokenRows;
 pub use transformer::Transformer;
 #[cfg(test)]
 pub(crate) use transformer::toy;

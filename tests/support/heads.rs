@@ -48,6 +48,13 @@ impl Tensors {
         self.insert(name, &[width], |_| 1.0);
     }
 
+    /// A head's own tokens: every other one of the target's.
+    fn insert_every_other_token(&mut self) {
+        let offsets = (0..256_i64).flat_map(i64::to_le_bytes);
+        let offsets = (Dtype::I64, vec![256], offsets.collect());
+        self.0.insert("d2t".into(), offsets);
+    }
+
     fn write(&self, folder: &Path) {
         let views = self.0.iter().map(|(name, (dtype, shape, data))| {
             (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
@@ -161,6 +168,13 @@ pub fn published(kind: &str) -> TempDir {
                 "eagle_aux_hidden_state_layer_ids": [1, 2, 3], "norm_before_residual": true, "norm_before_fc": true,
             })
         }
+        "recurrent" => {
+            recurrent(&mut tensors);
+            json!({
+                "architectures": ["RecurrentDraftHead"], "hidden_size": HIDDEN, "intermediate_size": 96,
+                "vocab_size": VOCAB, "rms_norm_eps": 1e-6, "target_layers": [1, 2, 4],
+            })
+        }
         kind => {
             let is_dspark = kind == "dspark";
             block(&mut tensors, is_dspark);
@@ -212,10 +226,23 @@ fn eagle_3(tensors: &mut Tensors) {
     tensors.insert_ones("input_norm.weight", 3 * HIDDEN);
     tensors.insert_ones("layers.0.hidden_norm.weight", HIDDEN);
     tensors.insert_ones("norm.weight", HIDDEN);
-    // Every other token of the target's.
-    let offsets = (0..256_i64).flat_map(i64::to_le_bytes);
-    let offsets = (Dtype::I64, vec![256], offsets.collect());
-    tensors.0.insert("d2t".into(), offsets);
+    tensors.insert_every_other_token();
+}
+
+fn recurrent(tensors: &mut Tensors) {
+    tensors.insert_random("fc.weight", &[HIDDEN, 3 * HIDDEN]);
+    for part in ["gate_proj", "up_proj"] {
+        tensors.insert_random(&format!("mlp.{part}.weight"), &[96, 2 * HIDDEN]);
+    }
+    tensors.insert_random("mlp.down_proj.weight", &[HIDDEN, 96]);
+    tensors.insert_random("lm_head.weight", &[256, HIDDEN]);
+    for tap in 0..3 {
+        tensors.insert_ones(&format!("tap_norms.{tap}.weight"), HIDDEN);
+    }
+    for norm in ["embedding_norm", "state_norm", "norm"] {
+        tensors.insert_ones(&format!("{norm}.weight"), HIDDEN);
+    }
+    tensors.insert_every_other_token();
 }
 
 fn block(tensors: &mut Tensors, is_dspark: bool) {

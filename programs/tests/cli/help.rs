@@ -10,7 +10,7 @@ fn fits_80_columns(help: &str) {
 #[test]
 fn every_help_shows_an_example_and_fits_80_columns() {
     for command in [
-        "generate", "chat", "bench", "verify", "tune", "pull", "inspect",
+        "generate", "chat", "bench", "verify", "tune", "distill", "pull", "inspect",
     ] {
         let help = stdout(specdec([command, "--help"]));
         assert!(help.contains(&format!("  specdec {command}")), "{help}");

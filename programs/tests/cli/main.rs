@@ -6,6 +6,7 @@ mod support;
 mod bench;
 mod cache;
 mod chat;
+mod distill;
 mod errors;
 mod generate;
 mod help;

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::files::{self, Access};
 use crate::settings::{DraftKind, SpeculativeConfig};
 use crate::tune;
-use report::{Group, Report};
+pub(super) use report::{Group, Report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -141,13 +141,13 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// Where a target's profile and its n-gram table are kept.
-struct Place {
+pub(super) struct Place {
     profile: PathBuf,
     table: PathBuf,
 }
 
 impl Place {
-    fn of(target: &str) -> Outcome<Self> {
+    pub(super) fn of(target: &str) -> Outcome<Self> {
         Ok(Self {
             profile: profile::file(target)?,
             table: profile::table(target)?,
@@ -155,7 +155,7 @@ impl Place {
     }
 
     /// Saves the profile of a report, with the table that was `learned` for it; or removes one that is no longer justified.
-    fn keep(&self, report: &Report, learned: Option<&Path>) -> Outcome {
+    pub(super) fn keep(&self, report: &Report, learned: Option<&Path>) -> Outcome {
         if let Some(best) = &report.best {
             if let Some(learned) = learned.filter(|_| best.table.is_some()) {
                 let content = std::fs::read(learned);

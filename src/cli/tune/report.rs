@@ -12,17 +12,17 @@ use crate::settings::DraftKind;
 use crate::tune::{MIN_GAIN, MIN_TOKENS, Setting, Trial, Trials};
 
 /// What was measured with one draft model, or without.
-pub(super) struct Group {
+pub(in crate::cli) struct Group {
     /// The model, as a profile names it.
-    pub(super) model: Option<String>,
+    pub(in crate::cli) model: Option<String>,
     /// The n-gram table, as a profile names it.
-    pub(super) table: Option<PathBuf>,
-    pub(super) trials: Trials,
+    pub(in crate::cli) table: Option<PathBuf>,
+    pub(in crate::cli) trials: Trials,
 }
 
 /// All trials, and what follows from them.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(in crate::cli) struct Report {
     /// Plain decoding, the default, and all others.
     trials: Vec<Row>,
     /// Tokens of text in each repeat.
@@ -105,7 +105,7 @@ fn reads_table(draft: DraftKind) -> bool {
 
 impl Report {
     /// Of everything that was measured. `existing` is the target's profile; without a `place`, nothing is to be kept.
-    pub(super) fn new(
+    pub(in crate::cli) fn new(
         groups: &[Group],
         existing: &Result<Option<Profile>>,
         place: Option<&Place>,

@@ -1,14 +1,12 @@
 //! Fills a decoder's n-gram table without any data: the target generates prompts and answers them.
 
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
+use crate::distill::questions::{self, MAX_QUESTION};
 use crate::engine::Generation;
 use crate::error::Result;
 use crate::evaluation::runner::Runner;
 use crate::settings::{DraftKind, SpeculativeConfig};
-use crate::text::{Message, RenderOptions};
 
-/// The longest generated prompt, in tokens.
-const MAX_PROMPT: usize = 64;
 /// The longest answer, in tokens.
 const MAX_ANSWER: usize = 256;
 
@@ -25,10 +23,10 @@ pub fn learn(
     progress: impl Fn(usize),
 ) -> Result<usize> {
     let runner = Runner::new(&run);
-    let start = user_message_start(decoder)?;
+    let start = questions::start(decoder)?;
     let mut learned = 0;
     let mut seed = seed;
-    let max_prompt = MAX_PROMPT.min(decoder.info().context_length / 4);
+    let max_prompt = MAX_QUESTION.min(decoder.info().context_length / 4);
     while learned < tokens {
         seed = seed.wrapping_add(1);
         let sampled = SpeculativeConfig {
@@ -37,14 +35,7 @@ pub fn learn(
             ..SpeculativeConfig::default()
         };
         let text = runner.generate(decoder, &start, &sampled)?.text;
-        let prompt = match decoder.tokenizer().chat_template() {
-            Some(_) => {
-                let message = Message::new("user", text.trim());
-                decoder.chat_prompt(&[message], &RenderOptions::default())?
-            }
-            None => Prompt::Text(text),
-        };
-        let prompt = decoder.prompt_tokens(prompt)?;
+        let prompt = decoder.prompt_tokens(questions::prompt(decoder, &text)?)?;
         let length = prompt.len();
         let answer = runner.generate(decoder, &Prompt::Tokens(prompt.clone()), &greedy())?;
         let text = [prompt, answer.token_ids()].concat();
@@ -63,24 +54,4 @@ fn greedy() -> SpeculativeConfig {
         draft: Some(DraftKind::AUTO),
         ..SpeculativeConfig::default()
     }
-}
-
-/// What the chat template puts before a user's message.
-fn user_message_start(decoder: &SpeculativeDecoder) -> Result<Prompt> {
-    /// Stands for the user's message.
-    const MESSAGE: &str = "WORDS";
-    let tokenizer = decoder.tokenizer();
-    let Some(template) = tokenizer.chat_template() else {
-        return Ok(Prompt::Text(String::new()));
-    };
-    let options = RenderOptions {
-        add_generation_prompt: false,
-        ..RenderOptions::default()
-    };
-    let text = template.render(&[Message::new("user", MESSAGE)], &options)?;
-    let before = text.split(MESSAGE).next().unwrap_or_default();
-    Ok(match tokenizer.encode(before, false)? {
-        nothing if nothing.is_empty() => Prompt::Text(String::new()),
-        tokens => Prompt::Tokens(tokens),
-    })
 }

@@ -167,7 +167,8 @@ pub(super) fn load<B: Backend>(
 }
 
 impl<B: Backend> Weights<B> for EagleWeights<B> {
-    fn features(&self, captured: B::Activations) -> Result<B::Activations> {
+    fn features(&self, captured: &[f32], width: usize) -> Result<B::Activations> {
+        let captured = self.backend.rows(captured, width)?;
         match &self.entry {
             Entry::Fused { .. } => Ok(captured),
             Entry::Paired {

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{AssistantFiles, BlockFiles, EagleFiles, PredictionFiles, gguf, misfit};
+use super::{
+    AssistantFiles, BlockFiles, EagleFiles, PredictionFiles, RecurrentFiles, gguf, misfit,
+};
 use crate::architecture::{
     KeyValueSource, LayerSpec, LessOne, MixerSpec, MlpSpec, ModelSpec, config_json,
 };
@@ -29,6 +31,8 @@ pub enum HeadFiles {
     Eagle(EagleFiles),
     /// A layer that predicts further tokens.
     Prediction(PredictionFiles),
+    /// A head that `specdec distill` made.
+    Recurrent(RecurrentFiles),
 }
 
 /// What lies where a draft was named.
@@ -99,6 +103,7 @@ impl HeadFiles {
             Self::Block(files) => (files.misfit(target), files.source()),
             Self::Eagle(files) => (files.misfit(target), files.source()),
             Self::Prediction(files) => (None, files.source()),
+            Self::Recurrent(files) => (files.misfit(target), files.source()),
         };
         match of_shape.or(further) {
             Some(reason) => Err(Error::unsupported(source.display().to_string(), reason)),
@@ -113,23 +118,28 @@ impl HeadFiles {
             Self::Block(files) => files.target_shape(),
             Self::Eagle(files) => files.target_shape(),
             Self::Prediction(files) => files.target_shape(),
+            Self::Recurrent(files) => files.target_shape(),
         }
     }
 
-    /// What it is called: "assistant", "mtp", "eagle", "eagle3", "dflash" or "dspark".
+    /// What it is called: "assistant", "mtp", "eagle", "eagle3", "dflash", "dspark" or "recurrent".
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Assistant(_) => AssistantFiles::KIND,
             Self::Block(files) => files.kind(),
             Self::Eagle(files) => files.kind(),
             Self::Prediction(_) => PredictionFiles::KIND,
+            Self::Recurrent(_) => RecurrentFiles::KIND,
         }
     }
 
     fn of_config(config: &HeadConfig, checkpoint: Box<dyn Checkpoint>) -> Result<Self> {
-        Ok(match BlockFiles::is_one(config) {
-            true => Self::Block(BlockFiles::open(config, checkpoint)?),
-            false => Self::Eagle(EagleFiles::open(config, checkpoint)?),
+        Ok(if RecurrentFiles::is_one(config) {
+            Self::Recurrent(RecurrentFiles::open(config, checkpoint)?)
+        } else if BlockFiles::is_one(config) {
+            Self::Block(BlockFiles::open(config, checkpoint)?)
+        } else {
+            Self::Eagle(EagleFiles::open(config, checkpoint)?)
         })
     }
 }

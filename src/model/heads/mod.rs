@@ -1,7 +1,7 @@
 //! Draft heads, which read the target's hidden states: what speculation sees of one, and those that are published.
 //!
 //! A head of EAGLE's kind, or a model's own layer for multi-token prediction, drafts token by token (`steps`); a block drafter
-//! guesses several tokens in one pass (`block`). An assistant also reads the target's keys and values (`assistant`).
+//! guesses several tokens in one pass (`block`); the head that `specdec distill` makes has no attention (`recurrent`). An assistant also reads the target's keys and values (`assistant`).
 
 mod assistant;
 mod beside;
@@ -13,6 +13,7 @@ mod gguf;
 mod output_head;
 mod parallel;
 mod prediction;
+pub(crate) mod recurrent;
 mod sequence;
 mod steps;
 mod tensors;
@@ -32,6 +33,7 @@ pub use eagle::EagleFiles;
 pub use files::{HeadFiles, OpenDraft};
 use output_head::OutputHead;
 pub use prediction::PredictionFiles;
+pub use recurrent::RecurrentFiles;
 
 /// A head, for any number of sequences.
 pub trait DraftHead: Send + Sync {
@@ -99,6 +101,7 @@ impl<B: Backend> TargetParts<'_, B> {
             HeadFiles::Block(files) => Arc::new(block::load(files, self)?),
             HeadFiles::Eagle(files) => eagle::load(files, self)?,
             HeadFiles::Prediction(files) => Arc::new(prediction::load(files, self)?),
+            HeadFiles::Recurrent(files) => Arc::new(recurrent::load(files, self)?),
         })
     }
 

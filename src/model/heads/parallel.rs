@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::sequence::{captured, check_features, no_last_token, run};
+use super::sequence::{check_features, no_last_token, run};
 use super::steps::{Loaded, Weights};
 use super::{DraftHead, HeadSequence};
 use crate::backend::{Backend, Mask, OutputTiles};
@@ -103,8 +103,8 @@ impl<B: Backend, W: Weights<B>> Sequence<B, W> {
             tokens.push(head.masks.token);
             features.extend_from_slice(&head.masks.hidden);
         }
-        let captured = captured(&*loaded.backend, &tokens, &features, loaded.feature_width)?;
-        let features = loaded.weights.features(captured)?;
+        check_features(&tokens, &features, loaded.feature_width)?;
+        let features = loaded.weights.features(&features, loaded.feature_width)?;
         let (of, rows) = (
             (&*loaded.backend, &loaded.spec),
             (tokens.len(), Mask::Causal),

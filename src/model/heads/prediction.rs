@@ -171,8 +171,8 @@ pub(super) fn load<B: Backend>(
 }
 
 impl<B: Backend> Weights<B> for PredictionWeights<B> {
-    fn features(&self, captured: B::Activations) -> Result<B::Activations> {
-        Ok(captured)
+    fn features(&self, captured: &[f32], width: usize) -> Result<B::Activations> {
+        Ok(self.backend.rows(captured, width)?)
     }
 
     fn forward(

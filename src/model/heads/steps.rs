@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::sequence::{captured, kv_cache, no_last_token, run};
+use super::sequence::{check_features, kv_cache, no_last_token, run};
 use super::{DraftHead, HeadSequence};
 use crate::architecture::ModelSpec;
 use crate::backend::{AttentionShape, Backend, Mask, OutputTiles};
@@ -16,8 +16,11 @@ use crate::model::pass::Pass;
 
 /// The weights of a head, and what it computes.
 pub(super) trait Weights<B: Backend>: Send + Sync {
-    /// The target's hidden states of some tokens as features, `[rows, hidden]`.
-    fn features(&self, captured: B::Activations) -> Result<B::Activations>;
+    /// Whether a token's state depends on the tokens before it: if not, the last one alone is computed.
+    const HAS_ATTENTION: bool = true;
+
+    /// The target's hidden states of some tokens, `[rows][width]`, as features, `[rows, hidden]`.
+    fn features(&self, captured: &[f32], width: usize) -> Result<B::Activations>;
 
     /// The head's states after tokens that follow these features, `[rows, hidden]`.
     fn forward(
@@ -141,10 +144,16 @@ impl<B: Backend, W: Weights<B>> Sequence<B, W> {
 
 impl<B: Backend, W: Weights<B>> HeadSequence for Sequence<B, W> {
     fn append(&mut self, tokens: &[u32], features: &[f32]) -> Result<()> {
-        let head = &*self.head;
-        let captured = captured(&*head.backend, tokens, features, head.feature_width)?;
-        let features = head.weights.features(captured)?;
-        self.extend(tokens, features)
+        let width = self.head.feature_width;
+        check_features(tokens, features, width)?;
+        let skipped = match W::HAS_ATTENTION {
+            true => 0,
+            false => tokens.len() - 1,
+        };
+        let features = &features[skipped * width..];
+        let features = self.head.weights.features(features, width)?;
+        self.length += skipped;
+        self.extend(&tokens[skipped..], features)
     }
 
     fn draft(&mut self, token: u32) -> Result<()> {

@@ -1,0 +1,258 @@
+//! `specdec distill`: makes a draft head out of the target's own answers, and keeps it if it is measurably faster.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::answer::write_json;
+use super::error::Outcome;
+use super::options::{LoadingArgs, ModelArgs, TARGET_HELP, prompt};
+use super::tune::{Group, Place, Report};
+use super::{profile, prompts, terminal};
+use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
+use crate::device::Device;
+use crate::distill::{self, Observer, Settings};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::settings::SpeculativeConfig;
+use crate::tune::{self, Setting};
+
+const EXAMPLES: &str = "\
+Examples:
+  specdec distill
+  specdec distill --tokens 3000000 --prompts questions.jsonl
+  specdec distill --target Qwen/Qwen3-0.6B --output head";
+
+/// Prompts that a head is judged by where the user gives none: nothing of them is learned.
+const JUDGES: [&str; 12] = [
+    "Explain how vaccines work to a twelve-year-old.",
+    "Write a short story about a lighthouse keeper who finds a letter in a bottle.",
+    "A train leaves at 9:40 and arrives at 13:05. How long does the journey take? Think step by step.",
+    "What are the main differences between a crocodile and an alligator?",
+    "Write a Python function that returns the longest word of a sentence.",
+    "Give me a recipe for a simple vegetable soup, with the steps numbered.",
+    "Summarize the causes of the First World War in five sentences.",
+    "Write a polite email to a landlord about a broken heater.",
+    "Which planets have rings, and what are the rings made of?",
+    "List three advantages and three disadvantages of working from home.",
+    "If a shirt costs 40 dollars and is reduced by 15 percent, what does it cost? Explain.",
+    "Describe how a bill becomes a law in the United States.",
+];
+
+/// Of the user's prompts, one in so many judges the head; the target answers the others for it to learn from.
+const JUDGE_EVERY: usize = 4;
+
+/// Train a small draft head for a target on its own answers, and keep it if it is faster
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[arg(short, long, value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
+    target: String,
+    /// Folder of the head and of what it is made from; run again with it to go on [default: the target's, beside its profile]
+    #[arg(short, long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// Tokens that the target writes for the head to learn from: more make a better head
+    #[arg(long, value_name = "N", default_value_t = Settings::default().tokens,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    tokens: usize,
+    /// How often the head sees each token
+    #[arg(long, value_name = "N", default_value_t = Settings::default().epochs,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    epochs: usize,
+    /// File of prompts like yours, one per line: every fourth judges the head, it learns from answers to the others
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// Seed of all that is random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Print the result without saving or removing a profile
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON instead of the table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    loading: LoadingArgs,
+}
+
+/// What --json prints.
+#[derive(Serialize)]
+struct Made<'a> {
+    /// The head's folder.
+    head: &'a PathBuf,
+    training: &'a distill::Report,
+    #[serde(flatten)]
+    speed: &'a Report,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> Outcome {
+    let LoadingArgs { corpus, table, .. } = &args.loading;
+    for (name, file) in [("corpus", corpus), ("table", table)] {
+        if let Some(file) = file {
+            let expected = "none: a head is measured beside what is drafted by default";
+            return Err(Error::invalid(name, file.display(), expected).into());
+        }
+    }
+    let place = match args.dry_run {
+        true => None,
+        false => Some(Place::of(&args.target)?),
+    };
+    let folder = match &args.output {
+        Some(folder) => folder.clone(),
+        None => profile::head(&args.target)?,
+    };
+    files::create_folder(&folder)?;
+    let (questions, judges) = args.questions_and_judges()?;
+    let settings = Settings {
+        tokens: args.tokens,
+        epochs: args.epochs,
+        questions,
+        device: match args.loading.device {
+            Some(device) => device,
+            None => Device::auto()?,
+        },
+        seed: args.seed,
+    };
+    let decoder = args.load(None)?;
+    let foreign = judges.iter().map(|text| prompt(&decoder, text, false));
+    let foreign: Vec<Prompt> = foreign.collect::<Result<_>>()?;
+    let bars = Bars::new(args);
+    let made = distill::distill(&decoder, &folder, &settings, &foreign, &bars)?;
+    bars.finish();
+    drop(decoder);
+    let folder = std::fs::canonicalize(&folder).unwrap_or(folder);
+    let head = folder.display().to_string();
+    let speed = args.measure(&head, &foreign, place.as_ref())?;
+    // Before saving, so that a failed save does not lose the result.
+    match args.json {
+        true => write_json(&Made {
+            head: &folder,
+            training: &made,
+            speed: &speed,
+        })?,
+        false => {
+            let right = made
+                .acceptance
+                .iter()
+                .map(|share| format!("{:.0}%", 100.0 * share));
+            let right = right.collect::<Vec<_>>().join(", ");
+            let tokens = made.tokens;
+            writeln!(
+                io::stdout().lock(),
+                "head: {head}\n\
+                 learned from {tokens} tokens in {} steps; of its first, second, ... drafted tokens are right\n\
+                 (in answers that it did not learn from, after right ones): {right}\n\n{speed}",
+                made.steps,
+            )?;
+        }
+    }
+    match &place {
+        Some(place) => place.keep(&speed, None),
+        None => Ok(()),
+    }
+}
+
+impl Args {
+    /// What the target is asked, and what the head is judged by.
+    fn questions_and_judges(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let Some(file) = &self.prompts else {
+            return Ok((Vec::new(), JUDGES.map(ToOwned::to_owned).to_vec()));
+        };
+        let conversations = prompts::from_options(&[], Some(file))?;
+        let first = conversations
+            .into_iter()
+            .filter_map(|mut one| match one.turns.is_empty() {
+                true => None,
+                false => Some(one.turns.swap_remove(0)),
+            });
+        let (judges, questions): (Vec<_>, Vec<_>) = first
+            .enumerate()
+            .partition(|(index, _)| index % JUDGE_EVERY == 0);
+        let texts =
+            |numbered: Vec<(usize, String)>| numbered.into_iter().map(|(_, text)| text).collect();
+        Ok((texts(questions), texts(judges)))
+    }
+
+    fn load(&self, draft: Option<&str>) -> Outcome<SpeculativeDecoder> {
+        let models = ModelArgs {
+            target: self.target.clone(),
+            draft: draft.map(ToOwned::to_owned),
+            no_profile: true,
+            loading: self.loading.clone(),
+            learns: false,
+        };
+        models.load(None, &SpeculativeConfig::default())
+    }
+
+    /// Measures a head beside what is drafted without it.
+    fn measure(&self, head: &str, prompts: &[Prompt], place: Option<&Place>) -> Outcome<Report> {
+        let decoder = self.load(Some(head))?;
+        let config = SpeculativeConfig {
+            temperature: 0.0,
+            max_new_tokens: 128,
+            ..SpeculativeConfig::default()
+        };
+        let settings = [Setting::default()];
+        let bar = terminal::counter("Measuring", tune::requests(&settings, prompts.len()));
+        let trials = tune::trials(&decoder, &settings, prompts, &config, |stream: Stream| {
+            let generation = stream.run();
+            bar.inc(1);
+            generation
+        })?;
+        bar.finish_and_clear();
+        let group = Group {
+            model: Some(head.to_owned()),
+            table: None,
+            trials,
+        };
+        let existing = profile::Profile::load(&self.target);
+        Ok(Report::new(&[group], &existing, place))
+    }
+}
+
+/// A bar for what is written, and then one for what is learned.
+struct Bars {
+    writing: ProgressBar,
+    training: RefCell<Option<ProgressBar>>,
+}
+
+impl Bars {
+    fn new(args: &Args) -> Self {
+        Self {
+            writing: terminal::counter("Writing answers", args.tokens),
+            training: RefCell::default(),
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = self.training.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Observer for Bars {
+    fn generated(&self, tokens: usize) -> Result<()> {
+        self.writing.set_position(tokens as u64);
+        Ok(())
+    }
+
+    fn trained(&self, step: usize, of: usize, acceptance: Option<&[f64]>) -> Result<()> {
+        self.writing.finish_and_clear();
+        let mut bar = self.training.borrow_mut();
+        let bar = bar.get_or_insert_with(|| terminal::counter("Training", of));
+        bar.set_position(step as u64);
+        if let Some([first, ..]) = acceptance {
+            bar.set_message(format!("Training ({:.0}% right)", 100.0 * first));
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
