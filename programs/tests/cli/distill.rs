@@ -48,16 +48,9 @@ fn a_head_is_made_measured_and_used() {
     assert!(shown.contains("auto with"), "{shown}");
 
     let generate = |draft: &str| {
-        let mut specdec = specdec([
-            "generate",
-            "--raw",
-            "You may copy",
-            "-n",
-            "24",
-            "--draft",
-            draft,
-        ]);
-        specdec.arg("--target").arg(pair::folder("target"));
+        let mut specdec = specdec(["generate", "--raw", "You may copy", "--draft", draft]);
+        specdec.args(["-n", "24", "--temperature", "0", "--target"]);
+        specdec.arg(pair::folder("target"));
         specdec
     };
     assert_eq!(stdout(generate(&head)), stdout(generate("none")));
