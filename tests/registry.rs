@@ -4,7 +4,7 @@ mod support;
 
 use specdec_rs::sampling::Distribution;
 use specdec_rs::speculation::registry::{AnyDrafter, DraftSource, register, sources};
-use specdec_rs::speculation::{Candidate, Draft, Drafter, RetrievalDrafter};
+use specdec_rs::speculation::{Candidate, Draft, DraftLimit, Drafter, RetrievalDrafter};
 use specdec_rs::{DraftKind, Result, SpeculativeConfig};
 use support::pair;
 
@@ -36,10 +36,10 @@ impl RetrievalDrafter for Repeat {
 struct SlowRepeat(DraftKind);
 
 impl Drafter for SlowRepeat {
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+    fn propose(&mut self, history: &[u32], limit: DraftLimit) -> Result<Draft> {
         let mut draft = Draft::default();
         let last = history[history.len() - 1];
-        for _ in 0..limit {
+        for _ in 0..limit.tokens {
             draft.push(last, Distribution::Point(last), self.0);
         }
         Ok(draft)

@@ -39,7 +39,7 @@ const JUDGES: [&str; 12] = [
     "Which planets have rings, and what are the rings made of?",
     "List three advantages and three disadvantages of working from home.",
     "If a shirt costs 40 dollars and is reduced by 15 percent, what does it cost? Explain.",
-    "Describe how a bill becomes a law in the United States.",
+    "Describe the way of a river from its spring to the sea.",
 ];
 
 /// Of the user's prompts, one in so many judges the head; the target answers the others for it to learn from.

@@ -20,6 +20,14 @@ pub struct Candidate {
 pub const MAX_FEATURES: usize = 32;
 
 impl Candidate {
+    /// A candidate that stands for a source's token at a position, before that is drafted.
+    pub(super) fn undrafted(source: DraftKind, position: usize) -> Self {
+        Self {
+            feature: position.min(MAX_FEATURES - 1) as u8,
+            ..Self::featureless(0, source)
+        }
+    }
+
     /// A candidate without a feature.
     pub(super) fn featureless(token: u32, source: DraftKind) -> Self {
         Self {

@@ -184,7 +184,8 @@ const BUILT_IN: [(DraftKind, DraftSource); 7] = [
             make: &|request| {
                 let drafter = request.model.map(|model| {
                     let (config, processors) = (request.config, request.processors);
-                    model.drafter(config, processors, request.noise, request.vocab_size)
+                    let shared = (request.vocab_size, &request.statistics.acceptance);
+                    model.drafter(config, processors, request.noise, shared)
                 });
                 Ok(drafter.transpose()?.map(AnyDrafter::Costed))
             },

@@ -3,7 +3,7 @@
 use specdec_rs::DraftKind;
 use specdec_rs::model::TokenSequence;
 use specdec_rs::sampling::{Distribution, Noise, NoiseStream, Processors, Rng};
-use specdec_rs::speculation::{Draft, Drafter};
+use specdec_rs::speculation::{Draft, DraftLimit, Drafter};
 use specdec_rs::{Result, SpeculativeConfig, SpeculativeDecoder, Verification};
 
 /// The shape of a draft: the parent of each node.
@@ -48,9 +48,9 @@ impl ModelTree {
 }
 
 impl Drafter for ModelTree {
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+    fn propose(&mut self, history: &[u32], limit: DraftLimit) -> Result<Draft> {
         let mut draft = Draft::default();
-        for parent in self.shape.clone().into_iter().take(limit) {
+        for parent in self.shape.clone().into_iter().take(limit.tokens) {
             if history.len() + draft.depth() >= self.sequence.context_length() {
                 break;
             }
@@ -89,14 +89,14 @@ pub struct Recited {
 }
 
 impl Drafter for Recited {
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+    fn propose(&mut self, history: &[u32], limit: DraftLimit) -> Result<Draft> {
         let mut draft = Draft::default();
         for (index, token) in self
             .whole
             .iter()
             .enumerate()
             .skip(history.len())
-            .take(limit)
+            .take(limit.tokens)
         {
             let wrong = u32::from(index.is_multiple_of(self.wrong_every));
             let token = (token + wrong) % self.vocab_size;

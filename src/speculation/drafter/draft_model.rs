@@ -11,6 +11,8 @@ use crate::error::Result;
 use crate::model::{DraftHead, SharedModel};
 use crate::sampling::{Noise, Processors};
 use crate::settings::{SpeculativeConfig, Verification};
+use crate::speculation::Acceptance;
+use crate::speculation::acceptance::SharedAcceptance;
 
 /// The stream of a request's noise that its draft draws from; verification has its own, so that neither affects the other.
 const DRAFT_STREAM: u16 = 1;
@@ -49,7 +51,7 @@ impl DraftModel {
         config: &SpeculativeConfig,
         processors: &Processors,
         noise: Noise,
-        vocab_size: usize,
+        (vocab_size, acceptance): (usize, &SharedAcceptance),
     ) -> Result<Box<dyn Drafter>> {
         let drawing = match config.verification {
             Verification::Coupled => Drawing::Coupled(noise),
@@ -59,7 +61,8 @@ impl DraftModel {
         };
         let mut sampler = Sampler::new(processors.clone(), drawing, vocab_size);
         if config.adaptive {
-            sampler = sampler.with_alternatives();
+            let acceptance = Acceptance::new(acceptance, config.is_greedy());
+            sampler = sampler.with_alternatives(acceptance);
         }
         let (drafted, vocabulary) = match self {
             Self::Head(head, frequent) => {

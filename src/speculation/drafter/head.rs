@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Drafter;
 use super::cut_vocabulary::CutVocabulary;
 use super::sampler::Sampler;
 use super::vocabulary::scatter;
+use super::{DraftLimit, Drafter};
 use crate::backend::OutputTiles;
 use crate::error::Result;
 use crate::model::{DraftHead, HeadSequence};
@@ -13,10 +13,6 @@ use crate::speculation::Draft;
 
 /// The maximum number of tokens whose hidden states are buffered: a head that is not used for longer stops drafting.
 const MAX_BUFFERED: usize = 1024;
-
-/// A token that the target reaches with less than this probability, by what the head says, is not drafted: another row costs the
-/// target more than a tenth of a step.
-const MIN_REACHED: f32 = 0.1;
 
 /// Drafts by sampling from a head.
 ///
@@ -27,8 +23,6 @@ pub struct HeadDrafter {
     head: Arc<dyn DraftHead>,
     sequence: Box<dyn HeadSequence>,
     sampler: Sampler,
-    /// Whether a draft ends where the head is unsure.
-    stops_early: bool,
     /// The tokens to choose among, if not all.
     cut: Option<CutVocabulary>,
     /// The text's first tokens, of which there are no features: the head does not see them.
@@ -52,7 +46,6 @@ impl HeadDrafter {
         Ok(Self {
             sequence: head.begin()?,
             head: head.clone(),
-            stops_early: sampler.is_adaptive(),
             cut: among.map(|among| CutVocabulary::new(among, sampler.vocab_size())),
             sampler,
             skipped: 0,
@@ -109,7 +102,7 @@ impl Drafter for HeadDrafter {
         self.catch_up(prompt).map(drop)
     }
 
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+    fn propose(&mut self, history: &[u32], limit: DraftLimit) -> Result<Draft> {
         let mut draft = Draft::default();
         if !self.catch_up(history)? {
             return Ok(draft);
@@ -118,20 +111,18 @@ impl Drafter for HeadDrafter {
             cut.follow(history);
         }
         // A draft after missing positions would be wrong.
-        let limit = if self.skipped + self.fed + 1 == history.len() {
-            limit
-        } else {
-            0
+        let tokens = match self.skipped + self.fed + 1 == history.len() {
+            true => limit.tokens,
+            false => 0,
         };
-        let mut reached = 1.0;
-        while draft.len() < limit {
+        let mut right = 1.0;
+        while draft.len() < tokens {
             let among = self.cut.as_ref().map(CutVocabulary::tokens);
             let logits = self.sequence.logits(among)?;
-            if let Some(confidence) = self.sequence.confidence()? {
-                reached *= confidence;
-                if self.stops_early && reached < MIN_REACHED {
-                    break;
-                }
+            let confidence = self.sequence.confidence()?;
+            right *= f64::from(confidence.unwrap_or(1.0));
+            if right < limit.worth {
+                break;
             }
             let scattered;
             // Scores of the target's tokens; negative infinity for those that are not drafted.
@@ -147,7 +138,10 @@ impl Drafter for HeadDrafter {
             let Some(token) = self.sampler.draw(scores, history, &mut draft)? else {
                 break;
             };
-            if draft.len() == limit || self.sequence.room() == 0 {
+            let is_full = draft.len() == tokens || self.sequence.room() == 0;
+            // What the head says itself counts.
+            if is_full || (confidence.is_none() && self.sampler.expects(draft.len()) < limit.worth)
+            {
                 break;
             }
             self.sequence.draft(token)?;
@@ -163,6 +157,8 @@ mod tests {
     use crate::model::ModelInfo;
     use crate::sampling::{Noise, Processors};
     use crate::settings::SpeculativeConfig;
+    use crate::speculation::Acceptance;
+    use crate::speculation::acceptance::SharedAcceptance;
     use crate::speculation::drafter::Drawing;
 
     /// Expects each token's feature to be the number before it, and generates the next number.
@@ -225,6 +221,10 @@ mod tests {
     }
 
     fn draft() -> HeadDrafter {
+        draft_of(|sampler| sampler)
+    }
+
+    fn draft_of(change: impl Fn(Sampler) -> Sampler) -> HeadDrafter {
         let head: Arc<dyn DraftHead> = Arc::new(Numbers::default());
         let config = SpeculativeConfig {
             temperature: 0.0,
@@ -232,7 +232,12 @@ mod tests {
         };
         let processors = Processors::new(&config, 1, None);
         let drawing = Drawing::Coupled(Noise::new(0));
-        HeadDrafter::new(&head, Sampler::new(processors, drawing, 4096), None).unwrap()
+        let sampler = change(Sampler::new(processors, drawing, 4096));
+        HeadDrafter::new(&head, sampler, None).unwrap()
+    }
+
+    fn propose(draft: &mut HeadDrafter, text: &[u32], tokens: usize) -> Result<Draft> {
+        draft.propose(text, DraftLimit { tokens, worth: 0.0 })
     }
 
     fn observe(draft: &mut HeadDrafter, positions: std::ops::Range<u32>) {
@@ -247,13 +252,16 @@ mod tests {
         draft.prefill(&text[..100]).unwrap();
         observe(&mut draft, 100..204);
         assert_eq!(
-            draft.propose(&text[..205], 3).unwrap().tokens(),
+            propose(&mut draft, &text[..205], 3).unwrap().tokens(),
             [205, 206, 207]
         );
         observe(&mut draft, 204..207);
-        assert_eq!(draft.propose(&text[..208], 1).unwrap().tokens(), [208]);
+        assert_eq!(
+            propose(&mut draft, &text[..208], 1).unwrap().tokens(),
+            [208]
+        );
         // Some features are missing.
-        assert!(draft.propose(&text[..240], 3).unwrap().is_empty());
+        assert!(propose(&mut draft, &text[..240], 3).unwrap().is_empty());
     }
 
     #[test]
@@ -264,7 +272,10 @@ mod tests {
         observe(&mut draft, 90..100);
         draft.prefill(&text[..100]).unwrap();
         observe(&mut draft, 100..101);
-        assert_eq!(draft.propose(&text[..102], 2).unwrap().tokens(), [102, 103]);
+        assert_eq!(
+            propose(&mut draft, &text[..102], 2).unwrap().tokens(),
+            [102, 103]
+        );
     }
 
     #[test]
@@ -275,6 +286,24 @@ mod tests {
         assert!(draft.features.is_empty());
         draft.prefill(&text[..1500]).unwrap();
         observe(&mut draft, 1500..1502);
-        assert!(draft.propose(&text[..1503], 3).unwrap().is_empty());
+        assert!(propose(&mut draft, &text[..1503], 3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_draft_ends_where_another_token_is_not_worth_its_cost() {
+        let text: Vec<u32> = (0..100).collect();
+        // At first, a sure token is taken to be right 86 % of the time, one that is not drafted yet 60 %.
+        for (worth, tokens) in [(0.0, 5), (0.25, 5), (0.35, 4), (0.5, 2), (0.9, 1)] {
+            let mut draft = draft_of(|sampler| {
+                let acceptance = Acceptance::new(&SharedAcceptance::default(), true);
+                sampler.with_alternatives(acceptance)
+            });
+            observe(&mut draft, 0..99);
+            let drafted = draft
+                .propose(&text, DraftLimit { tokens: 5, worth })
+                .unwrap();
+            let expected: Vec<u32> = (100..100 + tokens).collect();
+            assert_eq!(drafted.first_chain(), expected, "{worth}");
+        }
     }
 }

@@ -21,6 +21,16 @@ pub use sampler::{Drawing, Sampler};
 pub use text::TextDrafter;
 pub use vocabulary::{OtherVocabulary, Vocabulary};
 
+/// How much a drafter is to draft.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DraftLimit {
+    /// The most tokens of the chain.
+    pub tokens: usize,
+    /// A token that is right with a lower probability than this, with all before it, costs more than it gives. A drafter that can't
+    /// tell may ignore it.
+    pub worth: f64,
+}
+
 /// Proposes continuations of one request's tokens; drafting takes time, which the planner measures.
 pub trait Drafter: Send {
     /// The target's layers whose hidden states it needs ([`TargetModel::extend_capturing`](crate::model::TargetModel::extend_capturing)).
@@ -55,7 +65,7 @@ pub trait Drafter: Send {
         Ok(())
     }
 
-    /// Proposes a chain of at most `limit` tokens that may follow `history`; it may be shorter, or empty. Alternatives may follow
-    /// the chain: a target without tree attention gets the chain alone.
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft>;
+    /// Proposes a chain of tokens that may follow `history`, within a limit; it may be shorter, or empty. Alternatives may follow the
+    /// chain: a target without tree attention gets the chain alone.
+    fn propose(&mut self, history: &[u32], limit: DraftLimit) -> Result<Draft>;
 }

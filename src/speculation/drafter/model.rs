@@ -2,10 +2,10 @@
 //!
 //! A model that was trained to may draft several tokens in one pass: masks stand for those before (PARD, 2504.18583).
 
-use super::Drafter;
 use super::sampler::Sampler;
 use super::sequence::DraftSequence;
 use super::vocabulary::Vocabulary;
+use super::{DraftLimit, Drafter};
 use crate::error::Result;
 use crate::model::SharedModel;
 use crate::speculation::Draft;
@@ -59,18 +59,18 @@ impl Drafter for ModelDrafter {
         }
     }
 
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+    fn propose(&mut self, history: &[u32], limit: DraftLimit) -> Result<Draft> {
         let mut draft = Draft::default();
         let Some(text) = self.vocabulary.follow(history) else {
             return Ok(draft);
         };
-        let limit = limit.min(self.sequence.room(text.len()));
-        if limit == 0 {
+        let tokens = limit.tokens.min(self.sequence.room(text.len()));
+        if tokens == 0 {
             return Ok(draft);
         }
         let mut pending = self.sequence.reconcile(text)?;
-        'passes: while draft.len() < limit {
-            let rows = (limit - draft.len()).min(self.tokens_a_pass());
+        'passes: while draft.len() < tokens {
+            let rows = (tokens - draft.len()).min(self.tokens_a_pass());
             let masks = self.mask.map(|mask| vec![mask; rows - 1]);
             let masks = masks.unwrap_or_default();
             let Some(logits) = self.sequence.next_masked(&mut pending, &masks)? else {
@@ -82,6 +82,9 @@ impl Drafter for ModelDrafter {
                 let Some(token) = self.sampler.draw(&row, history, &mut draft)? else {
                     break 'passes;
                 };
+                if self.sampler.expects(draft.len()) < limit.worth {
+                    break 'passes;
+                }
                 pending.extend(self.vocabulary.to_draft(token));
             }
         }

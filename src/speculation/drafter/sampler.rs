@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::sampling::{Distribution, Noise, NoiseStream, Processors, Rng, top_k};
 use crate::settings::DraftKind;
-use crate::speculation::{Candidate, Draft};
+use crate::speculation::acceptance::Rank;
+use crate::speculation::{Acceptance, Candidate, Draft};
 
 /// The number of most probable tokens among which alternatives are looked for: the noise rarely chooses others.
 const POOL: usize = 16;
@@ -47,8 +48,18 @@ pub struct Sampler {
     drawing: Drawing,
     /// The target's number of tokens.
     vocab_size: usize,
-    /// The alternatives to the chain's tokens, each with its parent; `None`: no alternatives are proposed.
-    alternatives: Option<Vec<(Option<usize>, Candidate)>>,
+    /// What the planner chooses by; `None`: it does not choose.
+    scores: Option<Scores>,
+}
+
+/// What is known of a draft's tokens beyond the tokens.
+struct Scores {
+    /// The alternatives to the chain's tokens, each with its parent.
+    alternatives: Vec<(Option<usize>, Candidate)>,
+    /// How often such tokens were right.
+    acceptance: Acceptance,
+    /// The probability that all tokens drafted so far are right.
+    right: f64,
 }
 
 impl Sampler {
@@ -58,22 +69,33 @@ impl Sampler {
             processors,
             drawing,
             vocab_size,
-            alternatives: None,
+            scores: None,
         }
     }
 
-    /// Records the confidence and the alternatives of each draw; only with the target's noise.
+    /// Records the confidence and the alternatives of each draw, and how probable it is that all are right; only with the target's
+    /// noise.
     #[must_use]
-    pub fn with_alternatives(self) -> Self {
+    pub fn with_alternatives(self, acceptance: Acceptance) -> Self {
         Self {
-            alternatives: Some(Vec::new()),
+            scores: Some(Scores {
+                alternatives: Vec::new(),
+                acceptance,
+                right: 1.0,
+            }),
             ..self
         }
     }
 
-    /// Whether the planner chooses among what is drafted.
-    pub(super) fn is_adaptive(&self) -> bool {
-        self.alternatives.is_some()
+    /// The probability that the next token would be right, and all that were drawn before it, so many; 1 if it is not known.
+    pub(super) fn expects(&mut self, drawn: usize) -> f64 {
+        match (&mut self.scores, &self.drawing) {
+            (Some(scores), Drawing::Coupled(_)) => {
+                let next = Candidate::undrafted(DraftKind::MODEL, drawn);
+                scores.right * scores.acceptance.lock().rate(next, Rank::Undrafted)
+            }
+            _ => 1.0,
+        }
     }
 
     /// The target's number of tokens.
@@ -97,12 +119,15 @@ impl Sampler {
             distribution => distribution?,
         };
         let position = history.len() + draft.len();
-        if let (Some(alternatives), Drawing::Coupled(noise)) =
-            (&mut self.alternatives, &self.drawing)
-        {
+        if let (Some(scores), Drawing::Coupled(noise)) = (&mut self.scores, &self.drawing) {
             let parent = draft.len().checked_sub(1);
             let (drawn, others) = score_candidates(logits, &distribution, *noise, position);
-            alternatives.extend(others.into_iter().map(|other| (parent, other)));
+            let others = others.into_iter().map(|other| (parent, other));
+            scores.alternatives.extend(others);
+            if parent.is_none() {
+                scores.right = 1.0;
+            }
+            scores.right *= scores.acceptance.lock().rate(drawn, Rank::First);
             draft.push_candidate(parent, drawn);
             return Ok(Some(drawn.token));
         }
@@ -113,11 +138,8 @@ impl Sampler {
 
     /// Adds the recorded alternatives to the draft.
     pub(super) fn widen(&mut self, draft: &mut Draft) {
-        for (parent, candidate) in self
-            .alternatives
-            .iter_mut()
-            .flat_map(|found| found.drain(..))
-        {
+        let recorded = self.scores.iter_mut();
+        for (parent, candidate) in recorded.flat_map(|scores| scores.alternatives.drain(..)) {
             draft.push_candidate(parent, candidate);
         }
     }
@@ -168,6 +190,7 @@ fn steps(lead: f64) -> u8 {
 mod tests {
     use super::*;
     use crate::settings::SpeculativeConfig;
+    use crate::speculation::acceptance::SharedAcceptance;
 
     fn draw(temperature: f64, logits: &[f32]) -> Draft {
         let config = SpeculativeConfig {
@@ -176,7 +199,9 @@ mod tests {
         };
         let processors = Processors::new(&config, 1, None);
         let drawing = Drawing::Coupled(Noise::new(3));
-        let mut sampler = Sampler::new(processors, drawing, logits.len()).with_alternatives();
+        let sampler = Sampler::new(processors, drawing, logits.len());
+        let acceptance = Acceptance::new(&SharedAcceptance::default(), temperature == 0.0);
+        let mut sampler = sampler.with_alternatives(acceptance);
         let mut draft = Draft::default();
         for _ in 0..2 {
             sampler.draw(logits, &[0], &mut draft).unwrap();

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::Drafter;
 use super::retokenizer::Retokenizer;
 use super::sequence::DraftSequence;
 use super::vocabulary::OtherVocabulary;
+use super::{DraftLimit, Drafter};
 use crate::error::Result;
 use crate::model::SharedModel;
 use crate::sampling::{Distribution, top_k};
@@ -105,9 +105,9 @@ impl Drafter for TextDrafter {
         }
     }
 
-    fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+    fn propose(&mut self, history: &[u32], limit: DraftLimit) -> Result<Draft> {
         let mut draft = Draft::default();
-        let Some((text, ended)) = self.generate(history, limit)? else {
+        let Some((text, ended)) = self.generate(history, limit.tokens)? else {
             return Ok(draft);
         };
         // The target cannot generate a text that its tokenizer cannot encode.
@@ -116,7 +116,7 @@ impl Drafter for TextDrafter {
             tokens.extend(self.other.target().end_token_id());
         }
         let known = |token: &u32| (*token as usize) < self.vocab_size;
-        for token in tokens.into_iter().take(limit).take_while(known) {
+        for token in tokens.into_iter().take(limit.tokens).take_while(known) {
             draft.push(token, Distribution::Point(token), DraftKind::MODEL);
         }
         Ok(draft)

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::acceptance::Acceptance;
 use super::cost::Costs;
 use super::costed::{CostedDrafter, StepCosts};
 use super::estimate::{Load, StepEstimate};
@@ -10,7 +9,7 @@ use super::retrieval_tree::{Limit, Plan, RetrievalDrafters};
 use crate::error::Result;
 use crate::model::LogitsRow;
 use crate::settings::DraftKind;
-use crate::speculation::{Draft, Drafter};
+use crate::speculation::{Acceptance, Draft, DraftLimit, Drafter};
 
 /// The maximum length of a draft, which bounds the memory of a step's logits: 150 MB with a vocabulary of 150,000 tokens.
 const MAX_DRAFTED: usize = 256;
@@ -154,7 +153,8 @@ impl Controller {
         permitted: impl FnMut(&[u32]) -> Result<bool>,
     ) -> Result<Draft> {
         if let Some(costed) = &mut self.drafter {
-            return costed.propose(history, tokens, &self.costs);
+            let limit = DraftLimit { tokens, worth: 0.0 };
+            return costed.propose(history, limit, &self.costs);
         }
         let limit = Limit {
             tokens,
@@ -207,7 +207,9 @@ impl Controller {
             let rate = plan.estimate.rate().max(min_rate);
             let choice = costed.choose(&costs, tokens, rate, &acceptance.lock());
             if let Some((tokens, estimate)) = choice {
-                let draft = costed.propose(history, tokens, &self.costs)?;
+                let worth = costed.worth(&costs, tokens, estimate.rate());
+                let limit = DraftLimit { tokens, worth };
+                let draft = costed.propose(history, limit, &self.costs)?;
                 let paid = costed.paid_tokens(draft.first_chain().len());
                 let drafting = costs.draft * paid as f64;
                 plan = if draft.is_certain() {
@@ -261,7 +263,7 @@ mod tests {
 
     use super::*;
     use crate::sampling::Distribution;
-    use crate::speculation::planner::acceptance::SharedAcceptance;
+    use crate::speculation::acceptance::SharedAcceptance;
     use crate::speculation::{Candidate, RetrievalDrafter};
 
     /// Proposes the last token plus 1, and up to `width` more than it.
@@ -297,9 +299,9 @@ mod tests {
     struct Slow;
 
     impl Drafter for Slow {
-        fn propose(&mut self, history: &[u32], limit: usize) -> Result<Draft> {
+        fn propose(&mut self, history: &[u32], limit: DraftLimit) -> Result<Draft> {
             let mut draft = Draft::default();
-            for token in (history[history.len() - 1] + 1..).take(limit) {
+            for token in (history[history.len() - 1] + 1..).take(limit.tokens) {
                 draft.push(token, Distribution::Point(token), DraftKind::CUSTOM);
             }
             Ok(draft)

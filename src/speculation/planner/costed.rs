@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use super::acceptance::{Observations, Rank};
 use super::cost::Costs;
 use super::estimate::{Load, StepEstimate};
 use crate::error::Result;
 use crate::settings::DraftKind;
-use crate::speculation::candidate::MAX_FEATURES;
-use crate::speculation::{Candidate, Draft, Drafter};
+use crate::speculation::acceptance::{Observations, Rank};
+use crate::speculation::{Candidate, Draft, DraftLimit, Drafter};
 
 /// A drafter that does not seem worth its cost drafts one token after this number of steps, to notice a change; the
 /// interval doubles up to the maximum for as long as nothing changes. With a drafted token of 0.2 plain steps and a row of 0.1,
@@ -139,11 +138,23 @@ impl CostedDrafter {
         drafted.next_multiple_of(self.drafter.tokens_a_pass().max(1))
     }
 
+    /// The probability of being right below which a further token costs more than it gives, at this rate: its own pass, where it
+    /// needs one, and its row.
+    pub(super) fn worth(&self, costs: &StepCosts<'_>, tokens: usize, rate: f64) -> f64 {
+        let pass = match self.drafter.tokens_a_pass() {
+            1 => costs.draft,
+            _ => 0.0,
+        };
+        let rows = &costs.passes[costs.load.rows..];
+        let row = (rows[tokens] - rows[0]) / tokens as f64;
+        (pass + row.max(0.0)) * rate
+    }
+
     /// Drafts tokens and measures the cost.
     pub(super) fn propose(
         &mut self,
         history: &[u32],
-        tokens: usize,
+        limit: DraftLimit,
         costs: &Costs,
     ) -> Result<Draft> {
         if self.drafted.is_empty() || self.unread(history.len()) > MAX_NEW {
@@ -151,7 +162,7 @@ impl CostedDrafter {
             self.catch_up(&history[..history.len() - 1], costs)?;
         }
         let began = Instant::now();
-        let draft = self.drafter.propose(history, tokens)?;
+        let draft = self.drafter.propose(history, limit)?;
         self.drafted = draft.first_chain().to_vec();
         let seconds = began.elapsed().as_secs_f64();
         costs.observe_draft(self.kind, self.paid_tokens(self.drafted.len()), seconds);
@@ -182,11 +193,6 @@ impl CostedDrafter {
 
     /// A candidate that stands for its token at a position before that is drafted.
     fn at(&self, position: usize) -> Candidate {
-        Candidate {
-            token: 0,
-            source: self.kind,
-            feature: position.min(MAX_FEATURES - 1) as u8,
-            prior: 0.6,
-        }
+        Candidate::undrafted(self.kind, position)
     }
 }

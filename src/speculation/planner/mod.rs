@@ -6,7 +6,7 @@
 //!
 //! - [`Costs`](cost::Costs): seconds of a forward pass by its rows and its context length, seconds of a drafted token by
 //!   drafter. The requests of a decoder share them.
-//! - [`Acceptance`]: how often a drafter's candidate turns out to be the target's token, by the drafter, by a feature of the
+//! - [`Acceptance`](super::Acceptance): how often a drafter's candidate turns out to be the target's token, by the drafter, by a feature of the
 //!   candidate (the length of an n-gram match, the position in a model's draft), and by its rank among the candidates for
 //!   the same position. A request keeps counts of its own and starts from those of earlier requests.
 //!
@@ -23,7 +23,8 @@
 //! keeps the prefix of that order with the best rate. Retrieval costs next to nothing, so it is tried at each step. A model
 //! or a head ([`CostedDrafter`](costed::CostedDrafter)) costs time per token: from the acceptance of each position the
 //! planner first computes the best number of tokens to draft and its rate, and runs the drafter only if that rate beats the
-//! retrieval tree's. What it drafts then competes, node by node, with the retrieved candidates. A rate must be 2 % above a plain
+//! retrieval tree's. It stops earlier where the tokens that it has drafted are so unsure that another one is not worth its cost at
+//! that rate ([`DraftLimit`](super::DraftLimit)). What it drafts then competes, node by node, with the retrieved candidates. A rate must be 2 % above a plain
 //! step's to be chosen; otherwise the step drafts nothing.
 //!
 //! # A worked example
@@ -44,7 +45,6 @@
 //! In a batch, the pass also computes rows for other requests ([`Load`]). The rate is then that of the whole pass: all tokens
 //! over its cost. A further row delays every request, so drafts get shorter as the batch fills.
 
-mod acceptance;
 mod controller;
 mod cost;
 mod costed;
@@ -53,7 +53,6 @@ mod estimate;
 mod retrieval_tree;
 mod statistics;
 
-pub use acceptance::Acceptance;
 pub use controller::Controller;
 pub use estimate::Load;
 pub use retrieval_tree::{Plan, RetrievalDrafters};

@@ -6,11 +6,11 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::acceptance::{Observations, Rank};
 use super::drafted::DraftedCandidates;
 use super::estimate::{Load, StepEstimate};
 use crate::error::Result;
 use crate::model::LogitsRow;
+use crate::speculation::acceptance::{Observations, Rank};
 use crate::speculation::{Candidate, Draft, RetrievalDrafter};
 
 /// The maximum number of candidates for one position: as many as token recycling stores. (Replays with 1 to 16 are equal: the

@@ -1,7 +1,7 @@
 //! What a decoder's requests have measured about drafting, from which later requests start.
 
-use super::acceptance::SharedAcceptance;
 use super::cost::Costs;
+use crate::speculation::acceptance::SharedAcceptance;
 use crate::speculation::retrieval::{Corpus, Successors, Table};
 
 /// Shared by all requests of a decoder, and by its clones. It changes speed, never text.
