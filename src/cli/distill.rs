@@ -14,7 +14,7 @@ use super::tune::{Group, Place, Report};
 use super::{profile, prompts, terminal};
 use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
 use crate::device::Device;
-use crate::distill::{self, Observer, Settings};
+use crate::distill::{self, MAX_EPOCHS, Observer, Settings};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::settings::SpeculativeConfig;
@@ -26,8 +26,8 @@ Examples:
   specdec distill --tokens 3000000 --prompts questions.jsonl
   specdec distill --target Qwen/Qwen3-0.6B --output head";
 
-/// Prompts that a head is judged by where the user gives none: nothing of them is learned.
-const JUDGES: [&str; 12] = [
+/// Prompts on which a head is evaluated where the user gives too few: nothing of them is learned.
+const HELD_OUT: [&str; 12] = [
     "Explain how vaccines work to a twelve-year-old.",
     "Write a short story about a lighthouse keeper who finds a letter in a bottle.",
     "A train leaves at 9:40 and arrives at 13:05. How long does the journey take? Think step by step.",
@@ -42,8 +42,9 @@ const JUDGES: [&str; 12] = [
     "Describe the way of a river from its spring to the sea.",
 ];
 
-/// Of the user's prompts, one in so many judges the head; the target answers the others for it to learn from.
-const JUDGE_EVERY: usize = 4;
+/// Of the user's prompts, one in so many is held out, up to a maximum; the head learns from answers to the others.
+const HOLD_OUT_EVERY: usize = 4;
+const MAX_HELD_OUT: usize = 32;
 
 /// Train a small draft head for a target on its own answers, and keep it if it is faster
 #[derive(clap::Args)]
@@ -51,18 +52,18 @@ const JUDGE_EVERY: usize = 4;
 pub(super) struct Args {
     #[arg(short, long, value_name = "MODEL", default_value = crate::hub::DEFAULT_MODEL, help = TARGET_HELP)]
     target: String,
-    /// Folder of the head and of what it is made from; run again with it to go on [default: the target's, beside its profile]
+    /// Folder of the head and of what it is made from; run again with it to go on [default: one in the folder of profiles]
     #[arg(short, long, value_name = "FOLDER")]
     output: Option<PathBuf>,
-    /// Tokens that the target writes for the head to learn from: more make a better head
+    /// Tokens that the target generates for the head to learn from: more make a better head
     #[arg(long, value_name = "N", default_value_t = Settings::default().tokens,
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     tokens: usize,
     /// How often the head sees each token
     #[arg(long, value_name = "N", default_value_t = Settings::default().epochs,
-        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=MAX_EPOCHS as u64))]
     epochs: usize,
-    /// File of prompts like yours, one per line: every fourth judges the head, it learns from answers to the others
+    /// File of prompts like yours, one per line: the head learns from answers to them; every fourth is held out to evaluate it
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
     /// Seed of all that is random
@@ -106,7 +107,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         None => profile::head(&args.target)?,
     };
     files::create_folder(&folder)?;
-    let (questions, judges) = args.questions_and_judges()?;
+    let (questions, held_out) = args.questions_and_held_out()?;
     let settings = Settings {
         tokens: args.tokens,
         epochs: args.epochs,
@@ -118,15 +119,15 @@ pub(super) fn run(args: &Args) -> Outcome {
         seed: args.seed,
     };
     let decoder = args.load(None)?;
-    let foreign = judges.iter().map(|text| prompt(&decoder, text, false));
-    let foreign: Vec<Prompt> = foreign.collect::<Result<_>>()?;
+    let held_out = held_out.iter().map(|text| prompt(&decoder, text, false));
+    let held_out: Vec<Prompt> = held_out.collect::<Result<_>>()?;
     let bars = Bars::new(args);
-    let made = distill::distill(&decoder, &folder, &settings, &foreign, &bars)?;
+    let made = distill::distill(&decoder, &folder, &settings, &held_out, &bars)?;
     bars.finish();
     drop(decoder);
     let folder = std::fs::canonicalize(&folder).unwrap_or(folder);
     let head = folder.display().to_string();
-    let speed = args.measure(&head, &foreign, place.as_ref())?;
+    let speed = args.measure(&head, &held_out, place.as_ref())?;
     // Before saving, so that a failed save does not lose the result.
     match args.json {
         true => write_json(&Made {
@@ -151,16 +152,17 @@ pub(super) fn run(args: &Args) -> Outcome {
         }
     }
     match &place {
-        Some(place) => place.keep(&speed, None),
+        Some(place) => args.keep(place, &head, &speed),
         None => Ok(()),
     }
 }
 
 impl Args {
-    /// What the target is asked, and what the head is judged by.
-    fn questions_and_judges(&self) -> Result<(Vec<String>, Vec<String>)> {
+    /// What the target is asked, and what the head is evaluated on.
+    fn questions_and_held_out(&self) -> Result<(Vec<String>, Vec<String>)> {
+        let own = HELD_OUT.map(ToOwned::to_owned);
         let Some(file) = &self.prompts else {
-            return Ok((Vec::new(), JUDGES.map(ToOwned::to_owned).to_vec()));
+            return Ok((Vec::new(), own.to_vec()));
         };
         let conversations = prompts::from_options(&[], Some(file))?;
         let first = conversations
@@ -169,12 +171,20 @@ impl Args {
                 true => None,
                 false => Some(one.turns.swap_remove(0)),
             });
-        let (judges, questions): (Vec<_>, Vec<_>) = first
-            .enumerate()
-            .partition(|(index, _)| index % JUDGE_EVERY == 0);
-        let texts =
-            |numbered: Vec<(usize, String)>| numbered.into_iter().map(|(_, text)| text).collect();
-        Ok((texts(questions), texts(judges)))
+        let is_held_out = |index: usize| {
+            index.is_multiple_of(HOLD_OUT_EVERY) && index < HOLD_OUT_EVERY * MAX_HELD_OUT
+        };
+        let (mut questions, mut held_out) = (Vec::new(), Vec::new());
+        for (index, text) in first.enumerate() {
+            match is_held_out(index) {
+                true => held_out.push(text),
+                false => questions.push(text),
+            }
+        }
+        // Fewer tell too little.
+        let missing = own.len().saturating_sub(held_out.len());
+        held_out.extend(own.into_iter().take(missing));
+        Ok((questions, held_out))
     }
 
     fn load(&self, draft: Option<&str>) -> Outcome<SpeculativeDecoder> {
@@ -186,6 +196,23 @@ impl Args {
             learns: false,
         };
         models.load(None, &SpeculativeConfig::default())
+    }
+
+    /// Saves the profile of a head that is faster than what is drafted by default, unless there is one of something faster yet.
+    fn keep(&self, place: &Place, head: &str, speed: &Report) -> Outcome {
+        let existing = profile::Profile::load(&self.target).ok().flatten();
+        let existing = existing.filter(|existing| existing.model.as_deref() != Some(head));
+        if let (Some(existing), Some(best)) = (existing, &speed.best)
+            && existing.speedup >= best.speedup
+        {
+            let stays = format!(
+                "the profile stays, which was {:.2}x as fast as plain decoding when it was measured: {existing}",
+                existing.speedup
+            );
+            terminal::note(&stays);
+            return Ok(());
+        }
+        place.keep(speed, None)
     }
 
     /// Measures a head beside what is drafted without it.
@@ -214,21 +241,22 @@ impl Args {
     }
 }
 
-/// A bar for what is written, and then one for what is learned.
+/// A bar for what is generated, and then one for what is learned.
 struct Bars {
-    writing: ProgressBar,
+    generating: ProgressBar,
     training: RefCell<Option<ProgressBar>>,
 }
 
 impl Bars {
     fn new(args: &Args) -> Self {
         Self {
-            writing: terminal::counter("Writing answers", args.tokens),
+            generating: terminal::counter("Generating answers", args.tokens),
             training: RefCell::default(),
         }
     }
 
     fn finish(&self) {
+        self.generating.finish_and_clear();
         if let Some(bar) = self.training.take() {
             bar.finish_and_clear();
         }
@@ -237,12 +265,12 @@ impl Bars {
 
 impl Observer for Bars {
     fn generated(&self, tokens: usize) -> Result<()> {
-        self.writing.set_position(tokens as u64);
+        self.generating.set_position(tokens as u64);
         Ok(())
     }
 
     fn trained(&self, step: usize, of: usize, acceptance: Option<&[f64]>) -> Result<()> {
-        self.writing.finish_and_clear();
+        self.generating.finish_and_clear();
         let mut bar = self.training.borrow_mut();
         let bar = bar.get_or_insert_with(|| terminal::counter("Training", of));
         bar.set_position(step as u64);

@@ -102,6 +102,7 @@ impl SpeculativeDecoder {
         prompts: impl IntoIterator<Item = P>,
         config: &SpeculativeConfig,
     ) -> Result<Batch> {
+        config.validate()?;
         let config = Arc::new(config.clone());
         let prompts = prompts.into_iter();
         self.batch_of(prompts.map(|prompt| (prompt.into(), config.clone())))

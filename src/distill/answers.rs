@@ -1,4 +1,4 @@
-//! Lets the target write the texts that a head learns from: questions, and its answers.
+//! Lets the target generate the texts that a head learns from: questions, and its answers.
 
 use super::questions::{self, MAX_QUESTION};
 use super::texts::{Text, Texts};
@@ -10,8 +10,11 @@ use crate::settings::SpeculativeConfig;
 /// The most questions of a round.
 const ROUND: usize = 64;
 
-/// One question in so many is a task over an earlier answer.
-const TASK_EVERY: usize = 10;
+/// Rounds without an answer after which there will be none.
+const MAX_EMPTY_ROUNDS: usize = 8;
+
+/// One question in so many is a task over an earlier answer. (An odd number: half of them are answered greedily.)
+const TASK_EVERY: usize = 11;
 
 /// The longest answer, in tokens.
 const MAX_ANSWER: usize = 256;
@@ -25,8 +28,20 @@ const TASKS: [&str; 5] = [
     "Answer in one sentence what this text is about:",
 ];
 
-/// Lets the target write until its answers have as many tokens as the settings ask for.
-pub(super) fn write(
+/// A question to the target.
+struct Question {
+    text: String,
+    is_users: bool,
+}
+
+/// A prompt, and how it is continued.
+struct Task {
+    prompt: Vec<u32>,
+    config: SpeculativeConfig,
+}
+
+/// Lets the target generate until its answers have as many tokens as the settings ask for.
+pub(super) fn generate(
     decoder: &SpeculativeDecoder,
     texts: &mut Texts,
     settings: &Settings,
@@ -34,33 +49,42 @@ pub(super) fn write(
 ) -> Result<()> {
     let context_length = decoder.info().context_length;
     let longest = MAX_ANSWER.min(context_length / 2);
+    let mut empty_rounds = 0;
     while texts.answered() < settings.tokens {
         let before = texts.answered();
         observer.generated(before)?;
         let round = (settings.tokens - before).div_ceil(MAX_ANSWER).min(ROUND);
-        let asked = ask(decoder, texts, settings, round, observer)?;
-        let prompts = asked.iter().map(|question| {
-            let prompt = questions::prompt(decoder, question)?;
-            decoder.prompt_tokens(prompt)
-        });
-        let mut prompts = prompts.collect::<Result<Vec<_>>>()?;
-        prompts.retain(|prompt| prompt.len() + longest <= context_length);
-        let seeds = seeds(texts, settings);
-        let requests = prompts.into_iter().zip(seeds).enumerate();
-        let requests = requests.map(|(index, (prompt, seed))| {
+        let questions = ask(decoder, texts, settings, round, observer)?;
+        let numbers = texts.all().len()..;
+        let tasks = numbers.zip(&questions).map(|(number, question)| {
+            let prompt = questions::prompt(decoder, &question.text)?;
+            let prompt = decoder.prompt_tokens(prompt)?;
+            let room = context_length.saturating_sub(prompt.len());
             // Half of the answers are greedy.
-            let config = match index % 2 {
+            let config = match number % 2 {
                 0 => greedy(longest),
-                _ => sampled(0.8, seed, longest),
+                _ => sampled(0.8, settings.seed, number, longest),
             };
-            (prompt, config)
+            Ok((room >= longest).then_some(Task { prompt, config }))
         });
-        for text in run(decoder, requests.collect(), observer)? {
-            texts.add(text)?;
+        let tasks = tasks.collect::<Result<Vec<_>>>()?;
+        let fit: Vec<bool> = tasks.iter().map(Option::is_some).collect();
+        let tasks = tasks.into_iter().flatten().collect();
+        let mut generated = run(decoder, tasks, observer)?.into_iter();
+        for (question, fits) in questions.into_iter().zip(fit) {
+            // A question that is too long stays without an answer.
+            let text = if fits { generated.next() } else { None };
+            texts.add(Text {
+                is_users: question.is_users,
+                ..text.unwrap_or_default()
+            })?;
         }
-        if texts.answered() == before {
-            let reason =
-                "the target answers nothing to its own questions: give questions (--prompts)";
+        empty_rounds = match texts.answered() == before {
+            true => empty_rounds + 1,
+            false => 0,
+        };
+        if empty_rounds == MAX_EMPTY_ROUNDS {
+            let reason = "the target does not answer: its answers are empty, or its context is too short for the questions";
             return Err(Error::Compute(reason.into()));
         }
     }
@@ -68,49 +92,65 @@ pub(super) fn write(
 }
 
 /// The target's greedy answers to these prompts.
-pub(super) fn judges(
+pub(super) fn greedy_answers(
     decoder: &SpeculativeDecoder,
     prompts: &[Prompt],
     observer: &dyn Observer,
 ) -> Result<Vec<Text>> {
-    let requests = prompts.iter().map(|prompt| {
-        let tokens = decoder.prompt_tokens(prompt.clone())?;
-        Ok((tokens, greedy(MAX_ANSWER)))
+    let tasks = prompts.iter().map(|prompt| {
+        Ok(Task {
+            prompt: decoder.prompt_tokens(prompt.clone())?,
+            config: greedy(MAX_ANSWER),
+        })
     });
-    run(decoder, requests.collect::<Result<_>>()?, observer)
+    run(decoder, tasks.collect::<Result<_>>()?, observer)
 }
 
-/// So many questions: the user's next ones, or, after the last, some that the target writes.
+/// So many questions: the user's next ones, or, after the last, some that the target generates.
 fn ask(
     decoder: &SpeculativeDecoder,
     texts: &Texts,
     settings: &Settings,
     round: usize,
     observer: &dyn Observer,
-) -> Result<Vec<String>> {
-    let users = settings.questions.iter().skip(texts.all().len());
-    let users: Vec<String> = users.take(round).cloned().collect();
+) -> Result<Vec<Question>> {
+    let asked = texts.all().iter().filter(|text| text.is_users).count();
+    let users = settings.questions.iter().skip(asked).take(round);
+    let users = users.map(|text| Question {
+        text: text.clone(),
+        is_users: true,
+    });
+    let users: Vec<Question> = users.collect();
     if !users.is_empty() {
         return Ok(users);
     }
     let start = decoder.prompt_tokens(questions::start(decoder)?)?;
     let longest = MAX_QUESTION.min(decoder.info().context_length / 4);
-    let seeds = seeds(texts, settings).take(round);
-    let requests = seeds.map(|seed| (start.clone(), sampled(1.0, !seed, longest)));
-    let written = run(decoder, requests.collect(), observer)?;
-    let tokenizer = decoder.tokenizer();
-    let questions = written
-        .iter()
-        .map(|text| tokenizer.decode(text.answer(), true));
-    let mut questions = questions.collect::<Result<Vec<_>>>()?;
-    set_tasks(decoder, texts, &mut questions)?;
-    Ok(questions)
-}
-
-/// A seed for each text to come.
-fn seeds(texts: &Texts, settings: &Settings) -> impl Iterator<Item = u64> + use<> {
-    let first = settings.seed.wrapping_mul(1 << 32);
-    (texts.all().len() as u64..).map(move |text| first.wrapping_add(text))
+    let first = texts.all().len();
+    let tasks = (first..first + round).map(|number| Task {
+        prompt: start.clone(),
+        config: sampled(1.0, !settings.seed, number, longest),
+    });
+    let generated = run(decoder, tasks.collect(), observer)?;
+    let questions = (first..).zip(generated).map(|(number, question)| {
+        let tokenizer = decoder.tokenizer();
+        let earlier = texts.all().iter().rev().nth(number - first);
+        let text = match earlier {
+            Some(earlier) if number % TASK_EVERY == 0 => {
+                let task = TASKS[number / TASK_EVERY % TASKS.len()];
+                let answer = earlier.answer();
+                // As long as a question may be, together with what the template adds.
+                let answer = &answer[..answer.len().min(decoder.info().context_length / 4)];
+                format!("{task}\n\n{}", tokenizer.decode(answer, true)?)
+            }
+            _ => tokenizer.decode(question.answer(), true)?,
+        };
+        Ok(Question {
+            text,
+            is_users: false,
+        })
+    });
+    questions.collect()
 }
 
 fn greedy(max_new_tokens: usize) -> SpeculativeConfig {
@@ -121,49 +161,43 @@ fn greedy(max_new_tokens: usize) -> SpeculativeConfig {
     }
 }
 
-fn sampled(temperature: f64, seed: u64, max_new_tokens: usize) -> SpeculativeConfig {
+/// Settings of a text, whose noise its number determines.
+fn sampled(temperature: f64, seed: u64, number: usize, max_new_tokens: usize) -> SpeculativeConfig {
     SpeculativeConfig {
         temperature,
         top_p: 0.95,
-        seed: Some(seed),
+        seed: Some(seed.rotate_left(32).wrapping_add(number as u64)),
         max_new_tokens,
         ..SpeculativeConfig::default()
     }
 }
 
-/// Generates what follows these prompts, with these settings.
+/// Generates what follows these prompts; each with its prompt, in their order.
 fn run(
     decoder: &SpeculativeDecoder,
-    requests: Vec<(Vec<u32>, SpeculativeConfig)>,
+    tasks: Vec<Task>,
     observer: &dyn Observer,
 ) -> Result<Vec<Text>> {
-    let prompts: Vec<Vec<u32>> = requests.iter().map(|(prompt, _)| prompt.clone()).collect();
-    let requests = requests.into_iter();
-    let requests = requests.map(|(prompt, config)| (Prompt::Tokens(prompt), config.into()));
+    let context_length = decoder.info().context_length;
+    let prompts: Vec<Vec<u32>> = tasks.iter().map(|task| task.prompt.clone()).collect();
+    let requests = tasks.into_iter();
+    let requests = requests.map(|task| (Prompt::Tokens(task.prompt), task.config.into()));
     let mut batch = decoder.batch_of(requests)?;
     while batch.step()? {
         observer.check()?;
     }
     let generations = batch.into_generations()?;
-    let texts = prompts
-        .into_iter()
-        .zip(generations)
-        .map(|(mut tokens, generation)| {
-            let prompt = tokens.len();
-            tokens.extend(generation.token_ids());
-            Text { prompt, tokens }
-        });
+    let texts = prompts.into_iter().zip(generations);
+    let texts = texts.map(|(mut tokens, generation)| {
+        let prompt = tokens.len();
+        tokens.extend(generation.token_ids());
+        // The last token of a full context is generated, but never read.
+        tokens.truncate(context_length);
+        Text {
+            prompt,
+            tokens,
+            is_users: false,
+        }
+    });
     Ok(texts.collect())
-}
-
-/// Replaces some questions by tasks over the last answers.
-fn set_tasks(decoder: &SpeculativeDecoder, texts: &Texts, asked: &mut [String]) -> Result<()> {
-    let answers = texts.all().iter().rev();
-    let asked = asked.iter_mut().step_by(TASK_EVERY);
-    for (index, (question, text)) in asked.zip(answers).enumerate() {
-        let task = TASKS[(texts.all().len() + index) % TASKS.len()];
-        let answer = decoder.tokenizer().decode(text.answer(), true)?;
-        *question = format!("{task}\n\n{answer}");
-    }
-    Ok(())
 }

@@ -24,29 +24,42 @@ pub(super) struct Example {
 }
 
 impl Example {
-    pub(super) fn bytes(&self) -> usize {
-        size_of_val(&self.tokens[..]) + size_of_val(&self.hidden[..])
+    /// The bytes of an example of so many values a token.
+    pub(super) fn bytes(width: usize) -> usize {
+        (TOKENS + 1) * size_of::<u32>() + TOKENS * width * size_of::<bf16>()
     }
 }
 
-/// Lets the target read a text, and captures its hidden states before these layers; those of the answer become examples, of which
-/// the last one may overlap the one before it. A shorter answer gives none.
+/// Where the examples of a text begin; the last one may overlap the one before it. An answer that is too short has none.
+fn starts(text: &Text) -> impl Iterator<Item = usize> + use<> {
+    // The head drafts its first token from the state of the prompt's last one.
+    let first = text.prompt.saturating_sub(1);
+    let last = match text.answer().len() > TOKENS {
+        true => Some(text.tokens.len() - (TOKENS + 1)),
+        false => None,
+    };
+    last.into_iter()
+        .flat_map(move |last| (first..last).step_by(ROWS).chain([last]))
+}
+
+/// How many examples a text has.
+pub(super) fn count(text: &Text) -> usize {
+    starts(text).count()
+}
+
+/// Lets the target read a text, and captures its hidden states before these layers; those of the answer become examples.
 pub(super) fn examples(
     decoder: &SpeculativeDecoder,
     layers: &[usize],
     text: &Text,
 ) -> Result<Vec<Example>> {
-    if text.answer().len() <= TOKENS {
+    if count(text) == 0 {
         return Ok(Vec::new());
     }
     let mut sequence = decoder.sequence();
     sequence.capture(layers);
     let logits = sequence.extend(&text.tokens, 1)?;
     let width = logits.hidden().len() / text.tokens.len();
-    // The first draft follows the prompt's last token.
-    let first = text.prompt.saturating_sub(1);
-    let last = text.tokens.len() - (TOKENS + 1);
-    let starts = (first..last).step_by(ROWS).chain([last]);
     let example = |start: usize| {
         let hidden = &logits.hidden()[start * width..][..TOKENS * width];
         Example {
@@ -54,5 +67,5 @@ pub(super) fn examples(
             hidden: hidden.iter().copied().map(bf16::from_f32).collect(),
         }
     };
-    Ok(starts.map(example).collect())
+    Ok(starts(text).map(example).collect())
 }

@@ -13,8 +13,8 @@
 //!
 //! let decoder = SpeculativeDecoder::new("smollm2-135m", "auto", None)?;
 //! let settings = Settings { tokens: 100_000, ..Settings::default() };
-//! let foreign = ["Why is the sky blue?".into()];
-//! let report = distill(&decoder, "head".as_ref(), &settings, &foreign, &Silent)?;
+//! let held_out = ["Why is the sky blue?".into()];
+//! let report = distill(&decoder, "head".as_ref(), &settings, &held_out, &Silent)?;
 //! println!("{:.0}% of its first drafts are right", 100.0 * report.acceptance[0]);
 //! # Ok::<(), specdec_rs::Error>(())
 //! ```
@@ -37,7 +37,12 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{OpenModel, TokenRows};
+use checkpoint::Checkpoint;
 use texts::Texts;
+use training::Target;
+
+/// The most often that a head may see a token.
+pub const MAX_EPOCHS: usize = 100;
 
 /// How a head is made.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,13 +71,13 @@ impl Default for Settings {
     }
 }
 
-/// Is told how far it is; an error ends the work, which goes on from there when it is run again.
+/// Receives progress. An error ends the work, which goes on from there when it is run again.
 pub trait Observer {
-    /// The target has written so many of the tokens.
+    /// The target has generated so many of the tokens.
     fn generated(&self, tokens: usize) -> Result<()>;
     /// The head has learned in so many of the steps; `acceptance`: how often its drafts are right by now, where it was measured.
     fn trained(&self, step: usize, of: usize, acceptance: Option<&[f64]>) -> Result<()>;
-    /// Called between forward passes.
+    /// Called between the target's forward passes.
     fn check(&self) -> Result<()>;
 }
 
@@ -105,25 +110,27 @@ pub struct Report {
     pub acceptance: Vec<f64>,
 }
 
-/// Makes a head for a decoder's target, in a folder. `foreign`: prompts that it does not learn from, by which it is judged.
+/// Makes a head for a decoder's target, in a folder; evaluates it on the target's greedy answers to `held_out`, prompts that it does
+/// not learn from.
 pub fn distill(
     decoder: &SpeculativeDecoder,
     folder: &Path,
     settings: &Settings,
-    foreign: &[Prompt],
+    held_out: &[Prompt],
     observer: &dyn Observer,
 ) -> Result<Report> {
     if settings.tokens == 0 {
         return Err(Error::invalid("tokens", 0, "an integer >= 1"));
     }
-    if settings.epochs == 0 {
-        return Err(Error::invalid("epochs", 0, "an integer >= 1"));
+    if settings.epochs == 0 || settings.epochs > MAX_EPOCHS {
+        let expected = format!("an integer from 1 to {MAX_EPOCHS}");
+        return Err(Error::invalid("epochs", settings.epochs, expected));
     }
-    if foreign.is_empty() {
-        return Err(Error::invalid("foreign", "[]", "at least one prompt"));
+    if held_out.is_empty() {
+        return Err(Error::invalid("held_out", "[]", "at least one prompt"));
     }
     let target = decoder.target_files().ok_or_else(|| {
-        let reason = "its weights lie in no files, from which a head could take its matrices";
+        let reason = "it was not loaded from files, and a head is made with the matrices in them";
         Error::unsupported(decoder.info().architecture, reason)
     })?;
     files::create_folder(folder)?;
@@ -135,16 +142,19 @@ pub fn distill(
         Error::io(folder, busy)
     })?;
     let opened = OpenModel::open(target)?;
-    let (spec, rows) = (opened.spec()?, TokenRows::of(&opened)?);
-    let mut texts = Texts::open(&folder.join("texts.jsonl"), decoder)?;
-    answers::write(decoder, &mut texts, settings, observer)?;
-    let foreign = answers::judges(decoder, foreign, observer)?;
-    training::train(
+    let target = Target {
         decoder,
-        (&spec, rows),
-        (texts.all(), &foreign),
-        folder,
-        settings,
-        observer,
-    )
+        spec: opened.spec()?,
+        rows: TokenRows::of(&opened)?,
+    };
+    // What may fail does so before hours of work.
+    let device = settings.device.open()?;
+    let checkpoint = Checkpoint::load(folder)?;
+    let mut texts = Texts::open(&folder.join("texts.jsonl"), decoder, &target.rows)?;
+    let held_out = answers::greedy_answers(decoder, held_out, observer)?;
+    let held_out = target.held_out(&held_out)?;
+    answers::generate(decoder, &mut texts, settings, observer)?;
+    let learned = (texts.all(), &held_out[..]);
+    let (folder, settings) = ((folder, checkpoint), (settings, device));
+    training::train(target, learned, folder, settings, observer)
 }

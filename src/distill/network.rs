@@ -115,10 +115,6 @@ impl Network {
         })
     }
 
-    pub(super) fn to_target(&self) -> &[u32] {
-        &self.to_target
-    }
-
     pub(super) fn config(&self) -> &RecurrentConfig {
         &self.config
     }
@@ -264,7 +260,7 @@ impl Network {
         }
         let length = length.sqrt();
         if !length.is_finite() {
-            let reason = "the head's gradients are not finite: the target's hidden states may be";
+            let reason = "the head's gradients are not finite, maybe because the target's hidden states are not";
             return Err(Error::Compute(reason.into()));
         }
         if length > MAX_GRADIENT {
@@ -341,7 +337,7 @@ impl Network {
                 .filter(|value| value.shape() == variable.shape());
             let value = value.ok_or_else(|| {
                 Error::Compute(format!(
-                    "a checkpoint lacks {name}, or has it in another shape"
+                    "the folder holds a checkpoint that lacks {name}, or has it in another shape: give another folder (--output)"
                 ))
             })?;
             variable.set(&value.to_device(&self.device)?)?;

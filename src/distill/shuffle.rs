@@ -7,48 +7,39 @@ use crate::sampling::NoiseStream;
 pub(super) struct ShuffleBuffer {
     /// Each with how often it is still to be drawn.
     examples: Vec<(Example, usize)>,
-    bytes: usize,
-    max_bytes: usize,
+    capacity: usize,
     noise: NoiseStream,
 }
 
 impl ShuffleBuffer {
-    /// An empty buffer, which is full at so many bytes.
-    pub(super) fn new(max_bytes: usize, noise: NoiseStream) -> Self {
+    /// An empty buffer for so many examples.
+    pub(super) fn new(capacity: usize, noise: NoiseStream) -> Self {
         Self {
             examples: Vec::new(),
-            bytes: 0,
-            max_bytes,
+            capacity,
             noise,
         }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= self.max_bytes
-    }
-
-    /// Whether nothing is left to draw.
-    pub(super) fn is_empty(&self) -> bool {
-        self.examples.iter().all(|(_, uses)| *uses == 0)
+        self.examples.len() >= self.capacity
     }
 
     /// Adds an example that is to be drawn so many times.
     pub(super) fn add(&mut self, example: Example, uses: usize) {
         if uses > 0 {
-            self.bytes += example.bytes();
             self.examples.push((example, uses));
         }
     }
 
-    /// Draws examples, each at most once; fewer if there are not as many. What was drawn for the last time is dropped with the next
-    /// draw.
-    pub(super) fn draw(&mut self, count: usize) -> Vec<&Example> {
+    /// Drops the examples that were drawn for the last time.
+    pub(super) fn drop_used(&mut self) {
         self.examples.retain(|(_, uses)| *uses > 0);
-        self.bytes = self
-            .examples
-            .iter()
-            .map(|(example, _)| example.bytes())
-            .sum();
+    }
+
+    /// Draws examples that are still to be drawn, each at most once; fewer if there are not as many.
+    pub(super) fn draw(&mut self, count: usize) -> Vec<&Example> {
+        self.drop_used();
         let length = self.examples.len();
         let count = count.min(length);
         for chosen in 0..count {
@@ -57,10 +48,8 @@ impl ShuffleBuffer {
             self.examples.swap(chosen, other);
             self.examples[chosen].1 -= 1;
         }
-        self.examples[..count]
-            .iter()
-            .map(|(example, _)| example)
-            .collect()
+        let drawn = self.examples[..count].iter();
+        drawn.map(|(example, _)| example).collect()
     }
 }
 
@@ -78,23 +67,25 @@ mod tests {
 
     #[test]
     fn each_example_is_drawn_as_often_as_it_is_to_be() {
-        let mut buffer = ShuffleBuffer::new(10 * 16, Noise::new(1).stream(0));
+        let mut buffer = ShuffleBuffer::new(10, Noise::new(1).stream(0));
         let mut drawn = [0; 30];
+        let mut draw = |buffer: &mut ShuffleBuffer| {
+            let batch: Vec<u32> = buffer.draw(3).iter().map(|one| one.tokens[0]).collect();
+            let mut different = batch.clone();
+            different.sort_unstable();
+            different.dedup();
+            assert_eq!(different.len(), batch.len());
+            batch.iter().for_each(|token| drawn[*token as usize] += 1);
+            batch.len()
+        };
         for token in 0..30 {
             buffer.add(example(token), 4);
             while buffer.is_full() {
-                let batch: Vec<u32> = buffer.draw(3).iter().map(|one| one.tokens[0]).collect();
-                assert!(batch[0] != batch[1] && batch[1] != batch[2] && batch[0] != batch[2]);
-                batch.iter().for_each(|token| drawn[*token as usize] += 1);
+                assert_eq!(draw(&mut buffer), 3);
+                buffer.drop_used();
             }
         }
-        loop {
-            let batch: Vec<u32> = buffer.draw(3).iter().map(|one| one.tokens[0]).collect();
-            if batch.is_empty() {
-                break;
-            }
-            batch.iter().for_each(|token| drawn[*token as usize] += 1);
-        }
+        while draw(&mut buffer) > 0 {}
         assert_eq!(drawn, [4; 30]);
     }
 }

@@ -10,13 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::decoder::SpeculativeDecoder;
 use crate::error::{Error, Result};
+use crate::hash::fnv;
+use crate::model::TokenRows;
 
 /// A prompt and its answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Text {
     /// How many of the tokens are the prompt's.
     pub(super) prompt: usize,
     pub(super) tokens: Vec<u32>,
+    /// Whether the question is one of the user's.
+    #[serde(default)]
+    pub(super) is_users: bool,
 }
 
 impl Text {
@@ -25,8 +30,9 @@ impl Text {
         &self.tokens[self.prompt..]
     }
 
-    fn is_whole(&self) -> bool {
-        self.prompt <= self.tokens.len()
+    fn fits(&self, vocab_size: usize) -> bool {
+        let is_known = |token: &u32| (*token as usize) < vocab_size;
+        self.prompt <= self.tokens.len() && self.tokens.iter().all(is_known)
     }
 }
 
@@ -37,24 +43,43 @@ pub(super) struct Texts {
     texts: Vec<Text>,
 }
 
-/// Whose texts they are.
+/// What tells the target whose texts they are from others.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Author {
+struct TargetIdentity {
     architecture: String,
     parameters: u64,
+    /// A hash of the vocabulary.
     vocabulary: u64,
+    /// A hash of some embeddings.
+    weights: u64,
+}
+
+impl TargetIdentity {
+    fn of(decoder: &SpeculativeDecoder, rows: &TokenRows) -> Result<Self> {
+        /// Tokens whose embeddings are compared: training changes them all.
+        const COMPARED: u32 = 16;
+        let info = decoder.info();
+        let compared = 0..COMPARED.min(info.vocab_size as u32);
+        let values = compared.map(|token| rows.embedding(token));
+        let values = values.collect::<Result<Vec<_>>>()?.concat();
+        Ok(Self {
+            architecture: info.architecture,
+            parameters: info.parameters,
+            vocabulary: decoder.tokenizer().fingerprint(),
+            weights: fnv(values.into_iter().flat_map(f32::to_le_bytes)),
+        })
+    }
 }
 
 impl Texts {
     /// Opens a target's texts, or begins them.
-    pub(super) fn open(path: &Path, decoder: &SpeculativeDecoder) -> Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        decoder: &SpeculativeDecoder,
+        rows: &TokenRows,
+    ) -> Result<Self> {
         let failed = |error| Error::io(path, error);
-        let info = decoder.info();
-        let author = Author {
-            architecture: info.architecture,
-            parameters: info.parameters,
-            vocabulary: decoder.tokenizer().fingerprint(),
-        };
+        let identity = TargetIdentity::of(decoder, rows)?;
         let before = match std::fs::read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             read => read,
@@ -69,13 +94,16 @@ impl Texts {
         let mut lines = before.split(|byte| *byte == b'\n');
         let first = lines.next().unwrap_or_default();
         if first.is_empty() {
-            texts.write(&author)?;
-        } else if serde_json::from_slice::<Author>(first).ok() != Some(author) {
+            texts.write(&identity)?;
+        } else if serde_json::from_slice::<TargetIdentity>(first).ok() != Some(identity) {
             let reason = "it holds texts of another target: give another folder (--output)";
             return Err(Error::corrupt(path, reason));
         }
         let written = lines.filter_map(|line| serde_json::from_slice(line).ok());
-        texts.texts = written.filter(Text::is_whole).collect();
+        let vocab_size = decoder.info().vocab_size;
+        texts.texts = written
+            .filter(|text: &Text| text.fits(vocab_size))
+            .collect();
         if !before.is_empty() && !before.ends_with(b"\n") {
             // After a line that was cut, the next one begins anew.
             texts.file.write_all(b"\n").map_err(failed)?;

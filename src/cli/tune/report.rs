@@ -28,7 +28,7 @@ pub(in crate::cli) struct Report {
     /// Tokens of text in each repeat.
     tokens: usize,
     /// The settings that are worth a profile; none if the default is as good.
-    pub(super) best: Option<Profile>,
+    pub(in crate::cli) best: Option<Profile>,
     /// Where the profile is saved.
     profile: Option<PathBuf>,
     /// The profile that is removed, because it is no longer justified.

@@ -127,7 +127,7 @@ impl Sampler {
             if parent.is_none() {
                 scores.right = 1.0;
             }
-            scores.right *= scores.acceptance.lock().rate(drawn, Rank::First);
+            scores.right *= scores.acceptance.lock().rate(drawn, Rank::Any);
             draft.push_candidate(parent, drawn);
             return Ok(Some(drawn.token));
         }

@@ -145,8 +145,10 @@ impl CostedDrafter {
             1 => costs.draft,
             _ => 0.0,
         };
-        let rows = &costs.passes[costs.load.rows..];
-        let row = (rows[tokens] - rows[0]) / tokens as f64;
+        // From a pass without a draft on, which has one row.
+        let passes = &costs.passes[costs.load.rows + 1..];
+        let tokens = tokens.min(passes.len() - 1);
+        let row = (passes[tokens] - passes[0]) / tokens.max(1) as f64;
         (pass + row.max(0.0)) * rate
     }
 
