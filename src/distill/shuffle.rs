@@ -75,7 +75,9 @@ mod tests {
             different.sort_unstable();
             different.dedup();
             assert_eq!(different.len(), batch.len());
-            batch.iter().for_each(|token| drawn[*token as usize] += 1);
+            for token in &batch {
+                drawn[*token as usize] += 1;
+            }
             batch.len()
         };
         for token in 0..30 {

@@ -40,7 +40,7 @@ impl Text {
 pub(super) struct Texts {
     path: PathBuf,
     file: File,
-    texts: Vec<Text>,
+    all: Vec<Text>,
 }
 
 /// What tells the target whose texts they are from others.
@@ -89,7 +89,7 @@ impl Texts {
         let mut texts = Self {
             path: path.to_owned(),
             file: file.map_err(failed)?,
-            texts: Vec::new(),
+            all: Vec::new(),
         };
         let mut lines = before.split(|byte| *byte == b'\n');
         let first = lines.next().unwrap_or_default();
@@ -101,7 +101,7 @@ impl Texts {
         }
         let written = lines.filter_map(|line| serde_json::from_slice(line).ok());
         let vocab_size = decoder.info().vocab_size;
-        texts.texts = written
+        texts.all = written
             .filter(|text: &Text| text.fits(vocab_size))
             .collect();
         if !before.is_empty() && !before.ends_with(b"\n") {
@@ -114,7 +114,7 @@ impl Texts {
     /// Adds a text.
     pub(super) fn add(&mut self, text: Text) -> Result<()> {
         self.write(&text)?;
-        self.texts.push(text);
+        self.all.push(text);
         Ok(())
     }
 
@@ -127,11 +127,11 @@ impl Texts {
 
     /// All of them, in the order in which they were added.
     pub(super) fn all(&self) -> &[Text] {
-        &self.texts
+        &self.all
     }
 
     /// How many tokens the answers have.
     pub(super) fn answered(&self) -> usize {
-        self.texts.iter().map(|text| text.answer().len()).sum()
+        self.all.iter().map(|text| text.answer().len()).sum()
     }
 }

@@ -54,6 +54,8 @@ impl TokenRows {
 
 fn scaled(table: &StoredRows, token: u32, factor: f32) -> Result<Vec<f32>> {
     let mut row = table.row(token as usize)?;
-    row.iter_mut().for_each(|value| *value *= factor);
+    for value in &mut row {
+        *value *= factor;
+    }
     Ok(row)
 }
