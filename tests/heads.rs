@@ -613,28 +613,34 @@ fn heads_that_do_not_fit_are_refused_with_the_reason() {
             json!("fastmtp"),
             "speculators' kind \"fastmtp\"",
         ),
-        ("recurrent", "hidden_size", json!(64), "targets 64 wide"),
+    ] {
+        let message = refusal(kind, field, value);
+        assert!(message.contains(expected), "{kind}, {field}: {message}");
+    }
+}
+
+#[test]
+fn distilled_heads_that_do_not_fit_are_refused_with_the_reason() {
+    for (field, value, expected) in [
+        ("hidden_size", json!(64), "targets 64 wide"),
         (
-            "recurrent",
             "target_layers",
             json!([1, 9, 4]),
             "layers [1, 9, 4] of a target that has 4",
         ),
         (
-            "recurrent",
             "target_layers",
             json!([1, 4]),
             "tensor \"fc.weight\": expected [128, 256]",
         ),
         (
-            "recurrent",
             "intermediate_size",
             json!(0),
             "intermediate_size: expected a number from 1 to",
         ),
-        ("recurrent", "depth", json!(2), "unknown field `depth`"),
+        ("depth", json!(2), "unknown field `depth`"),
     ] {
-        let message = refusal(kind, field, value);
-        assert!(message.contains(expected), "{kind}, {field}: {message}");
+        let message = refusal("recurrent", field, value);
+        assert!(message.contains(expected), "{field}: {message}");
     }
 }
