@@ -2,6 +2,8 @@
 //!
 //! The index lies in our cache, one for each folder and vocabulary, and is made again when a file has changed.
 
+pub(crate) mod kept;
+
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -13,6 +15,7 @@ use crate::hub;
 use crate::progress::Progress;
 use crate::speculation::retrieval::{Corpus, CorpusIndex, CorpusOrigin, MAX_CORPUS_TOKENS};
 use crate::text::Tokenizer;
+use kept::About;
 
 /// Larger files are data, and not read.
 const MAX_FILE: u64 = 64 << 20;
@@ -44,8 +47,7 @@ pub(super) fn open(path: &Path, tokenizer: &Tokenizer, progress: &dyn Progress) 
     };
     let name = path.as_os_str().as_encoded_bytes().iter().copied();
     let name = fnv(name.chain(origin.fingerprint.to_le_bytes()));
-    let folder = hub::own_cache().join("corpora");
-    let file = folder.join(format!("{name:016x}.index"));
+    let file = kept::index(&format!("{name:016x}"));
     if let Some(index) = CorpusIndex::open(&file, origin)? {
         tracing::info!("corpus: {} tokens of {}", index.len(), path.display());
         return Ok(Corpus::new(index));
@@ -56,6 +58,7 @@ pub(super) fn open(path: &Path, tokenizer: &Tokenizer, progress: &dyn Progress) 
         return Ok(Corpus::new(index));
     }
     let text = tokens(&path, &found, tokenizer, progress)?;
+    About::write(&file, &path)?;
     CorpusIndex::write(&file, origin, &text)?;
     let index = CorpusIndex::open(&file, origin)?;
     let index = index.ok_or_else(|| Error::corrupt(&file, "it changed while it was written"))?;

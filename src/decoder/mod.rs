@@ -2,7 +2,7 @@
 
 mod batch;
 mod builder;
-mod corpus;
+pub(crate) mod corpus;
 #[cfg(test)]
 mod head_tests;
 mod prompt;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::pair;
 use crate::{copy, error, json as json_of, specdec, stdout};
 
 const HIDDEN: u64 = 512;
@@ -192,6 +193,45 @@ fn packed_weights_are_kept_listed_checked_and_removed() {
     assert!(!path.exists());
     stdout(user.run(&["cache", "remove", "--all"]));
     assert!(user.list().is_empty());
+}
+
+#[test]
+fn the_index_of_a_corpus_is_kept_listed_and_removed() {
+    let (user, texts) = (User::new(), tempfile::tempdir().unwrap());
+    fs::write(texts.path().join("a.txt"), "You may copy and distribute").unwrap();
+    let mut generate = user.run(&["generate", "You may", "-n", "4", "--corpus"]);
+    generate
+        .arg(texts.path())
+        .arg("--target")
+        .arg(pair::folder("target"));
+    stdout(generate);
+    let listed = json_of(user.run(&["cache", "list", "--json"]));
+    let corpora = listed["corpora"].as_array().unwrap();
+    let folder = fs::canonicalize(texts.path()).unwrap();
+    assert_eq!(corpora.len(), 1);
+    assert_eq!(corpora[0]["folder"].as_str(), folder.to_str());
+    assert!(corpora[0]["bytes"].as_u64().unwrap() > 0);
+    let table = stdout(user.run(&["cache", "list"]));
+    assert!(
+        table.contains("CORPUS") && table.contains(folder.to_str().unwrap()),
+        "{table}"
+    );
+    let id = corpora[0]["id"].as_str().unwrap();
+    let removed = stdout(user.run(&["cache", "remove", &id[..8]]));
+    assert!(
+        removed.ends_with(&format!("{}\n", folder.display())),
+        "{removed}"
+    );
+    let listed = json_of(user.run(&["cache", "list", "--json"]));
+    assert_eq!(listed["corpora"], json!([]));
+    let left = fs::read_dir(user.home.path().join("specdec/corpora"))
+        .unwrap()
+        .flatten();
+    let left: Vec<_> = left.map(|entry| entry.path()).collect();
+    assert!(
+        left.iter().all(|path| path.extension().unwrap() == "lock"),
+        "{left:?}"
+    );
 }
 
 #[test]

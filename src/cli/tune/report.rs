@@ -242,8 +242,8 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "\ntok/s: the median of {} repeats of {} tokens each, the slowest and the fastest of them.\n\
-             A profile is kept for drafts whose slowest repeat is faster than auto's fastest,\n\
-             and which are at least {percent:.0}% faster.\n",
+             A profile is kept for drafts that are at least {percent:.0}% faster than auto, and faster beyond\n\
+             chance: by more than three standard errors, request by request.\n",
             crate::tune::REPEATS,
             self.tokens
         )?;

@@ -29,8 +29,7 @@ pub use trial::{Setting, Trial, Trials};
 /// Values of `gamma`, the most tokens drafted per step, that are tried.
 const GAMMAS: [usize; 3] = [4, 16, 32];
 
-/// How often each setting runs on all prompts. Of five repeats each, those of one setting are all faster than those of an
-/// equally fast one by chance once in 252 times.
+/// How often each setting runs on all prompts.
 pub const REPEATS: usize = 5;
 
 /// Fewer tokens of text keep no profile. The number of accepted tokens varies by about one from step to step, so that 200
