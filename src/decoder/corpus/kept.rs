@@ -1,15 +1,19 @@
 //! The indexes of corpora that lie in our cache, each beside a note of the folder that it was made of.
 
 use std::path::{Path, PathBuf};
+#[cfg(feature = "cli")]
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files::{self, Access, Small};
+#[cfg(feature = "cli")]
+use crate::files::Small;
+use crate::files::{self, Access};
 use crate::hub;
 
 /// An index that is kept.
+#[cfg(feature = "cli")]
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct KeptCorpus {
     /// The name of its file.
@@ -40,6 +44,7 @@ impl About {
         files::write(&file, text, Access::Shared)
     }
 
+    #[cfg(feature = "cli")]
     fn read(index: &Path) -> Option<Self> {
         let text = files::read_text(&note(index), Small::Settings).ok()?;
         serde_json::from_str(&text).ok()
