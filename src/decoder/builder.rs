@@ -73,8 +73,9 @@ impl DecoderBuilder {
         self
     }
 
-    /// The draft: a model or a draft head (of EAGLE, EAGLE-2, EAGLE-3, P-EAGLE, DFlash or DSpark, an assistant of Gemma 4, or one that `specdec distill` made); "auto" (all
-    /// sources that need no model, and a head in the target's files or beside them), one of these sources (as "ngram") or "none";
+    /// The draft: a model or a draft head (of EAGLE, EAGLE-2, EAGLE-3, P-EAGLE, DFlash or DSpark, an assistant of Gemma 4, or one
+    /// that `specdec distill` made); "auto" (all sources that need no model, and a head in the target's files or beside them), one
+    /// of these sources (as "ngram") or "none";
     /// the target's own layer for multi-token prediction ("mtp"); or the target itself, with some of its layers alone
     /// ("self:0-9,26-29"), quantized further (`self:q4_0`) or seeing only the end of a long text ("self:window=1024").
     #[must_use]

@@ -1,8 +1,8 @@
 //! A draft head of the user's own, learned from the target's own answers: what `specdec distill` does.
 //!
-//! The target asks itself questions and answers them ([`answers`]); its texts are kept in the head's folder ([`texts`]). Then it
-//! reads them, its hidden states are captured ([`examples`]) and mixed ([`shuffle`]), and a small network learns to predict its
-//! next tokens from them ([`network`]). What is written is a head for [`DecoderBuilder::draft`](crate::DecoderBuilder::draft): the
+//! The target asks itself questions and answers them (`answers`); its texts are kept in the head's folder (`texts`). Then it reads
+//! them, its hidden states are captured (`examples`) and mixed (`shuffle`), and a small network learns to predict its next tokens
+//! from them (`network`, `training`). What is written is a head for [`DecoderBuilder::draft`](crate::DecoderBuilder::draft): the
 //! best by how often its drafts are right in answers to prompts that it did not learn from.
 //!
 //! Either part goes on where it ended if it is run again with the same folder.

@@ -1,7 +1,8 @@
 //! One decoder for every family: a [`ModelSpec`] says what a layer does, a [`Backend`] does it.
 //!
 //! A batch is cut into chunks (`chunks`); each is one forward pass (`forward`), which may capture hidden states
-//! (`captured`). A text that outgrows its rotary embeddings gets others (`stretch`). What can't be computed is refused before anything is changed (`checks`).
+//! (`captured`). A text that outgrows its rotary embeddings gets others (`stretch`). What can't be computed is refused before
+//! anything is changed (`checks`).
 
 mod captured;
 mod checks;

@@ -1,7 +1,7 @@
 //! Draft heads that read the target's hidden states: EAGLE (2401.15077, 2406.16858) and EAGLE-3 (2503.01840), as published.
 //!
-//! A head is one decoder layer, or several (P-EAGLE, 2602.01469). For a token it reads the embedding, and the feature of the token before it: the target's
-//! hidden states there, or, after tokens that the target has not seen, its own output.
+//! A head is one decoder layer, or several (P-EAGLE, 2602.01469). For a token it reads the embedding, and the feature of the
+//! token before it: the target's hidden states there, or, after tokens that the target has not seen, its own output.
 
 mod entry;
 mod files;

@@ -1,7 +1,8 @@
 //! Draft heads, which read the target's hidden states: what speculation sees of one, and those that are published.
 //!
 //! A head of EAGLE's kind, or a model's own layer for multi-token prediction, drafts token by token (`steps`); a block drafter
-//! guesses several tokens in one pass (`block`); the head that `specdec distill` makes has no attention (`recurrent`). An assistant also reads the target's keys and values (`assistant`).
+//! guesses several tokens in one pass (`block`); the head that `specdec distill` makes has no attention (`recurrent`). An
+//! assistant also reads the target's keys and values (`assistant`).
 
 mod assistant;
 mod beside;
