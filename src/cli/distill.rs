@@ -10,15 +10,15 @@ use serde::Serialize;
 use super::answer::write_json;
 use super::error::Outcome;
 use super::options::{LoadingArgs, ModelArgs, TARGET_HELP, prompt};
-use super::tune::{Group, Place, Report};
+use super::tune::{Group, Place, Report, try_all};
 use super::{profile, prompts, terminal};
-use crate::decoder::{Prompt, SpeculativeDecoder, Stream};
+use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::device::Device;
 use crate::distill::{self, MAX_EPOCHS, Observer, Settings};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::settings::SpeculativeConfig;
-use crate::tune::{self, Setting};
+use crate::tune::Setting;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -165,12 +165,8 @@ impl Args {
             return Ok((Vec::new(), own.to_vec()));
         };
         let conversations = prompts::from_options(&[], Some(file))?;
-        let first = conversations
-            .into_iter()
-            .filter_map(|mut one| match one.turns.is_empty() {
-                true => None,
-                false => Some(one.turns.swap_remove(0)),
-            });
+        let first = conversations.into_iter();
+        let first = first.map(|mut conversation| conversation.turns.swap_remove(0));
         let is_held_out = |index: usize| {
             index.is_multiple_of(HOLD_OUT_EVERY) && index < HOLD_OUT_EVERY * MAX_HELD_OUT
         };
@@ -188,13 +184,7 @@ impl Args {
     }
 
     fn load(&self, draft: Option<&str>) -> Outcome<SpeculativeDecoder> {
-        let models = ModelArgs {
-            target: self.target.clone(),
-            draft: draft.map(ToOwned::to_owned),
-            no_profile: true,
-            loading: self.loading.clone(),
-            learns: false,
-        };
+        let models = ModelArgs::measured(&self.target, draft, self.loading.clone());
         models.load(None, &SpeculativeConfig::default())
     }
 
@@ -224,13 +214,7 @@ impl Args {
             ..SpeculativeConfig::default()
         };
         let settings = [Setting::default()];
-        let bar = terminal::counter("Measuring", tune::requests(&settings, prompts.len()));
-        let trials = tune::trials(&decoder, &settings, prompts, &config, |stream: Stream| {
-            let generation = stream.run();
-            bar.inc(1);
-            generation
-        })?;
-        bar.finish_and_clear();
+        let trials = try_all("Measuring", &decoder, &settings, prompts, &config)?;
         let group = Group {
             model: Some(head.to_owned()),
             table: None,

@@ -93,6 +93,17 @@ pub(super) struct LoadingArgs {
 }
 
 impl ModelArgs {
+    /// A target with a draft that is measured: no profile applies.
+    pub(super) fn measured(target: &str, draft: Option<&str>, loading: LoadingArgs) -> Self {
+        Self {
+            target: target.to_owned(),
+            draft: draft.map(ToOwned::to_owned),
+            no_profile: true,
+            loading,
+            learns: false,
+        }
+    }
+
     /// The target's profile, where the options leave the drafts to it: it was made without a prediction.
     pub(super) fn profile(&self, prediction: Option<&Path>) -> Result<Option<Profile>> {
         if self.no_profile || self.draft.is_some() || prediction.is_some() {

@@ -53,6 +53,13 @@ pub(super) fn expected_tokens(acceptance: &[f64]) -> f64 {
     reached.sum()
 }
 
+/// The sum over all rows of the cross-entropy of probabilities with labels.
+fn cross_entropy(probable: &Tensor, labels: &Tensor) -> Result<f64> {
+    let log = (probable + 1e-30)?.log()?;
+    let sum = (log * labels)?.sum_all()?.to_scalar::<f32>()?;
+    Ok(-f64::from(sum))
+}
+
 /// A batch as tensors.
 struct Batch {
     /// `[examples, TOKENS, layers, hidden]`
@@ -236,9 +243,7 @@ impl Network {
         self.unroll(&batch, |step, normed, logits, labels| {
             let probable = softmax_last_dim(&logits)?;
             if step == 0 {
-                let log = (&probable + 1e-30)?.log()?;
-                let sum = (log * &labels)?.sum_all()?.to_scalar::<f32>()?;
-                first = -f64::from(sum) / rows;
+                first = cross_entropy(&probable, &labels)? / rows;
             }
             // The gradient of the cross-entropy by the normed states: no gradient need go through the matrix.
             let by_logits = ((probable - labels)? * (STEP_WEIGHT.powi(step as i32) / rows))?;
@@ -286,8 +291,7 @@ impl Network {
             reached[0] += right.len() as f64;
             self.unroll(&batch, |step, _, logits, labels| {
                 if step == 0 {
-                    let log = (softmax_last_dim(&logits)? + 1e-30)?.log()?;
-                    loss -= f64::from((log * labels)?.sum_all()?.to_scalar::<f32>()?);
+                    loss += cross_entropy(&softmax_last_dim(&logits)?, &labels)?;
                 }
                 let chosen = logits.argmax(1)?.to_vec1::<u32>()?;
                 for (row, chosen) in chosen.into_iter().enumerate() {

@@ -18,7 +18,7 @@ use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::error::Error;
 use crate::files::{self, Access};
 use crate::settings::{DraftKind, SpeculativeConfig};
-use crate::tune;
+use crate::tune::{self, Setting, Trials};
 pub(super) use report::{Group, Report};
 
 const EXAMPLES: &str = "\
@@ -114,13 +114,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             // The sources without a model were tried before.
             settings.retain(|setting| [DraftKind::MODEL, DraftKind::AUTO].contains(&setting.draft));
         }
-        let bar = terminal::counter("Trying", tune::requests(&settings, prompts.len()));
-        let trials = tune::trials(&decoder, &settings, &prompts, &config, |stream: Stream| {
-            let generation = stream.run();
-            bar.inc(1);
-            generation
-        })?;
-        bar.finish_and_clear();
+        let trials = try_all("Trying", &decoder, &settings, &prompts, &config)?;
         groups.push(Group {
             model: model.map(|model| profile::absolute(model)),
             table: args.table(learned.as_deref(), place.as_ref()),
@@ -138,6 +132,24 @@ pub(super) fn run(args: &Args) -> Outcome {
         Some(place) => place.keep(&report, learned.as_deref()),
         None => Ok(()),
     }
+}
+
+/// Tries settings on prompts, with a progress bar.
+pub(super) fn try_all(
+    label: &'static str,
+    decoder: &SpeculativeDecoder,
+    settings: &[Setting],
+    prompts: &[Prompt],
+    config: &SpeculativeConfig,
+) -> Result<Trials, Error> {
+    let bar = terminal::counter(label, tune::requests(settings, prompts.len()));
+    let trials = tune::trials(decoder, settings, prompts, config, |stream: Stream| {
+        let generation = stream.run();
+        bar.inc(1);
+        generation
+    })?;
+    bar.finish_and_clear();
+    Ok(trials)
 }
 
 /// Where a target's profile and its n-gram table are kept.
@@ -235,14 +247,8 @@ impl Args {
     ) -> Outcome<SpeculativeDecoder> {
         let mut loading = self.loading.clone();
         loading.table = table.map(Path::to_owned);
-        let models = ModelArgs {
-            target: self.target.clone(),
-            draft: model.cloned(),
-            no_profile: true,
-            loading,
-            learns: false,
-        };
-        models.load(None, config)
+        let model = model.map(String::as_str);
+        ModelArgs::measured(&self.target, model, loading).load(None, config)
     }
 
     /// Lets the target generate a table if the options ask for one; its file is deleted when the path is dropped.
