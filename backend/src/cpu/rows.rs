@@ -26,6 +26,10 @@ impl BufferPool {
     }
 
     fn give_back(&self, buffer: Vec<f32>) {
+        // What rows that moved to the host leave: each would make the next search longer.
+        if buffer.is_empty() {
+            return;
+        }
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -391,5 +395,28 @@ impl Pack<'_> {
                 self.floats.slice_mut(floats, 1)[0] = *x;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_move_to_the_host_leave_no_empty_buffers() {
+        let buffers = Arc::default();
+        for _ in 0..10 {
+            let mut host = HostRows::default();
+            Rows::of_values(&buffers, &[1.0, 2.0], 2).move_to(&mut host);
+            assert_eq!(host.values(), [1.0, 2.0]);
+        }
+        assert!(buffers.0.lock().unwrap().is_empty());
+        // What the host gives in return is used again.
+        let mut host = HostRows::default();
+        for _ in 0..10 {
+            host.clear();
+            Rows::of_values(&buffers, &[1.0, 2.0], 2).move_to(&mut host);
+        }
+        assert_eq!(buffers.0.lock().unwrap().len(), 1);
     }
 }
