@@ -1,19 +1,21 @@
 """The speedup of edits with the original text as prediction, and the cost of a useless prediction.
 
-    python benches/predictions.py [--target MODEL] [--repeats N] [--raw]
+    python benches/predictions.py [--target MODEL] [--repeats N] [--raw] [--fixed N]
 
 The model repeats twenty texts of about 150 tokens with one word changed, greedily. Plain decoding,
 no prediction, the text as prediction, and another text as prediction take turns. "Copies" are the
 tasks in which the answer shares most of its words with the text. `--raw` is for models without a
 chat template: they continue a page that contains the text and the start of its second edition.
+`--fixed` counts instead: how many tokens a step gives where each source always drafts so many.
 """
 
 import argparse
 import difflib
 import statistics
+from collections.abc import Callable
 from functools import partial
 
-from specdec_rs import SpeculativeDecoder
+from specdec_rs import Generation, SpeculativeDecoder
 
 SUBJECTS = [
     ("harbour", "boats", "fishermen"),
@@ -55,17 +57,40 @@ def text(place: str, things: str, people: str) -> str:
     )
 
 
+def ask(decoder: SpeculativeDecoder, original: str, raw: bool) -> Callable[..., Generation]:
+    """Return what repeats a text with one word changed."""
+    if raw:
+        page = f"{original}\n\nThe same text, with 'night' in place of 'evening':\n\n"
+        page += " ".join(original.split()[:8])
+        return partial(decoder.generate, page)
+    question = f"Repeat the following text, with 'night' in place of 'evening':\n\n{original}"
+    return partial(decoder.chat, [{"role": "user", "content": question}])
+
+
+def count(decoder: SpeculativeDecoder, drafted: int, raw: bool) -> None:
+    """Print how many tokens a step gives with each source."""
+    for source in ("ngram", "prediction", "auto"):
+        tokens = steps = 0
+        for names in SUBJECTS:
+            original = text(*names)
+            answer = ask(decoder, original, raw)(
+                temperature=0,
+                max_new_tokens=192,
+                draft=source,
+                prediction=None if source == "ngram" else original,
+                gamma=drafted,
+                adaptive=False,
+            )
+            tokens += answer.stats.new_tokens
+            steps += answer.stats.steps
+        print(f"{source:<12} {tokens / steps:.2f} tokens per step")
+
+
 def measure(
     decoder: SpeculativeDecoder, original: str, useless: str, repeats: int, raw: bool
 ) -> tuple[float, dict[str, float]]:
     """Return the similarity of text and answer, and the seconds per token of each method."""
-    if raw:
-        page = f"{original}\n\nThe same text, with 'night' in place of 'evening':\n\n"
-        page += " ".join(original.split()[:8])
-        ask = partial(decoder.generate, page)
-    else:
-        question = f"Repeat the following text, with 'night' in place of 'evening':\n\n{original}"
-        ask = partial(decoder.chat, [{"role": "user", "content": question}])
+    answer_to = ask(decoder, original, raw)
     options = {
         "plain": {"draft": "none"},
         "auto": {},
@@ -76,7 +101,7 @@ def measure(
     answers = set()
     for repeat in range(repeats):
         for way in WAYS if repeat % 2 == 0 else reversed(WAYS):
-            answer = ask(temperature=0, max_new_tokens=192, **options[way])
+            answer = answer_to(temperature=0, max_new_tokens=192, **options[way])
             seconds[way].append(answer.stats.decode_seconds / answer.stats.new_tokens)
             answers.add(tuple(answer.tokens))
     assert len(answers) == 1, "the outputs differ"
@@ -90,8 +115,12 @@ def main() -> None:
     parser.add_argument("--target", default="smollm2-135m")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--raw", action="store_true")
+    parser.add_argument("--fixed", type=int)
     arguments = parser.parse_args()
     decoder = SpeculativeDecoder(arguments.target)
+    if arguments.fixed:
+        count(decoder, arguments.fixed, arguments.raw)
+        return
     print(f"{'task':<12} {'alike':>6} {'auto':>7} {'prediction':>11} {'useless':>8}", flush=True)
     rows = []
     for number, names in enumerate(SUBJECTS):

@@ -57,7 +57,24 @@ struct Count {
     right: f64,
 }
 
-type Counts = [[[Count; MAX_FEATURES]; Rank::COUNT]; DraftKind::MOST];
+/// Those of each drafter, rank and feature.
+#[derive(Debug, Clone)]
+struct Counts(Box<[Count]>);
+
+impl Default for Counts {
+    fn default() -> Self {
+        let kinds = DraftKind::MOST * Rank::COUNT * MAX_FEATURES;
+        Self(vec![Count::default(); kinds].into())
+    }
+}
+
+impl Counts {
+    fn index(candidate: Candidate, rank: Rank) -> usize {
+        let feature = usize::from(candidate.feature).min(MAX_FEATURES - 1);
+        let kind = candidate.source.index() * Rank::COUNT + rank as usize;
+        kind * MAX_FEATURES + feature
+    }
+}
 
 /// The observations of all requests of a decoder; greedy and sampled ones are separate, since sampled text repeats earlier
 /// text less often.
@@ -70,7 +87,7 @@ pub struct SharedAcceptance {
 /// A request's observations, on top of those of others.
 #[derive(Debug, Clone)]
 pub struct Acceptance {
-    own: Box<Counts>,
+    own: Counts,
     shared: Arc<Mutex<Counts>>,
 }
 
@@ -79,7 +96,7 @@ impl SharedAcceptance {
     pub(super) fn apart(&self) -> Self {
         let copy = |table: &Arc<Mutex<Counts>>| {
             let table = table.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::new(Mutex::new(*table))
+            Arc::new(Mutex::new(table.clone()))
         };
         Self {
             greedy: copy(&self.greedy),
@@ -97,7 +114,7 @@ impl Acceptance {
             &shared.sampled
         };
         Self {
-            own: Box::default(),
+            own: Counts::default(),
             shared: Arc::clone(shared),
         }
     }
@@ -121,28 +138,17 @@ impl Observations<'_> {
     /// The probability that a candidate is the target's token, if all before it are.
     pub fn rate(&self, candidate: Candidate, rank: Rank) -> f64 {
         let prior = rank.prior(candidate.prior);
-        let Index(source, rank, feature) = Index::of(candidate, rank);
-        let own = self.own[source][rank][feature];
-        let shared = self.shared[source][rank][feature];
+        let kind = Counts::index(candidate, rank);
+        let (own, shared) = (self.own.0[kind], self.shared.0[kind]);
         let others = (shared.right + PRIOR_WEIGHT * prior) / (shared.seen + PRIOR_WEIGHT);
         (own.right + SHARED_WEIGHT * others) / (own.seen + SHARED_WEIGHT)
     }
 
     /// Observes whether a candidate was the target's token.
     pub fn observe(&mut self, candidate: Candidate, rank: Rank, right: bool) {
-        let Index(source, rank, feature) = Index::of(candidate, rank);
-        self.own[source][rank][feature].count(right, REQUEST_MEMORY);
-        self.shared[source][rank][feature].count(right, SHARED_MEMORY);
-    }
-}
-
-/// The index of a kind of candidate in the counts.
-struct Index(usize, usize, usize);
-
-impl Index {
-    fn of(candidate: Candidate, rank: Rank) -> Self {
-        let feature = usize::from(candidate.feature).min(MAX_FEATURES - 1);
-        Self(candidate.source.index(), rank as usize, feature)
+        let kind = Counts::index(candidate, rank);
+        self.own.0[kind].count(right, REQUEST_MEMORY);
+        self.shared.0[kind].count(right, SHARED_MEMORY);
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Candidate {
 }
 
 /// The number of features that a drafter may distinguish.
-pub const MAX_FEATURES: usize = 32;
+pub const MAX_FEATURES: usize = 40;
 
 impl Candidate {
     /// A candidate that stands for a source's token at a position, before that is drafted.

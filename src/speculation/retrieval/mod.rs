@@ -1,6 +1,7 @@
 //! Retrieval drafters: they look tokens up in texts and tables, without a model, at next to no cost.
 
 mod corpus;
+mod departure;
 mod grammar;
 mod ngram;
 mod prediction;
@@ -11,6 +12,7 @@ mod table;
 use super::candidate::Candidate;
 use crate::error::Result;
 use crate::model::LogitsRow;
+use crate::settings::DraftKind;
 
 pub use corpus::{Corpus, CorpusDrafter};
 pub(crate) use corpus::{

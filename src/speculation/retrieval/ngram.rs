@@ -3,6 +3,7 @@
 //! (Saxena, 2023: <https://github.com/apoorvumang/prompt-lookup-decoding>; the longest suffix of any length: SAM-Decoding,
 //! 2411.10666.)
 
+use super::departure::Departure;
 use super::suffix::{Match, SuffixAutomaton};
 use super::{RetrievalDrafter, length_feature, length_prior};
 use crate::error::Result;
@@ -15,10 +16,15 @@ const MAX_MATCHES: usize = 4;
 /// What is added to the feature for what followed a match that is not the longest.
 const SHORTER: u8 = 16;
 
+/// The length of a match from which on the text is taken to copy what it matched.
+const MIN_COPIED: usize = 4;
+
 /// Looks up the end of the text in the text before it.
 #[derive(Default)]
 pub struct NgramDrafter {
     known: SuffixAutomaton,
+    /// Where the text copied an earlier part of itself, and departed from it.
+    departure: Option<Departure>,
     nodes: Vec<Node>,
 }
 
@@ -27,11 +33,30 @@ struct Node {
     parent: Option<usize>,
     token: u32,
     matched: Match,
+    departure: Option<Departure>,
 }
 
 impl NgramDrafter {
     fn matched(&self, node: Option<usize>) -> Match {
         node.map_or_else(|| self.known.end(), |node| self.nodes[node].matched)
+    }
+
+    fn departure(&self, node: Option<usize>) -> Option<Departure> {
+        node.map_or(self.departure, |node| self.nodes[node].departure)
+    }
+
+    fn copied(&self) -> impl Fn(usize) -> Option<u32> {
+        |index| self.known.text().get(index).copied()
+    }
+
+    /// The departure from what was copied up to a node, after one more token.
+    fn departure_after(&self, node: Option<usize>, token: u32) -> Option<Departure> {
+        let matched = self.matched(node);
+        if matched.length() < MIN_COPIED {
+            return self.departure(node)?.advance(token, self.copied());
+        }
+        let departs = self.token(node, matched.end()) != Some(token);
+        departs.then(|| Departure::new(matched.end(), token, self.copied()))
     }
 
     /// The token at a position of the text that is continued by the path to a node.
@@ -51,6 +76,7 @@ impl RetrievalDrafter for NgramDrafter {
     fn follow(&mut self, text: &[u32]) -> Result<()> {
         self.nodes.clear();
         for token in &text[self.known.text().len()..] {
+            self.departure = self.departure_after(None, *token);
             self.known.push(*token);
         }
         Ok(())
@@ -61,6 +87,7 @@ impl RetrievalDrafter for NgramDrafter {
             parent,
             token,
             matched: self.known.advance(self.matched(parent), token),
+            departure: self.departure_after(parent, token),
         });
     }
 
@@ -86,6 +113,9 @@ impl RetrievalDrafter for NgramDrafter {
                     prior,
                 });
             }
+        }
+        if let Some(departure) = self.departure(node) {
+            departure.candidates(DraftKind::NGRAM, self.copied(), found);
         }
     }
 }
@@ -126,6 +156,17 @@ mod tests {
         let text = [&text[..], &[4, 6, 3]].concat();
         assert_eq!(chain(&text, 2), [4, 6]);
         assert_eq!(candidates(&text), [(4, 1)]);
+    }
+
+    #[test]
+    fn an_edited_copy_is_continued() {
+        // After 1 to 8, a copy of it with 9 in place of 5, and one with 9 before 5.
+        let text = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 9];
+        let tokens = |text: &[u32]| candidates(text).into_iter().map(|(token, _)| token);
+        assert!(tokens(&text).eq([6, 5]));
+        let inserted = [&text[..], &[5]].concat();
+        // A match of one token says the same.
+        assert!(tokens(&inserted).eq([6]));
     }
 
     #[test]

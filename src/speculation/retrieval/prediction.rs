@@ -2,6 +2,7 @@
 
 use ahash::AHashMap;
 
+use super::departure::Departure;
 use super::{RetrievalDrafter, length_feature, length_prior};
 use crate::error::Result;
 use crate::settings::DraftKind;
@@ -25,13 +26,23 @@ pub struct PredictionDrafter {
     nodes: Vec<Cursor>,
 }
 
-/// The position of a text's end in the prediction.
+/// Where a text stands that is compared with the prediction.
 #[derive(Debug, Clone, Copy)]
-struct Cursor {
+enum Cursor {
+    /// It agrees.
+    Copying(Copying),
+    /// It has departed, and may come back.
+    Departed(Departure),
+    /// It has departed too far; the index of the prediction's token that it departed at.
+    Lost(usize),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Copying {
     /// The index of the next token in the prediction.
     next: usize,
-    /// The number of consecutive tokens that agreed; `None`: the text has departed from the prediction.
-    agreed: Option<usize>,
+    /// The number of consecutive tokens that agreed.
+    agreed: usize,
     /// Whether all tokens agreed so far.
     faithful: bool,
 }
@@ -51,11 +62,11 @@ impl PredictionDrafter {
             ends,
             prompt_length,
             seen: prompt_length,
-            current: Cursor {
+            current: Cursor::Copying(Copying {
                 next: 0,
-                agreed: Some(0),
+                agreed: 0,
                 faithful: true,
-            },
+            }),
             nodes: Vec::new(),
         }
     }
@@ -64,29 +75,44 @@ impl PredictionDrafter {
         node.map_or(self.current, |node| self.nodes[node])
     }
 
-    /// The cursor after one more token; it departs if the prediction has another token there.
+    fn copied(&self) -> impl Fn(usize) -> Option<u32> {
+        |index| self.prediction.get(index).copied()
+    }
+
+    /// The cursor after one more token.
     fn advance(&self, cursor: Cursor, token: u32) -> Cursor {
-        let agrees = self.prediction.get(cursor.next) == Some(&token);
-        match cursor.agreed {
-            Some(agreed) if agrees => Cursor {
-                next: cursor.next + 1,
-                agreed: Some(agreed + 1),
-                ..cursor
+        match cursor {
+            Cursor::Copying(copying) if self.prediction.get(copying.next) == Some(&token) => {
+                Cursor::Copying(Copying {
+                    next: copying.next + 1,
+                    agreed: copying.agreed + 1,
+                    ..copying
+                })
+            }
+            Cursor::Copying(copying) => {
+                Cursor::Departed(Departure::new(copying.next, token, self.copied()))
+            }
+            Cursor::Departed(departure) => match departure.advance(token, self.copied()) {
+                None => Cursor::Lost(departure.at()),
+                Some(departure) => match departure.resumed() {
+                    None => Cursor::Departed(departure),
+                    Some((next, agreed)) => Cursor::Copying(Copying {
+                        next,
+                        agreed,
+                        faithful: false,
+                    }),
+                },
             },
-            _ => Cursor {
-                agreed: None,
-                faithful: false,
-                ..cursor
-            },
+            Cursor::Lost(at) => Cursor::Lost(at),
         }
     }
 
     /// The end of the output's last tokens in the prediction: the first one after the position where the output departed, else
     /// the first one.
-    fn find(&self, output: &[u32]) -> Option<usize> {
+    fn find(&self, output: &[u32], departed: usize) -> Option<usize> {
         let suffix: &[u32; MIN_MATCH] = output.last_chunk()?;
         let ends = self.ends.get(suffix)?;
-        let later = ends.partition_point(|end| *end <= self.current.next);
+        let later = ends.partition_point(|end| *end <= departed);
         ends.get(later).or(ends.first()).copied()
     }
 }
@@ -97,15 +123,18 @@ impl RetrievalDrafter for PredictionDrafter {
         while self.seen < text.len() {
             self.current = self.advance(self.current, text[self.seen]);
             self.seen += 1;
-            if self.current.agreed.is_none()
-                && let Some(next) = self.find(&text[self.prompt_length..self.seen])
-            {
-                let agreed = Some(MIN_MATCH);
-                self.current = Cursor {
+            let departed = match self.current {
+                Cursor::Copying(_) => continue,
+                Cursor::Departed(departure) if departure.is_resuming() => continue,
+                Cursor::Departed(departure) => departure.at(),
+                Cursor::Lost(at) => at,
+            };
+            if let Some(next) = self.find(&text[self.prompt_length..self.seen], departed) {
+                self.current = Cursor::Copying(Copying {
                     next,
-                    agreed,
-                    ..self.current
-                };
+                    agreed: MIN_MATCH,
+                    faithful: false,
+                });
             }
         }
         Ok(())
@@ -116,21 +145,23 @@ impl RetrievalDrafter for PredictionDrafter {
     }
 
     fn candidates(&self, node: Option<usize>, found: &mut Vec<Candidate>) {
-        let Cursor {
-            next,
-            agreed,
-            faithful,
-        } = self.cursor(node);
-        if let (Some(agreed), Some(token)) = (agreed, self.prediction.get(next)) {
+        let copying = match self.cursor(node) {
+            Cursor::Copying(copying) => copying,
+            Cursor::Departed(departure) => {
+                return departure.candidates(DraftKind::PREDICTION, self.copied(), found);
+            }
+            Cursor::Lost(_) => return,
+        };
+        if let Some(token) = self.prediction.get(copying.next) {
             // A caller who gives a prediction expects it to hold.
-            let (offset, prior) = match faithful {
-                true => (FAITHFUL, length_prior(agreed + 3)),
-                false => (0, length_prior(agreed)),
+            let (offset, prior) = match copying.faithful {
+                true => (FAITHFUL, length_prior(copying.agreed + 3)),
+                false => (0, length_prior(copying.agreed)),
             };
             found.push(Candidate {
                 token: *token,
                 source: DraftKind::PREDICTION,
-                feature: length_feature(agreed) + offset,
+                feature: length_feature(copying.agreed) + offset,
                 prior,
             });
         }
@@ -153,15 +184,25 @@ mod tests {
         let mut drafter = PredictionDrafter::new(vec![1, 2, 3, 4, 5, 6, 7, 8], 2);
         assert_eq!(next(&mut drafter, &[9, 9]), Some(1));
         assert_eq!(next(&mut drafter, &[9, 9, 1, 2]), Some(3));
-        // The output departs from the prediction, and returns two tokens later.
-        assert_eq!(next(&mut drafter, &[9, 9, 1, 2, 70]), None);
-        assert_eq!(next(&mut drafter, &[9, 9, 1, 2, 70, 5]), None);
+        // The output departs from the prediction: it may have replaced a token, or left some out.
+        assert_eq!(next(&mut drafter, &[9, 9, 1, 2, 70]), Some(4));
+        assert_eq!(next(&mut drafter, &[9, 9, 1, 2, 70, 5]), Some(6));
         assert_eq!(next(&mut drafter, &[9, 9, 1, 2, 70, 5, 6]), Some(7));
         // After its end, the output may repeat it from the start.
         let end = [9, 9, 1, 2, 70, 5, 6, 7, 8];
         assert_eq!(next(&mut drafter, &end), None);
         let again = [&end[..], &[1, 2]].concat();
         assert_eq!(next(&mut drafter, &again), Some(3));
+    }
+
+    #[test]
+    fn what_goes_too_far_is_found_by_two_tokens() {
+        let mut drafter = PredictionDrafter::new((1..=40).collect(), 0);
+        let mut text = vec![1, 2, 70, 71, 72, 73, 74];
+        assert_eq!(next(&mut drafter, &text), None);
+        text.extend([30, 31]);
+        assert_eq!(next(&mut drafter, &text[..8]), None);
+        assert_eq!(next(&mut drafter, &text), Some(32));
     }
 
     #[test]
@@ -176,8 +217,9 @@ mod tests {
             drafter.candidates(node, &mut found);
             found.first().map(|candidate| candidate.token)
         };
+        // After 7, in place of 2.
         let found = [None, Some(0), Some(1), Some(2)].map(of);
-        assert_eq!(found, [Some(1), Some(2), None, Some(3)]);
+        assert_eq!(found, [Some(1), Some(2), Some(3), Some(3)]);
     }
 
     #[test]
