@@ -1,5 +1,5 @@
-//! Draft heads (EAGLE, DFlash, DSpark, multi-token prediction) beside a fixed target: whatever config.json and the header of the weights hold, loading the head is a
-//! short error or a head that drafts; never a panic, an abort, a hang, or more than 2 GB.
+//! Draft heads (EAGLE, DFlash, DSpark, multi-token prediction, distilled ones) beside a fixed target: whatever config.json and the
+//! header of the weights hold, loading the head is a short error or a head that drafts; never a panic, an abort, a hang, or more than 2 GB.
 //!
 //! The input is config.json, and the header of model.safetensors.
 #![no_main]

@@ -18,7 +18,7 @@ use crate::model::{
 use crate::progress::Progress;
 use crate::settings::DraftKind;
 use crate::speculation::DraftingStatistics;
-use crate::speculation::drafter::{DraftModel, OtherVocabulary, frequent_tokens};
+use crate::speculation::drafter::{DraftModel, DraftedModel, OtherVocabulary, frequent_tokens};
 use crate::speculation::registry;
 use crate::text::{Tokenizer, chat_templates};
 
@@ -218,13 +218,13 @@ impl DecoderBuilder {
                 return Err(Error::invalid("draft", &self.draft, expected));
             }
             Ok(DraftKind::AUTO) => {
-                let head = load_own_head(target_files, &target, &tokenizer, None)?;
+                let head = default_head(target_files, &target, &tokenizer, None)?;
                 (head, DraftKind::AUTO)
             }
             Ok(kind) => (None, kind),
             Err(_) if self.draft == PredictionFiles::KIND => {
                 let kind = Some(PredictionFiles::KIND);
-                let head = load_own_head(target_files, &target, &tokenizer, kind)?;
+                let head = default_head(target_files, &target, &tokenizer, kind)?;
                 let head = head.ok_or_else(|| {
                     let expected =
                         "a model with a layer for multi-token prediction, in its files or beside them (mtp-*.gguf)";
@@ -234,7 +234,7 @@ impl DecoderBuilder {
             }
             Err(_) => {
                 let draft = match own {
-                    Some(own) => self.load_own(own, &target, &files)?,
+                    Some(own) => self.load_own(own, &target, &files, &tokenizer)?,
                     None => self.load_draft(&target, &tokenizer)?,
                 };
                 (Some(draft), DraftKind::AUTO)
@@ -256,6 +256,8 @@ impl DecoderBuilder {
             target,
             draft,
             default_draft,
+            is_draft_named: self.draft != DraftKind::AUTO.name(),
+            are_texts_named: self.corpus.is_some() || self.table.is_some(),
             defaults: Arc::new(defaults),
             tokenizer,
             files: Some(Arc::new(files)),
@@ -307,15 +309,13 @@ impl DecoderBuilder {
         own: SelfDraft,
         target: &SharedModel,
         files: &ModelFiles,
+        tokenizer: &Tokenizer,
     ) -> Result<DraftModel> {
+        let mut window = None;
         let model = match own {
             SelfDraft::Window(tokens) => {
-                return Ok(DraftModel::Model {
-                    model: SharedModel::new(target.lock()?.again()?),
-                    vocabulary: None,
-                    window: Some(tokens),
-                    mask: None,
-                });
+                window = Some(tokens);
+                target.lock()?.again()?
             }
             SelfDraft::Layers(layers) => target.lock()?.with_layers(&layers)?,
             SelfDraft::Quantized(precision) => {
@@ -326,7 +326,8 @@ impl DecoderBuilder {
                 model::load(files, &options)?.model
             }
         };
-        Ok(DraftModel::of_same_vocabulary(SharedModel::new(model)))
+        let drafted = drafted_model(SharedModel::new(model), target, tokenizer);
+        Ok(DraftModel::Model(DraftedModel { window, ..drafted }, None))
     }
 
     /// Another model, or a head.
@@ -353,12 +354,11 @@ impl DecoderBuilder {
         if mask.is_some() && other.is_some() {
             tracing::info!("the draft's mask is not used: its vocabulary is not the target's");
         }
-        Ok(DraftModel::Model {
-            model,
+        let drafted = DraftedModel {
             mask: mask.filter(|_| other.is_none()),
-            vocabulary: other.map(Arc::new),
-            window: None,
-        })
+            ..drafted_model(model, target, tokenizer)
+        };
+        Ok(DraftModel::Model(drafted, other.map(Arc::new)))
     }
 
     fn load_tokenizer(&self, name: &str) -> Result<Tokenizer> {
@@ -374,9 +374,22 @@ impl DecoderBuilder {
     }
 }
 
+/// A model that drafts for a target.
+fn drafted_model(model: SharedModel, target: &SharedModel, tokenizer: &Tokenizer) -> DraftedModel {
+    let tokens = model.vocab_size().min(target.vocab_size());
+    // Candle's products compute all outputs, whatever is wanted of them.
+    let cuts = model.info().device == "cpu";
+    DraftedModel {
+        frequent: frequent_tokens(tokenizer, tokens).filter(|_| cuts),
+        model,
+        window: None,
+        mask: None,
+    }
+}
+
 /// The head within the target's own files or beside them, if there is one that fits: of this kind, or of any. One that can't be
 /// used does not keep the target from being loaded.
-fn load_own_head(
+pub(super) fn default_head(
     files: OpenModel,
     target: &SharedModel,
     tokenizer: &Tokenizer,

@@ -22,7 +22,7 @@ use crate::engine::{CancelToken, Generation, KvCacheManager, Request, Scope};
 use crate::error::{Error, Result};
 use crate::hub::ModelFiles;
 use crate::limits;
-use crate::model::{LanguageModel, ModelInfo, SharedModel, TokenSequence, memory};
+use crate::model::{LanguageModel, ModelInfo, OpenModel, SharedModel, TokenSequence, memory};
 use crate::sampling::{Noise, Processors};
 use crate::settings::{DraftKind, SpeculativeConfig};
 use crate::speculation::drafter::DraftModel;
@@ -37,6 +37,7 @@ use batch::SharedService;
 
 pub use batch::Batch;
 pub use builder::DecoderBuilder;
+use builder::default_head;
 pub use prompt::Prompt;
 pub use stream::Stream;
 
@@ -49,6 +50,10 @@ pub struct SpeculativeDecoder {
     target: SharedModel,
     draft: Option<DraftModel>,
     default_draft: DraftKind,
+    /// Whether the draft was named: a model, a head, or one of the sources.
+    is_draft_named: bool,
+    /// Whether a table or a corpus was named.
+    are_texts_named: bool,
     /// The settings of a request that gives none.
     defaults: Arc<SpeculativeConfig>,
     tokenizer: Tokenizer,
@@ -61,8 +66,8 @@ pub struct SpeculativeDecoder {
 }
 
 impl SpeculativeDecoder {
-    /// Loads a target and a draft: hub names, folders, .gguf files, default aliases; the draft may also be "auto" (no model:
-    /// all sources that need none), one of these (as "ngram"), "none", or as
+    /// Loads a target and a draft: hub names, folders, .gguf files, default aliases; the draft may also be "auto" (all
+    /// sources that need no model, and a head of the target's own), one of these (as "ngram"), "none", or as
     /// [`DecoderBuilder::draft`] says. `device`: `None` is the best there is.
     pub fn new(target: &str, draft: &str, device: Option<Device>) -> Result<Self> {
         let builder = Self::builder().target(target).draft(draft);
@@ -86,6 +91,8 @@ impl SpeculativeDecoder {
             defaults: Arc::default(),
             cache: kv_cache(target.info()),
             target,
+            is_draft_named: draft.is_some(),
+            are_texts_named: false,
             draft: draft.map(|model| DraftModel::of_same_vocabulary(SharedModel::of_user(model))),
             tokenizer,
             files: None,
@@ -213,15 +220,26 @@ impl SpeculativeDecoder {
         self
     }
 
-    /// The same target with the draft sources that a decoder has by default, without a draft model, or a table or a corpus of the
-    /// user's.
-    pub(crate) fn with_default_drafts(&self) -> Self {
+    /// Whether it drafts from what [a decoder has by default](Self::with_default_drafts), and has learned no first text.
+    pub(crate) fn has_default_drafts(&self) -> bool {
+        let has_table = !self.statistics.table.is_empty();
+        let has_default_table = !default_table(&self.tokenizer).is_empty();
+        !self.is_draft_named && !self.are_texts_named && has_table == has_default_table
+    }
+
+    /// The same target with what a decoder drafts from by default: without what a user named.
+    pub(crate) fn with_default_drafts(&self) -> Result<Self> {
         let mut decoder = self.apart();
-        decoder.draft = None;
-        decoder.default_draft = DraftKind::AUTO;
         decoder.statistics.table = default_table(&self.tokenizer);
         decoder.statistics.corpus = Corpus::default();
-        decoder
+        decoder.default_draft = DraftKind::AUTO;
+        if self.is_draft_named {
+            let files = self.files.as_deref().map(OpenModel::open).transpose()?;
+            let head = files.map(|files| default_head(files, &self.target, &self.tokenizer, None));
+            decoder.draft = head.transpose()?.flatten();
+        }
+        (decoder.is_draft_named, decoder.are_texts_named) = (false, false);
+        Ok(decoder)
     }
 
     /// The same decoder, whose requests prefill their whole prompts: for measurements of the time to the first token.
@@ -242,7 +260,7 @@ impl SpeculativeDecoder {
     /// A token sequence of the draft model; `None` without one, or if it is a head.
     pub fn draft_sequence(&self) -> Option<TokenSequence> {
         match self.draft.as_ref()? {
-            DraftModel::Model { model, .. } => Some(TokenSequence::new(model)),
+            DraftModel::Model(drafted, _) => Some(TokenSequence::new(&drafted.model)),
             DraftModel::Head(..) => None,
         }
     }
@@ -250,7 +268,7 @@ impl SpeculativeDecoder {
     /// Whether a model is computing on this thread, so that no other thread's answer may be waited for.
     pub(crate) fn is_computing_here(&self) -> bool {
         let drafts = match &self.draft {
-            Some(DraftModel::Model { model, .. }) => model.is_computing_here(),
+            Some(DraftModel::Model(drafted, _)) => drafted.model.is_computing_here(),
             Some(DraftModel::Head(..)) | None => false,
         };
         drafts || self.target.is_computing_here()
@@ -260,7 +278,7 @@ impl SpeculativeDecoder {
     #[cfg(feature = "python")]
     pub(crate) fn owns_models(&self) -> bool {
         let owns_draft = match &self.draft {
-            Some(DraftModel::Model { model, .. }) => model.owners() == 1,
+            Some(DraftModel::Model(drafted, _)) => drafted.model.owners() == 1,
             Some(DraftModel::Head(..)) | None => true,
         };
         let owners = self.target.owners();
@@ -292,7 +310,7 @@ impl SpeculativeDecoder {
     /// Facts about the draft model; `None` without one.
     pub fn draft_info(&self) -> Option<ModelInfo> {
         self.draft.as_ref().map(|draft| match draft {
-            DraftModel::Model { model, .. } => model.info().clone(),
+            DraftModel::Model(drafted, _) => drafted.model.info().clone(),
             DraftModel::Head(head, _) => head.info(),
         })
     }

@@ -352,7 +352,6 @@ impl Network {
     /// The finished head's tensors, in 16 bits.
     pub(super) fn tensors(&self) -> Result<HashMap<String, Tensor>> {
         let mut tensors = self.values();
-        tensors.insert(format!("{}.weight", names::HEAD), self.output.clone());
         for value in tensors.values_mut() {
             *value = value.to_dtype(DType::BF16)?;
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::info::ModelInfo;
+use super::memory;
 use super::norms::Norms;
 use crate::architecture::names::{self, LayerTensor, ModelTensor, NamedWeights};
 use crate::architecture::{Biases, ModelSpec};
@@ -31,13 +32,22 @@ impl HeadMatrices {
         }
     }
 
-    /// A matrix as it is held.
+    /// A matrix as it is held, if there is memory for it.
     pub(super) fn hold(self, stored: StoredTensor<'_>) -> Result<StoredTensor<'_>> {
         let held = StorageType::Q8_0;
-        let fits = matches!(*stored.shape, [_, inputs] if held.bytes(inputs).is_some());
-        match self == Self::EightBits && fits && stored.storage.block_elements() == 1 {
-            true => Ok(quantize(&stored, held)?),
-            false => Ok(stored),
+        let rows = match *stored.shape {
+            [rows, inputs] => held.bytes(inputs).map(|bytes| rows.saturating_mul(bytes)),
+            _ => None,
+        };
+        match rows {
+            Some(bytes) if self == Self::EightBits && stored.storage.block_elements() == 1 => {
+                memory::check_of_head(bytes)?;
+                Ok(quantize(&stored, held)?)
+            }
+            _ => {
+                memory::check_of_head(stored.data.len())?;
+                Ok(stored)
+            }
         }
     }
 }

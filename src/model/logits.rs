@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::backend::{self, Backend, DeviceRows, HostRows, MAX_TREE_ROWS};
+use crate::backend::{self, Backend, DeviceRows, HostRows, MAX_TREE_ROWS, OutputTiles};
 use crate::error::{Error, Result};
 
 /// Next-token scores after each of some tokens: `[rows, vocab_size]`; and hidden states, where they were asked for.
@@ -20,6 +20,8 @@ pub struct Logits {
     hidden: Vec<f32>,
     /// Values of a token's hidden states.
     hidden_width: usize,
+    /// The tokens that there are scores of, if not all.
+    among: Option<OutputTiles>,
     /// Whether weights were brought for the pass that no other had used.
     used_new_weights: bool,
     home: Option<Arc<SpareRows>>,
@@ -76,6 +78,7 @@ impl Logits {
             vocab_size,
             hidden: Vec::new(),
             hidden_width: 0,
+            among: None,
             used_new_weights: false,
             home: None,
         }
@@ -92,9 +95,21 @@ impl Logits {
             vocab_size,
             hidden: Vec::new(),
             hidden_width: 0,
+            among: None,
             used_new_weights: false,
             home: Some(home.clone()),
         }
+    }
+
+    /// Asks for the scores of these tokens alone, in their order.
+    pub(super) fn restrict(&mut self, among: &OutputTiles) {
+        self.vocab_size = among.len();
+        self.among = Some(among.clone());
+    }
+
+    /// The tokens whose scores are asked for; `None`: all.
+    pub(super) fn among(&self) -> Option<&OutputTiles> {
+        self.among.as_ref()
     }
 
     /// Whether the pass took time that others won't take, since it was the first to use some weights.

@@ -30,16 +30,29 @@ fn control_group() -> Option<u64> {
 
 /// Says how much memory the weights will take, and fails if there is less.
 pub(super) fn check(bytes: u64) -> Result<()> {
-    let Some(available) = available() else {
+    if let Some(available) = available() {
+        tracing::info!(bytes, available, "memory for the weights");
+    }
+    require(
+        bytes,
+        "the weights take",
+        "use a smaller model, or quantize its weights (`quantize` \"q4_0\")",
+    )
+}
+
+/// Fails if a draft head's next matrix, of so many bytes, does not fit.
+pub(super) fn check_of_head(bytes: usize) -> Result<()> {
+    let what = "a matrix of the draft head takes";
+    require(bytes as u64, what, "use another draft")
+}
+
+fn require(bytes: u64, what: &str, advice: &str) -> Result<()> {
+    let Some(available) = available().filter(|available| bytes > *available) else {
         return Ok(());
     };
-    tracing::info!(bytes, available, "memory for the weights");
-    if bytes <= available {
-        return Ok(());
-    }
     Err(Error::OutOfMemory {
         reason: format!(
-            "the weights take {}, but only {} is available: use a smaller model, or quantize its weights (`quantize` \"q4_0\")",
+            "{what} {}, but only {} is available: {advice}",
             gibibytes(bytes),
             gibibytes(available)
         ),
@@ -57,9 +70,11 @@ mod tests {
     #[test]
     fn what_cannot_fit_is_refused_with_both_sizes() {
         check(1000).unwrap();
+        check_of_head(1000).unwrap();
         if available().is_some() {
             let message = check(1 << 60).unwrap_err().to_string();
             assert!(message.contains("1073741824.00 GiB"), "{message}");
+            assert!(check_of_head(1 << 60).is_err());
         }
     }
 }

@@ -11,6 +11,7 @@ use super::language_model::{Extend, LanguageModel, SequenceId};
 use super::logits::{Logits, SpareRows};
 use super::target_model::TargetModel;
 use super::tree::Parents;
+use crate::backend::OutputTiles;
 use crate::checked_mutex::{CheckedGuard, CheckedMutex};
 use crate::error::{Error, Result};
 
@@ -106,9 +107,13 @@ impl SharedModel {
         batch: &[Extend<'_>],
         captured: &[&[usize]],
         undo: &[Option<usize>],
+        among: Option<&OutputTiles>,
     ) -> Result<Logits> {
         let rows = batch.iter().map(|extend| extend.rows).sum();
         let mut logits = Logits::recycled(self.vocab_size, &self.spare);
+        if let Some(among) = among {
+            logits.restrict(among);
+        }
         let mut model = self.lock()?;
         let extended = model.extend_capturing(batch, captured, &mut logits);
         if let Err(error) = extended.and_then(|()| logits.check(rows)) {
@@ -198,7 +203,17 @@ impl TokenSequence {
 
     /// Appends tokens; returns the logits of the last `rows` of them.
     pub fn extend(&mut self, tokens: &[u32], rows: usize) -> Result<Logits> {
-        self.append(tokens, Parents::Chain, rows)
+        self.append(tokens, Parents::Chain, rows, None)
+    }
+
+    /// [`Self::extend`] that returns the logits of some tokens alone, in their order: of models that are read from files.
+    pub(crate) fn extend_among(
+        &mut self,
+        tokens: &[u32],
+        rows: usize,
+        among: Option<&OutputTiles>,
+    ) -> Result<Logits> {
+        self.append(tokens, Parents::Chain, rows, among)
     }
 
     /// Maximum number of tokens of a tree; 0: the model computes chains alone.
@@ -215,10 +230,16 @@ impl TokenSequence {
         parents: &[Option<usize>],
         rows: usize,
     ) -> Result<Logits> {
-        self.append(tokens, Parents::Tree(parents), rows)
+        self.append(tokens, Parents::Tree(parents), rows, None)
     }
 
-    fn append(&mut self, tokens: &[u32], parents: Parents<'_>, rows: usize) -> Result<Logits> {
+    fn append(
+        &mut self,
+        tokens: &[u32],
+        parents: Parents<'_>,
+        rows: usize,
+        among: Option<&OutputTiles>,
+    ) -> Result<Logits> {
         let length = self.length;
         let append = Append {
             sequence: self,
@@ -226,7 +247,7 @@ impl TokenSequence {
             parents,
             rows,
         };
-        let logits = extend_all(&mut [append])?.into_logits();
+        let logits = extend_among(&mut [append], among)?.into_logits();
         if logits.is_err() {
             // The rows were lost on their way from the device.
             self.truncate(length)?;
@@ -318,6 +339,10 @@ pub struct Append<'a> {
 /// # Panics
 /// If they are none, or of different models.
 pub fn extend_all(batch: &mut [Append<'_>]) -> Result<BatchLogits> {
+    extend_among(batch, None)
+}
+
+fn extend_among(batch: &mut [Append<'_>], among: Option<&OutputTiles>) -> Result<BatchLogits> {
     let model = batch[0].sequence.model.clone();
     model.check_trees(batch)?;
     let extends: PerSequence<Extend<'_>> = batch
@@ -341,7 +366,7 @@ pub fn extend_all(batch: &mut [Append<'_>]) -> Result<BatchLogits> {
         (!sequence.in_tree).then_some(sequence.length)
     };
     let undo: PerSequence<Option<usize>> = batch.iter().map(length).collect();
-    let logits = model.extend(&extends, &captured, &undo)?;
+    let logits = model.extend(&extends, &captured, &undo, among)?;
     let logits = BatchLogits::new(logits, &extends, &captured);
     drop((extends, captured));
     for append in batch {

@@ -12,7 +12,8 @@ pub trait TargetModel: LanguageModel {
     /// [`LanguageModel::extend`], which also returns hidden states of all tokens of the sequences that `captured` names layers
     /// for: what goes into a layer, or, by the number of layers, what comes out of the last norm.
     ///
-    /// `captured` has an entry for each of the batch, or is empty. All that name layers name the same ones.
+    /// `captured` has an entry for each of the batch, or is empty. All that name layers name the same ones. Logits may ask for the
+    /// scores of some tokens alone ([`Logits::among`]).
     fn extend_capturing(
         &mut self,
         batch: &[Extend<'_>],

@@ -235,7 +235,6 @@ fn recurrent(tensors: &mut Tensors) {
         tensors.insert_random(&format!("mlp.{part}.weight"), &[96, 2 * HIDDEN]);
     }
     tensors.insert_random("mlp.down_proj.weight", &[HIDDEN, 96]);
-    tensors.insert_random("lm_head.weight", &[256, HIDDEN]);
     for tap in 0..3 {
         tensors.insert_ones(&format!("tap_norms.{tap}.weight"), HIDDEN);
     }

@@ -44,7 +44,6 @@ pub const MIN_GAIN: f64 = 1.05;
 pub fn settings(decoder: &SpeculativeDecoder, gamma: Option<usize>) -> Vec<Setting> {
     let usual = gamma.unwrap_or(Setting::default().gamma);
     let sources = decoder.draft_sources();
-    let only_default = decoder.with_default_drafts().draft_sources() == sources;
     let single = sources.into_iter().map(|draft| Setting {
         draft,
         gamma: usual,
@@ -54,7 +53,8 @@ pub fn settings(decoder: &SpeculativeDecoder, gamma: Option<usize>) -> Vec<Setti
         draft: DraftKind::AUTO,
         gamma,
     });
-    let tried = |setting: &Setting| !(only_default && *setting == Setting::default());
+    let tried =
+        |setting: &Setting| !(decoder.has_default_drafts() && *setting == Setting::default());
     single.chain(all).filter(tried).collect()
 }
 
@@ -64,7 +64,7 @@ pub fn requests(settings: &[Setting], prompts: usize) -> usize {
 }
 
 /// Tries settings on every prompt, several times, beside plain decoding and the default: what a decoder drafts without a
-/// profile, from no draft model and no table. `run` is [`Stream::run`], or a function of the caller that also counts or can
+/// profile, from nothing that was named. `run` is [`Stream::run`], or a function of the caller that also counts or can
 /// be interrupted.
 ///
 /// The settings take turns, and each repeat starts with another, so that a machine that grows slower or faster favours none.
@@ -82,7 +82,7 @@ pub fn trials(
         seed: Some(config.seed.unwrap_or(0)),
         ..config.clone()
     };
-    let default = decoder.with_default_drafts();
+    let default = decoder.with_default_drafts()?;
     let plain = Setting {
         draft: DraftKind::NONE,
         ..Setting::default()

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use super::TargetParts;
 use super::tensors::HeadTensors;
 use crate::backend::{Backend, Linear, OutputTiles};
 use crate::error::{Error, Result};
+use crate::model::host::read;
+use crate::model::memory;
+use crate::weights::{StorageType, StoredTensor, quantize};
 
 /// A matrix, and what becomes of its products.
 pub(super) struct OutputHead<B: Backend> {
@@ -43,6 +47,39 @@ impl<B: Backend> OutputHead<B> {
                 ))
             }
         }
+    }
+
+    /// The target's rows of some of its tokens, or of all, in the precision of a head's matrices; without the target's cap on logits,
+    /// with which such heads are not trained.
+    pub(super) fn of_tokens(target: &TargetParts<'_, B>, tokens: Option<&[u32]>) -> Result<Self> {
+        let whole = Self {
+            softcap: None,
+            ..target.output_head()
+        };
+        let Some(tokens) = tokens else {
+            return Ok(whole);
+        };
+        let backend = &**target.backend;
+        // The rows, and their bytes.
+        memory::check_of_head(tokens.len() * target.spec.hidden_size * 2 * size_of::<f32>())?;
+        let rows = read(backend, backend.embed(&target.head.matrix, tokens)?)?;
+        let rows = StoredTensor {
+            storage: StorageType::F32,
+            shape: vec![tokens.len(), rows.len() / tokens.len().max(1)],
+            data: rows.into_iter().flat_map(f32::to_le_bytes).collect(),
+        };
+        let stored = backend.matrix_storage(&target.head.matrix);
+        let rows = match stored {
+            StorageType::F16 | StorageType::BF16 => quantize(&rows, stored)?,
+            _ => rows,
+        };
+        Ok(Self {
+            linear: Arc::new(Linear {
+                matrix: backend.matrix(&target.matrices().hold(rows)?)?,
+                bias: None,
+            }),
+            ..whole
+        })
     }
 
     /// The logits of some rows, `[rows, tokens]`, or of some tokens.

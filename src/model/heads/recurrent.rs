@@ -87,7 +87,7 @@ pub(super) fn load<B: Backend>(
         up: halves(tensors::UP)?,
         down: tensors.linear(tensors::DOWN, hidden, 0..width)?,
         final_norm: tensors.norm(tensors::FINAL_NORM, hidden)?,
-        head: OutputHead::of_files(&tensors, to_target.as_deref())?,
+        head: OutputHead::of_tokens(target, to_target.as_deref())?,
     };
     StepHead::new(Loaded {
         weights,

@@ -132,8 +132,10 @@ impl<B: Backend> HeadTensors<'_, B> {
         let Some(offsets) = self.checkpoint.integers("d2t")? else {
             return Ok(None);
         };
-        if offsets.is_empty() {
-            return Err(Error::corrupt(self.source, "d2t is empty"));
+        if offsets.is_empty() || offsets.len() > vocab_size {
+            let found = offsets.len();
+            let reason = format!("d2t: expected from 1 to {vocab_size} tokens, found {found}");
+            return Err(Error::corrupt(self.source, reason));
         }
         let targets = (0_i64..).zip(offsets).map(|(token, offset)| {
             let target = token

@@ -65,7 +65,16 @@ impl<B: Backend> Transformer<B> {
             return Ok(());
         }
         let x = backend.select(&x, wanted)?;
-        let [mut logits] = backend.project(&x, &self.final_norm, [&self.head])?;
+        let mut logits = match into.among() {
+            None => {
+                let [logits] = backend.project(&x, &self.final_norm, [&self.head])?;
+                logits
+            }
+            Some(tokens) => {
+                let normed = backend.norm(&x, &self.final_norm)?;
+                backend.linear_among(&normed, &self.head, tokens)?
+            }
+        };
         if self.spec.logit_scale.to_bits() != 1.0_f32.to_bits() {
             logits = backend.scale(logits, self.spec.logit_scale)?;
         }

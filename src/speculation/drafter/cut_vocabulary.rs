@@ -32,7 +32,7 @@ pub fn frequent_tokens(tokenizer: &Tokenizer, vocab_size: usize) -> Option<Arc<O
 }
 
 /// The tokens that one request's drafts choose among.
-pub(super) struct CutVocabulary {
+pub struct CutVocabulary {
     tokens: OutputTiles,
     /// How many of the text's tokens are among them.
     read: usize,

@@ -20,16 +20,8 @@ const DRAFT_STREAM: u16 = 1;
 /// The draft weights of a decoder.
 #[derive(Clone)]
 pub(crate) enum DraftModel {
-    /// A model.
-    Model {
-        model: SharedModel,
-        /// Its vocabulary, if that differs from the target's.
-        vocabulary: Option<Arc<OtherVocabulary>>,
-        /// How many of the last tokens of a long text it has, if fewer than its context allows.
-        window: Option<usize>,
-        /// The token that stands for one to come, if it knows such.
-        mask: Option<u32>,
-    },
+    /// A model, and its vocabulary, if that differs from the target's.
+    Model(DraftedModel, Option<Arc<OtherVocabulary>>),
     /// A head on the target's hidden states, and the most frequent tokens, where it chooses among those.
     Head(Arc<dyn DraftHead>, Option<Arc<OutputTiles>>),
 }
@@ -37,12 +29,13 @@ pub(crate) enum DraftModel {
 impl DraftModel {
     /// A model of the target's vocabulary.
     pub(crate) fn of_same_vocabulary(model: SharedModel) -> Self {
-        Self::Model {
+        let drafted = DraftedModel {
             model,
-            vocabulary: None,
             window: None,
             mask: None,
-        }
+            frequent: None,
+        };
+        Self::Model(drafted, None)
     }
 
     /// Makes the drafter for one request.
@@ -72,20 +65,7 @@ impl DraftModel {
                     frequent.as_deref(),
                 )?));
             }
-            Self::Model {
-                model,
-                vocabulary,
-                window,
-                mask,
-            } => {
-                let (window, mask) = (*window, *mask);
-                let drafted = DraftedModel {
-                    model,
-                    window,
-                    mask,
-                };
-                (drafted, vocabulary.as_ref())
-            }
+            Self::Model(drafted, vocabulary) => (drafted, vocabulary.as_ref()),
         };
         let vocabulary = match vocabulary {
             // Under greedy decoding the texts are compared, so the two may be tokenized differently.
@@ -93,7 +73,7 @@ impl DraftModel {
                 if config.is_greedy() && config.response_format.is_none() && !other.is_near() =>
             {
                 return Ok(Box::new(TextDrafter::new(
-                    drafted.model,
+                    &drafted.model,
                     other,
                     vocab_size,
                 )?));
@@ -101,7 +81,7 @@ impl DraftModel {
             Some(other) => Vocabulary::Other(other.clone(), other.retokenizer()?),
             None => Vocabulary::Same,
         };
-        let drafter = ModelDrafter::new(&drafted, vocabulary, sampler);
+        let drafter = ModelDrafter::new(drafted, vocabulary, sampler);
         Ok(Box::new(drafter))
     }
 }

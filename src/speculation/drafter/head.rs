@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::model::{DraftHead, HeadSequence};
 use crate::speculation::Draft;
 
-/// The maximum number of tokens whose hidden states are buffered: a head that is not used for longer stops drafting.
+/// The maximum number of tokens whose hidden states are buffered. A head that is not used for longer begins anew with what follows,
+/// as it does after a cached prefix.
 const MAX_BUFFERED: usize = 1024;
 
 /// Drafts by sampling from a head.
@@ -31,8 +32,6 @@ pub struct HeadDrafter {
     fed: usize,
     /// The target's features of the tokens after those.
     features: Vec<f32>,
-    /// Whether features were dropped.
-    lost: bool,
 }
 
 impl HeadDrafter {
@@ -51,7 +50,6 @@ impl HeadDrafter {
             skipped: 0,
             fed: 0,
             features: Vec::new(),
-            lost: false,
         })
     }
 
@@ -83,19 +81,22 @@ impl Drafter for HeadDrafter {
         self.head.tokens_a_pass()
     }
 
+    fn unread(&self, _: usize) -> Option<usize> {
+        Some(self.features.len() / self.head.width().max(1))
+    }
+
     fn skip_hidden(&mut self, tokens: usize) {
         self.skipped = tokens;
     }
 
     fn observe_hidden(&mut self, hidden: &[f32]) {
-        if self.features.len() > MAX_BUFFERED * self.head.width() {
-            self.lost = true;
-            self.features = Vec::new();
+        let width = self.head.width();
+        if self.features.len() > MAX_BUFFERED * width {
+            self.skipped += self.fed + self.features.len() / width;
+            self.fed = 0;
+            self.features.clear();
         }
-        // After a gap, features would be at wrong positions.
-        if !self.lost {
-            self.features.extend_from_slice(hidden);
-        }
+        self.features.extend_from_slice(hidden);
     }
 
     fn prefill(&mut self, prompt: &[u32]) -> Result<()> {
@@ -280,14 +281,18 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_not_used_for_too_long_stops_drafting() {
+    fn a_head_that_is_not_used_for_long_begins_anew_with_what_follows() {
         let mut draft = draft();
         let text: Vec<u32> = (0..2000).collect();
-        observe(&mut draft, 0..1500);
-        assert!(draft.features.is_empty());
-        draft.prefill(&text[..1500]).unwrap();
+        observe(&mut draft, 0..200);
+        draft.prefill(&text[..201]).unwrap();
+        observe(&mut draft, 200..1500);
+        assert!(draft.features.len() <= MAX_BUFFERED);
+        let proposed = propose(&mut draft, &text[..1501], 3).unwrap();
+        assert_eq!(proposed.tokens(), [1501, 1502, 1503]);
         observe(&mut draft, 1500..1502);
-        assert!(propose(&mut draft, &text[..1503], 3).unwrap().is_empty());
+        let proposed = propose(&mut draft, &text[..1503], 3).unwrap();
+        assert_eq!(proposed.tokens(), [1503, 1504, 1505]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Of a long text it has only the end, the window: a draft reads fewer keys and values then than the target does, and its own
 //! context may be shorter than the target's. (A window for drafts: LongSpec, 2502.17421.)
 
+use crate::backend::OutputTiles;
 use crate::error::Result;
 use crate::model::{Logits, SharedModel, TokenSequence};
 use crate::prefix;
@@ -65,16 +66,22 @@ impl DraftSequence {
 
     /// Feeds `tokens` and empties them; returns the logits after the last one. `None`: the model does not know them all.
     pub fn next(&mut self, tokens: &mut Vec<u32>) -> Result<Option<Logits>> {
-        self.next_masked(tokens, &[])
+        self.next_masked(tokens, &[], None)
     }
 
     /// The same with masks after the tokens, which stand for tokens to come, and are rolled back: the logits after each mask follow.
-    pub fn next_masked(&mut self, tokens: &mut Vec<u32>, masks: &[u32]) -> Result<Option<Logits>> {
+    /// `among`: the tokens that logits are wanted of, if not all.
+    pub fn next_masked(
+        &mut self,
+        tokens: &mut Vec<u32>,
+        masks: &[u32],
+        among: Option<&OutputTiles>,
+    ) -> Result<Option<Logits>> {
         if tokens.is_empty() || !self.knows(tokens) || !self.knows(masks) {
             return Ok(None);
         }
         let fed = [tokens, masks].concat();
-        let logits = self.sequence.extend(&fed, 1 + masks.len())?;
+        let logits = self.sequence.extend_among(&fed, 1 + masks.len(), among)?;
         self.cached.append(tokens);
         if !masks.is_empty() {
             let kept = self.sequence.rewind(self.cached.len())?;

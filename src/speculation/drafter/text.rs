@@ -16,6 +16,9 @@ use crate::speculation::Draft;
 /// The maximum number of the history's tokens that are tokenized again together with a draft.
 const LOOK_BACK: usize = 8;
 
+/// The most probable tokens, which have nearly all of the probability.
+const COMPARED: usize = 16;
+
 /// Drafts the draft model's greedy text, in the target's tokens.
 pub struct TextDrafter {
     sequence: DraftSequence,
@@ -40,8 +43,9 @@ impl TextDrafter {
         })
     }
 
-    /// The text that the draft model generates after `history`, and whether it ends with an EOS token.
-    fn generate(&mut self, history: &[u32], limit: usize) -> Result<Option<(String, bool)>> {
+    /// The text that the draft model generates after `history`, as far as it is probable enough, and whether it ends with an EOS
+    /// token.
+    fn generate(&mut self, history: &[u32], limit: DraftLimit) -> Result<Option<(String, bool)>> {
         let Some(text) = self.retokenizer.follow(history) else {
             return Ok(None);
         };
@@ -50,13 +54,21 @@ impl TextDrafter {
         let room = self.sequence.room(text.len());
         let mut pending = self.sequence.reconcile(text)?;
         let mut generated = String::new();
-        for _ in 0..limit.min(room) {
+        let mut probability = 1.0;
+        for _ in 0..limit.tokens.min(room) {
+            // The first one is drafted anyway: the planner learns from it.
+            if !generated.is_empty() && probability < limit.worth {
+                break;
+            }
             let Some(logits) = self.sequence.next(&mut pending)? else {
                 break;
             };
-            let Some(token) = top_k(logits.row(0), 1).pop() else {
+            let row = logits.row(0);
+            let best = top_k(row, COMPARED);
+            let Some(token) = best.first().copied() else {
                 break;
             };
+            probability *= share_of_first(row, &best);
             if draft.eos_token_ids().contains(&token) {
                 return Ok(Some((generated, true)));
             }
@@ -92,6 +104,16 @@ impl TextDrafter {
     }
 }
 
+/// The probability of the first of some tokens, given that it is one of them.
+fn share_of_first(logits: &[f32], tokens: &[u32]) -> f64 {
+    let logits = || tokens.iter().map(|token| logits[*token as usize]);
+    let first = logits().next().unwrap_or_default();
+    let sum: f64 = logits()
+        .map(|logit| f64::from(libm::expf(logit - first)))
+        .sum();
+    1.0 / sum
+}
+
 impl Drafter for TextDrafter {
     fn unread(&self, tokens: usize) -> Option<usize> {
         // Its own tokens are about as many.
@@ -107,7 +129,7 @@ impl Drafter for TextDrafter {
 
     fn propose(&mut self, history: &[u32], limit: DraftLimit) -> Result<Draft> {
         let mut draft = Draft::default();
-        let Some((text, ended)) = self.generate(history, limit.tokens)? else {
+        let Some((text, ended)) = self.generate(history, limit)? else {
             return Ok(draft);
         };
         // The target cannot generate a text that its tokenizer cannot encode.
@@ -120,5 +142,17 @@ impl Drafter for TextDrafter {
             draft.push(token, Distribution::Point(token), DraftKind::MODEL);
         }
         Ok(draft)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_as_probable_as_its_lead_says() {
+        let logits = [0.0, 3.0_f32.ln(), f32::NEG_INFINITY];
+        assert!((share_of_first(&logits, &[1, 0, 2]) - 0.75).abs() < 1e-6);
+        assert!((share_of_first(&logits, &[1]) - 1.0).abs() < 1e-12);
     }
 }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::cut_vocabulary::CutVocabulary;
 use super::retokenizer::Retokenizer;
+use crate::backend::OutputTiles;
 use crate::error::{Error, Result};
 use crate::text::Tokenizer;
 
@@ -106,6 +108,8 @@ pub(super) fn scatter(
 pub enum Vocabulary {
     /// They are the same.
     Same,
+    /// They are the same, and the draft chooses among a part of it.
+    Cut(CutVocabulary),
     /// They differ, and the draft consists of shared tokens (token-level intersection, 2502.05202).
     Other(Arc<OtherVocabulary>, Retokenizer),
 }
@@ -115,13 +119,27 @@ impl Vocabulary {
     pub fn follow<'a>(&'a mut self, text: &'a [u32]) -> Option<&'a [u32]> {
         match self {
             Self::Same => Some(text),
+            Self::Cut(cut) => {
+                cut.follow(text);
+                Some(text)
+            }
             Self::Other(_, retokenizer) => retokenizer.follow(text),
         }
     }
 
-    /// The draft's logits for the target's `vocab_size` tokens; negative infinity for those that the draft lacks.
-    pub fn logits<'a>(&self, row: &'a [f32], vocab_size: usize) -> Cow<'a, [f32]> {
+    /// The tokens that the draft's logits are wanted of, if not all.
+    pub(super) fn among(&self) -> Option<&OutputTiles> {
         match self {
+            Self::Cut(cut) => Some(cut.tokens()),
+            Self::Same | Self::Other(..) => None,
+        }
+    }
+
+    /// The draft's logits, of which these are a row, for the target's `vocab_size` tokens; negative infinity for those that the
+    /// draft lacks.
+    pub fn logits<'a>(&'a mut self, row: &'a [f32], vocab_size: usize) -> Cow<'a, [f32]> {
+        match self {
+            Self::Cut(cut) => Cow::Borrowed(cut.scatter(row)),
             // Logits beyond the target's vocabulary are padding.
             Self::Same => Cow::Borrowed(&row[..row.len().min(vocab_size)]),
             Self::Other(other, _) => {
@@ -133,7 +151,7 @@ impl Vocabulary {
     /// The draft's token for a token of the target.
     pub fn to_draft(&self, token: u32) -> Option<u32> {
         match self {
-            Self::Same => Some(token),
+            Self::Same | Self::Cut(_) => Some(token),
             Self::Other(other, _) => other.to_draft.get(token as usize).copied().flatten(),
         }
     }

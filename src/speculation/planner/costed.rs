@@ -174,9 +174,9 @@ impl CostedDrafter {
 
     /// Prefills the new tokens of a text.
     pub(super) fn catch_up(&mut self, text: &[u32], costs: &Costs) -> Result<()> {
+        let new = self.unread(text.len());
         let began = Instant::now();
         self.drafter.prefill(text)?;
-        let new = self.unread(text.len());
         costs.observe_prefill(self.kind, new, began.elapsed().as_secs_f64());
         self.prefilled = text.len();
         Ok(())

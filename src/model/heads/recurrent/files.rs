@@ -1,4 +1,6 @@
-//! The files of a head that `specdec distill` made: config.json, and tensors by these names.
+//! The files of a head that `specdec distill` made: its settings, and tensors by these names.
+//!
+//! There is no matrix for its logits: the target's rows of its tokens are one.
 
 use std::path::{Path, PathBuf};
 
@@ -26,8 +28,6 @@ pub mod tensors {
     pub const DOWN: &str = "mlp.down_proj";
     /// `[hidden]`
     pub const FINAL_NORM: &str = "norm";
-    /// `[head's tokens, hidden]`
-    pub const HEAD: &str = "lm_head";
     /// Of each of the head's tokens, what is to be added for the target's; integers, under this very name.
     pub const TO_TARGET: &str = "d2t";
 
