@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Checkpoint, MatrixSource, PackedTensor, StorageType, StoredRows, StoredTensor, dequantize,
-    mapped::{MappedFile, MappedTensors},
+    mapped::{Location, MappedFile, MappedTensors},
 };
 use crate::error::{Error, Result};
 
@@ -22,8 +22,8 @@ pub struct GgufFile {
     path: PathBuf,
     metadata: Metadata,
     tensors: MappedTensors,
-    /// The tensors of integers, each with its file.
-    integers: Vec<(PathBuf, Integers)>,
+    /// The tensors of integers, each with its file's number.
+    integers: Vec<(usize, Integers)>,
 }
 
 impl GgufFile {
@@ -31,25 +31,38 @@ impl GgufFile {
     ///
     /// The header is checked for consistency with itself and with the file's length; no tensor data are read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let file = MappedFile::open(path)?;
-        let Header {
-            metadata,
-            tensors,
-            integers,
-        } = Header::parse(path, file.bytes())?;
-        let mut checkpoint = Self {
-            path: path.to_owned(),
-            metadata,
-            tensors: MappedTensors::default(),
-            integers: of_file(path, integers),
-        };
-        checkpoint.tensors.add(file, tensors)?;
+        let mut checkpoint = Self::of_file(MappedFile::open(path.as_ref())?)?;
         let parts = checkpoint.metadata.integer("split.count").unwrap_or(1);
         if parts > 1 {
             checkpoint.open_other_parts(parts)?;
         }
         Ok(checkpoint)
+    }
+
+    fn of_file(file: MappedFile) -> Result<Self> {
+        let header = Header::parse(file.path(), file.bytes())?;
+        let mut checkpoint = Self {
+            path: file.path().to_owned(),
+            metadata: header.metadata,
+            tensors: MappedTensors::default(),
+            integers: Vec::new(),
+        };
+        checkpoint.add(file, header.tensors, header.integers)?;
+        Ok(checkpoint)
+    }
+
+    fn add(
+        &mut self,
+        file: MappedFile,
+        tensors: Vec<Location>,
+        integers: Vec<Integers>,
+    ) -> Result<()> {
+        self.tensors.add(file, tensors)?;
+        let number = self.tensors.last_file();
+        let integers = integers.into_iter();
+        self.integers
+            .extend(integers.map(|tensor| (number, tensor)));
+        Ok(())
     }
 
     /// The metadata; of a split model, its first part's.
@@ -63,7 +76,8 @@ impl GgufFile {
     }
 
     fn open_other_parts(&mut self, parts: u64) -> Result<()> {
-        let name = self.path.file_name().and_then(|name| name.to_str());
+        let first = self.path.clone();
+        let name = first.file_name().and_then(|name| name.to_str());
         let name = name.unwrap_or_default();
         let number = self.metadata.integer("split.no").unwrap_or(0);
         if number != 0 {
@@ -97,7 +111,6 @@ impl GgufFile {
                 tensors,
                 integers,
             } = Header::parse(&path, file.bytes())?;
-            self.integers.extend(of_file(&path, integers));
             for (key, expected) in [("split.no", part - 1), ("split.count", parts)] {
                 let found = metadata.integer(key);
                 if found != Some(expected) {
@@ -105,7 +118,7 @@ impl GgufFile {
                     return Err(Error::corrupt(path, reason));
                 }
             }
-            self.tensors.add(file, tensors)?;
+            self.add(file, tensors, integers)?;
         }
         let found = (self.tensors.len() + self.integers.len()) as u64;
         let expected = self.metadata.integer("split.tensors.count");
@@ -117,11 +130,6 @@ impl GgufFile {
         }
         Ok(())
     }
-}
-
-fn of_file(path: &Path, integers: Vec<Integers>) -> Vec<(PathBuf, Integers)> {
-    let integers = integers.into_iter();
-    integers.map(|tensor| (path.to_owned(), tensor)).collect()
 }
 
 /// How the name of a split model's part ends; parts count from 1.
@@ -157,13 +165,13 @@ impl Checkpoint for GgufFile {
 
     fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
         let mut tensors = self.integers.iter();
-        let Some((path, tensor)) = tensors.find(|(_, tensor)| tensor.name == name) else {
+        let Some((file, tensor)) = tensors.find(|(_, tensor)| tensor.name == name) else {
             return Ok(None);
         };
-        let file = MappedFile::open(path)?;
-        let bytes = file.bytes().get(tensor.bytes.clone());
-        let bytes = bytes
-            .ok_or_else(|| Error::corrupt(path, format!("tensor {name:?} lies past its end")))?;
+        let bytes = self.tensors.bytes(*file, tensor.bytes.clone());
+        let bytes = bytes.ok_or_else(|| {
+            Error::corrupt(&self.path, format!("tensor {name:?} lies past its end"))
+        })?;
         let integers = bytes.chunks_exact(tensor.width).map(|bytes| {
             let mut wide = [if bytes[tensor.width - 1] < 128 {
                 0
