@@ -13,12 +13,14 @@ mod bus_error;
 mod cache;
 mod chat;
 mod distill;
+mod doctor;
 mod error;
 mod flags;
 mod generate;
 mod inspect;
 mod interrupt;
 mod log;
+mod models;
 mod options;
 mod painter;
 mod profile;
@@ -26,6 +28,7 @@ mod prompts;
 mod pull;
 mod quiet;
 mod serve;
+mod shell;
 mod terminal;
 mod tune;
 mod verify;
@@ -76,7 +79,11 @@ enum Command {
     Serve(serve::Args),
     Pull(pull::Args),
     Inspect(inspect::Args),
+    Models(models::Args),
     Cache(cache::Args),
+    Doctor(doctor::Args),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
 }
 
 /// Runs `specdec` with these arguments, the program's name first.
@@ -105,7 +112,11 @@ pub fn status(args: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Serve(args) => serve::run(args),
             Command::Pull(args) => pull::run(args),
             Command::Inspect(args) => inspect::run(args),
+            Command::Models(args) => models::run(args),
             Command::Cache(args) => cache::run(args),
+            Command::Doctor(args) => doctor::run(args),
+            Command::Completions(args) => shell::completions(args),
+            Command::Man(args) => shell::man(args),
         }
     })
 }
@@ -165,9 +176,12 @@ mod tests {
 
     use super::*;
 
-    /// Splits a command line as a shell would, as far as the examples need: blanks, double quotes, pipes.
+    /// Splits a command line as a shell would, as far as the examples need: blanks, double quotes, pipes, an output file.
     fn words(line: &str) -> Vec<String> {
-        let command = line.rsplit('|').next().unwrap_or_default().trim();
+        let line = line.split(" > ").next().unwrap_or_default();
+        let mut commands = line.split('|').map(str::trim);
+        let command = commands.find(|command| command.starts_with("specdec "));
+        let command = command.unwrap_or_default();
         let mut words = Vec::new();
         for (index, part) in command.split('"').enumerate() {
             if index % 2 == 1 {

@@ -156,12 +156,17 @@ fn set(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// A target's file: in SPECDEC_PROFILES, or in the user's cache folder.
+/// The folder of profiles: SPECDEC_PROFILES, or one in the user's cache folder.
+pub(super) fn folder() -> Option<PathBuf> {
+    match set("SPECDEC_PROFILES") {
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(cache_folder()?.join("profiles")),
+    }
+}
+
+/// A target's file.
 fn path_of(target: &str, extension: &str) -> Option<PathBuf> {
-    let folder = match set("SPECDEC_PROFILES") {
-        Some(folder) => PathBuf::from(folder),
-        None => cache_folder()?.join("profiles"),
-    };
+    let folder = folder()?;
     // Two names of the same folder are the same target.
     let target = absolute(target);
     let safe = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);

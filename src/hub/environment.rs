@@ -64,6 +64,31 @@ impl Settings {
     }
 }
 
+/// What a person may be told of them.
+#[cfg(feature = "cli")]
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Place {
+    pub(crate) endpoint: String,
+    pub(crate) cache: PathBuf,
+    pub(crate) own_cache: PathBuf,
+    pub(crate) offline: bool,
+    pub(crate) has_token: bool,
+}
+
+#[cfg(feature = "cli")]
+impl Place {
+    pub(crate) fn of_environment() -> Self {
+        let settings = Settings::from_env();
+        Self {
+            endpoint: settings.endpoint,
+            cache: settings.hub_cache,
+            own_cache: settings.own_cache,
+            offline: settings.offline,
+            has_token: settings.token.is_some(),
+        }
+    }
+}
+
 /// The path with a leading `~` replaced by the user's home folder.
 pub(super) fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::home_dir()) {

@@ -36,6 +36,8 @@ mod cache;
 mod checksum;
 mod choice;
 mod download;
+#[cfg(feature = "cli")]
+pub(crate) mod downloaded;
 mod environment;
 mod error;
 mod gguf_cache;
@@ -54,6 +56,8 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 pub use alias::{ALIASES, Alias, DEFAULT_MODEL};
 pub(crate) use choice::HEADS;
+#[cfg(feature = "cli")]
+pub(crate) use environment::Place;
 use environment::Settings;
 use name::HubName;
 use pip::Requirement;

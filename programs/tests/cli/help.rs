@@ -17,9 +17,11 @@ fn every_help_shows_an_example_and_fits_80_columns() {
         assert!(help.contains("--json"), "{help}");
         fits_80_columns(&help);
     }
-    let help = stdout(specdec(["cache", "--help"]));
-    assert!(help.contains("  specdec cache list"), "{help}");
-    fits_80_columns(&help);
+    for command in ["models", "cache", "doctor", "completions", "man"] {
+        let help = stdout(specdec([command, "--help"]));
+        assert!(help.contains(&format!("  specdec {command}")), "{help}");
+        fits_80_columns(&help);
+    }
     for command in [&["--help"][..], &["serve", "--help"], &["generate", "-h"]] {
         fits_80_columns(&stdout(specdec(command)));
     }

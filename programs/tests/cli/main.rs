@@ -7,11 +7,13 @@ mod bench;
 mod cache;
 mod chat;
 mod distill;
+mod downloaded;
 mod errors;
 mod generate;
 mod help;
 mod interrupts;
 mod models;
+mod shell;
 mod tune;
 
 use std::ffi::OsStr;
