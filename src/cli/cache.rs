@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::SystemTime;
 
 use clap::Subcommand;
-use indicatif::{BinaryBytes, HumanDuration};
+use indicatif::BinaryBytes;
 use serde::Serialize;
 
 use super::answer::write_json;
 use super::error::Outcome;
+use super::terminal;
 use crate::decoder::corpus::kept::{self, KeptCorpus};
 use crate::error::{Error, Result};
 use crate::hub::packed::{self, PackedWeights};
@@ -130,8 +130,7 @@ impl Kept<'_> {
             Self::Weights(weights) => weights.last_used,
             Self::Corpus(corpus) => corpus.made,
         };
-        let age = SystemTime::now().duration_since(since);
-        let age = format!("{} ago", HumanDuration(age.unwrap_or_default()));
+        let age = terminal::age(since);
         let size = BinaryBytes(self.bytes()).to_string();
         format!("{:<SHOWN_DIGITS$}  {size:>10}  {age:<14}", self.shown())
     }

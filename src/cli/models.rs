@@ -1,13 +1,13 @@
 //! `specdec models`: lists and removes models that were downloaded.
 
 use std::io::{self, Write};
-use std::time::SystemTime;
 
 use clap::Subcommand;
-use indicatif::{BinaryBytes, HumanDuration};
+use indicatif::BinaryBytes;
 
 use super::answer::write_json;
 use super::error::Outcome;
+use super::terminal;
 use crate::error::{Error, Result};
 use crate::hub::downloaded::{self, Downloaded};
 
@@ -73,8 +73,7 @@ fn print(all: &[Downloaded]) -> io::Result<()> {
     }
     writeln!(out, "{:>10}  {:<14}  MODEL", "SIZE", "DOWNLOADED")?;
     for one in all {
-        let age = SystemTime::now().duration_since(one.written);
-        let age = format!("{} ago", HumanDuration(age.unwrap_or_default()));
+        let age = terminal::age(one.written);
         let size = BinaryBytes(one.bytes).to_string();
         writeln!(out, "{size:>10}  {age:<14}  {}", one.model)?;
     }

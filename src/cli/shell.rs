@@ -94,9 +94,8 @@ fn write_all(command: &Command, folder: &Path) -> Result<()> {
     let file = folder.join(format!("{name}.1"));
     let page = page(command).map_err(|error| Error::io(&file, error))?;
     files::write(&file, page, Access::Shared)?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}", file.display()).map_err(|error| Error::io("stdout", error))?;
-    drop(out);
+    let printed = writeln!(io::stdout().lock(), "{}", file.display());
+    printed.map_err(|error| Error::io("stdout", error))?;
     let shown = command
         .get_subcommands()
         .filter(|inner| !inner.is_hide_set());

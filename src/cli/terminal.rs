@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::log;
 use super::wrap::wrap;
@@ -46,6 +47,12 @@ pub(super) fn columns() -> usize {
     const USUAL: usize = 80;
     let size = terminal_size::terminal_size_of(io::stdout());
     size.map_or(USUAL, |(width, _)| usize::from(width.0))
+}
+
+/// How long ago something was, for people.
+pub(super) fn age(since: SystemTime) -> String {
+    let age = SystemTime::now().duration_since(since);
+    format!("{} ago", HumanDuration(age.unwrap_or_default()))
 }
 
 /// Prints a note for the user on stderr, wrapped on a terminal.

@@ -259,28 +259,25 @@ impl SpeculativeDecoder {
 
     /// A token sequence of the draft model; `None` without one, or if it is a head.
     pub fn draft_sequence(&self) -> Option<TokenSequence> {
-        match self.draft.as_ref()? {
-            DraftModel::Model(drafted, _) => Some(TokenSequence::new(&drafted.model)),
-            DraftModel::Head(..) => None,
-        }
+        self.draft_model().map(TokenSequence::new)
     }
 
     /// Whether a model is computing on this thread, so that no other thread's answer may be waited for.
     pub(crate) fn is_computing_here(&self) -> bool {
-        let drafts = match &self.draft {
-            Some(DraftModel::Model(drafted, _)) => drafted.model.is_computing_here(),
-            Some(DraftModel::Head(..)) | None => false,
-        };
+        let drafts = self
+            .draft_model()
+            .is_some_and(SharedModel::is_computing_here);
         drafts || self.target.is_computing_here()
+    }
+
+    fn draft_model(&self) -> Option<&SharedModel> {
+        self.draft.as_ref()?.model()
     }
 
     /// Whether nothing but this decoder holds its models: no other decoder, stream or sequence.
     #[cfg(feature = "python")]
     pub(crate) fn owns_models(&self) -> bool {
-        let owns_draft = match &self.draft {
-            Some(DraftModel::Model(drafted, _)) => drafted.model.owners() == 1,
-            Some(DraftModel::Head(..)) | None => true,
-        };
+        let owns_draft = self.draft_model().is_none_or(|model| model.owners() == 1);
         let owners = self.target.owners();
         let kept = self.cache.kept_sequences();
         owns_draft && kept.is_some_and(|kept| owners == 1 + kept)

@@ -35,19 +35,17 @@ impl HeadMatrices {
     /// A matrix as it is held, if there is memory for it.
     pub(super) fn hold(self, stored: StoredTensor<'_>) -> Result<StoredTensor<'_>> {
         let held = StorageType::Q8_0;
-        let rows = match *stored.shape {
-            [rows, inputs] => held.bytes(inputs).map(|bytes| rows.saturating_mul(bytes)),
+        let is_converted = self == Self::EightBits && stored.storage.block_elements() == 1;
+        let converted = match *stored.shape {
+            [rows, inputs] if is_converted => {
+                held.bytes(inputs).map(|row| rows.saturating_mul(row))
+            }
             _ => None,
         };
-        match rows {
-            Some(bytes) if self == Self::EightBits && stored.storage.block_elements() == 1 => {
-                memory::check_of_head(bytes)?;
-                Ok(quantize(&stored, held)?)
-            }
-            _ => {
-                memory::check_of_head(stored.data.len())?;
-                Ok(stored)
-            }
+        memory::check_of_head(converted.unwrap_or(stored.data.len()))?;
+        match converted {
+            Some(_) => Ok(quantize(&stored, held)?),
+            None => Ok(stored),
         }
     }
 }

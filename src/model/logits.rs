@@ -87,18 +87,11 @@ impl Logits {
     /// No rows yet, with the memory of earlier ones.
     pub(super) fn recycled(vocab_size: usize, home: &Arc<SpareRows>) -> Self {
         let spare = home.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut rows = spare.unwrap_or_default();
-        rows.clear();
-        Self {
-            rows,
-            device: RowsOnDevice::default(),
-            vocab_size,
-            hidden: Vec::new(),
-            hidden_width: 0,
-            among: None,
-            used_new_weights: false,
-            home: Some(home.clone()),
-        }
+        let mut logits = Self::new(vocab_size);
+        logits.rows = spare.unwrap_or_default();
+        logits.rows.clear();
+        logits.home = Some(home.clone());
+        logits
     }
 
     /// Asks for the scores of these tokens alone, in their order.

@@ -30,11 +30,12 @@ fn control_group() -> Option<u64> {
 
 /// Says how much memory the weights will take, and fails if there is less.
 pub(super) fn check(bytes: u64) -> Result<()> {
-    if let Some(available) = available() {
+    let available = available();
+    if let Some(available) = available {
         tracing::info!(bytes, available, "memory for the weights");
     }
     require(
-        bytes,
+        (bytes, available),
         "the weights take",
         "use a smaller model, or quantize its weights (`quantize` \"q4_0\")",
     )
@@ -43,11 +44,11 @@ pub(super) fn check(bytes: u64) -> Result<()> {
 /// Fails if a draft head's next matrix, of so many bytes, does not fit.
 pub(super) fn check_of_head(bytes: usize) -> Result<()> {
     let what = "a matrix of the draft head takes";
-    require(bytes as u64, what, "use another draft")
+    require((bytes as u64, available()), what, "use another draft")
 }
 
-fn require(bytes: u64, what: &str, advice: &str) -> Result<()> {
-    let Some(available) = available().filter(|available| bytes > *available) else {
+fn require((bytes, available): (u64, Option<u64>), what: &str, advice: &str) -> Result<()> {
+    let Some(available) = available.filter(|available| bytes > *available) else {
         return Ok(());
     };
     Err(Error::OutOfMemory {

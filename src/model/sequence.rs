@@ -203,7 +203,7 @@ impl TokenSequence {
 
     /// Appends tokens; returns the logits of the last `rows` of them.
     pub fn extend(&mut self, tokens: &[u32], rows: usize) -> Result<Logits> {
-        self.append(tokens, Parents::Chain, rows, None)
+        self.extend_among(tokens, rows, None)
     }
 
     /// [`Self::extend`] that returns the logits of some tokens alone, in their order: of models that are read from files.

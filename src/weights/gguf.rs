@@ -31,23 +31,24 @@ impl GgufFile {
     ///
     /// The header is checked for consistency with itself and with the file's length; no tensor data are read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let mut checkpoint = Self::of_file(MappedFile::open(path.as_ref())?)?;
+        let path = path.as_ref();
+        let file = MappedFile::open(path)?;
+        let Header {
+            metadata,
+            tensors,
+            integers,
+        } = Header::parse(path, file.bytes())?;
+        let mut checkpoint = Self {
+            path: path.to_owned(),
+            metadata,
+            tensors: MappedTensors::default(),
+            integers: Vec::new(),
+        };
+        checkpoint.add(file, tensors, integers)?;
         let parts = checkpoint.metadata.integer("split.count").unwrap_or(1);
         if parts > 1 {
             checkpoint.open_other_parts(parts)?;
         }
-        Ok(checkpoint)
-    }
-
-    fn of_file(file: MappedFile) -> Result<Self> {
-        let header = Header::parse(file.path(), file.bytes())?;
-        let mut checkpoint = Self {
-            path: file.path().to_owned(),
-            metadata: header.metadata,
-            tensors: MappedTensors::default(),
-            integers: Vec::new(),
-        };
-        checkpoint.add(file, header.tensors, header.integers)?;
         Ok(checkpoint)
     }
 

@@ -41,8 +41,8 @@ const MAX_HEADER: usize = 100_000_000;
 pub struct SafetensorsCheckpoint {
     path: PathBuf,
     tensors: MappedTensors,
-    /// Locations and types of the tensors of integers.
-    integers: BTreeMap<String, (PathBuf, Dtype, Range<usize>)>,
+    /// The tensors of integers, each with its file's number.
+    integers: BTreeMap<String, (usize, Dtype, Range<usize>)>,
     /// The tensors of other types: parts of others.
     parts: BTreeMap<String, Part>,
     /// How weights are quantized, where config.json says it.
@@ -151,6 +151,7 @@ impl SafetensorsCheckpoint {
             }
         }
         let mut tensors = Vec::new();
+        let mut integers = Vec::new();
         let mut parts = Vec::new();
         for tensor in found {
             let FoundTensor {
@@ -161,8 +162,7 @@ impl SafetensorsCheckpoint {
             } = tensor;
             let Some(storage) = storage_type(path, &name, dtype)? else {
                 if matches!(dtype, Dtype::I64 | Dtype::I32) {
-                    let table = (path.to_owned(), dtype, bytes.clone());
-                    self.integers.insert(name.clone(), table);
+                    integers.push((name.clone(), dtype, bytes.clone()));
                 }
                 if matches!(dtype, Dtype::U8 | Dtype::I32 | Dtype::F8_E4M3) {
                     parts.push((name, dtype, shape, bytes));
@@ -180,6 +180,9 @@ impl SafetensorsCheckpoint {
         }
         self.tensors.add(file, tensors)?;
         let file = self.tensors.last_file();
+        let integers = integers.into_iter();
+        self.integers
+            .extend(integers.map(|(name, dtype, bytes)| (name, (file, dtype, bytes))));
         let parts = parts.into_iter().map(|(name, dtype, shape, bytes)| {
             let part = Part {
                 dtype,
@@ -421,14 +424,13 @@ impl Checkpoint for SafetensorsCheckpoint {
     }
 
     fn integers(&self, name: &str) -> Result<Option<Vec<i64>>> {
-        let Some((path, dtype, bytes)) = self.integers.get(name) else {
+        let Some((file, dtype, bytes)) = self.integers.get(name) else {
             return Ok(None);
         };
-        let file = MappedFile::open(path)?;
-        let bytes = file
-            .bytes()
-            .get(bytes.clone())
-            .ok_or_else(|| Error::corrupt(path, format!("tensor {name:?} lies past its end")))?;
+        let bytes = self.tensors.bytes(*file, bytes.clone());
+        let bytes = bytes.ok_or_else(|| {
+            Error::corrupt(&self.path, format!("tensor {name:?} lies past its end"))
+        })?;
         Ok(Some(match dtype {
             Dtype::I32 => {
                 let (values, _) = bytes.as_chunks::<4>();

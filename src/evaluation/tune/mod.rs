@@ -53,8 +53,8 @@ pub fn settings(decoder: &SpeculativeDecoder, gamma: Option<usize>) -> Vec<Setti
         draft: DraftKind::AUTO,
         gamma,
     });
-    let tried =
-        |setting: &Setting| !(decoder.has_default_drafts() && *setting == Setting::default());
+    let has_default = decoder.has_default_drafts();
+    let tried = |setting: &Setting| !(has_default && *setting == Setting::default());
     single.chain(all).filter(tried).collect()
 }
 

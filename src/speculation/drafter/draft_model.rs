@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cut_vocabulary::CutVocabulary;
 use super::{
     DraftedModel, Drafter, Drawing, HeadDrafter, ModelDrafter, OtherVocabulary, Sampler,
     TextDrafter, Vocabulary,
@@ -36,6 +37,14 @@ impl DraftModel {
             frequent: None,
         };
         Self::Model(drafted, None)
+    }
+
+    /// The model; `None`: it is a head.
+    pub(crate) fn model(&self) -> Option<&SharedModel> {
+        match self {
+            Self::Model(drafted, _) => Some(&drafted.model),
+            Self::Head(..) => None,
+        }
     }
 
     /// Makes the drafter for one request.
@@ -79,7 +88,10 @@ impl DraftModel {
                 )?));
             }
             Some(other) => Vocabulary::Other(other.clone(), other.retokenizer()?),
-            None => Vocabulary::Same,
+            None => match &drafted.frequent {
+                Some(frequent) => Vocabulary::Cut(CutVocabulary::new(frequent, vocab_size)),
+                None => Vocabulary::Same,
+            },
         };
         let drafter = ModelDrafter::new(drafted, vocabulary, sampler);
         Ok(Box::new(drafter))

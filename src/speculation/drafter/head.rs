@@ -53,11 +53,16 @@ impl HeadDrafter {
         })
     }
 
+    /// For how many tokens there are features that it has not read.
+    fn buffered(&self) -> usize {
+        self.features.len() / self.head.width().max(1)
+    }
+
     /// Feeds the tokens that the target has processed since the last call; returns whether there were any that fit the cache.
     fn catch_up(&mut self, text: &[u32]) -> Result<bool> {
         self.sequence.truncate(self.fed);
         let width = self.head.width();
-        let known = self.features.len() / width.max(1);
+        let known = self.buffered();
         let next = self.skipped + self.fed + 1;
         let new = known.min(text.len().saturating_sub(next));
         if new == 0 || new > self.sequence.room() {
@@ -82,7 +87,7 @@ impl Drafter for HeadDrafter {
     }
 
     fn unread(&self, _: usize) -> Option<usize> {
-        Some(self.features.len() / self.head.width().max(1))
+        Some(self.buffered())
     }
 
     fn skip_hidden(&mut self, tokens: usize) {
@@ -90,9 +95,8 @@ impl Drafter for HeadDrafter {
     }
 
     fn observe_hidden(&mut self, hidden: &[f32]) {
-        let width = self.head.width();
-        if self.features.len() > MAX_BUFFERED * width {
-            self.skipped += self.fed + self.features.len() / width;
+        if self.buffered() > MAX_BUFFERED {
+            self.skipped += self.fed + self.buffered();
             self.fed = 0;
             self.features.clear();
         }

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use super::cut_vocabulary::CutVocabulary;
 use super::sampler::Sampler;
 use super::sequence::DraftSequence;
 use super::vocabulary::Vocabulary;
@@ -41,12 +40,6 @@ pub struct ModelDrafter {
 impl ModelDrafter {
     /// A drafter for one request.
     pub fn new(drafted: &DraftedModel, vocabulary: Vocabulary, sampler: Sampler) -> Self {
-        let vocabulary = match (vocabulary, &drafted.frequent) {
-            (Vocabulary::Same, Some(frequent)) => {
-                Vocabulary::Cut(CutVocabulary::new(frequent, sampler.vocab_size()))
-            }
-            (vocabulary, _) => vocabulary,
-        };
         Self {
             sequence: DraftSequence::new(&drafted.model, drafted.window),
             mask: drafted.mask,
@@ -115,6 +108,7 @@ mod tests {
     use crate::sampling::{Noise, Processors};
     use crate::settings::SpeculativeConfig;
     use crate::speculation::drafter::Drawing;
+    use crate::speculation::drafter::cut_vocabulary::CutVocabulary;
 
     #[test]
     fn with_a_cut_vocabulary_the_best_of_its_tokens_is_drafted() {
@@ -127,8 +121,9 @@ mod tests {
             model: model.clone(),
             window: None,
             mask: None,
-            frequent: Some(frequent.into()),
+            frequent: None,
         };
+        let vocabulary = Vocabulary::Cut(CutVocabulary::new(&frequent, model.vocab_size()));
         let config = SpeculativeConfig {
             temperature: 0.0,
             ..SpeculativeConfig::unmodified()
@@ -136,7 +131,7 @@ mod tests {
         let processors = Processors::new(&config, 1, None);
         let drawing = Drawing::Coupled(Noise::new(0));
         let sampler = Sampler::new(processors, drawing, model.vocab_size());
-        let mut drafter = ModelDrafter::new(&drafted, Vocabulary::Same, sampler);
+        let mut drafter = ModelDrafter::new(&drafted, vocabulary, sampler);
         let text = [200, 3, 77, 310];
         let limit = DraftLimit {
             tokens: 6,
