@@ -2,7 +2,7 @@
 
 use super::layouts::{BLOCK, BYTE_OFFSET, FloatBlock, QuantizedLayout};
 use super::rows::QuantizedX;
-use super::simd::Simd;
+use super::simd::{SMALL_SUM, Simd};
 
 /// A block of weights of one tile.
 pub(super) trait Block {
@@ -29,13 +29,13 @@ pub(super) fn multiply_quantized<S: Simd, B: QuantizedLayout, const M: usize>(
     x: &[QuantizedX; M],
     sums: &mut [S::Floats; M],
 ) {
-    let mut products = [[S::splat_int(0); 2]; M];
+    let mut products = [[S::start_small(0); 2]; M];
     for row in 0..M {
         for sub_block in 0..B::SUB_BLOCKS {
             let sum = sub_block_sum::<B>(&x[row], sub_block);
             products[row][sub_block] = match B::OFFSET {
                 BYTE_OFFSET => S::start_bytes(sum),
-                offset => S::splat_int(-offset * sum),
+                offset => S::start_small(-offset * sum),
             };
         }
     }
@@ -45,7 +45,8 @@ pub(super) fn multiply_quantized<S: Simd, B: QuantizedLayout, const M: usize>(
     add_products::<S, B, M>(block, 2, x, &mut products);
     add_products::<S, B, M>(block, 3, x, &mut products);
     for row in 0..M {
-        block.add::<S>(products[row], &x[row], &mut sums[row]);
+        let [first, second] = products[row];
+        block.add::<S>([S::sums(first), S::sums(second)], &x[row], &mut sums[row]);
     }
 }
 
@@ -55,7 +56,7 @@ fn add_products<S: Simd, B: QuantizedLayout, const M: usize>(
     block: &B,
     index: usize,
     x: &[QuantizedX; M],
-    products: &mut [[S::Ints; 2]; M],
+    products: &mut [[S::Dots; 2]; M],
 ) {
     let (first, second) = block.vectors::<S>(index);
     for row in 0..M {
@@ -63,14 +64,29 @@ fn add_products<S: Simd, B: QuantizedLayout, const M: usize>(
         own[0] = dot::<S, B>(own[0], first, four(&x[row], index));
         let last = B::SUB_BLOCKS - 1;
         own[last] = dot::<S, B>(own[last], second, four(&x[row], index + 4));
+        if widens_after::<B>(index) {
+            for dots in &mut own[..B::SUB_BLOCKS] {
+                *dots = S::widen(*dots);
+            }
+        }
     }
 }
 
+/// Whether sums of 16 bits are widened after a vector: after the last of a block, and before they could be exceeded.
+const fn widens_after<B: QuantizedLayout>(index: usize) -> bool {
+    if B::OFFSET == BYTE_OFFSET {
+        return false;
+    }
+    let dots = if B::SUB_BLOCKS == 1 { 2 } else { 1 };
+    let largest = dots * 2 * B::LARGEST as i32 * 127;
+    (index + 1).is_multiple_of((SMALL_SUM / largest) as usize) || index == 3
+}
+
 #[inline(always)]
-fn dot<S: Simd, B: QuantizedLayout>(sums: S::Ints, weights: S::Bytes, x: [i8; 4]) -> S::Ints {
+fn dot<S: Simd, B: QuantizedLayout>(dots: S::Dots, weights: S::Bytes, x: [i8; 4]) -> S::Dots {
     match B::OFFSET {
-        BYTE_OFFSET => S::dot_bytes(sums, weights, x),
-        _ => S::dot_small(sums, weights, x),
+        BYTE_OFFSET => S::dot_bytes(dots, weights, x),
+        _ => S::dot_small(dots, weights, x),
     }
 }
 
@@ -96,5 +112,105 @@ pub(super) fn multiply_floats<S: Simd, B: FloatBlock, const M: usize>(
     }
     for row in 0..M {
         sums[row] = S::add(sums[row], products[row]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layouts::{
+        Affine2Halves, Affine4, Affine5, E2m1, E2m1Halves, Iq1Halves, Iq2Halves, Iq3S, Iq3Xxs,
+        NonLinear4, Symmetric6, Symmetric8,
+    };
+    use super::super::simd::LANES;
+    use super::super::tests::tiers;
+    use super::super::tier::Kernel;
+    use super::*;
+    use crate::formats::QuantBlock;
+
+    struct OneBlock<'a, B> {
+        block: &'a B,
+        x: &'a [QuantizedX; 2],
+        sums: &'a mut [[f32; LANES]; 2],
+    }
+
+    impl<B: QuantizedLayout> Kernel for OneBlock<'_, B> {
+        #[inline(always)]
+        fn run<S: Simd>(self) {
+            let mut sums = [S::splat(0.0); 2];
+            multiply_quantized::<S, B, 2>(self.block, self.x, &mut sums);
+            for (sums, vector) in self.sums.iter_mut().zip(sums) {
+                S::store(vector, sums);
+            }
+        }
+    }
+
+    /// Activations of one sign in each half: as far from 0 as sums get.
+    fn extreme(halves: [i8; 2]) -> QuantizedX {
+        let quants = std::array::from_fn(|input| halves[input / (BLOCK / 2)]);
+        let half_sums = halves.map(|quant| i32::from(quant) * (BLOCK / 2) as i32);
+        QuantizedX {
+            quants,
+            scale: 1.0,
+            sum: half_sums.iter().sum::<i32>() as f32,
+            half_sums,
+        }
+    }
+
+    /// Compares the products of a block whose stored quants are all `quant` with sums of its weights.
+    fn check<B: QuantizedLayout>(name: &str, quant: u8) {
+        let mut block = B::zeroed();
+        for lane in 0..LANES {
+            block.insert(
+                lane,
+                &QuantBlock {
+                    quants: [quant; BLOCK],
+                    scales: [1.0; 2],
+                    mins: [0.0; 2],
+                },
+            );
+        }
+        for halves in [[127, 127], [-127, -127], [127, -127]] {
+            let x = [extreme(halves), extreme([0, halves[1]])];
+            let expected = x.map(|x| {
+                let product = |input| block.weight(0, input) * f32::from(x.quants[input]);
+                (0..BLOCK).map(product).sum::<f32>()
+            });
+            for tier in tiers() {
+                let mut sums = [[0.0; LANES]; 2];
+                tier.run(OneBlock {
+                    block: &block,
+                    x: &x,
+                    sums: &mut sums,
+                });
+                let expected = expected.map(|sum| [sum; LANES]);
+                assert_eq!(sums, expected, "{name}, quant {quant}, {halves:?}, {tier}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_do_not_overflow() {
+        for quant in [0, 1, 3] {
+            check::<Affine2Halves>("Affine2Halves", quant);
+        }
+        for quant in 0..16 {
+            check::<Affine4>("Affine4", quant);
+            check::<E2m1>("E2m1", quant);
+            check::<E2m1Halves>("E2m1Halves", quant);
+            check::<Iq1Halves>("Iq1Halves", quant);
+            check::<Iq2Halves>("Iq2Halves", quant);
+            check::<Iq3S>("Iq3S", quant);
+            check::<Iq3Xxs>("Iq3Xxs", quant);
+            check::<NonLinear4>("NonLinear4", quant);
+        }
+        for quant in [0, 1, 16, 31] {
+            check::<Affine5>("Affine5", quant);
+        }
+        for quant in [0, 1, 32, 63] {
+            check::<Symmetric6>("Symmetric6", quant);
+        }
+        for quant in [1, 2, 128, 254, 255] {
+            check::<Symmetric8>("Symmetric8", quant);
+        }
     }
 }

@@ -31,6 +31,7 @@ impl Layout for Affine2Halves {
 impl QuantizedLayout for Affine2Halves {
     const SUB_BLOCKS: usize = 2;
     const OFFSET: i32 = 0;
+    const LARGEST: u8 = 48;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
         insert_pairs(&mut self.quants, lane, &words(&block.quants));

@@ -28,6 +28,7 @@ impl Layout for Affine4 {
 impl QuantizedLayout for Affine4 {
     const SUB_BLOCKS: usize = 1;
     const OFFSET: i32 = 0;
+    const LARGEST: u8 = 15;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
         insert_nibbles(&mut self.quants, lane, &words(&block.quants));

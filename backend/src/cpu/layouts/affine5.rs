@@ -32,6 +32,7 @@ impl Layout for Affine5 {
 impl QuantizedLayout for Affine5 {
     const SUB_BLOCKS: usize = 1;
     const OFFSET: i32 = 0;
+    const LARGEST: u8 = 31;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
         let quants = words(&block.quants);

@@ -41,8 +41,10 @@ pub(super) trait Layout: Pod + Send + Sync {
 pub(super) trait QuantizedLayout: Layout {
     /// The number of sub-blocks, each with its own scale: 1, or 2 halves.
     const SUB_BLOCKS: usize;
-    /// The offset that is added to stored quants. With [`BYTE_OFFSET`] they may be any bytes, else they are below 64.
+    /// The offset that is added to stored quants. With [`BYTE_OFFSET`] they may be any bytes.
     const OFFSET: i32;
+    /// The largest stored quant: below 64, but with [`BYTE_OFFSET`].
+    const LARGEST: u8;
 
     /// Writes the block of one output.
     fn insert(&mut self, lane: usize, block: &QuantBlock);

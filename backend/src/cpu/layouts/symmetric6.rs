@@ -31,6 +31,7 @@ impl Layout for Symmetric6 {
 impl QuantizedLayout for Symmetric6 {
     const SUB_BLOCKS: usize = 2;
     const OFFSET: i32 = 32;
+    const LARGEST: u8 = 63;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
         let quants = words(&block.quants);

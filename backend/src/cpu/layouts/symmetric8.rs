@@ -39,6 +39,7 @@ impl Layout for Symmetric8 {
 impl QuantizedLayout for Symmetric8 {
     const SUB_BLOCKS: usize = 1;
     const OFFSET: i32 = BYTE_OFFSET;
+    const LARGEST: u8 = u8::MAX;
 
     fn insert(&mut self, lane: usize, block: &QuantBlock) {
         for (vector, quants) in self.quants.iter_mut().zip(words(&block.quants)) {

@@ -24,6 +24,18 @@ const fn with_offset(levels: &[i8; 16], offset: i32) -> [u8; 16] {
     table
 }
 
+const fn largest(table: &[u8; 16]) -> u8 {
+    let mut largest = 0;
+    let mut index = 0;
+    while index < table.len() {
+        if table[index] > largest {
+            largest = table[index];
+        }
+        index += 1;
+    }
+    largest
+}
+
 macro_rules! table_layout {
     ($(#[$doc:meta])* $name:ident: $sub_blocks:literal of $levels:ident, offset $offset:expr) => {
         $(#[$doc])*
@@ -49,6 +61,7 @@ macro_rules! table_layout {
         impl QuantizedLayout for $name {
             const SUB_BLOCKS: usize = $sub_blocks;
             const OFFSET: i32 = $offset;
+            const LARGEST: u8 = largest(&Self::TABLE);
 
             fn insert(&mut self, lane: usize, block: &QuantBlock) {
                 insert_nibbles(&mut self.quants, lane, &words(&block.quants));

@@ -50,12 +50,51 @@ pub(super) fn sum_of_eight(vector: __m256) -> f32 {
     }
 }
 
+/// Sums of products of bytes. Without AVX-VNNI, an instruction multiplies bytes into 16 bits and another widens them:
+/// small weights are summed in between.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Dots {
+    wide: Two<__m256i>,
+    /// Two to a lane.
+    narrow: Two<__m256i>,
+}
+
+impl Dots {
+    #[inline(always)]
+    fn start(first: i32) -> Self {
+        // SAFETY: see `Simd`.
+        unsafe {
+            Self {
+                wide: [_mm256_set1_epi32(first); 2],
+                narrow: [_mm256_setzero_si256(); 2],
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn map_wide(self, other: Two<__m256i>, f: impl Fn(__m256i, __m256i) -> __m256i) -> Self {
+        Self {
+            wide: both(self.wide, other, f),
+            ..self
+        }
+    }
+}
+
+/// Four activations in every lane.
+#[inline(always)]
+fn broadcast(x: [i8; 4]) -> __m256i {
+    let x = i32::from_le_bytes(x.map(|x| x as u8));
+    // SAFETY: see `Simd`.
+    unsafe { _mm256_set1_epi32(x) }
+}
+
 // SAFETY of every block below: only `Tier::run` names this type, after checking for these instructions, and
 // loads and stores go through references of the vector's size.
 impl<const VNNI: bool> Simd for Avx<VNNI> {
     type Floats = Two<__m256>;
     type Ints = Two<__m256i>;
     type Bytes = Two<__m256i>;
+    type Dots = Dots;
     const ROWS: usize = 4;
     const QUERIES: usize = 2;
 
@@ -290,35 +329,62 @@ impl<const VNNI: bool> Simd for Avx<VNNI> {
         both(a, b, |a, b| unsafe { _mm256_or_si256(a, b) })
     }
     #[inline(always)]
-    fn dot_small(sums: Two<__m256i>, weights: Two<__m256i>, x: [i8; 4]) -> Two<__m256i> {
-        let x = i32::from_le_bytes(x.map(|x| x as u8));
-        both(sums, weights, |sums, weights| unsafe {
-            let x = _mm256_set1_epi32(x);
-            if VNNI {
-                return _mm256_dpbusd_avx_epi32(sums, weights, x);
-            }
-            // Two products of at most 63 * 127 fit 16 bits.
-            let products = _mm256_maddubs_epi16(weights, x);
-            _mm256_add_epi32(sums, _mm256_madd_epi16(products, _mm256_set1_epi16(1)))
-        })
+    fn start_small(first: i32) -> Dots {
+        Dots::start(first)
     }
     #[inline(always)]
-    fn start_bytes(sum_of_x: i32) -> Two<__m256i> {
-        Self::splat_int(if VNNI { -128 * sum_of_x } else { 0 })
+    fn dot_small(dots: Dots, weights: Two<__m256i>, x: [i8; 4]) -> Dots {
+        unsafe {
+            let x = broadcast(x);
+            if VNNI {
+                return dots.map_wide(weights, |sums, weights| {
+                    _mm256_dpbusd_avx_epi32(sums, weights, x)
+                });
+            }
+            Dots {
+                narrow: both(dots.narrow, weights, |sums, weights| {
+                    _mm256_add_epi16(sums, _mm256_maddubs_epi16(weights, x))
+                }),
+                ..dots
+            }
+        }
     }
     #[inline(always)]
-    fn dot_bytes(sums: Two<__m256i>, weights: Two<__m256i>, x: [i8; 4]) -> Two<__m256i> {
-        let x = i32::from_le_bytes(x.map(|x| x as u8));
-        both(sums, weights, |sums, weights| unsafe {
-            let x = _mm256_set1_epi32(x);
-            if VNNI {
-                return _mm256_dpbusd_avx_epi32(sums, weights, x);
+    fn widen(dots: Dots) -> Dots {
+        if VNNI {
+            return dots;
+        }
+        unsafe {
+            Dots {
+                narrow: [_mm256_setzero_si256(); 2],
+                ..dots.map_wide(dots.narrow, |sums, narrow| {
+                    _mm256_add_epi32(sums, _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)))
+                })
             }
-            // |w| * (x with the sign of w): two products of at most 128 * 127 fit 16 bits.
-            let weights = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
-            let products =
-                _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
-            _mm256_add_epi32(sums, _mm256_madd_epi16(products, _mm256_set1_epi16(1)))
-        })
+        }
+    }
+    #[inline(always)]
+    fn start_bytes(sum_of_x: i32) -> Dots {
+        Dots::start(if VNNI { -128 * sum_of_x } else { 0 })
+    }
+    #[inline(always)]
+    fn dot_bytes(dots: Dots, weights: Two<__m256i>, x: [i8; 4]) -> Dots {
+        unsafe {
+            let x = broadcast(x);
+            dots.map_wide(weights, |sums, weights| {
+                if VNNI {
+                    return _mm256_dpbusd_avx_epi32(sums, weights, x);
+                }
+                // |w| * (x with the sign of w): two products of at most 128 * 127 fit 16 bits.
+                let weights = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+                let products =
+                    _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
+                _mm256_add_epi32(sums, _mm256_madd_epi16(products, _mm256_set1_epi16(1)))
+            })
+        }
+    }
+    #[inline(always)]
+    fn sums(dots: Dots) -> Two<__m256i> {
+        dots.wide
     }
 }

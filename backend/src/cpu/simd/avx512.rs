@@ -23,6 +23,7 @@ impl Simd for Avx512 {
     type Floats = __m512;
     type Ints = __m512i;
     type Bytes = __m512i;
+    type Dots = __m512i;
 
     const ROWS: usize = 8;
     const QUERIES: usize = 6;
@@ -204,8 +205,16 @@ impl Simd for Avx512 {
         unsafe { _mm512_or_si512(a, b) }
     }
     #[inline(always)]
+    fn start_small(first: i32) -> __m512i {
+        unsafe { _mm512_set1_epi32(first) }
+    }
+    #[inline(always)]
     fn dot_small(sums: __m512i, weights: __m512i, x: [i8; 4]) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sums, weights, broadcast(x)) }
+    }
+    #[inline(always)]
+    fn widen(sums: __m512i) -> __m512i {
+        sums
     }
     #[inline(always)]
     fn start_bytes(sum_of_x: i32) -> __m512i {
@@ -214,5 +223,9 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn dot_bytes(sums: __m512i, weights: __m512i, x: [i8; 4]) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sums, weights, broadcast(x)) }
+    }
+    #[inline(always)]
+    fn sums(sums: __m512i) -> __m512i {
+        sums
     }
 }

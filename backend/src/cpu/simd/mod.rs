@@ -16,6 +16,10 @@ pub(super) mod scalar;
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
+/// The largest sum of products that [`Simd::dot_small`] may leave to be widened. Each call adds two products of a weight
+/// with at most 127.
+pub(super) const SMALL_SUM: i32 = i16::MAX as i32;
+
 /// Sixteen lanes of one tier's instructions.
 ///
 /// Implementations contain instructions that not every CPU has: only [`Tier::run`](super::tier::Tier::run), which runs
@@ -27,6 +31,8 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     type Ints: Copy;
     /// Sixteen times four bytes.
     type Bytes: Copy;
+    /// Running dot products of bytes: sixteen sums of 32 bits and, on tiers that sum products in 16 bits first, those.
+    type Dots: Copy;
 
     /// The maximum number of rows of activations that a weight block is multiplied with at once.
     const ROWS: usize;
@@ -125,10 +131,17 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// The table's entry for each byte, which is below 16.
     fn look_up(table: &[u8; 16], indices: Self::Bytes) -> Self::Bytes;
-    /// Adds to each lane the dot product of its four weights, unsigned and below 64, with `x`.
-    fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints;
-    /// The initial sums of [`Self::dot_bytes`], given the sum of all its `x`.
-    fn start_bytes(sum_of_x: i32) -> Self::Ints;
+    /// Dot products that start with this value, for [`Self::dot_small`].
+    fn start_small(first: i32) -> Self::Dots;
+    /// Adds to each lane the dot product of its four weights, unsigned and below 64, with `x`. [`Self::widen`] must
+    /// follow before the 16 bits of [`SMALL_SUM`] are exceeded.
+    fn dot_small(dots: Self::Dots, weights: Self::Bytes, x: [i8; 4]) -> Self::Dots;
+    /// Adds the sums of 16 bits, if the tier has any, to those of 32 bits.
+    fn widen(dots: Self::Dots) -> Self::Dots;
+    /// Dot products that start at 0, for [`Self::dot_bytes`], given the sum of all its `x`.
+    fn start_bytes(sum_of_x: i32) -> Self::Dots;
     /// Adds to each lane the dot product of its four weights, stored plus 128, with `x`, which is never -128.
-    fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints;
+    fn dot_bytes(dots: Self::Dots, weights: Self::Bytes, x: [i8; 4]) -> Self::Dots;
+    /// The sums, once all are widened.
+    fn sums(dots: Self::Dots) -> Self::Ints;
 }

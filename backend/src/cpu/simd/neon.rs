@@ -66,6 +66,7 @@ impl Simd for Neon {
     type Floats = Four<float32x4_t>;
     type Ints = Four<int32x4_t>;
     type Bytes = Four<uint8x16_t>;
+    type Dots = Four<int32x4_t>;
     const ROWS: usize = 3;
     const QUERIES: usize = 1;
 
@@ -263,10 +264,18 @@ impl Simd for Neon {
         pairs(a, b, |a, b| unsafe { vorrq_u8(a, b) })
     }
     #[inline(always)]
+    fn start_small(first: i32) -> Self::Ints {
+        Self::splat_int(first)
+    }
+    #[inline(always)]
     fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints {
         // Below 64, signed and unsigned are the same.
         let x = broadcast(x);
         pairs(sums, weights, |sums, weights| dot(sums, weights, x))
+    }
+    #[inline(always)]
+    fn widen(sums: Self::Ints) -> Self::Ints {
+        sums
     }
     #[inline(always)]
     fn start_bytes(_: i32) -> Self::Ints {
@@ -280,5 +289,9 @@ impl Simd for Neon {
             let signed = unsafe { veorq_u8(weights, vdupq_n_u8(128)) };
             dot(sums, signed, x)
         })
+    }
+    #[inline(always)]
+    fn sums(sums: Self::Ints) -> Self::Ints {
+        sums
     }
 }

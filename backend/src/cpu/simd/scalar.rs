@@ -36,6 +36,7 @@ impl Simd for Scalar {
     type Floats = [f32; LANES];
     type Ints = [i32; LANES];
     type Bytes = [u8; 4 * LANES];
+    type Dots = [i32; LANES];
     const ROWS: usize = 4;
     const QUERIES: usize = 2;
 
@@ -176,8 +177,16 @@ impl Simd for Scalar {
         std::array::from_fn(|byte| a[byte] | b[byte])
     }
     #[inline(always)]
+    fn start_small(first: i32) -> Self::Ints {
+        [first; LANES]
+    }
+    #[inline(always)]
     fn dot_small(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints {
         dot(sums, weights, x, i32::from)
+    }
+    #[inline(always)]
+    fn widen(sums: Self::Ints) -> Self::Ints {
+        sums
     }
     #[inline(always)]
     fn start_bytes(_: i32) -> Self::Ints {
@@ -186,5 +195,9 @@ impl Simd for Scalar {
     #[inline(always)]
     fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints {
         dot(sums, weights, x, |weight| i32::from(weight) - 128)
+    }
+    #[inline(always)]
+    fn sums(sums: Self::Ints) -> Self::Ints {
+        sums
     }
 }
