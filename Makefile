@@ -21,20 +21,28 @@ TARGETS ?= gguf safetensors pickle config tokenizer head table request format
 SECONDS ?= 60
 SANITIZER ?= none
 
-.PHONY: build test test-rust test-python lint bench docs fuzz environment
+.PHONY: help build test test-rust test-python test-arm lint bench docs site fuzz wheel environment
 
-build:
+help: ## list what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
+		printf '%-14s %s\n' "$$target" "$$text"; done
+
+build: ## the program specdec, in target/release
 	cargo build --release
 
-test: test-rust test-python
+test: test-rust test-python ## all tests
 
-test-rust:
+test-rust: ## the tests of the Rust code
 	cargo test --workspace $(TEST_PROFILE) --features specdec_rs/python --no-fail-fast $(if $(SPECDEC_SHARED),-- --include-ignored)
 
-test-python: environment
+test-python: environment ## the tests of the Python package, the server and the program
 	$(IN_ENVIRONMENT)/python -m pytest
 
-lint: environment
+# Installs an emulator and a cross compiler, where apt-get can. OPTIONS=--all runs all tests of the workspace.
+test-arm: ## the kernels' tests for 64-bit Arm, emulated
+	.ci/arm $(OPTIONS)
+
+lint: environment ## formatting, lints, types and spelling
 	cargo fmt --all --check
 	cargo clippy --workspace $(LINT_PROFILE) --features specdec_rs/python --all-targets -- -D warnings
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
@@ -43,21 +51,32 @@ lint: environment
 	$(IN_ENVIRONMENT)/ruff check .
 	$(IN_ENVIRONMENT)/mypy
 	$(IN_ENVIRONMENT)/python -m mypy.stubtest specdec_rs
+	$(IN_ENVIRONMENT)/typos
 
-bench:
+bench: ## benchmarks
 	cargo bench --workspace
 
-docs:
+docs: ## the reference of the Rust library, in target/doc
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features specdec_rs/python
 
+site: ## the documentation as a site, in target/site
+	[ -x target/docs/bin/python ] || $(PYTHON) -m venv target/docs
+	target/docs/bin/python -m pip install --quiet --requirement docs/requirements.txt
+	target/docs/bin/mkdocs build --strict --quiet
+
+wheel: ## a wheel, in target/wheel, which is installed elsewhere and answers
+	rm -rf target/wheel
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir target/wheel .
+	$(PYTHON) packaging/check_wheel.py target/wheel/*.whl --environment target/wheel/clean
+
 # Needs cargo-fuzz. Whatever a target's input does, it takes at most 2 GB and a minute.
-fuzz:
+fuzz: ## fuzz each of TARGETS for SECONDS
 	$(PYTHON) fuzz/seeds.py $(TARGETS)
 	for target in $(TARGETS); do \
 		cargo $(if $(filter-out none,$(SANITIZER)),+nightly) fuzz run --sanitizer $(SANITIZER) $$target -- \
 			-dict=fuzz/corpus/$$target.dict -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=60 || exit 1; \
 	done
 
-environment:
+environment: ## the package and what its tests need, in target/python
 	[ -x $(IN_ENVIRONMENT)/python ] || $(PYTHON) -m venv $(ENVIRONMENT)
 	$(IN_ENVIRONMENT)/python -m pip install --quiet --upgrade '.[test]'
