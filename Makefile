@@ -50,7 +50,7 @@ lint: environment ## formatting, lints, types and spelling
 	$(IN_ENVIRONMENT)/ruff format --check .
 	$(IN_ENVIRONMENT)/ruff check .
 	$(IN_ENVIRONMENT)/mypy
-	$(IN_ENVIRONMENT)/python -m mypy.stubtest specdec_rs
+	$(IN_ENVIRONMENT)/python -m mypy.stubtest specdec_rs._core
 	$(IN_ENVIRONMENT)/typos
 
 bench: ## benchmarks
