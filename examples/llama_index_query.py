@@ -12,8 +12,7 @@ try:
     from llama_index.llms.openai_like import OpenAILike
 except ModuleNotFoundError:
     sys.exit(
-        "this example needs LlamaIndex: "
-        "pip install llama-index-core llama-index-llms-openai-like"
+        "this example needs LlamaIndex: pip install llama-index-core llama-index-llms-openai-like"
     )
 
 TEXTS = ["The old cat sleeps on the red mat.", "The young dog sleeps on the brown log."]

@@ -197,8 +197,9 @@ def test_from_pretrained_takes_a_pattern(tmp_path: Path) -> None:
     "name", ["n_batch", "use_mlock", "lora_path", "rope_freq_base", "logits_all", "n_ctxx"]
 )
 def test_arguments_of_the_constructor_are_refused_by_name(name: str) -> None:
+    arguments: dict[str, Any] = {name: 1}
     with pytest.raises(TypeError, match=f"Llama does not support {name}"):
-        Llama(PAIR / "target", **{name: 1})
+        Llama(PAIR / "target", **arguments)
 
 
 def test_arguments_of_calls_are_refused_by_name(llm: Llama) -> None:

@@ -121,7 +121,7 @@ def test_several_prompts_and_answers_that_end_early(
     assert torch.equal(answer, ended)
 
 
-class Second(transformers.StoppingCriteria):  # type: ignore[misc]
+class Second:
     """Stops after two tokens."""
 
     def __init__(self, length: int) -> None:
@@ -203,7 +203,7 @@ def test_torchs_seed_repeats_a_sample_whatever_the_draft(llama: Any, tokenizer: 
     )
 
 
-class Collected(transformers.generation.streamers.BaseStreamer):  # type: ignore[misc]
+class Collected:
     """Keeps what it receives."""
 
     def __init__(self) -> None:

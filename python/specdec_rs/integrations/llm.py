@@ -16,12 +16,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from specdec_rs import SpecdecError, SpeculativeDecoder, Stats
+
+try:
+    import llm
+except ModuleNotFoundError as error:
+    if error.name != "llm":
+        raise
+    raise ModuleNotFoundError(f"{__name__} needs llm: pip install llm", name="llm") from error
+
+# What llm itself needs.
 import click
-import llm
 from llm.parts import TextPart
 from pydantic import Field
-
-from specdec_rs import SpecdecError, SpeculativeDecoder, Stats
 
 DEFAULT = "smollm2-135m"
 """The model that needs not be added."""
