@@ -138,8 +138,11 @@ class TransformersModel:
         self.context_length = length
         self.vocab_size: int = vocab_size or config.vocab_size
         # A model whose cache is not what its configuration says is refused now, not in a request.
-        self.extend(-1, np.zeros(2, np.uint32), 1)
-        self.truncate(-1, 1)
+        try:
+            self.extend(-1, np.zeros(2, np.uint32), 1)
+            self.truncate(-1, 1)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{name} does not compute with a DynamicCache: {error}") from error
         self.free(-1)
 
     def extend(
@@ -206,6 +209,8 @@ class TransformersDecoder:
         tokenizer: Any = None,
         *,
         context_length: int | None = None,
+        gamma: int | None = None,
+        adaptive: bool = True,
     ) -> None:
         """Combine models that are loaded already.
 
@@ -216,6 +221,8 @@ class TransformersDecoder:
             tokenizer: The target's tokenizer, a fast one; None loads the one in the place that the
                 target was loaded from.
             context_length: Maximum number of tokens in a sequence; None is the model's.
+            gamma: Maximum number of tokens drafted per step; None is the default.
+            adaptive: Let each step draft only as many tokens as save time, up to `gamma`.
 
         Raises:
             ValueError: A model cannot be rolled back, the draft has another vocabulary, or the
@@ -226,16 +233,20 @@ class TransformersDecoder:
         self.tokenizer = tokenizer
         self.stats: list[Stats] = []
         self._target = target
-        self._source: Any = None
+        self._drafts: dict[str, Any] = {"adaptive": adaptive}
+        if gamma is not None:
+            self._drafts["gamma"] = gamma
         wrapped = TransformersModel(target, context_length=context_length)
         drafter = None
         if draft is None or isinstance(draft, str):
-            self._source = SpeculativeConfig(draft=draft).draft  # type: ignore[arg-type]
+            self._drafts["draft"] = draft
         elif draft.config.get_text_config(decoder=True).vocab_size < len(tokenizer):
             raise ValueError(f"draft: it has fewer tokens than the tokenizer, {len(tokenizer)}")
         else:
             # The target's rows may be padded to another length.
             drafter = TransformersModel(draft, vocab_size=wrapped.vocab_size)
+        # Refuses what is out of its range.
+        SpeculativeConfig(**self._drafts)
         self.decoder = SpeculativeDecoder.with_models(
             wrapped, drafter, _own_tokenizer(tokenizer, target)
         )
@@ -247,6 +258,8 @@ class TransformersDecoder:
         draft: str | PathLike[str] | None = None,
         *,
         context_length: int | None = None,
+        gamma: int | None = None,
+        adaptive: bool = True,
         device: str = "cpu",
         dtype: str = "float32",
         **kwargs: Any,
@@ -256,7 +269,9 @@ class TransformersDecoder:
         Args:
             target: A hub name or a folder.
             draft: The same for a smaller model, or a source of drafts, as for the constructor.
-            context_length: Maximum number of tokens in a sequence; None is the model's.
+            context_length: As for the constructor.
+            gamma: As for the constructor.
+            adaptive: As for the constructor.
             device: Where both models compute.
             dtype: The type that both compute in. The shorter it is, the more often rounding decides
                 between two almost equally probable tokens.
@@ -275,6 +290,8 @@ class TransformersDecoder:
             draft if draft is None or _is_source(draft) else load(draft),
             transformers.AutoTokenizer.from_pretrained(target),
             context_length=context_length,
+            gamma=gamma,
+            adaptive=adaptive,
         )
 
     def generate(
@@ -406,7 +423,7 @@ class TransformersDecoder:
     def _settings(self, config: Any, max_new_tokens: int) -> dict[str, Any]:
         """Return the keywords of `SpeculativeDecoder.stream`."""
         settings: dict[str, Any] = {
-            "draft": self._source,
+            **self._drafts,
             # The stopping criteria decide.
             "ignore_eos": True,
             "max_new_tokens": max_new_tokens,
