@@ -7,9 +7,9 @@ A program that uses `llama_cpp.Llama` changes its import alone:
 >>> llm("Once upon a time,", max_tokens=8)["choices"][0]["text"]  # doctest: +SKIP
 
 The defaults are llama-cpp-python's. Four things differ: the random numbers, so that a seed gives
-another sample; the temperature, which is applied before top-k, top-p and min-p; `repeat_penalty`,
-which counts the whole prompt and answer and not only the last 64 tokens; and special tokens in the
-text of a prompt, which are always special.
+another sample; the temperature, which is applied before top-k, top-p and min-p; penalties, which
+count the whole answer (`repeat_penalty` also the prompt) and not the last 64 tokens; and special
+tokens in the text of a prompt, which are always special.
 """
 
 from __future__ import annotations
