@@ -1,11 +1,10 @@
 //! Exit statuses and messages.
 
-use std::ffi::OsStr;
 use std::io::Read;
 use std::path::Path;
 
 use crate::support::pair;
-use crate::{check_error, error, generate, on_pair, program, spawn, specdec};
+use crate::{error, generate, program, spawn, specdec};
 
 #[test]
 fn values_out_of_range_are_usage_errors() {
@@ -164,6 +163,7 @@ fn models_that_do_not_load_give_a_one_line_error() {
 #[cfg(unix)]
 #[test]
 fn arguments_that_are_not_utf_8_are_refused() {
+    use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let wrong = OsStr::from_bytes(b"caf\xe9");
     for before in [
@@ -176,7 +176,7 @@ fn arguments_that_are_not_utf_8_are_refused() {
         assert_eq!(output.status.code(), Some(2), "{before:?}");
     }
     // A file may have such a name.
-    let mut command = on_pair("bench", &["--prompts"]);
+    let mut command = crate::on_pair("bench", &["--prompts"]);
     command.arg(wrong);
     error(command, 1);
 }
@@ -209,7 +209,7 @@ fn a_full_disk_is_an_error() {
             .open("/dev/full")
             .unwrap();
         let output = generate(args).stdout(full).output().unwrap();
-        let message = check_error(&output, 1, "/dev/full");
+        let message = crate::check_error(&output, 1, "/dev/full");
         assert!(message.contains("stdout"), "{message}");
     }
 }
