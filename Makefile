@@ -21,7 +21,7 @@ TARGETS ?= gguf safetensors pickle config tokenizer head table request format
 SECONDS ?= 60
 SANITIZER ?= none
 
-.PHONY: build test test-rust test-python lint bench docs fuzz environment
+.PHONY: build test test-rust test-python lint bench docs site fuzz environment
 
 build:
 	cargo build --release
@@ -50,6 +50,15 @@ bench:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features specdec_rs/python
 
+# The pages of docs/, as a site in target/site. The package itself is not built for it, but Python must be 3.11 or newer.
+DOCS_REQUIREMENTS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")
+
+site:
+	[ -x $(IN_ENVIRONMENT)/python ] || $(PYTHON) -m venv $(ENVIRONMENT)
+	$(IN_ENVIRONMENT)/python -c '$(DOCS_REQUIREMENTS)' > target/docs-requirements.txt
+	$(IN_ENVIRONMENT)/python -m pip install --quiet --requirement target/docs-requirements.txt
+	NO_MKDOCS_2_WARNING=1 $(IN_ENVIRONMENT)/mkdocs build --quiet --strict
+
 # Needs cargo-fuzz. Whatever a target's input does, it takes at most 2 GB and a minute.
 fuzz:
 	$(PYTHON) fuzz/seeds.py $(TARGETS)
@@ -60,4 +69,4 @@ fuzz:
 
 environment:
 	[ -x $(IN_ENVIRONMENT)/python ] || $(PYTHON) -m venv $(ENVIRONMENT)
-	$(IN_ENVIRONMENT)/python -m pip install --quiet --upgrade '.[test]'
+	$(IN_ENVIRONMENT)/python -m pip install --quiet --upgrade '.[test,docs]'
