@@ -17,7 +17,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parent.parent
 # Pages of the site that are not in docs/.
 ROOT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
-LINK = re.compile(r"\]\((?!https?:|#)([^)\s#]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"\[([^\]\[]*)\]\((?!https?:|#)([^)\s#]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^```(\w+)(?:,\S*| no-run)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOADED = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=["']?https?:[^>]*""")
 
@@ -44,6 +44,12 @@ def _site_path(path: str) -> str | None:
     return _source_page(path)
 
 
+def _title(page: File) -> str:
+    """Return a page's title, by which the site refers to it where the repository uses its name."""
+    heading = re.search("^# (.*)$", page.content_string, re.MULTILINE)
+    return heading[1] if heading else page.src_uri
+
+
 def _content_of_source(path: str) -> str:
     """Return a page with a file's text, without a place in the search."""
     text = (ROOT / path).read_text(encoding="utf-8")
@@ -66,7 +72,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
     sources = set()
     for page in files.documentation_pages():
-        for link, _ in LINK.findall(page.content_string):
+        for _, link, _ in LINK.findall(page.content_string):
             path = _repository_path(link, page.src_uri)
             place = _site_path(path)
             if place and place.startswith("source/"):
@@ -89,16 +95,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return markdown
 
     def relinked(match: re.Match[str]) -> str:
-        link, anchor = match[1], match[2] or ""
+        text, link, anchor = match.groups(default="")
         place = _site_path(_repository_path(link, uri))
         if place is None:
-            return "]"
-        return f"]({posixpath.relpath(place, posixpath.dirname(uri) or '.')}{anchor})"
+            return f"`{text}`"
+        linked = files.get_file_from_path(place)
+        if linked and text in (link, posixpath.basename(link)) and link.endswith(".md"):
+            text = _title(linked)
+        return f"[{text}]({posixpath.relpath(place, posixpath.dirname(uri) or '.')}{anchor})"
 
-    markdown = LINK.sub(relinked, markdown)
-    # A link to a folder leaves its text: "[src/text/]".
-    markdown = re.sub(r"\[(\w[\w/]*/)\](?![(\[])", r"`\1`", markdown)
-    return FENCE.sub(_shown, markdown)
+    return FENCE.sub(_shown, LINK.sub(relinked, markdown))
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
