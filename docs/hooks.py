@@ -19,7 +19,9 @@ ROOT = Path(__file__).parent.parent
 ROOT_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 LINK = re.compile(r"\[([^\]\[]*)\]\((?!https?:|#)([^)\s#]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^```(\w+)(?:,\S*| no-run)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LOADED = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=["']?https?:[^>]*""")
+LOADED = re.compile(
+    r"""<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=["']?https?:[^>]*"""
+)
 
 
 def _repository_path(link: str, page: str) -> str:
