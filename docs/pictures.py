@@ -306,7 +306,7 @@ def bars(data: dict[str, Any]) -> Picture:
 
 def curves(data: dict[str, Any]) -> Picture:
     """Draw a curve for each row."""
-    steps = data["x"]
+    steps: list[float] = data["x"]
     left, right, top, bottom = 70.0, 560.0, 96.0, 366.0
     picture = Picture(426, f"{data['title']}: {data['unit']}")
     head(picture, data)
