@@ -72,6 +72,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages at the repository's root, and those of the sources that pages link to."""
     for name in ROOT_PAGES:
         files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
+    icon = ROOT / "src/server/routes/playground"
+    files.append(File("icon.svg", str(icon), config.site_dir, config.use_directory_urls))
     sources = set()
     for page in files.documentation_pages():
         for _, link, _ in LINK.findall(page.content_string):
