@@ -59,10 +59,14 @@ bench: ## benchmarks
 docs: ## the reference of the Rust library, in target/doc
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features specdec_rs/python
 
+# The pages of docs/, as a site in target/site. The package itself is not built for it, but Python must be 3.11 or newer.
+DOCS_REQUIREMENTS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")
+
 site: ## the documentation as a site, in target/site
-	[ -x target/docs/bin/python ] || $(PYTHON) -m venv target/docs
-	target/docs/bin/python -m pip install --quiet --requirement docs/requirements.txt
-	target/docs/bin/mkdocs build --strict --quiet
+	[ -x $(IN_ENVIRONMENT)/python ] || $(PYTHON) -m venv $(ENVIRONMENT)
+	$(IN_ENVIRONMENT)/python -c '$(DOCS_REQUIREMENTS)' > target/docs-requirements.txt
+	$(IN_ENVIRONMENT)/python -m pip install --quiet --requirement target/docs-requirements.txt
+	NO_MKDOCS_2_WARNING=1 $(IN_ENVIRONMENT)/mkdocs build --quiet --strict
 
 wheel: ## a wheel, in target/wheel, which is installed elsewhere and answers
 	rm -rf target/wheel
@@ -79,4 +83,4 @@ fuzz: ## fuzz each of TARGETS for SECONDS
 
 environment: ## the package and what its tests need, in target/python
 	[ -x $(IN_ENVIRONMENT)/python ] || $(PYTHON) -m venv $(ENVIRONMENT)
-	$(IN_ENVIRONMENT)/python -m pip install --quiet --upgrade '.[test]'
+	$(IN_ENVIRONMENT)/python -m pip install --quiet --upgrade '.[test,docs]'
