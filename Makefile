@@ -42,7 +42,7 @@ test-python: environment ## the tests of the Python package, the server and the 
 test-arm: ## the kernels' tests for 64-bit Arm, emulated
 	.ci/arm $(OPTIONS)
 
-lint: environment ## formatting, lints, types and spelling
+lint: environment ## formatting, lints, types, spelling and the crates' licenses
 	cargo fmt --all --check
 	cargo clippy --workspace $(LINT_PROFILE) --features specdec_rs/python --all-targets -- -D warnings
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
@@ -52,6 +52,7 @@ lint: environment ## formatting, lints, types and spelling
 	$(IN_ENVIRONMENT)/mypy
 	$(IN_ENVIRONMENT)/python -m mypy.stubtest specdec_rs._core
 	$(IN_ENVIRONMENT)/typos
+	$(PYTHON) packaging/licences.py
 
 bench: ## benchmarks
 	cargo bench --workspace
