@@ -183,7 +183,7 @@ def visit(browser: webdriver.Chrome) -> None:
     ask(browser, "Write a long story about the sea.")
     # Once a token of it is there.
     wait(browser, ".answer", 3)
-    until(browser, lambda: find(browser, ".answer")[-1].text)
+    until(browser, lambda: find(browser, ".answer")[-1].find_elements("css selector", ".token"))
     (stop,) = wait(browser, "#stop:not([hidden])")
     stop.click()
     until(browser, lambda: "stopped" in find(browser, ".facts")[-1].text)
