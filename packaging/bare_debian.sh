@@ -22,8 +22,11 @@ mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 folder=$(mktemp -d)
 root=
 leave() {
-    [ -z "$root" ] || umount -q "$root/proc" "$root/dev" || true
-    rm -rf "$folder"
+    # Nothing is removed through a mount: the machine's own /dev may be bound there.
+    for mounted in ${root:+"$root/proc" "$root/dev"}; do
+        ! mountpoint -q "$mounted" || umount "$mounted" || echo "still mounted, and left: $mounted" >&2
+    done
+    rm -rf --one-file-system "$folder"
 }
 trap leave EXIT INT TERM
 
