@@ -50,7 +50,7 @@ lint: environment ## formatting, lints, types, spelling and the crates' licenses
 	$(IN_ENVIRONMENT)/ruff format --check .
 	$(IN_ENVIRONMENT)/ruff check .
 	$(IN_ENVIRONMENT)/mypy
-	$(IN_ENVIRONMENT)/python -m mypy.stubtest specdec_rs._core
+	$(IN_ENVIRONMENT)/python -m mypy.stubtest specdec_rs --mypy-config-file pyproject.toml --allowlist .ci/stubtest-allowed.txt
 	$(IN_ENVIRONMENT)/typos
 	$(PYTHON) packaging/licences.py
 

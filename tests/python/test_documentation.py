@@ -27,7 +27,7 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     names: dict[str, object] = {}
     for number, block in enumerate(blocks(page)):
         exec(compile(block, f"{page.name}, block {number}", "exec"), names)
-    assert names.keys() & {"decoder", "llm"}
+    assert ("llm" if page.name == "integrations.md" else "decoder") in names
 
 
 def numbers(text: str) -> list[float]:

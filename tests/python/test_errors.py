@@ -76,8 +76,7 @@ def test_invalid_keywords(keyword: str, value: Any) -> None:
     [("draft", 5), ("device", 5), ("num_threads", "two"), ("progress", "yes"), ("tokenizer", 5)],
 )
 def test_wrong_types(keyword: str, value: Any) -> None:
-    # Some errors name the argument in a note, which exceptions have from Python 3.11 on.
-    with pytest.raises(TypeError, match=keyword if sys.version_info >= (3, 11) else None):
+    with pytest.raises(TypeError, match=keyword):
         SpeculativeDecoder(DRAFT, **{keyword: value})
     with pytest.raises(TypeError):
         SpeculativeDecoder(5)  # type: ignore[arg-type]
