@@ -7,14 +7,11 @@ with the checksums that cargo compares. The same sources give the same bytes. Ne
 """
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import tomllib
-
-ROOT = Path(__file__).resolve().parent.parent
+from crates import ROOT, license_of, metadata
 
 
 def purl(package: dict[str, Any]) -> str:
@@ -31,9 +28,8 @@ def component(package: dict[str, Any], checksums: dict[tuple[str, str], str]) ->
         "version": package["version"],
         "purl": purl(package),
     }
-    if package["license"]:
-        # Crates may still write the older slash for "or".
-        expression = " OR ".join(part.strip() for part in package["license"].split("/"))
+    expression = license_of(package)
+    if expression:
         described["licenses"] = [{"expression": expression}]
     checksum = checksums.get((package["name"], package["version"]))
     if checksum:
@@ -43,16 +39,15 @@ def component(package: dict[str, Any], checksums: dict[tuple[str, str], str]) ->
 
 def main() -> None:
     """Prints the bill of materials."""
-    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--features", "python"]
-    metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    described = metadata(["python"])
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text())
     checksums = {
         (package["name"], package["version"]): package["checksum"]
         for package in lock["package"]
         if "checksum" in package
     }
-    packages = {package["id"]: package for package in metadata["packages"]}
-    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+    packages = {package["id"]: package for package in described["packages"]}
+    nodes = {node["id"]: node for node in described["resolve"]["nodes"]}
     root = next(package for package in packages.values() if package["name"] == "specdec_rs")
 
     def dependencies(identity: str) -> list[str]:

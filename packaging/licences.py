@@ -6,13 +6,10 @@ All crates of the workspace are read, those of other platforms and of tests too.
 checks more.
 """
 
-import json
 import re
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from crates import ROOT, license_of, metadata
 
 
 def listed(name: str) -> set[str]:
@@ -24,10 +21,8 @@ def listed(name: str) -> set[str]:
 
 
 def tokens_of(expression: str) -> list[str]:
-    """Splits an expression of SPDX; `A WITH B` is one token, an old slash OR."""
-    spaced = re.sub(
-        r"\s+WITH\s+", "\0", re.sub(r"([()])", r" \1 ", expression.replace("/", " OR "))
-    )
+    """Splits an expression of SPDX; `A WITH B` is one token."""
+    spaced = re.sub(r"\s+WITH\s+", "\0", re.sub(r"([()])", r" \1 ", expression))
     return [token.replace("\0", " WITH ") for token in spaced.split()]
 
 
@@ -58,15 +53,12 @@ def is_fulfilled(tokens: list[str], allowed: set[str]) -> bool:
 
 def main() -> None:
     """Prints what is wrong, and fails if anything is."""
-    command = ["cargo", "metadata", "--locked", "--format-version", "1"]
-    command += ["--features", ",".join(listed("features"))]
-    metadata = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    packages = json.loads(metadata.stdout)["packages"]
+    packages = metadata(listed("features"))["packages"]
     allowed = listed("allow")
     used: set[str] = set()
     wrong = []
     for package in packages:
-        tokens = tokens_of(package["license"] or "none")
+        tokens = tokens_of(license_of(package) or "none")
         used |= allowed.intersection(tokens)
         if not is_fulfilled(tokens, allowed):
             wrong.append(f"{package['name']} {package['version']}: {package['license']}")

@@ -22,6 +22,13 @@ TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content }}\n"
     "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
 )
+# A schema that the pair's target fulfils within a few tokens.
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
 
 
 def chatting_target(folder: Path) -> Path:

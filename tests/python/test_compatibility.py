@@ -11,15 +11,9 @@ from typing import Any
 
 import pytest
 from conftest import PAIR
-from serving import Running, chatting_target, serving
+from serving import SCHEMA, Running, chatting_target, serving
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
-SCHEMA = {
-    "type": "object",
-    "properties": {"a": {"type": "integer", "minimum": 1, "maximum": 9}},
-    "required": ["a"],
-    "additionalProperties": False,
-}
 
 
 def model(folder: Path, **files: dict[str, Any]) -> Path:

@@ -7,17 +7,11 @@ from typing import Any
 
 import pytest
 from conftest import PAIR, ROOT
-from serving import chatting_target
+from serving import SCHEMA, chatting_target
 from specdec_rs import InvalidConfig, SpeculativeDecoder
 from specdec_rs.integrations.llama_cpp import Llama
 
 MESSAGES = [{"role": "user", "content": "You may copy"}]
-SCHEMA = {
-    "type": "object",
-    "properties": {"a": {"type": "integer", "minimum": 1, "maximum": 9}},
-    "required": ["a"],
-    "additionalProperties": False,
-}
 TOOL = {"type": "function", "function": {"name": "choose", "parameters": SCHEMA}}
 
 
