@@ -29,14 +29,14 @@ pub(super) fn multiply_quantized<S: Simd, B: QuantizedLayout, const M: usize>(
     x: &[QuantizedX; M],
     sums: &mut [S::Floats; M],
 ) {
-    let mut products = [[S::start_small(0); 2]; M];
+    if S::PAIRS_ROWS && M > 1 {
+        return multiply_pairs::<S, B, M>(block, x, sums);
+    }
+    let mut products = [[S::start(0, 0); 2]; M];
     for row in 0..M {
         for sub_block in 0..B::SUB_BLOCKS {
             let sum = sub_block_sum::<B>(&x[row], sub_block);
-            products[row][sub_block] = match B::OFFSET {
-                BYTE_OFFSET => S::start_bytes(sum),
-                offset => S::start_small(-offset * sum),
-            };
+            products[row][sub_block] = S::start(B::OFFSET, sum);
         }
     }
     // Unrolled, since shift counts must be constants.
@@ -61,15 +61,72 @@ fn add_products<S: Simd, B: QuantizedLayout, const M: usize>(
     let (first, second) = block.vectors::<S>(index);
     for row in 0..M {
         let own = &mut products[row];
-        own[0] = dot::<S, B>(own[0], first, four(&x[row], index));
+        own[0] = S::dot(B::OFFSET, own[0], first, four(&x[row], index));
         let last = B::SUB_BLOCKS - 1;
-        own[last] = dot::<S, B>(own[last], second, four(&x[row], index + 4));
+        own[last] = S::dot(B::OFFSET, own[last], second, four(&x[row], index + 4));
         if widens_after::<B>(index) {
             for dots in &mut own[..B::SUB_BLOCKS] {
                 *dots = S::widen(*dots);
             }
         }
     }
+}
+
+/// [`multiply_quantized`], two rows at a time. The last of an odd number of rows is a pair with itself.
+#[inline(always)]
+fn multiply_pairs<S: Simd, B: QuantizedLayout, const M: usize>(
+    block: &B,
+    x: &[QuantizedX; M],
+    sums: &mut [S::Floats; M],
+) {
+    // Of each pair, at its first row.
+    let mut products = [[S::start_pair(0, [0; 2]); 2]; M];
+    for row in (0..M).step_by(2) {
+        let [first, second] = pair(x, row);
+        for sub_block in 0..B::SUB_BLOCKS {
+            let sums_of_x = [
+                sub_block_sum::<B>(first, sub_block),
+                sub_block_sum::<B>(second, sub_block),
+            ];
+            products[row][sub_block] = S::start_pair(B::OFFSET, sums_of_x);
+        }
+    }
+    add_pairs::<S, B, M>(block, 0, x, &mut products);
+    add_pairs::<S, B, M>(block, 2, x, &mut products);
+    for row in (0..M).step_by(2) {
+        let [first, second] = products[row];
+        let (first, second) = (S::sums_of_pair(first), S::sums_of_pair(second));
+        block.add::<S>([first[0], second[0]], &x[row], &mut sums[row]);
+        if row + 1 < M {
+            block.add::<S>([first[1], second[1]], &x[row + 1], &mut sums[row + 1]);
+        }
+    }
+}
+
+/// Adds the products of four vectors of quants, from `index` on and half a block later, with all pairs of rows.
+#[inline(always)]
+fn add_pairs<S: Simd, B: QuantizedLayout, const M: usize>(
+    block: &B,
+    index: usize,
+    x: &[QuantizedX; M],
+    products: &mut [[[S::Dots; 2]; 2]; M],
+) {
+    let (lower, upper) = (block.vectors::<S>(index), block.vectors::<S>(index + 1));
+    for row in (0..M).step_by(2) {
+        let [one, other] = pair(x, row);
+        let own = &mut products[row];
+        let first = [eight(one, index / 2), eight(other, index / 2)];
+        own[0] = S::dot_pair(B::OFFSET, own[0], [lower.0, upper.0], first);
+        let second = [eight(one, index / 2 + 2), eight(other, index / 2 + 2)];
+        let last = B::SUB_BLOCKS - 1;
+        own[last] = S::dot_pair(B::OFFSET, own[last], [lower.1, upper.1], second);
+    }
+}
+
+/// A row and the next, or the last with itself.
+#[inline(always)]
+fn pair<const M: usize>(x: &[QuantizedX; M], row: usize) -> [&QuantizedX; 2] {
+    [&x[row], &x[(row + 1).min(M - 1)]]
 }
 
 /// Whether sums of 16 bits are widened after a vector: after the last of a block, and before they could be exceeded.
@@ -82,18 +139,16 @@ const fn widens_after<B: QuantizedLayout>(index: usize) -> bool {
     (index + 1).is_multiple_of((SMALL_SUM / largest) as usize) || index == 3
 }
 
-#[inline(always)]
-fn dot<S: Simd, B: QuantizedLayout>(dots: S::Dots, weights: S::Bytes, x: [i8; 4]) -> S::Dots {
-    match B::OFFSET {
-        BYTE_OFFSET => S::dot_bytes(dots, weights, x),
-        _ => S::dot_small(dots, weights, x),
-    }
-}
-
 /// Four of a block's activations.
 #[inline(always)]
 fn four(x: &QuantizedX, index: usize) -> [i8; 4] {
     x.quants.as_chunks::<4>().0[index]
+}
+
+/// Eight of a block's activations.
+#[inline(always)]
+fn eight(x: &QuantizedX, index: usize) -> [i8; 8] {
+    x.quants.as_chunks::<8>().0[index]
 }
 
 /// [`Block::multiply`] for floats. The block's products are summed separately first, which makes long sums more accurate.
@@ -127,17 +182,22 @@ mod tests {
     use super::*;
     use crate::formats::QuantBlock;
 
+    /// Three rows: a pair and one that is alone.
     struct OneBlock<'a, B> {
         block: &'a B,
-        x: &'a [QuantizedX; 2],
-        sums: &'a mut [[f32; LANES]; 2],
+        x: &'a [QuantizedX; 3],
+        by_pairs: bool,
+        sums: &'a mut [[f32; LANES]; 3],
     }
 
     impl<B: QuantizedLayout> Kernel for OneBlock<'_, B> {
         #[inline(always)]
         fn run<S: Simd>(self) {
-            let mut sums = [S::splat(0.0); 2];
-            multiply_quantized::<S, B, 2>(self.block, self.x, &mut sums);
+            let mut sums = [S::splat(0.0); 3];
+            match self.by_pairs {
+                true => multiply_pairs::<S, B, 3>(self.block, self.x, &mut sums),
+                false => multiply_quantized::<S, B, 3>(self.block, self.x, &mut sums),
+            }
             for (sums, vector) in self.sums.iter_mut().zip(sums) {
                 S::store(vector, sums);
             }
@@ -170,20 +230,26 @@ mod tests {
             );
         }
         for halves in [[127, 127], [-127, -127], [127, -127]] {
-            let x = [extreme(halves), extreme([0, halves[1]])];
+            let x = [
+                extreme(halves),
+                extreme([0, halves[1]]),
+                extreme([halves[0], 0]),
+            ];
             let expected = x.map(|x| {
                 let product = |input| block.weight(0, input) * f32::from(x.quants[input]);
                 (0..BLOCK).map(product).sum::<f32>()
             });
-            for tier in tiers() {
-                let mut sums = [[0.0; LANES]; 2];
+            let expected = expected.map(|sum| [sum; LANES]);
+            for (tier, by_pairs) in tiers().flat_map(|tier| [(tier, false), (tier, true)]) {
+                let mut sums = [[0.0; LANES]; 3];
                 tier.run(OneBlock {
                     block: &block,
                     x: &x,
+                    by_pairs,
                     sums: &mut sums,
                 });
-                let expected = expected.map(|sum| [sum; LANES]);
-                assert_eq!(sums, expected, "{name}, quant {quant}, {halves:?}, {tier}");
+                let case = format!("{name}, quant {quant}, {halves:?}, {tier}, {by_pairs}");
+                assert_eq!(sums, expected, "{case}");
             }
         }
     }

@@ -29,6 +29,8 @@ pub enum Tier {
     Amx,
     #[cfg(target_arch = "aarch64")]
     Neon,
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm,
 }
 
 /// A computation that is compiled for every tier.
@@ -50,7 +52,7 @@ impl Tier {
     ];
     /// Every tier of this architecture, the best last.
     #[cfg(target_arch = "aarch64")]
-    pub const ALL: &'static [Self] = &[Self::Scalar, Self::Neon];
+    pub const ALL: &'static [Self] = &[Self::Scalar, Self::Neon, Self::NeonI8mm];
     /// Every tier of this architecture, the best last.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub const ALL: &'static [Self] = &[Self::Scalar];
@@ -69,6 +71,8 @@ impl Tier {
             Self::Amx => "amx",
             #[cfg(target_arch = "aarch64")]
             Self::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -92,6 +96,10 @@ impl Tier {
             Self::Amx => Self::Avx512Vnni.is_available() && amx::works(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => {
+                Self::Neon.is_available() && std::arch::is_aarch64_feature_detected!("i8mm")
+            }
         }
     }
 
@@ -118,6 +126,9 @@ impl Tier {
             // SAFETY: `CpuBackend::new` accepts only tiers that are available.
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => unsafe { with_avx_vnni(kernel) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => unsafe { with_neon_i8mm(kernel) },
             _ => self.run_floats(kernel),
         }
     }
@@ -136,7 +147,7 @@ impl Tier {
             Self::Avx512Vnni | Self::Amx => unsafe { with_avx512_vnni(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => unsafe { with_neon(kernel) },
+            Self::Neon | Self::NeonI8mm => unsafe { with_neon(kernel) },
         }
     }
 
@@ -173,7 +184,9 @@ impl Tier {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni | Self::Amx => Avx512::ROWS,
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => Neon::ROWS,
+            Self::Neon => Neon::<false>::ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => Neon::<true>::ROWS,
         }
     }
 }
@@ -212,5 +225,11 @@ fn with_avx512_vnni(kernel: impl Kernel) {
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon,dotprod")]
 fn with_neon(kernel: impl Kernel) {
-    kernel.run::<Neon>();
+    kernel.run::<Neon<false>>();
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon,dotprod,i8mm")]
+fn with_neon_i8mm(kernel: impl Kernel) {
+    kernel.run::<Neon<true>>();
 }

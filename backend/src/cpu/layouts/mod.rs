@@ -20,6 +20,7 @@ use bytemuck::Pod;
 use half::f16;
 
 use super::rows::QuantizedX;
+pub(super) use super::simd::BYTE_OFFSET;
 use super::simd::{LANES, Simd};
 pub(super) use crate::formats::BLOCK;
 use crate::formats::QuantBlock;
@@ -55,9 +56,6 @@ pub(super) trait QuantizedLayout: Layout {
     /// Converts the sub-blocks' sums of products of integers to floats and adds them to `sums`.
     fn add<S: Simd>(&self, products: [S::Ints; 2], x: &QuantizedX, sums: &mut S::Floats);
 }
-
-/// The offset that is added to stored signed bytes.
-pub(super) const BYTE_OFFSET: i32 = 128;
 
 /// The quants of a block, four to a word: as a lane of a vector holds them.
 fn words(quants: &[u8; BLOCK]) -> [u32; BLOCK / 4] {

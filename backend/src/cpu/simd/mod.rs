@@ -20,6 +20,9 @@ pub(super) const LANES: usize = 16;
 /// with at most 127.
 pub(super) const SMALL_SUM: i32 = i16::MAX as i32;
 
+/// The offset that is added to stored signed bytes.
+pub(super) const BYTE_OFFSET: i32 = 128;
+
 /// Sixteen lanes of one tier's instructions.
 ///
 /// Implementations contain instructions that not every CPU has: only [`Tier::run`](super::tier::Tier::run), which runs
@@ -33,6 +36,9 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     type Bytes: Copy;
     /// Running dot products of bytes: sixteen sums of 32 bits and, on tiers that sum products in 16 bits first, those.
     type Dots: Copy;
+
+    /// Whether [`Self::dot_pair`] takes fewer instructions than its rows one by one.
+    const PAIRS_ROWS: bool = false;
 
     /// The maximum number of rows of activations that a weight block is multiplied with at once.
     const ROWS: usize;
@@ -144,4 +150,77 @@ pub(super) trait Simd: Copy + Send + Sync + 'static {
     fn dot_bytes(dots: Self::Dots, weights: Self::Bytes, x: [i8; 4]) -> Self::Dots;
     /// The sums, once all are widened.
     fn sums(dots: Self::Dots) -> Self::Ints;
+
+    /// Dot products that start at 0, for weights that are stored plus `offset`, given the sum of all their `x`.
+    #[inline(always)]
+    fn start(offset: i32, sum_of_x: i32) -> Self::Dots {
+        match offset {
+            BYTE_OFFSET => Self::start_bytes(sum_of_x),
+            _ => Self::start_small(-offset * sum_of_x),
+        }
+    }
+    /// Adds the dot products of weights that are stored plus `offset`.
+    #[inline(always)]
+    fn dot(offset: i32, dots: Self::Dots, weights: Self::Bytes, x: [i8; 4]) -> Self::Dots {
+        match offset {
+            BYTE_OFFSET => Self::dot_bytes(dots, weights, x),
+            _ => Self::dot_small(dots, weights, x),
+        }
+    }
+    /// [`Self::start`] for two rows, whose dot products may lie in any order until [`Self::sums_of_pair`].
+    #[inline(always)]
+    fn start_pair(offset: i32, sums_of_x: [i32; 2]) -> [Self::Dots; 2] {
+        one_by_one::start::<Self>(offset, sums_of_x)
+    }
+    /// Adds the dot products of two vectors of weights with eight activations of each of two rows; nothing is left to be
+    /// widened.
+    #[inline(always)]
+    fn dot_pair(
+        offset: i32,
+        dots: [Self::Dots; 2],
+        weights: [Self::Bytes; 2],
+        x: [[i8; 8]; 2],
+    ) -> [Self::Dots; 2] {
+        one_by_one::dot::<Self>(offset, dots, weights, x)
+    }
+    /// The sums of each of two rows.
+    #[inline(always)]
+    fn sums_of_pair(dots: [Self::Dots; 2]) -> [Self::Ints; 2] {
+        one_by_one::sums::<Self>(dots)
+    }
+}
+
+/// Dot products of a pair's rows, each by itself: what those of a tier that multiplies both at once must equal.
+mod one_by_one {
+    use super::Simd;
+
+    #[inline(always)]
+    pub fn start<S: Simd>(offset: i32, sums_of_x: [i32; 2]) -> [S::Dots; 2] {
+        [
+            S::start(offset, sums_of_x[0]),
+            S::start(offset, sums_of_x[1]),
+        ]
+    }
+
+    #[inline(always)]
+    pub fn dot<S: Simd>(
+        offset: i32,
+        mut dots: [S::Dots; 2],
+        weights: [S::Bytes; 2],
+        x: [[i8; 8]; 2],
+    ) -> [S::Dots; 2] {
+        for row in 0..2 {
+            let (fours, _) = x[row].as_chunks::<4>();
+            for vector in 0..2 {
+                let sums = S::dot(offset, dots[row], weights[vector], fours[vector]);
+                dots[row] = S::widen(sums);
+            }
+        }
+        dots
+    }
+
+    #[inline(always)]
+    pub fn sums<S: Simd>(dots: [S::Dots; 2]) -> [S::Ints; 2] {
+        [S::sums(dots[0]), S::sums(dots[1])]
+    }
 }

@@ -1,16 +1,16 @@
-//! NEON with dot products: a vector is four registers.
+//! NEON with dot products: a vector is four registers. With I8MM, an instruction multiplies two rows of activations.
 //!
-//! Half precision and dot products of bytes are inline assembly: their intrinsics are not stable.
+//! Half precision and products of bytes are inline assembly: their intrinsics are not stable.
 
 #[allow(clippy::wildcard_imports, reason = "intrinsics")]
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{LANES, Simd};
+use super::{LANES, Simd, one_by_one};
 
-/// NEON, its half-precision conversions, and its dot products.
+/// NEON, its half-precision conversions, and its dot products; with `I8MM` its products of matrices of bytes too.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Neon;
+pub(in super::super) struct Neon<const I8MM: bool>;
 
 type Four<T> = [T; 4];
 
@@ -52,6 +52,41 @@ fn dot(mut sums: int32x4_t, weights: uint8x16_t, x: int8x16_t) -> int32x4_t {
     sums
 }
 
+/// Adds to each lane the dot product of its four unsigned bytes with the signed ones of `x`.
+#[inline(always)]
+fn dot_unsigned(mut sums: int32x4_t, weights: uint8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: as in `dot`; of I8MM.
+    unsafe {
+        asm!(
+            ".arch_extension i8mm",
+            "usdot {sums:v}.4s, {weights:v}.16b, {x:v}.16b",
+            sums = inout(vreg) sums,
+            weights = in(vreg) weights,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// Adds the products of two outputs' eight unsigned weights with two rows' eight activations: of the first output with
+/// the first row and the second, then of the second output.
+#[inline(always)]
+fn multiply_matrices(mut sums: int32x4_t, weights: uint8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            ".arch_extension i8mm",
+            "usmmla {sums:v}.4s, {weights:v}.16b, {x:v}.16b",
+            sums = inout(vreg) sums,
+            weights = in(vreg) weights,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
 /// Four activations in every lane.
 #[inline(always)]
 fn broadcast(x: [i8; 4]) -> int8x16_t {
@@ -62,12 +97,13 @@ fn broadcast(x: [i8; 4]) -> int8x16_t {
 
 // SAFETY of every block below: only `Tier::run` names this type, after checking for these instructions, and
 // loads and stores go through references of the vector's size.
-impl Simd for Neon {
+impl<const I8MM: bool> Simd for Neon<I8MM> {
     type Floats = Four<float32x4_t>;
     type Ints = Four<int32x4_t>;
     type Bytes = Four<uint8x16_t>;
     type Dots = Four<int32x4_t>;
-    const ROWS: usize = 3;
+    const PAIRS_ROWS: bool = I8MM;
+    const ROWS: usize = if I8MM { 4 } else { 3 };
     const QUERIES: usize = 1;
 
     #[inline(always)]
@@ -278,13 +314,16 @@ impl Simd for Neon {
         sums
     }
     #[inline(always)]
-    fn start_bytes(_: i32) -> Self::Ints {
-        Self::splat_int(0)
+    fn start_bytes(sum_of_x: i32) -> Self::Ints {
+        Self::splat_int(if I8MM { -128 * sum_of_x } else { 0 })
     }
     #[inline(always)]
     fn dot_bytes(sums: Self::Ints, weights: Self::Bytes, x: [i8; 4]) -> Self::Ints {
         let x = broadcast(x);
         pairs(sums, weights, |sums, weights| {
+            if I8MM {
+                return dot_unsigned(sums, weights, x);
+            }
             // Subtracting 128 flips the upper bit.
             let signed = unsafe { veorq_u8(weights, vdupq_n_u8(128)) };
             dot(sums, signed, x)
@@ -292,6 +331,60 @@ impl Simd for Neon {
     }
     #[inline(always)]
     fn sums(sums: Self::Ints) -> Self::Ints {
+        sums
+    }
+
+    // The registers of a pair hold two outputs each, in the order of `multiply_matrices`.
+    #[inline(always)]
+    fn start_pair(offset: i32, sums_of_x: [i32; 2]) -> [Self::Dots; 2] {
+        if !I8MM {
+            return one_by_one::start::<Self>(offset, sums_of_x);
+        }
+        let (first, second) = (-offset * sums_of_x[0], -offset * sums_of_x[1]);
+        unsafe {
+            let both = vzip1q_s32(vdupq_n_s32(first), vdupq_n_s32(second));
+            [[both; 4]; 2]
+        }
+    }
+    #[inline(always)]
+    fn dot_pair(
+        offset: i32,
+        mut dots: [Self::Dots; 2],
+        weights: [Self::Bytes; 2],
+        x: [[i8; 8]; 2],
+    ) -> [Self::Dots; 2] {
+        if !I8MM {
+            return one_by_one::dot::<Self>(offset, dots, weights, x);
+        }
+        unsafe {
+            let x = vcombine_s8(vld1_s8(x[0].as_ptr()), vld1_s8(x[1].as_ptr()));
+            for quarter in 0..4 {
+                let first = vreinterpretq_u32_u8(weights[0][quarter]);
+                let second = vreinterpretq_u32_u8(weights[1][quarter]);
+                let outputs = [vzip1q_u32(first, second), vzip2q_u32(first, second)];
+                for half in 0..2 {
+                    let sums = &mut dots[quarter / 2][2 * (quarter % 2) + half];
+                    *sums = multiply_matrices(*sums, vreinterpretq_u8_u32(outputs[half]), x);
+                }
+            }
+        }
+        dots
+    }
+    #[inline(always)]
+    fn sums_of_pair(dots: [Self::Dots; 2]) -> [Self::Ints; 2] {
+        if !I8MM {
+            return one_by_one::sums::<Self>(dots);
+        }
+        let mut sums = [Self::splat_int(0); 2];
+        for quarter in 0..4 {
+            let registers = dots[quarter / 2];
+            let first = registers[2 * (quarter % 2)];
+            let second = registers[2 * (quarter % 2) + 1];
+            unsafe {
+                sums[0][quarter] = vuzp1q_s32(first, second);
+                sums[1][quarter] = vuzp2q_s32(first, second);
+            }
+        }
         sums
     }
 }
