@@ -59,11 +59,12 @@ fn sixteen_bits_are_thirty_two_but_for_rounding() {
             .layers
             .iter()
             .any(|layer| layer.mlp.experts().is_some());
-        // Families of a wide range are never computed in f16.
-        let has_wide_range = spec.has_wide_range();
+        // Families of a wide range are never computed in f16. On Arm, Candle's products on the CPU sum in f16,
+        // where accelerators sum in f32: they would show more than the rounding of what is kept.
+        let skips_f16 = spec.has_wide_range() || cfg!(target_arch = "aarch64");
         // f16 has 11 bits, bf16 8: so many roundings of the largest logit.
         for (dtype, roundoff) in [(DType::F16, 1.0 / 2048.0), (DType::BF16, 1.0 / 256.0)] {
-            if dtype == DType::F16 && has_wide_range {
+            if dtype == DType::F16 && skips_f16 {
                 continue;
             }
             let tolerance = 40.0 * roundoff;
