@@ -1,0 +1,93 @@
+//! A model's files with LoRA adapters.
+
+use std::path::PathBuf;
+
+use super::open_model::OpenModel;
+use crate::architecture::ModelSpec;
+use crate::architecture::names::NamedWeights;
+use crate::error::{Error, Result};
+use crate::hub::AdaptedFiles;
+use crate::text::Tokenizer;
+use crate::weights::{AdaptedCheckpoint, Adapter};
+
+/// A model with LoRA adapters, merged when its weights are read.
+pub struct AdaptedModel {
+    pub(super) checkpoint: AdaptedCheckpoint<OpenModel>,
+    /// The folder of another tokenizer than the base's.
+    tokenizer: Option<PathBuf>,
+}
+
+impl AdaptedModel {
+    pub(super) fn open(files: &AdaptedFiles) -> Result<Self> {
+        let base = OpenModel::open(&files.base)?;
+        let adapters = files.adapters.iter().map(|path| Adapter::open(path));
+        let adapters: Vec<Adapter> = adapters.collect::<Result<_>>()?;
+        adapters
+            .iter()
+            .try_for_each(|adapter| check_kind(adapter, &base))?;
+        let spec = base.spec()?;
+        let names = NamedWeights::new(base.checkpoint(), &spec, base.is_gguf(), base.source())?;
+        let layout = names.layout();
+        Ok(Self {
+            checkpoint: AdaptedCheckpoint::new(base, adapters, layout)?,
+            tokenizer: files.tokenizer.clone(),
+        })
+    }
+
+    pub(super) fn base(&self) -> &OpenModel {
+        self.checkpoint.base()
+    }
+
+    pub(super) fn spec(&self) -> Result<ModelSpec> {
+        let spec = self.base().spec()?;
+        Ok(match self.checkpoint.is_untied() {
+            true => ModelSpec {
+                tied_head: Some(false),
+                ..spec
+            },
+            false => spec,
+        })
+    }
+
+    pub(super) fn tokenizer(&self) -> Result<Option<Tokenizer>> {
+        match (&self.tokenizer, self.base()) {
+            (Some(folder), OpenModel::Folder(base, _)) => {
+                Tokenizer::from_folders(folder, base).map(Some)
+            }
+            (_, base) => base.tokenizer(),
+        }
+    }
+}
+
+/// Fails if an adapter's tensors are named in another way than the base's.
+fn check_kind(adapter: &Adapter, base: &OpenModel) -> Result<()> {
+    let refused = |reason: String| {
+        Err(Error::unsupported(
+            adapter.path().display().to_string(),
+            reason,
+        ))
+    };
+    match (base, adapter.is_gguf()) {
+        (OpenModel::Gguf(base), true) => {
+            let theirs = base.metadata().string("general.architecture");
+            match adapter.architecture() {
+                Some(own) if Some(own) != theirs => refused(format!(
+                    "it is an adapter of a model of architecture {own}, and the base model is of {}",
+                    theirs.unwrap_or("none")
+                )),
+                _ => Ok(()),
+            }
+        }
+        (OpenModel::Gguf(_), false) => refused(
+            "an adapter in PEFT's layout does not fit a GGUF file: name a base model with safetensors weights, or convert \
+             the adapter with llama.cpp's convert_lora_to_gguf.py"
+                .into(),
+        ),
+        (_, true) => refused(
+            "an adapter in a GGUF file fits a base model in a GGUF file alone: name such a target, or take the adapter in \
+             PEFT's layout"
+                .into(),
+        ),
+        (_, false) => Ok(()),
+    }
+}
