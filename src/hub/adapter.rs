@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::choice::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
-use super::{LocateOptions, ModelFiles, locate};
+use super::{LocateOptions, ModelFiles};
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
 
@@ -69,23 +69,16 @@ pub(super) fn with_base(
         with_head: options.with_head,
         progress: options.progress,
     };
-    // (An adapter of itself would be looked for without end.)
-    let found = match Path::new(base).canonicalize() {
-        Ok(path) if is_one(&path) => {
-            let reason = format!(
-                "its base model, {base}, is an adapter: merge that with PEFT, and {advice}"
-            );
-            return Err(Error::unsupported(model, reason));
-        }
-        _ => locate(base, &options),
-    };
+    let found = super::find(base, &options);
     let found = found.map_err(|error| {
         let reason = format!(
             "its base model, which {ADAPTER_CONFIG} names, is not there ({error}): {advice}"
         );
         Error::not_found(model, reason)
     })?;
-    if let ModelFiles::Adapted(_) = found {
+    if let ModelFiles::Folder(folder) = &found
+        && is_one(folder)
+    {
         let reason =
             format!("its base model, {base}, is an adapter: merge that with PEFT, and {advice}");
         return Err(Error::unsupported(model, reason));

@@ -19,7 +19,7 @@ pub struct AdaptedModel {
 
 impl AdaptedModel {
     pub(super) fn open(files: &AdaptedFiles) -> Result<Self> {
-        let base = OpenModel::open(&files.base)?;
+        let base = OpenModel::open(&files.base).map_err(with_advice)?;
         let adapters = files.adapters.iter().map(|path| Adapter::open(path));
         let adapters: Vec<Adapter> = adapters.collect::<Result<_>>()?;
         adapters
@@ -56,6 +56,17 @@ impl AdaptedModel {
             }
             (_, base) => base.tokenizer(),
         }
+    }
+}
+
+/// The error of a base model of a kind that is not read: adapters are often trained on a quantized copy.
+fn with_advice(error: Error) -> Error {
+    match error {
+        Error::UnsupportedModel { model, reason } => {
+            let advice = "another copy of an adapter's base model can be named as the target, and the adapter with `lora`";
+            Error::unsupported(model, format!("{reason}; {advice}"))
+        }
+        other => other,
     }
 }
 

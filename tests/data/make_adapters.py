@@ -85,7 +85,7 @@ ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     # For its GGUF file, too.
     "olmo2": ("olmo2", {"r": 2, "lora_alpha": 3, "target_modules": LINEAR}),
-    # Query, key and value are one matrix.
+    # Query, key and value are one matrix. (This one is saved as PyTorch's own file.)
     "phi3": ("phi3", {"r": 2, "lora_alpha": 4, "target_modules": ["qkv_proj", "down_proj"]}),
 }
 
@@ -160,7 +160,11 @@ def make(name: str) -> None:
             weight.data += 0.1 * torch.randn(weight.shape)
     folder = HERE / "adapters" / name
     shutil.rmtree(folder, ignore_errors=True)
-    adapted.save_pretrained(folder, save_embedding_layers=name == "embedding")
+    adapted.save_pretrained(
+        folder,
+        safe_serialization=name != "phi3",
+        save_embedding_layers=name == "embedding",
+    )
     (folder / "README.md").unlink(missing_ok=True)
     save_file(golden(folder, base), folder / "golden.safetensors")
     if name == "olmo2":

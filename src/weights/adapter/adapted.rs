@@ -31,11 +31,7 @@ struct Changed {
 
 impl<B: AsRef<dyn Checkpoint>> AdaptedCheckpoint<B> {
     /// Merges adapters into a base, in their order; fails if a tensor of theirs does not fit it.
-    pub fn new(base: B, mut adapters: Vec<Adapter>, layout: Layout) -> Result<Self> {
-        let changes: Vec<_> = adapters
-            .iter_mut()
-            .map(|adapter| std::mem::take(&mut adapter.changes))
-            .collect();
+    pub fn new(base: B, adapters: Vec<Adapter>, layout: Layout) -> Result<Self> {
         let mut adapted = Self {
             base,
             adapters,
@@ -44,12 +40,10 @@ impl<B: AsRef<dyn Checkpoint>> AdaptedCheckpoint<B> {
             precision: WeightPrecision::default(),
             is_untied: false,
         };
-        for (number, change) in changes
-            .into_iter()
-            .enumerate()
-            .flat_map(|(number, changes)| changes.into_iter().map(move |change| (number, change)))
-        {
-            adapted.add(number, &change.tensor, change.how)?;
+        for number in 0..adapted.adapters.len() {
+            for change in adapted.adapters[number].changes.clone() {
+                adapted.add(number, &change.tensor, change.how)?;
+            }
         }
         adapted.untie()?;
         let names: Vec<&String> = adapted.changed.keys().collect();
@@ -65,11 +59,6 @@ impl<B: AsRef<dyn Checkpoint>> AdaptedCheckpoint<B> {
     /// The adapters, in the order in which they are merged.
     pub fn adapters(&self) -> &[Adapter] {
         &self.adapters
-    }
-
-    /// How many tensors are changed.
-    pub fn changed(&self) -> usize {
-        self.changed.len()
     }
 
     /// Whether the output head is no longer the embedding, as one of them is changed.

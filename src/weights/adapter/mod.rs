@@ -8,6 +8,7 @@ mod merge;
 mod peft;
 mod settings;
 
+use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
@@ -38,12 +39,14 @@ pub struct Adapter {
 }
 
 /// What becomes of a tensor of the base.
+#[derive(Clone)]
 struct Change {
     /// The tensor's name; a base may have it with another prefix.
     tensor: String,
     how: How,
 }
 
+#[derive(Clone)]
 enum How {
     /// It is replaced by the adapter's tensor of this name.
     Replaced(String),
@@ -52,6 +55,7 @@ enum How {
 }
 
 /// `scale * b * a`, of the adapter's tensors of these names.
+#[derive(Clone)]
 struct Product {
     a: String,
     b: String,
@@ -88,7 +92,8 @@ impl Adapter {
 
     /// How many of the base's tensors it changes.
     pub fn changed(&self) -> usize {
-        self.changes.len()
+        let names = self.changes.iter().map(|change| &change.tensor);
+        names.collect::<BTreeSet<_>>().len()
     }
 
     /// The tensor of that name, which it has.
