@@ -225,7 +225,7 @@ fn settings_that_are_not_applied_are_refused() {
             ["pissa", "path_initial_model"],
         ),
         ("r", json!(3), ["lora_A", "rank 3"]),
-        ("r", json!(0), ["r or rank_pattern", "at least 1"]),
+        ("r", json!(0), ["r or rank_pattern", "of at least 1"]),
         ("r", json!("2"), ["r: expected a number", "\"2\""]),
         (
             "rank_pattern",
@@ -274,7 +274,7 @@ fn settings_that_are_not_applied_are_refused() {
 #[test]
 fn tensors_that_fit_no_base_are_refused() {
     type Change = fn(&mut Copy);
-    let cases: [(Change, &[&str]); 11] = [
+    let cases: [(Change, &[&str]); 13] = [
         (
             |copy| drop(copy.remove("mlp.up_proj.lora_B.weight")),
             &["up_proj.lora_A", "found one of them"],
@@ -286,6 +286,18 @@ fn tensors_that_fit_no_base_are_refused() {
                 copy.tensors.insert(name.into(), tensor);
             },
             &["lora_C", "not supported"],
+        ),
+        (
+            |copy| {
+                let tensor = copy.tensor("mlp.up_proj.lora_A.weight").clone();
+                let name = "base_model.model.model.layers.1.mlp.up_proj.lora_embedding_A";
+                copy.tensors.insert(name.into(), tensor);
+            },
+            &[
+                "lora_embedding_A",
+                "expected one such tensor",
+                "lora_A.weight",
+            ],
         ),
         (
             |copy| {
@@ -317,14 +329,14 @@ fn tensors_that_fit_no_base_are_refused() {
         (
             |copy| {
                 copy.tensor("mlp.up_proj.lora_A.weight").2[..4]
-                    .copy_from_slice(&f32::NAN.to_le_bytes())
+                    .copy_from_slice(&f32::NAN.to_le_bytes());
             },
             &["up_proj.lora_A", "found NaN", "adapter_model.safetensors"],
         ),
         (
             |copy| {
                 copy.tensor("mlp.up_proj.lora_B.weight").2[..4]
-                    .copy_from_slice(&f32::INFINITY.to_le_bytes())
+                    .copy_from_slice(&f32::INFINITY.to_le_bytes());
             },
             &["up_proj.lora_B", "found inf"],
         ),
@@ -339,6 +351,10 @@ fn tensors_that_fit_no_base_are_refused() {
                 copy.tensors.insert(name.into(), tensor);
             },
             &["lora_magnitude_vector", "does not set use_dora"],
+        ),
+        (
+            |copy| copy.config["lora_alpha"] = json!(1e300),
+            &["lora_A", "not finite"],
         ),
         (
             |copy| copy.tensors.clear(),

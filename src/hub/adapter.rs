@@ -47,7 +47,7 @@ impl ModelFiles {
 /// Whether a folder holds an adapter.
 pub(super) fn is_one(folder: &Path) -> bool {
     let has = |name: &&str| folder.join(name).is_file();
-    has(&ADAPTER_CONFIG) && ADAPTER_WEIGHTS.iter().any(|name| has(&name))
+    has(&ADAPTER_CONFIG) && ADAPTER_WEIGHTS.iter().any(has)
 }
 
 /// Finds the base model of an adapter that a user named as a model.

@@ -28,10 +28,28 @@ impl AdaptedModel {
         let spec = base.spec()?;
         let names = NamedWeights::new(base.checkpoint(), &spec, base.is_gguf(), base.source())?;
         let layout = names.layout();
-        Ok(Self {
+        let model = Self {
             checkpoint: AdaptedCheckpoint::new(base, adapters, layout)?,
             tokenizer: files.tokenizer.clone(),
-        })
+        };
+        model.warn_of_unused()?;
+        Ok(model)
+    }
+
+    /// Says which tensors are changed without effect: those of a vision tower, say, which is not loaded.
+    fn warn_of_unused(&self) -> Result<()> {
+        let (spec, base) = (self.spec()?, self.base());
+        let source = base.source();
+        let names = NamedWeights::new(&self.checkpoint, &spec, base.is_gguf(), source)?;
+        let mut unused = self.checkpoint.changed();
+        unused.retain(|name| !names.is_loaded(name) && !names.is_table(name));
+        if let Some(first) = unused.first() {
+            tracing::warn!(
+                "an adapter changes {} tensors that are not loaded, such as {first:?}",
+                unused.len()
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn base(&self) -> &OpenModel {

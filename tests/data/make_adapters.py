@@ -1,7 +1,7 @@
 """Writes adapters/NAME: LoRA adapters of hf/BASE, and what PEFT computes with them, unmerged.
 
-Needs `pip install torch transformers peft gguf`. Each folder holds an adapter with random weights as PEFT
-saves it, and golden.safetensors: `ids` [T], `logits` [T, vocabulary], and `greedy`, as
+Needs `pip install torch transformers peft gguf`. Each folder holds an adapter with random weights
+as PEFT saves it, and golden.safetensors: `ids` [T], `logits` [T, vocabulary], and `greedy`, as
 make_models.py describes them. The logits are computed in float64, from the weights as they are
 stored. olmo2 holds the same adapter as a GGUF file, too, for gguf/olmo2-BF16.gguf.
 

@@ -61,6 +61,11 @@ impl<B: AsRef<dyn Checkpoint>> AdaptedCheckpoint<B> {
         &self.adapters
     }
 
+    /// The names of the tensors that are changed.
+    pub fn changed(&self) -> Vec<&str> {
+        self.changed.keys().map(String::as_str).collect()
+    }
+
     /// Whether the output head is no longer the embedding, as one of them is changed.
     pub fn is_untied(&self) -> bool {
         self.is_untied
@@ -116,14 +121,16 @@ impl<B: AsRef<dyn Checkpoint>> AdaptedCheckpoint<B> {
         let Some([head, embedding]) = &self.layout.tied else {
             return Ok(());
         };
-        let mut changed = [head, embedding].into_iter();
-        let Some(changed) = changed.find_map(|name| self.changed.get(name)) else {
-            return Ok(());
-        };
-        self.is_untied = true;
-        let replaced = changed.replaced.as_ref().map(|(number, _)| *number);
-        let added = changed.added.iter().map(|(number, _)| *number);
-        let mut numbers = replaced.into_iter().chain(added);
+        let changed = [head, embedding].into_iter();
+        let changed = changed.filter_map(|name| self.changed.get(name));
+        let numbers: Vec<usize> = changed
+            .flat_map(|changed| {
+                let replaced = changed.replaced.iter().map(|(number, _)| *number);
+                replaced.chain(changed.added.iter().map(|(number, _)| *number))
+            })
+            .collect();
+        self.is_untied = !numbers.is_empty();
+        let mut numbers = numbers.into_iter();
         match numbers.find(|number| self.adapters[*number].keeps_tied) {
             None => Ok(()),
             Some(number) => Err(self.adapters[number].unsupported(

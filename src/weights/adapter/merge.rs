@@ -107,6 +107,12 @@ impl Merged<'_> {
         for added in &self.added {
             added.add_to(&mut values, &shape)?;
         }
+        if let Some(added) = self.added.last()
+            && !values.iter().all(|value| value.is_finite())
+        {
+            let reason = "merged into the base model's, it gives numbers that are not finite";
+            return Err(added.adapter.corrupt(added.a.1, reason));
+        }
         let merged = StoredTensor {
             storage: StorageType::F32,
             shape,

@@ -60,7 +60,7 @@ struct Product {
     a: String,
     b: String,
     scale: f64,
-    /// The norms that the outputs' weights get after all (`DoRA`, Liu et al., 2402.09353).
+    /// The norms that the outputs' weights get after all (DoRA, Liu et al., 2402.09353).
     magnitude: Option<String>,
     /// Whether the base's tensor is an embedding, which is `[in, out]`.
     is_of_embedding: bool,

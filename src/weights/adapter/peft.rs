@@ -92,7 +92,11 @@ fn changes(adapter: &Adapter, settings: &Settings) -> Result<Vec<Change>> {
                 Part::B | Part::EmbeddingB => &mut parts.b,
                 Part::Magnitude => &mut parts.magnitude,
             };
-            *part = Some(name.to_owned());
+            if let Some(other) = part.replace(name.to_owned()) {
+                let reason =
+                    format!("expected one such tensor of its module, found `{other}`, too");
+                return Err(adapter.corrupt(name, reason));
+            }
         } else if tensor.contains("lora_") || tensor.contains(".trainable_tokens_") {
             let reason = "it is of a kind that is not supported: merge the adapter with PEFT's merge_and_unload, \
                           and load the merged model";

@@ -79,9 +79,12 @@ impl Settings {
             keeps_tied: fields.flag("ensure_weight_tying")?,
         };
         let ranks = settings.ranks.iter().map(|(_, rank)| *rank);
-        match ranks.chain([settings.rank]).find(|rank| *rank < 1.0) {
+        let is_rank = |rank: &f64| *rank >= 1.0 && rank.fract() == 0.0;
+        match ranks.chain([settings.rank]).find(|rank| !is_rank(rank)) {
             None => Ok(settings),
-            Some(rank) => Err(fields.wrong("r or rank_pattern", "ranks of at least 1", &rank)),
+            Some(rank) => {
+                Err(fields.wrong("r or rank_pattern", "whole numbers of at least 1", &rank))
+            }
         }
     }
 
@@ -115,7 +118,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// Refuses methods other than plain LoRA and `DoRA`, and all that is not known to leave the tensors' meaning alone.
+    /// Refuses methods other than plain LoRA and DoRA, and all that is not known to leave the tensors' meaning alone.
     fn refuse_unsupported(&self) -> Result<()> {
         match self.fields.get("peft_type") {
             Some(Value::String(kind)) if kind == "LORA" => {}
@@ -164,7 +167,7 @@ impl Fields<'_> {
 
     fn number(&self, name: &str) -> Result<Option<f64>> {
         match self.fields.get(name) {
-            None | Some(Value::Null) => Ok(None),
+            None => Ok(None),
             Some(value) => self.number_of(name, value).map(Some),
         }
     }
