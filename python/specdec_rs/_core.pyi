@@ -1106,7 +1106,7 @@ class SpeculativeDecoder:
         target: _Model,
         draft: _Model | None = None,
         *,
-        lora: _Model | list[_Model] | tuple[_Model, ...] | None = None,
+        lora: _Model | _Sequence[_Model] | None = None,
         tokenizer: _Model | None = None,
         chat_template: str | PathLike[str] | None = None,
         device: str | None = None,

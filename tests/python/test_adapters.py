@@ -11,24 +11,23 @@ BASE = ROOT / "tests" / "data" / "hf" / "llama"
 ADAPTERS = ROOT / "tests" / "data" / "adapters"
 
 
-def text(decoder: SpeculativeDecoder) -> list[int]:
-    generation = decoder.generate("free software", temperature=0, max_new_tokens=12)
-    return [token.id for token in generation.tokens]
+def tokens(decoder: SpeculativeDecoder) -> list[int]:
+    return decoder.generate("free software", temperature=0, max_new_tokens=12).tokens
 
 
 def test_adapters_by_name_path_and_list(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = ADAPTERS / "plain"
-    base = text(SpeculativeDecoder(BASE, num_threads=1))
-    adapted = text(SpeculativeDecoder(BASE, lora=adapter, num_threads=1))
+    base = tokens(SpeculativeDecoder(BASE, num_threads=1))
+    adapted = tokens(SpeculativeDecoder(BASE, lora=adapter, num_threads=1))
     assert adapted != base
     for lora in (str(adapter), [adapter], (str(adapter),)):
-        assert text(SpeculativeDecoder(BASE, lora=lora, num_threads=1)) == adapted
-    assert text(SpeculativeDecoder(BASE, lora=[], num_threads=1)) == base
+        assert tokens(SpeculativeDecoder(BASE, lora=lora, num_threads=1)) == adapted
+    assert tokens(SpeculativeDecoder(BASE, lora=[], num_threads=1)) == base
     two = SpeculativeDecoder(BASE, lora=[adapter, ADAPTERS / "saved"], num_threads=1)
-    assert text(two) not in (base, adapted)
+    assert tokens(two) not in (base, adapted)
     # Its base is named by a relative path.
     monkeypatch.chdir(ROOT)
-    assert text(SpeculativeDecoder(adapter, num_threads=1)) == adapted
+    assert tokens(SpeculativeDecoder(adapter, num_threads=1)) == adapted
 
 
 def test_what_does_not_fit_is_refused() -> None:
