@@ -175,6 +175,7 @@ fn give_their_golden_logits(models: Vec<ModelFiles>, largest: f32) {
                 file.with_extension("golden.safetensors"),
                 WeightPrecision::F32,
             ),
+            ModelFiles::Adapted(_) => unreachable!("no fixture of a model is one"),
         };
         let golden = Golden::read(&file);
         let name = name_of(&files);
@@ -199,7 +200,10 @@ fn is_quantized(folder: &Path) -> bool {
 }
 
 fn name_of(files: &ModelFiles) -> String {
-    let (ModelFiles::Folder(path) | ModelFiles::Gguf(path)) = files;
+    let path = match files {
+        ModelFiles::Folder(path) | ModelFiles::Gguf(path) => path,
+        ModelFiles::Adapted(files) => &files.adapters[0],
+    };
     path.file_stem().unwrap().to_string_lossy().into_owned()
 }
 

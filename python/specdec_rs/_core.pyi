@@ -1070,6 +1070,8 @@ class SpeculativeDecoder:
             in the target or beside it), one of these sources (as "ngram"), or "none"; the target's own layer for
             multi-token prediction ("mtp"); or the target itself with some of its layers ("self:0-9,26-29"),
             quantized further ("self:q4_0") or seeing only the end of a long text ("self:window=1024").
+        lora: A LoRA adapter, or a list of them, to merge into the target: folders in PEFT's layout, .gguf files or hub
+            names. (A folder with an adapter can be the target itself: then its base model is loaded, too.)
         tokenizer: A model whose tokenizer is used instead of the target's.
         chat_template: A chat template to use instead of the model's own: a file, a known name ("chatml", "llama3", ...),
             or Jinja source.
@@ -1104,6 +1106,7 @@ class SpeculativeDecoder:
         target: _Model,
         draft: _Model | None = None,
         *,
+        lora: _Model | _Sequence[_Model] | None = None,
         tokenizer: _Model | None = None,
         chat_template: str | PathLike[str] | None = None,
         device: str | None = None,

@@ -16,7 +16,7 @@ use super::spec::ModelSpec;
 pub use super::tensor_names::{ExpertNames, ExpertTensor, LayerTensor, ModelTensor, TensorNames};
 use super::tensor_names::{GGUF, PREDICTION_PREFIXES, PREFIXES};
 use crate::error::{Error, Result};
-use crate::weights::{Checkpoint, MatrixSource, PackedTensor, StoredRows, StoredTensor};
+use crate::weights::{Checkpoint, Layout, MatrixSource, PackedTensor, StoredRows, StoredTensor};
 use candidates::{Candidate, Candidates};
 use rows::{Rows, transpose};
 
@@ -107,11 +107,30 @@ impl<'a> NamedWeights<'a> {
     fn find_prefix(checkpoint: &dyn Checkpoint, names: &TensorNames) -> Option<&'static str> {
         let embedding = names.embedding;
         let is_there = |prefix: &&str| {
-            checkpoint
-                .tensor(&format!("{prefix}{embedding}.weight"))
-                .is_some()
+            let name = format!("{prefix}{embedding}.weight");
+            checkpoint.tensor(&name).is_some() || checkpoint.packed(&name).is_some()
         };
         PREFIXES.into_iter().find(is_there)
+    }
+
+    /// What an adapter must know of these weights.
+    pub fn layout(&self) -> Layout {
+        let is_head_there = || {
+            let mut heads = self.names.head.iter();
+            heads.any(|head| self.is_there(&format!("{head}.weight")))
+        };
+        let is_tied = self.spec.tied_head.unwrap_or_else(|| !is_head_there());
+        let embedding = format!("{}{}.weight", self.prefix, self.names.embedding);
+        let head = self.names.head.first();
+        let head = head
+            .filter(|_| is_tied)
+            .map(|head| format!("{head}.weight"));
+        let is_transposed = self.names.transposed;
+        Layout {
+            prefixes: &PREFIXES,
+            transposed: is_transposed.then(|| format!("{}.", self.names.layers)),
+            tied: head.map(|head| [head, embedding]),
+        }
     }
 
     /// Refuses tensors of layers that the model is said not to have: without them, it would be another model.
@@ -286,14 +305,20 @@ impl<'a> NamedWeights<'a> {
         suffix: &str,
         shape: &[usize],
     ) -> Result<Option<StoredTensor<'a>>> {
+        let is_transposed =
+            self.names.transposed && shape.len() == 2 && matches!(tensor, ModelTensor::Layer(..));
         for candidate in self.candidates(tensor) {
             for name in self.full_names(tensor, &candidate, suffix) {
                 if let Some(packed) = self.checkpoint.packed(&name) {
                     let found = packed.shape();
                     let ours = match &packed {
                         PackedTensor::Mxfp4(experts) => candidate.rows.of_packed(experts),
-                        _ if candidate.rows == Rows::All => Some(packed.joined()?),
-                        _ => self.rows_of_joined(&name, &packed, candidate.rows, shape)?,
+                        _ => self.rows_of_joined(
+                            (&name, &packed),
+                            is_transposed,
+                            candidate.rows,
+                            shape,
+                        )?,
                     };
                     return match ours {
                         Some(ours) if ours.shape == shape => Ok(Some(ours)),
@@ -304,9 +329,6 @@ impl<'a> NamedWeights<'a> {
                     continue;
                 };
                 let found = stored.shape.clone();
-                let is_transposed = self.names.transposed
-                    && shape.len() == 2
-                    && matches!(tensor, ModelTensor::Layer(..));
                 let stored = match is_transposed {
                     true => transpose(&stored),
                     false => Some(stored),
@@ -322,18 +344,28 @@ impl<'a> NamedWeights<'a> {
         Ok(None)
     }
 
-    /// Some rows of a tensor in several parts, of which others may be asked for next.
+    /// Some rows of a tensor in several parts, or of its transpose, of which others may be asked for next.
     fn rows_of_joined(
         &self,
-        name: &str,
-        packed: &PackedTensor<'_>,
+        (name, packed): (&str, &PackedTensor<'_>),
+        is_transposed: bool,
         rows: Rows,
         shape: &[usize],
     ) -> Result<Option<StoredTensor<'a>>> {
+        let join = || {
+            let joined = packed.joined()?;
+            match is_transposed {
+                true => transposed(&joined),
+                false => Ok(joined),
+            }
+        };
+        if rows == Rows::All {
+            return Ok(rows.of(join()?, shape));
+        }
         let mut last = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = match last.take().filter(|(joined, _)| joined == name) {
             Some((_, whole)) => whole,
-            None => packed.joined()?,
+            None => join()?,
         };
         let view = StoredTensor {
             storage: whole.storage,

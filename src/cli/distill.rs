@@ -100,11 +100,11 @@ pub(super) fn run(args: &Args) -> Outcome {
     }
     let place = match args.dry_run {
         true => None,
-        false => Some(Place::of(&args.target)?),
+        false => Some(Place::of(&args.identity())?),
     };
     let folder = match &args.output {
         Some(folder) => folder.clone(),
-        None => profile::head(&args.target)?,
+        None => profile::head(&args.identity())?,
     };
     files::create_folder(&folder)?;
     let (questions, held_out) = args.questions_and_held_out()?;
@@ -183,6 +183,11 @@ impl Args {
         Ok((questions, held_out))
     }
 
+    /// What the target's profile and its head are kept under.
+    fn identity(&self) -> String {
+        self.loading.identity(&self.target)
+    }
+
     fn load(&self, draft: Option<&str>) -> Outcome<SpeculativeDecoder> {
         let models = ModelArgs::measured(&self.target, draft, self.loading.clone());
         models.load(None, &SpeculativeConfig::default())
@@ -190,7 +195,7 @@ impl Args {
 
     /// Saves the profile of a head that is faster than what is drafted by default, unless there is one of something faster yet.
     fn keep(&self, place: &Place, head: &str, speed: &Report) -> Outcome {
-        let existing = profile::Profile::load(&self.target).ok().flatten();
+        let existing = profile::Profile::load(&self.identity()).ok().flatten();
         let existing = existing.filter(|existing| existing.model.as_deref() != Some(head));
         if let (Some(existing), Some(best)) = (existing, &speed.best)
             && existing.speedup >= best.speedup
@@ -220,7 +225,7 @@ impl Args {
             table: None,
             trials,
         };
-        let existing = profile::Profile::load(&self.target);
+        let existing = profile::Profile::load(&self.identity());
         Ok(Report::new(&[group], &existing, place))
     }
 }

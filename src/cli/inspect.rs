@@ -16,7 +16,7 @@ use crate::backend::AttentionShape;
 use crate::error::Result;
 use crate::model::{HeadFiles, OpenDraft, OpenModel, PredictionFiles, heads_beside, requirements};
 use crate::text::Tokenizer;
-use crate::weights::{Checkpoint, StoredTensor};
+use crate::weights::{Adapter, Checkpoint, StoredTensor};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +29,9 @@ Examples:
 pub(super) struct Args {
     #[command(flatten)]
     model: HubArgs,
+    /// LoRA adapter that would be merged into the model; can be repeated
+    #[arg(long, value_name = "ADAPTER")]
+    lora: Vec<String>,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -62,9 +65,19 @@ struct Description {
     skipped: Vec<Skipped>,
     /// Tables whose rows are read from the file one by one.
     tables: Vec<String>,
+    /// LoRA adapters that are merged into it.
+    adapters: Vec<AdapterDescription>,
     /// Drafts in the model's files and beside them.
     drafts: Vec<DraftDescription>,
     files: Vec<PathBuf>,
+}
+
+/// An adapter.
+#[derive(Serialize)]
+struct AdapterDescription {
+    path: PathBuf,
+    /// How many of the model's tensors it changes.
+    tensors: usize,
 }
 
 /// What the model takes on the CPU, in bytes.
@@ -148,7 +161,7 @@ struct Stored {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Outcome {
-    let files = args.model.locate()?;
+    let files = args.model.locate_with(&args.lora)?;
     let name = &args.model.model;
     match OpenDraft::open(&files)? {
         OpenDraft::Head(head) => show(&HeadDescription::new(name, &head), args.json),
@@ -216,9 +229,23 @@ impl Description {
             memory,
             skipped: by_start(&requirements.skipped),
             tables: requirements.tables,
+            adapters: opened
+                .adapters()
+                .iter()
+                .map(AdapterDescription::new)
+                .collect(),
             drafts: drafts(opened, &spec)?,
             files: files.into_iter().map(ToOwned::to_owned).collect(),
         })
+    }
+}
+
+impl AdapterDescription {
+    fn new(adapter: &Adapter) -> Self {
+        Self {
+            path: adapter.path().to_owned(),
+            tensors: adapter.changed(),
+        }
     }
 }
 
@@ -368,6 +395,10 @@ impl fmt::Display for Description {
         }
         for table in &self.tables {
             writeln!(f, "not in memory  {table}: rows are read from the file")?;
+        }
+        for AdapterDescription { path, tensors } in &self.adapters {
+            let path = path.display();
+            writeln!(f, "adapter        {path}: changes {tensors} tensors")?;
         }
         for draft in &self.drafts {
             writeln!(f, "draft          {draft}")?;

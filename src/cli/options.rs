@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::error::{CliError, Outcome};
-use super::profile::Profile;
+use super::profile::{self, Profile};
 use super::prompts::read_text;
 use super::terminal;
 use crate::decoder::{Prompt, SpeculativeDecoder};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::hub::{LocateOptions, ModelFiles, locate};
+use crate::hub::{LocateOptions, ModelFiles, locate, locate_adapter};
 use crate::response_format::ResponseFormat;
 use crate::settings::{DraftKind, SpeculativeConfig, Verification, settings};
 use crate::speculation::registry;
@@ -26,8 +26,8 @@ pub(super) fn draft_help(models: &str, default: &str) -> String {
 }
 
 /// What names a target, in all commands.
-pub(super) const TARGET_HELP: &str =
-    "Target: a hub name, a folder, a .gguf file, pypi:PACKAGE==VERSION or an alias";
+pub(super) const TARGET_HELP: &str = "Target: a hub name, a folder (of a model, or of a LoRA adapter that names its base), a .gguf file, \
+                                      pypi:PACKAGE==VERSION or an alias";
 
 /// Which models, and how to load them.
 #[derive(Args, Clone)]
@@ -54,6 +54,9 @@ pub(super) struct ModelArgs {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Models")]
 pub(super) struct LoadingArgs {
+    /// LoRA adapter to merge into the target: a folder in PEFT's layout, a .gguf file or a hub name; can be repeated
+    #[arg(long, value_name = "ADAPTER")]
+    lora: Vec<String>,
     /// Model or folder whose tokenizer is used instead of the target's
     #[arg(long, value_name = "MODEL")]
     tokenizer: Option<String>,
@@ -92,6 +95,18 @@ pub(super) struct LoadingArgs {
     threads: Option<usize>,
 }
 
+impl LoadingArgs {
+    /// What profiles and heads of a target are kept under: with other adapters, it is another model.
+    pub(super) fn identity(&self, target: &str) -> String {
+        if self.lora.is_empty() {
+            return target.to_owned();
+        }
+        let names = std::iter::once(target).chain(self.lora.iter().map(String::as_str));
+        let names: Vec<String> = names.map(profile::absolute).collect();
+        names.join("+")
+    }
+}
+
 impl ModelArgs {
     /// A target with a draft that is measured: no profile applies.
     pub(super) fn measured(target: &str, draft: Option<&str>, loading: LoadingArgs) -> Self {
@@ -104,12 +119,17 @@ impl ModelArgs {
         }
     }
 
+    /// What the target's profile is kept under.
+    fn identity(&self) -> String {
+        self.loading.identity(&self.target)
+    }
+
     /// The target's profile, where the options leave the drafts to it: it was made without a prediction.
     pub(super) fn profile(&self, prediction: Option<&Path>) -> Result<Option<Profile>> {
         if self.no_profile || self.draft.is_some() || prediction.is_some() {
             return Ok(None);
         }
-        Profile::load(&self.target)
+        Profile::load(&self.identity())
     }
 
     fn drafts_from_table(&self) -> bool {
@@ -135,6 +155,9 @@ impl ModelArgs {
         }
         if let Some(model) = profile.and_then(|profile| profile.model.as_ref()) {
             builder = builder.draft(model);
+        }
+        for adapter in &loading.lora {
+            builder = builder.lora(adapter);
         }
         if let Some(tokenizer) = &loading.tokenizer {
             builder = builder.tokenizer(tokenizer);
@@ -201,12 +224,19 @@ pub(super) struct HubArgs {
 impl HubArgs {
     /// Finds the files, or downloads them, with a progress bar.
     pub(super) fn locate(&self) -> Result<ModelFiles> {
+        self.locate_with(&[])
+    }
+
+    /// The same with LoRA adapters.
+    pub(super) fn locate_with(&self, adapters: &[String]) -> Result<ModelFiles> {
         let options = LocateOptions {
             with_head: true,
             revision: self.revision.as_deref(),
             progress: &*terminal::bar(),
         };
-        locate(&self.model, &options)
+        let adapters = adapters.iter().map(|name| locate_adapter(name, &options));
+        let adapters = adapters.collect::<Result<_>>()?;
+        locate(&self.model, &options)?.with_adapters(adapters)
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Args {
 #[derive(Serialize)]
 struct Pulled<'a> {
     model: &'a str,
-    /// "gguf" (a file) or "folder" (in Hugging Face's layout).
+    /// "gguf" (a file), "folder" (in Hugging Face's layout) or "adapter" (a folder; its base model is pulled, too).
     format: &'static str,
     path: &'a Path,
 }
@@ -49,6 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (format, path) = match &files {
         ModelFiles::Gguf(path) => ("gguf", path),
         ModelFiles::Folder(path) => ("folder", path),
+        ModelFiles::Adapted(files) => ("adapter", &files.adapters[0]),
     };
     if args.json {
         return write_json(&Pulled {

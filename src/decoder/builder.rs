@@ -11,7 +11,7 @@ use crate::device::Device;
 use crate::engine::Scope;
 use crate::error::{Error, Result};
 use crate::files::{self, Small};
-use crate::hub::{LocateOptions, ModelFiles, locate};
+use crate::hub::{LocateOptions, ModelFiles, locate, locate_adapter};
 use crate::model::{
     self, HeadFiles, LoadOptions, OpenDraft, OpenModel, PredictionFiles, SharedModel, heads_beside,
 };
@@ -36,6 +36,7 @@ const MEASURING: Duration = Duration::from_millis(80);
 pub struct DecoderBuilder {
     target: String,
     draft: String,
+    lora: Vec<String>,
     tokenizer: Option<String>,
     chat_template: Option<String>,
     quantize: Option<String>,
@@ -52,6 +53,7 @@ impl Default for DecoderBuilder {
         Self {
             target: crate::hub::DEFAULT_MODEL.into(),
             draft: DraftKind::AUTO.to_string(),
+            lora: Vec::new(),
             tokenizer: None,
             chat_template: None,
             quantize: None,
@@ -81,6 +83,14 @@ impl DecoderBuilder {
     #[must_use]
     pub fn draft(mut self, draft: impl Into<String>) -> Self {
         self.draft = draft.into();
+        self
+    }
+
+    /// Merges a LoRA adapter into the target's weights: a folder in PEFT's layout, a GGUF file, or a repository of the hub. Called
+    /// again, it adds another one.
+    #[must_use]
+    pub fn lora(mut self, adapter: impl Into<String>) -> Self {
+        self.lora.push(adapter.into());
         self
     }
 
@@ -204,7 +214,10 @@ impl DecoderBuilder {
             with_head: finds_head,
             ..self.locate_options()
         };
-        let files = locate(&self.target, &options)?;
+        let adapters = self.lora.iter();
+        let adapters = adapters.map(|name| locate_adapter(name, &self.locate_options()));
+        let adapters = adapters.collect::<Result<_>>()?;
+        let files = locate(&self.target, &options)?.with_adapters(adapters)?;
         let target = model::load(&files, &self.options)?;
         let (defaults, target_files) = (target.defaults, target.files);
         let tokenizer = self.choose_tokenizer(target.tokenizer, target.model.vocab_size())?;

@@ -17,6 +17,9 @@ const COMPANIONS: [&str; 10] = [
     "added_tokens.json",
     "chat_template.jinja",
 ];
+/// The settings of a LoRA adapter in PEFT's layout, and its weights, in the order of preference.
+pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
+pub(super) const ADAPTER_WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
 /// Its presence marks a folder in Hugging Face's layout.
 pub(super) const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -107,6 +110,12 @@ pub(super) fn choose(model: &str, files: &[String], quantization: Option<&str>) 
         let chosen = COMPANIONS.iter().filter(|name| has(name));
         chosen.map(|name| (*name).to_owned())
     };
+    // As in transformers, an adapter goes before a model in the same place.
+    let weights = ADAPTER_WEIGHTS.into_iter().find(|name| has(name));
+    if let Some(weights) = weights.filter(|_| quantization.is_none() && has(ADAPTER_CONFIG)) {
+        let own = [ADAPTER_CONFIG.to_owned(), weights.to_owned()];
+        return Ok(Choice::Folder(companions().chain(own).collect()));
+    }
     if quantization.is_none() && has(CONFIG) {
         if has(WEIGHTS) {
             return Ok(Choice::Folder(

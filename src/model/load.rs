@@ -77,7 +77,8 @@ pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<LoadedModel> {
 }
 
 /// Loads a model from its opened files.
-pub fn load_opened(opened: OpenModel, options: &LoadOptions) -> Result<LoadedModel> {
+pub fn load_opened(mut opened: OpenModel, options: &LoadOptions) -> Result<LoadedModel> {
+    opened.set_precision(options.precision);
     let spec = opened.spec()?;
     let defaults = opened.defaults()?;
     // At the same time: the tokenizer of a large vocabulary takes as long as the weights do. (Its errors are returned once
@@ -102,6 +103,10 @@ pub fn load_tokenizer(files: &ModelFiles) -> Result<Tokenizer> {
     match files {
         ModelFiles::Gguf(file) => Tokenizer::from_gguf(GgufFile::open(file)?.metadata(), file),
         ModelFiles::Folder(folder) => Tokenizer::from_folder(folder),
+        ModelFiles::Adapted(files) => match (&files.tokenizer, &*files.base) {
+            (Some(folder), ModelFiles::Folder(base)) => Tokenizer::from_folders(folder, base),
+            (_, base) => load_tokenizer(base),
+        },
     }
 }
 
@@ -211,8 +216,11 @@ fn transformer(
 /// How most of a checkpoint's elements are stored.
 fn most_common_storage(checkpoint: &dyn Checkpoint) -> StorageType {
     let mut elements = StoredElements::default();
-    let tensors = checkpoint.names().into_iter();
-    for tensor in tensors.filter_map(|name| checkpoint.tensor(name)) {
+    let names = checkpoint.names().into_iter();
+    let tensors = names.filter_map(|name| checkpoint.tensor(name));
+    let packed = checkpoint.packed_names().into_iter();
+    let packed = packed.filter_map(|name| Some(checkpoint.packed(&name)?.described()));
+    for tensor in tensors.chain(packed) {
         elements.add(tensor.storage, tensor.shape.iter().product());
     }
     elements.most_common()

@@ -1,5 +1,6 @@
 //! Models: the one decoder that runs every family, and what speculation sees of it.
 
+mod adapted_model;
 mod altup;
 mod batch_logits;
 mod heads;
@@ -26,6 +27,7 @@ mod token_rows;
 mod transformer;
 mod tree;
 
+pub use adapted_model::AdaptedModel;
 pub use batch_logits::{BatchLogits, LogitsView};
 pub(crate) use heads::recurrent::{RecurrentConfig, tensors as recurrent_tensors};
 pub use heads::{

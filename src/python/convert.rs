@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PySequence, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyList, PySequence, PyString, PyTuple};
 
 use super::record;
 use crate::error::Error;
@@ -55,6 +55,21 @@ impl FromPyObject<'_, '_> for ModelName {
             .import("os")?
             .call_method1("fspath", (object,))?;
         Ok(Self(name.extract()?))
+    }
+}
+
+/// One model's name, or several.
+pub(super) struct ModelNames(pub(super) Vec<ModelName>);
+
+impl FromPyObject<'_, '_> for ModelNames {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let several = object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>();
+        match several {
+            false => Ok(Self(vec![object.extract()?])),
+            true => Ok(Self(object.extract()?)),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::config::SpeculativeConfig;
-use super::convert::{ModelName, TokenIds, positive};
+use super::convert::{ModelName, ModelNames, TokenIds, positive};
 use super::detached::detach;
 use super::generation::Generation;
 use super::input::{
@@ -34,6 +34,8 @@ use crate::model::{LanguageModel, ModelInfo};
 ///         in the target or beside it), one of these sources (as "ngram"), or "none"; the target's own layer for
 ///         multi-token prediction ("mtp"); or the target itself with some of its layers ("self:0-9,26-29"),
 ///         quantized further ("self:q4_0") or seeing only the end of a long text ("self:window=1024").
+///     lora: A LoRA adapter, or a list of them, to merge into the target: folders in PEFT's layout, .gguf files or hub
+///         names. (A folder with an adapter can be the target itself: then its base model is loaded, too.)
 ///     tokenizer: A model whose tokenizer is used instead of the target's.
 ///     chat_template: A chat template to use instead of the model's own: a file, a known name ("chatml", "llama3", ...),
 ///         or Jinja source.
@@ -99,10 +101,10 @@ impl SpeculativeDecoder {
 impl SpeculativeDecoder {
     #[new]
     #[pyo3(
-        signature = (target, draft=None, *, tokenizer=None, chat_template=None, device=None, dtype=None, quantize=None,
-                     kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, table=None, corpus=None,
-                     kernels=None, progress=None, **unknown),
-        text_signature = "(target, draft=None, *, tokenizer=None, chat_template=None, device=None, dtype=None, \
+        signature = (target, draft=None, *, lora=None, tokenizer=None, chat_template=None, device=None, dtype=None,
+                     quantize=None, kv_cache_dtype=None, revision=None, num_threads=None, context_length=None,
+                     table=None, corpus=None, kernels=None, progress=None, **unknown),
+        text_signature = "(target, draft=None, *, lora=None, tokenizer=None, chat_template=None, device=None, dtype=None, \
                           quantize=None, kv_cache_dtype=None, revision=None, num_threads=None, context_length=None, \
                           table=None, corpus=None, kernels=None, progress=None)"
     )]
@@ -114,6 +116,7 @@ impl SpeculativeDecoder {
         py: Python<'_>,
         target: ModelName,
         draft: Option<ModelName>,
+        lora: Option<ModelNames>,
         tokenizer: Option<ModelName>,
         chat_template: Option<ModelName>,
         device: Option<&str>,
@@ -139,6 +142,9 @@ impl SpeculativeDecoder {
             .progress(progress::reporter(py, progress)?);
         if let Some(draft) = draft {
             builder = builder.draft(draft.0);
+        }
+        for adapter in lora.map(|names| names.0).unwrap_or_default() {
+            builder = builder.lora(adapter.0);
         }
         if let Some(tokenizer) = tokenizer {
             builder = builder.tokenizer(tokenizer.0);

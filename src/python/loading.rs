@@ -88,6 +88,7 @@ fn other_libraries(name: &str) -> Option<&'static str> {
         "quantization" => "quantize",
         "chat_format" => "chat_template",
         "type_k" | "type_v" => "kv_cache_dtype",
+        "adapter" | "adapters" | "lora_path" | "peft_model" => "lora",
         "verbose" => "progress",
         _ => return None,
     })

@@ -31,7 +31,12 @@ impl Tokenizer {
     /// Reads the tokenizer of a folder in Hugging Face's layout: tokenizer.json, or vocab.json with merges.txt;
     /// special tokens and chat template from the files beside it.
     pub fn from_folder(folder: &Path) -> Result<Self> {
-        folder::read(folder).map(Self::new)
+        Self::from_folders(folder, folder)
+    }
+
+    /// The same, with what the model says itself, such as its end-of-text tokens, in another folder.
+    pub fn from_folders(folder: &Path, model: &Path) -> Result<Self> {
+        folder::read(folder, model).map(Self::new)
     }
 
     /// Builds the tokenizer that a GGUF file carries in its metadata; `file` is named in errors.

@@ -1,5 +1,6 @@
 //! Weights: the tensors in model files.
 
+mod adapter;
 pub mod gguf;
 mod mapped;
 mod packed;
@@ -7,6 +8,8 @@ mod pickled;
 mod rows;
 pub mod safetensors;
 
+pub(crate) use adapter::is_adapter;
+pub use adapter::{AdaptedCheckpoint, Adapter, Layout};
 pub(crate) use mapped::MappedFile;
 pub use packed::{Mxfp4, PackedTensor};
 pub use rows::StoredRows;

@@ -9,6 +9,7 @@ pub(super) use float8::{Float8, Scales};
 pub(super) use int4::{Int4, Packing};
 pub use mxfp4::Mxfp4;
 
+use super::adapter::Merged;
 use super::{StorageType, StoredTensor};
 use crate::error::Result;
 
@@ -22,6 +23,8 @@ pub enum PackedTensor<'a> {
     Float8(Float8<'a>),
     /// `NVFP4` with a scale of the whole, or of each matrix.
     Scaled(StoredTensor<'a>, Vec<f32>),
+    /// A base model's, and what adapters change of it.
+    Merged(Merged<'a>),
 }
 
 impl PackedTensor<'_> {
@@ -32,6 +35,7 @@ impl PackedTensor<'_> {
             Self::Int4(packed) => packed.shape().to_vec(),
             Self::Float8(packed) => packed.shape().to_vec(),
             Self::Scaled(tensor, _) => tensor.shape.clone(),
+            Self::Merged(merged) => merged.shape(),
         }
     }
 
@@ -42,6 +46,7 @@ impl PackedTensor<'_> {
             Self::Int4(packed) => packed.joined(),
             Self::Float8(packed) => packed.joined(),
             Self::Scaled(tensor, scales) => Ok(scaled(tensor, scales)),
+            Self::Merged(merged) => merged.joined(),
         }
     }
 
@@ -52,6 +57,7 @@ impl PackedTensor<'_> {
             Self::Int4(packed) => packed.storage(),
             Self::Float8(_) => StorageType::F8_E4M3,
             Self::Scaled(..) => StorageType::NVFP4_S,
+            Self::Merged(merged) => merged.storage(),
         };
         StoredTensor {
             storage,
@@ -67,6 +73,7 @@ impl PackedTensor<'_> {
             Self::Int4(packed) => packed.bytes(),
             Self::Float8(packed) => packed.bytes(),
             Self::Scaled(tensor, _) => tensor.data.len(),
+            Self::Merged(merged) => merged.bytes(),
         }
     }
 }

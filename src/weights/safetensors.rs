@@ -45,6 +45,8 @@ pub struct SafetensorsCheckpoint {
     integers: BTreeMap<String, (usize, Dtype, Range<usize>)>,
     /// The tensors of other types: parts of others.
     parts: BTreeMap<String, Part>,
+    /// The names of the tensors that are skipped.
+    skipped: Vec<String>,
     /// How weights are quantized, where config.json says it.
     method: Option<Method>,
 }
@@ -81,6 +83,7 @@ impl SafetensorsCheckpoint {
             tensors: MappedTensors::default(),
             integers: BTreeMap::new(),
             parts: BTreeMap::new(),
+            skipped: Vec::new(),
             method: None,
         };
         let config = path.join(CONFIG);
@@ -169,6 +172,7 @@ impl SafetensorsCheckpoint {
                     continue;
                 }
                 tracing::debug!(tensor = name, ?dtype, "skipped");
+                self.skipped.push(name);
                 continue;
             };
             tensors.push(Location {
@@ -194,6 +198,12 @@ impl SafetensorsCheckpoint {
         });
         self.parts.extend(parts);
         Ok(())
+    }
+
+    /// The names of the tensors that are no floats.
+    pub(super) fn others(&self) -> impl Iterator<Item = &String> {
+        let known = self.integers.keys().chain(self.parts.keys());
+        known.chain(&self.skipped)
     }
 
     fn part(&self, name: &str, dtype: Dtype) -> Option<(&[u8], &[usize])> {

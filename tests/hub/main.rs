@@ -35,6 +35,7 @@ fn child() {
     match locate(&model, &options) {
         Ok(ModelFiles::Folder(folder)) => println!("{MARK}folder {}", folder.display()),
         Ok(ModelFiles::Gguf(file)) => println!("{MARK}gguf {}", file.display()),
+        Ok(ModelFiles::Adapted(files)) => println!("{MARK}adapted {files:?}"),
         Err(error) => {
             assert!(std::env::var_os("LOCATE_MODEL").is_some(), "{error}");
             let kind = format!("{error:?}");

@@ -123,6 +123,55 @@ fn shards_are_downloaded_by_their_index() {
 }
 
 #[test]
+fn an_adapter_is_downloaded_with_its_base_model() {
+    let (root, hub, _) = hub_with_model();
+    let adapter = |base: &str| {
+        format!("{{\"base_model_name_or_path\": {base:?}, \"revision\": null}}").into_bytes()
+    };
+    write(
+        &root.path().join("owner/adapter"),
+        &[
+            ("adapter_config.json", &adapter("owner/model")),
+            ("adapter_model.bin", b"not needed"),
+            ("adapter_model.safetensors", b"the adapter"),
+            ("checkpoint-8/adapter_model.safetensors", b"not needed"),
+            ("tokenizer.json", b"{}"),
+        ],
+    );
+    let of_itself = [
+        ("adapter_config.json", &adapter("owner/of-itself")[..]),
+        ("adapter_model.safetensors", b"the adapter"),
+    ];
+    write(&root.path().join("owner/of-itself"), &of_itself);
+    let machine = Machine::with_hub(&hub);
+    let located = machine.locate("owner/adapter");
+    let found = located.last().to_owned();
+    assert!(found.starts_with("adapted "), "{found}");
+    for part in [
+        "models--owner--model",
+        "models--owner--adapter",
+        "tokenizer: Some",
+    ] {
+        assert!(found.contains(part), "{found}");
+    }
+    let began = |name: &str| {
+        let begin = format!("begin {name} ");
+        located.lines.iter().any(|line| line.starts_with(&begin))
+    };
+    assert!(began("owner/adapter adapter_model.safetensors"));
+    assert!(began("owner/model model.safetensors"));
+    assert!(!began("owner/adapter adapter_model.bin"));
+    let advice = "name the base model as the target";
+    let refused = machine.locate("owner/of-itself");
+    refused.error(
+        "UnsupportedModel",
+        &["owner/of-itself", "is an adapter", advice],
+    );
+    let offline = machine.with("HF_HUB_OFFLINE", "1");
+    assert_eq!(offline.locate("owner/adapter").last(), found);
+}
+
+#[test]
 fn hostile_shards_are_refused() {
     for hostile in ["../../../escaped", "/etc/passwd", "absent.safetensors"] {
         let root = tempfile::tempdir().unwrap();

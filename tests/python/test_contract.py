@@ -8,9 +8,9 @@ import specdec_rs
 from specdec_rs import SpeculativeConfig, SpeculativeDecoder
 
 SIGNATURES = {
-    "SpeculativeDecoder": "(target, draft=None, *, tokenizer=None, chat_template=None, "
-    "device=None, dtype=None, quantize=None, kv_cache_dtype=None, revision=None, "
-    "num_threads=None, context_length=None, table=None, corpus=None, kernels=None, "
+    "SpeculativeDecoder": "(target, draft=None, *, lora=None, tokenizer=None, "
+    "chat_template=None, device=None, dtype=None, quantize=None, kv_cache_dtype=None, "
+    "revision=None, num_threads=None, context_length=None, table=None, corpus=None, kernels=None, "
     "progress=None)",
     "SpeculativeDecoder.from_pretrained": "(repo_id, filename=None, **kwargs)",
     "SpeculativeDecoder.with_models": "(target, draft, tokenizer)",

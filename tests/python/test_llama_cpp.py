@@ -187,8 +187,18 @@ def test_from_pretrained_takes_a_pattern(tmp_path: Path) -> None:
     assert llm("a", max_tokens=2)["usage"]["completion_tokens"] == 2
 
 
+def test_an_adapter_changes_the_model() -> None:
+    base = ROOT / "tests" / "data" / "gguf" / "olmo2-BF16.gguf"
+    adapter = ROOT / "tests" / "data" / "adapters" / "olmo2" / "adapter.gguf"
+    texts = [
+        Llama(base, lora_path=path, n_threads=1)("a", max_tokens=16, temperature=0)["choices"]
+        for path in (None, adapter)
+    ]
+    assert texts[0] != texts[1]
+
+
 @pytest.mark.parametrize(
-    "name", ["n_batch", "use_mlock", "lora_path", "rope_freq_base", "logits_all", "n_ctxx"]
+    "name", ["n_batch", "use_mlock", "lora_scale", "rope_freq_base", "logits_all", "n_ctxx"]
 )
 def test_arguments_of_the_constructor_are_refused_by_name(name: str) -> None:
     arguments: dict[str, Any] = {name: 1}

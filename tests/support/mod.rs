@@ -49,6 +49,6 @@ pub fn real_model(alias: &str) -> PathBuf {
     };
     match locate(alias, &options).unwrap() {
         ModelFiles::Gguf(file) => file,
-        ModelFiles::Folder(folder) => panic!("{alias} is a folder: {}", folder.display()),
+        ModelFiles::Folder(_) | ModelFiles::Adapted(_) => panic!("{alias} is no GGUF file"),
     }
 }

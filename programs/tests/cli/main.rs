@@ -3,6 +3,7 @@
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
+mod adapters;
 mod bench;
 mod cache;
 mod chat;

@@ -55,6 +55,7 @@ class Llama:
         seed: int = 0xFFFFFFFF,
         chat_format: str | None = None,
         verbose: bool = True,
+        lora_path: str | PathLike[str] | None = None,
         draft: str | PathLike[str] | None = None,
         filename: str | None = None,
         **unsupported: Any,
@@ -69,6 +70,7 @@ class Llama:
             seed: The seed of the calls without one; -1 is a new one for each of them.
             chat_format: A known chat template ("chatml", ...) to use instead of the model's own.
             verbose: Show the progress of a download, where `SpeculativeDecoder` does.
+            lora_path: A LoRA adapter of the model.
             draft: What drafts, as in `SpeculativeDecoder`.
             filename: The GGUF file of a repository, as in `from_pretrained`.
             **unsupported: Refused.
@@ -86,6 +88,7 @@ class Llama:
             model_path,
             filename,
             draft=draft,
+            lora=lora_path,
             context_length=n_ctx or None,
             device="cpu" if n_gpu_layers == 0 else None,
             num_threads=n_threads,

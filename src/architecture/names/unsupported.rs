@@ -43,7 +43,7 @@ const PACKINGS: Form = (
 const UNSUPPORTED_FORMS: [Form; 2] = [
     (
         &[".lora_A.", ".lora_B.", ".lora_a", ".lora_b"],
-        "adapters without their base model's weights",
+        "LoRA adapters without an adapter_config.json",
     ),
     (&[".time_mix_"], "recurrent layers of this kind"),
 ];

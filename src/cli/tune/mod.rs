@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     // Before measuring, so that a folder that can't be written to fails at once.
     let place = match args.dry_run {
         true => None,
-        false => Some(Place::of(&args.target)?),
+        false => Some(Place::of(&args.identity())?),
     };
     if let Some(source) = args
         .draft
@@ -121,7 +121,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             trials,
         });
     }
-    let existing = Profile::load(&args.target);
+    let existing = Profile::load(&args.identity());
     let report = Report::new(&groups, &existing, place.as_ref());
     // Before saving, so that a failed save does not lose the result.
     match args.json {
@@ -201,8 +201,13 @@ struct Reset<'a> {
 }
 
 impl Args {
+    /// What the target's profile is kept under.
+    fn identity(&self) -> String {
+        self.loading.identity(&self.target)
+    }
+
     fn show(&self) -> Outcome {
-        let target = &self.target;
+        let target = &self.identity();
         let shown = Shown {
             target,
             file: profile::path(target),
@@ -224,7 +229,7 @@ impl Args {
     }
 
     fn reset(&self) -> Outcome {
-        let target = &self.target;
+        let target = &self.identity();
         let removed = profile::remove(target)?;
         if self.json {
             return write_json(&Reset { target, removed });

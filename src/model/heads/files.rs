@@ -58,7 +58,7 @@ impl OpenDraft {
                 let config = HeadConfig::read(&folder)?;
                 return HeadFiles::of_config(&config, Box::new(checkpoint)).map(Self::of_head);
             }
-            model @ OpenModel::Folder(..) => model,
+            model @ (OpenModel::Folder(..) | OpenModel::Adapted(_)) => model,
         };
         let head = if AssistantFiles::are_there(&opened) {
             HeadFiles::Assistant(AssistantFiles::open(opened)?)

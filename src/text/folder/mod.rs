@@ -30,7 +30,8 @@ const TEMPLATE_TOKENS: [&str; 7] = [
     "mask_token",
 ];
 
-pub(super) fn read(folder: &Path) -> Result<TokenizerSpec> {
+/// Reads the tokenizer in a folder; what the model says itself is in the folder `model`.
+pub(super) fn read(folder: &Path, model: &Path) -> Result<TokenizerSpec> {
     let settings = read_settings(folder)?;
     let mut tokenizer = read_tokenizer(folder, &settings)?;
     added_tokens::add(&mut tokenizer, folder, &settings)?;
@@ -39,8 +40,8 @@ pub(super) fn read(folder: &Path) -> Result<TokenizerSpec> {
         .filter_map(|name| Some((name, token_text(&settings[name])?)))
         .collect();
     let id = |name| tokenizer.token_to_id(special_tokens.get(name)?);
-    let config = read_json(&folder.join("config.json"), Small::Settings)?;
-    let mut eos = end_tokens(folder, &config)?;
+    let config = read_json(&model.join("config.json"), Small::Settings)?;
+    let mut eos = end_tokens(model, &config)?;
     eos.extend(id("eos_token"));
     eos.sort_unstable();
     eos.dedup();

@@ -67,6 +67,7 @@ impl AssistantFiles {
                 let input = format!("{}.weight", OF_FOLDER.input);
                 checkpoint.tensor(&input).is_some()
             }
+            OpenModel::Adapted(_) => false,
         }
     }
 
@@ -95,6 +96,13 @@ impl AssistantFiles {
                 };
                 let width = settings.size("backbone_hidden_size")?;
                 (opened.spec()?, width, settings.clusters()?)
+            }
+            OpenModel::Adapted(_) => {
+                let reason = "a draft head takes no adapters";
+                return Err(Error::unsupported(
+                    opened.source().display().to_string(),
+                    reason,
+                ));
             }
         };
         let files = Self {
