@@ -1,13 +1,11 @@
-"""Prints which crates a wheel is made of, as a CycloneDX 1.6 bill of materials (https://cyclonedx.org/docs/1.6/json/).
+"""Describes which crates a file of a release is made of.
 
-    python packaging/bill_of_materials.py > specdec_rs.cdx.json
-
-The crates are those of Cargo.lock that the package depends on when it is built for any platform,
-with the checksums that cargo compares. The same sources give the same bytes. Needs Python 3.11.
+The format is CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/). The crates are those of
+Cargo.lock, with the checksums that cargo compares. Needs Python 3.11.
 """
 
-import json
-import sys
+from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import Any
 
 import tomllib
@@ -37,9 +35,16 @@ def component(package: dict[str, Any], checksums: dict[tuple[str, str], str]) ->
     return described
 
 
-def main() -> None:
-    """Prints the bill of materials."""
-    described = metadata(["python"])
+def bill(name: str, features: Iterable[str], platform: str, time: int) -> dict[str, Any]:
+    """The bill of materials of a package of the workspace.
+
+    Args:
+        name: The package.
+        features: Features of specdec_rs that are turned on.
+        platform: What it is compiled for, as Rust names it.
+        time: When it was made, in seconds since 1970.
+    """
+    described = metadata(features, platform)
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text())
     checksums = {
         (package["name"], package["version"]): package["checksum"]
@@ -48,7 +53,7 @@ def main() -> None:
     }
     packages = {package["id"]: package for package in described["packages"]}
     nodes = {node["id"]: node for node in described["resolve"]["nodes"]}
-    root = next(package for package in packages.values() if package["name"] == "specdec_rs")
+    root = next(package for package in packages.values() if package["name"] == name)
 
     def dependencies(identity: str) -> list[str]:
         """Those that become part of it: neither for its tests nor for its build scripts."""
@@ -66,11 +71,14 @@ def main() -> None:
             reached.add(identity)
             ahead += dependencies(identity)
     ordered = sorted(reached, key=lambda identity: purl(packages[identity]))
-    bill = {
+    return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"component": component(root, checksums)},
+        "metadata": {
+            "timestamp": datetime.fromtimestamp(time, timezone.utc).isoformat(),
+            "component": component(root, checksums),
+        },
         "components": [
             component(packages[identity], checksums)
             for identity in ordered
@@ -84,9 +92,3 @@ def main() -> None:
             for identity in ordered
         ],
     }
-    json.dump(bill, sys.stdout, indent=1)
-    print()
-
-
-if __name__ == "__main__":
-    main()

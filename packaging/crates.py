@@ -9,10 +9,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def metadata(features: Iterable[str]) -> dict[str, Any]:
-    """Returns what `cargo metadata` prints, with these features of specdec_rs."""
+def metadata(features: Iterable[str], platform: str | None = None) -> dict[str, Any]:
+    """Returns what `cargo metadata` prints, with these features of specdec_rs.
+
+    Its graph has the dependencies of all platforms, or of one.
+    """
     command = ["cargo", "metadata", "--locked", "--format-version", "1"]
     command += ["--features", ",".join(features)]
+    if platform:
+        command += ["--filter-platform", platform]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
     described: dict[str, Any] = json.loads(done.stdout)
     return described
