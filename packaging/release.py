@@ -155,12 +155,6 @@ class Release:
         folder = f"specdec-{self.version}-{self.target}"
         (self.out / f"{folder}.tar.gz").write_bytes(archive(folder, files, self.time))
 
-    def checksums(self) -> None:
-        """Writes and prints the checksums of all files in the folder."""
-        listed = checksums(self.out)
-        (self.out / "SHA256SUMS").write_text(listed)
-        print(listed, end="")
-
 
 def main() -> None:
     """Makes the parts that are asked for."""
@@ -168,7 +162,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = ["sdist", "sbom", "wheel", "program", "checksums"]
+    compiled = ["sdist", "sbom", "wheel", "program"]
+    parts = [*compiled, "checksums"]
     parser.add_argument("parts", metavar="PART", nargs="*", choices=[*parts, []])
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where the files go")
     parser.add_argument("--target", metavar="TRIPLE", help="what to compile for, as Rust names it")
@@ -179,13 +174,19 @@ def main() -> None:
     )
     parser.add_argument("--dirty", action="store_true", help="allow uncommitted changes")
     options = parser.parse_args()
-    if output("git", "status", "--porcelain", "--untracked-files=no") and not options.dirty:
-        sys.exit("there are uncommitted changes: commit them, or pass --dirty")
+    wanted = options.parts or parts
     options.out.mkdir(parents=True, exist_ok=True)
-    release = Release(options.out.resolve(), options.target, options.compatibility)
-    for part in parts:
-        if part in (options.parts or parts):
-            getattr(release, part)()
+    if set(wanted) & set(compiled):
+        if output("git", "status", "--porcelain", "--untracked-files=no") and not options.dirty:
+            sys.exit("there are uncommitted changes: commit them, or pass --dirty")
+        release = Release(options.out.resolve(), options.target, options.compatibility)
+        for part in compiled:
+            if part in wanted:
+                getattr(release, part)()
+    if "checksums" in wanted:
+        listed = checksums(options.out)
+        (options.out / "SHA256SUMS").write_text(listed)
+        print(listed, end="")
 
 
 if __name__ == "__main__":
