@@ -23,11 +23,14 @@ import tarfile
 from pathlib import Path
 
 from bill_of_materials import bill
-from crates import ROOT
+from crates import ROOT, compiled
+from notices import notices
 
 BUILT = ROOT / "target" / "packaging"
 # What is compiled into each file, and from which package with which features of specdec_rs.
 FEATURES = {"specdec_rs": ["python"], "specdec": []}
+# The file with the licenses of the crates.
+NOTICES = "THIRD-PARTY-LICENSES.txt"
 
 
 def output(*command: str) -> str:
@@ -113,8 +116,12 @@ class Release:
 
     def bill(self, package: str) -> str:
         """Returns the bill of materials of a package."""
-        described = bill(package, FEATURES[package], self.target, self.time)
+        described = bill(compiled(package, FEATURES[package], self.target), self.time)
         return json.dumps(described, indent=1) + "\n"
+
+    def notices(self, package: str) -> str:
+        """Returns the licenses of the crates of a package."""
+        return notices(compiled(package, FEATURES[package], self.target))
 
     def sdist(self) -> None:
         """Makes the source distribution."""
@@ -124,20 +131,26 @@ class Release:
         """Writes the bills of materials: one of the wheel, one of the program."""
         for package in FEATURES:
             name = f"{package}-{self.version}-{self.target}.cdx.json"
-            (self.out / name).write_text(self.bill(package))
+            (self.out / name).write_text(self.bill(package), encoding="utf-8", newline="\n")
 
     def wheel(self) -> None:
-        """Makes the wheel, with its bill of materials inside."""
+        """Makes the wheel, with its bill of materials and the licenses of its crates inside."""
         (described := BUILT / "specdec_rs.cdx.json").parent.mkdir(parents=True, exist_ok=True)
-        described.write_text(self.bill("specdec_rs"))
+        described.write_text(self.bill("specdec_rs"), encoding="utf-8", newline="\n")
         options = ["--release", "--locked", "--target", self.target]
         options += ["--compatibility", self.compatibility, "--sbom-include", str(described)]
         if self.compatibility.startswith("manylinux"):
             options += ["--zig"]
-        self.run(sys.executable, "-m", "maturin", "build", *options, "--out", str(self.out))
+        # pyproject.toml names it, and it must lie there.
+        licenses = ROOT / NOTICES
+        licenses.write_text(self.notices("specdec_rs"), encoding="utf-8", newline="\n")
+        try:
+            self.run(sys.executable, "-m", "maturin", "build", *options, "--out", str(self.out))
+        finally:
+            licenses.unlink()
 
     def program(self) -> None:
-        """Makes an archive of the program, its license, its description and bill of materials."""
+        """Makes an archive: the program, its description, licenses and bill of materials."""
         options = ["--release", "--locked", "--package", "specdec", "--bin", "specdec"]
         options += ["--config", "profile.release.strip=true", "--target"]
         if self.compatibility.startswith("manylinux"):
@@ -149,6 +162,7 @@ class Release:
         files = {
             name: (BUILT / self.target / "release" / name).read_bytes(),
             "LICENSE": (ROOT / "LICENSE").read_bytes(),
+            NOTICES: self.notices("specdec").encode(),
             "README.md": (ROOT / "README.md").read_bytes(),
             "specdec.cdx.json": self.bill("specdec").encode(),
         }

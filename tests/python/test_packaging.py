@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -17,7 +18,9 @@ if sys.version_info < (3, 11):
     pytest.skip("a release is made with Python 3.11 or newer", allow_module_level=True)
 
 import bill_of_materials
+import crates
 import notes
+import notices
 import release
 
 CHANGELOG = """# Changelog
@@ -99,31 +102,81 @@ def test_files_of_this_repository_name_one_version() -> None:
 @pytest.mark.parametrize("package", release.FEATURES)
 def test_bill_has_what_cargo_compiles(package: str) -> None:
     host, features = release.rustc()["host"], release.FEATURES[package]
-    bill = bill_of_materials.bill(package, features, host, 86400)
-    assert bill == bill_of_materials.bill(package, features, host, 86400)
+    made_of = crates.compiled(package, features, host)
+    bill = bill_of_materials.bill(made_of, 86400)
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     assert bill["metadata"]["timestamp"] == "1970-01-02T00:00:00+00:00"
     root = bill["metadata"]["component"]
     assert root["name"] == package
-    crates = [*bill["components"], root]
+    components = [*bill["components"], root]
 
     command = ["cargo", "tree", "--locked", "--package", package, "--features", ",".join(features)]
     command += ["--edges", "normal", "--prefix", "none", "--target", host]
     tree = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     expected = {" ".join(line.split()[:2]) for line in tree.splitlines() if line}
-    assert {f"{crate['name']} v{crate['version']}" for crate in crates} == expected
+    assert {f"{crate['name']} v{crate['version']}" for crate in components} == expected
 
-    references = {crate["bom-ref"] for crate in crates}
-    assert len(references) == len(crates)
+    references = {crate["bom-ref"] for crate in components}
+    assert len(references) == len(components)
     assert {entry["ref"] for entry in bill["dependencies"]} == references
     assert {name for entry in bill["dependencies"] for name in entry["dependsOn"]} <= references
-    for crate in crates:
+    for crate in components:
         assert crate["licenses"][0]["expression"], crate
         if crate["name"] not in ("specdec", "specdec_rs", "specdec_backend"):
             assert re.fullmatch("[0-9a-f]{64}", crate["hashes"][0]["content"]), crate
     # Nothing tells where it was made.
     for folder in (ROOT, Path.home()):
         assert str(folder) + "/" not in json.dumps(bill)
+
+
+@pytest.mark.parametrize("package", release.FEATURES)
+def test_licenses_of_all_crates_are_collected(package: str) -> None:
+    host = release.rustc()["host"]
+    made_of = crates.compiled(package, release.FEATURES[package], host)
+    collected = notices.notices(made_of)
+    assert collected == notices.notices(made_of)
+    *parts, last = collected.split(f"\n{'-' * 80}\n\n")
+    # Few crates forget theirs; these are named with what Cargo.toml says.
+    heading, _, *silent = last.splitlines()
+    assert heading == "Without the text of their license:"
+    assert 0 < len(silent) < 10
+    assert all(re.fullmatch(r"pkg:cargo/\S+@\S+: \S.*", line) for line in silent), silent
+    named = {line.partition(": ")[0] for line in silent}
+    for part in parts:
+        owners, _, text = part.partition("\n\n")
+        named |= set(owners.splitlines())
+        assert text.strip(), part
+    expected = {name for name, crate in made_of.crates.items() if crate["source"]}
+    assert named == expected | {"marked", "purify"}
+    assert sum("Permission is hereby granted, free of charge" in part for part in parts) > 10
+    assert str(ROOT) not in collected
+
+
+def test_equal_licenses_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "ROOT", tmp_path)
+    script = tmp_path / "src" / "page" / "vendor" / "LICENSE-script"
+    script.parent.mkdir(parents=True)
+    script.write_text("Of a script.")
+    found: dict[str, dict[str, Any]] = {}
+    for name, file, text in [
+        ("a", "LICENSE", b"Do as you\r\n  like, and more.\r\n"),
+        ("b", "LICENSE-MIT", b"Do as you like,\nand more."),
+        ("c", "src/vendor/COPYING", b"Something else altogether."),
+        ("d", "src/license.rs", b"fn license() {}"),
+    ]:
+        path = tmp_path / name / file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(text)
+        manifest = str(tmp_path / name / "Cargo.toml")
+        found[name] = {"manifest_path": manifest, "source": "a registry", "license": "MIT/Zlib"}
+    found["ours"] = {**found["a"], "source": None}
+    line = "-" * 80
+    assert notices.notices(crates.Compiled({}, found, {})) == (
+        f"a\nb\n\nDo as you\n  like, and more.\n\n{line}\n\n"
+        f"c\n\nSomething else altogether.\n\n{line}\n\n"
+        f"script\n\nOf a script.\n\n{line}\n\n"
+        "Without the text of their license:\n\nd: MIT OR Zlib\n"
+    )
 
 
 def test_archive_depends_on_its_content_alone() -> None:
