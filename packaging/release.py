@@ -65,8 +65,9 @@ def environment() -> dict[str, str]:
     variables["ZERO_AR_DATE"] = "1"
     variables["CARGO_INCREMENTAL"] = "0"
     variables["CARGO_TARGET_DIR"] = str(BUILT)
-    # It would be stripped.
+    # Wheel and program share what they are compiled from, if they agree on this.
     variables["CARGO_PROFILE_RELEASE_DEBUG"] = "false"
+    variables["CARGO_PROFILE_RELEASE_STRIP"] = "true"
     # Zig and what calls it lie beside this Python.
     variables["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), variables["PATH"]])
     return variables
@@ -151,8 +152,7 @@ class Release:
 
     def program(self) -> None:
         """Makes an archive: the program, its description, licenses and bill of materials."""
-        options = ["--release", "--locked", "--package", "specdec", "--bin", "specdec"]
-        options += ["--config", "profile.release.strip=true", "--target"]
+        options = ["--release", "--locked", "--package", "specdec", "--bin", "specdec", "--target"]
         if self.compatibility.startswith("manylinux"):
             glibc = self.compatibility.removeprefix("manylinux_").replace("_", ".")
             self.run("cargo-zigbuild", "zigbuild", *options, f"{self.target}.{glibc}")
