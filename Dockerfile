@@ -14,7 +14,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --create-home --home-dir /models --uid 10001 specdec
 COPY --from=build /usr/local/bin/specdec /usr/local/bin/specdec
-USER specdec
+# By its number, which tells Kubernetes that it is not root.
+USER 10001
 # Downloads and packed weights: mount a volume here to keep them.
 ENV HF_HOME=/models/huggingface XDG_CACHE_HOME=/models/cache
 VOLUME /models

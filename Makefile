@@ -21,7 +21,7 @@ TARGETS ?= gguf safetensors pickle config tokenizer head table request format
 SECONDS ?= 60
 SANITIZER ?= none
 
-.PHONY: help build test test-rust test-python test-arm lint bench docs site fuzz wheel environment
+.PHONY: help build test test-rust test-python test-arm lint bench docs site fuzz wheel release environment
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -73,6 +73,12 @@ wheel: ## a wheel, in target/wheel, which is installed elsewhere and answers
 	rm -rf target/wheel
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir target/wheel .
 	$(PYTHON) packaging/check_wheel.py target/wheel/*.whl --environment target/wheel/clean
+
+# OPTIONS are those of packaging/release.py. Python must be 3.11 or newer.
+release: ## the files of a release for this machine, in dist
+	$(PYTHON) -m venv target/packaging-python
+	target/packaging-python/bin/python -m pip install --quiet --requirement packaging/requirements.txt
+	target/packaging-python/bin/python packaging/release.py $(OPTIONS)
 
 # Needs cargo-fuzz. Whatever a target's input does, it takes at most 2 GB and a minute.
 fuzz: ## fuzz each of TARGETS for SECONDS

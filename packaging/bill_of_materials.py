@@ -1,22 +1,14 @@
-"""Prints which crates a wheel is made of, as a CycloneDX 1.6 bill of materials (https://cyclonedx.org/docs/1.6/json/).
+"""Describes which crates a file of a release is made of.
 
-    python packaging/bill_of_materials.py > specdec_rs.cdx.json
-
-The crates are those of Cargo.lock that the package depends on when it is built for any platform,
-with the checksums that cargo compares. The same sources give the same bytes. Needs Python 3.11.
+The format is CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/). The crates are those of
+Cargo.lock, with the checksums that cargo compares. Needs Python 3.11.
 """
 
-import json
-import sys
+from datetime import datetime, timezone
 from typing import Any
 
 import tomllib
-from crates import ROOT, license_of, metadata
-
-
-def purl(package: dict[str, Any]) -> str:
-    """The package's URL, as https://github.com/package-url/purl-spec defines it."""
-    return f"pkg:cargo/{package['name']}@{package['version']}"
+from crates import ROOT, Compiled, license_of, purl
 
 
 def component(package: dict[str, Any], checksums: dict[tuple[str, str], str]) -> dict[str, Any]:
@@ -37,56 +29,25 @@ def component(package: dict[str, Any], checksums: dict[tuple[str, str], str]) ->
     return described
 
 
-def main() -> None:
-    """Prints the bill of materials."""
-    described = metadata(["python"])
+def bill(made_of: Compiled, time: int) -> dict[str, Any]:
+    """The bill of materials of a package that is made at this time, in seconds since 1970."""
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text())
     checksums = {
         (package["name"], package["version"]): package["checksum"]
         for package in lock["package"]
         if "checksum" in package
     }
-    packages = {package["id"]: package for package in described["packages"]}
-    nodes = {node["id"]: node for node in described["resolve"]["nodes"]}
-    root = next(package for package in packages.values() if package["name"] == "specdec_rs")
-
-    def dependencies(identity: str) -> list[str]:
-        """Those that become part of it: neither for its tests nor for its build scripts."""
-        return [
-            dependency["pkg"]
-            for dependency in nodes[identity]["deps"]
-            if any(kind["kind"] is None for kind in dependency["dep_kinds"])
-        ]
-
-    reached: set[str] = set()
-    ahead = [root["id"]]
-    while ahead:
-        identity = ahead.pop()
-        if identity not in reached:
-            reached.add(identity)
-            ahead += dependencies(identity)
-    ordered = sorted(reached, key=lambda identity: purl(packages[identity]))
-    bill = {
+    return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"component": component(root, checksums)},
-        "components": [
-            component(packages[identity], checksums)
-            for identity in ordered
-            if identity != root["id"]
-        ],
+        "metadata": {
+            "timestamp": datetime.fromtimestamp(time, timezone.utc).isoformat(),
+            "component": component(made_of.root, checksums),
+        },
+        "components": [component(crate, checksums) for crate in made_of.crates.values()],
         "dependencies": [
-            {
-                "ref": purl(packages[identity]),
-                "dependsOn": sorted({purl(packages[other]) for other in dependencies(identity)}),
-            }
-            for identity in ordered
+            {"ref": reference, "dependsOn": used}
+            for reference, used in made_of.dependencies.items()
         ],
     }
-    json.dump(bill, sys.stdout, indent=1)
-    print()
-
-
-if __name__ == "__main__":
-    main()
