@@ -56,11 +56,19 @@ struct Report {
     /// The system's policy: "always", "madvise" or "never"; `None`: it has none.
     huge_pages: Option<String>,
     hub: hub::Place,
-    /// Where packed weights are kept, how many bytes there are, and how many there may be.
-    packed_weights: (PathBuf, u64, u64),
+    packed_weights: PackedWeights,
     profiles: Option<PathBuf>,
     /// What will be slow or fail, and why.
     advice: Vec<String>,
+}
+
+/// Weights that were packed for the kernels.
+#[derive(Serialize)]
+struct PackedWeights {
+    folder: PathBuf,
+    bytes: u64,
+    /// The maximum number of bytes.
+    limit: u64,
 }
 
 /// Runs the command.
@@ -77,7 +85,11 @@ impl Report {
     fn new() -> Result<Self> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let threads = threads::from_environment()?.unwrap_or(cores);
-        let packed = packed::list().iter().map(|weights| weights.bytes).sum();
+        let packed_weights = PackedWeights {
+            folder: packed::folder(),
+            bytes: packed::list().iter().map(|weights| weights.bytes).sum(),
+            limit: packed::limit()?,
+        };
         let mut report = Self {
             version: env!("CARGO_PKG_VERSION"),
             processor: processor(),
@@ -89,7 +101,7 @@ impl Report {
             bandwidth: bandwidth(threads.min(cores)),
             huge_pages: huge_pages(),
             hub: hub::Place::of_environment(),
-            packed_weights: (packed::folder(), packed, packed::limit()?),
+            packed_weights,
             profiles: profile::folder(),
             advice: Vec::new(),
         };
@@ -145,7 +157,7 @@ impl Report {
                 "HF_HUB_OFFLINE is set: only models that are on this machine are found.".to_owned(),
             ),
             (
-                self.packed_weights.2 == 0,
+                self.packed_weights.limit == 0,
                 "SPECDEC_PACKED_WEIGHTS_GIB is 0: weights are packed again at each start.".to_owned(),
             ),
         ];
@@ -193,13 +205,10 @@ impl fmt::Display for Report {
         writeln!(f, "hub             {}, {token} a token", self.hub.endpoint)?;
         writeln!(f, "models          {}", self.hub.cache.display())?;
         writeln!(f, "                {}", self.hub.own_cache.display())?;
-        let (folder, used, limit) = &self.packed_weights;
-        let (used, limit) = (BinaryBytes(*used), BinaryBytes(*limit));
-        writeln!(
-            f,
-            "packed weights  {}, {used} of at most {limit}",
-            folder.display()
-        )?;
+        let packed = &self.packed_weights;
+        let (used, limit) = (BinaryBytes(packed.bytes), BinaryBytes(packed.limit));
+        let folder = packed.folder.display();
+        writeln!(f, "packed weights  {folder}, {used} of at most {limit}")?;
         writeln!(f, "profiles        {}", shown(&self.profiles))?;
         let tokens = self.bandwidth / 1e9;
         writeln!(

@@ -64,6 +64,8 @@ pub(crate) use environment::Place;
 use environment::Settings;
 use name::HubName;
 use pip::Requirement;
+#[cfg(feature = "python")]
+pub(crate) use pip::ask_python_first_for_pip;
 
 /// Where a model's files are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -94,16 +95,25 @@ pub(super) fn download(requirement: &Requirement, folder: &Path) -> PipResult<Pa
         .ok_or_else(|| format!("pip downloaded no wheel for {requirement}"))
 }
 
-/// Runs the first pip that the system has.
+/// The Python that this library runs in: its pip has the settings of the environment that the user chose.
+static OWN_PYTHON: OnceLock<PathBuf> = OnceLock::new();
+
+/// Asks this Python for a pip before those that the system finds.
+#[cfg(feature = "python")]
+pub(crate) fn ask_python_first_for_pip(python: PathBuf) {
+    // A second import names the same one.
+    let _ = OWN_PYTHON.set(python);
+}
+
+/// Runs the first pip that there is.
 fn run_pip(requirement: &Requirement, folder: &Path) -> PipResult<Output> {
-    let programs: [&[&str]; 3] = [
-        &["python3", "-m", "pip"],
-        &["python", "-m", "pip"],
-        &["pip"],
-    ];
-    for program in programs {
-        let ran = Command::new(program[0])
-            .args(&program[1..])
+    let module: &[&str] = &["-m", "pip"];
+    let own = OWN_PYTHON.get().map(|python| (python.as_path(), module));
+    let others = [("python3", module), ("python", module), ("pip", &[])];
+    let others = others.map(|(program, arguments)| (Path::new(program), arguments));
+    for (program, arguments) in own.into_iter().chain(others) {
+        let ran = Command::new(program)
+            .args(arguments)
             .args(["--disable-pip-version-check", "--no-input", "download"])
             .args([
                 "--no-deps",
@@ -120,7 +130,7 @@ fn run_pip(requirement: &Requirement, folder: &Path) -> PipResult<Output> {
         match ran {
             Ok(output) if is_without_pip(&output) => {}
             Ok(output) => return Ok(output),
-            Err(error) => tracing::debug!("{} does not run: {error}", program[0]),
+            Err(error) => tracing::debug!("{} does not run: {error}", program.display()),
         }
     }
     Err("no pip was found to download it from PyPI".into())

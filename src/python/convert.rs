@@ -43,8 +43,34 @@ pub(super) fn positive(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult
     Ok(Some(size))
 }
 
+/// An optional text.
+pub(super) fn text(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
+    value
+        .map(|value| field(name, value, "a string"))
+        .transpose()
+}
+
+/// An optional path, or model's name.
+pub(super) fn path<'a, 'py, T>(
+    name: &str,
+    value: Option<&'a Bound<'py, PyAny>>,
+) -> PyResult<Option<T>>
+where
+    T: FromPyObject<'a, 'py>,
+{
+    value
+        .map(|value| field(name, value, "a string or a path"))
+        .transpose()
+}
+
 /// A model's name: a string or a path.
 pub(super) struct ModelName(pub(super) String);
+
+impl From<ModelName> for String {
+    fn from(name: ModelName) -> Self {
+        name.0
+    }
+}
 
 impl FromPyObject<'_, '_> for ModelName {
     type Error = PyErr;

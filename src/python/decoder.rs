@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::config::SpeculativeConfig;
-use super::convert::{ModelName, ModelNames, TokenIds, positive};
+use super::convert::{ModelName, ModelNames, TokenIds, field, path, positive, text};
 use super::detached::detach;
 use super::generation::Generation;
 use super::input::{
@@ -114,60 +114,66 @@ impl SpeculativeDecoder {
     )]
     fn new(
         py: Python<'_>,
-        target: ModelName,
-        draft: Option<ModelName>,
-        lora: Option<ModelNames>,
-        tokenizer: Option<ModelName>,
-        chat_template: Option<ModelName>,
-        device: Option<&str>,
-        dtype: Option<&str>,
-        quantize: Option<&str>,
-        kv_cache_dtype: Option<&str>,
-        revision: Option<&str>,
+        target: &Bound<'_, PyAny>,
+        draft: Option<&Bound<'_, PyAny>>,
+        lora: Option<&Bound<'_, PyAny>>,
+        tokenizer: Option<&Bound<'_, PyAny>>,
+        chat_template: Option<&Bound<'_, PyAny>>,
+        device: Option<&Bound<'_, PyAny>>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        quantize: Option<&Bound<'_, PyAny>>,
+        kv_cache_dtype: Option<&Bound<'_, PyAny>>,
+        revision: Option<&Bound<'_, PyAny>>,
         num_threads: Option<&Bound<'_, PyAny>>,
         context_length: Option<&Bound<'_, PyAny>>,
-        table: Option<PathBuf>,
-        corpus: Option<PathBuf>,
-        kernels: Option<&str>,
+        table: Option<&Bound<'_, PyAny>>,
+        corpus: Option<&Bound<'_, PyAny>>,
+        kernels: Option<&Bound<'_, PyAny>>,
         progress: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         loading::refuse_unknown(&py.get_type::<Self>(), unknown)?;
+        let target: ModelName = field("target", target, "a string or a path")?;
+        let draft: Option<ModelName> = path("draft", draft)?;
         let names = Names {
-            target: target.0.clone(),
-            draft: draft.as_ref().map(|draft| draft.0.clone()),
+            target: target.0,
+            draft: draft.map(String::from),
         };
         let mut builder = decoder::SpeculativeDecoder::builder()
-            .target(target.0)
+            .target(names.target.clone())
             .progress(progress::reporter(py, progress)?);
-        if let Some(draft) = draft {
-            builder = builder.draft(draft.0);
+        if let Some(draft) = &names.draft {
+            builder = builder.draft(draft);
         }
-        for adapter in lora.map(|names| names.0).unwrap_or_default() {
-            builder = builder.lora(adapter.0);
+        if let Some(adapters) = lora {
+            let adapters: ModelNames =
+                field("lora", adapters, "a string, a path or a list of them")?;
+            for adapter in adapters.0 {
+                builder = builder.lora(adapter);
+            }
         }
-        if let Some(tokenizer) = tokenizer {
-            builder = builder.tokenizer(tokenizer.0);
+        if let Some(tokenizer) = path::<ModelName>("tokenizer", tokenizer)? {
+            builder = builder.tokenizer(tokenizer);
         }
-        if let Some(template) = chat_template {
-            builder = builder.chat_template(template.0);
+        if let Some(template) = path::<ModelName>("chat_template", chat_template)? {
+            builder = builder.chat_template(template);
         }
-        if let Some(device) = device {
+        if let Some(device) = text("device", device)? {
             builder = builder.device(device.parse::<Device>()?);
         }
-        if let Some(dtype) = dtype {
+        if let Some(dtype) = text("dtype", dtype)? {
             builder = builder.dtype(dtype);
         }
-        if let Some(format) = quantize {
+        if let Some(format) = text("quantize", quantize)? {
             builder = builder.quantize(format);
         }
-        if let Some(dtype) = kv_cache_dtype {
+        if let Some(dtype) = text("kv_cache_dtype", kv_cache_dtype)? {
             builder = builder.kv_cache_dtype(dtype);
         }
-        if let Some(kernels) = kernels {
+        if let Some(kernels) = text("kernels", kernels)? {
             builder = builder.kernels(kernels);
         }
-        if let Some(revision) = revision {
+        if let Some(revision) = text("revision", revision)? {
             builder = builder.revision(revision);
         }
         if let Some(tokens) = positive("context_length", context_length)? {
@@ -176,10 +182,10 @@ impl SpeculativeDecoder {
         if let Some(count) = positive("num_threads", num_threads)? {
             builder = builder.threads(count);
         }
-        if let Some(table) = table {
+        if let Some(table) = path::<PathBuf>("table", table)? {
             builder = builder.table(table);
         }
-        if let Some(corpus) = corpus {
+        if let Some(corpus) = path::<PathBuf>("corpus", corpus)? {
             builder = builder.corpus(corpus);
         }
         let inner = loading::interruptible(py, move || builder.load())?;
@@ -212,13 +218,14 @@ impl SpeculativeDecoder {
     #[pyo3(signature = (repo_id, filename=None, **kwargs))]
     fn from_pretrained<'py>(
         class: &Bound<'py, PyType>,
-        repo_id: ModelName,
-        filename: Option<&str>,
+        repo_id: &Bound<'py, PyAny>,
+        filename: Option<&Bound<'py, PyAny>>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let target = match filename {
-            Some(filename) => format!("{}:{filename}", repo_id.0),
-            None => repo_id.0,
+        let repository: ModelName = field("repo_id", repo_id, "a string or a path")?;
+        let target = match text("filename", filename)? {
+            Some(filename) => format!("{}:{filename}", repository.0),
+            None => repository.0,
         };
         class.call((target,), kwargs)
     }

@@ -33,9 +33,13 @@ mod threads;
 mod tokenizer;
 mod value;
 
+use std::path::PathBuf;
+
 use log::LevelFilter;
 use pyo3::prelude::*;
 use pyo3_log::{Caching, Logger};
+
+use crate::hub::ask_python_first_for_pip;
 
 /// The compiled part of specdec_rs.
 #[pymodule]
@@ -49,6 +53,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // numpy's C API is loaded with the first array, which must not happen while a signal is pending.
     module.py().import("numpy")?;
     drop(numpy::PyArray1::<f32>::from_vec(module.py(), Vec::new()));
+    if let Some(python) = interpreter(module.py())? {
+        ask_python_first_for_pip(python);
+    }
     errors::add_to(module)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<decoder::SpeculativeDecoder>()?;
@@ -79,4 +86,15 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .import("atexit")?
         .call_method1("register", (finish,))?;
     Ok(())
+}
+
+/// The program of the Python that imports this; `None` in one that is part of another program.
+fn interpreter(py: Python<'_>) -> PyResult<Option<PathBuf>> {
+    let sys = py.import("sys")?;
+    // Set by PyInstaller and its like: the program is then the application itself.
+    if sys.hasattr("frozen")? {
+        return Ok(None);
+    }
+    let path: Option<PathBuf> = sys.getattr("executable")?.extract()?;
+    Ok(path.filter(|path| !path.as_os_str().is_empty()))
 }

@@ -44,7 +44,8 @@ impl Tokenizer {
 #[pymethods]
 impl Tokenizer {
     #[new]
-    fn new(py: Python<'_>, model: ModelName) -> PyResult<Self> {
+    fn new(py: Python<'_>, model: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let model: ModelName = field("model", model, "a string or a path")?;
         detach(py, || load(&model.0)).map(Self)
     }
 

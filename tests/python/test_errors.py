@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import specdec_rs
 from conftest import PAIR
-from specdec_rs import SpeculativeDecoder
+from specdec_rs import SpeculativeDecoder, Tokenizer
 
 DRAFT = PAIR / "draft"
 
@@ -73,13 +72,27 @@ def test_invalid_keywords(keyword: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("keyword", "value"),
-    [("draft", 5), ("device", 5), ("num_threads", "two"), ("progress", "yes"), ("tokenizer", 5)],
+    [
+        *((name, 5) for name in ("draft", "lora", "tokenizer", "chat_template", "table", "corpus")),
+        *((name, 5) for name in ("device", "dtype", "quantize", "kv_cache_dtype", "revision")),
+        ("kernels", 5),
+        ("lora", [5]),
+        ("num_threads", "two"),
+        ("progress", "yes"),
+    ],
 )
-def test_wrong_types(keyword: str, value: Any) -> None:
-    with pytest.raises(TypeError, match=keyword):
+def test_wrong_types_name_the_argument(keyword: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{keyword}: "):
         SpeculativeDecoder(DRAFT, **{keyword: value})
-    with pytest.raises(TypeError):
+
+
+def test_wrong_types_of_names() -> None:
+    with pytest.raises(TypeError, match="^target: expected a string or a path, not 5$"):
         SpeculativeDecoder(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^filename: expected a string, not 5$"):
+        SpeculativeDecoder.from_pretrained(DRAFT, 5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^model: "):
+        Tokenizer(5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 from conftest import PAIR
@@ -322,3 +323,37 @@ def test_pythons_signal_handler_stays() -> None:
         print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
     """
     assert run(program) == "True\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script of the shell")
+@pytest.mark.parametrize("frozen", [False, True])
+def test_models_in_wheels_are_asked_of_the_pip_of_this_python(
+    tmp_path: Path, frozen: bool
+) -> None:
+    python = tmp_path / "own-python"
+    python.write_text('#!/bin/sh\necho "ERROR: I was asked for $*" >&2\nexit 1\n')
+    python.chmod(0o755)
+    program = f"""
+        import sys
+        sys.executable, sys.frozen = {str(python)!r}, True
+        {"" if frozen else "del sys.frozen"}
+        import specdec_rs
+        try:
+            specdec_rs.SpeculativeDecoder("pypi:package==1")
+        except specdec_rs.ModelNotFound as error:
+            print(error)
+    """
+    environment = {"PATH": str(tmp_path), "HOME": str(tmp_path), "HF_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    if frozen:
+        assert "no pip was found" in done.stdout
+    else:
+        assert "ERROR: I was asked for -m pip" in done.stdout
+        assert done.stdout.count("package==1") >= 2, done.stdout
