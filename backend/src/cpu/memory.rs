@@ -1,5 +1,6 @@
 //! Memory for weights and caches: the system's pages, huge ones if it has them.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -7,6 +8,34 @@ use bytemuck::Pod;
 use memmap2::{Mmap, MmapMut, MmapRaw};
 
 use crate::error::{Error, Result};
+
+thread_local! {
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Elements of unspecified values that a thread needs for a moment: once it has had that many, it allocates nothing. (Of two that
+/// live at the same time, the second is allocated.)
+pub(super) struct Scratch(Vec<f32>);
+
+impl Scratch {
+    pub(super) fn new(length: usize) -> Self {
+        let mut values = SCRATCH.take();
+        values.resize(length.max(values.len()), 0.0);
+        Self(values)
+    }
+
+    /// The elements: `length` or more.
+    #[inline(always)]
+    pub(super) fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        SCRATCH.set(std::mem::take(&mut self.0));
+    }
+}
 
 /// Alignment of a buffer: a cache line.
 pub(super) const ALIGNMENT: usize = 64;

@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+#[cfg(unix)]
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
@@ -22,10 +24,34 @@ pub(super) struct Pool {
 
 /// The worker threads that this process started.
 struct Workers {
-    process: u32,
+    process: Process,
     /// `None` before the first region.
     region: Option<Arc<Region>>,
     threads: Vec<Thread>,
+}
+
+/// This process, or the one that it was forked from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Process(u32);
+
+impl Process {
+    /// Counts forks where it can: asking the system for the id takes as long as a small region.
+    fn current() -> Self {
+        #[cfg(unix)]
+        {
+            static FORKS: AtomicU32 = AtomicU32::new(0);
+            static COUNTED: OnceLock<bool> = OnceLock::new();
+            extern "C" fn count() {
+                FORKS.fetch_add(1, Ordering::Relaxed);
+            }
+            // SAFETY: in the child, `count` only changes an atomic number.
+            let register = || unsafe { libc::pthread_atfork(None, None, Some(count)) == 0 };
+            if *COUNTED.get_or_init(register) {
+                return Self(FORKS.load(Ordering::Relaxed));
+            }
+        }
+        Self(std::process::id())
+    }
 }
 
 /// A region's work: called with each item.
@@ -103,7 +129,7 @@ impl Pool {
             Arc::new(Self {
                 threads,
                 workers: Mutex::new(Workers {
-                    process: 0,
+                    process: Process::current(),
                     region: None,
                     threads: Vec::new(),
                 }),
@@ -155,7 +181,7 @@ impl Pool {
 impl Workers {
     /// The region and the workers' threads, which are started again after a fork, since a fork copies no threads.
     fn ready(&mut self, count: usize) -> (Arc<Region>, &[Thread]) {
-        let process = std::process::id();
+        let process = Process::current();
         if self.process != process {
             self.process = process;
             self.region = None;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::math::{load_some, store_some};
-use super::memory::UnsafeSlice;
+use super::memory::{Scratch, UnsafeSlice};
 use super::pool::Pool;
 use super::simd::{LANES, Simd};
 use super::tier::{Kernel, Tier};
@@ -64,10 +64,6 @@ impl Rows {
         rows
     }
 
-    pub(super) fn buffers(&self) -> &Arc<BufferPool> {
-        &self.buffers
-    }
-
     pub(crate) fn values(&self) -> &[f32] {
         &self.buffer[..self.rows * self.width]
     }
@@ -95,8 +91,8 @@ impl Drop for Rows {
     }
 }
 
-/// The minimum number of blocks that are packed by several threads: fewer take only a few microseconds.
-const MIN_PARALLEL_BLOCKS: usize = 256;
+/// The minimum number of blocks that are packed by several threads: fewer take a microsecond.
+const MIN_PARALLEL_BLOCKS: usize = 64;
 
 /// The number of quantized blocks past the last one, which tiles load and ignore.
 const PADDING: usize = 16;
@@ -353,16 +349,15 @@ struct Pack<'a> {
 impl Kernel for Pack<'_> {
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let mut normed = self
-            .norm
-            .map(|_| Rows::new(&self.x.buffers, 1, self.x.width));
+        let mut normed = Scratch::new(self.x.width);
+        let normed = &mut normed.values_mut()[..self.x.width];
         for row in self.first..self.first + self.rows {
-            let x = match (&self.norm, &mut normed) {
-                (Some(norm), Some(normed)) => {
-                    norm.apply::<S>(self.x.row(row), normed.values_mut());
-                    normed.values()
+            let x = match &self.norm {
+                Some(norm) => {
+                    norm.apply::<S>(self.x.row(row), normed);
+                    &*normed
                 }
-                _ => self.x.row(row),
+                None => self.x.row(row),
             };
             let groups = [
                 Group::of_row(row, self.x.rows, self.quantized_rows),

@@ -2,7 +2,7 @@
 
 use super::super::cache::{Cache, Element, PAGE};
 use super::super::math::load_some;
-use super::super::memory::UnsafeSlice;
+use super::super::memory::{Scratch, UnsafeSlice};
 use super::super::rows::{NormWeights, Rows};
 use super::super::simd::{LANES, Simd};
 use super::super::tier::Kernel;
@@ -116,22 +116,23 @@ impl<T: Element> Kernel for Append<'_, T> {
                 KeysValues::Same(keys) => (keys, keys),
                 KeysValues::Borrowed => continue,
             };
-            let mut key = Rows::new(keys.buffers(), 1, shape.head_dim);
-            let mut normed = Rows::new(keys.buffers(), 1, shape.head_dim);
+            let mut scratch = Scratch::new(2 * shape.head_dim);
+            let (key, normed) =
+                scratch.values_mut()[..2 * shape.head_dim].split_at_mut(shape.head_dim);
             let (page, position) = (slot / PAGE, slot % PAGE);
             // SAFETY: the caller reserved the slots; each is written by one thread, and none reads it now.
             let page = unsafe { self.cache.page_to_write(page) };
             for head in 0..shape.kv_heads {
                 let own = head * shape.head_dim..(head + 1) * shape.head_dim;
                 let x = &keys.row(row)[own.clone()];
-                prepare(attention.key_norm).run::<S>(x, row, 1.0, key.values_mut());
+                prepare(attention.key_norm).run::<S>(x, row, 1.0, key);
                 let mut value = &values.row(row)[own];
                 if let Some(norm) = attention.value_norm {
-                    norm.apply::<S>(value, normed.values_mut());
-                    value = normed.values();
+                    norm.apply::<S>(value, normed);
+                    value = normed;
                 }
                 // SAFETY: as above.
-                unsafe { self.store::<S>(page, (head, position), key.values(), value) };
+                unsafe { self.store::<S>(page, (head, position), key, value) };
             }
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Element, PAGE};
 use super::math::store_some;
-use super::memory::UnsafeSlice;
+use super::memory::{Scratch, UnsafeSlice};
 use super::pool::Pool;
 use super::rows::{BufferPool, NormWeights, Rows, groups};
 use super::simd::{LANES, Simd};
@@ -263,12 +263,12 @@ impl Attention<'_> {
                     return;
                 };
                 let length = width(&unit) + MAX_QUERIES * (1 + chunks) * LANES;
-                let mut results = Rows::new(self.buffers, 1, length);
+                let mut results = Scratch::new(length);
+                let results = &mut results.values_mut()[..length];
                 let pages = unit.first_page..unit.first_page + unit.pages;
                 let next = (unit.first_page, unit.kv_head);
-                attend(unit, pages, next, results.values_mut().as_chunks_mut().0);
-                let folded = &results.values()[..width(&unit)];
-                finish(unit, folded.as_chunks().0);
+                attend(unit, pages, next, results.as_chunks_mut().0);
+                finish(unit, results[..width(&unit)].as_chunks().0);
             });
             return output;
         }
