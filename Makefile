@@ -21,7 +21,7 @@ TARGETS ?= gguf safetensors pickle config tokenizer head table request format
 SECONDS ?= 60
 SANITIZER ?= none
 
-.PHONY: help build test test-rust test-python test-arm lint bench docs site fuzz wheel release environment
+.PHONY: help build test test-rust test-python test-long test-arm test-miri lint bench docs site fuzz wheel release environment
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -30,7 +30,14 @@ help: ## list what can be made
 build: ## the program specdec, in target/release
 	cargo build --release
 
-test: test-rust test-python ## all tests
+# SPECDEC_LONG=1 tests at full length, which takes hours: random requests and hostile input in great numbers, fuzzers, undefined
+# behaviour, all tests for 64-bit Arm, and what README.md says on bare systems.
+test: test-rust test-python $(if $(SPECDEC_LONG),test-long) ## all tests
+
+test-long: fuzz test-miri
+	$(MAKE) test-arm OPTIONS=--all
+	$(MAKE) wheel
+	packaging/bare_debian.sh target/wheel/*.whl
 
 test-rust: ## the tests of the Rust code
 	cargo test --workspace $(TEST_PROFILE) --features specdec_rs/python --no-fail-fast $(if $(SPECDEC_SHARED),-- --include-ignored)
@@ -41,6 +48,11 @@ test-python: environment ## the tests of the Python package, the server and the 
 # Installs an emulator and a cross compiler, where apt-get can. OPTIONS=--all runs all tests of the workspace.
 test-arm: ## the kernels' tests for 64-bit Arm, emulated
 	.ci/arm $(OPTIONS)
+
+# Needs a nightly toolchain with the component miri, which knows neither vector instructions nor memory in huge pages.
+test-miri: ## threads and recurrent states, checked for undefined behaviour
+	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" PROPTEST_CASES=2 cargo +nightly miri test -p specdec_backend --lib -- \
+		cpu::pool cpu::rows recurrent best::
 
 lint: environment ## formatting, lints, types, spelling and the crates' licenses
 	cargo fmt --all --check

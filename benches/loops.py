@@ -1,4 +1,4 @@
-"""Count the instructions of a program's innermost loops, where a machine to time them on is not at hand.
+"""Count the instructions of innermost loops, where no machine to time them on is at hand.
 
     objdump -d -C --no-show-raw-insn PROGRAM | python benches/loops.py INSTRUCTION ...
 
@@ -56,8 +56,9 @@ def main() -> None:
     chosen = sys.argv[1:]
     for name, body in functions(sys.stdin):
         for loop in innermost_loops(body):
-            if counts := {instruction: loop[instruction] for instruction in chosen if loop[instruction]}:
-                print(loop.total(), *(f"{key}={count}" for key, count in counts.items()), name)
+            if any(loop[instruction] for instruction in chosen):
+                counts = (f"{key}={loop[key]}" for key in chosen if loop[key])
+                print(loop.total(), *counts, name)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,11 @@ def test_wrong_types_name_the_argument(keyword: str, value: Any) -> None:
 
 
 def test_wrong_types_of_names() -> None:
-    with pytest.raises(TypeError, match="^target: expected a string or a path, not 5$"):
+    with pytest.raises(TypeError, match=r"^target: expected a string or a path, not 5$"):
         SpeculativeDecoder(5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^filename: expected a string, not 5$"):
+    with pytest.raises(TypeError, match=r"^filename: expected a string, not 5$"):
         SpeculativeDecoder.from_pretrained(DRAFT, 5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^model: "):
+    with pytest.raises(TypeError, match=r"^model: "):
         Tokenizer(5)  # type: ignore[arg-type]
 
 

@@ -89,6 +89,11 @@ def test_example_with_llama_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             "specdec_rs.integrations.llm needs llm: pip install llm",
         ),
         (
+            "import specdec_rs.integrations.ray",
+            "ray",
+            "specdec_rs.integrations.ray needs Ray Serve: pip install 'ray[serve,data]'",
+        ),
+        (
             "import runpy; runpy.run_path('examples/langchain_chat.py')",
             "langchain_openai",
             "this example needs LangChain: pip install langchain-openai",
@@ -100,7 +105,7 @@ def test_example_with_llama_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             "pip install llama-index-core llama-index-llms-openai-like",
         ),
     ],
-    ids=["transformers", "llm", "langchain", "llama_index"],
+    ids=["transformers", "llm", "ray", "langchain", "llama_index"],
 )
 def test_what_is_missing_is_named(program: str, module: str, error: str) -> None:
     # Also where it is installed: None in sys.modules makes an import fail.

@@ -327,9 +327,7 @@ def test_pythons_signal_handler_stays() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a script of the shell")
 @pytest.mark.parametrize("frozen", [False, True])
-def test_models_in_wheels_are_asked_of_the_pip_of_this_python(
-    tmp_path: Path, frozen: bool
-) -> None:
+def test_models_in_wheels_are_asked_of_the_pip_of_this_python(tmp_path: Path, frozen: bool) -> None:
     python = tmp_path / "own-python"
     python.write_text('#!/bin/sh\necho "ERROR: I was asked for $*" >&2\nexit 1\n')
     python.chmod(0o755)

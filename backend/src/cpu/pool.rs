@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-#[cfg(unix)]
+#[cfg(all(unix, not(miri)))]
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -37,7 +37,8 @@ struct Process(u32);
 impl Process {
     /// Counts forks where it can: asking the system for the id takes as long as a small region.
     fn current() -> Self {
-        #[cfg(unix)]
+        // Miri knows of no forks.
+        #[cfg(all(unix, not(miri)))]
         {
             static FORKS: AtomicU32 = AtomicU32::new(0);
             static COUNTED: OnceLock<bool> = OnceLock::new();

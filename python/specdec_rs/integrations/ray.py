@@ -18,7 +18,19 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ray import serve
+
+from specdec_rs import SpecdecError, SpeculativeDecoder
+
+try:
+    from ray import serve
+except ModuleNotFoundError as error:
+    if error.name not in ("ray", "starlette"):
+        raise
+    raise ModuleNotFoundError(
+        f"{__name__} needs Ray Serve: pip install 'ray[serve,data]'", name=error.name
+    ) from error
+
+# What Ray Serve itself needs.
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from ray.serve.request_router import (
@@ -28,8 +40,6 @@ from ray.serve.request_router import (
 )
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-
-from specdec_rs import SpecdecError, SpeculativeDecoder
 
 if TYPE_CHECKING:
     from ray.data import Dataset
