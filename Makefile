@@ -21,7 +21,7 @@ TARGETS ?= gguf safetensors pickle config tokenizer head table request format
 SECONDS ?= 60
 SANITIZER ?= none
 
-.PHONY: help build test test-rust test-python test-long test-arm test-miri lint bench docs site fuzz wheel release environment
+.PHONY: help build test test-rust test-python test-long test-arm test-miri lint interface bench docs site fuzz wheel release environment
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
@@ -65,6 +65,11 @@ lint: environment ## formatting, lints, types, spelling and the crates' licenses
 	$(IN_ENVIRONMENT)/python -m mypy.stubtest specdec_rs --mypy-config-file pyproject.toml --allowlist .ci/stubtest-allowed.txt
 	$(IN_ENVIRONMENT)/typos
 	$(PYTHON) packaging/licences.py
+
+# Needs cargo-semver-checks. BASELINE names a commit; by default it is the last version that was released.
+BASELINE ?= $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null)
+interface: ## whether the libraries' interfaces changed more than the version says
+	$(if $(BASELINE),cargo semver-checks -p specdec_backend -p specdec_rs --baseline-rev $(BASELINE),@echo "Nothing was released yet: BASELINE can name a commit.")
 
 bench: ## benchmarks
 	cargo bench --workspace

@@ -1,11 +1,11 @@
 """What a pass costs after a long text, and what a draft that sees only its end gains there.
 
-    python benches/long_context.py [--target MODEL] [--tokens N] [--windows 128 512]
+    python benches/long_context.py [--target MODEL] [--raw] [--tokens N] [--windows 128 512]
 
 First: passes over 1, 2, 4, 8 and 16 rows after texts of several lengths, the fastest of seven.
 Then: answers of 256 tokens after the documentation of this repository, cut to N tokens, with all
 sources that need no model, and with the target itself and a window as the only draft; each in turn
-with plain decoding, the median of three.
+with plain decoding, the median of three. `--raw` is for models without a chat template.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def pass_costs(decoder: SpeculativeDecoder, text: list[int], lengths: list[int])
         print(f"after {length} tokens: {costs}", flush=True)
 
 
-def answers(target: str, text: str, windows: list[int]) -> None:
+def answers(target: str, text: str, windows: list[int], raw: bool) -> None:
     """Print how fast an answer comes with each draft, beside plain decoding in the same minutes."""
     only = {"draft": "model"}
     of_window = [
@@ -52,7 +52,6 @@ def answers(target: str, text: str, windows: list[int]) -> None:
     ]
     drafts: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = [("auto", [("", {})])]
     drafts += [(f"self:window={window}", of_window) for window in windows]
-    chat = [{"role": "user", "content": text + QUESTION}]
     for draft, ways in drafts:
         decoder = SpeculativeDecoder(target, draft)
         speeds: dict[str, list[float]] = {}
@@ -60,9 +59,12 @@ def answers(target: str, text: str, windows: list[int]) -> None:
         for _ in range(3):
             tokens = set()
             for name, options in [("plain", {"draft": "none"}), *ways]:
-                answer = decoder.chat(
-                    chat, max_new_tokens=256, temperature=0, ignore_eos=True, **options
-                )
+                options = {"max_new_tokens": 256, "temperature": 0, "ignore_eos": True, **options}
+                if raw:
+                    answer = decoder.generate(text + QUESTION, **options)
+                else:
+                    message = {"role": "user", "content": text + QUESTION}
+                    answer = decoder.chat([message], **options)
                 tokens.add(tuple(answer.tokens))
                 stats = answer.stats
                 speeds.setdefault(name, []).append(stats.tokens_per_second)
@@ -78,6 +80,7 @@ def main() -> None:
     """Measure both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="smollm2-135m")
+    parser.add_argument("--raw", action="store_true")
     parser.add_argument("--tokens", type=int, default=7000)
     parser.add_argument("--windows", type=int, nargs="*", default=[128, 512])
     arguments = parser.parse_args()
@@ -87,7 +90,7 @@ def main() -> None:
     lengths = [length for length in (100, 1000, 4000) if length < arguments.tokens]
     pass_costs(decoder, tokens, [*lengths, arguments.tokens])
     text = decoder.tokenizer.decode(tokens[: arguments.tokens])
-    answers(arguments.target, text, arguments.windows)
+    answers(arguments.target, text, arguments.windows, arguments.raw)
 
 
 if __name__ == "__main__":
