@@ -69,7 +69,7 @@ lint: environment ## formatting, lints, types, spelling and the crates' licenses
 # Needs cargo-semver-checks. BASELINE names a commit; by default it is the last version that was released.
 BASELINE ?= $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null)
 interface: ## whether the libraries' interfaces changed more than the version says
-	$(if $(BASELINE),cargo semver-checks -p specdec_backend -p specdec_rs --baseline-rev $(BASELINE),@echo "Nothing was released yet: BASELINE can name a commit.")
+	$(if $(BASELINE),cargo semver-checks --default-features -p specdec_backend -p specdec_rs --baseline-rev $(BASELINE),@echo "Nothing was released yet: BASELINE can name a commit.")
 
 bench: ## benchmarks
 	cargo bench --workspace
