@@ -274,7 +274,11 @@ impl Grammar {
         let mask = match self.go_to(&[text, drafted].concat())? {
             true => self.matcher.compute_mask_or_eos(),
             false if drafted.is_empty() => {
-                let reason = format!("the {} tokens so far violate it", text.len());
+                // What looks like a violation may be the parser's own failure, which the mask tells.
+                let reason = match self.matcher.compute_mask_or_eos() {
+                    Ok(_) => format!("the {} tokens so far violate it", text.len()),
+                    Err(error) => error.to_string(),
+                };
                 return Err(self.failed(reason));
             }
             false => {
